@@ -1,0 +1,1 @@
+"""What exists: names, versions and lineage. Pure."""

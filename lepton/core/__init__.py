@@ -1,0 +1,1 @@
+"""Words that every part of Lepton shares. Standard library only, no I/O."""

@@ -1,0 +1,162 @@
+"""A launch: what an engine is told to run, and the words in which it tells what became of it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from lepton.core.errors import InvalidError
+from lepton.core.resource import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Devices:
+    """An amount of each device, in integer milli-units, so that sums are exact."""
+
+    cpu_milli: int = 1000
+    gpu_milli: int = 0
+    memory_bytes: int = 0
+    """0 asks for no reservation and sets no limit."""
+
+    def __post_init__(self) -> None:
+        if min(self.cpu_milli, self.gpu_milli, self.memory_bytes) < 0:
+            raise InvalidError(f"An amount of devices is negative: {self}", fix="Ask for 0 or more.")
+
+    def __add__(self, other: Self) -> "Devices":
+        return Devices(
+            cpu_milli=self.cpu_milli + other.cpu_milli,
+            gpu_milli=self.gpu_milli + other.gpu_milli,
+            memory_bytes=self.memory_bytes + other.memory_bytes,
+        )
+
+    def fits_in(self, free: Self) -> bool:
+        """Whether `free` holds at least this much of every device."""
+        return (
+            self.cpu_milli <= free.cpu_milli
+            and self.gpu_milli <= free.gpu_milli
+            and self.memory_bytes <= free.memory_bytes
+        )
+
+    def minus(self, other: Self) -> "Devices":
+        """What is left when `other` is taken away; never below zero."""
+        return Devices(
+            cpu_milli=max(0, self.cpu_milli - other.cpu_milli),
+            gpu_milli=max(0, self.gpu_milli - other.gpu_milli),
+            memory_bytes=max(0, self.memory_bytes - other.memory_bytes),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """One worker process: everything an engine needs, and nothing it would have to decide.
+
+    Exactly one of `command` and `entry` is given.
+    """
+
+    key: str
+    """Names this one execution for ever: `<job>.<generation>.<rank>`. Starting a key twice starts it once."""
+    job: str
+    command: tuple[str, ...] = ()
+    """Program and arguments."""
+    entry: str = ""
+    """`package.module:function`, called with a `core.context.Context` by `engine/entry`."""
+    params: Mapping[str, Json] = field(default_factory=dict)
+    """For `entry`: the context's `params`."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Name -> version id of an artifact, fetched when the worker asks for it."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Added to the few variables an engine passes on by itself (PATH, HOME, LANG, TZ)."""
+    cwd: str = ""
+    """Absolute working directory; empty: the worker's own fresh folder."""
+    node: str = ""
+    """Name of the node it was placed on."""
+    devices: Devices = Devices()
+    gpus: tuple[int, ...] = ()
+    """Indices of the GPUs it may see."""
+    rank: int = 0
+    size: int = 1
+    """Workers in its gang."""
+    generation: int = 0
+    """How often the gang had been started before."""
+    timeout_s: float = 0.0
+    """Killed when it runs longer; 0: never."""
+    grace_s: float = 10.0
+    """Between the polite signal and the kill."""
+    log_limit_bytes: int = 64 << 20
+    """The oldest part of its output is dropped beyond this."""
+
+    def __post_init__(self) -> None:
+        if bool(self.command) == bool(self.entry):
+            raise InvalidError(f"Launch {self.key} needs either a command or an entry", fix="Give exactly one.")
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object from which `from_json` makes an equal launch."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """The launch that `to_json` wrote."""
+        plain = dict(fields)
+        plain["command"] = tuple(plain.get("command", ()))
+        plain["gpus"] = tuple(plain.get("gpus", ()))
+        plain["devices"] = Devices(**plain.get("devices", {}))
+        return cls(**plain)
+
+
+class ExitReason(StrEnum):
+    """Why a worker ended; decides, with the job's retry policy, what happens next."""
+
+    DONE = "done"
+    """Exit code 0."""
+    FAILED = "failed"
+    """Another exit code."""
+    SIGNAL = "signal"
+    """Killed by a signal that Lepton did not send."""
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMEOUT = "timeout"
+    STOPPED = "stopped"
+    """Lepton was asked to stop it."""
+    LOST = "lost"
+    """It is gone and left no record: its shim or its node died."""
+    NOT_STARTED = "not_started"
+    """The program could not be executed; `detail` says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a worker ended."""
+
+    reason: ExitReason
+    code: int | None = None
+    """Exit code, if it exited by itself."""
+    signal: int | None = None
+    """Signal that ended it, if one did."""
+    detail: str = ""
+    at: datetime | None = None
+    peak_memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """What an engine sees of one key."""
+
+    key: str
+    status: str
+    """`unknown` (never started here), `running` or `exited`."""
+    pid: int = 0
+    started_at: datetime | None = None
+    exit: Exit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFacts:
+    """What an engine says of one machine it can run on."""
+
+    name: str
+    devices: Devices
+    """All that the machine has, in use or not."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """E.g. `os`, `arch`, `gpu_model`."""
+    address: str = "127.0.0.1"
+    """Where workers of one gang reach each other."""

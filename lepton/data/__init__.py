@@ -1,0 +1,1 @@
+"""Station 1: files come in, become dataset versions, and are cleaned."""

@@ -1,0 +1,1 @@
+"""How work lives: states, gangs, retries and leases. Pure."""

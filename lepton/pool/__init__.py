@@ -1,0 +1,1 @@
+"""Where work may run: nodes, order and placement. Pure."""

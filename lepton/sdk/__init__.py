@@ -1,0 +1,1 @@
+"""The Python door: typed calls over HTTP. Knows core only."""

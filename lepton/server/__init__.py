@@ -1,0 +1,1 @@
+"""The control plane: loops that turn wishes into launches."""

@@ -1,0 +1,1 @@
+"""Hands that remember: SQLite or Postgres, one file per aggregate."""

@@ -1,0 +1,1 @@
+"""Bytes at rest: content-addressed objects behind a small driver interface."""
