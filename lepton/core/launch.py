@@ -71,7 +71,7 @@ class Launch:
     """Absolute working directory; empty: the worker's own fresh folder."""
     node: str = ""
     """Name of the node it was placed on."""
-    devices: Devices = Devices()
+    devices: Devices = field(default_factory=Devices)
     gpus: tuple[int, ...] = ()
     """Indices of the GPUs it may see."""
     rank: int = 0

@@ -1,0 +1,90 @@
+"""A job's wish: which workers, with which devices, from which inputs, and what to do when one dies.
+
+A gang is all workers of a job. Roles are numbered through: ranks of the first role, then of the second, and so on.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from lepton.core.errors import InvalidError
+from lepton.core.launch import Devices
+from lepton.core.resource import Json
+
+MAX_WORKERS = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """Workers of a gang that are alike. Exactly one of `command` and `entry` is given."""
+
+    name: str = "worker"
+    count: int = 1
+    command: tuple[str, ...] = ()
+    entry: str = ""
+    """`package.module:function`, called with a `core.context.Context`."""
+    devices: Devices = field(default_factory=Devices)
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if bool(self.command) == bool(self.entry):
+            raise InvalidError(f"Role {self.name!r} needs either a command or an entry", fix="Give exactly one.")
+        if not 1 <= self.count <= MAX_WORKERS:
+            raise InvalidError(f"Role {self.name!r} asks for {self.count} workers", fix=f"Ask for 1 to {MAX_WORKERS}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What a user or a stage asks of the platform: one gang, started all or nothing."""
+
+    roles: tuple[Role, ...]
+    stage: str = "command"
+    """Which station made it: command, function, data, train, optimize, serve or observe."""
+    params: Mapping[str, Json] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Name -> version id."""
+    retries: int = 0
+    """How often the gang is started again after a worker failed. A lost node or server does not count."""
+    is_service: bool = False
+    """Runs until it is stopped: every ending of a worker starts the gang again, with growing pauses."""
+    timeout_s: float = 0.0
+    """For one start of the gang; 0: none."""
+    grace_s: float = 10.0
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Environment variable -> name of a secret of the workspace."""
+    cwd: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.roles:
+            raise InvalidError("The job has no workers", fix="Give a command.")
+        if self.size > MAX_WORKERS:
+            raise InvalidError(f"The job asks for {self.size} workers", fix=f"Ask for {MAX_WORKERS} or fewer.")
+        if self.retries < 0 or self.timeout_s < 0 or self.grace_s < 0:
+            raise InvalidError("retries, timeout_s and grace_s cannot be negative", fix="Give 0 or more.")
+
+    @property
+    def size(self) -> int:
+        """Workers in the gang."""
+        return sum(role.count for role in self.roles)
+
+    def ranks(self) -> Iterator[tuple[int, Role]]:
+        """Each rank with its role."""
+        rank = 0
+        for role in self.roles:
+            for _ in range(role.count):
+                yield rank, role
+                rank += 1
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object from which `from_json` makes an equal spec."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """The spec that `to_json` wrote."""
+        plain = dict(fields)
+        plain["roles"] = tuple(
+            Role(**{**role, "command": tuple(role.get("command", ())), "devices": Devices(**role.get("devices", {}))})
+            for role in plain["roles"]
+        )
+        return cls(**plain)
