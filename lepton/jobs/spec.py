@@ -53,6 +53,8 @@ class JobSpec:
     secrets: Mapping[str, str] = field(default_factory=dict)
     """Environment variable -> name of a secret of the workspace."""
     cwd: str = ""
+    stop_grace_s: float | None = None
+    """None: it may run. A number: stop it, and kill what is left after so many seconds."""
 
     def __post_init__(self) -> None:
         if not self.roles:

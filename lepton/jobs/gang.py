@@ -1,0 +1,219 @@
+"""A gang in motion: its launches, and what its workers' endings mean for the whole. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from lepton.core.clock import to_micros
+from lepton.core.event import Event
+from lepton.core.launch import Exit, ExitReason, Launch, Sighting
+from lepton.core.resource import Json, Resource
+from lepton.jobs.life import State, move
+from lepton.jobs.retry import pause_before_retry
+from lepton.jobs.spec import JobSpec, Role
+
+ACTOR = "loop:jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one look at a job leads to: first act, then store `job` and `event` if there is one."""
+
+    job: Resource
+    event: Event | None = None
+    starts: tuple[Launch, ...] = ()
+    stops: tuple[str, ...] = ()
+    grace_s: float = 0.0
+
+
+def key(job: Resource, rank: int) -> str:
+    """The engine's key of one worker of the job's present start."""
+    return f"{job.id}.{job.status.get('generation', 0)}.{rank}"
+
+
+def keys(job: Resource, size: int) -> list[str]:
+    """The engine's keys of all workers of the job's present start."""
+    return [key(job, rank) for rank in range(size)]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the platform adds to a launch: addresses and identity."""
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables that every worker gets, e.g. LEPTON_URL, LEPTON_TOKEN and the job's secrets."""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    """Node -> where other workers reach it."""
+    port: int = 0
+    """For the gang's own rendezvous, on the node of rank 0."""
+
+
+def launches(job: Resource, spec: JobSpec, around: Surroundings) -> tuple[Launch, ...]:
+    """One launch a rank, as placed. `job.status["placement"]` is a list of {node, gpus} by rank."""
+    placement: Sequence[Mapping[str, Any]] = job.status["placement"]
+    first = around.addresses.get(placement[0]["node"], "127.0.0.1")
+    local_ranks: dict[str, int] = {}
+    found = []
+    for rank, role in spec.ranks():
+        place = placement[rank]
+        local = local_ranks[place["node"]] = local_ranks.get(place["node"], -1) + 1
+        env = {
+            **_rendezvous(rank, spec.size, local, first, around.port),
+            **around.env,
+            "LEPTON_ROLE": role.name,
+            **role.env,
+        }
+        found.append(_launch(job, spec, rank=rank, role=role, env=env))
+    return tuple(found)
+
+
+def _launch(job: Resource, spec: JobSpec, *, rank: int, role: Role, env: Mapping[str, str]) -> Launch:
+    place = job.status["placement"][rank]
+    return Launch(
+        key=key(job, rank),
+        job=job.id,
+        command=role.command,
+        entry=role.entry,
+        params=spec.params,
+        inputs=spec.inputs,
+        env=env,
+        cwd=spec.cwd,
+        node=place["node"],
+        devices=role.devices,
+        gpus=tuple(place.get("gpus", ())),
+        rank=rank,
+        size=spec.size,
+        generation=job.status.get("generation", 0),
+        timeout_s=spec.timeout_s,
+        grace_s=spec.grace_s,
+    )
+
+
+def _rendezvous(rank: int, size: int, local_rank: int, address: str, port: int) -> dict[str, str]:
+    """The variables that torchrun would set."""
+    return {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(size),
+        "LOCAL_RANK": str(local_rank),
+        "MASTER_ADDR": address,
+        "MASTER_PORT": str(port),
+    }
+
+
+def think(job: Resource, spec: JobSpec, seen: Sequence[Sighting], *, at: datetime, around: Surroundings) -> Turn:
+    """What to do for a job now.
+
+    Args:
+        seen: one sighting a rank, of the present start; not looked at while the job is queued.
+        around: needed while the job is placed.
+    """
+    if job.state == State.QUEUED:
+        return _cancel_if_asked(job, spec, at)
+    if job.state == State.PLACED:
+        return _start(job, spec, seen, at=at, around=around)
+    if job.state == State.RUNNING:
+        return _watch(job, spec, seen, at)
+    if job.state == State.STOPPING:
+        return _end(job, spec, seen, at)
+    return Turn(job)
+
+
+def _cancel_if_asked(job: Resource, spec: JobSpec, at: datetime) -> Turn:
+    if spec.stop_grace_s is None:
+        return Turn(job)
+    return Turn(*move(job, State.CANCELLED, why="stopped before it started", at=at, actor=ACTOR, **_ended(at)))
+
+
+def _start(job: Resource, spec: JobSpec, seen: Sequence[Sighting], *, at: datetime, around: Surroundings) -> Turn:
+    if spec.stop_grace_s is not None:
+        moved, event = move(job, State.STOPPING, why="stopped by request", at=at, actor=ACTOR)
+        return Turn(moved, event)
+    pending = {sighting.key for sighting in seen if sighting.status == "unknown"}
+    starts = tuple(launch for launch in launches(job, spec, around) if launch.key in pending)
+    moved, event = move(job, State.RUNNING, why=f"{spec.size} started", at=at, actor=ACTOR, started_at=to_micros(at))
+    return Turn(moved, event, starts=starts)
+
+
+def _watch(job: Resource, spec: JobSpec, seen: Sequence[Sighting], at: datetime) -> Turn:
+    if spec.stop_grace_s is not None:
+        return Turn(*move(job, State.STOPPING, why="stopped by request", at=at, actor=ACTOR))
+    bad = first_bad(seen, is_service=spec.is_service)
+    if bad is not None:
+        rank, ended = bad
+        why = f"worker {rank} ended: {describe(ended)}"
+        ending: dict[str, Json] = {"rank": rank, "reason": ended.reason, "code": ended.code, "signal": ended.signal}
+        return Turn(*move(job, State.STOPPING, why=why, at=at, actor=ACTOR, ending={**ending, "detail": ended.detail}))
+    if all(sighting.exit is not None for sighting in seen):
+        done = {"rank": 0, "reason": ExitReason.DONE, "code": 0, "signal": None, "detail": ""}
+        return Turn(*move(job, State.DONE, why="all workers done", at=at, actor=ACTOR, ending=done, **_ended(at)))
+    return Turn(job)
+
+
+def _end(job: Resource, spec: JobSpec, seen: Sequence[Sighting], at: datetime) -> Turn:
+    alive = tuple(sighting.key for sighting in seen if sighting.status == "running")
+    if alive:
+        grace_s = spec.grace_s if spec.stop_grace_s is None else spec.stop_grace_s
+        return Turn(job, stops=alive, grace_s=grace_s)
+    if spec.stop_grace_s is not None:
+        return Turn(*move(job, State.CANCELLED, why="stopped by request", at=at, actor=ACTOR, **_ended(at)))
+    return _retry(job, spec, at)
+
+
+def _retry(job: Resource, spec: JobSpec, at: datetime) -> Turn:
+    ending = job.status.get("ending", {})
+    reason = ExitReason(ending.get("reason", ExitReason.LOST))
+    failures, losses = int(job.status.get("failures", 0)), int(job.status.get("losses", 0))
+    pause_s = pause_before_retry(spec, reason, failures=failures, losses=losses)
+    if pause_s is None:
+        return Turn(
+            *move(job, State.FAILED, why=f"worker {ending.get('rank')}: {reason}", at=at, actor=ACTOR, **_ended(at))
+        )
+    changes: dict[str, Json] = {
+        "generation": int(job.status.get("generation", 0)) + 1,
+        "placement": None,
+        "not_before": to_micros(at) + int(pause_s * 1_000_000),
+        "failures": failures + (reason is not ExitReason.LOST),
+        "losses": losses + (reason is ExitReason.LOST),
+    }
+    return Turn(*move(job, State.QUEUED, why=f"again after {pause_s:g} s: {reason}", at=at, actor=ACTOR, **changes))
+
+
+def requeue(job: Resource, *, why: str, at: datetime, pause_s: float) -> Turn:
+    """Take back a placement that could not be carried out; the generation moves on, so no old key is reused."""
+    changes: dict[str, Json] = {
+        "generation": int(job.status.get("generation", 0)) + 1,
+        "placement": None,
+        "not_before": to_micros(at) + int(pause_s * 1_000_000),
+        "losses": int(job.status.get("losses", 0)) + 1,
+    }
+    return Turn(*move(job, State.QUEUED, why=why, at=at, actor=ACTOR, **changes))
+
+
+def first_bad(seen: Sequence[Sighting], *, is_service: bool) -> tuple[int, Exit] | None:
+    """The rank and exit of the worker that ended first in a way that ends the gang; None if there is none."""
+    lost = Exit(reason=ExitReason.LOST, detail="the engine does not know it any more")
+    exits = [
+        (rank, sighting.exit or lost)
+        for rank, sighting in enumerate(seen)
+        if sighting.status == "unknown" or sighting.exit is not None
+    ]
+    bad = [(rank, ended) for rank, ended in exits if is_service or ended.reason is not ExitReason.DONE]
+    return min(bad, key=lambda found: (found[1].at is None, found[1].at, found[0]), default=None)
+
+
+def describe(ended: Exit) -> str:
+    """An exit in words: `failed with code 3`, `signal 9`, `out of memory`."""
+    if ended.reason is ExitReason.FAILED:
+        return f"failed with code {ended.code}"
+    words = f"signal {ended.signal}" if ended.reason is ExitReason.SIGNAL else ended.reason.replace("_", " ")
+    return f"{words} ({ended.detail})" if ended.detail else words
+
+
+def _ended(at: datetime) -> dict[str, Json]:
+    return {"ended_at": to_micros(at)}
+
+
+def with_stop(job: Resource, grace_s: float, at: datetime) -> Resource:
+    """The job with the wish that it be stopped."""
+    return replace(job, spec={**job.spec, "stop_grace_s": grace_s}, updated_at=at)

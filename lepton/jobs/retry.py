@@ -1,0 +1,27 @@
+"""Whether a gang that has ended is started again, and after which pause. The reason of the ending decides."""
+
+from lepton.core.launch import ExitReason
+from lepton.jobs.spec import JobSpec
+
+MAX_LOST = 20
+"""A job whose workers vanish again and again without a record is given up after so many starts."""
+MAX_PAUSE_S = 60.0
+
+
+def pause_before_retry(spec: JobSpec, reason: ExitReason, *, failures: int, losses: int) -> float | None:
+    """Seconds until the gang may be started again; None: it may not.
+
+    Args:
+        reason: why the first worker ended.
+        failures: how often the gang had failed by its own fault before.
+        losses: how often it had been lost without its own fault before.
+    """
+    if spec.stop_grace_s is not None:
+        return None
+    if spec.is_service:
+        return min(MAX_PAUSE_S, 0.1 * 2.0 ** min(failures + losses, 10))
+    if reason is ExitReason.LOST:
+        return 0.0 if losses < MAX_LOST else None
+    if reason is ExitReason.NOT_STARTED:
+        return None
+    return min(MAX_PAUSE_S, 0.5 * 2.0 ** min(failures, 7)) if failures < spec.retries else None

@@ -1,0 +1,113 @@
+"""The placing loop: queued jobs get their nodes. All deciding is `pool.placement.decide`'s."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from lepton.core.clock import Clock, to_micros
+from lepton.core.launch import Devices
+from lepton.core.resource import Resource
+from lepton.jobs.life import HOLDS_DEVICES, State, move
+from lepton.jobs.spec import JobSpec
+from lepton.pool.node import Node
+from lepton.pool.placement import Ask, Place, Plan, Snapshot, decide
+from lepton.server.lease import Lease
+from lepton.store import resources
+from lepton.store.database import Database, Tx
+
+WINDOW = 256
+"""Queued jobs looked at in one turn, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What one turn looks at."""
+
+    jobs: dict[str, Resource]
+    snapshot: Snapshot
+
+
+class Placing:
+    """Moves jobs from queued to placed."""
+
+    def __init__(self, database: Database, *, clock: Clock, lease: Lease, patience_s: float) -> None:
+        self._database = database
+        self._clock = clock
+        self._lease = lease
+        self._patience_s = patience_s
+
+    def turn(self) -> None:
+        """Place what fits now."""
+        if not self._lease.hold():
+            return
+        queue = self._database.read(self.look)
+        plan = decide(queue.snapshot)
+        if plan.starts:
+            self._database.write(lambda tx: self._commit(tx, queue, plan))
+
+    def look(self, tx: Tx) -> Queue:
+        """The nodes with what is free, and the queue."""
+        nodes = free_nodes(tx)
+        now = to_micros(self._clock.now())
+        if not any(node.is_up and node.free.cpu_milli for node in nodes):
+            return Queue({}, Snapshot(nodes=nodes, queue=()))
+        jobs = {
+            job.id: job
+            for job in resources.alive(tx, "job", states=[State.QUEUED], limit=WINDOW)
+            if job.status.get("not_before", 0) <= now and job.spec.get("stop_grace_s") is None
+        }
+        asks = [ask(job, now) for job in jobs.values()]
+        return Queue(jobs, Snapshot(nodes=nodes, queue=asks, patience_s=self._patience_s))
+
+    def _commit(self, tx: Tx, queue: Queue, plan: Plan) -> None:
+        self._lease.check(tx)
+        at = self._clock.now()
+        for id, places in plan.starts.items():
+            job = queue.jobs[id]
+            if resources.get(tx, id).revision != job.revision:
+                continue
+            names = sorted({place.node for place in places})
+            moved, event = move(
+                job, State.PLACED, why=f"on {', '.join(names)}", at=at, actor="loop:placing", placement=as_json(places)
+            )
+            resources.update(tx, moved, event, expected=job.revision)
+
+
+def ask(job: Resource, now: int) -> Ask:
+    """A queued job as placement sees it."""
+    spec = JobSpec.from_json(job.spec)
+    workers = tuple(role.devices for _, role in spec.ranks())
+    return Ask(job=job.id, workers=workers, waited_s=(now - to_micros(job.created_at)) / 1_000_000)
+
+
+def free_nodes(tx: Tx) -> list[Node]:
+    """Every node with what no living job holds."""
+    nodes = {row.name: node(row) for row in resources.alive(tx, "node")}
+    for job in resources.alive(tx, "job", states=sorted(HOLDS_DEVICES)):
+        for place, (_, role) in zip(job.status["placement"], JobSpec.from_json(job.spec).ranks(), strict=True):
+            held = nodes.get(place["node"])
+            if held is not None:
+                nodes[held.name] = _hold(held, role.devices, place["gpus"])
+    return list(nodes.values())
+
+
+def node(row: Resource) -> Node:
+    """A node from its resource, empty."""
+    total = Devices(**row.status["devices"])
+    return Node(
+        name=row.name,
+        total=total,
+        free=total,
+        free_gpus=tuple(range(total.gpu_milli // 1000)),
+        is_up=row.state == "up",
+        labels=row.status.get("labels", {}),
+    )
+
+
+def _hold(held: Node, amount: Devices, gpus: Sequence[int]) -> Node:
+    free_gpus = tuple(gpu for gpu in held.free_gpus if gpu not in gpus)
+    return replace(held, free=held.free.minus(amount), free_gpus=free_gpus)
+
+
+def as_json(places: Sequence[Place]) -> list[dict[str, object]]:
+    """A placement as a job's status holds it."""
+    return [{"node": place.node, "gpus": list(place.gpus)} for place in places]

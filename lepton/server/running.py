@@ -1,0 +1,142 @@
+"""The jobs loop: what was placed is started, what runs is watched, what should end is ended.
+
+A turn of one job is load -> think (`jobs.gang.think`, pure) -> act on the engine -> commit, guarded by the lease and
+the revision it was loaded at. Acting twice is harmless: an engine starts a key once. So a crash between any two steps
+only means that the next start of the server takes the same step again.
+"""
+
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from threading import Lock
+
+from lepton.core.clock import Clock, to_micros
+from lepton.core.errors import EngineError, LeptonError, NotFoundError, StaleError
+from lepton.core.resource import Resource
+from lepton.engine.base import Engine
+from lepton.jobs.gang import Surroundings, Turn, keys, requeue, think
+from lepton.jobs.life import HOLDS_DEVICES, State
+from lepton.jobs.spec import JobSpec
+from lepton.server.lease import Lease
+from lepton.server.runs import end_run
+from lepton.store import resources
+from lepton.store.database import Database, Tx
+
+log = logging.getLogger("lepton.server")
+REQUEUE_PAUSE_S = 1.0
+
+Identity = Callable[[Tx, Resource, JobSpec], Mapping[str, str]]
+"""Gives the variables that say who a job's workers are and where the server is."""
+
+
+class Running:
+    """Drives placed, running and stopping jobs."""
+
+    def __init__(self, database: Database, engine: Engine, *, clock: Clock, lease: Lease, identity: Identity) -> None:
+        self._database = database
+        self._engine = engine
+        self._clock = clock
+        self._lease = lease
+        self._identity = identity
+        self._lock = Lock()
+        self._dirty: set[str] = set()
+        self._sweep_at = float("-inf")
+        self.sweep_s = 5.0
+
+    def touch(self, job: str) -> None:
+        """Something happened to this job: look at it in the next turn. From any thread."""
+        with self._lock:
+            self._dirty.add(job)
+
+    def turn(self) -> None:
+        """Step every job that something happened to; every few seconds, every living job."""
+        if not self._lease.hold():
+            return
+        if self._clock.monotonic() >= self._sweep_at:
+            self._sweep_at = self._clock.monotonic() + self.sweep_s
+            for job in self._database.read(lambda tx: resources.alive(tx, "job")):
+                self.touch(job.id)
+        while ids := self._take():
+            for id in ids:
+                self._step_safely(id)
+
+    def _take(self) -> list[str]:
+        with self._lock:
+            ids, self._dirty = sorted(self._dirty), set()
+        return ids
+
+    def _step_safely(self, id: str) -> None:
+        try:
+            self.step(id)
+        except StaleError:
+            self.touch(id)
+        except NotFoundError:
+            return
+        except LeptonError as fault:
+            log.error("job %s: %s", id, fault)
+
+    def step(self, id: str) -> None:
+        """One turn of one job."""
+        job = self._database.read(lambda tx: resources.get(tx, id, kind="job"))
+        if job.is_final:
+            return
+        spec = JobSpec.from_json(job.spec)
+        seen = [self._engine.look(key) for key in keys(job, spec.size)] if job.state in HOLDS_DEVICES else []
+        around = self._around(job, spec) if job.state == State.PLACED else Surroundings()
+        turn = self._act(think(job, spec, seen, at=self._clock.now(), around=around), job)
+        if turn.event is not None:
+            self._database.write(lambda tx: self._commit(tx, turn, job))
+
+    def _act(self, turn: Turn, job: Resource) -> Turn:
+        try:
+            for launch in turn.starts:
+                self._engine.start(launch)
+        except EngineError as fault:
+            for launch in turn.starts:
+                self._engine.stop(launch.key, grace_s=0)
+            return requeue(job, why=str(fault), at=self._clock.now(), pause_s=REQUEUE_PAUSE_S)
+        for key in turn.stops:
+            self._engine.stop(key, grace_s=turn.grace_s)
+        return turn
+
+    def _commit(self, tx: Tx, turn: Turn, job: Resource) -> None:
+        self._lease.check(tx)
+        assert turn.event is not None
+        current = resources.get(tx, job.id)
+        changes = {name: value for name, value in turn.job.status.items() if job.status.get(name) != value}
+        moved = replace(turn.job, status={**current.status, **changes})
+        resources.update(tx, moved, turn.event, expected=job.revision)
+        if turn.job.is_final:
+            end_run(tx, turn.job)
+
+    def _around(self, job: Resource, spec: JobSpec) -> Surroundings:
+        addresses = {facts.name: facts.address for facts in self._engine.nodes()}
+        env = self._database.read(lambda tx: self._identity(tx, job, spec))
+        return Surroundings(env=env, addresses=addresses, port=free_port() if spec.size > 1 else 0)
+
+    def collect(self, keep_s: float) -> None:
+        """End and forget what runs or lies here though no job wants it."""
+        now = to_micros(self._clock.now())
+        for key in list(self._engine.keys()):
+            id, generation, _ = key.rsplit(".", 2)
+            job = self._database.read(lambda tx, id=id: _find(tx, id))  # type: ignore[misc]
+            if job is None or int(generation) < job.status.get("generation", 0) or job.is_final:
+                self._engine.stop(key, grace_s=0)
+            ended = now if job is None else job.status.get("ended_at", now)
+            if job is None or (job.is_final and now - ended > keep_s * 1_000_000):
+                self._engine.forget(key)
+
+
+def _find(tx: Tx, id: str) -> Resource | None:
+    try:
+        return resources.get(tx, id, kind="job")
+    except NotFoundError:
+        return None
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago; if somebody takes it first, the gang fails and is placed again."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,57 @@
+"""Events at rest: appended in the transaction of the change, read by everybody who wants to know."""
+
+import json
+from collections.abc import Sequence
+
+from lepton.core.clock import from_micros, to_micros
+from lepton.core.event import Event, canonical, leaf_hash
+from lepton.store.database import Row, Tx
+
+COLUMNS = "seq, body"
+
+
+def append(tx: Tx, event: Event) -> int:
+    """Store an event; return its sequence number, which is the revision of what it changed."""
+    body = canonical(event)
+    row = tx.row(
+        "INSERT INTO events (at, workspace, subject, kind, verb, body, leaf) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING seq",
+        (to_micros(event.at), event.workspace, event.subject, event.kind, event.verb, body, leaf_hash(body)),
+    )
+    assert row is not None
+    seq = int(row[0])
+    tx.events.append((seq, event))
+    return seq
+
+
+def after(
+    tx: Tx, seq: int, *, workspaces: Sequence[str] | None = None, subject: str = "", limit: int = 500
+) -> list[tuple[int, Event]]:
+    """Events with a number above `seq`, oldest first.
+
+    Args:
+        workspaces: only events of these; None: of all.
+        subject: only events of this resource; empty: of all.
+    """
+    where = ["seq > ?"]
+    values: list[int | str] = [seq]
+    if subject:
+        where.append("subject = ?")
+        values.append(subject)
+    if workspaces is not None:
+        where.append(f"workspace IN ({', '.join('?' * len(workspaces))})" if workspaces else "1 = 0")
+        values.extend(workspaces)
+    sql = f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(where)} ORDER BY seq LIMIT ?"
+    return [_read(row) for row in tx.rows(sql, (*values, limit))]
+
+
+def newest(tx: Tx) -> int:
+    """Number of the newest event; 0 if there is none."""
+    row = tx.row("SELECT max(seq) FROM events")
+    return int(row[0] or 0) if row else 0
+
+
+def _read(row: Row) -> tuple[int, Event]:
+    fields = json.loads(bytes(row[1]))
+    fields["at"] = from_micros(fields["at"])
+    return int(row[0]), Event(**fields)

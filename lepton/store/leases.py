@@ -1,0 +1,33 @@
+"""Leases: which server runs a loop now. A loop's commits carry its token, so a server that lost it changes nothing."""
+
+from lepton.core.errors import StaleError
+from lepton.store.database import Tx
+
+
+def take(tx: Tx, name: str, token: str, *, now: int, until: int) -> bool:
+    """Take or extend a lease; whether it is ours until `until`."""
+    changed = tx.execute(
+        "INSERT INTO leases (name, lock_token, lock_expires_at) VALUES (?, ?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET lock_token = excluded.lock_token, lock_expires_at = excluded.lock_expires_at "
+        "WHERE leases.lock_token = ? OR leases.lock_expires_at <= ?",
+        (name, token, until, token, now),
+    )
+    return changed == 1
+
+
+def check(tx: Tx, name: str, token: str) -> None:
+    """Refuse the transaction unless the lease is still held with this token.
+
+    Raises:
+        StaleError: another server holds it.
+    """
+    row = tx.row("SELECT lock_token FROM leases WHERE name = ?", (name,))
+    if row is None or row[0] != token:
+        raise StaleError(
+            f"This server no longer holds the lease '{name}'", fix="Nothing to do: another server goes on."
+        )
+
+
+def release(tx: Tx, name: str, token: str) -> None:
+    """Give a lease back at once, so that another server need not wait."""
+    tx.execute("DELETE FROM leases WHERE name = ? AND lock_token = ?", (name, token))

@@ -1,0 +1,58 @@
+"""Bring a database to the schema this version of Lepton needs. Migrations only go forward, each in one transaction."""
+
+import re
+from importlib import resources
+
+from lepton.core.clock import Clock, to_micros
+from lepton.core.errors import DatabaseError
+from lepton.store.database import Database, Dialect, Tx
+
+PATTERN = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+
+
+def migrate(database: Database, clock: Clock) -> int:
+    """Apply what is missing; return the schema's number.
+
+    Raises:
+        DatabaseError: the database was made by a newer version of Lepton.
+    """
+    return database.write(lambda tx: _migrate(tx, database.dialect, to_micros(clock.now())))
+
+
+def _migrate(tx: Tx, dialect: Dialect, at: int) -> int:
+    tx.execute(
+        "CREATE TABLE IF NOT EXISTS migrations "
+        "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)"
+    )
+    row = tx.row("SELECT max(number) FROM migrations")
+    current = int(row[0]) if row and row[0] is not None else 0
+    known = scripts()
+    newest = max(known)
+    if current > newest:
+        raise DatabaseError(
+            f"The database has schema {current}; this version of Lepton knows schemas up to {newest}",
+            fix="Use the newer version of Lepton that made it, or a backup from before the upgrade.",
+        )
+    for number in range(current + 1, newest + 1):
+        name, text = known[number]
+        for statement in statements(text, dialect):
+            tx.execute(statement)
+        tx.execute("INSERT INTO migrations (number, name, applied_at) VALUES (?, ?, ?)", (number, name, at))
+    return newest
+
+
+def scripts() -> dict[int, tuple[str, str]]:
+    """Number -> (name, text) of every migration that ships."""
+    found = {}
+    for file in resources.files(__package__).joinpath("migrations").iterdir():
+        match = PATTERN.fullmatch(file.name)
+        if match:
+            found[int(match[1])] = (match[2], file.read_text())
+    return found
+
+
+def statements(text: str, dialect: Dialect) -> list[str]:
+    """The statements of a script, comments removed and the dialect's words filled in."""
+    lines = (line for line in text.splitlines() if not line.startswith("--"))
+    filled = "\n".join(lines).format(**dialect.words)
+    return [statement.strip() for statement in filled.split(";") if statement.strip()]
