@@ -1,0 +1,164 @@
+"""How a front and a worker talk: length-prefixed frames over a stream, one frame a batch each way. Pure.
+
+A frame is a head of 12 bytes, one head of 26 bytes for each entry, then the bodies in the same order; all numbers
+little-endian. A deadline is told as the time that is left, so both ends need no common clock.
+
+    magic "Lp" | version u8 | kind u8 | slot u16 | entries u16 | bytes that follow u32
+    id u64 | body bytes u32 | deadline ms u32 | rows u32 | status u16 | handler u8 | media u8 | flags u8 | 0
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from itertools import chain
+from struct import Struct
+from struct import error as StructError
+from typing import NamedTuple
+
+from lepton.core.errors import InvalidError
+
+MAGIC = b"Lp"
+PROTOCOL = 1
+HEAD = Struct("<2sBBHHI")
+ENTRY = Struct("<QIIIHBBBx")
+MAX_FRAME_BYTES = 512 << 20
+LAST = 1
+"""Flag: nothing more follows for this id."""
+
+
+class FrameError(InvalidError):
+    """The bytes are no frame of this protocol; the stream cannot be read any further."""
+
+    code = "frame"
+
+
+class Kind(IntEnum):
+    """What a frame is for."""
+
+    HELLO = 1
+    """Worker to front, first: one entry whose body is a JSON object that describes the loaded model."""
+    BATCH = 2
+    """Front to worker: requests."""
+    ANSWERS = 3
+    """Worker to front: answers to one batch; gives one credit back."""
+
+
+class Media(IntEnum):
+    """What the bytes of a body are."""
+
+    OTHER = 0
+    JSON = 1
+    OCTETS = 2
+    """The array's own bytes, row after row."""
+    NPY = 3
+
+
+class Handler(IntEnum):
+    """What a request asks of the model."""
+
+    PREDICT = 1
+
+
+class Entry(NamedTuple):
+    """One request or one answer."""
+
+    id: int
+    body: bytes = b""
+    deadline_ms: int = 0
+    """Time left when it was sent; 0: none."""
+    rows: int = 0
+    """In an answer: how many rows the model computed for it."""
+    status: int = 0
+    """In an answer: the HTTP status."""
+    handler: int = Handler.PREDICT
+    media: int = Media.JSON
+    flags: int = LAST
+
+
+class Frame(NamedTuple):
+    """One message; all its entries are for the same model version."""
+
+    kind: Kind
+    entries: Sequence[Entry]
+    slot: int = 0
+    """Which of the endpoint's model versions."""
+
+
+def encode(frame: Frame) -> bytes:
+    """The bytes of a frame.
+
+    Raises:
+        FrameError: a number does not fit its field, or the frame is too large.
+    """
+    pack = ENTRY.pack
+    try:
+        heads = [pack(id, len(body), *rest) for id, body, *rest in frame.entries]
+        size = ENTRY.size * len(heads) + sum(len(entry.body) for entry in frame.entries)
+        head = HEAD.pack(MAGIC, PROTOCOL, frame.kind, frame.slot, len(heads), size)
+    except StructError as fault:
+        raise FrameError(f"An entry does not fit a frame: {fault}") from fault
+    if size > MAX_FRAME_BYTES:
+        raise FrameError(f"A frame of {size} bytes is too large", fix=f"Stay under {MAX_FRAME_BYTES} bytes.")
+    return b"".join(chain((head,), heads, (entry.body for entry in frame.entries)))
+
+
+class Decoder:
+    """Turns a stream of bytes, however it is cut, into frames.
+
+    Args:
+        max_bytes: largest frame to accept, head not counted.
+    """
+
+    def __init__(self, max_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._buffer = bytearray()
+        self._max_bytes = max_bytes
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that `data` completes.
+
+        Raises:
+            FrameError: the stream is not of this protocol; drop the connection.
+        """
+        self._buffer += data
+        frames = []
+        done = 0
+        while len(self._buffer) - done >= HEAD.size:
+            kind, slot, count, size = self._read_head(done)
+            end = done + HEAD.size + size
+            if len(self._buffer) < end:
+                break
+            with memoryview(self._buffer) as view, view[done + HEAD.size : end] as payload:
+                frames.append(Frame(kind, read_entries(payload, count), slot))
+            done = end
+        if done:
+            del self._buffer[:done]
+        return frames
+
+    def _read_head(self, at: int) -> tuple[Kind, int, int, int]:
+        magic, version, kind, slot, count, size = HEAD.unpack_from(self._buffer, at)
+        if magic != MAGIC or version != PROTOCOL:
+            raise FrameError("The other end does not speak this protocol", fix="Run the same release at both ends.")
+        if size > self._max_bytes or size < count * ENTRY.size:
+            raise FrameError(f"A frame says it has {count} entries in {size} bytes, which cannot be")
+        if kind not in KINDS:
+            raise FrameError(f"A frame is of the unknown kind {kind}")
+        return KINDS[kind], slot, count, size
+
+
+KINDS = {int(kind): kind for kind in Kind}
+
+
+def read_entries(payload: memoryview, count: int) -> list[Entry]:
+    """The entries of one frame, from all that follows its head.
+
+    Raises:
+        FrameError: the sizes contradict each other.
+    """
+    at = count * ENTRY.size
+    entries = []
+    for id, size, deadline_ms, rows, status, handler, media, flags in ENTRY.iter_unpack(payload[:at]):
+        body = bytes(payload[at : at + size])
+        at += size
+        entries.append(Entry(id, body, deadline_ms, rows, status, handler, media, flags))
+    if at != len(payload):
+        raise FrameError(f"The bodies of a frame have {at} bytes, its head says {len(payload)}")
+    return entries

@@ -1,0 +1,77 @@
+"""The wish for an endpoint: which model version is served, by how many workers, within which limits."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Self
+
+from lepton.core.errors import InvalidError
+from lepton.core.ids import is_id
+from lepton.core.resource import Json
+
+RANGES = {
+    "replicas": (1, 64),
+    "port": (0, 65_535),
+    "max_batch": (1, 1024),
+    "deadline_ms": (10, 600_000),
+    "max_body_bytes": (1024, 256 << 20),
+    "capture_rows": (0, 100_000),
+    "front_cpu_milli": (50, 64_000),
+    "worker_cpu_milli": (50, 256_000),
+}
+"""Field -> smallest and largest value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSpec:
+    """What a user asks of an endpoint."""
+
+    model: str
+    """Id of the model version."""
+    replicas: int = 1
+    """Worker processes, each with the model loaded."""
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: any free port."""
+    max_batch: int = 32
+    """Most requests that a worker computes together."""
+    deadline_ms: int = 5000
+    """A request that has no answer after this long gets a 504."""
+    max_body_bytes: int = 8 << 20
+    capture_rows: int = 500
+    """How many inputs each worker samples for one `capture` version; 0: none."""
+    front_cpu_milli: int = 250
+    worker_cpu_milli: int = 1000
+    """Of each worker; from 2000 on its model computes with that many threads."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, str) or not is_id(self.model):
+            raise InvalidError(
+                f"{str(self.model)[:80]!r} is not a version id", fix="Give the id of a model version, ver_...."
+            )
+        if not isinstance(self.host, str) or not 1 <= len(self.host) <= 253 or not self.host.isprintable():
+            raise InvalidError(f"{str(self.host)[:80]!r} is not a host", fix="Give an address of this machine.")
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if type(value) is not int or not low <= value <= high:
+                raise InvalidError(f"{name} cannot be {str(value)[:80]}", fix=f"Give a whole number, {low} to {high}.")
+
+    def to_json(self) -> dict[str, Json]:
+        """A JSON object from which `from_json` makes an equal spec."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Json]) -> Self:
+        """The spec that `to_json` wrote, or a user.
+
+        Raises:
+            InvalidError: a field is missing, unknown or out of range.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(plain) - set(known))
+        if unknown:
+            raise InvalidError(
+                f"An endpoint has no field {unknown[0][:80]!r}", fix=f"Its fields are {', '.join(known)}."
+            )
+        if "model" not in plain:
+            raise InvalidError("The endpoint names no model", fix="Give `model`, the id of a model version.")
+        return cls(**plain)
