@@ -63,6 +63,6 @@ def move(job: Resource, to: State, *, why: str, at: datetime, actor: str, **stat
         why=why,
         actor=actor,
         at=at,
-        data={"generation": moved.status.get("generation", 0)},
+        data={"generation": moved.status.get("generation", 0), "stage": moved.spec.get("stage", "")},
     )
     return moved, event

@@ -101,7 +101,7 @@ def explain(ask: Ask, nodes: Sequence[Node]) -> str:
     need = max(ask.workers, key=lambda amount: (amount.gpu_milli, amount.cpu_milli, amount.memory_bytes))
     gang = f"{len(ask.workers)} workers of " if len(ask.workers) > 1 else ""
     free = max((node.free for node in nodes), key=lambda amount: (amount.gpu_milli, amount.cpu_milli))
-    return f"needs {gang}{show(need)}; the most that is free on one node is {show(free)}"
+    return f"needs {gang}{show(need)}; the most that one node has free is {show(free)}"
 
 
 def show(amount: Devices) -> str:

@@ -82,6 +82,7 @@ def _ready(job: Resource, address: str, at: datetime) -> Event:
         why=f"answers at {address}",
         actor=f"job:{job.id}",
         at=at,
+        data={"stage": job.spec.get("stage", "")},
     )
 
 

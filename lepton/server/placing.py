@@ -24,6 +24,8 @@ class Queue:
 
     jobs: dict[str, Resource]
     snapshot: Snapshot
+    due_s: float | None = None
+    """Seconds until the first job that pauses before a retry may be placed."""
 
 
 class Placing:
@@ -35,14 +37,15 @@ class Placing:
         self._lease = lease
         self._patience_s = patience_s
 
-    def turn(self) -> None:
-        """Place what fits now."""
+    def turn(self) -> float | None:
+        """Place what fits now; return the seconds until the next job may be tried again."""
         if not self._lease.hold():
-            return
+            return None
         queue = self._database.read(self.look)
         plan = decide(queue.snapshot)
         if plan.starts:
             self._database.write(lambda tx: self._commit(tx, queue, plan))
+        return queue.due_s
 
     def look(self, tx: Tx) -> Queue:
         """The nodes with what is free, and the queue."""
@@ -50,13 +53,13 @@ class Placing:
         now = to_micros(self._clock.now())
         if not any(node.is_up and node.free.cpu_milli for node in nodes):
             return Queue({}, Snapshot(nodes=nodes, queue=()))
-        jobs = {
-            job.id: job
-            for job in resources.alive(tx, "job", states=[State.QUEUED], limit=WINDOW)
-            if job.status.get("not_before", 0) <= now and job.spec.get("stop_grace_s") is None
-        }
+        queued = resources.alive(tx, "job", states=[State.QUEUED], limit=WINDOW)
+        wanted = [job for job in queued if job.spec.get("stop_grace_s") is None]
+        jobs = {job.id: job for job in wanted if job.status.get("not_before", 0) <= now}
+        later = [job.status["not_before"] - now for job in wanted if job.id not in jobs]
         asks = [ask(job, now) for job in jobs.values()]
-        return Queue(jobs, Snapshot(nodes=nodes, queue=asks, patience_s=self._patience_s))
+        due_s = min(later) / 1_000_000 + 0.001 if later else None
+        return Queue(jobs, Snapshot(nodes=nodes, queue=asks, patience_s=self._patience_s), due_s)
 
     def _commit(self, tx: Tx, queue: Queue, plan: Plan) -> None:
         self._lease.check(tx)

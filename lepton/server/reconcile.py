@@ -12,9 +12,12 @@ log = logging.getLogger("lepton.server")
 
 
 class Loop:
-    """Runs `turn` in a thread of its own, at once after `wake()` and at the latest every `every_s` seconds."""
+    """Runs `turn` in a thread of its own, at once after `wake()` and at the latest every `every_s` seconds.
 
-    def __init__(self, name: str, turn: Callable[[], None], *, every_s: float) -> None:
+    A turn may return the seconds after which it wants to be taken again sooner than that.
+    """
+
+    def __init__(self, name: str, turn: Callable[[], float | None], *, every_s: float) -> None:
         self.name = name
         self.faults = 0
         self._turn = turn
@@ -32,8 +35,9 @@ class Loop:
         try:
             while True:
                 self._wake.clear()
+                again_s: float | None = None
                 try:
-                    await loop.run_in_executor(self._thread, self._turn)
+                    again_s = await loop.run_in_executor(self._thread, self._turn)
                 except StaleError as fault:
                     log.info("loop %s: dropped a stale result: %s", self.name, fault)
                 except LeptonError as fault:
@@ -41,7 +45,7 @@ class Loop:
                 except Exception as fault:  # noqa: BLE001  a mistake of ours must not stop the platform
                     self._report(fault)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._every_s)
+                    await asyncio.wait_for(self._wake.wait(), min(self._every_s, again_s or self._every_s))
         finally:
             self._thread.shutdown(wait=True)
 

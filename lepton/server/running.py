@@ -49,10 +49,10 @@ class Running:
         with self._lock:
             self._dirty.add(job)
 
-    def turn(self) -> None:
+    def turn(self) -> float | None:
         """Step every job that something happened to; every few seconds, every living job."""
         if not self._lease.hold():
-            return
+            return None
         if self._clock.monotonic() >= self._sweep_at:
             self._sweep_at = self._clock.monotonic() + self.sweep_s
             for job in self._database.read(lambda tx: resources.alive(tx, "job")):
@@ -60,6 +60,7 @@ class Running:
         while ids := self._take():
             for id in ids:
                 self._step_safely(id)
+        return None
 
     def _take(self) -> list[str]:
         with self._lock:

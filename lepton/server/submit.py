@@ -35,7 +35,7 @@ def submit(tx: Tx, spec: JobSpec, *, name: str, author: Author, owner: str = "")
     for secret in sorted(set(spec.secrets.values())):
         if resources.by_name(tx, "secret", author.workspace, secret) is None:
             raise InvalidError(f"There is no secret '{secret}'", fix=f"Make it: lepton secrets set {secret}")
-    _check_capacity(tx, spec)
+    check_capacity(tx, spec)
     job = Resource(
         id=make_id("job", at=author.at),
         kind="job",
@@ -76,11 +76,16 @@ def _check_inputs(tx: Tx, inputs: Mapping[str, str], workspace: str) -> None:
             raise InvalidError(f"Input '{role}': there is no version {id[:80]!r}", fix="List them: lepton catalog list")
 
 
-def _check_capacity(tx: Tx, spec: JobSpec) -> None:
+def check_capacity(tx: Tx, spec: JobSpec) -> None:
+    """Refuse what no node could ever hold.
+
+    Raises:
+        CapacityError: it asks for more than the emptied pool has.
+    """
     nodes = [node(row) for row in resources.alive(tx, "node")]
     reason = never_fits(Ask(job="", workers=tuple(role.devices for _, role in spec.ranks())), nodes) if nodes else None
     if reason is not None:
         raise CapacityError(
-            f"The job can never run here: it {reason}, even when all is idle",
+            f"The job can never run here, even when all is idle: it {reason}",
             fix="Ask for less per worker or fewer workers, or add a node.",
         )

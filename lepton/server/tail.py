@@ -5,23 +5,25 @@ A follower first reads what is there, then waits for the one poller that its log
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lepton.engine.base import Engine
 
 POLL_S = 0.05
-CHUNK_BYTES = 64 << 10
+LOOK_AGAIN_S = 1.0
 
 
 @dataclass(slots=True)
 class _Log:
-    size: int = 0
+    size: int = -1
+    """Bytes seen by the poller; -1 before its first look."""
     is_ended: bool = False
-    grown: asyncio.Event = field(default_factory=asyncio.Event)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
     followers: int = 0
     poller: "asyncio.Task[None] | None" = None
-    last: tuple[int, bytes] = (0, b"")
-    """(offset, bytes) of the newest piece, shared by all followers that have read up to it."""
+    piece: tuple[int, bytes] = (0, b"")
+    """(offset, bytes) of the newest growth, shared by all who have read up to it."""
 
 
 class Tails:
@@ -33,10 +35,13 @@ class Tails:
 
     async def read(self, key: str, *, offset: int) -> tuple[bytes, int]:
         """What is there since `offset`, and the offset to go on from."""
-        size = await asyncio.to_thread(self._engine.log_size, key)
+        return await asyncio.to_thread(self._read, key, offset)
+
+    def _read(self, key: str, offset: int) -> tuple[bytes, int]:
+        size = self._engine.log_size(key)
         if size <= offset:
-            return b"", size
-        data = await asyncio.to_thread(lambda: b"".join(self._engine.logs(key, offset=offset)))
+            return b"", offset
+        data = b"".join(self._engine.logs(key, offset=offset))
         return data, max(size, offset + len(data))
 
     async def follow(self, key: str, *, offset: int, is_over: Callable[[], bool]) -> AsyncIterator[bytes]:
@@ -47,15 +52,15 @@ class Tails:
             log.poller = asyncio.create_task(self._poll(key, log))
         try:
             while not is_over():
-                grown = log.grown
-                is_ended = log.is_ended
+                news, is_ended = log.news, log.is_ended
                 data, offset = await self._next(key, log, offset)
                 if data:
                     yield data
                 elif is_ended:
                     return
                 else:
-                    await asyncio.wait([asyncio.ensure_future(grown.wait())], timeout=1.0)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(news.wait(), LOOK_AGAIN_S)
         finally:
             log.followers -= 1
             if not log.followers:
@@ -63,27 +68,22 @@ class Tails:
                 self._logs.pop(key, None)
 
     async def _next(self, key: str, log: _Log, offset: int) -> tuple[bytes, int]:
-        start, piece = log.last
-        if piece and start <= offset < start + len(piece):
+        start, piece = log.piece
+        if start <= offset < start + len(piece):
             return piece[offset - start :], start + len(piece)
-        if log.size and offset >= log.size and not log.is_ended:
+        if offset >= log.size >= 0 and not log.is_ended:
             return b"", offset
         return await self.read(key, offset=offset)
 
     async def _poll(self, key: str, log: _Log) -> None:
-        while True:
+        log.size = await asyncio.to_thread(self._engine.log_size, key)
+        while not log.is_ended:
             sighting = await asyncio.to_thread(self._engine.look, key)
-            size = await asyncio.to_thread(self._engine.log_size, key)
-            if size > log.size:
-                data, end = await self.read(key, offset=log.size)
-                log.last = (end - len(data), data[-CHUNK_BYTES * 16 :]) if log.size else (0, b"")
-                if len(data) > CHUNK_BYTES * 16:
-                    log.last = (end - CHUNK_BYTES * 16, data[-CHUNK_BYTES * 16 :])
-                log.size = end
-            has_news = size > 0 or sighting.status == "exited"
-            if sighting.status != "running" and size == log.size:
-                log.is_ended = True
-            if has_news:
-                grown, log.grown = log.grown, asyncio.Event()
-                grown.set()
+            data, end = await self.read(key, offset=log.size)
+            if data:
+                log.piece, log.size = (end - len(data), data), end
+            log.is_ended = sighting.status != "running" and not data
+            if data or log.is_ended:
+                news, log.news = log.news, asyncio.Event()
+                news.set()
             await asyncio.sleep(POLL_S)

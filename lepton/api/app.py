@@ -1,0 +1,131 @@
+"""The HTTP application: routes, limits, and errors that always look alike."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lepton import __version__
+from lepton.api import catalog, jobs, pool, security, serve, stages, vault, watch
+from lepton.api.door import Gate
+from lepton.api.wire import ErrorOut
+from lepton.core.errors import InvalidError, LeptonError, TooLargeError
+from lepton.server.build import Platform
+
+log = logging.getLogger("lepton.api")
+PREFIX = "/api/v1"
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorOut, "description": "The request was refused; the body says why and what to do."},
+    "5XX": {"model": ErrorOut, "description": "A part of the platform does not work now."},
+}
+HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 400: "invalid", 413: "too_large", 415: "invalid"}
+HTTP_FIXES = {404: f"See {PREFIX}/openapi.json for every path.", 405: "Use a method from the Allow header."}
+
+
+def make_app(platform: Platform) -> FastAPI:
+    """The application over a platform; its loops turn while it runs."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        platform.start()
+        yield
+        await platform.close()
+
+    app = FastAPI(
+        title="Lepton",
+        version=__version__,
+        summary="The AI cloud you own.",
+        lifespan=lifespan,
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        responses=DOCUMENTED,
+    )
+    app.state.platform = platform
+    app.state.gate = Gate(platform)
+    for module in (jobs, stages, catalog, vault, serve, pool, security, watch):
+        app.include_router(module.router, prefix=PREFIX)
+    app.add_exception_handler(LeptonError, _lepton_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _bug)
+    app.add_middleware(BodyLimit, limit_bytes=platform.config.max_body_bytes)
+    return app
+
+
+async def _lepton_error(request: Request, fault: Exception) -> JSONResponse:
+    assert isinstance(fault, LeptonError)
+    if fault.status >= 500:
+        log.error("%s %s: %s", request.method, request.url.path, fault)
+    headers = {"www-authenticate": "Bearer"} if fault.status == 401 else {}
+    headers |= {"retry-after": "1"} if fault.status == 503 else {}
+    return JSONResponse(fault.to_json(), status_code=fault.status, headers=headers)
+
+
+async def _validation_error(request: Request, fault: Exception) -> JSONResponse:
+    assert isinstance(fault, RequestValidationError)
+    first = fault.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+    more = len(fault.errors()) - 1
+    message = f"{where}: {first['msg']}" + (f" (and {more} more)" if more else "")
+    error = InvalidError(message, fix=f"See {PREFIX}/openapi.json for what {request.method} {request.url.path} takes.")
+    return JSONResponse(error.to_json(), status_code=error.status)
+
+
+async def _http_error(request: Request, fault: Exception) -> JSONResponse:
+    assert isinstance(fault, HTTPException)
+    code = HTTP_CODES.get(fault.status_code, "invalid" if fault.status_code < 500 else "internal")
+    body = {
+        "code": code,
+        "message": f"{request.method} {request.url.path}: {fault.detail}",
+        "fix": HTTP_FIXES.get(fault.status_code, f"See {PREFIX}/openapi.json."),
+    }
+    return JSONResponse(body, status_code=fault.status_code, headers=fault.headers)
+
+
+async def _bug(request: Request, fault: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=fault)
+    error = LeptonError("The server made a mistake; it is in its log", fix="Report it with the time of the request.")
+    return JSONResponse(error.to_json(), status_code=500)
+
+
+class BodyLimit:
+    """Refuses bodies over a limit, whether they say their length or not. Uploads to the vault have their own limit."""
+
+    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
+        self.app = app
+        self.limit_bytes = limit_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, counting what it brings."""
+        if scope["type"] != "http" or scope["path"].startswith(f"{PREFIX}/vault/"):
+            await self.app(scope, receive, send)
+            return
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self.limit_bytes:
+            await self._refuse()(scope, receive, send)
+            return
+        await self.app(scope, self._counted(receive), send)
+
+    def _counted(self, receive: Receive) -> Callable[[], Awaitable[Message]]:
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.limit_bytes:
+                raise TooLargeError(f"The body is over {self.limit_bytes} bytes", fix="Upload files through the vault.")
+            return message
+
+        return counted
+
+    def _refuse(self) -> JSONResponse:
+        error = TooLargeError(f"The body is over {self.limit_bytes} bytes", fix="Upload files through the vault.")
+        return JSONResponse(error.to_json(), status_code=error.status, headers={"connection": "close"})

@@ -1,0 +1,189 @@
+"""`/catalog`: versions of artifacts, what they were made from, and the datasets and models they belong to."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
+
+from lepton.api.door import (
+    IdempotencyKey,
+    Reading,
+    Visit,
+    WorkerReading,
+    WorkerReadingIn,
+    WorkerWriting,
+    answer,
+    check_known,
+)
+from lepton.api.jobs import Cursor, Filter, Limit, list_resources
+from lepton.api.wire import LineageOut, ResourceOut, ResourcePage, VersionIn, VersionOut, VersionPage
+from lepton.catalog.lineage import chain
+from lepton.catalog.reference import parse
+from lepton.core.artifact import KINDS, File, Version, check_path
+from lepton.core.errors import ForbiddenError, InvalidError, NotFoundError
+from lepton.core.ids import is_id
+from lepton.server.intake import publish
+from lepton.server.people import DEFAULT_WORKSPACE
+from lepton.store import catalog, resources
+from lepton.store.database import Tx
+
+router = APIRouter(prefix="/catalog", tags=["catalog"])
+EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+@router.post("/versions", status_code=201, response_model=VersionOut)
+async def create_version(
+    visit: WorkerWriting,
+    body: VersionIn,
+    workspace: Annotated[str, Query(max_length=63)] = DEFAULT_WORKSPACE,
+    idempotency_key: IdempotencyKey = None,
+) -> JSONResponse:
+    """Make a version of objects that are in the vault."""
+    place = next(iter(visit.principal.roles)) if visit.principal.job else workspace
+    if not visit.may_see(place):
+        raise NotFoundError(f"There is no workspace {place!r}", fix="Name a workspace in which you may write.")
+    if visit.principal.job and body.job != visit.principal.job:
+        raise ForbiddenError("A job may only publish for itself", fix="Send your own job's id.")
+    draft = _draft(body, place)
+    for file in draft.files:
+        _check_stored(visit, file)
+
+    def work(tx: Tx) -> dict[str, Any]:
+        check_known(place, tx)
+        if body.job:
+            visit.find(tx, body.job, "job")
+        return VersionOut.of(publish(tx, draft, visit.author(place)))
+
+    return answer(await visit.create(idempotency_key, body, work), status=201)
+
+
+def _draft(body: VersionIn, workspace: str) -> Version:
+    if body.kind not in KINDS:
+        raise InvalidError(f"There is no kind of version {body.kind!r}", fix=f"Use one of {', '.join(KINDS)}.")
+    if body.job and not is_id(body.job):
+        raise InvalidError(f"{body.job[:80]!r} is not a job's id", fix="Leave it empty, or give the id.")
+    files = tuple(
+        sorted(File(path=check_path(file.path), digest=file.digest, size_bytes=file.size_bytes) for file in body.files)
+    )
+    if len({file.path for file in files}) != len(files):
+        raise InvalidError("Two files have the same path", fix="Give every file a path of its own.")
+    return Version(
+        id="",
+        workspace=workspace,
+        kind=body.kind,
+        name=body.name,
+        number=0,
+        digest="",
+        size_bytes=0,
+        files=files,
+        meta=body.meta,
+        parents=body.parents,
+        job=body.job,
+        created_at=EPOCH,
+    )
+
+
+def _check_stored(visit: Visit, file: File) -> None:
+    try:
+        size = visit.platform.objects.size(file.digest)
+    except NotFoundError as fault:
+        raise InvalidError(
+            f"{file.path}: object {file.digest} is not in the vault",
+            fix="PUT its bytes to /api/v1/vault/objects first.",
+        ) from fault
+    if size != file.size_bytes:
+        raise InvalidError(
+            f"{file.path}: the object has {size} bytes, not {file.size_bytes}", fix="Send the true size."
+        )
+
+
+@router.get("/versions", response_model=VersionPage)
+async def list_versions(
+    visit: WorkerReadingIn,
+    kind: Filter = "",
+    name: Filter = "",
+    job: Filter = "",
+    limit: Limit = 100,
+    cursor: Cursor = "",
+) -> JSONResponse:
+    """List versions, newest first."""
+    where = {"kind": kind, "name": name, "job": job}
+    if (cursor and not is_id(cursor)) or any(not value.isprintable() for value in where.values()):
+        raise InvalidError("The cursor or a filter is malformed", fix="Give the `next` of the page before.")
+    found = await visit.read(
+        lambda tx: catalog.list_page(tx, visit.workspace, where=where, before=cursor, limit=limit + 1)
+    )
+    page = found[:limit]
+    return answer({"items": [VersionOut.of(row) for row in page], "next": page[-1].id if len(found) > limit else None})
+
+
+@router.get("/versions/{ref}", response_model=VersionOut)
+async def get_version(
+    visit: WorkerReading,
+    ref: str,
+    workspace: Annotated[str, Query(max_length=63)] = DEFAULT_WORKSPACE,
+    kind: Filter = "",
+) -> JSONResponse:
+    """One version, by id, `name` (the newest) or `name@number`."""
+    return answer(VersionOut.of(await visit.read(lambda tx: find_version(tx, visit, ref, workspace, kind))))
+
+
+def find_version(tx: Tx, visit: Visit, ref: str, workspace: str, kind: str = "") -> Version:
+    """A version that the visitor may see.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    reference = parse(ref)
+    place = catalog.get(tx, reference.id).workspace if reference.id else workspace
+    if not visit.may_see(place):
+        raise NotFoundError(f"There is no version {ref[:80]!r}", fix="List versions with `lepton catalog list`.")
+    return catalog.find(tx, place, reference, kinds=[kind] if kind else [])
+
+
+@router.get("/lineage/{ref}", response_model=LineageOut)
+async def lineage(visit: Reading, ref: str) -> JSONResponse:
+    """Everything a version or an endpoint was made from, back to the raw files and their hashes."""
+
+    def work(tx: Tx) -> dict[str, Any]:
+        subject, start = _subject(tx, visit, ref)
+        links = [
+            {"role": link.role, "depth": link.depth, "version": VersionOut.of(link.version)}
+            for link in chain(start, lambda ids: catalog.many(tx, ids))
+        ]
+        return {"subject": subject, "links": links}
+
+    return answer(await visit.read(work))
+
+
+def _subject(tx: Tx, visit: Visit, ref: str) -> tuple[dict[str, Any], Version]:
+    """What the lineage is asked of: an endpoint (by name or id) or a version."""
+    endpoint = None
+    if ref.startswith("ep_") and is_id(ref):
+        endpoint = visit.find(tx, ref, "endpoint")
+    elif not is_id(ref) and "@" not in ref:
+        endpoint = resources.by_name(tx, "endpoint", visit.workspace, ref)
+    if endpoint is not None:
+        subject = {name: ResourceOut.of(endpoint)[name] for name in ("id", "kind", "name", "state")}
+        return subject, catalog.get(tx, endpoint.spec["endpoint"]["model"])
+    version = find_version(tx, visit, ref, visit.workspace)
+    return {"id": version.id, "kind": version.kind, "name": version.name, "state": "ready"}, version
+
+
+@router.get("/datasets", response_model=ResourcePage)
+async def list_datasets(visit: Reading, name: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> JSONResponse:
+    """List datasets, newest first."""
+    return await list_resources(visit, "dataset", {"name": name}, limit=limit, cursor=cursor)
+
+
+@router.get("/models", response_model=ResourcePage)
+async def list_models(visit: Reading, name: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> JSONResponse:
+    """List models, newest first."""
+    return await list_resources(visit, "model", {"name": name}, limit=limit, cursor=cursor)
+
+
+@router.get("/runs", response_model=ResourcePage)
+async def list_runs(visit: Reading, name: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> JSONResponse:
+    """List runs, newest first: what jobs measured."""
+    return await list_resources(visit, "run", {"name": name}, limit=limit, cursor=cursor)

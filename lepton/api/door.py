@@ -1,0 +1,248 @@
+"""The one door: authenticate, authorise, validate, act, audit - the same path for every request.
+
+A route asks for a `Visit` and does all its work through it. A thing that the visitor may not see is not found.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Header, Query, Request
+from fastapi.responses import JSONResponse
+
+from lepton.core.clock import to_micros
+from lepton.core.errors import ForbiddenError, InvalidError, NotFoundError, StaleError, UnauthenticatedError
+from lepton.core.resource import Resource
+from lepton.jobs.spec import JobSpec
+from lepton.security.identity import WORKER_PREFIX, Principal, hash_token, read_worker_token
+from lepton.security.policy import Action, allows
+from lepton.server import people
+from lepton.server.build import Platform
+from lepton.server.submit import Author
+from lepton.store import events, idempotency, resources
+from lepton.store.database import Tx
+
+log = logging.getLogger("lepton.api")
+T = TypeVar("T")
+REMEMBER_S = 5.0
+"""How long an identity is believed without asking the database; another server's revocation is seen after this."""
+
+
+class Visit:
+    """One request of one principal."""
+
+    def __init__(self, platform: Platform, principal: Principal, action: Action, request: Request) -> None:
+        self.platform = platform
+        self.principal = principal
+        self.action = action
+        self.request = request
+        self.workspace = ""
+
+    def author(self, workspace: str | None = None) -> Author:
+        """On whose behalf a change is made."""
+        place = self.workspace if workspace is None else workspace
+        return Author(actor=self.principal.name, workspace=place, at=self.platform.clock.now())
+
+    def may_see(self, workspace: str) -> bool:
+        """Whether the visitor may do what this route does in that workspace."""
+        return allows(self.principal, self.action, workspace)
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        """Run `work` in a read transaction."""
+        return await asyncio.to_thread(self.platform.database.read, work)
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        """Run `work` in a write transaction; committed when this returns."""
+        return await asyncio.wrap_future(self.platform.database.submit(work))
+
+    def find(self, tx: Tx, id: str, kind: str) -> Resource:
+        """A resource the visitor may see.
+
+        Raises:
+            NotFoundError: there is none, or it is in a workspace that is not the visitor's.
+            ForbiddenError: the visitor may see it, but not do this to it.
+        """
+        found = resources.get(tx, id, kind=kind)
+        if self.may_see(found.workspace):
+            return found
+        if allows(self.principal, Action.READ, found.workspace):
+            raise ForbiddenError(f"You may read {kind} '{found.name}', not change it", fix="Ask for the role editor.")
+        raise NotFoundError(f"There is no {kind} {id[:80]!r}", fix="Check the id with the list command.")
+
+    async def create(self, key: str | None, body: Any, work: Callable[[Tx], Any]) -> Any:
+        """Run `work` in a write transaction, once for an idempotency key; return the JSON it gives."""
+        if not key:
+            return await self.write(work)
+        text = f"{self.request.method} {self.request.url.path}?{self.request.url.query}\n{body!r}"
+        request = hashlib.sha256(text.encode()).hexdigest()
+        at = to_micros(self.platform.clock.now())
+
+        def once(tx: Tx) -> Any:
+            known = idempotency.recall(tx, self.principal.name, key, request)
+            if known is not None:
+                return known
+            answer = work(tx)
+            idempotency.remember(tx, self.principal.name, key, request=request, answer=answer, at=at)
+            return answer
+
+        return await self.write(once)
+
+
+class Gate:
+    """Knows who is behind a token, and remembers it for a few seconds."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._known: dict[str, tuple[Principal, float]] = {}
+        platform.hub.on_event(lambda event: self._known.clear() if event.kind in ("user", "workspace") else None)
+
+    async def principal(self, token: str) -> Principal:
+        """Whom a token speaks for.
+
+        Raises:
+            UnauthenticatedError: nobody, or no longer.
+        """
+        now_s = self._platform.clock.monotonic()
+        hash = hash_token(token)
+        known = self._known.get(hash)
+        if known is not None and known[1] > now_s:
+            return known[0]
+        found = await asyncio.to_thread(self._platform.database.read, lambda tx: self._look_up(tx, token, hash))
+        if found is None:
+            raise UnauthenticatedError(
+                "The token is unknown, revoked or expired", fix="Set LEPTON_TOKEN, or read it from the file DIR/token."
+            )
+        if len(self._known) > 10_000:
+            self._known.clear()
+        self._known[hash] = (found, now_s + REMEMBER_S)
+        return found
+
+    def _look_up(self, tx: Tx, token: str, hash: str) -> Principal | None:
+        if token.startswith(WORKER_PREFIX):
+            return self._worker(tx, token)
+        return people.principal(tx, hash, to_micros(self._platform.clock.now()))
+
+    def _worker(self, tx: Tx, token: str) -> Principal | None:
+        claim = read_worker_token(self._platform.keys.workers, token)
+        if claim is None:
+            return None
+        try:
+            job = resources.get(tx, claim[0], kind="job")
+        except NotFoundError:
+            return None
+        if job.is_final or job.status.get("generation", 0) != claim[1]:
+            return None
+        return Principal(name=f"job:{job.id}", roles={job.workspace: "worker"}, job=job.id)
+
+
+def bearer(request: Request) -> str:
+    """The token of a request.
+
+    Raises:
+        UnauthenticatedError: it has none.
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token or not token.isascii():
+        raise UnauthenticatedError(
+            "The request has no token", fix="Send 'Authorization: Bearer TOKEN'; the first one is in DIR/token."
+        )
+    return token
+
+
+def visit(action: Action, *, is_for_workers: bool = False) -> Callable[[Request], Awaitable[Visit]]:
+    """A dependency: the visit of a known principal. The workspace is checked with what the route then asks for."""
+
+    async def enter(request: Request) -> Visit:
+        platform: Platform = request.app.state.platform
+        principal = await request.app.state.gate.principal(bearer(request))
+        opened = Visit(platform, principal, action, request)
+        if principal.job and not is_for_workers:
+            raise _refused(opened, "", "A job's own token may only report and publish")
+        if action is Action.PLATFORM and not allows(principal, action, ""):
+            raise _refused(opened, "", "Only an administrator of the platform may do this")
+        return opened
+
+    return enter
+
+
+def _refused(opened: Visit, workspace: str, why: str) -> ForbiddenError:
+    """Note the refusal in the audit trail; return the error to raise."""
+    path = f"{opened.request.method} {opened.request.url.path}".replace("\x00", "")
+    at = opened.platform.clock.now()
+    event = people.refused(path, workspace, actor=opened.principal.name, why=why, at=at)
+    opened.platform.database.submit(lambda tx: events.append(tx, event))
+    return ForbiddenError(why, fix="Ask an administrator for a role that reaches this far.")
+
+
+def in_workspace(action: Action, *, is_for_workers: bool = False) -> Callable[..., Awaitable[Visit]]:
+    """A dependency: a visit to the workspace named in the query."""
+
+    async def enter(
+        opened: Annotated[Visit, Depends(visit(action, is_for_workers=is_for_workers))],
+        workspace: Annotated[str, Query(max_length=63, description="which tenant")] = people.DEFAULT_WORKSPACE,
+    ) -> Visit:
+        if not allows(opened.principal, Action.READ, workspace):
+            raise NotFoundError(
+                f"There is no workspace {workspace!r}", fix="Ask for the workspaces you are a member of."
+            )
+        if not allows(opened.principal, action, workspace):
+            raise _refused(opened, workspace, f"Your role in workspace '{workspace}' does not allow to {action}")
+        opened.workspace = workspace
+        return opened
+
+    return enter
+
+
+Reading = Annotated[Visit, Depends(in_workspace(Action.READ))]
+Writing = Annotated[Visit, Depends(in_workspace(Action.WRITE))]
+Administering = Annotated[Visit, Depends(in_workspace(Action.ADMIN))]
+ReadingAny = Annotated[Visit, Depends(visit(Action.READ))]
+WritingAny = Annotated[Visit, Depends(visit(Action.WRITE))]
+Platforming = Annotated[Visit, Depends(visit(Action.PLATFORM))]
+WorkerReading = Annotated[Visit, Depends(visit(Action.READ, is_for_workers=True))]
+WorkerWriting = Annotated[Visit, Depends(visit(Action.WRITE, is_for_workers=True))]
+WorkerReadingIn = Annotated[Visit, Depends(in_workspace(Action.READ, is_for_workers=True))]
+IdempotencyKey = Annotated[
+    str | None, Header(max_length=200, description="repeat a request with the same key and it happens once")
+]
+IfMatch = Annotated[str | None, Header(max_length=64, description="the ETag that was read; 412 if it has changed")]
+
+
+def check_match(resource: Resource, if_match: str | None) -> None:
+    """Refuse a change of something that has changed since it was read.
+
+    Raises:
+        StaleError: its revision is not the one named.
+    """
+    if if_match is not None and if_match.strip() not in ("*", etag(resource)):
+        raise StaleError(
+            f"{resource.kind} '{resource.name}' is at {etag(resource)}, not {if_match}",
+            fix="Read it again, then repeat the change with the new ETag.",
+        )
+
+
+def etag(resource: Resource) -> str:
+    """The entity tag of a resource."""
+    return f'"{resource.revision}"'
+
+
+def answer(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """A JSON answer as it stands."""
+    return JSONResponse(body, status_code=status, headers=dict(headers or {}))
+
+
+def check_known(workspace: str, tx: Tx) -> None:
+    """Refuse to make things in a workspace that does not exist (a platform admin may name any).
+
+    Raises:
+        InvalidError: there is none of that name.
+    """
+    if resources.by_name(tx, "workspace", "", workspace) is None:
+        raise InvalidError(f"There is no workspace {workspace!r}", fix="Make it: lepton workspaces create NAME")
+
+
+def job_spec(job: Resource) -> JobSpec:
+    """A job's wish."""
+    return JobSpec.from_json(job.spec)

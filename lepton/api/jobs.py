@@ -1,0 +1,239 @@
+"""`/jobs`: submit, list, read, stop, follow; and what a job's workers report."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from lepton.api.door import (
+    IdempotencyKey,
+    IfMatch,
+    Reading,
+    ReadingAny,
+    Visit,
+    WorkerWriting,
+    Writing,
+    WritingAny,
+    answer,
+    check_known,
+    check_match,
+    etag,
+    job_spec,
+)
+from lepton.api.reports import read_items
+from lepton.api.wire import (
+    EventOut,
+    JobIn,
+    MetricsOut,
+    ReportIn,
+    ReportOut,
+    ResourceOut,
+    ResourcePage,
+    StopIn,
+    WhyOut,
+)
+from lepton.catalog.reference import parse
+from lepton.core.errors import ForbiddenError, InvalidError
+from lepton.core.ids import is_id
+from lepton.core.launch import Devices
+from lepton.core.resource import Resource
+from lepton.jobs.gang import key, with_stop
+from lepton.jobs.life import State
+from lepton.jobs.spec import JobSpec, Role
+from lepton.pool.placement import decide
+from lepton.server.intake import Report, take
+from lepton.server.submit import changed, submit
+from lepton.store import catalog, events, metrics, resources
+from lepton.store.database import Tx
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+FUNCTION_ENTRY = "lepton.engine.function:main"
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Cursor = Annotated[str, Query(max_length=40, description="`next` of the page before")]
+Filter = Annotated[str, Query(max_length=63)]
+
+
+@router.post("", status_code=201, response_model=ResourceOut)
+async def create(visit: Writing, body: JobIn, idempotency_key: IdempotencyKey = None) -> JSONResponse:
+    """Submit a job. It is queued, and its event stored, when this answers."""
+
+    def work(tx: Tx) -> dict[str, Any]:
+        check_known(visit.workspace, tx)
+        spec = _spec(tx, body, visit.workspace)
+        return ResourceOut.of(submit(tx, spec, name=body.name, author=visit.author()))
+
+    made = await visit.create(idempotency_key, body, work)
+    return answer(made, status=201, headers={"etag": f'"{made["revision"]}"', "location": f"/api/v1/jobs/{made['id']}"})
+
+
+def _spec(tx: Tx, body: JobIn, workspace: str) -> JobSpec:
+    devices = Devices(
+        cpu_milli=max(1, round(body.cpus * 1000)), gpu_milli=round(body.gpus * 1000), memory_bytes=body.memory_bytes
+    )
+    inputs = {role: catalog.find(tx, workspace, parse(ref)).id for role, ref in body.inputs.items()}
+    if body.function:
+        code = catalog.find(tx, workspace, parse(body.function), kinds=["code"])
+        inputs["code"] = code.id
+    role = Role(
+        count=body.workers,
+        command=tuple(body.command),
+        entry=FUNCTION_ENTRY if body.function else "",
+        devices=devices,
+        env=body.env,
+    )
+    return JobSpec(
+        roles=(role,),
+        stage="function" if body.function else "command",
+        params=body.params,
+        inputs=inputs,
+        retries=body.retries,
+        timeout_s=body.timeout_s,
+        grace_s=body.grace_s,
+        secrets=body.secrets,
+        cwd=body.cwd,
+    )
+
+
+@router.get("", response_model=ResourcePage)
+async def list_(
+    visit: Reading, state: Filter = "", name: Filter = "", limit: Limit = 100, cursor: Cursor = ""
+) -> JSONResponse:
+    """List jobs, newest first."""
+    return await list_resources(visit, "job", {"state": state, "name": name}, limit=limit, cursor=cursor)
+
+
+async def list_resources(visit: Visit, kind: str, where: dict[str, str], *, limit: int, cursor: str) -> JSONResponse:
+    """One page of resources of a kind in the visited workspace."""
+    if cursor and not is_id(cursor):
+        raise InvalidError(f"{cursor!r} is no cursor", fix="Give the `next` of the page before, or nothing.")
+    if any(not value.isprintable() for value in where.values()):
+        raise InvalidError("A filter has unprintable characters", fix="Filter by a plain name or state.")
+    found = await visit.read(
+        lambda tx: resources.list_page(tx, kind, visit.workspace, where=where, before=cursor, limit=limit + 1)
+    )
+    page = found[:limit]
+    return answer({"items": [ResourceOut.of(row) for row in page], "next": page[-1].id if len(found) > limit else None})
+
+
+@router.get("/{id}", response_model=ResourceOut)
+async def get(visit: ReadingAny, id: str) -> JSONResponse:
+    """One job."""
+    job = await visit.read(lambda tx: visit.find(tx, id, "job"))
+    return answer(ResourceOut.of(job), headers={"etag": etag(job)})
+
+
+@router.post("/{id}/stop", response_model=ResourceOut)
+async def stop(visit: WritingAny, id: str, body: StopIn, if_match: IfMatch = None) -> JSONResponse:
+    """Ask that a job and everything it started be ended. Answers once the wish is stored; asking twice is harmless."""
+
+    def work(tx: Tx) -> Resource:
+        job = visit.find(tx, id, "job")
+        check_match(job, if_match)
+        if job.owner and is_id(job.owner):
+            raise InvalidError(
+                f"Job {id} belongs to {job.owner}", fix="Delete or change the endpoint; its job follows."
+            )
+        if job.is_final or job.spec.get("stop_grace_s") is not None:
+            return job
+        author = visit.author(job.workspace)
+        wished = with_stop(job, body.grace_s, author.at)
+        return resources.update(tx, wished, changed(job, "stop", author, "stop asked"), expected=job.revision)
+
+    job = await visit.write(work)
+    return answer(ResourceOut.of(job), headers={"etag": etag(job)})
+
+
+@router.get("/{id}/logs", response_class=StreamingResponse, responses={200: {"content": {"text/plain": {}}}})
+async def logs(
+    visit: ReadingAny,
+    id: str,
+    rank: Annotated[int, Query(ge=0, lt=4096)] = 0,
+    offset: Annotated[int, Query(ge=0, lt=2**53)] = 0,
+    follow: bool = False,
+) -> StreamingResponse:
+    """What a worker has written, as plain text from byte `offset`; `follow` goes on until the job has ended."""
+    job = await visit.read(lambda tx: visit.find(tx, id, "job"))
+    if rank >= job_spec(job).size:
+        raise InvalidError(f"Job {id} has no worker {rank}", fix=f"Use 0 to {job_spec(job).size - 1}.")
+    stream = _follow(visit, job, rank, offset) if follow else _written(visit, job, rank, offset)
+    return StreamingResponse(stream, media_type="text/plain; charset=utf-8")
+
+
+async def _written(visit: Visit, job: Resource, rank: int, offset: int) -> AsyncIterator[bytes]:
+    data, _ = await visit.platform.tails.read(key(job, rank), offset=offset)
+    yield data
+
+
+async def _follow(visit: Visit, job: Resource, rank: int, offset: int) -> AsyncIterator[bytes]:
+    """The log of one start of the gang after the other, until the job is final."""
+    platform, shown, id = visit.platform, -1, job.id
+    yield b""  # the headers go out now, not with the first line
+    while not platform.hub.is_closed:
+        generation = int(job.status.get("generation", 0))
+        if generation != shown and job.state not in (State.QUEUED, State.PLACED):
+            if shown >= 0:
+                yield f"[lepton: started again, start {generation + 1}]\n".encode()
+            shown = generation
+            stream = platform.tails.follow(key(job, rank), offset=offset, is_over=lambda: platform.hub.is_closed)
+            async for data in stream:
+                yield data
+            offset = 0
+        elif job.is_final:
+            return
+        else:
+            await platform.hub.wait(1.0)
+        job = await visit.read(lambda tx: resources.get(tx, id))
+
+
+@router.get("/{id}/events", response_model=list[EventOut])
+async def events_(visit: ReadingAny, id: str) -> JSONResponse:
+    """Everything that happened to a job, oldest first."""
+
+    def work(tx: Tx) -> list[dict[str, Any]]:
+        visit.find(tx, id, "job")
+        return [EventOut.of(seq, event) for seq, event in events.after(tx, 0, subject=id, limit=1000)]
+
+    return answer(await visit.read(work))
+
+
+@router.get("/{id}/why", response_model=WhyOut)
+async def why(visit: ReadingAny, id: str) -> JSONResponse:
+    """Why a job waits, or ended as it did."""
+
+    def work(tx: Tx) -> dict[str, Any]:
+        job = visit.find(tx, id, "job")
+        past = [EventOut.of(seq, event) for seq, event in events.after(tx, 0, subject=id, limit=1000)]
+        reason = past[-1]["why"] if past else ""
+        if job.state == State.QUEUED:
+            queue = visit.platform.placing.look(tx)
+            reason = decide(queue.snapshot).waits.get(id) or reason
+        return {"state": job.state, "why": reason, "events": past}
+
+    return answer(await visit.read(work))
+
+
+@router.get("/{id}/metrics", response_model=MetricsOut)
+async def metrics_(visit: ReadingAny, id: str, name: Filter = "") -> JSONResponse:
+    """The numbers a job has reported, by name and step; the mean over its workers."""
+
+    def work(tx: Tx) -> dict[str, list[tuple[int, float]]]:
+        visit.find(tx, id, "job")
+        return metrics.series(tx, id, name=name)
+
+    return answer({"series": await visit.read(work)})
+
+
+@router.post("/{id}/reports", response_model=ReportOut)
+async def report(visit: WorkerWriting, id: str, body: ReportIn) -> JSONResponse:
+    """Take in what a worker tells of its job; items that came before are skipped."""
+    items = read_items(body.items)
+
+    def work(tx: Tx) -> int:
+        job = visit.find(tx, id, "job")
+        if visit.principal.job and visit.principal.job != id:
+            raise ForbiddenError("A job may only report for itself", fix="Use the token of that job.")
+        batch = Report(generation=body.generation, rank=body.rank, first=body.first, items=items)
+        return take(tx, job, batch, at=visit.platform.clock.now())
+
+    return answer({"next": await visit.write(work)})

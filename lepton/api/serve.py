@@ -1,0 +1,129 @@
+"""`/serve`: endpoints."""
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from fastapi.responses import JSONResponse
+from pydantic import create_model
+
+from lepton.api.door import IdempotencyKey, IfMatch, Reading, Visit, Writing, answer, check_known, check_match, etag
+from lepton.api.jobs import Cursor, Filter, Limit, list_resources
+from lepton.api.stations import resolve, wish_model
+from lepton.api.wire import Name, ResourceOut, ResourcePage, Wish
+from lepton.core.ids import is_id, make_id
+from lepton.core.resource import Resource
+from lepton.serve.plan import plan
+from lepton.serve.spec import EndpointSpec
+from lepton.server.people import find_named
+from lepton.server.submit import changed, check_capacity, created
+from lepton.store import resources
+from lepton.store.database import Tx
+
+router = APIRouter(prefix="/serve", tags=["serve"])
+REFS = {"model": ["model"]}
+LimitsIn = wish_model(EndpointSpec, REFS)
+EndpointIn = create_model("EndpointIn", __base__=LimitsIn, name=(Name, ...))
+EndpointIn.__doc__ = "An endpoint: its name, and what it serves within which limits."
+RefPath = Annotated[str, Path(min_length=1, max_length=63, description="name or id")]
+
+
+async def create(visit: Writing, body: Wish, idempotency_key: IdempotencyKey = None) -> JSONResponse:
+    """Deploy a model version as an endpoint. It is starting when this answers."""
+
+    def work(tx: Tx) -> dict[str, Any]:
+        check_known(visit.workspace, tx)
+        author = visit.author()
+        spec, name = _spec(tx, visit, body)
+        endpoint = Resource(
+            id=make_id("endpoint", at=author.at),
+            kind="endpoint",
+            workspace=author.workspace,
+            name=name,
+            spec={"endpoint": spec.to_json()},
+            state="starting",
+            created_at=author.at,
+            updated_at=author.at,
+        )
+        check_capacity(tx, plan(spec, endpoint=endpoint.id, name=name))
+        return ResourceOut.of(resources.insert(tx, endpoint, created(endpoint, author)))
+
+    made = await visit.create(idempotency_key, body, work)
+    return answer(made, status=201, headers={"location": f"/api/v1/serve/endpoints/{made['id']}"})
+
+
+def _spec(tx: Tx, visit: Visit, body: Wish) -> tuple[EndpointSpec, str]:
+    plain = resolve(tx, visit, body, REFS)
+    name = plain.pop("name", "")
+    return EndpointSpec.from_json(plain), name
+
+
+create.__annotations__["body"] = EndpointIn
+router.post("/endpoints", status_code=201, response_model=ResourceOut)(create)
+
+
+@router.get("/endpoints", response_model=ResourcePage)
+async def list_(
+    visit: Reading, state: Filter = "", name: Filter = "", limit: Limit = 100, cursor: Cursor = ""
+) -> JSONResponse:
+    """List endpoints, newest first; deleted ones have the state `deleted`."""
+    return await list_resources(visit, "endpoint", {"state": state, "name": name}, limit=limit, cursor=cursor)
+
+
+@router.get("/endpoints/{ref}", response_model=ResourceOut)
+async def get(visit: Reading, ref: RefPath) -> JSONResponse:
+    """One endpoint, with its address, and what it answered lately."""
+
+    def work(tx: Tx) -> Resource:
+        endpoint = find(tx, visit, ref)
+        job = next(iter(resources.owned(tx, endpoint.id, kind="job")), None)
+        served = job.status.get("served", {}) if job is not None else {}
+        return replace(endpoint, status={**endpoint.status, "served": served})
+
+    endpoint = await visit.read(work)
+    return answer(ResourceOut.of(endpoint), headers={"etag": etag(endpoint)})
+
+
+def find(tx: Tx, visit: Visit, ref: str) -> Resource:
+    """An endpoint by id, or by name in the visited workspace.
+
+    Raises:
+        NotFoundError: there is none that the visitor may see.
+    """
+    return visit.find(tx, ref, "endpoint") if is_id(ref) else find_named(tx, "endpoint", visit.workspace, ref)
+
+
+async def change(visit: Writing, ref: RefPath, body: Wish, if_match: IfMatch = None) -> JSONResponse:
+    """Give an endpoint another model or other limits; it answers as before until the new gang takes over."""
+
+    def work(tx: Tx) -> Resource:
+        endpoint = find(tx, visit, ref)
+        check_match(endpoint, if_match)
+        spec, _ = _spec(tx, visit, body)
+        check_capacity(tx, plan(spec, endpoint=endpoint.id, name=endpoint.name))
+        author = visit.author(endpoint.workspace)
+        wished = replace(endpoint, spec={**endpoint.spec, "endpoint": spec.to_json()}, updated_at=author.at)
+        return resources.update(tx, wished, changed(endpoint, "changed", author), expected=endpoint.revision)
+
+    endpoint = await visit.write(work)
+    return answer(ResourceOut.of(endpoint), headers={"etag": etag(endpoint)})
+
+
+change.__annotations__["body"] = LimitsIn
+router.put("/endpoints/{ref}", response_model=ResourceOut)(change)
+
+
+@router.delete("/endpoints/{ref}", response_model=ResourceOut)
+async def delete(visit: Writing, ref: RefPath, if_match: IfMatch = None) -> JSONResponse:
+    """Take an endpoint down: it drains, ends its workers, and frees its name."""
+
+    def work(tx: Tx) -> Resource:
+        endpoint = find(tx, visit, ref)
+        check_match(endpoint, if_match)
+        if endpoint.is_final or endpoint.spec.get("is_deleted"):
+            return endpoint
+        author = visit.author(endpoint.workspace)
+        wished = replace(endpoint, spec={**endpoint.spec, "is_deleted": True}, updated_at=author.at)
+        return resources.update(tx, wished, changed(endpoint, "delete", author), expected=endpoint.revision)
+
+    return answer(ResourceOut.of(await visit.write(work)))

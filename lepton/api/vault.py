@@ -1,0 +1,129 @@
+"""`/vault`: bytes under their hash, in and out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from lepton.api.door import Visit, WorkerReading, WorkerWriting, answer
+from lepton.core.artifact import check_digest
+from lepton.core.errors import InvalidError, LeptonError, TooLargeError
+
+router = APIRouter(prefix="/vault", tags=["vault"])
+DigestPath = Annotated[str, Path(min_length=1, max_length=200, description="SHA-256 of the bytes, hexadecimal")]
+QUEUE_CHUNKS = 16
+
+
+class RangeError(LeptonError):
+    """The range lies outside the object."""
+
+    code, status = "range", 416
+
+
+@router.put(
+    "/objects/{digest}",
+    status_code=201,
+    responses={200: {"description": "The object was stored before."}, 201: {"description": "Stored."}},
+    openapi_extra={
+        "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+    },
+)
+async def put(visit: WorkerWriting, digest: DigestPath) -> JSONResponse:
+    """Store bytes under their SHA-256; nothing is kept unless they match it."""
+    check_digest(digest)
+    limit = visit.platform.config.max_object_bytes
+    length = visit.request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        raise TooLargeError(f"The object is over {limit} bytes", fix="Split it, or raise max_object_bytes.")
+    is_new = await _store(visit, digest, limit)
+    return answer({"digest": digest, "is_new": is_new}, status=201 if is_new else 200)
+
+
+async def _store(visit: Visit, digest: str, limit: int) -> bool:
+    """Hand the chunks of the request to a thread that writes them, never more than a few ahead of it."""
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_CHUNKS)
+
+    def chunks() -> Iterator[bytes]:
+        while (chunk := asyncio.run_coroutine_threadsafe(queue.get(), loop).result()) is not None:
+            yield chunk
+
+    writing = asyncio.ensure_future(asyncio.to_thread(visit.platform.objects.put_stream, chunks(), digest, limit=limit))
+    try:
+        async for chunk in visit.request.stream():
+            if chunk and not await _offer(queue, chunk, writing):
+                break
+    finally:
+        await _offer(queue, None, writing)
+    return await writing
+
+
+async def _offer(queue: "asyncio.Queue[bytes | None]", chunk: bytes | None, writing: "asyncio.Future[bool]") -> bool:
+    """Put a chunk, unless the writer has ended; whether it was put."""
+    putting = asyncio.ensure_future(queue.put(chunk))
+    await asyncio.wait({putting, writing}, return_when=asyncio.FIRST_COMPLETED)
+    if putting.done():
+        return True
+    putting.cancel()
+    return False
+
+
+@router.get(
+    "/objects/{digest}",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/octet-stream": {}}},
+        206: {"description": "The part that `Range` asked for.", "content": {"application/octet-stream": {}}},
+    },
+)
+async def get(
+    visit: WorkerReading, digest: DigestPath, range: Annotated[str | None, Header(max_length=100)] = None
+) -> StreamingResponse:
+    """The bytes of an object, or the part that `Range` asks for."""
+    check_digest(digest)
+    objects = visit.platform.objects
+    size = await asyncio.to_thread(objects.size, digest)
+    headers = {"accept-ranges": "bytes", "etag": f'"{digest}"'}
+    span = parse_range(range, size)
+    if span is None:
+        stream = await asyncio.to_thread(objects.open, digest)
+        headers["content-length"] = str(size)
+        return StreamingResponse(_steps(stream), media_type="application/octet-stream", headers=headers)
+    start, stop = span
+    stream = await asyncio.to_thread(lambda: objects.open(digest, start=start, stop=stop))
+    headers |= {"content-length": str(stop - start), "content-range": f"bytes {start}-{stop - 1}/{size}"}
+    return StreamingResponse(_steps(stream), status_code=206, media_type="application/octet-stream", headers=headers)
+
+
+async def _steps(stream: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """The chunks of a blocking iterator, each taken in a thread."""
+    while (chunk := await asyncio.to_thread(next, stream, None)) is not None:
+        yield chunk
+
+
+def parse_range(text: str | None, size: int) -> tuple[int, int] | None:
+    """(start, stop) of a single byte range (RFC 9110, section 14); None if there is none.
+
+    Raises:
+        InvalidError: it is malformed, or asks for several ranges.
+        RangeError: it lies outside the object.
+    """
+    if not text:
+        return None
+    unit, _, span = text.partition("=")
+    first, dash, last = span.strip().partition("-")
+    numbers = [part for part in (first, last) if part]
+    if (
+        unit.strip() != "bytes"
+        or not dash
+        or not numbers
+        or not all(part.isascii() and part.isdigit() for part in numbers)
+    ):
+        raise InvalidError(f"Range {text!r} cannot be read", fix="Use bytes=FIRST-LAST.")
+    start = int(first) if first else max(0, size - int(last))
+    stop = min(size, int(last) + 1) if first and last else size
+    if start >= stop:
+        raise RangeError(f"Range {text!r} lies outside the {size} bytes of the object", fix="Ask for a smaller offset.")
+    return start, stop

@@ -1,0 +1,355 @@
+"""The shapes that cross the door: every field documented, unknown ones refused."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from lepton.core.artifact import Version
+from lepton.core.event import Event
+from lepton.core.resource import Resource
+
+Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
+Id = Annotated[str, Field(pattern=r"^[a-z]{2,4}_[0-9a-hjkmnp-tv-z]{26}$")]
+Ref = Annotated[str, Field(min_length=1, max_length=90, description="`name`, `name@number` or an id of a version")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+Text = Annotated[str, Field(max_length=131_072)]
+MAX_DEPTH = 32
+
+
+class Wish(BaseModel):
+    """A request body: strict types, no unknown fields, no text that a store could not hold."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_storable(cls, body: Any) -> Any:
+        check_storable(body, "body", 0)
+        return body
+
+
+def check_storable(value: Any, where: str, depth: int) -> None:
+    """Refuse NUL, lone surrogates, infinities and deep nesting anywhere in a body."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"{where} is nested more than {MAX_DEPTH} deep")
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            check_storable(key, f"a key of {where}", depth + 1)
+            check_storable(item, f"{where}.{key}"[:200], depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            check_storable(item, f"an item of {where}", depth + 1)
+    elif isinstance(value, str):
+        if "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value):
+            raise ValueError(f"{where} has a NUL or a lone surrogate")
+    elif isinstance(value, int | float):
+        _check_number(value, where)
+
+
+def _check_number(value: float, where: str) -> None:
+    if not math.isfinite(value) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
+        raise ValueError(f"{where} is not a finite number of 64 bits")
+
+
+class ErrorOut(BaseModel):
+    """Every answer that is not a success."""
+
+    code: str = Field(description="stable; see docs/errors.md")
+    message: str = Field(description="what happened")
+    fix: str = Field(description="what to do about it")
+
+
+class ResourceOut(BaseModel):
+    """Anything a user makes and keeps."""
+
+    id: str
+    kind: str
+    workspace: str
+    name: str
+    spec: dict[str, Any]
+    status: dict[str, Any]
+    state: str
+    owner: str
+    revision: int
+    is_final: bool
+    created_at: str
+    updated_at: str
+
+    @classmethod
+    def of(cls, resource: Resource) -> dict[str, Any]:
+        """The JSON of a resource; a secret's content never leaves."""
+        return {
+            "id": resource.id,
+            "kind": resource.kind,
+            "workspace": resource.workspace,
+            "name": resource.name,
+            "spec": {} if resource.kind == "secret" else dict(resource.spec),
+            "status": dict(resource.status),
+            "state": resource.state,
+            "owner": resource.owner,
+            "revision": resource.revision,
+            "is_final": resource.is_final,
+            "created_at": resource.created_at.isoformat(),
+            "updated_at": resource.updated_at.isoformat(),
+        }
+
+
+class ResourcePage(BaseModel):
+    """Part of a list, newest first."""
+
+    items: list[ResourceOut]
+    next: str | None = Field(description="give it as `cursor` for the following page; null at the end")
+
+
+class FileShape(Wish):
+    """One file of a version."""
+
+    path: Annotated[str, Field(min_length=1, max_length=512)]
+    digest: Digest
+    size_bytes: Annotated[int, Field(ge=0, le=1 << 50)]
+
+
+class VersionIn(Wish):
+    """A version to be made of objects that are stored already."""
+
+    kind: Annotated[str, Field(max_length=20)]
+    name: Name
+    files: Annotated[list[FileShape], Field(min_length=1, max_length=100_000)]
+    meta: dict[str, Any] = {}
+    parents: dict[Annotated[str, Field(max_length=63)], Id] = {}
+    job: str = ""
+
+
+class VersionOut(BaseModel):
+    """One immutable version of an artifact."""
+
+    id: str
+    workspace: str
+    kind: str
+    name: str
+    number: int
+    digest: str
+    size_bytes: int
+    files: list[dict[str, Any]]
+    meta: dict[str, Any]
+    parents: dict[str, str]
+    job: str
+    created_at: str
+
+    @classmethod
+    def of(cls, version: Version) -> dict[str, Any]:
+        """The JSON of a version."""
+        files = [{"path": file.path, "digest": file.digest, "size_bytes": file.size_bytes} for file in version.files]
+        return {
+            "id": version.id,
+            "workspace": version.workspace,
+            "kind": version.kind,
+            "name": version.name,
+            "number": version.number,
+            "digest": version.digest,
+            "size_bytes": version.size_bytes,
+            "files": files,
+            "meta": dict(version.meta),
+            "parents": dict(version.parents),
+            "job": version.job,
+            "created_at": version.created_at.isoformat(),
+        }
+
+
+class VersionPage(BaseModel):
+    """Part of a list, newest first."""
+
+    items: list[VersionOut]
+    next: str | None
+
+
+class LinkOut(BaseModel):
+    """One step of a lineage."""
+
+    role: str
+    depth: int
+    version: VersionOut
+
+
+class LineageOut(BaseModel):
+    """Everything something was made from, nearest first."""
+
+    subject: dict[str, Any]
+    links: list[LinkOut]
+
+
+class EventOut(BaseModel):
+    """One thing that happened."""
+
+    seq: int
+    subject: str
+    kind: str
+    workspace: str
+    verb: str
+    why: str
+    actor: str
+    at: str
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, seq: int, event: Event) -> dict[str, Any]:
+        """The JSON of an event."""
+        return {
+            "seq": seq,
+            "subject": event.subject,
+            "kind": event.kind,
+            "workspace": event.workspace,
+            "verb": event.verb,
+            "why": event.why,
+            "actor": event.actor,
+            "at": event.at.isoformat(),
+            "data": dict(event.data),
+        }
+
+
+class EventPage(BaseModel):
+    """Events, oldest first."""
+
+    items: list[EventOut]
+    next: int | None = Field(description="give it as `after` for the following page; null at the end")
+
+
+class JobIn(Wish):
+    """A job: a command, or a function that was uploaded as a version of kind `code`."""
+
+    name: Name = "job"
+    command: Annotated[list[Text], Field(max_length=4096)] = []
+    function: str = Field("", description="id of a `code` version, instead of a command")
+    workers: Annotated[int, Field(ge=1, le=4096)] = 1
+    cpus: Annotated[float, Field(gt=0, le=4096, description="per worker", strict=False)] = 1.0
+    gpus: Annotated[float, Field(ge=0, le=64, description="per worker", strict=False)] = 0.0
+    memory_bytes: Annotated[int, Field(ge=0, le=1 << 50, description="per worker; 0: no limit")] = 0
+    env: dict[EnvName, Text] = {}
+    secrets: dict[EnvName, Name] = Field({}, description="environment variable -> name of a secret")
+    inputs: dict[Name, Ref] = Field({}, description="name -> version, for `lepton.context().input(name)`")
+    params: dict[str, Any] = {}
+    retries: Annotated[int, Field(ge=0, le=1000)] = 0
+    timeout_s: Annotated[float, Field(ge=0, le=1e8, strict=False)] = 0.0
+    grace_s: Annotated[float, Field(ge=0, le=3600, strict=False)] = 10.0
+    cwd: Annotated[str, Field(max_length=4096)] = ""
+
+    @model_validator(mode="after")
+    def _has_one_program(self) -> Self:
+        if bool(self.command) == bool(self.function):
+            raise ValueError("give either a command or a function")
+        if self.command and not self.command[0]:
+            raise ValueError("the command's program is empty")
+        return self
+
+
+class StopIn(Wish):
+    """How a job is to be stopped."""
+
+    grace_s: Annotated[float, Field(ge=0, le=3600, strict=False)] = 10.0
+
+
+class ReportIn(Wish):
+    """A batch of what a worker has to tell."""
+
+    generation: Annotated[int, Field(ge=0)]
+    rank: Annotated[int, Field(ge=0, lt=4096)]
+    first: Annotated[int, Field(ge=0)]
+    items: Annotated[list[dict[str, Any]], Field(max_length=1000)]
+
+
+class ReportOut(BaseModel):
+    """How far the report has been taken in."""
+
+    next: int
+
+
+class WhyOut(BaseModel):
+    """Why a job is where it is."""
+
+    state: str
+    why: str
+    events: list[EventOut]
+
+
+class MetricsOut(BaseModel):
+    """Name -> [[step, value], ...]."""
+
+    series: dict[str, list[tuple[int, float]]]
+
+
+class NameIn(Wish):
+    """Something that needs only a name."""
+
+    name: Name
+
+
+class UserIn(Wish):
+    """A new user."""
+
+    name: Name
+    is_platform_admin: bool = False
+
+
+class TokenIn(Wish):
+    """A new token."""
+
+    label: Annotated[str, Field(max_length=100)] = ""
+    lifetime_s: Annotated[float, Field(gt=0, le=1e9, strict=False)] | None = None
+
+
+class TokenOut(BaseModel):
+    """What is known of a token."""
+
+    id: str
+    user: str
+    label: str
+    created_at: int
+    expires_at: int | None
+
+
+class NewTokenOut(TokenOut):
+    """A token when it is made: the only time it is shown."""
+
+    token: str
+
+
+class TokenPage(BaseModel):
+    """A user's tokens."""
+
+    items: list[TokenOut]
+
+
+class RoleIn(Wish):
+    """A member's role; empty ends the membership."""
+
+    role: Annotated[str, Field(max_length=20, pattern="^(admin|editor|viewer|)$")]
+
+
+class MembersOut(BaseModel):
+    """User -> role."""
+
+    members: dict[str, str]
+
+
+class SecretIn(Wish):
+    """A secret's value."""
+
+    value: Annotated[str, Field(min_length=1, max_length=65_536)]
+
+
+class WhoOut(BaseModel):
+    """Whom a token speaks for."""
+
+    name: str
+    roles: dict[str, str]
+    is_platform_admin: bool
+    version: str
+
+
+class AccessOut(BaseModel):
+    """That the token may use the endpoint."""
+
+    name: str

@@ -1,0 +1,48 @@
+"""Run a pickled Python function as a job: its arguments in, its return value or its exception out.
+
+The pickle comes from a user who may run any program here anyway; it is opened only inside the user's own worker.
+"""
+
+import traceback
+from typing import Any
+
+import cloudpickle
+
+from lepton.core.context import Context
+
+CALL_FILE = "call.pkl"
+RESULT_FILE = "result.pkl"
+
+
+def main(context: Context) -> None:
+    """Call the function of input `code`; rank 0 publishes what became of it as a version of kind `result`."""
+    call = cloudpickle.loads((context.input("code") / CALL_FILE).read_bytes())
+    outcome = run(call["function"], call["args"], call["kwargs"])
+    if context.rank == 0:
+        folder = context.folder / "result"
+        folder.mkdir(exist_ok=True)
+        (folder / RESULT_FILE).write_bytes(pack(outcome))
+        context.publish(kind="result", name=context.job.replace("_", "-"), folder=folder, meta={"ok": outcome["ok"]})
+    if not outcome["ok"]:
+        print(outcome["traceback"], flush=True)  # noqa: T201  the job's own log
+        raise SystemExit(1)
+
+
+def run(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What calling it led to: `{ok, value}` or `{ok, error, traceback}`."""
+    try:
+        return {"ok": True, "value": function(*args, **kwargs)}
+    except BaseException as fault:  # noqa: BLE001  whatever it is, the caller is told
+        return {"ok": False, "error": fault, "traceback": "".join(traceback.format_exception(fault))}
+
+
+def pack(outcome: dict[str, Any]) -> bytes:
+    """Pickle an outcome; an exception or value that cannot be pickled is replaced by its text."""
+    try:
+        return bytes(cloudpickle.dumps(outcome))
+    except Exception as fault:  # noqa: BLE001  pickling runs any code
+        what = repr(outcome.get("error", outcome.get("value")))
+        text = f"The result cannot be sent back: {fault}. It was: {what[:2000]}"
+        return bytes(cloudpickle.dumps({"ok": False, "error": TypeError(text), "traceback": outcome.get("traceback", text)}))
+
+

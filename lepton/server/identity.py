@@ -1,0 +1,40 @@
+"""Who a job's workers are: the variables that tell them where the server is and prove what they may do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lepton.core.resource import Resource
+from lepton.jobs.spec import JobSpec
+from lepton.security.identity import worker_token
+from lepton.server.people import open_secret
+from lepton.store.database import Tx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """Keys derived from the platform's root key, one a purpose."""
+
+    secrets: bytes
+    workers: bytes
+
+
+class WorkerIdentity:
+    """Makes the environment of a job's workers."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self.url = ""
+        """Address of the door; set once it listens."""
+
+    def __call__(self, tx: Tx, job: Resource, spec: JobSpec) -> Mapping[str, str]:
+        """The variables for the present start of a job, its secrets opened.
+
+        Raises:
+            NotFoundError: a secret has been deleted since the job was submitted.
+        """
+        opened = {
+            variable: open_secret(tx, job.workspace, name, key=self._keys.secrets)
+            for variable, name in spec.secrets.items()
+        }
+        token = worker_token(self._keys.workers, job.id, int(job.status.get("generation", 0)))
+        return {**opened, "LEPTON_URL": self.url, "LEPTON_TOKEN": token, "LEPTON_WORKSPACE": job.workspace}

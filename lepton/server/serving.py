@@ -1,0 +1,110 @@
+"""The endpoints loop: an endpoint that is wished for has a job that answers; one that is not, has none.
+
+starting -> ready <-> starting (its gang is being started again)
+    |         |
+    +---------+--> failed | stopping -> deleted
+"""
+
+import logging
+from dataclasses import replace
+
+from lepton.core.clock import Clock
+from lepton.core.errors import LeptonError, StaleError
+from lepton.core.resource import Resource
+from lepton.serve.plan import plan
+from lepton.serve.spec import EndpointSpec
+from lepton.server.lease import Lease
+from lepton.server.submit import Author, changed, submit
+from lepton.store import resources
+from lepton.store.database import Database, Tx
+
+log = logging.getLogger("lepton.server")
+ACTOR = "loop:serving"
+NEXT: dict[str, set[str]] = {
+    "starting": {"ready", "failed", "stopping", "deleted"},
+    "ready": {"starting", "failed", "stopping"},
+    "failed": {"starting", "stopping", "deleted"},
+    "stopping": {"deleted"},
+    "deleted": set(),
+}
+
+
+class Serving:
+    """Keeps every endpoint as its spec says."""
+
+    def __init__(self, database: Database, *, clock: Clock, lease: Lease) -> None:
+        self._database = database
+        self._clock = clock
+        self._lease = lease
+
+    def turn(self) -> float | None:
+        """Step every living endpoint."""
+        if not self._lease.hold():
+            return None
+        for endpoint in self._database.read(lambda tx: resources.alive(tx, "endpoint")):
+            try:
+                self._database.write(lambda tx, endpoint=endpoint: self.step(tx, endpoint))  # type: ignore[misc]
+            except StaleError:
+                log.debug("endpoint %s: changed meanwhile", endpoint.id)
+            except LeptonError as fault:
+                log.error("endpoint %s: %s", endpoint.name, fault)
+        return None
+
+    def step(self, tx: Tx, endpoint: Resource) -> None:
+        """One turn of one endpoint; only the database is touched: its job does the rest."""
+        self._lease.check(tx)
+        jobs = [job for job in resources.owned(tx, endpoint.id, kind="job") if not job.is_final]
+        wanted = None if endpoint.spec.get("is_deleted") else endpoint.spec["endpoint"]
+        fits = [job for job in jobs if wanted is not None and job.spec["params"]["spec"] == wanted]
+        for job in jobs:
+            if job not in fits:
+                self._stop(tx, job, endpoint)
+        if wanted is None:
+            self._move(tx, endpoint, "stopping" if jobs else "deleted", "deleted by request")
+        elif fits:
+            self._follow(tx, endpoint, fits[0])
+        elif not jobs:
+            self._begin(tx, endpoint)
+
+    def _begin(self, tx: Tx, endpoint: Resource) -> None:
+        ended = resources.owned(tx, endpoint.id, kind="job")
+        if ended and ended[0].state == "failed" and ended[0].spec["params"]["spec"] == endpoint.spec["endpoint"]:
+            why = str(ended[0].status.get("ending", {}).get("detail", "")) or "its job failed"
+            self._move(tx, endpoint, "failed", why)
+            return
+        spec = plan(EndpointSpec.from_json(endpoint.spec["endpoint"]), endpoint=endpoint.id, name=endpoint.name)
+        author = Author(actor=ACTOR, workspace=endpoint.workspace, at=self._clock.now())
+        job = submit(tx, spec, name=f"serve-{endpoint.name}", author=author, owner=endpoint.id)
+        self._move(tx, endpoint, "starting", f"job {job.id}", job=job.id, address="")
+
+    def _follow(self, tx: Tx, endpoint: Resource, job: Resource) -> None:
+        is_ready = job.state == "running" and job.status.get("ready_generation") == job.status.get("generation")
+        if is_ready:
+            address = str(job.status["address"])
+            self._move(tx, endpoint, "ready", f"answers at {address}", job=job.id, address=address)
+        else:
+            self._move(tx, endpoint, "starting", f"its job is {job.state}", job=job.id, address="")
+
+    def _stop(self, tx: Tx, job: Resource, endpoint: Resource) -> None:
+        if job.spec.get("stop_grace_s") is not None:
+            return
+        author = Author(actor=ACTOR, workspace=job.workspace, at=self._clock.now())
+        stopped = replace(job, spec={**job.spec, "stop_grace_s": job.spec["grace_s"]}, updated_at=author.at)
+        event = changed(job, "stop", author, f"endpoint {endpoint.name} no longer wants it")
+        resources.update(tx, stopped, event, expected=job.revision)
+
+    def _move(self, tx: Tx, endpoint: Resource, to: str, why: str, **status: str) -> None:
+        is_same = endpoint.state == to and all(endpoint.status.get(name) == value for name, value in status.items())
+        if is_same or (to != endpoint.state and to not in NEXT[endpoint.state]):
+            return
+        at = self._clock.now()
+        moved = replace(
+            endpoint,
+            state=to,
+            status={**endpoint.status, **status, "why": why},
+            is_final=to == "deleted",
+            updated_at=at,
+        )
+        author = Author(actor=ACTOR, workspace=endpoint.workspace, at=at)
+        event = changed(endpoint, f"{endpoint.state}->{to}", author, why)
+        resources.update(tx, moved, event, expected=endpoint.revision)
