@@ -18,20 +18,20 @@ class Cgroup:
         self.has_memory = has_memory
         """Whether a group holds the memory limit."""
 
-    def add(self, pid: int) -> None:
-        """Move a process in; its children will be born there."""
-        for path in self.paths:
-            _put(path, "cgroup.procs", str(pid))
+    def join(self) -> None:
+        """Move this process in; it must have one thread. Its children will be born there."""
+        for path in self.paths:  # version 1 moves a thread that moves itself without waiting some 10 ms for all CPUs
+            if not _put(path, "tasks", "0"):
+                _put(path, "cgroup.procs", "0")
+
+    def confirm(self, pid: int) -> None:
+        """See whether the worker is in; if not, the groups hold no limit for it."""
+        self.has_memory = self.has_memory and pid in members(self.paths)
 
     def oom_kills(self) -> int:
         """How many of its processes the kernel has killed for lack of memory."""
         found = [_field(path, name) for path in self.paths for name in ("memory.oom_control", "memory.events")]
         return max(found, default=0)
-
-    def peak_bytes(self) -> int:
-        """The most memory it has held."""
-        names = ("memory.max_usage_in_bytes", "memory.peak")
-        return max((_number(path, name) for path in self.paths for name in names), default=0)
 
     def remove(self) -> None:
         """Delete the groups; they must be empty."""
@@ -43,6 +43,8 @@ def make_cgroup(name: str, *, memory_bytes: int, cpu_milli: int) -> Cgroup:
     paths, has_memory = [], False
     for parent, controllers, version in _parents():
         path = os.path.join(parent, name)
+        if not memory_bytes and "cpu" not in controllers:
+            continue
         try:
             os.mkdir(path)
         except OSError:
@@ -102,8 +104,8 @@ def _limit_memory(path: str, memory_bytes: int, version: int) -> bool:
 
 def _put(path: str, name: str, text: str) -> bool:
     try:
-        with open(os.path.join(path, name), "w", encoding="ascii") as stream:
-            stream.write(text)
+        with open(os.path.join(path, name), "r+b", buffering=0) as stream:
+            stream.write(text.encode())
     except OSError:
         return False
     return True
@@ -115,11 +117,6 @@ def _get(path: str, name: str) -> str:
             return stream.read()
     except OSError:
         return ""
-
-
-def _number(path: str, name: str) -> int:
-    text = _get(path, name).strip()
-    return int(text) if text.isdecimal() else 0
 
 
 def _field(path: str, name: str) -> int:

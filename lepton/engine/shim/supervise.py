@@ -86,16 +86,16 @@ class Shim:
         """Start the worker, recorded before its first instruction."""
         plan = self.plan
         records.reserve_exit(self.folder)
-        held = fork_held(plan["argv"], plan["env"], plan["cwd"])
+        self.cgroup = make_cgroup(plan["cgroup"], memory_bytes=plan["memory_bytes"], cpu_milli=plan["cpu_milli"])
+        held = fork_held(plan, self.cgroup.join)
         self.pid, self.output, self.has_children = held.pid, held.output, True
         self.poll.register(self.output, select.POLLIN)
-        self.cgroup = make_cgroup(plan["cgroup"], memory_bytes=plan["memory_bytes"], cpu_milli=plan["cpu_milli"])
-        self.cgroup.add(held.pid)
         record = {**identity(held.pid), "started_at": self.started_at, "cgroups": self.cgroup.paths}
         records.write(os.path.join(self.folder, records.WORKER), record)
         self.detail = release(held)
         if self.detail:
             self.reason = "not_started"
+        self.cgroup.confirm(held.pid)
         now = time.monotonic()
         self.timeout_at = now + plan["timeout_s"] if plan["timeout_s"] else NEVER
         if plan["memory_bytes"] and not self.cgroup.has_memory:
@@ -260,7 +260,7 @@ class Shim:
             code = number = None
         if self.has_children:
             detail += " Some of its processes could not be killed."
-        peak = max(self.peak_bytes, self.cgroup.peak_bytes())
+        peak = self.peak_bytes
         return {
             "reason": reason,
             "code": code,

@@ -3,7 +3,10 @@
 import ctypes
 import os
 import signal
+from collections.abc import Callable
 from typing import NamedTuple
+
+from lepton.engine.shim.records import Record
 
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -28,18 +31,19 @@ def prctl(option: int, argument: int | bytes) -> None:
 def reset_signals() -> None:
     """Forget what the parent had set: a child that ignores SIGCHLD never learns an exit code."""
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(number, signal.SIG_DFL)
+        if signal.getsignal(number) != signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def fork_held(argv: list[str], env: dict[str, str], cwd: str) -> Held:
-    """Fork the worker; it executes `argv` once a byte is written to `go`."""
+def fork_held(plan: Record, join: Callable[[], None]) -> Held:
+    """Fork the worker; once a byte is written to `go` it calls `join` and executes the plan's `argv`."""
     output, go, fault = os.pipe(), os.pipe(), os.pipe()
     shim = os.getpid()
     pid = os.fork()
     if pid == 0:
         os.close(go[1])
-        _become(argv, env, cwd, (output[1], go[0], fault[1], shim))
+        _become(plan, join, (output[1], go[0], fault[1], shim))
     for fd in (output[1], go[0], fault[1]):
         os.close(fd)
     os.set_blocking(output[0], False)
@@ -54,7 +58,7 @@ def release(held: Held) -> str:
         return stream.read().decode(errors="replace")
 
 
-def _become(argv: list[str], env: dict[str, str], cwd: str, ends: tuple[int, int, int, int]) -> None:
+def _become(plan: Record, join: Callable[[], None], ends: tuple[int, int, int, int]) -> None:
     """In the child: never returns."""
     output, go, fault, shim = ends
     try:
@@ -65,8 +69,9 @@ def _become(argv: list[str], env: dict[str, str], cwd: str, ends: tuple[int, int
             os._exit(127)
         _connect(output)
         os.umask(0o022)
-        _enter(cwd)
-        _execute(argv, env)
+        join()
+        _enter(plan["cwd"])
+        _execute(plan["argv"], plan["env"])
     except OSError as why:
         os.write(fault, str(why.strerror).encode())
     except BaseException as why:  # noqa: BLE001 - said by the shim; a traceback would go to the worker's log
