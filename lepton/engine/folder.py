@@ -41,7 +41,8 @@ class FolderContext:
         """Where everything is left."""
         self.folder = folder / "scratch" / str(rank)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.rank, self.size, self.params = rank, size, dict(params or {})
+        self.rank, self.size = rank, size
+        self.params: Mapping[str, Json] = dict(params or {})
         self.stop_asked = Event()
         """Set it to make `should_stop` true."""
         self._inputs = dict(inputs or {})
