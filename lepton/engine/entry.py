@@ -1,0 +1,67 @@
+"""The program inside every worker that runs a function: `python -m lepton.engine.entry`.
+
+It opens `package.module:function` of the launch in LEPTON_LAUNCH and calls it with the platform's context. The exit
+code is 0 when the function returns, 1 when it raises; all reports are delivered before the process ends.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+
+from lepton.core.context import Context
+from lepton.core.errors import ConfigError, LeptonError
+from lepton.core.launch import Launch
+from lepton.engine.files import read_json
+from lepton.engine.platform import PlatformContext, current
+
+
+def main(environ: Mapping[str, str] = os.environ) -> int:
+    """Run the launch of this environment; return the exit code."""
+    context: PlatformContext | None = None
+    try:
+        launch = read_launch(environ)
+        context = current(environ)
+        context.listen()
+        open_entry(launch.entry)(context)
+    except LeptonError as fault:
+        sys.stderr.write(f"{fault.code}: {fault.message}\n{fault.fix}\n")
+        return 1
+    except Exception:  # noqa: BLE001 - whatever a user's function raises is told and ends the worker
+        traceback.print_exc()
+        return 1
+    finally:
+        if context is not None:
+            context.close()
+    return 0
+
+
+def read_launch(environ: Mapping[str, str]) -> Launch:
+    """The launch of this worker.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    fields = read_json(Path(environ.get("LEPTON_LAUNCH", "")))
+    if fields is None:
+        raise ConfigError("LEPTON_LAUNCH names no launch file", fix="Entries are started by an engine.")
+    return Launch.from_json(fields)
+
+
+def open_entry(path: str) -> Callable[[Context], object]:
+    """The function at `package.module:function`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    module, _, name = path.partition(":")
+    found = getattr(import_module(module), name, None)
+    if not callable(found):
+        raise ConfigError(f"{path} is not a function", fix="Give package.module:function.")
+    return found  # type: ignore[no-any-return]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Short-named folders that the workers of a gang share, e.g. for Unix sockets, whose paths may have 107 bytes.
+
+They lie in a folder of this user alone in the temporary folder: `<tmp>/lepton-<uid>/<hash of the gang>/`.
+"""
+
+import os
+import shutil
+import stat
+import tempfile
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+from lepton.core.errors import EngineError
+from lepton.core.launch import Launch
+
+MAX_PATH = 80
+MEMBERS = ".members"
+
+
+def gang_folder(launch: Launch, *, scope: Path) -> Path:
+    """Where the gang of `launch` meets; launches of one engine folder (`scope`) share it."""
+    name = sha256(f"{scope}\0{launch.job}\0{launch.generation}".encode()).hexdigest()[:16]
+    base = Path(tempfile.gettempdir(), f"lepton-{os.getuid()}")
+    if len(str(base / name)) >= MAX_PATH:
+        base = Path("/tmp", base.name)
+    return base / name
+
+
+def join_gang(folder: Path, key: str) -> None:
+    """Make the folder if need be, and note that `key` uses it.
+
+    Raises:
+        EngineError: the folder above it belongs to somebody else.
+    """
+    base = folder.parent
+    with suppress(FileExistsError):
+        base.mkdir(mode=0o700)
+    found = base.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise EngineError(f"{base} is not this user's private folder", fix=f"Remove {base}, or set TMPDIR.")
+    (folder / MEMBERS).mkdir(parents=True, exist_ok=True)
+    (folder / MEMBERS / key).touch()
+
+
+def leave_gang(folder: Path, key: str) -> None:
+    """Note that `key` is forgotten; the last one to leave deletes the folder."""
+    (folder / MEMBERS / key).unlink(missing_ok=True)
+    try:
+        (folder / MEMBERS).rmdir()
+    except OSError:  # others are in it, or it is gone
+        return
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,103 @@
+"""The first moments of a worker: forked from its shim, held until it is recorded, then executed."""
+
+import ctypes
+import os
+import signal
+from collections.abc import Callable
+from typing import NamedTuple
+
+from lepton.engine.shim.records import Record
+
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Held(NamedTuple):
+    """A worker that waits for the word to go."""
+
+    pid: int
+    output: int
+    """Reads what it writes to stdout and stderr."""
+    go: int
+    fault: int
+    """Reads `<step> <errno>` if it could not be executed, nothing if it was."""
+
+
+def prctl(option: int, argument: int | bytes) -> None:
+    """Set a property of this process."""
+    LIBC.prctl(option, argument, 0, 0, 0)
+
+
+def reset_signals() -> None:
+    """Forget what the parent had set: a child that ignores SIGCHLD never learns an exit code."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) != signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def fork_held(plan: Record, join: Callable[[], None]) -> Held:
+    """Fork the worker; once a byte is written to `go` it calls `join` and executes the plan's `argv`."""
+    output, go, fault = os.pipe(), os.pipe(), os.pipe()
+    shim = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        os.close(go[1])
+        _become(plan, join, (output[1], go[0], fault[1], shim))
+    for fd in (output[1], go[0], fault[1]):
+        os.close(fd)
+    os.set_blocking(output[0], False)
+    return Held(pid, output[0], go[1], fault[0])
+
+
+def release(held: Held) -> str:
+    """Let it go; return why it could not be executed, empty if it was."""
+    os.write(held.go, b"g")
+    os.close(held.go)
+    with os.fdopen(held.fault, "rb") as stream:
+        return stream.read().decode(errors="replace")
+
+
+def _become(plan: Record, join: Callable[[], None], ends: tuple[int, int, int, int]) -> None:
+    """In the child: never returns."""
+    output, go, fault, shim = ends
+    try:
+        os.setsid()
+        reset_signals()
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != shim or not os.read(go, 1):
+            os._exit(127)
+        _connect(output)
+        os.umask(0o022)
+        join()
+        _enter(plan["cwd"])
+        _execute(plan["argv"], plan["env"])
+    except OSError as why:
+        os.write(fault, str(why.strerror).encode())
+    except BaseException as why:  # noqa: BLE001 - said by the shim; a traceback would go to the worker's log
+        os.write(fault, repr(why).encode())
+    finally:
+        os._exit(127)
+
+
+def _connect(output: int) -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+
+
+def _enter(cwd: str) -> None:
+    try:
+        os.chdir(cwd)
+    except OSError as why:
+        raise OSError(why.errno, f"Working directory {cwd}: {why.strerror}") from why
+
+
+def _execute(argv: list[str], env: dict[str, str]) -> None:
+    try:
+        os.execvpe(argv[0], argv, env)
+    except OSError as why:
+        raise OSError(why.errno, f"Program {argv[0]}: {why.strerror}") from why
+    except ValueError as why:
+        raise OSError(0, f"Program {argv[0]!r}: {why}") from why
