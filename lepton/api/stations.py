@@ -24,10 +24,13 @@ PLAIN: dict[Any, Any] = {tuple[str, ...]: list[str]}
 class Spec(Protocol):
     """A station's wish."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Of what the station leaves, and of its job."""
+        ...
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Json]) -> Any:
+    def from_json(cls, fields: Mapping[str, Json], /) -> Any:
         """Read and check it."""
         ...
 
@@ -84,4 +87,6 @@ def add_station(
         return answer(made, status=201, headers={"location": f"/api/v1/jobs/{made['id']}"})
 
     create.__annotations__["body"] = model
-    router.post(path, status_code=201, response_model=ResourceOut, summary=f"{spec.__doc__}", name=model.__name__)(create)
+    router.post(path, status_code=201, response_model=ResourceOut, summary=f"{spec.__doc__}", name=model.__name__)(
+        create
+    )

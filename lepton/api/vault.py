@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -63,7 +63,8 @@ async def _store(visit: Visit, digest: str, limit: int) -> bool:
 async def _offer(queue: "asyncio.Queue[bytes | None]", chunk: bytes | None, writing: "asyncio.Future[bool]") -> bool:
     """Put a chunk, unless the writer has ended; whether it was put."""
     putting = asyncio.ensure_future(queue.put(chunk))
-    await asyncio.wait({putting, writing}, return_when=asyncio.FIRST_COMPLETED)
+    either: set[asyncio.Future[Any]] = {putting, writing}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if putting.done():
         return True
     putting.cancel()

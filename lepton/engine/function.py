@@ -43,6 +43,6 @@ def pack(outcome: dict[str, Any]) -> bytes:
     except Exception as fault:  # noqa: BLE001  pickling runs any code
         what = repr(outcome.get("error", outcome.get("value")))
         text = f"The result cannot be sent back: {fault}. It was: {what[:2000]}"
-        return bytes(cloudpickle.dumps({"ok": False, "error": TypeError(text), "traceback": outcome.get("traceback", text)}))
-
-
+        return bytes(
+            cloudpickle.dumps({"ok": False, "error": TypeError(text), "traceback": outcome.get("traceback", text)})
+        )

@@ -1,0 +1,91 @@
+"""`lepton up`: build the platform, listen, and run until told to stop."""
+
+import asyncio
+import logging
+import os
+import socket
+from pathlib import Path
+
+import uvicorn
+
+from lepton.api.app import make_app
+from lepton.core.errors import ConfigError, UnavailableError
+from lepton.server.build import Platform, build, write_private
+from lepton.server.config import ServerConfig
+
+BACKLOG = 2048
+DRAIN_S = 3
+
+
+def serve(config: ServerConfig, *, is_quiet: bool = False) -> None:
+    """Run a server in the foreground; returns after SIGTERM or SIGINT. Jobs go on running.
+
+    Raises:
+        ConfigError, DatabaseError, UnavailableError, StorageFullError: it cannot start; the message says why.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    asyncio.run(_serve(config, is_quiet))
+
+
+async def _serve(config: ServerConfig, is_quiet: bool) -> None:
+    platform = build(config)
+    try:
+        door = listen(config)
+    except BaseException:
+        await platform.close()
+        raise
+    url = address(config.host, door.getsockname()[1])
+    platform.identity.url = url
+    write_private(config.data / "url", url + "\n")
+    write_private(config.data / "pid", f"{os.getpid()}\n")
+    server = uvicorn.Server(
+        uvicorn.Config(
+            make_app(platform),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_S,
+            ws="none",
+        )
+    )
+    if not is_quiet:
+        _greet(platform, url, config.data)
+    try:
+        await server.serve(sockets=[door])
+    finally:
+        (config.data / "url").unlink(missing_ok=True)
+        (config.data / "pid").unlink(missing_ok=True)
+
+
+def listen(config: ServerConfig) -> socket.socket:
+    """The listening socket.
+
+    Raises:
+        UnavailableError: the port is taken or forbidden.
+    """
+    try:
+        family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
+        door = socket.socket(family, socket.SOCK_STREAM)
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind((config.host, config.port))
+        door.listen(BACKLOG)
+    except socket.gaierror as fault:
+        raise ConfigError(f"There is no host {config.host!r}", fix="Use an address of this machine.") from fault
+    except OSError as fault:
+        raise UnavailableError(
+            f"Cannot listen on {config.host}:{config.port}: {fault.strerror}",
+            fix="Choose another with --port N; 0 picks a free one.",
+        ) from fault
+    return door
+
+
+def address(host: str, port: int) -> str:
+    """The URL of a door."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _greet(platform: Platform, url: str, data: Path) -> None:
+    print(f"Lepton answers at {url}", flush=True)  # noqa: T201  the terminal is where this belongs
+    if platform.first_token is not None:
+        print(f"First token, kept in {data / 'token'}: {platform.first_token}", flush=True)  # noqa: T201
