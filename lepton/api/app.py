@@ -11,10 +11,10 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lepton import __version__
 from lepton.api import catalog, jobs, pool, security, serve, stages, vault, watch
 from lepton.api.door import Gate
 from lepton.api.wire import ErrorOut
+from lepton.core import __version__
 from lepton.core.errors import InvalidError, LeptonError, TooLargeError
 from lepton.server.build import Platform
 

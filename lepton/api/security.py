@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
 
-from lepton import __version__
 from lepton.api.door import (
     Administering,
     IdempotencyKey,
@@ -35,6 +34,7 @@ from lepton.api.wire import (
     UserIn,
     WhoOut,
 )
+from lepton.core import __version__
 from lepton.core.clock import to_micros
 from lepton.core.errors import ForbiddenError
 from lepton.security.policy import Action, allows

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path
+from fastapi import APIRouter, Header, Path, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from lepton.api.door import Visit, WorkerReading, WorkerWriting, answer
@@ -69,6 +69,14 @@ async def _offer(queue: "asyncio.Queue[bytes | None]", chunk: bytes | None, writ
         return True
     putting.cancel()
     return False
+
+
+@router.head("/objects/{digest}", responses={200: {"description": "It is stored."}})
+async def head(visit: WorkerReading, digest: DigestPath) -> Response:
+    """Whether an object is stored, and how large it is."""
+    check_digest(digest)
+    size = await asyncio.to_thread(visit.platform.objects.size, digest)
+    return Response(headers={"content-length": str(size), "etag": f'"{digest}"'})
 
 
 @router.get(

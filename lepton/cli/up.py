@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -39,7 +40,7 @@ async def _serve(config: ServerConfig, is_quiet: bool) -> None:
     platform.identity.url = url
     write_private(config.data / "url", url + "\n")
     write_private(config.data / "pid", f"{os.getpid()}\n")
-    server = uvicorn.Server(
+    server = Door(
         uvicorn.Config(
             make_app(platform),
             log_config=None,
@@ -51,11 +52,25 @@ async def _serve(config: ServerConfig, is_quiet: bool) -> None:
     )
     if not is_quiet:
         _greet(platform, url, config.data)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # uvicorn raises what it caught once more when it is done
     try:
         await server.serve(sockets=[door])
     finally:
         (config.data / "url").unlink(missing_ok=True)
         (config.data / "pid").unlink(missing_ok=True)
+
+
+class Door(uvicorn.Server):
+    """Tells whoever started it, through the pipe LEPTON_READY_FD, once it answers."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to answer."""
+        await super().startup(sockets)
+        ready = os.environ.pop("LEPTON_READY_FD", "")
+        if self.started and ready:
+            os.write(int(ready), b"1")
+            os.close(int(ready))
 
 
 def listen(config: ServerConfig) -> socket.socket:

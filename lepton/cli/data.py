@@ -1,0 +1,64 @@
+"""`lepton data`: bring data in and clean it."""
+
+import click
+
+from lepton.cli.output import Session, common
+from lepton.sdk.jobs import Job
+
+
+def finish(session: Session, job: Job, is_waiting: bool) -> None:
+    """Print a station's job: at once, or with `--wait` what it has left once it has ended well."""
+    if not is_waiting:
+        session.one(job)
+        return
+    job.wait()
+    left = session.client.catalog.list(job=job.id)
+    session.many([version for version in left if version.kind != "checkpoint"])
+
+
+wait_option = click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when the job has ended.")
+
+
+@click.group()
+def data() -> None:
+    """Bring data in and clean it."""
+
+
+@data.command()
+@click.argument("path", type=click.Path(exists=True, dir_okay=False))
+@click.option("--name", required=True, help="What to call the dataset.")
+@wait_option
+@common
+def add(session: Session, path: str, name: str, is_waiting: bool) -> None:
+    """Upload PATH, a zip or tar archive of images with labels, and make a dataset version of it."""
+    finish(session, session.client.data.add(path, name=name), is_waiting)
+
+
+@data.command()
+@click.argument("dataset")
+@click.option("--name", required=True, help="What to call the clean dataset.")
+@click.option("--test-share", default=0.2, show_default=True, help="Share of rows held out for testing.")
+@click.option("--seed", default=0, show_default=True)
+@wait_option
+@common
+def clean(session: Session, dataset: str, name: str, test_share: float, seed: int, is_waiting: bool) -> None:
+    """Check every row of DATASET, quarantine the faulty ones, split the rest into train and test."""
+    job = session.client.data.clean(dataset, name=name, test_share=test_share, seed=seed)
+    finish(session, job, is_waiting)
+
+
+@data.command("list")
+@click.option("--name", default="", help="Only versions of this dataset.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+@common
+def list_(session: Session, name: str, limit: int) -> None:
+    """List the newest dataset versions."""
+    session.many(session.client.catalog.list(kind="dataset", name=name, limit=limit))
+
+
+@data.command()
+@click.argument("ref")
+@common
+def get(session: Session, ref: str) -> None:
+    """Show a dataset version: REF is an id, NAME or NAME@NUMBER."""
+    session.one(session.client.catalog.get(ref, kind="dataset"))

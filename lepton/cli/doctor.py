@@ -1,0 +1,108 @@
+"""`lepton doctor`: what this machine has, what is missing, and the command that adds it."""
+
+import os
+import shutil
+import sys
+from dataclasses import asdict
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+
+from lepton.cli.output import Session
+from lepton.core import __version__
+from lepton.core.errors import LeptonError
+from lepton.sdk.client import connect
+from lepton.sdk.find import default_data
+
+EXTRAS = {
+    "data": ("numpy", "pillow"),
+    "train": ("torch",),
+    "optimize": ("onnx", "onnxruntime"),
+    "serve": ("onnxruntime", "httptools", "uvloop"),
+    "observe": ("numpy",),
+    "postgres": ("psycopg",),
+}
+"""Extra -> packages it brings."""
+
+
+@click.command()
+@click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+def doctor(is_json: bool) -> None:
+    """Say what this machine has (devices, memory, engines, extras), what is missing, and the command that adds it."""
+    found = [*_machine(), *_engine(), *_extras(), *_server()]
+    Session(is_json).table([{key: str(value) for key, value in row.items()} for row in found], found)
+
+
+def _row(what: str, state: str, detail: str, fix: str = "") -> dict[str, str]:
+    return {"what": what, "state": state, "detail": detail, "to add it": fix}
+
+
+def _machine() -> list[dict[str, str]]:
+    data = default_data()
+    existing = next(path for path in (data, *data.parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 2**30
+    is_writable = os.access(existing, os.W_OK)
+    return [
+        _row("lepton", "ok", f"{__version__} on Python {sys.version.split()[0]}"),
+        _row(
+            "data directory",
+            "ok" if is_writable else "missing",
+            f"{data}, {free:.0f} GiB free",
+            "" if is_writable else "export LEPTON_DATA=DIR",
+        ),
+    ]
+
+
+def _engine() -> list[dict[str, str]]:
+    """What the local engine sees of this machine."""
+    with TemporaryDirectory() as folder:
+        engine: Any = import_module("lepton.engine.base").open_engine("local", folder=Path(folder), url_file=None)
+        facts = list(engine.nodes())
+        engine.close()
+    rows = []
+    for node in facts:
+        has = asdict(node.devices)
+        gpus = has["gpu_milli"] // 1000
+        rows += [
+            _row("cpus", "ok", f"{has['cpu_milli'] / 1000:g}"),
+            _row("memory", "ok", f"{has['memory_bytes'] / 2**30:.1f} GiB"),
+            _row(
+                "gpus",
+                "ok" if gpus else "none",
+                f"{gpus} NVIDIA",
+                "" if gpus else "install the NVIDIA driver, if there is a GPU",
+            ),
+            _row("engine local", "ok", ", ".join(f"{name}={value}" for name, value in node.labels.items())),
+        ]
+    return rows
+
+
+def _extras() -> list[dict[str, str]]:
+    rows = []
+    for extra, packages in EXTRAS.items():
+        versions = {package: _version(package) for package in packages}
+        missing = [package for package, found in versions.items() if not found]
+        detail = ", ".join(f"{package} {found or 'missing'}" for package, found in versions.items())
+        fix = f"pip install 'lepton-platform[{extra}]'" if missing else ""
+        rows.append(_row(f"extra {extra}", "missing" if missing else "ok", detail, fix))
+    return rows
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _server() -> list[dict[str, str]]:
+    try:
+        client = connect()
+        who = client.security.whoami()
+    except LeptonError as fault:
+        return [_row("server", "none", fault.message, fault.fix)]
+    return [_row("server", "ok", f"{client.url}, version {who['version']}, you are {who['name']}")]

@@ -1,0 +1,138 @@
+"""`lepton jobs`: submit, follow, stop and explain jobs."""
+
+import sys
+from typing import Any, cast
+
+import click
+from click.shell_completion import CompletionItem
+
+from lepton.cli.output import Session, common, pairs, size
+from lepton.core.errors import LeptonError
+from lepton.sdk.client import connect
+from lepton.sdk.jobs import JobOptions
+
+
+def complete_job(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Ids of recent jobs, for shell completion."""
+    try:
+        found = connect().jobs.list(limit=50)
+    except LeptonError:
+        return []
+    return [CompletionItem(job.id, help=f"{job.name} {job.state}") for job in found if job.id.startswith(incomplete)]
+
+
+job_argument = click.argument("job", shell_complete=complete_job)
+
+
+@click.group()
+def jobs() -> None:
+    """Submit, follow, stop and explain jobs."""
+
+
+@jobs.command()
+@click.argument("command", nargs=-1, required=True)
+@click.option("--name", default="job", show_default=True, help="What to call it.")
+@click.option("--workers", default=1, show_default=True, help="How many, started all or nothing.")
+@click.option("--cpus", default=1.0, show_default=True, help="CPUs of each worker.")
+@click.option("--gpus", default=0.0, show_default=True, help="GPUs of each worker.")
+@click.option("--memory", default="0", help="Memory of each worker, e.g. 512M or 4G; 0: no limit.")
+@click.option("--env", multiple=True, metavar="K=V", help="Environment variable; repeat for more.")
+@click.option("--secret", multiple=True, metavar="K=NAME", help="Environment variable from a secret.")
+@click.option("--input", "inputs", multiple=True, metavar="K=REF", help="A version the job reads as input K.")
+@click.option("--retries", default=0, show_default=True, help="How often to start it again after a failure.")
+@click.option("--timeout", "timeout_s", default=0.0, help="Seconds after which it is killed; 0: never.")
+@click.option(
+    "--grace", "grace_s", default=10.0, show_default=True, help="Seconds from asking it to stop to killing it."
+)
+@click.option("--cwd", default="", help="Working directory; its own fresh folder unless given.")
+@common
+def submit(session: Session, command: tuple[str, ...], memory: str, **options: object) -> None:
+    """Submit COMMAND as a job and print its id. Write it after `--`; it runs without a shell.
+
+    Example: lepton jobs submit --workers 2 -- python train.py
+    """
+    wish: dict[str, Any] = dict(options) | {"memory_bytes": size(memory)}
+    for option, name, hint in (
+        ("env", "env", "--env"),
+        ("secret", "secrets", "--secret"),
+        ("inputs", "inputs", "--input"),
+    ):
+        wish[name] = pairs(wish.pop(option), hint)
+    job = session.client.jobs.submit(list(command), **cast(JobOptions, wish))
+    session.say(job.id, dict(job.fields))
+
+
+@jobs.command("list")
+@click.option("--state", default="", help="Only jobs in this state.")
+@click.option("--name", default="", help="Only jobs of this name.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+@common
+def list_(session: Session, state: str, name: str, limit: int) -> None:
+    """List the newest jobs."""
+    session.many(session.client.jobs.list(state=state, name=name, limit=limit))
+
+
+@jobs.command()
+@job_argument
+@common
+def get(session: Session, job: str) -> None:
+    """Show JOB."""
+    session.one(session.client.jobs.get(job))
+
+
+@jobs.command()
+@job_argument
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
+@click.option("--rank", default=0, show_default=True, help="Which worker.")
+@common
+def logs(session: Session, job: str, follow: bool, rank: int) -> None:
+    """Print what a worker of JOB writes."""
+    for piece in session.client.jobs.get(job).logs(rank=rank, follow=follow):
+        if session.is_json:
+            session.json({"job": job, "rank": rank, "text": piece})
+        else:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+
+
+@jobs.command()
+@job_argument
+@click.option("--grace", "grace_s", default=10.0, show_default=True, help="Seconds to wait before it is killed.")
+@common
+def stop(session: Session, job: str, grace_s: float) -> None:
+    """Stop JOB and everything it started; returns once the server has accepted the request."""
+    session.one(session.client.jobs.get(job).stop(grace_s=grace_s))
+
+
+@jobs.command()
+@job_argument
+@click.option("--timeout", "timeout_s", type=float, default=None, help="Give up after so many seconds.")
+@common
+def wait(session: Session, job: str, timeout_s: float | None) -> None:
+    """Wait for JOB to end; ends with the job's own exit code."""
+    ended = session.client.jobs.get(job).wait(timeout_s=timeout_s, check=False)
+    session.one(ended)
+    sys.exit(ended.exit_code or 0)
+
+
+@jobs.command()
+@job_argument
+@common
+def why(session: Session, job: str) -> None:
+    """Say why JOB waits, or ended as it did."""
+    found = session.client.jobs.get(job)
+    reason = found.why()
+    session.say(f"{found.state}: {reason}", {"state": found.state, "why": reason, "events": found.events()})
+
+
+@jobs.command()
+@job_argument
+@common
+def metrics(session: Session, job: str) -> None:
+    """Print the numbers JOB has reported: the last of each, or all with --json."""
+    series = session.client.jobs.get(job).metrics()
+    rows = [
+        {"metric": name, "step": str(points[-1][0]), "value": f"{points[-1][1]:.6g}", "points": str(len(points))}
+        for name, points in series.items()
+    ]
+    session.table(rows, series)

@@ -1,0 +1,106 @@
+"""The command `lepton`: groups that are imported only when used, and one way to end."""
+
+import sys
+from importlib import import_module
+
+import click
+
+from lepton.core import __version__
+from lepton.core.errors import (
+    ForbiddenError,
+    InvalidError,
+    JobFailedError,
+    LeptonError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnreachableError,
+)
+
+COMMANDS = {
+    "walk": ("lepton.cli.walk:walk", "Take real data from raw file to a served, watched model, on this machine."),
+    "up": ("lepton.cli.server:up", "Start the platform on this machine."),
+    "down": ("lepton.cli.server:down", "Stop the server; jobs go on running."),
+    "status": ("lepton.cli.server:status", "Say what runs where."),
+    "doctor": ("lepton.cli.doctor:doctor", "Say what this machine has, what is missing, and how to add it."),
+    "jobs": ("lepton.cli.jobs:jobs", "Submit, follow, stop and explain jobs."),
+    "data": ("lepton.cli.data:data", "Station 1: bring data in and clean it."),
+    "train": ("lepton.cli.stages:train", "Station 2: train a model on a dataset."),
+    "optimize": ("lepton.cli.stages:optimize", "Station 3: make a model faster and no worse."),
+    "serve": ("lepton.cli.serve:serve", "Station 4: deploy models as endpoints, and call them."),
+    "observe": ("lepton.cli.observe:observe", "Station 5: check endpoints for drift; see alerts."),
+    "catalog": ("lepton.cli.catalog:catalog", "What exists, and what it was made from."),
+    "pool": ("lepton.cli.pool:pool", "The machines, and what of them is free."),
+    "secrets": ("lepton.cli.people:secrets", "Values that jobs may use and nobody can read back."),
+    "workspaces": ("lepton.cli.people:workspaces", "Tenants and their members."),
+    "users": ("lepton.cli.people:users", "People and their tokens."),
+}
+"""Command -> (where it is, help)."""
+
+EXIT_CODES: tuple[tuple[type[LeptonError], int], ...] = (
+    (JobFailedError, 1),
+    (InvalidError, 2),
+    (NotFoundError, 3),
+    (UnauthenticatedError, 4),
+    (ForbiddenError, 4),
+    (UnreachableError, 5),
+)
+"""Error -> how the command ends; any other error ends with 1."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used; help comes from the table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the table: the walk first."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in `--help`, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lepton")
+def cli() -> None:
+    """The AI cloud you own: submit a job, get a result, on the machines you have.
+
+    Every command takes --json. Exit codes: 0 done, 1 the work failed, 2 the call was wrong, 3 not found, 4 not allowed,
+    5 no server. Shell completion: eval "$(_LEPTON_COMPLETE=bash_source lepton)".
+    """
+
+
+def main() -> None:
+    """Run the command line; an error ends it with what happened, what to do, and its exit code."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as fault:
+        fault.show()
+        sys.exit(fault.exit_code)
+    except LeptonError as fault:
+        sys.exit(explain(fault))
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def explain(fault: LeptonError) -> int:
+    """Print an error for a person; return the exit code."""
+    click.secho(f"error: {fault.message}", fg="red", err=True)
+    if fault.fix:
+        click.echo(f"  try: {fault.fix}", err=True)
+    return next((code for kind, code in EXIT_CODES if isinstance(fault, kind)), 1)
+
+
+if __name__ == "__main__":
+    main()

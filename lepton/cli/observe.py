@@ -1,0 +1,28 @@
+"""`lepton observe`: check endpoints for drift; see alerts."""
+
+import click
+
+from lepton.cli.data import finish, wait_option
+from lepton.cli.output import Session, common
+
+
+@click.group()
+def observe() -> None:
+    """Check endpoints for drift; see alerts."""
+
+
+@observe.command()
+@click.argument("endpoint")
+@wait_option
+@common
+def check(session: Session, endpoint: str, is_waiting: bool) -> None:
+    """Compare what ENDPOINT was asked lately with what its model was trained on."""
+    finish(session, session.client.observe.check(endpoint), is_waiting)
+
+
+@observe.command()
+@click.option("--state", default="", help="Only alerts in this state.")
+@common
+def alerts(session: Session, state: str) -> None:
+    """List the newest alerts."""
+    session.many(session.client.observe.alerts(state=state))

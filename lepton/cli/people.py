@@ -1,0 +1,154 @@
+"""`lepton secrets`, `workspaces` and `users`."""
+
+from typing import Any
+
+import click
+
+from lepton.cli.output import Session, common
+
+
+def _rows(found: list[dict[str, Any]], *names: str) -> list[dict[str, str]]:
+    return [{name: str(row.get(name, "")) for name in names} for row in found]
+
+
+@click.group()
+def secrets() -> None:
+    """Values that jobs may use and nobody can read back."""
+
+
+@secrets.command("set")
+@click.argument("name")
+@click.option("--value", prompt=True, hide_input=True, help="Asked for unless given, so that no shell remembers it.")
+@common
+def set_(session: Session, name: str, value: str) -> None:
+    """Store secret NAME, or replace it."""
+    made = session.client.security.set_secret(name, value)
+    session.say(f"secret {name} is stored", made)
+
+
+@secrets.command("list")
+@common
+def list_secrets(session: Session) -> None:
+    """List names of secrets."""
+    found = session.client.security.secrets()
+    session.table(_rows(found, "name", "updated_at"), found)
+
+
+@secrets.command("delete")
+@click.argument("name")
+@common
+def delete_secret(session: Session, name: str) -> None:
+    """Destroy secret NAME."""
+    session.client.security.delete_secret(name)
+    session.say(f"secret {name} is gone", {"deleted": name})
+
+
+@click.group()
+def workspaces() -> None:
+    """Tenants and their members."""
+
+
+@workspaces.command("list")
+@common
+def list_workspaces(session: Session) -> None:
+    """List the workspaces you reach."""
+    found = session.client.security.workspaces()
+    session.table(_rows(found, "name", "created_at"), found)
+
+
+@workspaces.command("create")
+@click.argument("name")
+@common
+def create_workspace(session: Session, name: str) -> None:
+    """Make workspace NAME."""
+    session.say(f"workspace {name} is made", session.client.security.create_workspace(name))
+
+
+@workspaces.command("delete")
+@click.argument("name")
+@common
+def delete_workspace(session: Session, name: str) -> None:
+    """End workspace NAME, in which nothing may live."""
+    session.client.security.delete_workspace(name)
+    session.say(f"workspace {name} is gone", {"deleted": name})
+
+
+@workspaces.command()
+@common
+def members(session: Session) -> None:
+    """List the members of the workspace given by --workspace."""
+    found = session.client.security.members()
+    session.table([{"user": user, "role": role} for user, role in found.items()], found)
+
+
+@workspaces.command()
+@click.argument("user")
+@click.argument("role", type=click.Choice(["admin", "editor", "viewer", "none"]))
+@common
+def grant(session: Session, user: str, role: str) -> None:
+    """Give USER a ROLE in the workspace given by --workspace; `none` ends the membership."""
+    found = session.client.security.set_role(user, "" if role == "none" else role)
+    session.table([{"user": name, "role": given} for name, given in found.items()], found)
+
+
+@click.group()
+def users() -> None:
+    """People and their tokens."""
+
+
+@users.command("list")
+@common
+def list_users(session: Session) -> None:
+    """List users."""
+    found = session.client.security.users()
+    session.table(_rows(found, "name", "created_at"), found)
+
+
+@users.command("create")
+@click.argument("name")
+@click.option("--platform-admin", "is_platform_admin", is_flag=True, help="May make workspaces and users.")
+@common
+def create_user(session: Session, name: str, is_platform_admin: bool) -> None:
+    """Make user NAME."""
+    session.say(f"user {name} is made", session.client.security.create_user(name, is_platform_admin=is_platform_admin))
+
+
+@users.command("delete")
+@click.argument("name")
+@common
+def delete_user(session: Session, name: str) -> None:
+    """End user NAME, with all tokens."""
+    session.client.security.delete_user(name)
+    session.say(f"user {name} is gone", {"deleted": name})
+
+
+@users.command("token")
+@click.argument("name")
+@click.option("--label", default="", help="What it is for.")
+@click.option(
+    "--lifetime", "lifetime_s", type=float, default=None, help="Seconds until it expires; never unless given."
+)
+@common
+def create_token(session: Session, name: str, label: str, lifetime_s: float | None) -> None:
+    """Make a token for user NAME and print it: the only time it is shown."""
+    made = session.client.security.create_token(name, label=label, lifetime_s=lifetime_s)
+    session.say(str(made["token"]), made)
+
+
+@users.command("tokens")
+@click.argument("name")
+@common
+def list_tokens(session: Session, name: str) -> None:
+    """List the tokens of user NAME."""
+    found = session.client.security.tokens(name)
+    session.table(_rows(found, "id", "label", "expires_at"), found)
+
+
+@users.command("revoke")
+@click.argument("name")
+@click.argument("id")
+@common
+def revoke(session: Session, name: str, id: str) -> None:
+    """End token ID of user NAME."""
+    session.client.security.revoke_token(name, id)
+    session.say(f"token {id} is revoked", {"revoked": id})

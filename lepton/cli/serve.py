@@ -1,0 +1,90 @@
+"""`lepton serve`: deploy models as endpoints, and call them."""
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from lepton.cli.output import Session, common
+
+
+@click.group()
+def serve() -> None:
+    """Deploy models as endpoints, and call them."""
+
+
+@serve.command()
+@click.argument("model")
+@click.option("--name", required=True, help="What to call the endpoint.")
+@click.option("--replicas", default=1, show_default=True, help="Worker processes.")
+@click.option("--port", default=0, help="Where it answers; 0: any free port.")
+@click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when it answers.")
+@common
+def deploy(session: Session, model: str, name: str, replicas: int, port: int, is_waiting: bool) -> None:
+    """Deploy MODEL, a model version, as an endpoint."""
+    endpoint = session.client.serve.deploy(model, name=name, replicas=replicas, port=port)
+    session.one(endpoint.wait() if is_waiting else endpoint)
+
+
+@serve.command("list")
+@click.option("--state", default="", help="Only endpoints in this state.")
+@common
+def list_(session: Session, state: str) -> None:
+    """List endpoints."""
+    found = session.client.serve.list(state=state)
+    session.many([endpoint for endpoint in found if state or endpoint.state != "deleted"])
+
+
+@serve.command()
+@click.argument("endpoint")
+@common
+def get(session: Session, endpoint: str) -> None:
+    """Show ENDPOINT and what it answered lately."""
+    found = session.client.serve.get(endpoint)
+    served = {name: f"{value:g}" for name, value in found.status.get("served", {}).items() if name != "at"}
+    session.table([{**found.row(), **served}], found.fields)
+
+
+@serve.command()
+@click.argument("endpoint")
+@click.option("-f", "--follow", is_flag=True, help="Go on until it is taken down.")
+@click.option("--rank", default=0, show_default=True, help="0: the front; 1 and up: the workers.")
+@common
+def logs(session: Session, endpoint: str, follow: bool, rank: int) -> None:
+    """Print what the processes of ENDPOINT write."""
+    job = session.client.jobs.get(session.client.serve.get(endpoint).job)
+    for piece in job.logs(rank=rank, follow=follow):
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+
+
+@serve.command()
+@click.argument("endpoint")
+@click.argument("inputs", default="-")
+@common
+def call(session: Session, endpoint: str, inputs: str) -> None:
+    """Ask ENDPOINT. INPUTS is JSON, @FILE with JSON, or - to read it from standard input."""
+    session.json(session.client.serve.get(endpoint).predict(_read(inputs)))
+
+
+def _read(inputs: str) -> Any:
+    try:
+        if inputs == "-":
+            return json.load(sys.stdin)
+        if inputs.startswith("@"):
+            with open(inputs[1:]) as file:
+                return json.load(file)
+        return json.loads(inputs)
+    except (OSError, ValueError) as fault:
+        raise click.BadParameter(f"{inputs[:80]!r} is not JSON: {fault}", param_hint="INPUTS") from None
+
+
+@serve.command()
+@click.argument("endpoint")
+@click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when it is gone.")
+@common
+def delete(session: Session, endpoint: str, is_waiting: bool) -> None:
+    """Take ENDPOINT down."""
+    found = session.client.serve.get(endpoint).delete()
+    session.one(found.wait("deleted") if is_waiting else found)

@@ -1,0 +1,160 @@
+"""`lepton up`, `down` and `status`: the server of this machine."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from select import poll as make_poll
+from typing import Any
+
+import click
+
+from lepton.cli.output import Session, common
+from lepton.core.errors import UnavailableError, UnreachableError
+from lepton.sdk.find import default_data, state_file
+
+START_S = 30.0
+STOP_S = 20.0
+data_option = click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), default=None, help="Data directory; also LEPTON_DATA."
+)
+
+
+@click.command()
+@data_option
+@click.option("--host", default=None, help="Address to listen on; also LEPTON_HOST. Default 127.0.0.1.")
+@click.option("--port", type=int, default=None, help="Port; 0 picks a free one; also LEPTON_PORT. Default 8470.")
+@click.option(
+    "--database", default=None, help="postgresql://...; also LEPTON_DATABASE. Default: SQLite in the data directory."
+)
+@click.option("-d", "--detach", is_flag=True, help="Leave it running in the background.")
+def up(data: Path | None, host: str | None, port: int | None, database: str | None, detach: bool) -> None:
+    """Start the platform on this machine; it stays in the foreground unless -d is given.
+
+    Its address is in DIR/url, the first token in DIR/token, its log with -d in DIR/server.log.
+    """
+    folder = (data or default_data()).absolute()
+    if detach:
+        start_detached(folder, {"--host": host, "--port": port, "--database": database})
+        click.echo(f"Lepton answers at {(folder / 'url').read_text().strip()}, data in {folder}")
+        return
+    config = import_module("lepton.server.config").ServerConfig
+    flags = {"host": host, "port": port, "database": database}
+    note_server(folder)
+    import_module("lepton.cli.up").serve(config.load(folder, environment=os.environ, flags=flags))
+
+
+def start_detached(folder: Path, flags: dict[str, Any]) -> int:
+    """Start a server in a session of its own and wait until it answers; return its process id.
+
+    Raises:
+        UnavailableError: it did not start; the message holds the end of its log.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    given = [text for name, value in flags.items() if value is not None for text in (name, str(value))]
+    command = [sys.executable, "-m", "lepton.cli.main", "up", "--data", str(folder), *given]
+    reading, writing = os.pipe()
+    with (folder / "server.log").open("ab") as log:
+        start = log.tell()
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=[writing],
+            env={**os.environ, "LEPTON_READY_FD": str(writing)},
+        )
+    os.close(writing)
+    is_ready = _wait_ready(reading, START_S)
+    os.close(reading)
+    if not is_ready:
+        said = (folder / "server.log").read_bytes()[start:].decode(errors="replace").strip()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        raise UnavailableError(f"The server did not start: {said[-1500:]}", fix=f"See {folder / 'server.log'}.")
+    return process.pid
+
+
+def _wait_ready(reading: int, seconds: float) -> bool:
+    """Whether the server wrote its ready byte before it closed the pipe or the time was over."""
+    waiting = make_poll()
+    waiting.register(reading)
+    return bool(waiting.poll(seconds * 1000)) and os.read(reading, 1) == b"1"
+
+
+def note_server(folder: Path) -> None:
+    """Remember the server this user started last, for clients that are told nothing."""
+    note = state_file()
+    with contextlib.suppress(OSError):
+        note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        note.write_text(f"{folder}\n")
+
+
+@click.command()
+@data_option
+def down(data: Path | None) -> None:
+    """Stop the server; returns when it has ended. Jobs go on running, and the next `up` finds them again."""
+    folder = _folder(data)
+    if not stop_server(folder):
+        raise UnreachableError(f"No server runs on {folder}", fix="Nothing to stop; `lepton status` looks round.")
+    click.echo(f"The server on {folder} has ended; its jobs go on.")
+
+
+def _folder(data: Path | None) -> Path:
+    if data is not None or os.environ.get("LEPTON_DATA"):
+        return (data or default_data()).absolute()
+    try:
+        return Path(state_file().read_text().strip())
+    except OSError:
+        return default_data()
+
+
+def stop_server(folder: Path) -> bool:
+    """Ask the server of a data directory to end and wait for it; whether there was one.
+
+    Raises:
+        UnavailableError: it does not end.
+    """
+    try:
+        pid = int((folder / "pid").read_text())
+        watched = os.pidfd_open(pid)
+    except (OSError, ValueError):
+        return False
+    try:
+        os.kill(pid, signal.SIGTERM)
+        waiting = make_poll()
+        waiting.register(watched)
+        if not waiting.poll(STOP_S * 1000):
+            raise UnavailableError(f"The server, process {pid}, does not end", fix=f"kill -9 {pid}; nothing is lost.")
+    finally:
+        os.close(watched)
+    return True
+
+
+@click.command()
+@common
+def status(session: Session) -> None:
+    """Say whether the server answers, and what runs on it."""
+    client = session.client
+    who, nodes = client.security.whoami(), client.security.nodes()
+    counts = {state: len(client.jobs.list(state=state, limit=1000)) for state in ("queued", "running")}
+    endpoints = [endpoint for endpoint in client.serve.list() if endpoint.state not in ("deleted",)]
+    raw = {
+        "url": client.url,
+        "version": who["version"],
+        "user": who["name"],
+        "nodes": [node["name"] for node in nodes if node["state"] == "up"],
+        "jobs": counts,
+        "endpoints": {endpoint.name: endpoint.state for endpoint in endpoints},
+    }
+    if session.is_json:
+        session.json(raw)
+        return
+    click.echo(f"Lepton {who['version']} answers at {client.url}; you are {who['name']}")
+    click.echo(f"nodes up: {len(raw['nodes'])}; jobs queued: {counts['queued']}, running: {counts['running']}")
+    for endpoint in endpoints:
+        click.echo(f"endpoint {endpoint.name}: {endpoint.state} {endpoint.url}")

@@ -1,0 +1,37 @@
+"""`lepton train` and `lepton optimize`: one command each."""
+
+from typing import cast
+
+import click
+
+from lepton.cli.data import finish, wait_option
+from lepton.cli.output import Session, common
+from lepton.sdk.stations import TrainOptions
+
+
+@click.command()
+@click.argument("dataset")
+@click.option("--name", required=True, help="What to call the model.")
+@click.option("--workers", default=1, show_default=True, help="Each takes its share of every batch.")
+@click.option("--epochs", default=6, show_default=True)
+@click.option("--batch-size", default=64, show_default=True, help="Images a step, over all workers.")
+@click.option("--seed", default=0, show_default=True)
+@wait_option
+@common
+def train(session: Session, dataset: str, name: str, is_waiting: bool, **options: int) -> None:
+    """Train a model on DATASET, a clean dataset version."""
+    job = session.client.train.start(dataset, name=name, **cast(TrainOptions, options))
+    finish(session, job, is_waiting)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--dataset", required=True, help="Where it is measured: on the held-out rows.")
+@click.option("--name", required=True, help="What to call the optimised model.")
+@click.option("--max-accuracy-loss", default=0.002, show_default=True, help="How much less accurate it may be.")
+@wait_option
+@common
+def optimize(session: Session, model: str, dataset: str, name: str, max_accuracy_loss: float, is_waiting: bool) -> None:
+    """Export MODEL, measure it, and keep the variant that is faster and no worse."""
+    job = session.client.optimize.start(model, dataset=dataset, name=name, max_accuracy_loss=max_accuracy_loss)
+    finish(session, job, is_waiting)

@@ -1,0 +1,98 @@
+"""The door from Python: `connect()` and the two clients, which speak to the same server as the command line."""
+
+from types import TracebackType
+from typing import Self
+
+from lepton.sdk.artifacts import AsyncCatalog, Catalog
+from lepton.sdk.endpoints import AsyncServe, Serve
+from lepton.sdk.find import find
+from lepton.sdk.http import Http
+from lepton.sdk.jobs import AsyncJobs, Jobs
+from lepton.sdk.people import AsyncSecurity, Security
+from lepton.sdk.portal import Portal
+from lepton.sdk.stations import AsyncData, AsyncObserve, AsyncOptimize, AsyncTrain, Data, Observe, Optimize, Train
+
+DEFAULT_WORKSPACE = "default"
+
+
+class AsyncClient:
+    """One server, one token, one workspace. Use it as `async with connect_async() as client:`."""
+
+    def __init__(self, http: Http, workspace: str) -> None:
+        self.http = http
+        self.workspace = workspace
+        self.jobs = AsyncJobs(http, workspace)
+        self.data = AsyncData(http, workspace)
+        self.train = AsyncTrain(http, workspace)
+        self.optimize = AsyncOptimize(http, workspace)
+        self.serve = AsyncServe(http, workspace)
+        self.observe = AsyncObserve(http, workspace)
+        self.catalog = AsyncCatalog(http, workspace)
+        self.security = AsyncSecurity(http, workspace)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.http.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class Client:
+    """One server, one token, one workspace; every call blocks until it is answered."""
+
+    def __init__(self, inner: AsyncClient, portal: Portal) -> None:
+        self._inner = inner
+        self._portal = portal
+        self.jobs = Jobs(inner.jobs, portal)
+        self.data = Data(inner.data, portal)
+        self.train = Train(inner.train, portal)
+        self.optimize = Optimize(inner.optimize, portal)
+        self.serve = Serve(inner.serve, portal)
+        self.observe = Observe(inner.observe, portal)
+        self.catalog = Catalog(inner.catalog, portal)
+        self.security = Security(inner.security, portal)
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self._inner.http.address.url
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._portal.run(self._inner.close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client of {self.url}, workspace {self._inner.workspace}>"
+
+
+def connect_async(url: str = "", *, token: str = "", workspace: str = DEFAULT_WORKSPACE) -> AsyncClient:
+    """A client for `async` code. See `connect`."""
+    return AsyncClient(Http(find(url, token)), workspace)
+
+
+def connect(url: str = "", *, token: str = "", workspace: str = DEFAULT_WORKSPACE) -> Client:
+    """A client of a Lepton server. No request is made before the first call.
+
+    Args:
+        url: LEPTON_URL, else the server that this user runs, unless given.
+        token: LEPTON_TOKEN, else that server's first token, unless given.
+        workspace: which tenant the calls are about.
+    Raises:
+        UnreachableError: no server is named and none of yours runs.
+        UnauthenticatedError: there is no token for it.
+    """
+    return Client(connect_async(url, token=token, workspace=workspace), Portal())

@@ -1,0 +1,215 @@
+"""Endpoints, from Python: deploy a model, call it, change it, take it down."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any, TypedDict, Unpack
+
+from lepton.core.errors import JobFailedError, UnavailableError
+from lepton.sdk.http import Http
+from lepton.sdk.portal import Blocking, attribute, blocking, listing, returning
+from lepton.sdk.show import card
+
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.02, 0.5
+NPY = "application/x-npy"
+
+
+class EndpointOptions(TypedDict, total=False):
+    """Limits of an endpoint."""
+
+    replicas: int
+    """Worker processes, each with the model loaded."""
+    host: str
+    port: int
+    """0: any free port."""
+    max_batch: int
+    deadline_ms: int
+    """A request that has no answer after this long gets a 504."""
+    max_body_bytes: int
+    capture_rows: int
+    """How many inputs are sampled for drift checks; 0: none."""
+    front_cpu_milli: int
+    worker_cpu_milli: int
+
+
+class AsyncEndpoint:
+    """A model that answers over HTTP. Attributes are as of the last `refresh`."""
+
+    def __init__(self, http: Http, fields: Mapping[str, Any]) -> None:
+        self._http = http
+        self._read(fields)
+
+    def _read(self, fields: Mapping[str, Any]) -> None:
+        self.fields = dict(fields)
+        self.id: str = fields["id"]
+        self.name: str = fields["name"]
+        self.state: str = fields["state"]
+        """starting, ready, failed, stopping or deleted."""
+        self.status: dict[str, Any] = fields["status"]
+        self.workspace: str = fields["workspace"]
+
+    @property
+    def url(self) -> str:
+        """Where it answers; empty until it is ready."""
+        address = str(self.status.get("address", ""))
+        return f"http://{address}" if address and "://" not in address else address
+
+    @property
+    def job(self) -> str:
+        """Id of the job that runs it."""
+        return str(self.status.get("job", ""))
+
+    async def refresh(self) -> "AsyncEndpoint":
+        """Read it again."""
+        self._read(await self._http.get(f"/serve/endpoints/{self.id}", workspace=self.workspace))
+        return self
+
+    async def wait(self, state: str = "ready", *, timeout_s: float = 60.0) -> "AsyncEndpoint":
+        """Return when it is in `state`.
+
+        Raises:
+            JobFailedError: it has failed.
+            UnavailableError: it is not there after `timeout_s`.
+        """
+        loop = asyncio.get_running_loop()
+        end, pause_s = loop.time() + timeout_s, FIRST_PAUSE_S
+        while (await self.refresh()).state != state:
+            if self.state == "failed":
+                raise JobFailedError(
+                    f"Endpoint '{self.name}' failed: {self.status.get('why')}", fix=f"lepton serve logs {self.name}"
+                )
+            if loop.time() >= end:
+                raise UnavailableError(
+                    f"Endpoint '{self.name}' is {self.state} after {timeout_s:g} s: {self.status.get('why', '')}",
+                    fix=f"lepton serve logs {self.name}",
+                )
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
+        return self
+
+    async def predict(self, inputs: Any) -> dict[str, Any]:
+        """Ask it.
+
+        Args:
+            inputs: one row or a batch, as nested lists, or a numpy array (sent in binary, much cheaper).
+        Returns:
+            `{"outputs": [...], "model": {...}}`.
+        Raises:
+            InvalidError: the inputs do not fit the model.
+            UnavailableError: it does not answer, or is overloaded.
+        """
+        if not self.url:
+            await self.wait()
+        content, kind = encode(inputs)
+        found: dict[str, Any] = await self._http.call(f"{self.url}/predict", content=content, content_type=kind)
+        return found
+
+    async def change(self, model: str, **limits: Unpack[EndpointOptions]) -> "AsyncEndpoint":
+        """Give it another model or other limits."""
+        body = {"model": model, **limits}
+        self._read(await self._http.put(f"/serve/endpoints/{self.id}", body, workspace=self.workspace))
+        return self
+
+    async def delete(self) -> "AsyncEndpoint":
+        """Take it down; its name is free once it is `deleted`."""
+        self._read(await self._http.delete(f"/serve/endpoints/{self.id}", workspace=self.workspace))
+        return self
+
+    def row(self) -> dict[str, str]:
+        """Column -> text, for a table."""
+        wish = self.fields["spec"].get("endpoint", {})
+        return {
+            "name": self.name,
+            "state": self.state,
+            "address": self.url,
+            "replicas": str(wish.get("replicas", "")),
+            "model": str(wish.get("model", "")),
+            "id": self.id,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.name}: {self.state} {self.url}>"
+
+
+class Endpoint(Blocking[AsyncEndpoint]):
+    """A model that answers over HTTP. Attributes are as of the last `refresh`."""
+
+    id = attribute("id", str)
+    name = attribute("name", str)
+    state = attribute("state", str, "starting, ready, failed, stopping or deleted.")
+    status = attribute("status", dict[str, Any])
+    fields = attribute("fields", dict[str, Any], "All that the server said.")
+    url = attribute("url", str, "Where it answers; empty until it is ready.")
+    job = attribute("job", str, "Id of the job that runs it.")
+
+    refresh = returning(lambda: Endpoint)(AsyncEndpoint.refresh)
+    wait = returning(lambda: Endpoint)(AsyncEndpoint.wait)
+    predict = blocking(AsyncEndpoint.predict)
+    change = returning(lambda: Endpoint)(AsyncEndpoint.change)
+    delete = returning(lambda: Endpoint)(AsyncEndpoint.delete)
+
+    def row(self) -> dict[str, str]:
+        """Column -> text, for a table."""
+        return self._inner.row()
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    def _repr_html_(self) -> str:
+        return card(f"Endpoint {self.name}", self.row())
+
+
+class AsyncServe:
+    """The endpoints of a workspace."""
+
+    def __init__(self, http: Http, workspace: str) -> None:
+        self._http = http
+        self._workspace = workspace
+
+    async def deploy(self, model: str, *, name: str, **limits: Unpack[EndpointOptions]) -> AsyncEndpoint:
+        """Deploy a model version as an endpoint; it is starting when this returns.
+
+        Args:
+            model: id, `name` or `name@number` of a model version.
+        Raises:
+            NameTakenError, NotFoundError, CapacityError: it was refused; nothing was made.
+        """
+        body = {"name": name, "model": model, **limits}
+        return AsyncEndpoint(self._http, await self._http.post("/serve/endpoints", body, workspace=self._workspace))
+
+    async def get(self, ref: str) -> AsyncEndpoint:
+        """An endpoint by name or id.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return AsyncEndpoint(self._http, await self._http.get(f"/serve/endpoints/{ref}", workspace=self._workspace))
+
+    async def list(self, *, state: str = "", limit: int = 100) -> "list[AsyncEndpoint]":
+        """The newest endpoints, newest first."""
+        page = await self._http.get("/serve/endpoints", state=state, limit=limit, workspace=self._workspace)
+        return [AsyncEndpoint(self._http, fields) for fields in page["items"]]
+
+
+class Serve(Blocking[AsyncServe]):
+    """The endpoints of a workspace."""
+
+    deploy = returning(lambda: Endpoint)(AsyncServe.deploy)
+    get = returning(lambda: Endpoint)(AsyncServe.get)
+    list = listing(lambda: Endpoint)(AsyncServe.list)
+
+
+def encode(inputs: Any) -> tuple[bytes, str]:
+    """The body and content type of a prediction request."""
+    if hasattr(inputs, "__array_interface__") and hasattr(inputs, "tobytes"):
+        return npy(inputs), NPY
+    return json.dumps({"inputs": inputs}).encode(), "application/json"
+
+
+def npy(array: Any) -> bytes:
+    """A numpy array as an .npy file (format 1.0), without importing numpy."""
+    head = str({"descr": array.dtype.str, "fortran_order": False, "shape": tuple(array.shape)})
+    padded = head + " " * (-(len(head) + 11) % 64) + "\n"
+    return (
+        b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded.encode("latin1") + bytes(array.tobytes("C"))
+    )

@@ -1,0 +1,76 @@
+"""Which server a client talks to, and with which token.
+
+LEPTON_URL and LEPTON_TOKEN, else the data directory in LEPTON_DATA, else the server this user started last, else the
+default data directory. A data directory holds `url` while its server runs, and `token`.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lepton.core.errors import UnauthenticatedError, UnreachableError
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server and the token to show it."""
+
+    url: str
+    token: str
+
+
+def state_file(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where `lepton up` notes the data directory of the server that this user started last."""
+    base = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".local/state")
+    return Path(base) / "lepton" / "server"
+
+
+def default_data(environment: Mapping[str, str] = os.environ) -> Path:
+    """The data directory of a `lepton up` that names none."""
+    if environment.get("LEPTON_DATA"):
+        return Path(environment["LEPTON_DATA"])
+    base = environment.get("XDG_DATA_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".local/share")
+    return Path(base) / "lepton"
+
+
+def find(url: str = "", token: str = "", *, environment: Mapping[str, str] = os.environ) -> Address:
+    """The server to talk to.
+
+    Args:
+        url, token: taken as they are if given.
+    Raises:
+        UnreachableError: no address is given and no server of this user runs.
+        UnauthenticatedError: the address is known but no token for it.
+    """
+    url, token = url or environment.get("LEPTON_URL", ""), token or environment.get("LEPTON_TOKEN", "")
+    if url and token:
+        return Address(url.rstrip("/"), token)
+    for folder in _folders(environment):
+        there = _read(folder / "url")
+        if there and (not url or url.rstrip("/") == there):
+            return Address(there, token or _token(folder))
+    if url:
+        raise UnauthenticatedError(f"No token for {url}", fix="Set LEPTON_TOKEN, or pass token=... .")
+    raise UnreachableError("No Lepton server of yours is running", fix="Start one: lepton up -d")
+
+
+def _folders(environment: Mapping[str, str]) -> list[Path]:
+    if environment.get("LEPTON_DATA"):
+        return [Path(environment["LEPTON_DATA"])]
+    noted = _read(state_file(environment))
+    return [*([Path(noted)] if noted else []), default_data(environment)]
+
+
+def _token(folder: Path) -> str:
+    token = _read(folder / "token")
+    if not token:
+        raise UnauthenticatedError(f"{folder / 'token'} cannot be read", fix="Set LEPTON_TOKEN to a token of yours.")
+    return token
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

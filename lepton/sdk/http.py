@@ -1,0 +1,174 @@
+"""One connection to a server: JSON in and out, errors as exceptions, safe repeats when the line breaks."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lepton.core import errors
+from lepton.core.errors import LeptonError, UnavailableError, UnreachableError
+from lepton.sdk.find import Address
+
+TRIES = 4
+FIRST_PAUSE_S = 0.2
+TIMEOUT_S = 30.0
+CHUNK_BYTES = 1 << 20
+CODES: dict[str, type[LeptonError]] = {
+    kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, LeptonError)
+}
+
+
+class Http:
+    """Calls of one client. Use it from one event loop."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._httpx: Any = None
+        self._client: Any = None
+
+    def _open(self) -> Any:
+        if self._client is None:
+            self._httpx = import_module("httpx")
+            self._client = self._httpx.AsyncClient(
+                base_url=self.address.url,
+                headers={"authorization": f"Bearer {self.address.token}"},
+                timeout=self._httpx.Timeout(TIMEOUT_S, read=None),
+                limits=self._httpx.Limits(max_connections=64, max_keepalive_connections=16),
+            )
+        return self._client
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def get(self, path: str, **query: Any) -> Any:
+        """The JSON at a path; query values that are empty are left out."""
+        return await self._json("GET", path, query=query)
+
+    async def post(self, path: str, body: Mapping[str, Any], **query: Any) -> Any:
+        """Make something: repeated with the same idempotency key if the line breaks, so it happens once."""
+        return await self._json(
+            "POST", path, body=body, query=query, headers={"idempotency-key": secrets.token_hex(16)}
+        )
+
+    async def put(self, path: str, body: Mapping[str, Any], **query: Any) -> Any:
+        """Replace something."""
+        return await self._json("PUT", path, body=body, query=query)
+
+    async def delete(self, path: str, **query: Any) -> Any:
+        """End something."""
+        return await self._json("DELETE", path, query=query)
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any],
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        content = None if body is None else json.dumps(body, allow_nan=False).encode()
+        kind = {"content-type": "application/json"} if body is not None else {}
+        response = await self._send(
+            method, path, content=content, params=_clean(query), headers={**kind, **(headers or {})}
+        )
+        return None if response.status_code == 204 else response.json()
+
+    async def _send(self, method: str, path: str, **options: Any) -> Any:
+        client = self._open()
+        pause_s = FIRST_PAUSE_S
+        for tries_left in reversed(range(TRIES)):
+            try:
+                response = await client.request(method, f"/api/v1{path}", **options)
+                if response.status_code != 503 or not tries_left:
+                    return raise_for(response.status_code, response.content, response)
+            except self._httpx.TransportError as fault:
+                if not tries_left:
+                    raise UnreachableError(
+                        f"{self.address.url} does not answer: {type(fault).__name__}",
+                        fix="Check that the server runs: lepton status",
+                    ) from fault
+            await asyncio.sleep(pause_s)
+            pause_s *= 2
+        raise AssertionError("unreachable")
+
+    async def stream(self, path: str, **query: Any) -> AsyncIterator[bytes]:
+        """The bytes of an answer as they come."""
+        client = self._open()
+        try:
+            async with client.stream("GET", f"/api/v1{path}", params=_clean(query)) as response:
+                if response.status_code >= 400:
+                    raise_for(response.status_code, await response.aread(), response)
+                async for chunk in response.aiter_bytes():
+                    yield chunk
+        except self._httpx.TransportError as fault:
+            raise UnavailableError(
+                f"The stream broke: {type(fault).__name__}", fix="Ask again from where it broke."
+            ) from fault
+
+    async def has_object(self, digest: str) -> bool:
+        """Whether the vault holds these bytes."""
+        client = self._open()
+        try:
+            response = await client.head(f"/api/v1/vault/objects/{digest}")
+        except self._httpx.TransportError:
+            return False
+        return bool(response.status_code == 200)
+
+    async def upload(self, path: Path, digest: str) -> None:
+        """Bring a file into the vault, unless it is there."""
+        if not await self.has_object(digest):
+            pause_s = FIRST_PAUSE_S
+            for tries_left in reversed(range(TRIES)):
+                try:
+                    response = await self._open().put(f"/api/v1/vault/objects/{digest}", content=_chunks(path))
+                    raise_for(response.status_code, response.content, response)
+                    return
+                except self._httpx.TransportError as fault:
+                    if not tries_left:
+                        raise UnreachableError(f"The upload of {path} broke off", fix="Try again.") from fault
+                await asyncio.sleep(pause_s)
+                pause_s *= 2
+
+    async def call(self, url: str, *, content: bytes, content_type: str) -> Any:
+        """POST to an endpoint's own address and return its JSON."""
+        client = self._open()
+        try:
+            response = await client.post(url, content=content, headers={"content-type": content_type})
+        except self._httpx.TransportError as fault:
+            raise UnreachableError(
+                f"{url} does not answer: {type(fault).__name__}", fix="Look at the endpoint: lepton serve get NAME"
+            ) from fault
+        return raise_for(response.status_code, response.content, response).json()
+
+
+def raise_for(status: int, content: bytes, response: Any) -> Any:
+    """The response if it is a success, else the error that its body names.
+
+    Raises:
+        LeptonError: the subclass with the body's code.
+    """
+    if status < 400:
+        return response
+    try:
+        body = json.loads(content)
+        message, fix, code = str(body["message"]), str(body.get("fix", "")), str(body["code"])
+    except (ValueError, KeyError, TypeError):
+        message, fix, code = f"The server answered {status}", "Check the address: is this a Lepton server?", "internal"
+    raise CODES.get(code, LeptonError)(message, fix=fix)
+
+
+def _clean(query: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in query.items() if value not in (None, "")}
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            yield chunk

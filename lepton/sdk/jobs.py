@@ -1,0 +1,238 @@
+"""Jobs, from Python: submit, follow, wait, stop, and read what they measured."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, TypedDict, Unpack
+
+from lepton.core.errors import JobFailedError, UnavailableError
+from lepton.sdk.http import Http
+from lepton.sdk.portal import Blocking, attribute, blocking, iterating, listing, returning
+from lepton.sdk.show import card, sparkline
+
+FINAL = ("done", "failed", "cancelled")
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.02, 0.5
+EXIT_CODES = {"timeout": 124, "out_of_memory": 137, "not_started": 127, "lost": 125}
+"""What `wait` of the command line ends with when a job has no exit code of its own (as coreutils' timeout, shells)."""
+
+
+class JobOptions(TypedDict, total=False):
+    """What may be asked of a job beside its program."""
+
+    name: str
+    workers: int
+    """How many of it, started all or nothing; each sees RANK and WORLD_SIZE."""
+    cpus: float
+    """For each worker; 1 unless given."""
+    gpus: float
+    memory_bytes: int
+    """For each worker; 0 sets no limit."""
+    env: Mapping[str, str]
+    secrets: Mapping[str, str]
+    """Environment variable -> name of a secret."""
+    inputs: Mapping[str, str]
+    """Name -> version, for `lepton.context().input(name)`."""
+    params: Mapping[str, Any]
+    """For `lepton.context().params`."""
+    retries: int
+    """How often it is started again after a failure."""
+    timeout_s: float
+    grace_s: float
+    """Between asking it to stop and killing it."""
+    cwd: str
+
+
+def _code(value: int | None) -> int | None:
+    return value
+
+
+class AsyncJob:
+    """A job on the server. Attributes are as of the last `refresh`."""
+
+    def __init__(self, http: Http, fields: Mapping[str, Any]) -> None:
+        self._http = http
+        self._read(fields)
+
+    def _read(self, fields: Mapping[str, Any]) -> None:
+        self.fields = dict(fields)
+        self.id: str = fields["id"]
+        self.name: str = fields["name"]
+        self.state: str = fields["state"]
+        """queued, placed, running, stopping, done, failed or cancelled."""
+        self.workspace: str = fields["workspace"]
+        self.status: dict[str, Any] = fields["status"]
+        self.spec: dict[str, Any] = fields["spec"]
+        self.created_at: str = fields["created_at"]
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it has ended."""
+        return self.state in FINAL
+
+    @property
+    def exit_code(self) -> int | None:
+        """The job's own exit code once it has ended: of the worker that ended it; 128 + n for signal n."""
+        if not self.is_final:
+            return None
+        ending = self.status.get("ending") or {}
+        if self.state == "cancelled":
+            return 130
+        if ending.get("code") is not None:
+            return int(ending["code"])
+        if ending.get("reason") == "signal" and ending.get("signal"):
+            return 128 + int(ending["signal"])
+        return EXIT_CODES.get(str(ending.get("reason")), 1)
+
+    async def refresh(self) -> "AsyncJob":
+        """Read it again."""
+        self._read(await self._http.get(f"/jobs/{self.id}"))
+        return self
+
+    async def wait(self, *, timeout_s: float | None = None, check: bool = True) -> "AsyncJob":
+        """Return when it has ended.
+
+        Args:
+            timeout_s: wait no longer than this.
+            check: raise if it did not end well.
+        Raises:
+            JobFailedError: it failed or was cancelled, and `check`.
+            UnavailableError: it still goes on after `timeout_s`.
+        """
+        loop = asyncio.get_running_loop()
+        end = None if timeout_s is None else loop.time() + timeout_s
+        pause_s = FIRST_PAUSE_S
+        while not (await self.refresh()).is_final:
+            if end is not None and loop.time() >= end:
+                raise UnavailableError(f"Job {self.id} is still {self.state} after {timeout_s:g} s", fix="Wait longer.")
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
+        if check and self.state != "done":
+            raise JobFailedError(f"Job {self.id} {self.state}: {await self.why()}", fix=f"lepton jobs logs {self.id}")
+        return self
+
+    async def stop(self, *, grace_s: float = 10.0) -> "AsyncJob":
+        """Ask that it and everything it started be ended; kills what is left after `grace_s` seconds."""
+        self._read(await self._http.post(f"/jobs/{self.id}/stop", {"grace_s": grace_s}))
+        return self
+
+    async def why(self) -> str:
+        """Why it waits, or ended as it did, in words."""
+        return str((await self._http.get(f"/jobs/{self.id}/why"))["why"])
+
+    async def events(self) -> list[dict[str, Any]]:
+        """Everything that happened to it, oldest first."""
+        found: list[dict[str, Any]] = await self._http.get(f"/jobs/{self.id}/events")
+        return found
+
+    async def metrics(self) -> dict[str, list[tuple[int, float]]]:
+        """What it has measured: name -> [(step, value), ...]."""
+        series = (await self._http.get(f"/jobs/{self.id}/metrics"))["series"]
+        return {name: [(step, value) for step, value in points] for name, points in series.items()}
+
+    async def versions(self) -> list[dict[str, Any]]:
+        """What it has left in the catalog, oldest first."""
+        page = await self._http.get("/catalog/versions", job=self.id, workspace=self.workspace)
+        found: list[dict[str, Any]] = page["items"]
+        return found[::-1]
+
+    async def logs(self, *, rank: int = 0, follow: bool = False) -> AsyncIterator[str]:
+        """What a worker writes, in pieces as they come. With `follow`, until the job has ended."""
+        async for chunk in self._http.stream(f"/jobs/{self.id}/logs", rank=rank, follow=str(follow).lower()):
+            yield chunk.decode(errors="replace")
+
+    def row(self) -> dict[str, str]:
+        """Column -> text, for a table."""
+        progress = self.status.get("progress") or {}
+        doing = f"{progress['fraction']:.0%} {progress['text']}" if progress and not self.is_final else ""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "stage": str(self.spec.get("stage", "")),
+            "state": self.state,
+            "workers": str(sum(role["count"] for role in self.spec["roles"])),
+            "doing": doing,
+            "created": self.created_at[:19].replace("T", " "),
+        }
+
+    def __repr__(self) -> str:
+        return f"<Job {self.name} {self.id}: {self.state}>"
+
+
+class Job(Blocking[AsyncJob]):
+    """A job on the server. Attributes are as of the last `refresh`."""
+
+    id = attribute("id", str)
+    name = attribute("name", str)
+    state = attribute("state", str, "queued, placed, running, stopping, done, failed or cancelled.")
+    workspace = attribute("workspace", str)
+    status = attribute("status", dict[str, Any])
+    spec = attribute("spec", dict[str, Any])
+    fields = attribute("fields", dict[str, Any], "All that the server said.")
+    is_final = attribute("is_final", bool, "Whether it has ended.")
+    exit_code = attribute("exit_code", _code, "The job's own exit code once it has ended; 128 + n for signal n.")
+
+    refresh = returning(lambda: Job)(AsyncJob.refresh)
+    wait = returning(lambda: Job)(AsyncJob.wait)
+    stop = returning(lambda: Job)(AsyncJob.stop)
+    why = blocking(AsyncJob.why)
+    events = blocking(AsyncJob.events)
+    metrics = blocking(AsyncJob.metrics)
+    versions = blocking(AsyncJob.versions)
+    logs = iterating(AsyncJob.logs)
+
+    def row(self) -> dict[str, str]:
+        """Column -> text, for a table."""
+        return self._inner.row()
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    def _repr_html_(self) -> str:
+        lines = "".join(sparkline(name, points) for name, points in self.metrics().items())
+        return card(f"Job {self.name}", self.row(), more=lines)
+
+
+class AsyncJobs:
+    """The jobs of a workspace."""
+
+    def __init__(self, http: Http, workspace: str) -> None:
+        self._http = http
+        self._workspace = workspace
+
+    async def submit(self, command: Sequence[str], **options: Unpack[JobOptions]) -> AsyncJob:
+        """Submit a command, run without a shell; it is queued when this returns.
+
+        Args:
+            command: program and arguments.
+            options: see `JobOptions`.
+        Raises:
+            InvalidError, CapacityError, ForbiddenError: it was refused; nothing was made.
+        """
+        body = {**options, "command": list(command)}
+        return AsyncJob(self._http, await self._http.post("/jobs", body, workspace=self._workspace))
+
+    async def submit_function(self, code: str, **options: Unpack[JobOptions]) -> AsyncJob:
+        """Submit a function that was uploaded as a version of kind `code`; see `lepton.job` for the easy way."""
+        body = {**options, "function": code}
+        return AsyncJob(self._http, await self._http.post("/jobs", body, workspace=self._workspace))
+
+    async def get(self, id: str) -> AsyncJob:
+        """One job.
+
+        Raises:
+            NotFoundError: there is none that you may see.
+        """
+        return AsyncJob(self._http, await self._http.get(f"/jobs/{id}"))
+
+    async def list(self, *, state: str = "", name: str = "", limit: int = 100) -> "list[AsyncJob]":
+        """The newest jobs, newest first."""
+        query = {"state": state, "name": name, "workspace": self._workspace, "limit": limit}
+        return [AsyncJob(self._http, fields) for fields in (await self._http.get("/jobs", **query))["items"]]
+
+
+class Jobs(Blocking[AsyncJobs]):
+    """The jobs of a workspace."""
+
+    submit = returning(lambda: Job)(AsyncJobs.submit)
+    submit_function = returning(lambda: Job)(AsyncJobs.submit_function)
+    get = returning(lambda: Job)(AsyncJobs.get)
+    list = listing(lambda: Job)(AsyncJobs.list)

@@ -1,0 +1,118 @@
+"""Workspaces, members, users, tokens, secrets and nodes, from Python."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lepton.sdk.http import Http
+from lepton.sdk.portal import Blocking, blocking
+
+Rows = list[dict[str, Any]]
+
+
+class AsyncSecurity:
+    """Who may do what."""
+
+    def __init__(self, http: Http, workspace: str) -> None:
+        self._http = http
+        self._workspace = workspace
+
+    async def whoami(self) -> dict[str, Any]:
+        """Whom the token speaks for, and the server's version."""
+        found: dict[str, Any] = await self._http.get("/security/whoami")
+        return found
+
+    async def workspaces(self) -> Rows:
+        """The workspaces the token reaches."""
+        return await self._items("/security/workspaces")
+
+    async def create_workspace(self, name: str) -> dict[str, Any]:
+        """Make a workspace (administrators of the platform)."""
+        made: dict[str, Any] = await self._http.post("/security/workspaces", {"name": name})
+        return made
+
+    async def delete_workspace(self, name: str) -> None:
+        """End a workspace in which nothing lives."""
+        await self._http.delete(f"/security/workspaces/{name}")
+
+    async def members(self) -> dict[str, str]:
+        """User -> role, of this workspace."""
+        found: dict[str, str] = (await self._http.get(f"/security/workspaces/{self._workspace}/members"))["members"]
+        return found
+
+    async def set_role(self, user: str, role: str) -> dict[str, str]:
+        """Give a user the role admin, editor or viewer in this workspace; an empty role ends the membership."""
+        path = f"/security/workspaces/{self._workspace}/members/{user}"
+        found: dict[str, str] = (await self._http.put(path, {"role": role}))["members"]
+        return found
+
+    async def users(self) -> Rows:
+        """All users (administrators of the platform)."""
+        return await self._items("/security/users")
+
+    async def create_user(self, name: str, *, is_platform_admin: bool = False) -> dict[str, Any]:
+        """Make a user (administrators of the platform)."""
+        body = {"name": name, "is_platform_admin": is_platform_admin}
+        made: dict[str, Any] = await self._http.post("/security/users", body)
+        return made
+
+    async def delete_user(self, name: str) -> None:
+        """End a user, with all tokens and memberships."""
+        await self._http.delete(f"/security/users/{name}")
+
+    async def create_token(self, user: str, *, label: str = "", lifetime_s: float | None = None) -> dict[str, Any]:
+        """Make a token; `token` in the answer is shown only now."""
+        body: Mapping[str, Any] = {"label": label, "lifetime_s": lifetime_s}
+        made: dict[str, Any] = await self._http.post(f"/security/users/{user}/tokens", body)
+        return made
+
+    async def tokens(self, user: str) -> Rows:
+        """A user's tokens, without the tokens themselves."""
+        return await self._items(f"/security/users/{user}/tokens")
+
+    async def revoke_token(self, user: str, id: str) -> None:
+        """End a token at once."""
+        await self._http.delete(f"/security/users/{user}/tokens/{id}")
+
+    async def secrets(self) -> Rows:
+        """Names of this workspace's secrets."""
+        return await self._items("/security/secrets", workspace=self._workspace)
+
+    async def set_secret(self, name: str, value: str) -> dict[str, Any]:
+        """Store a secret, or replace it. Nobody can read it back; jobs get it as a variable."""
+        made: dict[str, Any] = await self._http.put(
+            f"/security/secrets/{name}", {"value": value}, workspace=self._workspace
+        )
+        return made
+
+    async def delete_secret(self, name: str) -> None:
+        """Destroy a secret."""
+        await self._http.delete(f"/security/secrets/{name}", workspace=self._workspace)
+
+    async def nodes(self) -> Rows:
+        """Every node of the pool, with what it has and what of it is free."""
+        return await self._items("/pool/nodes")
+
+    async def _items(self, path: str, **query: str) -> Rows:
+        found: Rows = (await self._http.get(path, **query))["items"]
+        return found
+
+
+class Security(Blocking[AsyncSecurity]):
+    """Who may do what."""
+
+    whoami = blocking(AsyncSecurity.whoami)
+    workspaces = blocking(AsyncSecurity.workspaces)
+    create_workspace = blocking(AsyncSecurity.create_workspace)
+    delete_workspace = blocking(AsyncSecurity.delete_workspace)
+    members = blocking(AsyncSecurity.members)
+    set_role = blocking(AsyncSecurity.set_role)
+    users = blocking(AsyncSecurity.users)
+    create_user = blocking(AsyncSecurity.create_user)
+    delete_user = blocking(AsyncSecurity.delete_user)
+    create_token = blocking(AsyncSecurity.create_token)
+    tokens = blocking(AsyncSecurity.tokens)
+    revoke_token = blocking(AsyncSecurity.revoke_token)
+    secrets = blocking(AsyncSecurity.secrets)
+    set_secret = blocking(AsyncSecurity.set_secret)
+    delete_secret = blocking(AsyncSecurity.delete_secret)
+    nodes = blocking(AsyncSecurity.nodes)

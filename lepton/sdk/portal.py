@@ -1,0 +1,136 @@
+"""The sync face of the async SDK: each blocking call runs its async twin on one background event loop.
+
+A sync class holds `_inner`, the async object, and lists its methods one by one:
+
+    class Jobs(Blocking["AsyncJobs"]):
+        get = returning(lambda: Job)(AsyncJobs.get)
+        count = blocking(AsyncJobs.count)
+
+Names, arguments, types and docstrings are the twin's. It works inside a running event loop too (as in Jupyter),
+because the calls never touch the caller's loop.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import update_wrapper
+from threading import Lock, Thread
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from lepton.sdk.show import Table
+
+P = ParamSpec("P")
+R = TypeVar("R")
+W = TypeVar("W")
+Inner = TypeVar("Inner")
+
+
+class Portal:
+    """An event loop in a thread of its own, started at the first call."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                Thread(target=self._loop.run_forever, name="lepton-sdk", daemon=True).start()
+            return self._loop
+
+    def run(self, work: Coroutine[Any, Any, R]) -> R:
+        """Run a coroutine there; return its result, raise its exception. Ctrl-C cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._running())
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    def iterate(self, items: AsyncIterator[R]) -> Iterator[R]:
+        """The items of an async iterator, each as it comes."""
+        done = object()
+
+        async def step() -> Any:
+            return await anext(items, done)
+
+        while (item := self.run(step())) is not done:
+            yield item
+
+
+class Blocking(Generic[Inner]):
+    """Base of the sync classes."""
+
+    def __init__(self, inner: Inner, portal: Portal) -> None:
+        self._inner = inner
+        self._portal = portal
+
+
+def blocking(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Any, P], R]:
+    """The blocking twin of an async method."""
+
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        result: R = self._portal.run(method(self._inner, *args, **kwargs))
+        return result
+
+    update_wrapper(call, method)
+    return call
+
+
+def returning(
+    kind: Callable[[], type[W]],
+) -> Callable[[Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]]], Callable[Concatenate[Any, P], W]]:
+    """As `blocking`, for a method whose result is an async object: it comes back as the sync class `kind()`."""
+
+    def decorate(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]]) -> Callable[Concatenate[Any, P], W]:
+        def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> W:
+            make: Any = kind()
+            result: W = make(self._portal.run(method(self._inner, *args, **kwargs)), self._portal)
+            return result
+
+        update_wrapper(call, method)
+        return call
+
+    return decorate
+
+
+def listing(
+    kind: Callable[[], type[W]],
+) -> Callable[[Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]]], Callable[Concatenate[Any, P], Table[W]]]:
+    """As `returning`, for a method that gives a list."""
+
+    def decorate(
+        method: Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]],
+    ) -> Callable[Concatenate[Any, P], Table[W]]:
+        def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Table[W]:
+            make: Any = kind()
+            return Table(make(item, self._portal) for item in self._portal.run(method(self._inner, *args, **kwargs)))
+
+        update_wrapper(call, method)
+        return call
+
+    return decorate
+
+
+def iterating(method: Callable[Concatenate[Any, P], AsyncIterator[R]]) -> Callable[Concatenate[Any, P], Iterator[R]]:
+    """The blocking twin of an async generator method."""
+
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+        items: Iterator[R] = self._portal.iterate(method(self._inner, *args, **kwargs))
+        return items
+
+    update_wrapper(call, method)
+    return call
+
+
+class attribute(Generic[R]):  # noqa: N801  used like `property`
+    """An attribute of the async twin, read through."""
+
+    def __init__(self, name: str, kind: Callable[..., R], doc: str = "") -> None:
+        self._name = name
+        self._kind = kind
+        self.__doc__ = doc
+
+    def __get__(self, owner: Any, kind: Any = None) -> R:
+        value: R = getattr(owner._inner, self._name)
+        return value

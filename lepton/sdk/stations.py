@@ -1,0 +1,187 @@
+"""The stations that do work as jobs: data, train, optimize and observe. Each call returns its job at once."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from lepton.sdk.artifacts import AsyncCatalog
+from lepton.sdk.http import Http
+from lepton.sdk.jobs import AsyncJob, Job
+from lepton.sdk.portal import Blocking, attribute, listing, returning
+from lepton.sdk.show import card
+
+
+class Station:
+    """What all stations share: where they are, and how a wish becomes a job."""
+
+    def __init__(self, http: Http, workspace: str) -> None:
+        self._http = http
+        self._workspace = workspace
+
+    async def _submit(self, path: str, body: Mapping[str, Any]) -> AsyncJob:
+        return AsyncJob(self._http, await self._http.post(path, body, workspace=self._workspace))
+
+
+class CleanOptions(TypedDict, total=False):
+    """What a clean dataset is."""
+
+    classes: Sequence[str]
+    """The labels that may occur, in the order a model learns them."""
+    test_share: float
+    """Share of the clean rows held out for testing."""
+    seed: int
+    blank_range: int
+    """An image whose brightest and darkest pixel differ by no more (of 255) is blank."""
+
+
+class TrainOptions(TypedDict, total=False):
+    """How a model is trained."""
+
+    workers: int
+    epochs: int
+    batch_size: int
+    """Images a step, over all workers."""
+    learning_rate: float
+    seed: int
+    cpu_milli: int
+    """Of each worker, in thousandths of a CPU."""
+    retries: int
+
+
+class AsyncData(Station):
+    """Station 1: files come in and become clean datasets."""
+
+    async def add(self, path: str | Path, *, name: str) -> AsyncJob:
+        """Upload a raw file (kept as it is, under its hash) and submit the job that makes a dataset version of it.
+
+        Args:
+            path: a zip or tar archive of images with their labels.
+            name: of the raw file and of the dataset.
+        """
+        catalog = AsyncCatalog(self._http, self._workspace)
+        raw = await catalog.upload([path], kind="raw", name=name, meta={"file": Path(path).name})
+        return await self.ingest(raw.id, name=name)
+
+    async def ingest(self, raw: str, *, name: str) -> AsyncJob:
+        """Submit the job that makes a dataset version of an uploaded raw file."""
+        return await self._submit("/data/ingest", {"raw": raw, "name": name})
+
+    async def clean(self, dataset: str, *, name: str, **options: Unpack[CleanOptions]) -> AsyncJob:
+        """Submit the job that checks every row of a dataset version, quarantines the faulty and splits the rest."""
+        return await self._submit("/data/clean", {"dataset": dataset, "name": name, **options})
+
+
+class Data(Blocking[AsyncData]):
+    """Station 1: files come in and become clean datasets."""
+
+    add = returning(lambda: Job)(AsyncData.add)
+    ingest = returning(lambda: Job)(AsyncData.ingest)
+    clean = returning(lambda: Job)(AsyncData.clean)
+
+
+class AsyncTrain(Station):
+    """Station 2: a gang of workers turns a dataset into a model."""
+
+    async def start(self, dataset: str, *, name: str, **options: Unpack[TrainOptions]) -> AsyncJob:
+        """Submit the training of a model called `name` on a clean dataset version."""
+        return await self._submit("/train", {"dataset": dataset, "name": name, **options})
+
+
+class Train(Blocking[AsyncTrain]):
+    """Station 2: a gang of workers turns a dataset into a model."""
+
+    start = returning(lambda: Job)(AsyncTrain.start)
+
+
+class OptimizeOptions(TypedDict, total=False):
+    """What an optimised model may cost."""
+
+    max_accuracy_loss: float
+    """How much less accurate than the trained model it may be, 0 .. 1."""
+
+
+class AsyncOptimize(Station):
+    """Station 3: a model is exported, measured, and kept where it is faster and no worse."""
+
+    async def start(self, model: str, *, dataset: str, name: str, **options: Unpack[OptimizeOptions]) -> AsyncJob:
+        """Submit the optimisation of a model version, measured on the held-out rows of a dataset version."""
+        return await self._submit("/optimize", {"model": model, "dataset": dataset, "name": name, **options})
+
+
+class Optimize(Blocking[AsyncOptimize]):
+    """Station 3: a model is exported, measured, and kept where it is faster and no worse."""
+
+    start = returning(lambda: Job)(AsyncOptimize.start)
+
+
+class ObserveOptions(TypedDict, total=False):
+    """What a drift check looks at."""
+
+    capture: str
+    """Id of the capture version; the endpoint's newest unless given."""
+
+
+class AsyncObserve(Station):
+    """Station 5: what an endpoint was asked is compared with what its model was trained on."""
+
+    async def check(self, endpoint: str, **options: Unpack[ObserveOptions]) -> AsyncJob:
+        """Submit a drift check of what an endpoint was asked lately; a drifted batch raises an alert."""
+        return await self._submit("/observe", {"endpoint": endpoint, **options})
+
+    async def alerts(self, *, state: str = "", limit: int = 100) -> "list[AsyncAlert]":
+        """The newest alerts, newest first."""
+        page = await self._http.get("/observe/alerts", state=state, limit=limit, workspace=self._workspace)
+        return [AsyncAlert(self._http, fields) for fields in page["items"]]
+
+
+class AsyncAlert:
+    """Something a person should look at."""
+
+    def __init__(self, http: Http, fields: Mapping[str, Any]) -> None:
+        self._http = http
+        self.fields = dict(fields)
+        self.id: str = fields["id"]
+        self.name: str = fields["name"]
+        self.state: str = fields["state"]
+        self.cause: str = fields["spec"].get("cause", "")
+        self.report: str = fields["spec"].get("report", "")
+
+    def row(self) -> dict[str, str]:
+        """Column -> text, for a table."""
+        at = str(self.fields["created_at"])[:19].replace("T", " ")
+        return {
+            "at": at,
+            "of": self.name,
+            "state": self.state,
+            "cause": self.cause,
+            "report": self.report,
+            "id": self.id,
+        }
+
+
+class Alert(Blocking[AsyncAlert]):
+    """Something a person should look at."""
+
+    id = attribute("id", str)
+    name = attribute("name", str, "Of the endpoint it is about.")
+    state = attribute("state", str)
+    cause = attribute("cause", str, "In words.")
+    report = attribute("report", str, "Id of the report version that shows it.")
+    fields = attribute("fields", dict[str, Any], "All that the server said.")
+
+    def row(self) -> dict[str, str]:
+        """Column -> text, for a table."""
+        return self._inner.row()
+
+    def __repr__(self) -> str:
+        return f"<Alert {self._inner.name}: {self._inner.cause}>"
+
+    def _repr_html_(self) -> str:
+        return card("Alert", self.row())
+
+
+class Observe(Blocking[AsyncObserve]):
+    """Station 5: what an endpoint was asked is compared with what its model was trained on."""
+
+    check = returning(lambda: Job)(AsyncObserve.check)
+    alerts = listing(lambda: Alert)(AsyncObserve.alerts)
