@@ -1,0 +1,138 @@
+"""The walk: real data from a raw file to a served, watched model, six stations in one file.
+
+    raw file -> dataset -> clean dataset -> model -> optimised model -> endpoint -> drift report and alert
+
+Run it with `lepton walk`, or `python examples/walk.py` beside a running `lepton up`.
+Each station is one call that submits a job; each job leaves versions in the catalog, and the next call names them.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+import lepton
+
+HERE = Path(__file__).parent
+RAW = HERE / "mnist-raw.zip"  # 10,000 hand-written digits with planted faults; mnist-LICENSE is theirs
+TRAIN_WORKERS = 2
+
+
+def main(name: str = "digits", keep: bool = False) -> dict[str, float]:
+    """Take the six stations in their order; return the figures of the summary."""
+    client = lepton.connect()
+    walk = Walk(client)
+
+    # 1 · ingest: the raw file is kept under its hash; a dataset version is made of it
+    job = walk.station("ingest", client.data.add(RAW, name=name))
+    dataset = left(client, job, "dataset")
+    walk.done(f"{dataset.meta['rows']} rows from {RAW.name}", dataset)
+
+    # 2 · clean: faulty rows are found, reported and set apart; the rest is split by content
+    job = walk.station("clean", client.data.clean(dataset.id, name=f"{name}-clean"))
+    clean = left(client, job, "dataset", f"{name}-clean")
+    report = left(client, job, "report")
+    faults = ", ".join(f"{count} {check}" for check, count in report.meta["counts"].items() if count)
+    walk.done(f"{clean.meta['rows']} rows kept; quarantined: {faults}", clean)
+
+    # 3 · train: a small CNN, data-parallel on two workers; metrics stream to the run while it learns
+    job = walk.station("train", client.train.start(clean.id, name=name, workers=TRAIN_WORKERS, cpu_milli=cpus(client)))
+    model = left(client, job, "model")
+    walk.done(f"accuracy {model.meta['accuracy']:.2%} on held-out images", model)
+
+    # 4 · optimise: exported, measured, kept where it is faster and no worse
+    job = walk.station("optimise", client.optimize.start(model.id, dataset=clean.id, name=f"{name}-fast"))
+    fast = left(client, job, "model")
+    walk.done(f"{fast.meta['format']}: {fast.meta['speedup']:.1f}x as fast, accuracy {fast.meta['accuracy']:.2%}", fast)
+
+    # 5 · deploy: a front and a worker process answer real HTTP requests
+    images, labels = held_out(clean)
+    walk.begin("deploy")
+    endpoint = client.serve.deploy(fast.id, name=name, worker_cpu_milli=cpus(client) // 2, capture_rows=400).wait()
+    hits, seconds = ask(endpoint, images[:800], labels[:800])
+    walk.done(f"{endpoint.url}: {hits:.2%} of 800 right, {800 / seconds:.0f} images/s", None)
+
+    # 6 · observe: what it was asked looks like what it learned from; a drifted batch does not
+    job = walk.station("observe", client.observe.check(endpoint.name))
+    calm = left(client, job, "report")
+    ask(endpoint, 255 - images[:400], labels[:400])  # somebody turns the scanner's contrast round
+    job = walk.station("observe", client.observe.check(endpoint.name))
+    drifted = left(client, job, "report")
+    alerts = [alert for alert in client.observe.alerts() if alert.report == drifted.id]
+    walk.done(f"before: {verdict(calm)}; inverted images: {verdict(drifted)}, {len(alerts)} alert", drifted)
+    walk.summary()
+    if not keep:
+        endpoint.delete().wait("deleted")
+    return {"accuracy": model.meta["accuracy"], "alerts": len(alerts), "seconds": walk.seconds()}
+
+
+def left(client: lepton.Client, job: lepton.Job, kind: str, name: str = "") -> lepton.Version:
+    """The version of a kind that a job left."""
+    return client.catalog.list(job=job.id, kind=kind, name=name)[0]
+
+
+def cpus(client: lepton.Client) -> int:
+    """What each worker may have, in thousandths of a CPU, so that the walk fits one core too."""
+    total = client.security.nodes()[0]["status"]["devices"]["cpu_milli"]
+    return min(1000, total // TRAIN_WORKERS)
+
+
+def held_out(clean: lepton.Version) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of the rows that training never saw."""
+    folder = clean.download(Path("/tmp") / clean.id)
+    images, labels, split = (np.load(folder / "columns" / f"{column}.npy") for column in ("image", "label", "split"))
+    return images[split == 1], labels[split == 1]
+
+
+def ask(endpoint: lepton.Endpoint, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Send images in batches of 20; return the share answered rightly, and the seconds it took."""
+    start, answers = time.perf_counter(), []
+    for batch in np.array_split(images, len(images) // 20):
+        answers += [row["label"] for row in endpoint.predict(batch)["outputs"]]
+    hits = sum(answer == str(label) for answer, label in zip(answers, labels, strict=True))
+    return hits / len(labels), time.perf_counter() - start
+
+
+def verdict(report: lepton.Version) -> str:
+    """A drift report in words."""
+    return f"{'drift' if report.meta['drifted'] else 'no drift'} (score {report.meta['score']:.2f})"
+
+
+class Walk:
+    """Prints a progress line per station and a summary at the end."""
+
+    def __init__(self, client: lepton.Client) -> None:
+        self.client, self.rows, self.start = client, [], time.perf_counter()
+        self.name, self.began = "", self.start
+
+    def begin(self, name: str) -> None:
+        """A station begins."""
+        if name != self.name:
+            self.name, self.began = name, time.perf_counter()
+            print(f"{len(self.rows) + 1}/6 {name:<9} ...", end="\r", flush=True)
+
+    def station(self, name: str, job: lepton.Job) -> lepton.Job:
+        """A station's job runs; return it when it has ended well."""
+        self.begin(name)
+        return job.wait()
+
+    def done(self, what: str, version: lepton.Version | None) -> None:
+        """A station has ended."""
+        seconds = time.perf_counter() - self.began
+        self.rows.append((self.name, seconds, what, f"{version.ref} {version.digest[:12]}" if version else ""))
+        print(f"{len(self.rows)}/6 {self.name:<9} {seconds:5.1f} s  {what}", flush=True)
+
+    def seconds(self) -> float:
+        """Since the walk began."""
+        return time.perf_counter() - self.start
+
+    def summary(self) -> None:
+        """The table at the end."""
+        print(f"\n{'station':<10}{'seconds':>8}  {'left in the catalog':<36}what")
+        for name, seconds, what, version in self.rows:
+            print(f"{name:<10}{seconds:>8.1f}  {version:<36}{what}")
+        print(f"{'all':<10}{self.seconds():>8.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Real servers that several suites need, started once a session."""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+def _as_postgres(*command: str) -> list[str]:
+    """Postgres refuses to run as root."""
+    return ["runuser", "-u", "postgres", "--", *command] if os.geteuid() == 0 else list(command)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real Postgres with nothing in it, listening on loopback."""
+    if not BINARIES:
+        if os.environ.get("LEPTON_TEST_POSTGRES") == "required":
+            pytest.fail("Postgres is required here and its binaries are missing: apt-get install postgresql")
+        pytest.skip("Postgres is not installed: apt-get install postgresql")
+    folder = Path(tmp_path_factory.mktemp("postgres"))
+    if os.geteuid() == 0:
+        folder = Path(f"/tmp/lepton-test-postgres-{os.getpid()}")
+        folder.mkdir()
+        shutil.chown(folder, "postgres")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    run = {"check": True, "capture_output": True, "cwd": "/"}
+    subprocess.run(
+        _as_postgres(str(BINARIES[-1] / "initdb"), "-D", f"{folder}/data", "-A", "trust", "-U", "lepton", "-N"), **run
+    )
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    control = _as_postgres(str(BINARIES[-1] / "pg_ctl"), "-D", f"{folder}/data", "-w", "-l", f"{folder}/log")
+    subprocess.run([*control, "-o", options, "start"], **run)
+    yield f"postgresql://lepton@127.0.0.1:{port}/postgres"
+    subprocess.run([*control, "-m", "immediate", "stop"], **run)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def fresh_postgres(postgres_url: str) -> Iterator[str]:
+    """URL of an empty database of its own on that server."""
+    import psycopg  # noqa: PLC0415  an extra: only what needs Postgres needs it
+
+    name = f"t{os.urandom(6).hex()}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield postgres_url.rpartition("/")[0] + f"/{name}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
