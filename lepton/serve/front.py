@@ -72,15 +72,15 @@ class Front:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        clients = await loop.create_server(
+            partial(Connection, self._desk), self._spec.host, self._spec.port, backlog=1024
+        )
+        self._address = reachable(*clients.sockets[0].getsockname()[:2])
         path = socket_path()
         path.unlink(missing_ok=True)
         numbers = count(1)
         workers = await loop.create_unix_server(lambda: WorkerLink(self._desk, next(numbers)), str(path))
         path.chmod(0o600)
-        clients = await loop.create_server(
-            partial(Connection, self._desk), self._spec.host, self._spec.port, backlog=1024
-        )
-        self._address = reachable(*clients.sockets[0].getsockname()[:2])
         ticking = asyncio.ensure_future(self._tick())
         await self._stop.wait()
         clients.close()

@@ -78,6 +78,8 @@ class Queue:
 
     def offer(self, ticket: Ticket) -> bool:
         """Let `ticket` wait; False if too much waits already."""
+        while self._waiting and self._waiting[0].is_done:
+            self._waiting_bytes -= self._waiting.popleft().size_bytes
         if len(self._waiting) >= self._max_waiting:
             return False
         if self._waiting_bytes + ticket.size_bytes > self._max_waiting_bytes and self._waiting:

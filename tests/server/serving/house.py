@@ -81,9 +81,11 @@ class House:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, role: str) -> subprocess.Popen[bytes]:
-        log = (self.folder / f"{role}.log").open("ab")
+        if role in self.processes:
+            self.processes[role].wait(10)
         command = [sys.executable, str(PROCESS), role, str(self.folder)]
-        self.processes[role] = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
+        with (self.folder / f"{role}.log").open("ab") as log:
+            self.processes[role] = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
         return self.processes[role]
 
     def said(self, kind: str) -> list[dict[str, Any]]:

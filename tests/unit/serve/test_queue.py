@@ -46,7 +46,8 @@ class Traffic(RuleBasedStateMachine):
             self.next_id += 1
             has_room = self.queue.waiting < MAX_WAITING
             is_taken = self.queue.offer(ticket)
-            assert is_taken == has_room
+            assert is_taken or not has_room
+            assert self.queue.waiting <= MAX_WAITING
             if is_taken:
                 self.all[ticket.id] = ticket
 
@@ -183,3 +184,12 @@ def test_answers_of_a_stranger_change_nothing() -> None:
     queue.take(0)
     offer(queue, 3, 4, 5)
     assert queue.take(0)[0] == []
+
+
+def test_what_nobody_waits_for_takes_no_place() -> None:
+    queue = make_queue()
+    tickets = offer(queue, *range(MAX_WAITING))
+    assert not queue.offer(Ticket(99, 1, 1.0))
+    tickets[0].is_done = True
+    assert queue.offer(Ticket(100, 1, 1.0))
+    assert not queue.offer(Ticket(101, 1, 1.0))
