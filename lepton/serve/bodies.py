@@ -169,22 +169,31 @@ def error_body(fault: LeptonError) -> bytes:
     return orjson.dumps(dict(fault.to_json()))
 
 
-def answer_body(scores: Array, form: ModelForm, model: bytes) -> bytes:
-    """The answer to one request.
+def answer_bodies(scores: Array, counts: Sequence[int], form: ModelForm, model: bytes) -> list[bytes]:
+    """The answers to several requests that were computed together.
 
     Args:
-        scores: what the model said of its rows.
+        scores: what the model said of all their rows, in order.
+        counts: how many rows each request has.
         form: of the model.
         model: the JSON object that names the model version.
     """
-    outputs: Sequence[Any] | Array = np.ascontiguousarray(scores)
+    scores = np.ascontiguousarray(scores)
+    outputs: Sequence[Any] = list(scores)
     if form.task == "classify":
+        labels = form.labels
         best = scores.argmax(axis=1).tolist()
         outputs = [
-            {"label": form.labels[place], "score": row[place], "scores": row}
+            {"label": labels[place], "score": row[place], "scores": row}
             for row, place in zip(scores, best, strict=True)
         ]
-    return b'{"outputs":%b,"model":%b}' % (orjson.dumps(outputs, option=orjson.OPT_SERIALIZE_NUMPY), model)
+    dumps, option = orjson.dumps, orjson.OPT_SERIALIZE_NUMPY
+    bodies = []
+    at = 0
+    for count in counts:
+        bodies.append(b'{"outputs":%b,"model":%b}' % (dumps(outputs[at : at + count], option=option), model))
+        at += count
+    return bodies
 
 
 def describe(form: ModelForm, meta: Mapping[str, Json]) -> dict[str, Json]:

@@ -17,6 +17,7 @@ from lepton.serve.metrics import Meter, render_metrics
 from lepton.serve.queue import Batch, Queue, Ticket
 from lepton.serve.routes import Page, Route
 
+PREDICT = int(Operation.PREDICT)
 HUNG_S = 10.0
 """A worker that keeps a request this much longer than its deadline is dropped."""
 
@@ -59,10 +60,6 @@ class Desk:
     def next_id(self) -> int:
         """A number for a new exchange."""
         return next(self._numbers)
-
-    def now(self) -> float:
-        """Seconds, monotonic, finer than the event loop's own time."""
-        return monotonic()
 
     def request_id(self, number: int) -> bytes:
         """A name for a request whose client gave none."""
@@ -177,7 +174,7 @@ class Desk:
         for ticket in batch.tickets:
             exchange = live[ticket.id]
             left_ms = int((exchange.deadline - now) * 1000)
-            entries.append(Entry(exchange.id, exchange.body, left_ms, 0, 0, Operation.PREDICT, exchange.media))
+            entries.append(Entry(exchange.id, exchange.body, left_ms, 0, 0, PREDICT, exchange.media))
         self.meter.batches[batch.why] += 1
         self.meter.sent += len(entries)
         link = self._links[batch.worker]

@@ -56,7 +56,11 @@ class Exchange(Ticket):
     __slots__ = ("answer", "arrived", "body", "connection", "is_head", "keep_alive", "media", "request_id", "route")
 
     def __init__(self, id: int, connection: Client, route: Route | None, request_id: bytes) -> None:
-        super().__init__(id, 0, 0.0)
+        self.id = id
+        self.size_bytes = 0
+        self.deadline = 0.0
+        self.tries = 0
+        self.is_done = False
         self.connection = connection
         self.route = route
         """None: it was refused before its path was known."""
@@ -89,10 +93,6 @@ class Desk(Protocol):
 
     def next_id(self) -> int:
         """A number for a new exchange."""
-        ...
-
-    def now(self) -> float:
-        """Seconds, monotonic, finer than the event loop's own time."""
         ...
 
     def request_id(self, number: int) -> bytes:

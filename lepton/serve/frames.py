@@ -90,14 +90,14 @@ def encode(frame: Frame) -> bytes:
     """
     pack = ENTRY.pack
     try:
-        heads = [pack(id, len(body), *rest) for id, body, *rest in frame.entries]
-        size = ENTRY.size * len(heads) + sum(len(entry.body) for entry in frame.entries)
+        heads = [pack(entry[0], len(entry[1]), *entry[2:]) for entry in frame.entries]
+        size = ENTRY.size * len(heads) + sum([len(entry[1]) for entry in frame.entries])
         head = HEAD.pack(MAGIC, PROTOCOL, frame.kind, frame.slot, len(heads), size)
     except struct.error as fault:
         raise FrameError(f"An entry does not fit a frame: {fault}") from fault
     if size > MAX_FRAME_BYTES:
         raise FrameError(f"A frame of {size} bytes is too large", fix=f"Stay under {MAX_FRAME_BYTES} bytes.")
-    return b"".join(chain((head,), heads, (entry.body for entry in frame.entries)))
+    return b"".join(chain((head,), heads, [entry[1] for entry in frame.entries]))
 
 
 class Decoder:
@@ -155,7 +155,7 @@ def read_entries(payload: memoryview, count: int) -> list[Entry]:
     at = count * ENTRY.size
     entries = []
     for id, size, deadline_ms, rows, status, operation, media, flags in ENTRY.iter_unpack(payload[:at]):
-        body = bytes(payload[at : at + size])
+        body = payload[at : at + size].tobytes()
         at += size
         entries.append(Entry(id, body, deadline_ms, rows, status, operation, media, flags))
     if at != len(payload):

@@ -4,6 +4,7 @@ It keeps no state that a restart would lose, and never looks into a body.
 """
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -81,6 +82,8 @@ class Front:
         numbers = count(1)
         workers = await loop.create_unix_server(lambda: WorkerLink(self._desk, next(numbers)), str(path))
         path.chmod(0o600)
+        gc.collect()
+        gc.freeze()  # what is there now stays: no later collection looks at it again
         ticking = asyncio.ensure_future(self._tick())
         await self._stop.wait()
         clients.close()

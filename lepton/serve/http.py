@@ -6,6 +6,7 @@ refused and the connection closed. A body is collected and never looked into.
 
 import asyncio
 from collections import deque
+from time import monotonic
 
 import httptools
 
@@ -26,6 +27,8 @@ WANTED = frozenset(
         b"x-request-id",
     )
 )
+RARE = WANTED - {b"host", b"content-type", b"content-length", b"authorization", b"x-request-id"}
+IDENTITY = b"identity"
 SWALLOW_BYTES = 64 << 10
 """A refused request's body up to this size is read and dropped, so that the connection can be kept."""
 
@@ -44,7 +47,7 @@ class Connection(asyncio.Protocol):
         self._refusal: Refusal | None = None
         """Of the current exchange, to be given once its body is swallowed."""
         self._phase = "idle"
-        self._since = desk.now()
+        self._since = monotonic()
         self._is_deaf = False
         self._is_paused = False
         self._is_blocked = False
@@ -57,6 +60,10 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._header_count = 0
         self._has_twice = False
+        self._is_plain = True
+        """No rare header so far."""
+        self._is_fresh = True
+        """The message began in the bytes that are being read."""
         self._body: list[bytes] = []
         self._body_bytes = 0
 
@@ -81,7 +88,6 @@ class Connection(asyncio.Protocol):
         """Some bytes of one or more requests."""
         if self._is_deaf:
             return
-        begun = self._since
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -90,15 +96,13 @@ class Connection(asyncio.Protocol):
             if isinstance(fault, httptools.HttpParserCallbackError):
                 raise
             self._refuse_and_close(answers.NOT_HTTP)
-        if self._phase == "head" and not self._is_deaf and self._since == begun:
-            self._head_bytes += len(data)
-            if self._head_bytes > 2 * self._limits.max_head_bytes:
-                self._refuse_and_close(answers.BIG_HEADERS)
+        if self._phase == "head":
+            self._weigh_partial(data)
 
     def pause_writing(self) -> None:
         """The client does not read its answers: read nothing more from it."""
         self._is_blocked = True
-        self._since = self._desk.now()
+        self._since = monotonic()
         self._balance()
 
     def resume_writing(self) -> None:
@@ -113,7 +117,7 @@ class Connection(asyncio.Protocol):
         if not self._is_deaf:
             self._begin()
             self._phase = "head"
-            self._since = self._desk.now()
+            self._since = monotonic()
 
     def on_url(self, url: bytes) -> None:
         """A part of the URL."""
@@ -126,7 +130,9 @@ class Connection(asyncio.Protocol):
         self._header_count += 1
         name = name.lower()
         if name in WANTED and self._phase == "head":
-            self._has_twice |= name in self._fields
+            if name in RARE or name in self._fields:
+                self._is_plain = False
+                self._has_twice |= name in self._fields
             self._fields[name] = value
 
     def on_headers_complete(self) -> None:
@@ -134,24 +140,25 @@ class Connection(asyncio.Protocol):
         if self._is_deaf:
             return
         self._phase = "body"
-        desk, fields, parser = self._desk, self._fields, self._parser
+        desk, parser = self._desk, self._parser
         method = parser.get_method()
         route = find_route(method, self._url)
         number = desk.next_id()
-        given = fields.get(b"x-request-id", b"")
-        name = given if 0 < len(given) <= 128 and given.isascii() else desk.request_id(number)
+        name = self._fields.get(b"x-request-id")
+        if not name or len(name) > 128 or not name.isascii():
+            name = desk.request_id(number)
         exchange = Exchange(number, self, None if isinstance(route, Refusal) else route, name)
-        exchange.keep_alive = parser.should_keep_alive() and not desk.is_draining and not parser.should_upgrade()
+        if not parser.should_keep_alive() or desk.is_draining or parser.should_upgrade():
+            exchange.keep_alive = False
         exchange.is_head = method == b"HEAD"
         self._current = exchange
         self._open.append(exchange)
-        self._refusal = self._judge_head(parser.get_http_version()) or (
-            route if isinstance(route, Refusal) else self._judge_request(exchange, route)
-        )
+        refusal = self._judge_head(parser.get_http_version())
+        self._refusal = refusal or (route if isinstance(route, Refusal) else self._judge_request(exchange, route))
         if self._refusal is not None:
             if self._has_long_body():
                 self._refuse_and_close(self._refusal)
-        elif b"expect" in fields:
+        elif not self._is_plain and b"expect" in self._fields:
             self._wants_continue = True
             self._continue_if_due()
 
@@ -170,7 +177,7 @@ class Connection(asyncio.Protocol):
         if self._is_deaf or self._current is None:
             return
         exchange, self._current = self._current, None
-        self._phase, self._since = "idle", self._desk.now()
+        self._phase, self._since = "idle", monotonic()
         self._wants_continue = False
         exchange.arrived = self._since
         if not exchange.keep_alive:
@@ -182,7 +189,8 @@ class Connection(asyncio.Protocol):
             exchange.body = body[0] if len(body) == 1 else b"".join(body)
             exchange.size_bytes = len(exchange.body)
             self._desk.accept(exchange, self._fields.get(b"authorization"))
-        self._balance()
+        if len(self._open) >= self._limits.max_pipelined:
+            self._balance()
 
     # judgement
 
@@ -195,10 +203,15 @@ class Connection(asyncio.Protocol):
             return answers.BIG_HEADERS
         if version not in ("1.1", "1.0"):
             return answers.OLD_HTTP
-        if self._has_twice:
-            return answers.TWICE
         if b"host" not in fields and version == "1.1":
             return answers.NO_HOST
+        return None if self._is_plain and not self._parser.should_upgrade() else self._judge_rare()
+
+    def _judge_rare(self) -> Refusal | None:
+        """Whether headers that few messages have are in order."""
+        fields = self._fields
+        if self._has_twice:
+            return answers.TWICE
         if fields.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
             return answers.CODING
         if fields.get(b"expect", b"100-continue").lower() != b"100-continue":
@@ -219,7 +232,7 @@ class Connection(asyncio.Protocol):
         if length is not None and int(length) > self._limits.max_body_bytes:
             return answers.too_large(self._limits.max_body_bytes)
         media = find_media(fields.get(b"content-type", b""))
-        if media is None or fields.get(b"content-encoding", b"identity").lower() != b"identity":
+        if media is None or (not self._is_plain and fields.get(b"content-encoding", IDENTITY).lower() != IDENTITY):
             return answers.MEDIA
         exchange.media = media
         return None
@@ -238,15 +251,15 @@ class Connection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write the answers that are due."""
-        ready = []
+        ready: list[bytes] = []
         closes = False
         while self._open and self._open[0].answer is not None and not closes:
             exchange = self._open.popleft()
-            ready.append(exchange.answer)
+            ready.append(exchange.answer or b"")
             closes = not exchange.keep_alive
         if self._transport is None or not ready:
             return
-        self._transport.write(ready[0] if len(ready) == 1 else b"".join(ready))  # type: ignore[arg-type]
+        self._transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
         if closes:
             self._hang_up()
             return
@@ -288,6 +301,15 @@ class Connection(asyncio.Protocol):
             self._wants_continue = False
             self._transport.write(answers.CONTINUE)
 
+    def _weigh_partial(self, data: bytes) -> None:
+        """Bound a head that has not ended: the parser holds back a header until it is whole."""
+        if self._is_fresh:
+            self._is_fresh = False
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > 2 * self._limits.max_head_bytes and not self._is_deaf:
+            self._refuse_and_close(answers.BIG_HEADERS)
+
     def _refuse_and_close(self, refusal: Refusal) -> None:
         """Refuse the request that is arriving, read nothing more, and close after the answer."""
         self._is_deaf = True
@@ -297,7 +319,7 @@ class Connection(asyncio.Protocol):
             exchange = Exchange(number, self, None, self._desk.request_id(number))
             self._open.append(exchange)
         exchange.keep_alive = False
-        exchange.arrived = self._desk.now()
+        exchange.arrived = monotonic()
         self._desk.refuse(exchange, refusal)
 
     def _hang_up(self) -> None:

@@ -47,6 +47,7 @@ TABLE = {
     b"/predict": {b"POST": PREDICT},
 }
 ALLOWED = {path: READ if b"GET" in methods else b"POST, OPTIONS" for path, methods in TABLE.items()}
+QUICK = {(method, path): route for path, methods in TABLE.items() for method, route in methods.items()}
 
 MEDIA = {
     b"": Media.JSON,
@@ -58,6 +59,9 @@ MEDIA = {
 
 def find_route(method: bytes, url: bytes) -> Route | Refusal:
     """The route of a request line, or why there is none."""
+    route = QUICK.get((method, url))
+    if route is not None:
+        return route
     if not url.startswith(b"/"):
         url = path_of(url)
     path = url.partition(b"?")[0]
@@ -77,4 +81,5 @@ def path_of(url: bytes) -> bytes:
 
 def find_media(content_type: bytes) -> Media | None:
     """What a Content-Type says the body is; None if that cannot be read here."""
-    return MEDIA.get(content_type.partition(b";")[0].strip().lower())
+    media = MEDIA.get(content_type)
+    return media if media is not None else MEDIA.get(content_type.partition(b";")[0].strip().lower())

@@ -1,5 +1,6 @@
 """A worker of an endpoint: loads the model, then computes the batches its front sends, until the front is gone."""
 
+import gc
 import json
 import signal
 import socket
@@ -13,7 +14,7 @@ import numpy as np
 from lepton.core.clock import SystemClock
 from lepton.core.context import Context
 from lepton.core.errors import LeptonError
-from lepton.serve.bodies import answer_body, describe, error_body, read_rows
+from lepton.serve.bodies import answer_bodies, describe, error_body, read_rows
 from lepton.serve.capture import Capture
 from lepton.serve.frames import Decoder, Entry, Frame, Kind, encode
 from lepton.serve.gang import socket_path
@@ -35,6 +36,8 @@ def main(ctx: Context) -> None:
         signal.signal(number, lambda *_: stop.set())
     model = load_model(ctx.input("model"), threads=max(1, spec.worker_cpu_milli // 1000))
     clock = SystemClock()
+    gc.collect()
+    gc.freeze()  # what is there now stays: no later collection looks at it again
     capture = Capture(ctx, clock, name=str(ctx.params.get("name", "endpoint")), capacity=spec.capture_rows)
     Worker(ctx, model, capture, stop).run(socket_path())
 
@@ -120,13 +123,11 @@ class Worker:
                 return [answer for one in asked for answer in self._predict([one])]
             return [refusal(asked[0][0], BatchError(f"The model failed on this input: {fault}"))]
         self._capture.add(rows, scores)
-        answers = []
-        at = 0
-        for entry, own in asked:
-            body = answer_body(scores[at : at + len(own)], self._model.form, self._name)
-            at += len(own)
-            answers.append(Entry(entry.id, body, 0, len(own), 200))
-        return answers
+        counts = [len(own) for _, own in asked]
+        bodies = answer_bodies(scores, counts, self._model.form, self._name)
+        return [
+            Entry(entry.id, body, 0, count, 200) for (entry, _), body, count in zip(asked, bodies, counts, strict=True)
+        ]
 
 
 def refusal(entry: Entry, fault: LeptonError) -> Entry:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lepton.core.errors import InvalidError, TooLargeError
-from lepton.serve.bodies import MAX_ROWS, answer_body, read_rows
+from lepton.serve.bodies import MAX_ROWS, answer_bodies, read_rows
 from lepton.serve.frames import Media
 from lepton.serve.model import ModelFileError, ModelForm, softmax
 
@@ -149,7 +149,9 @@ def test_infinite_floats_and_too_many_rows_are_refused() -> None:
 
 def test_an_answer_names_the_best_label_and_the_model() -> None:
     scores = softmax(np.array([[0.0, 1.0], [3.0, 1.0]], np.float32))
-    answer = json.loads(answer_body(scores, make_form(), b'{"id":"v"}'))
+    both, second = map(json.loads, answer_bodies(scores[[0, 1, 1]], [2, 1], make_form(), b'{"id":"v"}'))
+    answer = both
+    assert second["outputs"] == both["outputs"][1:]
     assert [row["label"] for row in answer["outputs"]] == ["b", "a"]
     assert abs(answer["outputs"][0]["score"] - 0.731059) < 1e-5
     assert abs(sum(answer["outputs"][1]["scores"]) - 1) < 1e-5
