@@ -169,6 +169,7 @@ class Asker(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected: ask."""
         self._transport = transport
         self._ask()
 
@@ -177,6 +178,7 @@ class Asker(asyncio.Protocol):
         self._transport.write(self._request)  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
+        """A part of an answer; when it is whole, ask again."""
         data = self._buffer + data
         head, found, body = data.partition(b"\r\n\r\n")
         at = head.find(b"content-length: ")

@@ -190,12 +190,7 @@ class Desk:
     def sweep(self) -> None:
         """A few times a second: answer what is late, let go of slow clients and of workers that hang."""
         now = monotonic()
-        late = []
-        for exchange in self._live.values():
-            if exchange.deadline > now:
-                break
-            late.append(exchange)
-        for exchange in late:
+        for exchange in [one for one in self._live.values() if one.is_done or one.deadline <= now]:
             if exchange.tries > 1 or not self._links:
                 self._drop(exchange, answers.WORKER_LOST if exchange.tries else answers.NO_WORKER)
             else:
@@ -212,8 +207,8 @@ class Desk:
 
     @property
     def open(self) -> int:
-        """Predictions without an answer."""
-        return len(self._live)
+        """Predictions that somebody waits for."""
+        return sum(not exchange.is_done for exchange in self._live.values())
 
     def drain(self) -> None:
         """Answer what is open, and let each connection end with it."""

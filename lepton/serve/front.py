@@ -18,6 +18,7 @@ import uvloop
 
 from lepton.core.clock import Clock, SystemClock, to_micros
 from lepton.core.context import Context
+from lepton.core.errors import ConfigError
 from lepton.core.resource import Json
 from lepton.serve.access import Gate, Server
 from lepton.serve.desk import Desk
@@ -73,9 +74,7 @@ class Front:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        clients = await loop.create_server(
-            partial(Connection, self._desk), self._spec.host, self._spec.port, backlog=1024
-        )
+        clients = await self._listen(loop)
         self._address = reachable(*clients.sockets[0].getsockname()[:2])
         path = socket_path()
         path.unlink(missing_ok=True)
@@ -94,6 +93,20 @@ class Front:
         self._desk.close()
         workers.close()
         path.unlink(missing_ok=True)
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop) -> asyncio.Server:
+        """The socket for clients.
+
+        Raises:
+            ConfigError: the address cannot be had.
+        """
+        host, port = self._spec.host, self._spec.port
+        try:
+            return await loop.create_server(partial(Connection, self._desk), host, port, backlog=1024)
+        except OSError as fault:
+            raise ConfigError(
+                f"The endpoint cannot listen at {host}:{port}: {fault}", fix="Give another port, or 0 for any free one."
+            ) from fault
 
     async def _drained(self) -> None:
         """Wait until every connection has ended, but no longer than the grace allows."""

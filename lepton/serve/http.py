@@ -287,7 +287,7 @@ class Connection(asyncio.Protocol):
         if self._is_blocked:
             if waited_s > limits.idle_s:
                 self.abort()
-        elif self._is_deaf:
+        elif self._is_deaf or self._is_paused:
             return
         elif self._phase != "idle":
             if waited_s > (limits.head_s if self._phase == "head" else limits.body_s):
@@ -307,11 +307,13 @@ class Connection(asyncio.Protocol):
             self._is_fresh = False
             return
         self._head_bytes += len(data)
-        if self._head_bytes > 2 * self._limits.max_head_bytes and not self._is_deaf:
+        if self._head_bytes > 2 * self._limits.max_head_bytes:
             self._refuse_and_close(answers.BIG_HEADERS)
 
     def _refuse_and_close(self, refusal: Refusal) -> None:
         """Refuse the request that is arriving, read nothing more, and close after the answer."""
+        if self._is_deaf:
+            return
         self._is_deaf = True
         exchange, self._current = self._current, None
         if exchange is None:
@@ -341,4 +343,5 @@ class Connection(asyncio.Protocol):
         if must_pause:
             self._transport.pause_reading()
         else:
+            self._since = monotonic()
             self._transport.resume_reading()

@@ -130,6 +130,8 @@ def load_model(folder: Path, threads: int) -> Model:
         raise
     except Exception as fault:
         raise ModelFileError(f"The model cannot be loaded: {fault}", fix="Export the model again.") from fault
+    if out.shape[:1] != (1,):
+        raise ModelFileError(f"One row gives the shape {out.shape}", fix="The first axis of the output is over rows.")
     if form.task == "classify" and out.shape != (1, len(form.labels)):
         raise ModelFileError(
             f"The model has {len(form.labels)} labels, but one row gives the shape {out.shape}",

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +25,7 @@ PREDICT = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" %
 @pytest.fixture(scope="module")
 def house() -> Iterator[House]:
     with open_house(workers=2, capture_rows=60) as house:
+        wait_until(lambda: b"workers_ready 2" in house.ask("GET", "/metrics")[1], "both workers are there")
         yield house
 
 
@@ -218,6 +220,12 @@ def test_a_model_that_cannot_be_loaded_ends_the_worker_with_a_reason() -> None:
         (house.folder / "model" / "model.onnx").write_bytes(b"no model")
         assert house.start("1").wait(20) != 0
         assert "The model cannot be loaded" in house.log()
+
+
+def test_a_port_that_is_taken_ends_the_front_with_a_reason() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, open_house(workers=0, port=taken.getsockname()[1]) as house:
+        assert house.processes["front"].wait(20) != 0
+        assert "Give another port" in house.log() or "cannot listen" in house.log()
 
 
 class Access(BaseHTTPRequestHandler):

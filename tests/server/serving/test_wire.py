@@ -133,6 +133,14 @@ def test_nothing_after_a_doubtful_message_is_taken_for_a_request(house: House, n
         assert wire.is_closed()
 
 
+def test_what_follows_a_last_request_is_ignored(house: House) -> None:
+    with house.wire() as wire:
+        wire.send(PREDICT.replace(b"Host", b"Connection: close\r\nHost") + b"\0junk" + PREDICT)
+        status, _, headers = wire.read()
+        assert (status, headers["connection"]) == (200, "close")
+        assert wire.is_closed()
+
+
 def test_a_small_refused_request_keeps_its_connection(house: House) -> None:
     with house.wire() as wire:
         assert wire.ask(b"POST /nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")[0] == 404

@@ -47,7 +47,7 @@ class Traffic(RuleBasedStateMachine):
             has_room = self.queue.waiting < MAX_WAITING
             is_taken = self.queue.offer(ticket)
             assert is_taken or not has_room
-            assert self.queue.waiting <= MAX_WAITING
+            assert not is_taken or self.queue.waiting <= MAX_WAITING
             if is_taken:
                 self.all[ticket.id] = ticket
 
