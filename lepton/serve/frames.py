@@ -4,22 +4,21 @@ A frame is a head of 12 bytes, one head of 26 bytes for each entry, then the bod
 little-endian. A deadline is told as the time that is left, so both ends need no common clock.
 
     magic "Lp" | version u8 | kind u8 | slot u16 | entries u16 | bytes that follow u32
-    id u64 | body bytes u32 | deadline ms u32 | rows u32 | status u16 | handler u8 | media u8 | flags u8 | 0
+    id u64 | body bytes u32 | deadline ms u32 | rows u32 | status u16 | operation u8 | media u8 | flags u8 | 0
 """
 
+import struct
 from collections.abc import Sequence
 from enum import IntEnum
 from itertools import chain
-from struct import Struct
-from struct import error as StructError
 from typing import NamedTuple
 
 from lepton.core.errors import InvalidError
 
 MAGIC = b"Lp"
 PROTOCOL = 1
-HEAD = Struct("<2sBBHHI")
-ENTRY = Struct("<QIIIHBBBx")
+HEAD = struct.Struct("<2sBBHHI")
+ENTRY = struct.Struct("<QIIIHBBBx")
 MAX_FRAME_BYTES = 512 << 20
 LAST = 1
 """Flag: nothing more follows for this id."""
@@ -52,7 +51,7 @@ class Media(IntEnum):
     NPY = 3
 
 
-class Handler(IntEnum):
+class Operation(IntEnum):
     """What a request asks of the model."""
 
     PREDICT = 1
@@ -69,7 +68,7 @@ class Entry(NamedTuple):
     """In an answer: how many rows the model computed for it."""
     status: int = 0
     """In an answer: the HTTP status."""
-    handler: int = Handler.PREDICT
+    operation: int = Operation.PREDICT
     media: int = Media.JSON
     flags: int = LAST
 
@@ -91,14 +90,14 @@ def encode(frame: Frame) -> bytes:
     """
     pack = ENTRY.pack
     try:
-        heads = [pack(id, len(body), *rest) for id, body, *rest in frame.entries]
-        size = ENTRY.size * len(heads) + sum(len(entry.body) for entry in frame.entries)
+        heads = [pack(entry[0], len(entry[1]), *entry[2:]) for entry in frame.entries]
+        size = ENTRY.size * len(heads) + sum([len(entry[1]) for entry in frame.entries])
         head = HEAD.pack(MAGIC, PROTOCOL, frame.kind, frame.slot, len(heads), size)
-    except StructError as fault:
+    except struct.error as fault:
         raise FrameError(f"An entry does not fit a frame: {fault}") from fault
     if size > MAX_FRAME_BYTES:
         raise FrameError(f"A frame of {size} bytes is too large", fix=f"Stay under {MAX_FRAME_BYTES} bytes.")
-    return b"".join(chain((head,), heads, (entry.body for entry in frame.entries)))
+    return b"".join(chain((head,), heads, [entry[1] for entry in frame.entries]))
 
 
 class Decoder:
@@ -155,10 +154,10 @@ def read_entries(payload: memoryview, count: int) -> list[Entry]:
     """
     at = count * ENTRY.size
     entries = []
-    for id, size, deadline_ms, rows, status, handler, media, flags in ENTRY.iter_unpack(payload[:at]):
-        body = bytes(payload[at : at + size])
+    for id, size, deadline_ms, rows, status, operation, media, flags in ENTRY.iter_unpack(payload[:at]):
+        body = payload[at : at + size].tobytes()
         at += size
-        entries.append(Entry(id, body, deadline_ms, rows, status, handler, media, flags))
+        entries.append(Entry(id, body, deadline_ms, rows, status, operation, media, flags))
     if at != len(payload):
         raise FrameError(f"The bodies of a frame have {at} bytes, its head says {len(payload)}")
     return entries

@@ -1,8 +1,8 @@
 """Which waiting requests go to which worker, and when. Pure: time is passed in.
 
 Work-conserving: an idle worker gets what waits at once, so batches form only while workers are busy, and nobody
-waits for a batch to fill. A worker has a few credits, one for each frame it may hold: one computed, the others waiting at
-its door so that it never stands still. A busy worker's spare credit is used as soon as as many wait as it computes.
+waits for a batch to fill. A worker has two credits, one for each frame it may hold: one computed, one waiting at its
+door so that it never stands still. A busy worker's spare credit is used once as many wait as it computes.
 """
 
 from collections import deque
@@ -37,16 +37,16 @@ class Batch(NamedTuple):
     worker: int
     tickets: list[Ticket]
     why: str
-    """`idle`: the worker had nothing to do · `full`: as large as allowed · `ahead`: for a busy worker's spare credit."""
+    """`idle`: the worker had nothing to do · `full`: as large as allowed · `ahead`: a busy worker's spare credit."""
 
 
 class Seat:
     """What the queue knows of one worker."""
 
-    __slots__ = ("credits", "held")
+    __slots__ = ("credits", "held", "limit")
 
     def __init__(self, credits: int) -> None:
-        self.credits = credits
+        self.credits = self.limit = credits
         self.held: dict[int, Ticket] = {}
 
 
@@ -78,6 +78,8 @@ class Queue:
 
     def offer(self, ticket: Ticket) -> bool:
         """Let `ticket` wait; False if too much waits already."""
+        while self._waiting and self._waiting[0].is_done:
+            self._waiting_bytes -= self._waiting.popleft().size_bytes
         if len(self._waiting) >= self._max_waiting:
             return False
         if self._waiting_bytes + ticket.size_bytes > self._max_waiting_bytes and self._waiting:
@@ -104,8 +106,16 @@ class Queue:
         seat = self._seats.get(worker)
         if seat is None:
             return [None for _ in ids]
-        seat.credits += 1
+        seat.credits = min(seat.credits + 1, seat.limit)
         return [seat.held.pop(id, None) for id in ids]
+
+    def hung(self, before: float) -> list[int]:
+        """Workers that hold a request whose deadline passed before then."""
+        return [
+            worker
+            for worker, seat in self._seats.items()
+            if any(ticket.deadline < before for ticket in seat.held.values())
+        ]
 
     def take(self, now: float) -> tuple[list[Batch], list[Ticket]]:
         """What to send now, and what has waited beyond its deadline and was dropped."""

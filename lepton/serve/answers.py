@@ -1,0 +1,98 @@
+"""The bytes of HTTP answers, and every reason a front refuses a request. Pure."""
+
+import json
+from http import HTTPStatus
+from typing import NamedTuple
+
+JSON_TYPE = b"application/json"
+TEXT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+HEADS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+
+class Refusal(NamedTuple):
+    """An answer that the front gives by itself."""
+
+    status: int
+    code: str
+    message: str
+    fix: str
+    headers: bytes = b""
+    """Further header lines, each ended by CR LF."""
+
+    def body(self) -> bytes:
+        """The JSON object every error of the platform has."""
+        return json.dumps({"code": self.code, "message": self.message, "fix": self.fix}).encode()
+
+
+RETRY = b"retry-after: 1\r\n"
+NOT_HTTP = Refusal(400, "invalid", "This is not a valid HTTP/1.1 request", "Send one that follows RFC 9112.")
+NO_HOST = Refusal(400, "invalid", "The request needs exactly one Host header", "Send one.")
+TWICE = Refusal(400, "invalid", "A header that may appear once appears twice", "Send it once.")
+CODING = Refusal(400, "invalid", "Of transfer codings only `chunked` is known", "Send the body plain or chunked.")
+NO_UPGRADE = Refusal(400, "invalid", "The connection cannot change its protocol", "Leave out the Upgrade header.")
+BAD_EXPECT = Refusal(417, "invalid", "Only `Expect: 100-continue` can be met", "Leave out the Expect header.")
+NO_TOKEN = Refusal(
+    401,
+    "unauthenticated",
+    "This endpoint needs a token",
+    "Send `Authorization: Bearer <token>`.",
+    b"www-authenticate: Bearer\r\n",
+)
+BAD_TOKEN = Refusal(
+    401,
+    "unauthenticated",
+    "The token is unknown, expired or revoked",
+    "Ask an administrator of the workspace for a new one.",
+    b'www-authenticate: Bearer error="invalid_token"\r\n',
+)
+FORBIDDEN = Refusal(403, "forbidden", "The token may not use this endpoint", "Ask for a role in its workspace.")
+HIDDEN = Refusal(404, "not_found", "There is no such endpoint, or the token may not see it", "Check the address.")
+NO_PATH = Refusal(404, "not_found", "Nothing answers at this path", "POST to /predict; GET / describes the endpoint.")
+NO_LENGTH = Refusal(411, "length_required", "The request has no body", "Send Content-Length, or a chunked body.")
+LONG_URL = Refusal(414, "too_large", "The URL is too long", "Put the input into the body.")
+MEDIA = Refusal(
+    415,
+    "media",
+    "The body is of a kind that cannot be read here",
+    "Send Content-Type application/json, application/octet-stream or application/x-npy, without Content-Encoding.",
+)
+BIG_HEADERS = Refusal(431, "too_large", "The headers are too large", "Send fewer and shorter headers.")
+SLOW = Refusal(408, "timeout", "The request did not arrive in time", "Send it faster, or in smaller parts.")
+BUSY = Refusal(503, "busy", "Too many requests wait already", "Try again later, or serve more replicas.", RETRY)
+CROWDED = Refusal(503, "busy", "Too many connections are open", "Try again later; keep connections open.", RETRY)
+NO_WORKER = Refusal(503, "unavailable", "No worker has the model loaded", "Try again; the log says why.", RETRY)
+WORKER_LOST = Refusal(503, "unavailable", "The worker that computed this was lost", "Try again.", RETRY)
+NO_ACCESS_CHECK = Refusal(503, "unavailable", "The token cannot be checked now", "Try again later.", RETRY)
+LATE = Refusal(
+    504, "deadline", "No answer came within the deadline", "Try again, or raise deadline_ms of the endpoint."
+)
+OLD_HTTP = Refusal(505, "invalid", "Only HTTP/1.0 and HTTP/1.1 are spoken here", "Use HTTP/1.1.")
+
+
+def too_large(limit: int) -> Refusal:
+    """For a body of more than `limit` bytes."""
+    return Refusal(413, "too_large", f"The body is larger than {limit} bytes", "Send fewer rows in one request.")
+
+
+def wrong_method(allowed: bytes) -> Refusal:
+    """For a path that exists, asked in a way it does not know."""
+    allow = b"allow: " + allowed + b"\r\n"
+    return Refusal(405, "method", f"This path knows only {allowed.decode()}", "Use one of these methods.", allow)
+
+
+def render(status: int, body: bytes, request_id: bytes, *, media: bytes = JSON_TYPE, headers: bytes = b"") -> bytes:
+    """A whole answer. `headers` are further lines, each ended by CR LF."""
+    return b"%b%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (
+        HEADS[status],
+        headers,
+        media,
+        len(body),
+        request_id,
+        body,
+    )
+
+
+def headers_only(answer: bytes) -> bytes:
+    """The answer to HEAD: what GET gets, without the body."""
+    return answer[: answer.index(b"\r\n\r\n") + 4]

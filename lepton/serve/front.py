@@ -1,0 +1,163 @@
+"""The front process of an endpoint: HTTP for clients on TCP, frames for workers on a Unix socket.
+
+It keeps no state that a restart would lose, and never looks into a body.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import count
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import uvloop
+
+from lepton.core.clock import Clock, SystemClock, to_micros
+from lepton.core.context import Context
+from lepton.core.errors import ConfigError
+from lepton.core.resource import Json
+from lepton.serve.access import Gate, Server
+from lepton.serve.desk import Desk
+from lepton.serve.exchange import Limits
+from lepton.serve.gang import socket_path
+from lepton.serve.http import Connection
+from lepton.serve.links import WorkerLink
+from lepton.serve.metrics import Window
+from lepton.serve.queue import Queue
+from lepton.serve.spec import EndpointSpec
+
+TICK_S = 0.1
+REPORT_S = 5.0
+DRAIN_S = 8.0
+"""Under the grace a job gets before it is killed."""
+WAITING_A_SEAT = 64
+"""Batches of each worker that may wait, counted in its largest batches."""
+MAX_WAITING_BYTES = 256 << 20
+
+
+def main(ctx: Context) -> None:
+    """Answer requests until asked to stop; then finish what is open and return."""
+    uvloop.run(Front(ctx).run())
+
+
+class Front:
+    """The process: its sockets, signals, clock and reports, round one `Desk`."""
+
+    def __init__(self, ctx: Context, limits: Limits | None = None, clock: Clock | None = None) -> None:
+        self._ctx = ctx
+        self._clock = clock or SystemClock()
+        self._spec = EndpointSpec.from_json(ctx.params["spec"])
+        self._stop = asyncio.Event()
+        self._address = ""
+        self._reports = 0
+        self._looked_at = monotonic()
+        spec = self._spec
+        seats = spec.replicas * WAITING_A_SEAT
+        queue = Queue(max_batch=spec.max_batch, max_waiting=seats * spec.max_batch, max_waiting_bytes=MAX_WAITING_BYTES)
+        self._desk = Desk(
+            queue,
+            limits=limits or Limits(max_body_bytes=spec.max_body_bytes),
+            deadline_s=spec.deadline_ms / 1000,
+            name=str(ctx.params.get("name", "")),
+            gate=make_gate(str(ctx.params.get("endpoint", ""))),
+            prefix=os.urandom(4).hex(),
+        )
+        self._desk.on_ready = self._tell_ready
+        self._window = Window(self._desk.meter)
+
+    async def run(self) -> None:
+        """Open the sockets, serve, drain."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        clients = await self._listen(loop)
+        self._address = reachable(*clients.sockets[0].getsockname()[:2])
+        path = socket_path()
+        path.unlink(missing_ok=True)
+        numbers = count(1)
+        workers = await loop.create_unix_server(lambda: WorkerLink(self._desk, next(numbers)), str(path))
+        path.chmod(0o600)
+        gc.collect()
+        gc.freeze()  # what is there now stays: no later collection looks at it again
+        ticking = asyncio.ensure_future(self._tick())
+        await self._stop.wait()
+        clients.close()
+        self._desk.drain()
+        await self._drained()
+        ticking.cancel()
+        self._tell_served()
+        self._desk.close()
+        workers.close()
+        path.unlink(missing_ok=True)
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop) -> asyncio.Server:
+        """The socket for clients.
+
+        Raises:
+            ConfigError: the address cannot be had.
+        """
+        host, port = self._spec.host, self._spec.port
+        try:
+            return await loop.create_server(partial(Connection, self._desk), host, port, backlog=1024)
+        except OSError as fault:
+            raise ConfigError(
+                f"The endpoint cannot listen at {host}:{port}: {fault}", fix="Give another port, or 0 for any free one."
+            ) from fault
+
+    async def _drained(self) -> None:
+        """Wait until every connection has ended, but no longer than the grace allows."""
+        until = monotonic() + DRAIN_S
+        while (self._desk.open or self._desk.connections) and monotonic() < until:
+            await asyncio.sleep(TICK_S / 5)
+
+    async def _tick(self) -> None:
+        """Everything that happens by the clock."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._desk.sweep()
+            if self._ctx.should_stop():
+                self._stop.set()
+            if monotonic() - self._looked_at >= REPORT_S:
+                self._tell_served()
+
+    def _tell_ready(self) -> None:
+        """Once, when the first worker has joined."""
+        self._desk.on_ready = lambda: None
+        self._tell({"type": "ready", "address": self._address})
+
+    def _tell_served(self) -> None:
+        """The numbers since the last time, if there was traffic."""
+        now = monotonic()
+        numbers = self._window.close(now - self._looked_at, self._desk.queue.waiting)
+        self._looked_at = now
+        if not numbers:
+            return
+        self._reports += 1
+        self._tell({"type": "served", **numbers})
+        self._ctx.metrics(self._reports, **numbers)
+
+    def _tell(self, item: Mapping[str, Json]) -> None:
+        """Report one item of docs/wire.md, if there is a platform to hear it."""
+        report: Callable[[Mapping[str, Any]], None] | None = getattr(self._ctx, "report", None)
+        if report is not None:
+            report({**item, "at": to_micros(self._clock.now())})
+
+
+def reachable(host: str, port: int) -> str:
+    """The address to tell others, for a socket that is bound to `host`."""
+    if host in ("0.0.0.0", "::"):
+        host = os.environ.get("MASTER_ADDR", "127.0.0.1")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def make_gate(endpoint: str) -> Gate | None:
+    """Who checks tokens: the server that LEPTON_URL names; off the platform nobody."""
+    url = os.environ.get("LEPTON_URL", "")
+    if not url:
+        return None
+    file = os.environ.get("LEPTON_URL_FILE", "")
+    return Gate(Server(url, endpoint, Path(file) if file else None), monotonic)

@@ -1,0 +1,92 @@
+"""The front's end of a worker's connection: frames in and out over a Unix socket."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from typing import Protocol
+
+from lepton.core.resource import Json
+from lepton.serve.frames import Decoder, Frame, FrameError, Kind, encode
+
+
+class Hub(Protocol):
+    """Where workers are known."""
+
+    def join(self, link: "WorkerLink", about: Mapping[str, Json]) -> None:
+        """A worker has its model loaded."""
+        ...
+
+    def settle(self, link: "WorkerLink", answers: Frame) -> None:
+        """A worker has answered one batch."""
+        ...
+
+    def leave(self, link: "WorkerLink") -> None:
+        """A worker is gone."""
+        ...
+
+
+class WorkerLink(asyncio.Protocol):
+    """One worker's connection. `number` names it for ever."""
+
+    def __init__(self, hub: Hub, number: int) -> None:
+        self.number = number
+        self.slot = 0
+        self.is_joined = False
+        self._hub = hub
+        self._decoder = Decoder()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A worker has connected; it says hello once its model is loaded."""
+        self._transport = transport  # type: ignore[assignment]
+
+    def connection_lost(self, fault: Exception | None) -> None:
+        """The worker has died or closed its end."""
+        self._transport = None
+        if self.is_joined:
+            self._hub.leave(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes of frames."""
+        try:
+            for frame in self._decoder.feed(data):
+                self._read(frame)
+        except FrameError as fault:
+            sys.stderr.write(f"serve: worker link {self.number} dropped: {fault}\n")
+            self.close()
+
+    def send(self, frame: Frame) -> None:
+        """Send a batch; a link that is closing loses it, and `leave` follows."""
+        if self._transport is not None:
+            self._transport.write(encode(frame))
+
+    def close(self) -> None:
+        """Drop the worker now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _read(self, frame: Frame) -> None:
+        if frame.kind == Kind.ANSWERS and self.is_joined:
+            self._hub.settle(self, frame)
+        elif frame.kind == Kind.HELLO and not self.is_joined and len(frame.entries) == 1:
+            self.slot = frame.slot
+            self.is_joined = True
+            self._hub.join(self, read_hello(frame.entries[0].body))
+        else:
+            raise FrameError(f"A {frame.kind.name} frame came out of turn")
+
+
+def read_hello(body: bytes) -> Mapping[str, Json]:
+    """What a worker says of its model.
+
+    Raises:
+        FrameError: it is no JSON object.
+    """
+    try:
+        about = json.loads(body)
+    except ValueError as fault:
+        raise FrameError(f"A hello is no JSON: {fault}") from fault
+    if not isinstance(about, dict):
+        raise FrameError("A hello is no JSON object")
+    return about

@@ -1,0 +1,231 @@
+"""What a front answers to bytes that are cut, joined, too many, too slow or not HTTP at all."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.server.serving.house import House, open_house
+
+BODY = b'{"inputs": [[0, 9], [1, 2]]}'
+HEAD = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+PREDICT = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+MAX_BODY = 100_000
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[House]:
+    limits = {"max_body_bytes": MAX_BODY, "head_s": 0.4, "body_s": 0.6, "idle_s": 0.8, "linger_s": 0.2}
+    with open_house(limits=limits) as house:
+        yield house
+
+
+def label(body: bytes) -> str:
+    return str(json.loads(body)["outputs"][0]["label"])
+
+
+def test_a_request_in_single_bytes_is_the_same_request(house: House) -> None:
+    with house.wire() as wire:
+        for at in range(len(PREDICT)):
+            wire.send(PREDICT[at : at + 1])
+        status, body, _ = wire.read()
+        assert (status, label(body)) == (200, "class-1")
+
+
+def test_pipelined_requests_are_answered_in_order(house: House) -> None:
+    with house.wire() as wire:
+        asks = []
+        for number in range(150):
+            body = b'{"inputs": [[%d, %d], [%d, %d]]}' % tuple(9 * (number % 4 == k) for k in range(4))
+            asks.append(HEAD + b"X-Request-Id: r%d\r\nContent-Length: %d\r\n\r\n%b" % (number, len(body), body))
+            if number % 10 == 3:
+                asks.append(b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Request-Id: h%d\r\n\r\n" % number)
+        wire.send(b"".join(asks))
+        for number in range(150):
+            status, body, headers = wire.read()
+            assert (status, label(body), headers["x-request-id"]) == (200, f"class-{number % 4}", f"r{number}")
+            if number % 10 == 3:
+                assert wire.read()[2]["x-request-id"] == f"h{number}"
+
+
+def test_a_chunked_body_with_trailers_is_read_and_the_connection_kept(house: House) -> None:
+    chunks = b"".join(b"%x;note=1\r\n%b\r\n" % (len(part), part) for part in (BODY[:5], BODY[5:6], BODY[6:]))
+    with house.wire() as wire:
+        for _ in range(2):
+            status, body, _ = wire.ask(
+                HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\nContent-Type: text/x\r\n\r\n"
+            )
+            assert (status, label(body)) == (200, "class-1")
+
+
+def test_expect_100_is_answered_before_the_body_and_in_turn(house: House) -> None:
+    with house.wire() as wire:
+        wire.send(PREDICT + HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(BODY))
+        assert wire.read()[0] == 200
+        assert wire.read()[0] == 100
+        assert wire.ask(BODY)[0] == 200
+
+
+def test_expect_100_for_a_body_that_is_too_large_is_refused_before_it_is_sent(house: House) -> None:
+    with house.wire() as wire:
+        head = HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY + 1)
+        assert wire.ask(head)[0] == 413
+        assert wire.is_closed()
+
+
+REFUSED: dict[str, tuple[bytes, int]] = {
+    "both lengths": (HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    "both lengths, other order": (HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", 400),
+    "two lengths": (HEAD + b"Content-Length: 28\r\nContent-Length: 3\r\n\r\n" + BODY, 400),
+    "a signed length": (HEAD + b"Content-Length: +28\r\n\r\n" + BODY, 400),
+    "a list of lengths": (HEAD + b"Content-Length: 28, 28\r\n\r\n" + BODY, 400),
+    "an endless length": (HEAD + b"Content-Length: 99999999999999999999999999\r\n\r\n", 400),
+    "another coding": (HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
+    "a disguised coding": (HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400),
+    "chunked twice": (HEAD + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 400),
+    "a bad chunk size": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
+    "a negative chunk size": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n", 400),
+    "a NUL in a header": (b"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n", 400),
+    "a NUL in the URL": (b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "a space before the colon": (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+    "a folded header": (b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", 400),
+    "bare line feeds": (b"GET / HTTP/1.1\nHost: a\n\n", 400),
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+    "two hosts": (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+    "not HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+    "an unknown method": (b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "an upgrade with a body": (HEAD + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc", 400),
+    "another version": (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+    "another expectation": (HEAD + b"Expect: magic\r\nContent-Length: 3\r\n\r\nabc", 417),
+    "a long URL": (b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * 9000), 414),
+    "large headers": (b"GET / HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"a" * 20_000), 431),
+    "many headers": (b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n" % (b"X: a\r\n" * 101), 431),
+    "a large body": (HEAD + b"Content-Length: %d\r\n\r\n%b" % (MAX_BODY + 1, bytes(MAX_BODY + 1)), 413),
+    "a large chunked body": (
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b" % (MAX_BODY + 1, bytes(MAX_BODY + 1)),
+        413,
+    ),
+    "no body": (HEAD + b"\r\n", 411),
+    "a form": (b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}", 415),
+    "a packed body": (HEAD + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", 415),
+    "no such path": (b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+    "a wrong method": (b"GET /predict HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+    "a tunnel": (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+}
+
+
+@pytest.mark.parametrize(("data", "wanted"), REFUSED.values(), ids=REFUSED)
+def test_a_bad_request_gets_its_status_and_a_way_out(house: House, data: bytes, wanted: int) -> None:
+    with house.wire() as wire:
+        status, body, _ = wire.ask(data)
+        assert status == wanted, body
+        told = json.loads(body)
+        assert set(told) == {"code", "message", "fix"}
+        assert all(told.values())
+    assert house.predict([[0, 9], [1, 2]])[0] == 200, "and the next client is served"
+
+
+@pytest.mark.parametrize("name", ["both lengths", "two lengths", "a bad chunk size", "a disguised coding"])
+def test_nothing_after_a_doubtful_message_is_taken_for_a_request(house: House, name: str) -> None:
+    with house.wire() as wire:
+        wire.send(REFUSED[name][0] + PREDICT)
+        assert wire.read()[0] == 400
+        assert wire.is_closed()
+
+
+def test_what_follows_a_last_request_is_ignored(house: House) -> None:
+    with house.wire() as wire:
+        wire.send(PREDICT.replace(b"Host", b"Connection: close\r\nHost") + b"\0junk" + PREDICT)
+        status, _, headers = wire.read()
+        assert (status, headers["connection"]) == (200, "close")
+        assert wire.is_closed()
+
+
+def test_a_small_refused_request_keeps_its_connection(house: House) -> None:
+    with house.wire() as wire:
+        assert wire.ask(b"POST /nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")[0] == 404
+        assert wire.ask(PREDICT)[0] == 200
+
+
+def test_headers_that_never_end_are_refused_within_bounds(house: House) -> None:
+    with house.wire() as wire:
+        wire.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: ")
+        for _ in range(20):
+            wire.send(b"a" * 4000)
+        assert wire.read()[0] == 431
+
+
+@pytest.mark.parametrize("part", [b"", b"GET / HT", HEAD, PREDICT[:-1]])
+def test_a_client_that_stalls_is_let_go(house: House, part: bytes) -> None:
+    with house.wire() as wire:
+        wire.send(part)
+        if part:
+            assert wire.read()[0] == 408
+        assert wire.is_closed()
+
+
+def test_a_client_that_drips_its_headers_is_let_go(house: House) -> None:
+    with house.wire() as wire:
+        wire.socket.settimeout(0.05)
+        data = b""
+        for byte in b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 100:
+            wire.send(bytes([byte]))
+            try:
+                data = wire.socket.recv(1000)
+                break
+            except TimeoutError:
+                continue
+        assert data.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_client_that_does_not_read_is_read_no_further(house: House) -> None:
+    with house.wire() as wire:
+        wire.socket.settimeout(0.3)
+        sent = 0
+        with pytest.raises(OSError):
+            while sent < 400 << 20:
+                sent += wire.socket.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2000)
+        assert sent < 100 << 20
+    assert house.predict([[0, 9], [1, 2]])[0] == 200
+
+
+def test_head_options_and_old_http(house: House) -> None:
+    with house.wire() as wire:
+        wire.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+        status, body, headers = wire.read(has_body=False)
+        assert (status, body) == (200, b"")
+        assert int(headers["content-length"]) > 50
+        status, _, headers = wire.ask(b"OPTIONS /predict HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (status, headers["allow"]) == (200, "POST, OPTIONS")
+        assert wire.ask(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")[0] == 200
+        assert wire.ask(b"GET http://a/healthz?x=1 HTTP/1.1\r\nHost: a\r\n\r\n")[0] == 200
+        wire.send(b"HEAD /predict HTTP/1.1\r\nHost: a\r\n\r\n")
+        status, _, headers = wire.read(has_body=False)
+        assert (status, headers["allow"]) == (405, "POST, OPTIONS")
+        assert wire.ask(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")[0] == 200
+        assert wire.is_closed()
+    with house.wire() as wire:
+        assert wire.ask(b"GET /healthz HTTP/1.0\r\n\r\n")[0] == 200
+        assert wire.is_closed()
+
+
+@pytest.mark.parametrize("name", ["", "a" * 129, "caf\xe9"])
+def test_an_unfit_request_id_is_replaced(house: House, name: str) -> None:
+    with house.wire() as wire:
+        head = b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Request-Id: " + name.encode("latin-1") + b"\r\n\r\n"
+        _, _, headers = wire.ask(head)
+        assert headers["x-request-id"] not in ("", name)
+
+
+def test_random_bytes_never_stop_the_front(house: House) -> None:
+    seed = 7
+    for _ in range(60):
+        seed = seed * 6364136223846793005 + 1442695040888963407 & 2**64 - 1
+        data = bytearray(PREDICT)
+        for shift in (0, 20, 40):
+            data[(seed >> shift) % len(data)] = seed >> (shift + 8) & 255
+        with house.wire() as wire:
+            wire.send(bytes(data))
+    assert house.predict([[0, 9], [1, 2]])[0] == 200
+    assert house.processes["front"].poll() is None
+    assert "Traceback" not in house.log()

@@ -1,0 +1,60 @@
+"""An endpoint's wish is validated, survives JSON, and becomes one front and its workers."""
+
+from typing import Any
+
+import pytest
+
+from lepton.core.errors import InvalidError
+from lepton.jobs.spec import JobSpec
+from lepton.serve.plan import plan
+from lepton.serve.spec import RANGES, EndpointSpec
+
+MODEL = "ver_00000000000000000000000001"
+
+
+def test_a_spec_survives_json() -> None:
+    spec = EndpointSpec(model=MODEL, replicas=3, port=8080, max_batch=8, capture_rows=0)
+    assert EndpointSpec.from_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("step", [-1, 1])
+def test_a_number_outside_its_range_is_refused_and_its_edge_is_not(name: str, step: int) -> None:
+    edge = RANGES[name][0 if step < 0 else 1]
+    EndpointSpec.from_json({"model": MODEL, name: edge})
+    with pytest.raises(InvalidError, match=name):
+        EndpointSpec.from_json({"model": MODEL, name: edge + step})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"model": "digits"},
+        {"model": 7},
+        {"model": MODEL, "replicas": True},
+        {"model": MODEL, "replicas": "2"},
+        {"model": MODEL, "max_batch": 1.5},
+        {"model": MODEL, "host": ""},
+        {"model": MODEL, "colour": "red"},
+    ],
+)
+def test_what_is_no_wish_is_refused_with_a_way_out(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidError) as caught:
+        EndpointSpec.from_json(fields)
+    assert caught.value.fix
+
+
+def test_the_plan_is_a_service_of_one_front_and_the_workers() -> None:
+    spec = EndpointSpec(model=MODEL, replicas=3, worker_cpu_milli=2000)
+    job = plan(spec, endpoint="ep_00000000000000000000000001", name="digits")
+    assert [(role.name, role.count, role.entry) for role in job.roles] == [
+        ("front", 1, "lepton.serve.front:main"),
+        ("worker", 3, "lepton.serve.run:main"),
+    ]
+    assert job.is_service
+    assert job.stage == "serve"
+    assert job.inputs == {"model": MODEL}
+    assert [role.devices.cpu_milli for role in job.roles] == [250, 2000]
+    assert EndpointSpec.from_json(job.params["spec"]) == spec
+    assert JobSpec.from_json(job.to_json()) == job
