@@ -1,0 +1,219 @@
+"""What the local engine does beyond the contract: environment, limits, whole trees, files."""
+
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lepton.core.errors import EngineError
+from lepton.core.launch import Devices, ExitReason, Launch
+from lepton.engine.local import LocalEngine
+from lepton.engine.local.forker import Forker
+from lepton.engine.local.gangs import gang_folder
+from lepton.engine.local.plan import make_plan
+from lepton.engine.shim import records
+
+if TYPE_CHECKING:
+    from conftest import Local
+
+SHOW = "import json, os; print(json.dumps([dict(os.environ), os.getcwd()]))"
+HOG = "import sys; held = [bytearray(b'x') * (1 << 20) for _ in range(400)]"
+
+
+def shown(local: "Local", key: str, **more: Any) -> tuple[dict[str, str], str]:
+    local.run(key, sys.executable, "-c", SHOW, **more)
+    assert local.ended(key).reason == ExitReason.DONE
+    env, cwd = json.loads(local.logged(key))
+    return env, cwd
+
+
+def test_a_worker_sees_its_place_in_the_gang_and_nothing_of_the_servers_own_environment(local: "Local") -> None:
+    os.environ["SERVER_SECRET"] = "hidden"
+    try:
+        env, cwd = shown(local, "j.2.1", rank=1, size=3, generation=2, devices=Devices(cpu_milli=2500), gpus=(0, 3))
+    finally:
+        del os.environ["SERVER_SECRET"]
+    wanted = {
+        **{"LEPTON_JOB": "j", "LEPTON_GENERATION": "2", "LEPTON_RANK": "1", "LEPTON_SIZE": "3"},
+        **{"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "3", "GLOO_SOCKET_IFNAME": "lo"},
+        **{"CUDA_VISIBLE_DEVICES": "0,3", "NVIDIA_VISIBLE_DEVICES": "0,3", "OMP_NUM_THREADS": "2"},
+    }
+    assert wanted.items() <= env.items()
+    assert "SERVER_SECRET" not in env and env["PATH"] == os.environ["PATH"]
+    assert cwd == env["LEPTON_FOLDER"] == str(local.folder / "j.2.1" / "work")
+
+
+def test_without_gpus_none_is_visible_and_a_fraction_of_a_cpu_is_one_thread(local: "Local") -> None:
+    env, _ = shown(local, "k", devices=Devices(cpu_milli=100))
+    assert (env["CUDA_VISIBLE_DEVICES"], env["OMP_NUM_THREADS"]) == ("", "1")
+
+
+def test_what_the_launch_gives_is_never_overwritten(local: "Local", tmp_path: Path) -> None:
+    given = {"RANK": "7", "OMP_NUM_THREADS": "5", "PATH": "/bin", "LEPTON_TOKEN": "t"}
+    env, cwd = shown(local, "k", env=given, cwd=str(tmp_path))
+    assert given.items() <= env.items() and cwd == str(tmp_path)
+
+
+def test_the_url_file_is_passed_on(tmp_path: Path) -> None:
+    launch = Launch(key="k", job="j", command=("x",))
+    plan = make_plan(launch, tmp_path / "k", gang=tmp_path, url_file=tmp_path / "url", own={})
+    assert plan["env"]["LEPTON_URL_FILE"] == str(tmp_path / "url")
+
+
+def test_a_gang_shares_a_short_folder_until_the_last_is_forgotten(local: "Local") -> None:
+    folders = [Path(shown(local, f"j.0.{rank}", rank=rank, size=2)[0]["LEPTON_GANG_FOLDER"]) for rank in (0, 1)]
+    assert folders[0] == folders[1] and folders[0].is_dir() and len(str(folders[0])) < 80
+    assert stat.S_IMODE(folders[0].parent.stat().st_mode) == 0o700
+    local.engine.forget("j.0.0")
+    assert folders[0].is_dir()
+    local.engine.forget("j.0.1")
+    assert not folders[0].exists()
+
+
+def test_the_token_can_be_read_by_its_owner_only(local: "Local") -> None:
+    local.run("k", "true", env={"LEPTON_TOKEN": "secret"})
+    local.ended("k")
+    folder = local.folder / "k"
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.iterdir())}
+    assert {mode & 0o077 for mode in modes.values()} == {0}, modes
+
+
+@pytest.mark.parametrize("key", ["", ".", "..", ".hidden", "a/b", "../up", "a b", "a\n", "ä", "k" * 201])
+def test_a_key_that_is_no_file_name_is_refused(local: "Local", key: str) -> None:
+    with pytest.raises(EngineError, match="cannot be a key"):
+        local.run(key, "true")
+    assert local.engine.look(key).status == "unknown" and local.engine.log_size(key) == 0
+
+
+def not_executable(folder: Path) -> str:
+    path = folder / "plain"
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o644)
+    return str(path)
+
+
+def test_what_cannot_be_executed_is_an_ending_with_a_clear_detail(local: "Local", tmp_path: Path) -> None:
+    local.run("missing", "no-such-program")
+    local.run("plain", not_executable(tmp_path))
+    local.run("folder", str(tmp_path))
+    local.run("cwd", "true", cwd="/no/such/folder")
+    local.run("nul", "true", "a\0b")
+    details = {key: local.ended(key).detail for key in local.engine.keys()}
+    assert {local.ended(key).reason for key in details} == {ExitReason.NOT_STARTED}
+    assert details["missing"] == "Program no-such-program: No such file or directory"
+    assert "Permission denied" in details["plain"] and "Permission denied" in details["folder"]
+    assert details["cwd"] == "Working directory /no/such/folder: No such file or directory"
+    assert "null byte" in details["nul"]
+
+
+def test_a_signal_that_nobody_here_sent_is_told(local: "Local") -> None:
+    local.run("k", "sh", "-c", "kill -SEGV $$")
+    assert (local.ended("k").reason, local.ended("k").signal) == (ExitReason.SIGNAL, 11)
+
+
+def test_stdin_is_empty_and_both_outputs_are_logged_in_order(local: "Local") -> None:
+    local.run("k", "sh", "-c", "cat; echo one; echo two >&2; echo three")
+    local.ended("k")
+    assert local.logged("k") == "one\ntwo\nthree\n"
+
+
+def test_the_worker_leads_a_session_of_its_own_with_clean_signals(local: "Local") -> None:
+    script = "import os, signal; print(os.getsid(0) == os.getpid(), os.getsid(0) != os.getsid(os.getppid()))\n"
+    script += "print(open('/proc/self/status').read())"
+    local.run("k", sys.executable, "-S", "-c", script)
+    local.ended("k")
+    log = local.logged("k")
+    assert log.startswith("True True\n") and "SigBlk:\t0000000000000000" in log
+    fds = "import os; print(sorted(map(int, os.listdir('/proc/self/fd')))[:-1])"
+    local.run("fds", sys.executable, "-S", "-c", fds)
+    local.ended("fds")
+    assert local.logged("fds") == "[0, 1, 2]\n"
+
+
+TREE = """
+(trap '' TERM; setsid sh -c 'trap "" TERM; echo deep $$; sleep 1000 & wait; sleep 1000' &)
+echo main $$
+"""
+
+
+def pids_in(log: str) -> dict[str, int]:
+    return {name: int(pid) for name, pid in (line.split() for line in log.splitlines())}
+
+
+def test_stop_kills_a_grandchild_that_left_the_session_and_ignores_sigterm(local: "Local") -> None:
+    local.run("k", "sh", "-c", TREE + "sleep 1000")
+    local.until_logged("k", "deep")
+    pids = pids_in(local.until_logged("k", "main"))
+    local.engine.stop("k", grace_s=0.1)
+    assert local.ended("k").reason == ExitReason.STOPPED
+    assert not [pid for pid in pids.values() if Path("/proc", str(pid)).exists()]
+
+
+def test_what_a_worker_leaves_behind_is_killed_when_it_ends(local: "Local") -> None:
+    local.run("k", "sh", "-c", TREE + "read line < go; exit 5")
+    os.mkfifo(local.folder / "k" / "work" / "go")
+    pids = pids_in(local.until_logged("k", "deep"))
+    (local.folder / "k" / "work" / "go").write_text("go\n")
+    assert (local.ended("k").reason, local.ended("k").code) == (ExitReason.FAILED, 5)
+    assert not Path("/proc", str(pids["deep"])).exists()
+
+
+def test_what_the_worker_leaves_when_it_is_stopped_has_the_rest_of_the_grace(local: "Local") -> None:
+    saver = "trap 'echo saved; exit' TERM; echo ready; while :; do sleep 1000 & wait; done"
+    local.run("k", "sh", "-c", f"sh -c '{saver}' & wait; exit 4".replace("'", '"', 0))
+    local.until_logged("k", "ready")
+    local.engine.stop("k", grace_s=20)
+    assert local.ended("k").reason == ExitReason.STOPPED
+    assert local.logged("k") == "ready\nsaved\n"
+
+
+def test_more_memory_than_allowed_is_an_ending_of_its_own(local: "Local") -> None:
+    local.run("k", sys.executable, "-S", "-c", HOG, devices=Devices(memory_bytes=64 << 20))
+    ended = local.ended("k")
+    assert ended.reason == ExitReason.OUT_OF_MEMORY and "67108864" in ended.detail
+    assert 32 << 20 < ended.peak_memory_bytes < 200 << 20
+
+
+def test_without_a_control_group_the_shim_watches_the_memory_of_the_tree(local: "Local") -> None:
+    command = ("sh", "-c", f'{sys.executable} -S -c "{HOG}; sys.stdin.read()" < hold & wait')
+    launch = Launch(key="k", job="j", command=command, devices=Devices(memory_bytes=64 << 20))
+    folder, gang = local.folder / "k", gang_folder(launch, scope=local.folder)
+    local.engine._prepare(launch, folder)
+    os.mkfifo(folder / "work" / "hold")
+    plan = make_plan(launch, folder, gang=gang, url_file=None, own=os.environ)
+    records.write(str(folder / records.PLAN), {**plan, "cgroup": ""})
+    forker = Forker()
+    holder = os.open(folder / "work" / "hold", os.O_RDWR)
+    assert forker.fork_shim(folder) == "ok"
+    local.until(lambda: local.engine.look("k").exit)
+    os.close(holder)
+    forker.close()
+    ended = local.ended("k")
+    assert ended.reason == ExitReason.OUT_OF_MEMORY and ended.peak_memory_bytes > 64 << 20
+
+
+def test_a_log_can_be_followed_across_rotation(local: "Local") -> None:
+    script = "for n in range(3000): print(f'line {n:05d} of many')"
+    local.run("k", sys.executable, "-S", "-c", script, log_limit_bytes=100_000)
+    got = b""
+    while local.engine.look("k").exit is None or len(got) < local.engine.log_size("k"):
+        got += b"".join(local.engine.logs("k", offset=len(got)))
+    assert got.decode() == "".join(f"line {n:05d} of many\n" for n in range(3000))
+    assert len(os.listdir(local.folder / "k" / "log")) > 4
+
+
+def test_the_machine_is_one_node(local: "Local") -> None:
+    (node,) = local.engine.nodes()
+    assert node.devices.cpu_milli <= 1000 * len(os.sched_getaffinity(0))
+    assert node.labels["os"] == "linux" and {"arch", "hostname"} <= set(node.labels)
+
+
+def test_a_closed_engine_starts_nothing(tmp_path: Path) -> None:
+    engine = LocalEngine(folder=tmp_path / "engine")
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine.start(Launch(key="k", job="j", command=("true",)))
