@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Protocol
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 class Clock(Protocol):
     """Tells the time. `now` may jump (people set clocks); `monotonic` never does."""
@@ -51,9 +53,9 @@ class ManualClock:
 
 def to_micros(at: datetime) -> int:
     """Microseconds since 1970 in UTC: how stores keep time."""
-    return round(at.timestamp() * 1_000_000)
+    return (at - EPOCH) // timedelta(microseconds=1)
 
 
 def from_micros(micros: int) -> datetime:
     """The aware UTC time of `to_micros`."""
-    return datetime.fromtimestamp(micros / 1_000_000, UTC)
+    return EPOCH + timedelta(microseconds=micros)

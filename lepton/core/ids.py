@@ -1,7 +1,7 @@
 """Names that machines give: made where the thing is made, ordered by time, with a prefix that says the kind.
 
-An id is `<prefix>_<26 characters>`: 48 bits of milliseconds, then 80 random bits, in Crockford's base 32
-(the ULID layout, lower case), so that sorting ids as text sorts things by age.
+An id is `<prefix>_<26 characters>`: 48 bits of milliseconds, 10 bits of microseconds within it, then 70 random bits,
+in Crockford's base 32 (a ULID, lower case), so that sorting ids as text sorts things by age.
 """
 
 import os
@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 
+from lepton.core.clock import to_micros
 from lepton.core.errors import BadNameError
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -39,7 +40,8 @@ def make_id(kind: str, *, at: datetime, random: Callable[[int], bytes] = os.uran
         at: when it is made, aware.
         random: gives that many random bytes.
     """
-    number = (int(at.timestamp() * 1000) << 80) | int.from_bytes(random(10), "big")
+    millis, micros = divmod(to_micros(at), 1000)
+    number = (millis << 80) | (micros << 70) | (int.from_bytes(random(9), "big") >> 2)
     text = "".join(ALPHABET[(number >> shift) & 31] for shift in range(125, -5, -5))
     return f"{PREFIXES[kind]}_{text}"
 

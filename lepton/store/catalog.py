@@ -59,7 +59,10 @@ def find(tx: Tx, workspace: str, reference: Reference, *, kinds: Sequence[str] =
     if reference.number:
         where.append("number = ?")
         values.append(reference.number)  # type: ignore[arg-type]
-    row = tx.row(f"SELECT {COLUMNS} FROM versions WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT 1", values)
+    row = tx.row(
+        f"SELECT {COLUMNS} FROM versions WHERE {' AND '.join(where)} ORDER BY created_at DESC, number DESC LIMIT 1",
+        values,
+    )
     if row is None:
         number = f"@{reference.number}" if reference.number else ""
         raise NotFoundError(
