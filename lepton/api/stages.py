@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter
 
-from lepton.api import data
+from lepton.api import data, train
 
 router = APIRouter()
-router.include_router(data.router)
+for station in (data, train):
+    router.include_router(station.router)
