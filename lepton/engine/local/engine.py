@@ -62,17 +62,10 @@ class LocalEngine:
         folder = self._folder(launch.key)
         if launch.node not in ("", NODE):
             raise EngineError(f"This engine has no node {launch.node!r}", fix=f"Its only node is {NODE!r}.")
-        if (folder / records.SHIM).exists():
-            return
-        try:
-            self._prepare(launch, folder)
-        except OSError as fault:
-            raise _refusal(folder, fault) from fault
-        answer = self._forker.fork_shim(folder)
-        if answer.startswith("no"):
-            self._remove(folder)
-            raise _refusal(folder, OSError(int(answer.split()[1]), os.strerror(int(answer.split()[1]))))
-        if answer == "ok":
+        is_new = not (folder / records.SHIM).exists()
+        if is_new:
+            self._start_new(launch, folder)
+        if is_new or not (folder / records.EXIT).exists():  # whoever started it, this engine hears of its end
             self._watch.add(launch.key, records.read(str(folder / records.SHIM)))
 
     def look(self, key: str) -> Sighting:
@@ -138,6 +131,17 @@ class LocalEngine:
         if KEY.fullmatch(key):
             return self.folder / key
         raise EngineError(f"{key[:80]!r} cannot be a key", fix="Use 1 to 200 of a-z A-Z 0-9 . _ - , no dot first.")
+
+    def _start_new(self, launch: Launch, folder: Path) -> None:
+        try:
+            self._prepare(launch, folder)
+        except OSError as fault:
+            raise _refusal(folder, fault) from fault
+        answer = self._forker.fork_shim(folder)
+        if answer.startswith("no"):
+            self._remove(folder)
+            code = int(answer.split()[1])
+            raise _refusal(folder, OSError(code, os.strerror(code)))
 
     def _prepare(self, launch: Launch, folder: Path) -> None:
         """Make the launch's folder appear whole, in one step. One that is there already has not been started."""

@@ -16,6 +16,7 @@ class Watch:
         self._ended = ended
         self._lock = threading.Lock()
         self._keys: dict[int, str] = {}
+        self._watched: set[str] = set()
         self._epoll = select.epoll()
         self._wake, self._wake_end = os.pipe()
         self._epoll.register(self._wake, select.EPOLLIN)
@@ -23,13 +24,17 @@ class Watch:
         self._thread.start()
 
     def add(self, key: str, shim: dict[str, Any] | None) -> None:
-        """Watch the shim of `key`; one that has ended is told of at once."""
+        """Watch the shim of `key` unless it is watched; one that has ended is told of at once."""
+        with self._lock:
+            if key in self._watched:
+                return
+            self._watched.add(key)
         try:
             fd = os.pidfd_open(shim["pid"]) if shim is not None and is_alive(shim) else -1
         except ProcessLookupError:
             fd = -1
         if fd < 0:
-            self._ended(key)
+            self._tell(key)
             return
         with self._lock:
             self._keys[fd] = key
@@ -52,4 +57,9 @@ class Watch:
                     key = self._keys.pop(fd)
                     self._epoll.unregister(fd)
                     os.close(fd)
-                self._ended(key)
+                self._tell(key)
+
+    def _tell(self, key: str) -> None:
+        with self._lock:
+            self._watched.discard(key)
+        self._ended(key)

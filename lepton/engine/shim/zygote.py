@@ -23,11 +23,12 @@ def serve_forks(control: socket.socket) -> None:
     prctl(PR_SET_NAME, b"lepton-zygote")
     gc.freeze()
     while True:
-        message, fds, _, _ = socket.recv_fds(control, MAX_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
+        message, fds, _, _ = socket.recv_fds(control, MAX_MESSAGE, 1)
         if not message:
             return
         if os.fork() == 0:
             control.close()
+            os.set_inheritable(fds[0], False)  # recv_fds ignores MSG_CMSG_CLOEXEC in Python 3.11
             _be_shim(os.fsdecode(message), socket.socket(fileno=fds[0]))
         os.close(fds[0])
 

@@ -23,7 +23,7 @@ class Local:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.changed = threading.Condition()
-        self.seen: dict[str, dict[str, Any]] = {}
+        self.gates: dict[str, tuple[Path, int]] = {}
         self.engine = self.open()
 
     def open(self) -> LocalEngine:
@@ -42,6 +42,16 @@ class Local:
 
     def run(self, key: str, *command: str, **more: Any) -> None:
         self.engine.start(Launch(key=key, job="j", command=command, **more))
+
+    def gate(self, name: str) -> str:
+        """A shell command that waits until `release`."""
+        path = self.folder.parent / f"{name}.gate"
+        os.mkfifo(path)
+        self.gates[name] = path, os.open(path, os.O_RDWR)
+        return f"read line < {path}"
+
+    def release(self, name: str) -> None:
+        os.write(self.gates[name][1], b"go\n")
 
     def ended(self, key: str) -> Exit:
         with self.changed:
@@ -70,7 +80,7 @@ class Local:
 
     def end_all(self) -> None:
         """Stop and forget everything, and see that nothing is left."""
-        for key in self.engine.keys():
+        for key in list(self.engine.keys()):
             known = [self.record(key, name) for name in (records.SHIM, records.WORKER)]
             self.engine.stop(key, grace_s=0)
             self.ended(key)
@@ -78,6 +88,8 @@ class Local:
             assert not marked(b"LEPTON_FOLDER=" + os.fsencode(self.folder / key / records.WORK))
             self.engine.forget(key)
         self.engine.close()
+        for _, fd in self.gates.values():
+            os.close(fd)
         assert os.listdir(self.folder) == []
         assert not zombies()
 

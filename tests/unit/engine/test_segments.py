@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton.engine.shim.segments import SegmentWriter, read_segments, size_of
@@ -17,7 +17,8 @@ def stream_of(sizes: list[int]) -> list[bytes]:
     return [whole[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
-@given(st.lists(st.integers(0, 300), max_size=30), st.integers(1, 2000), st.data())
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 300), max_size=30), st.integers(16, 2000), st.data())
 def test_from_any_offset_the_log_is_the_tail_of_the_stream(sizes: list[int], limit: int, data: st.DataObject) -> None:
     chunks = stream_of(sizes)
     whole = b"".join(chunks)
