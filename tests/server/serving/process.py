@@ -4,15 +4,13 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from lepton.core.errors import NotFoundError
-from lepton.serve import run
-from lepton.serve.exchange import Limits
-from lepton.serve.front import Front
 
 
 class FolderContext:
@@ -72,10 +70,11 @@ class FolderContext:
 def main(role: str, folder: Path) -> None:
     settings = json.loads((folder / "settings.json").read_text())
     ctx = FolderContext(folder, 0 if role == "front" else int(role), settings["params"])
-    if role == "front":
-        uvloop.run(Front(ctx, Limits(**settings["limits"])).run())
+    if role == "front":  # each process imports only its own part, as on the platform
+        limits = import_module("lepton.serve.exchange").Limits(**settings["limits"])
+        uvloop.run(import_module("lepton.serve.front").Front(ctx, limits).run())
     else:
-        run.main(ctx)
+        import_module("lepton.serve.run").main(ctx)
 
 
 if __name__ == "__main__":
