@@ -6,16 +6,19 @@ Run it with `lepton walk`, or `python examples/walk.py` beside a running `lepton
 Each station is one call that submits a job; each job leaves versions in the catalog, and the next call names them.
 """
 
+import json
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 import lepton
 
 HERE = Path(__file__).parent
-RAW = HERE / "mnist-raw.zip"  # 10,000 hand-written digits with planted faults; mnist-LICENSE is theirs
+RAW = HERE / "mnist-raw.tar.xz"  # 10,000 hand-written digits with planted faults; mnist-LICENSE is theirs
 TRAIN_WORKERS = 2
+CHECKS = ("corrupt", "blank", "unlabelled", "unknown_label", "duplicate", "conflict")
 
 
 def main(name: str = "digits", keep: bool = False) -> dict[str, float]:
@@ -32,8 +35,8 @@ def main(name: str = "digits", keep: bool = False) -> dict[str, float]:
     job = walk.station("clean", client.data.clean(dataset.id, name=f"{name}-clean"))
     clean = left(client, job, "dataset", f"{name}-clean")
     report = left(client, job, "report")
-    faults = ", ".join(f"{count} {check}" for check, count in report.meta["counts"].items() if count)
-    walk.done(f"{clean.meta['rows']} rows kept; quarantined: {faults}", clean)
+    faults = ", ".join(f"{report.meta[check]} {check}" for check in CHECKS)
+    walk.done(f"{clean.meta['rows']} rows kept; set apart: {faults}", clean)
 
     # 3 · train: a small CNN, data-parallel on two workers; metrics stream to the run while it learns
     job = walk.station("train", client.train.start(clean.id, name=name, workers=TRAIN_WORKERS, cpu_milli=cpus(client)))
@@ -43,23 +46,22 @@ def main(name: str = "digits", keep: bool = False) -> dict[str, float]:
     # 4 · optimise: exported, measured, kept where it is faster and no worse
     job = walk.station("optimise", client.optimize.start(model.id, dataset=clean.id, name=f"{name}-fast"))
     fast = left(client, job, "model")
-    walk.done(f"{fast.meta['format']}: {fast.meta['speedup']:.1f}x as fast, accuracy {fast.meta['accuracy']:.2%}", fast)
+    walk.done(f"{fast.meta['form']}: {fast.meta['speedup']:.1f}x as fast, accuracy {fast.meta['accuracy']:.2%}", fast)
 
     # 5 · deploy: a front and a worker process answer real HTTP requests
-    images, labels = held_out(clean)
     walk.begin("deploy")
-    endpoint = client.serve.deploy(fast.id, name=name, worker_cpu_milli=cpus(client) // 2, capture_rows=400).wait()
-    hits, seconds = ask(endpoint, images[:800], labels[:800])
-    walk.done(f"{endpoint.url}: {hits:.2%} of 800 right, {800 / seconds:.0f} images/s", None)
+    endpoint = client.serve.apply(fast.id, name=name, worker_cpu_milli=cpus(client) // 2, capture_rows=400).wait()
+    images, labels = held_out(clean)
+    share, seconds = ask(endpoint, images, labels)
+    walk.done(f"{endpoint.url}: {share:.2%} of {len(images)} right, {len(images) / seconds:.0f} images/s", None)
 
     # 6 · observe: what it was asked looks like what it learned from; a drifted batch does not
-    job = walk.station("observe", client.observe.check(endpoint.name))
-    calm = left(client, job, "report")
+    walk.begin("observe")
+    calm = check(client, endpoint)
     ask(endpoint, 255 - images[:400], labels[:400])  # somebody turns the scanner's contrast round
-    job = walk.station("observe", client.observe.check(endpoint.name))
-    drifted = left(client, job, "report")
+    drifted = check(client, endpoint, after=calm)
     alerts = [alert for alert in client.observe.alerts() if alert.report == drifted.id]
-    walk.done(f"before: {verdict(calm)}; inverted images: {verdict(drifted)}, {len(alerts)} alert", drifted)
+    walk.done(f"held-out images: {verdict(calm)}; inverted: {verdict(drifted)}, {len(alerts)} alert raised", drifted)
     walk.summary()
     if not keep:
         endpoint.delete().wait("deleted")
@@ -79,9 +81,17 @@ def cpus(client: lepton.Client) -> int:
 
 def held_out(clean: lepton.Version) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of the rows that training never saw."""
-    folder = clean.download(Path("/tmp") / clean.id)
-    images, labels, split = (np.load(folder / "columns" / f"{column}.npy") for column in ("image", "label", "split"))
-    return images[split == 1], labels[split == 1]
+    with TemporaryDirectory() as folder:
+        clean.download(folder)
+        first, end = json.loads(Path(folder, "table.json").read_text())["splits"]["test"]
+        return tuple(np.load(Path(folder, "columns", f"{name}.npy"))[first:end] for name in ("image", "label"))
+
+
+def check(client: lepton.Client, endpoint: lepton.Endpoint, after: lepton.Version | None = None) -> lepton.Version:
+    """The drift report of what the endpoint was asked since the last one."""
+    known = client.catalog.get(after.parents["capture"]).number if after else 0
+    capture = client.observe.capture(endpoint.name, after=known)
+    return left(client, client.observe.check(endpoint.name, capture=capture.id).wait(), "report")
 
 
 def ask(endpoint: lepton.Endpoint, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lepton.api import catalog, jobs, pool, security, serve, stages, vault, watch
+from lepton.api import catalog, jobs, pool, security, stages, vault, watch
 from lepton.api.door import Gate
 from lepton.api.wire import ErrorOut
 from lepton.core import __version__
@@ -49,7 +49,7 @@ def make_app(platform: Platform) -> FastAPI:
     )
     app.state.platform = platform
     app.state.gate = Gate(platform)
-    for module in (jobs, stages, catalog, vault, serve, pool, security, watch):
+    for module in (jobs, stages, catalog, vault, pool, security, watch):
         app.include_router(module.router, prefix=PREFIX)
     app.add_exception_handler(LeptonError, _lepton_error)
     app.add_exception_handler(RequestValidationError, _validation_error)

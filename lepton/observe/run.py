@@ -19,7 +19,8 @@ from lepton.vault.recipe import Recipe
 def observe(context: Context) -> None:
     """Judge input `capture` by the reference in input `model`; publish the report.
 
-    Its meta says `drifted`, `judged`, `score`, `worst` (the feature) and how the endpoint served.
+    Its meta says `drifted`, `judged`, `score`, `worst` (the feature) and how the endpoint served; if it has drifted,
+    `alert` says so in words, and the platform raises an alert.
 
     Raises:
         IntegrityError: the capture cannot be read.
@@ -38,8 +39,11 @@ def observe(context: Context) -> None:
         "score": verdict.score,
         "worst": worst,
         "rows": verdict.rows,
+        "endpoint": spec.endpoint,
         **service,
     }
+    if verdict.is_drifted:
+        meta["alert"] = f"The inputs of {spec.name} have drifted: {worst} scores {verdict.score:.2f}, the limit is 1"
     publish(context, spec.name, verdict, meta)
     context.metrics(0, drift_score=verdict.score, rows=verdict.rows, **service)
     context.progress(1.0, f"{worst} has drifted" if verdict.is_drifted else "no drift")

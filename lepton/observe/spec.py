@@ -18,6 +18,8 @@ class ObserveSpec:
     """Id of a capture version of that endpoint."""
     name: str
     """Of the report; usually the endpoint's."""
+    endpoint: str = ""
+    """Id of the endpoint, for the alert; empty for a capture from elsewhere."""
     min_rows: int = 100
     """A smaller sample is described but not judged."""
     requests: int = 0

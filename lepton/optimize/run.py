@@ -115,8 +115,9 @@ def publish_model(context: Context, spec: OptimizeSpec, path: Path, facts: dict[
         "runtime": "onnx",
         "file": MODEL,
         "input": {"name": INPUT, "dtype": "uint8", "shape": shape},
-        "output": {"name": OUTPUT, "dtype": "float32", "shape": [None, len(recipe.classes)]},
-        "classes": list(recipe.classes),
+        "output": {"name": OUTPUT, "dtype": "float32", "shape": [None, len(recipe.classes)], "kind": "logits"},
+        "task": "classify",
+        "labels": list(recipe.classes),
     }
     (folder / FILE).write_text(json.dumps(description, indent=1, sort_keys=True) + "\n")
     context.publish(kind="model", name=spec.name, folder=folder, meta={**facts, "framework": "onnx"})

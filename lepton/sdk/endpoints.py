@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypedDict, Unpack
 
-from lepton.core.errors import JobFailedError, UnavailableError
+from lepton.core.errors import JobFailedError, NameTakenError, UnavailableError
 from lepton.sdk.http import Http
 from lepton.sdk.portal import Blocking, attribute, blocking, listing, returning
 from lepton.sdk.show import card
@@ -64,8 +64,13 @@ class AsyncEndpoint:
         self._read(await self._http.get(f"/serve/endpoints/{self.id}", workspace=self.workspace))
         return self
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is ready with what was asked of it last, or has another state."""
+        return self.state != "ready" or self.status.get("spec") == self.fields["spec"].get("endpoint")
+
     async def wait(self, state: str = "ready", *, timeout_s: float = 60.0) -> "AsyncEndpoint":
-        """Return when it is in `state`.
+        """Return when it is in `state`; after a change, with the new model and limits.
 
         Raises:
             JobFailedError: it has failed.
@@ -73,7 +78,7 @@ class AsyncEndpoint:
         """
         loop = asyncio.get_running_loop()
         end, pause_s = loop.time() + timeout_s, FIRST_PAUSE_S
-        while (await self.refresh()).state != state:
+        while (await self.refresh()).state != state or not self.is_settled:
             if self.state == "failed":
                 raise JobFailedError(
                     f"Endpoint '{self.name}' failed: {self.status.get('why')}", fix=f"lepton serve logs {self.name}"
@@ -177,6 +182,13 @@ class AsyncServe:
         body = {"name": name, "model": model, **limits}
         return AsyncEndpoint(self._http, await self._http.post("/serve/endpoints", body, workspace=self._workspace))
 
+    async def apply(self, model: str, *, name: str, **limits: Unpack[EndpointOptions]) -> AsyncEndpoint:
+        """Deploy a model version, or give it to the endpoint of that name if there is one."""
+        try:
+            return await self.deploy(model, name=name, **limits)
+        except NameTakenError:
+            return await (await self.get(name)).change(model, **limits)
+
     async def get(self, ref: str) -> AsyncEndpoint:
         """An endpoint by name or id.
 
@@ -195,6 +207,7 @@ class Serve(Blocking[AsyncServe]):
     """The endpoints of a workspace."""
 
     deploy = returning(lambda: Endpoint)(AsyncServe.deploy)
+    apply = returning(lambda: Endpoint)(AsyncServe.apply)
     get = returning(lambda: Endpoint)(AsyncServe.get)
     list = listing(lambda: Endpoint)(AsyncServe.list)
 

@@ -1,14 +1,18 @@
 """The stations that do work as jobs: data, train, optimize and observe. Each call returns its job at once."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from lepton.sdk.artifacts import AsyncCatalog
+from lepton.core.errors import UnavailableError
+from lepton.sdk.artifacts import AsyncCatalog, AsyncVersion, Version
 from lepton.sdk.http import Http
 from lepton.sdk.jobs import AsyncJob, Job
 from lepton.sdk.portal import Blocking, attribute, listing, returning
 from lepton.sdk.show import card
+
+CAPTURE_POLL_S = 0.1
 
 
 class Station:
@@ -128,6 +132,28 @@ class AsyncObserve(Station):
         """Submit a drift check of what an endpoint was asked lately; a drifted batch raises an alert."""
         return await self._submit("/observe", {"endpoint": endpoint, **options})
 
+    async def capture(self, endpoint: str, *, after: int = 0, timeout_s: float = 30.0) -> AsyncVersion:
+        """Wait for a sample of what an endpoint was asked.
+
+        Args:
+            endpoint: its name.
+            after: number of the newest capture that is known already.
+        Raises:
+            UnavailableError: none came; an endpoint leaves one after enough rows, or when it falls idle.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_s
+        catalog = AsyncCatalog(self._http, self._workspace)
+        while True:
+            found = await catalog.list(kind="capture", name=endpoint, limit=1)
+            if found and found[0].number > after:
+                return found[0]
+            if loop.time() >= end:
+                raise UnavailableError(
+                    f"Endpoint '{endpoint}' left no new capture in {timeout_s:g} s", fix="Send it at least 50 rows."
+                )
+            await asyncio.sleep(CAPTURE_POLL_S)
+
     async def alerts(self, *, state: str = "", limit: int = 100) -> "list[AsyncAlert]":
         """The newest alerts, newest first."""
         page = await self._http.get("/observe/alerts", state=state, limit=limit, workspace=self._workspace)
@@ -184,4 +210,5 @@ class Observe(Blocking[AsyncObserve]):
     """Station 5: what an endpoint was asked is compared with what its model was trained on."""
 
     check = returning(lambda: Job)(AsyncObserve.check)
+    capture = returning(lambda: Version)(AsyncObserve.capture)
     alerts = listing(lambda: Alert)(AsyncObserve.alerts)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from lepton.core.clock import Clock
 from lepton.core.errors import LeptonError, StaleError
-from lepton.core.resource import Resource
+from lepton.core.resource import Json, Resource
 from lepton.serve.plan import plan
 from lepton.serve.spec import EndpointSpec
 from lepton.server.lease import Lease
@@ -81,7 +81,8 @@ class Serving:
         is_ready = job.state == "running" and job.status.get("ready_generation") == job.status.get("generation")
         if is_ready:
             address = str(job.status["address"])
-            self._move(tx, endpoint, "ready", f"answers at {address}", job=job.id, address=address)
+            served = job.spec["params"]["spec"]
+            self._move(tx, endpoint, "ready", f"answers at {address}", job=job.id, address=address, spec=served)
         else:
             self._move(tx, endpoint, "starting", f"its job is {job.state}", job=job.id, address="")
 
@@ -93,7 +94,7 @@ class Serving:
         event = changed(job, "stop", author, f"endpoint {endpoint.name} no longer wants it")
         resources.update(tx, stopped, event, expected=job.revision)
 
-    def _move(self, tx: Tx, endpoint: Resource, to: str, why: str, **status: str) -> None:
+    def _move(self, tx: Tx, endpoint: Resource, to: str, why: str, **status: Json) -> None:
         is_same = endpoint.state == to and all(endpoint.status.get(name) == value for name, value in status.items())
         if is_same or (to != endpoint.state and to not in NEXT[endpoint.state]):
             return

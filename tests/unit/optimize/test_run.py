@@ -63,7 +63,7 @@ def test_the_model_carries_all_that_serving_needs(root: Path, inputs: dict[str, 
     assert [file.path for file in describe(folder)] == ["model.json", "model.onnx", "recipe.json", "reference.json"]
     description = json.loads((folder / "model.json").read_text())
     assert description["input"] == {"name": "pixels", "dtype": "uint8", "shape": [None, 16, 16]}
-    assert description["classes"] == ["a", "b", "c"]
+    assert description["labels"] == ["a", "b", "c"]
     image = np.load(inputs["dataset"] / "columns" / "image.npy")[300:]
     label = np.load(inputs["dataset"] / "columns" / "label.npy")[300:]
     assert (onnx_scorer(folder / "model.onnx")(image).argmax(axis=1) == label).mean() >= 0.95
