@@ -134,8 +134,8 @@ class PlatformContext:
         self._spool.flush()
 
     def close(self) -> None:
-        """Flush, and let go of the connections."""
-        self.flush()
+        """Flush, and let go of the thread and the connections."""
+        self._spool.close()
         self._wire.close()
         self._report_wire.close()
 

@@ -36,6 +36,9 @@ class Spool:
         self._send = send
         self._wake = threading.Event()
         self._refusal: LeptonError | None = None
+        self._is_closed = False
+        self._unsaved: dict[str, Json] | None = None
+        """What `reports.sent` should say, where the disk was too full to write it."""
         self._thread: threading.Thread | None = None
         self._process = os.getpid()
         self._mend()
@@ -63,16 +66,25 @@ class Spool:
         """Return when all is delivered, however long the server is away; or refused for good."""
         self._deliver()
 
+    def close(self) -> None:
+        """Flush, and end the thread."""
+        self.flush()
+        self._is_closed = True
+        self._wake.set()
+        if self._thread is not None and self._process == os.getpid():
+            self._thread.join()
+            self._thread = None
+
     def _start_thread(self) -> None:
         if self._process != os.getpid():  # forked: the parent's thread is not here
             self._process, self._thread = os.getpid(), None
-        if self._thread is None:
+        if self._thread is None and not self._is_closed:
             self._thread = threading.Thread(target=self._run, name="lepton-reports", daemon=True)
             self._thread.start()
 
     def _run(self) -> None:
         gather = threading.Event()
-        while True:
+        while not self._is_closed:  # asked after each `clear`, so that no wake-up to close is lost
             self._wake.wait()
             gather.wait(GATHER_S)
             self._wake.clear()
@@ -89,7 +101,7 @@ class Spool:
 
     def _send_batch(self) -> bool:
         """Send what comes next; False if nothing is left."""
-        sent = read_json(self._sent) or {"next": 0, "offset": 0}
+        sent = self._unsaved or read_json(self._sent) or {"next": 0, "offset": 0}
         first, offset = sent["next"], sent["offset"]
         lines = self._lines(offset)
         if not lines:
@@ -99,10 +111,17 @@ class Spool:
             offset += sum(map(len, lines))
         else:  # the server has more than was noted here, or was set back
             offset = self._offset_of(wanted)
-        draft = self._sent.with_suffix(".draft")
-        draft.write_text(json.dumps({"next": wanted, "offset": offset}))
-        draft.replace(self._sent)
+        self._note({"next": wanted, "offset": offset})
         return bool(wanted != first)
+
+    def _note(self, sent: dict[str, Json]) -> None:
+        draft = self._sent.with_suffix(".draft")
+        try:
+            draft.write_text(json.dumps(sent))
+            draft.replace(self._sent)
+            self._unsaved = None
+        except OSError:
+            self._unsaved = sent
 
     def _lines(self, offset: int) -> list[bytes]:
         with suppress(FileNotFoundError), self._path.open("rb") as stream:

@@ -136,6 +136,7 @@ class LocalEngine:
         try:
             self._prepare(launch, folder)
         except OSError as fault:
+            leave_gang(gang_folder(launch, scope=self.folder), launch.key)
             raise _refusal(folder, fault) from fault
         answer = self._forker.fork_shim(folder)
         if answer.startswith("no"):

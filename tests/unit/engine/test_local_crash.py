@@ -177,6 +177,7 @@ def test_on_a_full_disk_a_start_is_refused_and_leaves_nothing(small_disk: Path) 
         except StorageFullError as fault:
             assert str(small_disk / "engine") in fault.message
             assert os.listdir(small_disk / "engine") == [] and engine.look("k").status == "unknown"
+            assert not gang_folder(launch, scope=small_disk / "engine").exists()
         else:
             break
     assert room > 0 and engine.look("k").status != "unknown"

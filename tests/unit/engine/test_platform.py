@@ -214,12 +214,12 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def opened() -> Iterator[list[PlatformContext]]:
+def opened(server: Server) -> Iterator[list[PlatformContext]]:
     contexts: list[PlatformContext] = []
     yield contexts
+    assert server.http is not None
     for context in contexts:
-        context._wire.close()
-        context._report_wire.close()
+        context.close()
 
 
 @pytest.fixture
