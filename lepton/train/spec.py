@@ -18,7 +18,7 @@ class TrainSpec:
     """Of the model."""
     workers: int = 1
     """Each takes its share of every batch."""
-    epochs: int = 12
+    epochs: int = 14
     batch_size: int = 128
     """Images a step, over all workers."""
     learning_rate: float = 0.08

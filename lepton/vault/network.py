@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -77,7 +78,7 @@ def load_network(folder: Path) -> tuple[Sequence[Layer], nn.Sequential]:
     network = build_network(layers)
     try:
         network.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, RuntimeError, ValueError) as fault:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as fault:
         raise IntegrityError(f"{folder / WEIGHTS} does not fit its network: {fault}", fix="Train it again.") from fault
     return layers, network.eval().requires_grad_(False)
 
