@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import cos, pi
 
 import numpy as np
@@ -123,6 +124,15 @@ def bent(image_NHW: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     map_N23[:, 1, 0] = size_N * np.sin(angle_N)
     map_N23[:, 0, 1] = slant_N - map_N23[:, 1, 0]
     map_N23[:, :, 2] = rng.uniform(-MOVE, MOVE, (count, 2))
-    image_N1HW = image_NHW[:, None]
-    grid = nn.functional.affine_grid(torch.from_numpy(map_N23), list(image_N1HW.shape), align_corners=False)
-    return nn.functional.grid_sample(image_N1HW, grid, align_corners=False)[:, 0]
+    _, height, width = image_NHW.shape
+    place_3P = _places(height, width)
+    grid_NHW2 = (torch.from_numpy(map_N23).view(-1, 3) @ place_3P).view(count, 2, height, width).permute(0, 2, 3, 1)
+    return nn.functional.grid_sample(image_NHW[:, None], grid_NHW2, align_corners=False)[:, 0]
+
+
+@cache
+def _places(height: int, width: int) -> torch.Tensor:
+    """Where each pixel lies, x and y on the scale -1 .. 1 and a 1 beside: shape (3, H * W)."""
+    y_H, x_W = ((2 * torch.arange(size) + 1) / size - 1 for size in (height, width))
+    y_HW, x_HW = torch.meshgrid(y_H, x_W, indexing="ij")
+    return torch.stack([x_HW.reshape(-1), y_HW.reshape(-1), torch.ones(height * width)])

@@ -10,6 +10,7 @@ from shutil import copyfile, rmtree
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from lepton.core.context import Context
@@ -146,18 +147,18 @@ def resume(lesson: Lesson, learner: Learner) -> int:
     """Take up the last committed checkpoint, as rank 0 sees it; return the step to go on with.
 
     Raises:
-        IntegrityError: it is of another network.
+        IntegrityError: it is damaged, or of another network.
     """
     step = torch.zeros(1, dtype=torch.int64)
     found = lesson.context.latest_checkpoint() if lesson.gang.rank == 0 else None
     if found:
         step[0] = found[0]
-        state = load_file(found[1] / STATE)
         try:
+            state = load_file(found[1] / STATE)
             learner.velocity.copy_(state.pop("velocity"))
             learner.network.load_state_dict(state)
-        except (KeyError, RuntimeError) as fault:
-            raise IntegrityError(f"The checkpoint of step {found[0]} is of another network: {fault}") from fault
+        except (OSError, KeyError, RuntimeError, SafetensorError) as fault:
+            raise IntegrityError(f"The checkpoint of step {found[0]} cannot be used: {fault}") from fault
     for tensor in (step, learner.weight, learner.velocity):
         lesson.gang.copy_from_first_(tensor)
     return int(step)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -24,12 +25,22 @@ FILE = "model.json"
 WEIGHTS = "weights.safetensors"
 Layer = Mapping[str, Any]
 
+
+class Pool(nn.MaxPool2d):
+    """A max pool that is twice as fast on a CPU: torch's is slow unless the channels come last in memory."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """The same values as `nn.MaxPool2d`."""
+        pooled: torch.Tensor = super().forward(input.contiguous(memory_format=torch.channels_last))
+        return pooled
+
+
 MAKERS: Mapping[str, Callable[[Layer], nn.Module]] = {
     "conv": lambda layer: nn.Conv2d(
         layer["inputs"], layer["outputs"], layer["kernel"], stride=layer["stride"], padding=layer["padding"]
     ),
     "relu": lambda layer: nn.ReLU(),
-    "maxpool": lambda layer: nn.MaxPool2d(layer["size"]),
+    "maxpool": lambda layer: Pool(layer["size"]),
     "flatten": lambda layer: nn.Flatten(),
     "linear": lambda layer: nn.Linear(layer["inputs"], layer["outputs"]),
 }
@@ -67,7 +78,7 @@ def load_network(folder: Path) -> tuple[Sequence[Layer], nn.Sequential]:
     network = build_network(layers)
     try:
         network.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, RuntimeError, ValueError) as fault:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as fault:
         raise IntegrityError(f"{folder / WEIGHTS} does not fit its network: {fault}", fix="Train it again.") from fault
     return layers, network.eval().requires_grad_(False)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from lepton.core.errors import InvalidError
+from lepton.core.errors import IntegrityError, InvalidError
 from lepton.engine.folder import FolderContext
 from lepton.train.plan import plan_train
 from lepton.train.run import train
@@ -162,6 +162,16 @@ def test_one_worker_needs_no_gang(dataset: Path, tmp_path: Path) -> None:
     spec = TrainSpec(dataset="d", name="alone", epochs=1, batch_size=16)
     train(FolderContext(tmp_path, inputs={"dataset": dataset}, params=spec.to_json()))
     assert (tmp_path / "model" / "alone" / "1" / "weights.safetensors").is_file()
+
+
+def test_a_checkpoint_that_cannot_be_used_is_told(dataset: Path, tmp_path: Path) -> None:
+    spec = TrainSpec(dataset="d", name="alone", epochs=1, batch_size=16)
+    context = FolderContext(tmp_path, inputs={"dataset": dataset}, params=spec.to_json())
+    (tmp_path / "draft").mkdir()
+    (tmp_path / "draft" / "state.safetensors").write_bytes(b"torn")
+    context.save_checkpoint(3, tmp_path / "draft")
+    with pytest.raises(IntegrityError, match="step 3"):
+        train(context)
 
 
 def test_what_cannot_be_trained_is_refused(dataset: Path, tmp_path: Path) -> None:
