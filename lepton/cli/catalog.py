@@ -45,18 +45,31 @@ def lineage(session: Session, ref: str) -> None:
 
 
 def lineage_lines(found: dict[str, Any]) -> list[str]:
-    """The chain as an indented tree, one version a line; raw files with their SHA-256."""
+    """The chain as a tree, one version a line under what was made from it; raw files with their SHA-256."""
+    versions = {link["version"]["id"]: link["version"] for link in found["links"]}
+    start = found["links"][0]["version"]["id"]
+    if found["subject"]["kind"] != "endpoint":
+        return _branch(versions, start, "", 0, set())
     subject = found["subject"]
-    shift = 1 if subject["kind"] == "endpoint" else 0
-    lines = [f"endpoint {subject['name']}  {subject['state']}  {subject['id']}"] if shift else []
-    for link in found["links"]:
-        version, depth = link["version"], link["depth"] + shift
-        role = f"{link['role']}: " if link["role"] else ""
-        indent = "   " * (depth - 1) + "└─ " if depth else ""
-        title = f"{version['kind']} {version['name']}@{version['number']}"
-        lines.append(f"{indent}{role}{title}  {version['digest'][:16]}  {version['id']}")
-        if version["kind"] == "raw":
-            lines += [f"{'   ' * depth}└─ file {file['path']}  sha256 {file['digest']}" for file in version["files"]]
+    return [
+        f"endpoint {subject['name']}  {subject['state']}  {subject['id']}",
+        *_branch(versions, start, "model", 1, set()),
+    ]
+
+
+def _branch(versions: dict[str, Any], id: str, role: str, depth: int, shown: set[str]) -> list[str]:
+    """One version and what it was made from; what was shown before is only named."""
+    version = versions[id]
+    indent = "   " * (depth - 1) + "└─ " if depth else ""
+    title = f"{indent}{f'{role}: ' if role else ''}{version['kind']} {version['name']}@{version['number']}"
+    if id in shown:
+        return [f"{title}  (see above)"]
+    shown.add(id)
+    lines = [f"{title}  {version['digest'][:16]}  {id}"]
+    if version["kind"] == "raw":
+        lines += [f"{'   ' * depth}└─ file {file['path']}  sha256 {file['digest']}" for file in version["files"]]
+    for name, parent in version["parents"].items():
+        lines += _branch(versions, parent, name, depth + 1, shown)
     return lines
 
 
