@@ -16,6 +16,7 @@ from lepton.server.config import ServerConfig
 
 BACKLOG = 2048
 DRAIN_S = 3
+KEEP_ALIVE_S = 75
 
 
 def serve(config: ServerConfig, *, is_quiet: bool = False) -> None:
@@ -47,6 +48,7 @@ async def _serve(config: ServerConfig, is_quiet: bool) -> None:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=DRAIN_S,
+            timeout_keep_alive=KEEP_ALIVE_S,
             ws="none",
         )
     )
@@ -81,7 +83,7 @@ def listen(config: ServerConfig) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
-        door = socket.socket(family, socket.SOCK_STREAM)
+        door = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only if named
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         door.bind((config.host, config.port))
         door.listen(BACKLOG)
