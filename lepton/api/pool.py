@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 
 from lepton.api.door import ReadingAny, answer
 from lepton.api.wire import ResourceOut, ResourcePage
-from lepton.server.placing import free_nodes
+from lepton.server.placing import Holdings
 from lepton.store import resources
 from lepton.store.database import Tx
 
@@ -19,7 +19,7 @@ async def list_nodes(visit: ReadingAny) -> JSONResponse:
     """Every node, with what it has and what of it is free."""
 
     def work(tx: Tx) -> list[dict[str, Any]]:
-        free = {node.name: node for node in free_nodes(tx)}
+        free = {node.name: node for node in Holdings().free_nodes(tx)}
         rows = [ResourceOut.of(row) for row in resources.alive(tx, "node")]
         for row in rows:
             left = free[row["name"]].free

@@ -18,6 +18,9 @@ WINDOW = 256
 """Queued jobs looked at in one turn, oldest first."""
 
 
+Holding = tuple[str, Devices, Sequence[int]]
+
+
 @dataclass(frozen=True, slots=True)
 class Queue:
     """What one turn looks at."""
@@ -36,6 +39,7 @@ class Placing:
         self._clock = clock
         self._lease = lease
         self._patience_s = patience_s
+        self._holdings = Holdings()
 
     def turn(self) -> float | None:
         """Place what fits now; return the seconds until the next job may be tried again."""
@@ -49,7 +53,7 @@ class Placing:
 
     def look(self, tx: Tx) -> Queue:
         """The nodes with what is free, and the queue."""
-        nodes = free_nodes(tx)
+        nodes = self._holdings.free_nodes(tx)
         now = to_micros(self._clock.now())
         if not any(node.is_up and node.free.cpu_milli for node in nodes):
             return Queue({}, Snapshot(nodes=nodes, queue=()))
@@ -82,15 +86,32 @@ def ask(job: Resource, now: int) -> Ask:
     return Ask(job=job.id, workers=workers, waited_s=(now - to_micros(job.created_at)) / 1_000_000)
 
 
-def free_nodes(tx: Tx) -> list[Node]:
-    """Every node with what no living job holds."""
-    nodes = {row.name: node(row) for row in resources.alive(tx, "node")}
-    for job in resources.alive(tx, "job", states=sorted(HOLDS_DEVICES)):
-        for place, (_, role) in zip(job.status["placement"], JobSpec.from_json(job.spec).ranks(), strict=True):
-            held = nodes.get(place["node"])
-            if held is not None:
-                nodes[held.name] = _hold(held, role.devices, place["gpus"])
-    return list(nodes.values())
+class Holdings:
+    """What living jobs hold of each node; a job is read again only when it has changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, list[Holding]]] = {}
+
+    def free_nodes(self, tx: Tx) -> list[Node]:
+        """Every node with what no living job holds."""
+        revisions = resources.alive_revisions(tx, "job", states=sorted(HOLDS_DEVICES))
+        known = {id: self._known[id] for id, revision in revisions.items() if self._known.get(id, (0,))[0] == revision}
+        for job in resources.many(tx, sorted(revisions.keys() - known.keys())):
+            known[job.id] = (job.revision, holdings(job))
+        self._known = known
+        nodes = [node(row) for row in resources.alive(tx, "node")]
+        by_node: dict[str, list[Holding]] = {each.name: [] for each in nodes}
+        for _, held in known.values():
+            for holding in held:
+                by_node.setdefault(holding[0], []).append(holding)
+        return [_without(each, by_node[each.name]) for each in nodes]
+
+
+def holdings(job: Resource) -> list[Holding]:
+    """What a placed job holds: (node, amount, GPUs) of each worker."""
+    ranks = JobSpec.from_json(job.spec).ranks()
+    places = zip(job.status.get("placement") or (), ranks, strict=False)
+    return [(place["node"], role.devices, place["gpus"]) for place, (_, role) in places]
 
 
 def node(row: Resource) -> Node:
@@ -106,9 +127,16 @@ def node(row: Resource) -> Node:
     )
 
 
-def _hold(held: Node, amount: Devices, gpus: Sequence[int]) -> Node:
-    free_gpus = tuple(gpu for gpu in held.free_gpus if gpu not in gpus)
-    return replace(held, free=held.free.minus(amount), free_gpus=free_gpus)
+def _without(whole: Node, held: Sequence[Holding]) -> Node:
+    """The node with what nobody holds."""
+    amount = Devices(
+        cpu_milli=sum(holding[1].cpu_milli for holding in held),
+        gpu_milli=sum(holding[1].gpu_milli for holding in held),
+        memory_bytes=sum(holding[1].memory_bytes for holding in held),
+    )
+    taken = {gpu for holding in held for gpu in holding[2]}
+    free_gpus = tuple(gpu for gpu in whole.free_gpus if gpu not in taken)
+    return replace(whole, free=whole.free.minus(amount), free_gpus=free_gpus)
 
 
 def as_json(places: Sequence[Place]) -> list[dict[str, object]]:

@@ -112,9 +112,28 @@ def list_page(
 
 def alive(tx: Tx, kind: str, *, states: Sequence[str] = (), limit: int = 100_000) -> list[Resource]:
     """Resources of that kind that are not final, oldest first; cost follows what is alive, not what is stored."""
-    among = f" AND state IN ({', '.join('?' * len(states))})" if states else ""
+    among = f" AND state IN ({_marks(states)})" if states else ""
     sql = f"SELECT {COLUMNS} FROM resources WHERE is_final = 0 AND kind = ?{among} ORDER BY id LIMIT ?"
     return [read(row) for row in tx.rows(sql, (kind, *states, limit))]
+
+
+def alive_revisions(tx: Tx, kind: str, *, states: Sequence[str]) -> dict[str, int]:
+    """Id -> revision of the living in these states: what is known at that revision need not be read again."""
+    sql = f"SELECT id, revision FROM resources WHERE is_final = 0 AND kind = ? AND state IN ({_marks(states)})"
+    return {row[0]: int(row[1]) for row in tx.rows(sql, (kind, *states))}
+
+
+def many(tx: Tx, ids: Sequence[str]) -> list[Resource]:
+    """The resources with these ids; unknown ones are left out."""
+    found = []
+    for first in range(0, len(ids), 500):
+        part = ids[first : first + 500]
+        found += tx.rows(f"SELECT {COLUMNS} FROM resources WHERE id IN ({_marks(part)})", part)
+    return [read(row) for row in found]
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def owned(tx: Tx, owner: str, *, kind: str) -> list[Resource]:
