@@ -7,13 +7,17 @@ Each station is one call that submits a job; each job leaves versions in the cat
 """
 
 import json
+import os
+import sys
 import time
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 import lepton
+from lepton.core.errors import LeptonError
 
 HERE = Path(__file__).parent
 RAW = HERE / "mnist-raw.tar.xz"  # 10,000 hand-written digits with planted faults; mnist-LICENSE is theirs
@@ -24,47 +28,52 @@ CHECKS = ("corrupt", "blank", "unlabelled", "unknown_label", "duplicate", "confl
 def main(name: str = "digits", keep: bool = False) -> dict[str, float]:
     """Take the six stations in their order; return the figures of the summary."""
     client = lepton.connect()
-    walk = Walk(client)
+    with Walk(keep) as walk:
+        # 1 · ingest: the raw file is kept under its hash; a dataset version is made of it
+        job = walk.station("ingest", client.data.add(RAW, name=name))
+        dataset = left(client, job, "dataset")
+        walk.done(f"{dataset.meta['rows']} rows from {RAW.name}", dataset)
 
-    # 1 · ingest: the raw file is kept under its hash; a dataset version is made of it
-    job = walk.station("ingest", client.data.add(RAW, name=name))
-    dataset = left(client, job, "dataset")
-    walk.done(f"{dataset.meta['rows']} rows from {RAW.name}", dataset)
+        # 2 · clean: faulty rows are found, reported and set apart; the rest is split by content
+        job = walk.station("clean", client.data.clean(dataset.id, name=f"{name}-clean"))
+        clean = left(client, job, "dataset", f"{name}-clean")
+        report = left(client, job, "report")
+        faults = ", ".join(f"{report.meta[check]} {check}" for check in CHECKS)
+        walk.done(f"{clean.meta['rows']} rows kept; set apart: {faults}", clean)
 
-    # 2 · clean: faulty rows are found, reported and set apart; the rest is split by content
-    job = walk.station("clean", client.data.clean(dataset.id, name=f"{name}-clean"))
-    clean = left(client, job, "dataset", f"{name}-clean")
-    report = left(client, job, "report")
-    faults = ", ".join(f"{report.meta[check]} {check}" for check in CHECKS)
-    walk.done(f"{clean.meta['rows']} rows kept; set apart: {faults}", clean)
+        # 3 · train: a small CNN, data-parallel on two workers; metrics stream to the run while it learns
+        share = cpus(client)
+        job = walk.station("train", client.train.start(clean.id, name=name, workers=TRAIN_WORKERS, cpu_milli=share))
+        model = left(client, job, "model")
+        walk.done(f"accuracy {model.meta['accuracy']:.2%} on held-out images", model)
 
-    # 3 · train: a small CNN, data-parallel on two workers; metrics stream to the run while it learns
-    job = walk.station("train", client.train.start(clean.id, name=name, workers=TRAIN_WORKERS, cpu_milli=cpus(client)))
-    model = left(client, job, "model")
-    walk.done(f"accuracy {model.meta['accuracy']:.2%} on held-out images", model)
+        # 4 · optimise: exported, measured, kept where it is faster and no worse
+        job = walk.station("optimise", client.optimize.start(model.id, dataset=clean.id, name=f"{name}-fast"))
+        fast = left(client, job, "model")
+        walk.done(
+            f"{fast.meta['form']}: {fast.meta['speedup']:.1f}x as fast, accuracy {fast.meta['accuracy']:.2%}", fast
+        )
 
-    # 4 · optimise: exported, measured, kept where it is faster and no worse
-    job = walk.station("optimise", client.optimize.start(model.id, dataset=clean.id, name=f"{name}-fast"))
-    fast = left(client, job, "model")
-    walk.done(f"{fast.meta['form']}: {fast.meta['speedup']:.1f}x as fast, accuracy {fast.meta['accuracy']:.2%}", fast)
+        # 5 · deploy: a front and a worker process answer real HTTP requests
+        walk.begin("deploy")
+        endpoint = walk.deploy(client.serve.apply(fast.id, name=name, worker_cpu_milli=share // 2, capture_rows=400))
+        images, labels = held_out(clean)
+        seen = newest(client, name)
+        right, seconds = ask(endpoint, images, labels)
+        walk.done(f"{endpoint.url}: {right:.2%} of {len(images)} right, {len(images) / seconds:.0f} images/s", None)
 
-    # 5 · deploy: a front and a worker process answer real HTTP requests
-    walk.begin("deploy")
-    endpoint = client.serve.apply(fast.id, name=name, worker_cpu_milli=cpus(client) // 2, capture_rows=400).wait()
-    images, labels = held_out(clean)
-    share, seconds = ask(endpoint, images, labels)
-    walk.done(f"{endpoint.url}: {share:.2%} of {len(images)} right, {len(images) / seconds:.0f} images/s", None)
-
-    # 6 · observe: what it was asked looks like what it learned from; a drifted batch does not
-    walk.begin("observe")
-    calm = check(client, endpoint)
-    ask(endpoint, 255 - images[:400], labels[:400])  # somebody turns the scanner's contrast round
-    drifted = check(client, endpoint, after=calm)
-    alerts = [alert for alert in client.observe.alerts() if alert.report == drifted.id]
-    walk.done(f"held-out images: {verdict(calm)}; inverted: {verdict(drifted)}, {len(alerts)} alert raised", drifted)
+        # 6 · observe: what it was asked looks like what it learned from; a drifted batch does not
+        walk.begin("observe")
+        sample = client.observe.capture(name, after=seen)
+        calm = left(client, walk.station("observe", client.observe.check(name, capture=sample.id)), "report")
+        ask(endpoint, 255 - images[:400], labels[:400])  # somebody turns the scanner's contrast round
+        sample = client.observe.capture(name, after=sample.number)
+        drifted = left(client, walk.station("observe", client.observe.check(name, capture=sample.id)), "report")
+        alerts = [alert for alert in client.observe.alerts() if alert.report == drifted.id]
+        walk.done(
+            f"held-out images: {verdict(calm)}; inverted: {verdict(drifted)}, {len(alerts)} alert raised", drifted
+        )
     walk.summary()
-    if not keep:
-        endpoint.delete().wait("deleted")
     return {"accuracy": model.meta["accuracy"], "alerts": len(alerts), "seconds": walk.seconds()}
 
 
@@ -87,11 +96,9 @@ def held_out(clean: lepton.Version) -> tuple[np.ndarray, np.ndarray]:
         return tuple(np.load(Path(folder, "columns", f"{name}.npy"))[first:end] for name in ("image", "label"))
 
 
-def check(client: lepton.Client, endpoint: lepton.Endpoint, after: lepton.Version | None = None) -> lepton.Version:
-    """The drift report of what the endpoint was asked since the last one."""
-    known = client.catalog.get(after.parents["capture"]).number if after else 0
-    capture = client.observe.capture(endpoint.name, after=known)
-    return left(client, client.observe.check(endpoint.name, capture=capture.id).wait(), "report")
+def newest(client: lepton.Client, name: str) -> int:
+    """Number of the newest sample of what the endpoint was asked, in this walk or an earlier one; 0 for none."""
+    return max((sample.number for sample in client.catalog.list(kind="capture", name=name, limit=1)), default=0)
 
 
 def ask(endpoint: lepton.Endpoint, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -109,28 +116,52 @@ def verdict(report: lepton.Version) -> str:
 
 
 class Walk:
-    """Prints a progress line per station and a summary at the end."""
+    """Prints a progress line per station and a summary at the end; broken off, it stops what it began."""
 
-    def __init__(self, client: lepton.Client) -> None:
-        self.client, self.rows, self.start = client, [], time.perf_counter()
-        self.name, self.began = "", self.start
+    def __init__(self, keep: bool) -> None:
+        self.keep, self.is_live = keep, sys.stdout.isatty()
+        self.rows, self.start, self.name, self.began = [], time.perf_counter(), "", 0.0
+        self.job = self.endpoint = None
+
+    def __enter__(self) -> "Walk":
+        return self
+
+    def __exit__(self, kind: type | None, fault: BaseException | None, trace: object) -> None:
+        with suppress(LeptonError) if fault else nullcontext():
+            if self.job and not self.job.is_final:
+                self.job.stop(grace_s=2)
+            if self.endpoint and (fault or not self.keep):
+                self.endpoint.delete().wait("deleted")
 
     def begin(self, name: str) -> None:
         """A station begins."""
         if name != self.name:
             self.name, self.began = name, time.perf_counter()
-            print(f"{len(self.rows) + 1}/6 {name:<9} ...", end="\r", flush=True)
+            self.show("...")
+
+    def show(self, what: str) -> None:
+        """What the station does now, on one line of the terminal; elsewhere only results are printed."""
+        if self.is_live:
+            width = os.get_terminal_size().columns - 1
+            print(f"\r\x1b[K{f'{len(self.rows) + 1}/6 {self.name:<9} {what}'[:width]}", end="", flush=True)
 
     def station(self, name: str, job: lepton.Job) -> lepton.Job:
         """A station's job runs; return it when it has ended well."""
+        self.job = job
         self.begin(name)
-        return job.wait()
+        return job.wait(tell=lambda fraction, text: self.show(f"{fraction:4.0%}  {text}"))
+
+    def deploy(self, endpoint: lepton.Endpoint) -> lepton.Endpoint:
+        """An endpoint starts; return it when it answers."""
+        self.endpoint = endpoint
+        return endpoint.wait()
 
     def done(self, what: str, version: lepton.Version | None) -> None:
         """A station has ended."""
         seconds = time.perf_counter() - self.began
         self.rows.append((self.name, seconds, what, f"{version.ref} {version.digest[:12]}" if version else ""))
-        print(f"{len(self.rows)}/6 {self.name:<9} {seconds:5.1f} s  {what}", flush=True)
+        clear = "\r\x1b[K" if self.is_live else ""
+        print(f"{clear}{len(self.rows)}/6 {self.name:<9} {seconds:5.1f} s  {what}", flush=True)
 
     def seconds(self) -> float:
         """Since the walk began."""

@@ -166,19 +166,18 @@ async def _written(visit: Visit, job: Resource, rank: int, offset: int) -> Async
 
 
 async def _follow(visit: Visit, job: Resource, rank: int, offset: int) -> AsyncIterator[bytes]:
-    """The log of one start of the gang after the other, until the job is final."""
-    platform, shown, id = visit.platform, -1, job.id
+    """The log of the present start of the gang, then of each start after it, until the job is final."""
+    platform, id, first = visit.platform, job.id, int(job.status.get("generation", 0))
+    follow, start = platform.tails.follow, first
     yield b""  # the headers go out now, not with the first line
     while not platform.hub.is_closed:
         generation = int(job.status.get("generation", 0))
-        if generation != shown and job.state not in (State.QUEUED, State.PLACED):
-            if shown >= 0:
-                yield f"[lepton: started again, start {generation + 1}]\n".encode()
-            shown = generation
-            stream = platform.tails.follow(key(job, rank), offset=offset, is_over=lambda: platform.hub.is_closed)
-            async for data in stream:
+        if start < generation or (start == generation and job.state not in (State.QUEUED, State.PLACED)):
+            if start > first:
+                yield f"[lepton: started again, start {start + 1}]\n".encode()
+            async for data in follow(f"{id}.{start}.{rank}", offset=offset, is_over=lambda: platform.hub.is_closed):
                 yield data
-            offset = 0
+            start, offset = start + 1, 0
         elif job.is_final:
             return
         else:

@@ -1,6 +1,6 @@
 """`lepton up`, `down` and `status`: the server of this machine."""
 
-import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -13,11 +13,14 @@ from typing import Any
 import click
 
 from lepton.cli.output import Session, common
-from lepton.core.errors import UnavailableError, UnreachableError
+from lepton.core.errors import ConfigError, UnavailableError, UnreachableError
+from lepton.engine.shim.processes import is_alive
 from lepton.sdk.find import default_data, state_file
 
 START_S = 30.0
 STOP_S = 20.0
+NOTED = "LEPTON_NOTED"
+"""Variable: 0 keeps a server from being noted as the one this user started last."""
 data_option = click.option(
     "--data", type=click.Path(file_okay=False, path_type=Path), default=None, help="Data directory; also LEPTON_DATA."
 )
@@ -43,17 +46,19 @@ def up(data: Path | None, host: str | None, port: int | None, database: str | No
         return
     config = import_module("lepton.server.config").ServerConfig
     flags = {"host": host, "port": port, "database": database}
-    note_server(folder)
     import_module("lepton.cli.up").serve(config.load(folder, environment=os.environ, flags=flags))
 
 
-def start_detached(folder: Path, flags: dict[str, Any]) -> int:
+def start_detached(folder: Path, flags: dict[str, Any], *, is_noted: bool = True) -> int:
     """Start a server in a session of its own and wait until it answers; return its process id.
 
+    Args:
+        is_noted: whether clients that are told nothing shall find it.
     Raises:
+        ConfigError: the data directory cannot be made.
         UnavailableError: it did not start; the message holds the end of its log.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     given = [text for name, value in flags.items() if value is not None for text in (name, str(value))]
     command = [sys.executable, "-m", "lepton.cli.main", "up", "--data", str(folder), *given]
     reading, writing = os.pipe()
@@ -66,17 +71,30 @@ def start_detached(folder: Path, flags: dict[str, Any]) -> int:
             stderr=log,
             start_new_session=True,
             pass_fds=[writing],
-            env={**os.environ, "LEPTON_READY_FD": str(writing)},
+            env={**os.environ, "LEPTON_READY_FD": str(writing), NOTED: str(int(is_noted))},
         )
     os.close(writing)
-    is_ready = _wait_ready(reading, START_S)
-    os.close(reading)
+    is_ready = False
+    try:
+        is_ready = _wait_ready(reading, START_S)
+    finally:
+        os.close(reading)
+        if not is_ready:  # also when somebody pressed Ctrl-C
+            process.kill()
+            process.wait()
     if not is_ready:
         said = (folder / "server.log").read_bytes()[start:].decode(errors="replace").strip()
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
         raise UnavailableError(f"The server did not start: {said[-1500:]}", fix=f"See {folder / 'server.log'}.")
     return process.pid
+
+
+def read_server(folder: Path) -> dict[str, Any] | None:
+    """The process that serves a data directory; None if it has ended, however that was (its file may be left)."""
+    try:
+        server = json.loads((folder / "server.json").read_text())
+        return server if is_alive(server) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _wait_ready(reading: int, seconds: float) -> bool:
@@ -86,12 +104,19 @@ def _wait_ready(reading: int, seconds: float) -> bool:
     return bool(waiting.poll(seconds * 1000)) and os.read(reading, 1) == b"1"
 
 
-def note_server(folder: Path) -> None:
-    """Remember the server this user started last, for clients that are told nothing."""
-    note = state_file()
-    with contextlib.suppress(OSError):
-        note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        note.write_text(f"{folder}\n")
+def make_folder(folder: Path) -> None:
+    """Make a data directory with room for the server's log.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / "server.log").open("ab").close()
+    except OSError as fault:
+        raise ConfigError(
+            f"The data directory {folder} cannot be written: {fault.strerror}", fix="Choose another with --data DIR."
+        ) from fault
 
 
 @click.command()
@@ -119,13 +144,18 @@ def stop_server(folder: Path) -> bool:
     Raises:
         UnavailableError: it does not end.
     """
+    server = read_server(folder)
+    if server is None:
+        return False
+    pid = server["pid"]
     try:
-        pid = int((folder / "pid").read_text())
         watched = os.pidfd_open(pid)
-    except (OSError, ValueError):
+    except ProcessLookupError:
         return False
     try:
-        os.kill(pid, signal.SIGTERM)
+        if not is_alive(server):
+            return False
+        signal.pidfd_send_signal(watched, signal.SIGTERM)
         waiting = make_poll()
         waiting.register(watched)
         if not waiting.poll(STOP_S * 1000):

@@ -1,6 +1,8 @@
 """`lepton up`: build the platform, listen, and run until told to stop."""
 
 import asyncio
+import contextlib
+import json
 import logging
 import os
 import signal
@@ -11,6 +13,8 @@ import uvicorn
 
 from lepton.api.app import make_app
 from lepton.core.errors import ConfigError, UnavailableError
+from lepton.engine.shim.processes import identity
+from lepton.sdk.find import state_file
 from lepton.server.build import Platform, build, write_private
 from lepton.server.config import ServerConfig
 
@@ -40,7 +44,9 @@ async def _serve(config: ServerConfig, is_quiet: bool) -> None:
     url = address(config.host, door.getsockname()[1])
     platform.identity.url = url
     write_private(config.data / "url", url + "\n")
-    write_private(config.data / "pid", f"{os.getpid()}\n")
+    write_private(config.data / "server.json", json.dumps(identity(os.getpid())) + "\n")
+    if os.environ.get("LEPTON_NOTED") != "0":
+        note_server(config.data)
     server = Door(
         uvicorn.Config(
             make_app(platform),
@@ -60,7 +66,7 @@ async def _serve(config: ServerConfig, is_quiet: bool) -> None:
         await server.serve(sockets=[door])
     finally:
         (config.data / "url").unlink(missing_ok=True)
-        (config.data / "pid").unlink(missing_ok=True)
+        (config.data / "server.json").unlink(missing_ok=True)
 
 
 class Door(uvicorn.Server):
@@ -73,6 +79,14 @@ class Door(uvicorn.Server):
         if self.started and ready:
             os.write(int(ready), b"1")
             os.close(int(ready))
+
+
+def note_server(folder: Path) -> None:
+    """Remember the server this user started last, for clients that are told nothing."""
+    note = state_file()
+    with contextlib.suppress(OSError):
+        note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        note.write_text(f"{folder}\n")
 
 
 def listen(config: ServerConfig) -> socket.socket:

@@ -14,7 +14,7 @@ from pathlib import Path
 from lepton.core.context import Context
 from lepton.core.errors import ConfigError, LeptonError
 from lepton.core.launch import Launch
-from lepton.engine.files import read_json
+from lepton.engine.files import leave_fault, read_json
 from lepton.engine.platform import PlatformContext, current
 
 
@@ -28,9 +28,11 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
         open_entry(launch.entry)(context)
     except LeptonError as fault:
         sys.stderr.write(f"{fault.code}: {fault.message}\n{fault.fix}\n")
+        leave_fault(f"{fault.code}: {fault.message}", environ)
         return 1
-    except Exception:  # noqa: BLE001 - whatever a user's function raises is told and ends the worker
+    except Exception as fault:  # noqa: BLE001 - whatever a user's function raises is told and ends the worker
         traceback.print_exc()
+        leave_fault(f"{type(fault).__name__}: {fault}", environ)
         return 1
     finally:
         if context is not None:

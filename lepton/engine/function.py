@@ -9,6 +9,7 @@ from typing import Any
 import cloudpickle
 
 from lepton.core.context import Context
+from lepton.engine.files import leave_fault
 
 CALL_FILE = "call.pkl"
 RESULT_FILE = "result.pkl"
@@ -25,6 +26,7 @@ def main(context: Context) -> None:
         context.publish(kind="result", name=context.job.replace("_", "-"), folder=folder, meta={"ok": outcome["ok"]})
     if not outcome["ok"]:
         print(outcome["traceback"], flush=True)  # noqa: T201  the job's own log
+        leave_fault(str(outcome["traceback"]).rstrip().rpartition("\n")[2])
         raise SystemExit(1)
 
 

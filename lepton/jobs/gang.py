@@ -10,7 +10,7 @@ from lepton.core.event import Event
 from lepton.core.launch import Exit, ExitReason, Launch, Sighting
 from lepton.core.resource import Json, Resource
 from lepton.jobs.life import State, move
-from lepton.jobs.retry import pause_before_retry
+from lepton.jobs.retry import pause_after_refusal, pause_before_retry
 from lepton.jobs.spec import JobSpec, Role
 
 ACTOR = "loop:jobs"
@@ -62,6 +62,7 @@ def launches(job: Resource, spec: JobSpec, around: Surroundings) -> tuple[Launch
             **_rendezvous(rank, spec.size, local, first, around.port),
             **around.env,
             "LEPTON_ROLE": role.name,
+            **({"LEPTON_ADDRESS": job.status["address"]} if job.status.get("address") else {}),
             **role.env,
         }
         found.append(_launch(job, spec, rank=rank, role=role, env=env))
@@ -129,10 +130,26 @@ def _start(job: Resource, spec: JobSpec, seen: Sequence[Sighting], *, at: dateti
     if spec.stop_grace_s is not None:
         moved, event = move(job, State.STOPPING, why="stopped by request", at=at, actor=ACTOR)
         return Turn(moved, event)
-    pending = {sighting.key for sighting in seen if sighting.status == "unknown"}
-    starts = tuple(launch for launch in launches(job, spec, around) if launch.key in pending)
-    moved, event = move(job, State.RUNNING, why=f"{spec.size} started", at=at, actor=ACTOR, started_at=to_micros(at))
+    if is_half_started(seen):
+        alive = tuple(sighting.key for sighting in seen if sighting.status == "running")
+        turn = requeue(job, why="its start was interrupted", at=at)
+        return replace(turn, stops=alive)
+    is_new = seen[0].status == "unknown"
+    starts = launches(job, spec, around) if is_new else ()
+    moved, event = move(
+        job, State.RUNNING, why=f"{spec.size} started", at=at, actor=ACTOR, started_at=to_micros(at), refusals=0
+    )
     return Turn(moved, event, starts=starts)
+
+
+def is_half_started(seen: Sequence[Sighting]) -> bool:
+    """Whether the server died, or the disk was full, between two starts of one gang, or took the start back.
+
+    The rest cannot join now: it would meet at another port. So the gang begins anew.
+    """
+    unknown = sum(sighting.status == "unknown" for sighting in seen)
+    taken_back = any(sighting.exit is not None and sighting.exit.reason is ExitReason.STOPPED for sighting in seen)
+    return 0 < unknown < len(seen) or taken_back
 
 
 def _watch(job: Resource, spec: JobSpec, seen: Sequence[Sighting], at: datetime) -> Turn:
@@ -163,12 +180,13 @@ def _end(job: Resource, spec: JobSpec, seen: Sequence[Sighting], at: datetime) -
 def _retry(job: Resource, spec: JobSpec, at: datetime) -> Turn:
     ending = job.status.get("ending", {})
     reason = ExitReason(ending.get("reason", ExitReason.LOST))
+    if reason is ExitReason.STOPPED:  # nobody asked us: the machine went down, or somebody else ended it
+        reason = ExitReason.LOST
     failures, losses = int(job.status.get("failures", 0)), int(job.status.get("losses", 0))
     pause_s = pause_before_retry(spec, reason, failures=failures, losses=losses)
     if pause_s is None:
-        return Turn(
-            *move(job, State.FAILED, why=f"worker {ending.get('rank')}: {reason}", at=at, actor=ACTOR, **_ended(at))
-        )
+        why = f"worker {ending.get('rank')}: {describe(_exit(ending))}"
+        return Turn(*move(job, State.FAILED, why=why, at=at, actor=ACTOR, **_ended(at)))
     changes: dict[str, Json] = {
         "generation": int(job.status.get("generation", 0)) + 1,
         "placement": None,
@@ -179,15 +197,25 @@ def _retry(job: Resource, spec: JobSpec, at: datetime) -> Turn:
     return Turn(*move(job, State.QUEUED, why=f"again after {pause_s:g} s: {reason}", at=at, actor=ACTOR, **changes))
 
 
-def requeue(job: Resource, *, why: str, at: datetime, pause_s: float) -> Turn:
-    """Take back a placement that could not be carried out; the generation moves on, so no old key is reused."""
+def requeue(job: Resource, *, why: str, at: datetime) -> Turn:
+    """Take back a start that could not be carried out; the generation moves on, so no old key is reused.
+
+    The first is repeated at once, the next after growing pauses.
+    """
+    pause_s = pause_after_refusal(int(job.status.get("refusals", 0)))
     changes: dict[str, Json] = {
         "generation": int(job.status.get("generation", 0)) + 1,
         "placement": None,
         "not_before": to_micros(at) + int(pause_s * 1_000_000),
-        "losses": int(job.status.get("losses", 0)) + 1,
+        "refusals": int(job.status.get("refusals", 0)) + 1,
     }
     return Turn(*move(job, State.QUEUED, why=why, at=at, actor=ACTOR, **changes))
+
+
+def refuse(job: Resource, *, why: str, at: datetime) -> Turn:
+    """End a placed job that can never be started, e.g. because its secret was deleted."""
+    ending: dict[str, Json] = {"rank": 0, "reason": ExitReason.NOT_STARTED, "code": None, "signal": None, "detail": why}
+    return Turn(*move(job, State.FAILED, why=why, at=at, actor=ACTOR, ending=ending, **_ended(at)))
 
 
 def first_bad(seen: Sequence[Sighting], *, is_service: bool) -> tuple[int, Exit] | None:
@@ -204,10 +232,17 @@ def first_bad(seen: Sequence[Sighting], *, is_service: bool) -> tuple[int, Exit]
 
 def describe(ended: Exit) -> str:
     """An exit in words: `failed with code 3`, `signal 9`, `out of memory`."""
-    if ended.reason is ExitReason.FAILED:
-        return f"failed with code {ended.code}"
-    words = f"signal {ended.signal}" if ended.reason is ExitReason.SIGNAL else ended.reason.replace("_", " ")
+    words = {
+        ExitReason.FAILED: f"failed with code {ended.code}",
+        ExitReason.SIGNAL: f"signal {ended.signal}",
+    }.get(ended.reason, ended.reason.replace("_", " "))
     return f"{words} ({ended.detail})" if ended.detail else words
+
+
+def _exit(ending: Mapping[str, Any]) -> Exit:
+    """The exit that `status["ending"]` tells of."""
+    reason = ExitReason(ending.get("reason", ExitReason.LOST))
+    return Exit(reason=reason, code=ending.get("code"), signal=ending.get("signal"), detail=ending.get("detail", ""))
 
 
 def _ended(at: datetime) -> dict[str, Json]:

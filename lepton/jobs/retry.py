@@ -25,3 +25,12 @@ def pause_before_retry(spec: JobSpec, reason: ExitReason, *, failures: int, loss
     if reason is ExitReason.NOT_STARTED:
         return None
     return min(MAX_PAUSE_S, 0.5 * 2.0 ** min(failures, 7)) if failures < spec.retries else None
+
+
+def pause_after_refusal(refusals: int) -> float:
+    """Seconds until a start that the engine refused is tried again; a full disk may be freed any time.
+
+    Args:
+        refusals: how often it had been refused before.
+    """
+    return 0.0 if refusals == 0 else min(MAX_PAUSE_S, 0.5 * 2.0 ** min(refusals, 7))

@@ -50,15 +50,22 @@ class AsyncVersion:
         return target
 
     async def _fetch(self, path: Path, digest: str) -> None:
-        partial, seen = path.with_name(f".{path.name}.part"), hashlib.sha256()
-        with partial.open("wb") as out:
-            async for chunk in self._http.stream(f"/vault/objects/{digest}"):
-                seen.update(chunk)
-                out.write(chunk)
-        if seen.hexdigest() != digest:
-            partial.unlink()
-            raise IntegrityError(f"{path.name} arrived damaged", fix="Download it again.")
-        partial.replace(path)
+        partial = path.with_name(f".{path.name}.part")
+
+        async def once() -> str:
+            seen = hashlib.sha256()
+            with partial.open("wb") as out:
+                async for chunk in self._http.stream(f"/vault/objects/{digest}"):
+                    seen.update(chunk)
+                    out.write(chunk)
+            return seen.hexdigest()
+
+        try:
+            if await self._http.patiently(once) != digest:
+                raise IntegrityError(f"{path.name} arrived damaged", fix="Download it again.")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     async def lineage(self) -> list[dict[str, Any]]:
         """Everything it was made from, nearest first: `[{role, depth, version}]`."""

@@ -12,6 +12,8 @@ from lepton.sdk.show import card
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.02, 0.5
 NPY = "application/x-npy"
+PATIENCE_S = 30.0
+"""How long an endpoint is asked again while it does not answer."""
 
 
 class EndpointOptions(TypedDict, total=False):
@@ -101,13 +103,22 @@ class AsyncEndpoint:
             `{"outputs": [...], "model": {...}}`.
         Raises:
             InvalidError: the inputs do not fit the model.
-            UnavailableError: it does not answer, or is overloaded.
+            UnavailableError: it has not answered for long.
         """
-        if not self.url:
-            await self.wait()
         content, kind = encode(inputs)
-        found: dict[str, Any] = await self._http.call(f"{self.url}/predict", content=content, content_type=kind)
-        return found
+        loop = asyncio.get_running_loop()
+        end, pause_s = loop.time() + PATIENCE_S, FIRST_PAUSE_S
+        while True:
+            if not self.url:
+                await self.wait()
+            try:
+                found: dict[str, Any] = await self._http.call(f"{self.url}/predict", content=content, content_type=kind)
+                return found
+            except UnavailableError:  # its processes are being started again, perhaps at another address
+                if loop.time() >= end or (await self.refresh()).state in ("failed", "stopping", "deleted"):
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
 
     async def change(self, model: str, **limits: Unpack[EndpointOptions]) -> "AsyncEndpoint":
         """Give it another model or other limits."""

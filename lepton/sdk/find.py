@@ -6,7 +6,7 @@ default data directory. A data directory holds `url` while its server runs, and 
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lepton.core.errors import UnauthenticatedError, UnreachableError
@@ -18,6 +18,13 @@ class Address:
 
     url: str
     token: str
+    folder: Path | None = None
+    """The data directory that told of it; None: somebody named the server."""
+
+    def renewed(self) -> "Address":
+        """Where that server is now: started again it may have another port."""
+        there = _read(self.folder / "url") if self.folder is not None else ""
+        return replace(self, url=there) if there else self
 
 
 def state_file(environment: Mapping[str, str] = os.environ) -> Path:
@@ -49,7 +56,7 @@ def find(url: str = "", token: str = "", *, environment: Mapping[str, str] = os.
     for folder in _folders(environment):
         there = _read(folder / "url")
         if there and (not url or url.rstrip("/") == there):
-            return Address(there, token or _token(folder))
+            return Address(there, token or _token(folder), None if url else folder)
     if url:
         raise UnauthenticatedError(f"No token for {url}", fix="Set LEPTON_TOKEN, or pass token=... .")
     raise UnreachableError("No Lepton server of yours is running", fix="Start one: lepton up -d")

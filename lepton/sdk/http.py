@@ -1,19 +1,26 @@
-"""One connection to a server: JSON in and out, errors as exceptions, safe repeats when the line breaks."""
+"""One connection to a server: JSON in and out, errors as exceptions, safe repeats when the line breaks.
+
+A server that has never answered gets a few tries. One that has is waited for: it is being started again, perhaps at
+another port, and its jobs go on meanwhile.
+"""
 
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lepton.core import errors
 from lepton.core.errors import LeptonError, UnavailableError, UnreachableError
 from lepton.sdk.find import Address
 
+T = TypeVar("T")
 TRIES = 4
-FIRST_PAUSE_S = 0.2
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 2.0
+PATIENCE_S = 60.0
+"""How long a server that has answered before is waited for."""
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 1 << 20
 CODES: dict[str, type[LeptonError]] = {
@@ -26,8 +33,11 @@ class Http:
 
     def __init__(self, address: Address) -> None:
         self.address = address
+        self.patience_s = PATIENCE_S
         self._httpx: Any = None
         self._client: Any = None
+        self._is_known = False
+        """Whether the server has answered once."""
 
     def _open(self) -> Any:
         if self._client is None:
@@ -81,25 +91,53 @@ class Http:
         return None if response.status_code == 204 else response.json()
 
     async def _send(self, method: str, path: str, **options: Any) -> Any:
-        client = self._open()
-        pause_s = FIRST_PAUSE_S
-        for tries_left in reversed(range(TRIES)):
+        async def once() -> Any:
+            response = await self._open().request(method, f"/api/v1{path}", **options)
+            return raise_for(response.status_code, response.content, response)
+
+        return await self.patiently(once)
+
+    async def patiently(self, once: Callable[[], Awaitable[T]]) -> T:
+        """The result of `once`, called again while the server is away or busy."""
+        self._open()
+        loop = asyncio.get_running_loop()
+        end, tries, pause_s = loop.time() + self.patience_s, 0, FIRST_PAUSE_S
+        while True:
+            tries += 1
             try:
-                response = await client.request(method, f"/api/v1{path}", **options)
-                if response.status_code != 503 or not tries_left:
-                    return raise_for(response.status_code, response.content, response)
-            except self._httpx.TransportError as fault:
-                if not tries_left:
-                    raise UnreachableError(
-                        f"{self.address.url} does not answer: {type(fault).__name__}",
-                        fix="Check that the server runs: lepton status",
-                    ) from fault
+                result = await once()
+                self._is_known = True
+                return result
+            except (self._httpx.TransportError, UnreachableError) as fault:
+                error: LeptonError = self._unreachable(fault)
+                is_over = loop.time() >= end if self._is_known else tries >= TRIES
+            except UnavailableError as fault:
+                error, is_over = fault, fault.status != UnavailableError.status or tries >= TRIES
+            if is_over:
+                raise error
             await asyncio.sleep(pause_s)
-            pause_s *= 2
-        raise AssertionError("unreachable")
+            pause_s = min(pause_s * 2, LAST_PAUSE_S)
+            self._look_again()
+
+    def _unreachable(self, fault: Exception) -> UnreachableError:
+        if isinstance(fault, UnreachableError):
+            return fault
+        return UnreachableError(
+            f"{self.address.url} does not answer: {type(fault).__name__}", fix="Check that it runs: lepton status"
+        )
+
+    def _look_again(self) -> None:
+        """Go on where the server is now."""
+        self.address = self.address.renewed()
+        if self._client is not None:
+            self._client.base_url = self.address.url
 
     async def stream(self, path: str, **query: Any) -> AsyncIterator[bytes]:
-        """The bytes of an answer as they come."""
+        """The bytes of an answer as they come.
+
+        Raises:
+            UnreachableError: the server went away before the end.
+        """
         client = self._open()
         try:
             async with client.stream("GET", f"/api/v1{path}", params=_clean(query)) as response:
@@ -108,7 +146,7 @@ class Http:
                 async for chunk in response.aiter_bytes():
                     yield chunk
         except self._httpx.TransportError as fault:
-            raise UnavailableError(
+            raise UnreachableError(
                 f"The stream broke: {type(fault).__name__}", fix="Ask again from where it broke."
             ) from fault
 
@@ -123,18 +161,13 @@ class Http:
 
     async def upload(self, path: Path, digest: str) -> None:
         """Bring a file into the vault, unless it is there."""
+
+        async def once() -> None:
+            response = await self._open().put(f"/api/v1/vault/objects/{digest}", content=_chunks(path))
+            raise_for(response.status_code, response.content, response)
+
         if not await self.has_object(digest):
-            pause_s = FIRST_PAUSE_S
-            for tries_left in reversed(range(TRIES)):
-                try:
-                    response = await self._open().put(f"/api/v1/vault/objects/{digest}", content=_chunks(path))
-                    raise_for(response.status_code, response.content, response)
-                    return
-                except self._httpx.TransportError as fault:
-                    if not tries_left:
-                        raise UnreachableError(f"The upload of {path} broke off", fix="Try again.") from fault
-                await asyncio.sleep(pause_s)
-                pause_s *= 2
+            await self.patiently(once)
 
     async def call(self, url: str, *, content: bytes, content_type: str) -> Any:
         """POST to an endpoint's own address and return its JSON."""

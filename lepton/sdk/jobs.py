@@ -1,16 +1,18 @@
 """Jobs, from Python: submit, follow, wait, stop, and read what they measured."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from codecs import getincrementaldecoder
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
-from lepton.core.errors import JobFailedError, UnavailableError
+from lepton.core.errors import JobFailedError, UnavailableError, UnreachableError
 from lepton.sdk.http import Http
 from lepton.sdk.portal import Blocking, attribute, blocking, iterating, listing, returning
 from lepton.sdk.show import card, sparkline
 
 FINAL = ("done", "failed", "cancelled")
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.02, 0.5
+STARTED_AGAIN = b"[lepton: started again, start "
 EXIT_CODES = {"timeout": 124, "out_of_memory": 137, "not_started": 127, "lost": 125}
 """What `wait` of the command line ends with when a job has no exit code of its own (as coreutils' timeout, shells)."""
 
@@ -82,17 +84,25 @@ class AsyncJob:
             return 128 + int(ending["signal"])
         return EXIT_CODES.get(str(ending.get("reason")), 1)
 
+    @property
+    def generation(self) -> int:
+        """How often it has been started again."""
+        return int(self.status.get("generation", 0))
+
     async def refresh(self) -> "AsyncJob":
         """Read it again."""
         self._read(await self._http.get(f"/jobs/{self.id}"))
         return self
 
-    async def wait(self, *, timeout_s: float | None = None, check: bool = True) -> "AsyncJob":
-        """Return when it has ended.
+    async def wait(
+        self, *, timeout_s: float | None = None, check: bool = True, tell: Callable[[float, str], None] | None = None
+    ) -> "AsyncJob":
+        """Return when it has ended. A server that is started again meanwhile is waited for.
 
         Args:
             timeout_s: wait no longer than this.
             check: raise if it did not end well.
+            tell: called now and then with how far it is, 0 .. 1, and what it does.
         Raises:
             JobFailedError: it failed or was cancelled, and `check`.
             UnavailableError: it still goes on after `timeout_s`.
@@ -103,6 +113,8 @@ class AsyncJob:
         while not (await self.refresh()).is_final:
             if end is not None and loop.time() >= end:
                 raise UnavailableError(f"Job {self.id} is still {self.state} after {timeout_s:g} s", fix="Wait longer.")
+            if tell is not None and (progress := self.status.get("progress")):
+                tell(progress["fraction"], progress["text"])
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
         if check and self.state != "done":
@@ -135,9 +147,21 @@ class AsyncJob:
         return found[::-1]
 
     async def logs(self, *, rank: int = 0, follow: bool = False) -> AsyncIterator[str]:
-        """What a worker writes, in pieces as they come. With `follow`, until the job has ended."""
-        async for chunk in self._http.stream(f"/jobs/{self.id}/logs", rank=rank, follow=str(follow).lower()):
-            yield chunk.decode(errors="replace")
+        """What a worker writes, in pieces as they come. With `follow`, until the job has ended, whatever restarts."""
+        decoder, offset, generation = getincrementaldecoder("utf-8")("replace"), 0, self.generation
+        while True:
+            query = {"rank": rank, "follow": str(follow).lower(), "offset": offset}
+            try:
+                async for chunk in self._http.stream(f"/jobs/{self.id}/logs", **query):
+                    offset = _offset_after(chunk, offset)
+                    yield decoder.decode(chunk)
+            except UnreachableError:
+                if not follow:
+                    raise
+            if not follow or (await self.refresh()).is_final:
+                return
+            if self.generation != generation:
+                offset, generation = 0, self.generation
 
     def row(self) -> dict[str, str]:
         """Column -> text, for a table."""
@@ -155,6 +179,12 @@ class AsyncJob:
 
     def __repr__(self) -> str:
         return f"<Job {self.name} {self.id}: {self.state}>"
+
+
+def _offset_after(chunk: bytes, offset: int) -> int:
+    """Bytes of the present start's log that have been seen; a line of the server tells of each new start."""
+    _, marker, rest = chunk.rpartition(STARTED_AGAIN)
+    return len(rest.partition(b"\n")[2]) if marker else offset + len(chunk)
 
 
 class Job(Blocking[AsyncJob]):

@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -101,6 +102,9 @@ class Front:
             ConfigError: the address cannot be had.
         """
         host, port = self._spec.host, self._spec.port
+        if not port and (last := last_port()):
+            with suppress(OSError):  # somebody else has it now
+                return await loop.create_server(partial(Connection, self._desk), host, last, backlog=1024)
         try:
             return await loop.create_server(partial(Connection, self._desk), host, port, backlog=1024)
         except OSError as fault:
@@ -145,6 +149,12 @@ class Front:
         report: Callable[[Mapping[str, Any]], None] | None = getattr(self._ctx, "report", None)
         if report is not None:
             report({**item, "at": to_micros(self._clock.now())})
+
+
+def last_port() -> int:
+    """The port that an earlier start of this front told its clients, from LEPTON_ADDRESS; 0 if there is none."""
+    port = os.environ.get("LEPTON_ADDRESS", "").rpartition(":")[2]
+    return int(port) if port.isdecimal() else 0
 
 
 def reachable(host: str, port: int) -> str:

@@ -24,7 +24,7 @@ from lepton.server.reconcile import Loop
 from lepton.server.running import Running
 from lepton.server.serving import Serving
 from lepton.server.tail import Tails
-from lepton.store import idempotency
+from lepton.store import idempotency, leases
 from lepton.store.database import Database
 from lepton.store.open import open_database
 from lepton.vault.drivers.local import LocalDriver
@@ -86,22 +86,42 @@ def build(config: ServerConfig, *, clock: Clock | None = None, engine: Engine | 
     Raises:
         ConfigError, DatabaseError, UnavailableError, StorageFullError: it cannot be used; the message says why.
     """
-    clock = clock or SystemClock()
     lock = lock_folder(config.data)
+    try:
+        platform = _open(config, clock or SystemClock(), engine)
+    except BaseException:
+        lock.close()
+        raise
+    platform.lock = lock
+    return platform
+
+
+def _open(config: ServerConfig, clock: Clock, engine: Engine | None) -> Platform:
     root = root_key(config.data / "key")
     keys = Keys(secrets=derive(root, "secrets"), workers=derive(root, "workers"))
     database = open_database(config.database, folder=config.data, clock=clock)
     try:
+        if not config.database:  # the folder is locked, so a lease that is left is a killed server's
+            database.write(leases.release_all)
         token = database.write(lambda tx: bootstrap(tx, clock.now()))
         if token is not None:
             write_private(config.data / "token", token + "\n")
-        engine = engine or open_engine(config.engine, folder=config.data / "engine", url_file=config.data / "url")
+        engine = engine or _open_engine(config)
+        platform = _assemble(config, clock=clock, database=database, engine=engine, keys=keys)
     except BaseException:
         database.close()
         raise
-    platform = _assemble(config, clock=clock, database=database, engine=engine, keys=keys)
-    platform.first_token, platform.lock = token, lock
+    platform.first_token = token
     return platform
+
+
+def _open_engine(config: ServerConfig) -> Engine:
+    try:
+        return open_engine(config.engine, folder=config.data / "engine", url_file=config.data / "url")
+    except OSError as fault:
+        raise StorageFullError(
+            f"Cannot use {config.data / 'engine'}: {fault.strerror}", fix="Free some space; look at the folder's owner."
+        ) from fault
 
 
 def _assemble(config: ServerConfig, *, clock: Clock, database: Database, engine: Engine, keys: Keys) -> Platform:
@@ -110,25 +130,36 @@ def _assemble(config: ServerConfig, *, clock: Clock, database: Database, engine:
     def lease(name: str) -> Lease:
         return Lease(name, holder, database=database, clock=clock, lease_s=config.lease_s)
 
-    leases = {name: lease(name) for name in ("placing", "jobs", "serving")}
+    held = {name: lease(name) for name in ("placing", "jobs", "serving")}
     identity = WorkerIdentity(keys)
-    running = Running(database, engine, clock=clock, lease=leases["jobs"], identity=identity)
+    running = Running(database, engine, clock=clock, lease=held["jobs"], identity=identity)
     platform = Platform(
         config=config,
         clock=clock,
         database=database,
         engine=engine,
-        objects=Objects(LocalDriver(config.data / "vault")),
+        objects=Objects(_open_vault(config.data / "vault")),
         keys=keys,
         identity=identity,
         hub=Hub(asyncio.get_running_loop()),
         tails=Tails(engine),
         running=running,
-        placing=Placing(database, clock=clock, lease=leases["placing"], patience_s=config.patience_s),
-        leases=list(leases.values()),
+        placing=Placing(database, clock=clock, lease=held["placing"], patience_s=config.patience_s),
+        leases=list(held.values()),
     )
-    _wire(platform, Serving(database, clock=clock, lease=leases["serving"]))
+    _wire(platform, Serving(database, clock=clock, lease=held["serving"]))
     return platform
+
+
+def _open_vault(folder: Path) -> LocalDriver:
+    try:
+        driver = LocalDriver(folder)
+        driver.clear_drafts()
+    except OSError as fault:
+        raise StorageFullError(
+            f"Cannot use {folder}: {fault.strerror}", fix="Free some space; look at the folder's owner."
+        ) from fault
+    return driver
 
 
 def _wire(platform: Platform, serving: Serving) -> None:

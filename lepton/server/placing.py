@@ -7,6 +7,7 @@ from lepton.core.clock import Clock, to_micros
 from lepton.core.launch import Devices
 from lepton.core.resource import Resource
 from lepton.jobs.life import HOLDS_DEVICES, State, move
+from lepton.jobs.retry import MAX_PAUSE_S
 from lepton.jobs.spec import JobSpec
 from lepton.pool.node import Node
 from lepton.pool.placement import Ask, Place, Plan, Snapshot, decide
@@ -59,10 +60,11 @@ class Placing:
             return Queue({}, Snapshot(nodes=nodes, queue=()))
         queued = resources.alive(tx, "job", states=[State.QUEUED], limit=WINDOW)
         wanted = [job for job in queued if job.spec.get("stop_grace_s") is None]
-        jobs = {job.id: job for job in wanted if job.status.get("not_before", 0) <= now}
-        later = [job.status["not_before"] - now for job in wanted if job.id not in jobs]
+        pauses = {job.id: pause_left_s(job, now) for job in wanted}
+        jobs = {job.id: job for job in wanted if not pauses[job.id]}
         asks = [ask(job, now) for job in jobs.values()]
-        due_s = min(later) / 1_000_000 + 0.001 if later else None
+        later = [pause_s for pause_s in pauses.values() if pause_s]
+        due_s = min(later) + 0.001 if later else None
         return Queue(jobs, Snapshot(nodes=nodes, queue=asks, patience_s=self._patience_s), due_s)
 
     def _commit(self, tx: Tx, queue: Queue, plan: Plan) -> None:
@@ -77,6 +79,15 @@ class Placing:
                 job, State.PLACED, why=f"on {', '.join(names)}", at=at, actor="loop:placing", placement=as_json(places)
             )
             resources.update(tx, moved, event, expected=job.revision)
+
+
+def pause_left_s(job: Resource, now: int) -> float:
+    """Seconds that the job still pauses before a retry; 0 if it may be placed.
+
+    A pause longer than any that is given was given before the clock was set back: it is over.
+    """
+    left_s = (job.status.get("not_before", 0) - now) / 1_000_000
+    return left_s if 0 < left_s <= MAX_PAUSE_S else 0.0
 
 
 def ask(job: Resource, now: int) -> Ask:

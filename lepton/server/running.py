@@ -6,16 +6,17 @@ only means that the next start of the server takes the same step again.
 """
 
 import logging
+import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from threading import Lock
 
 from lepton.core.clock import Clock, to_micros
-from lepton.core.errors import EngineError, LeptonError, NotFoundError, StaleError
+from lepton.core.errors import LeptonError, NotFoundError, StaleError, UnavailableError
 from lepton.core.resource import Resource
 from lepton.engine.base import Engine
-from lepton.jobs.gang import Surroundings, Turn, keys, requeue, think
+from lepton.jobs.gang import Surroundings, Turn, keys, refuse, requeue, think
 from lepton.jobs.life import HOLDS_DEVICES, State
 from lepton.jobs.spec import JobSpec
 from lepton.server.lease import Lease
@@ -24,7 +25,7 @@ from lepton.store import resources
 from lepton.store.database import Database, Tx
 
 log = logging.getLogger("lepton.server")
-REQUEUE_PAUSE_S = 1.0
+KEY = re.compile(r"(?P<job>[a-z]+_[0-9A-Za-z]+)\.(?P<generation>[0-9]+)\.(?P<rank>[0-9]+)")
 
 Identity = Callable[[Tx, Resource, JobSpec], Mapping[str, str]]
 """Gives the variables that say who a job's workers are and where the server is."""
@@ -57,7 +58,7 @@ class Running:
             self._sweep_at = self._clock.monotonic() + self.sweep_s
             for job in self._database.read(lambda tx: resources.alive(tx, "job")):
                 self.touch(job.id)
-        while ids := self._take():
+        while self._lease.hold() and (ids := self._take()):
             for id in ids:
                 self._step_safely(id)
         return None
@@ -72,31 +73,37 @@ class Running:
             self.step(id)
         except StaleError:
             self.touch(id)
-        except NotFoundError:
-            return
         except LeptonError as fault:
             log.error("job %s: %s", id, fault)
 
     def step(self, id: str) -> None:
         """One turn of one job."""
-        job = self._database.read(lambda tx: resources.get(tx, id, kind="job"))
-        if job.is_final:
+        job = self._database.read(lambda tx: _find(tx, id))
+        if job is None or job.is_final:
             return
-        spec = JobSpec.from_json(job.spec)
-        seen = [self._engine.look(key) for key in keys(job, spec.size)] if job.state in HOLDS_DEVICES else []
-        around = self._around(job, spec) if job.state == State.PLACED else Surroundings()
-        turn = self._act(think(job, spec, seen, at=self._clock.now(), around=around), job)
+        turn = self._act(self._think(job), job)
         if turn.event is not None:
             self._database.write(lambda tx: self._commit(tx, turn, job))
+
+    def _think(self, job: Resource) -> Turn:
+        spec = JobSpec.from_json(job.spec)
+        seen = [self._engine.look(key) for key in keys(job, spec.size)] if job.state in HOLDS_DEVICES else []
+        try:
+            around = self._around(job, spec) if job.state == State.PLACED else Surroundings()
+        except UnavailableError:
+            raise
+        except LeptonError as fault:  # a secret is gone, or does not open: no later turn could do better
+            return refuse(job, why=str(fault), at=self._clock.now())
+        return think(job, spec, seen, at=self._clock.now(), around=around)
 
     def _act(self, turn: Turn, job: Resource) -> Turn:
         try:
             for launch in turn.starts:
                 self._engine.start(launch)
-        except EngineError as fault:
+        except LeptonError as fault:  # all or nothing: what has been started of the gang is taken back
             for launch in turn.starts:
                 self._engine.stop(launch.key, grace_s=0)
-            return requeue(job, why=str(fault), at=self._clock.now(), pause_s=REQUEUE_PAUSE_S)
+            return requeue(job, why=str(fault), at=self._clock.now())
         for key in turn.stops:
             self._engine.stop(key, grace_s=turn.grace_s)
         return turn
@@ -120,9 +127,12 @@ class Running:
         """End and forget what runs or lies here though no job wants it."""
         now = to_micros(self._clock.now())
         for key in list(self._engine.keys()):
-            id, generation, _ = key.rsplit(".", 2)
+            found = KEY.fullmatch(key)
+            if found is None:  # not ours
+                continue
+            id, generation = found["job"], int(found["generation"])
             job = self._database.read(lambda tx, id=id: _find(tx, id))  # type: ignore[misc]
-            if job is None or int(generation) < job.status.get("generation", 0) or job.is_final:
+            if job is None or generation < job.status.get("generation", 0) or job.is_final:
                 self._engine.stop(key, grace_s=0)
             ended = now if job is None else job.status.get("ended_at", now)
             if job is None or (job.is_final and now - ended > keep_s * 1_000_000):

@@ -6,10 +6,11 @@ starting -> ready <-> starting (its gang is being started again)
 """
 
 import logging
+from contextlib import suppress
 from dataclasses import replace
 
 from lepton.core.clock import Clock
-from lepton.core.errors import LeptonError, StaleError
+from lepton.core.errors import LeptonError, StaleError, UnavailableError
 from lepton.core.resource import Json, Resource
 from lepton.serve.plan import plan
 from lepton.serve.spec import EndpointSpec
@@ -46,9 +47,17 @@ class Serving:
                 self._database.write(lambda tx, endpoint=endpoint: self.step(tx, endpoint))  # type: ignore[misc]
             except StaleError:
                 log.debug("endpoint %s: changed meanwhile", endpoint.id)
-            except LeptonError as fault:
+            except UnavailableError as fault:
                 log.error("endpoint %s: %s", endpoint.name, fault)
+            except LeptonError as fault:
+                self._tell(endpoint, fault)
         return None
+
+    def _tell(self, endpoint: Resource, fault: LeptonError) -> None:
+        """Note on the endpoint why its job cannot be submitted; the next turn tries again."""
+        log.error("endpoint %s: %s", endpoint.name, fault)
+        with suppress(LeptonError):
+            self._database.write(lambda tx: self._note(tx, endpoint, str(fault)))
 
     def step(self, tx: Tx, endpoint: Resource) -> None:
         """One turn of one endpoint; only the database is touched: its job does the rest."""
@@ -93,6 +102,12 @@ class Serving:
         stopped = replace(job, spec={**job.spec, "stop_grace_s": job.spec["grace_s"]}, updated_at=author.at)
         event = changed(job, "stop", author, f"endpoint {endpoint.name} no longer wants it")
         resources.update(tx, stopped, event, expected=job.revision)
+
+    def _note(self, tx: Tx, endpoint: Resource, why: str) -> None:
+        if endpoint.status.get("why") != why:
+            author = Author(actor=ACTOR, workspace=endpoint.workspace, at=self._clock.now())
+            told = replace(endpoint, status={**endpoint.status, "why": why}, updated_at=author.at)
+            resources.update(tx, told, changed(endpoint, "waits", author, why), expected=endpoint.revision)
 
     def _move(self, tx: Tx, endpoint: Resource, to: str, why: str, **status: Json) -> None:
         is_same = endpoint.state == to and all(endpoint.status.get(name) == value for name, value in status.items())

@@ -5,12 +5,16 @@ from lepton.store.database import Tx
 
 
 def take(tx: Tx, name: str, token: str, *, now: int, until: int) -> bool:
-    """Take or extend a lease; whether it is ours until `until`."""
+    """Take or extend a lease; whether it is ours until `until`.
+
+    One that ends later than any lease could that was given at `now` was given before the clock was set back: it is
+    free too. To take a lease too early is harmless, for its old holder's results are dropped.
+    """
     changed = tx.execute(
         "INSERT INTO leases (name, lock_token, lock_expires_at) VALUES (?, ?, ?) "
         "ON CONFLICT (name) DO UPDATE SET lock_token = excluded.lock_token, lock_expires_at = excluded.lock_expires_at "
-        "WHERE leases.lock_token = ? OR leases.lock_expires_at <= ?",
-        (name, token, until, token, now),
+        "WHERE leases.lock_token = ? OR leases.lock_expires_at <= ? OR leases.lock_expires_at > ?",
+        (name, token, until, token, now, until + (until - now)),
     )
     return changed == 1
 
@@ -31,3 +35,8 @@ def check(tx: Tx, name: str, token: str) -> None:
 def release(tx: Tx, name: str, token: str) -> None:
     """Give a lease back at once, so that another server need not wait."""
     tx.execute("DELETE FROM leases WHERE name = ? AND lock_token = ?", (name, token))
+
+
+def release_all(tx: Tx) -> None:
+    """Free every lease: for a server that knows itself to be the only one on this database."""
+    tx.execute("DELETE FROM leases")

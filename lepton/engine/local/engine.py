@@ -22,7 +22,7 @@ from lepton.engine.local.machine import facts
 from lepton.engine.local.plan import make_plan
 from lepton.engine.local.watch import Watch
 from lepton.engine.shim import records
-from lepton.engine.shim.processes import identity, is_alive
+from lepton.engine.shim.processes import identity, is_alive, start_of
 from lepton.engine.shim.segments import read_segments, size_of
 
 NODE = "local"
@@ -148,7 +148,7 @@ class LocalEngine:
         """Make the launch's folder appear whole, in one step. One that is there already has not been started."""
         gang = gang_folder(launch, scope=self.folder)
         join_gang(gang, launch.key)
-        draft = self.folder / f".new-{launch.key}-{os.urandom(4).hex()}"
+        draft = self.folder / f".new-{launch.key}-{os.getpid()}-{os.urandom(4).hex()}"
         plan = make_plan(launch, folder, gang=gang, url_file=self._url_file, own=os.environ)
         try:
             draft.mkdir(mode=0o700)
@@ -172,7 +172,8 @@ class LocalEngine:
 
     def _adopt(self) -> None:
         """Watch what still runs, and clear away what a killed engine left half done."""
-        for path in self.folder.glob(".gone-*"):
+        drafts = [path for path in self.folder.glob(".new-*") if not start_of(int(path.name.split("-")[-2]))]
+        for path in [*self.folder.glob(".gone-*"), *drafts]:
             shutil.rmtree(path, ignore_errors=True)
         for key in self.keys():
             folder = self.folder / key

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from lepton.core.errors import EngineError
 from lepton.core.launch import Launch
+from lepton.engine.files import read_json
+from lepton.engine.shim import records
 
 MAX_PATH = 80
 MEMBERS = ".members"
@@ -51,3 +53,10 @@ def leave_gang(folder: Path, key: str) -> None:
     except OSError:  # others are in it, or it is gone
         return
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear_gangs(scope: Path) -> None:
+    """Delete the folders of all gangs of one engine folder; none of them may run."""
+    for plan in map(read_json, scope.glob(f"*/{records.PLAN}")):
+        if plan is not None:
+            shutil.rmtree(plan["gang"], ignore_errors=True)

@@ -6,7 +6,7 @@ shim.json     which process holds the key; made once for ever, so that a key run
 worker.json   which process is the worker, and its control groups
 stop.json     {grace_s}: somebody asked to stop it
 exit.json     how it ended; the last thing that is written
-log/ work/    its output and its scratch folder
+log/ work/    its output and its scratch folder; in the latter fault.txt, if it left a reason why it failed
 """
 
 import errno
@@ -17,6 +17,7 @@ from typing import Any
 LAUNCH, PLAN, SHIM, WORKER = "launch.json", "plan.json", "shim.json", "worker.json"
 STOP, EXIT, LOG, WORK = "stop.json", "exit.json", "log", "work"
 EXIT_DRAFT = ".exit.draft"
+FAULT = "fault.txt"
 EXIT_BYTES = 8192
 """Reserved on disk at the start, so that an ending is recorded even when the disk is full by then."""
 

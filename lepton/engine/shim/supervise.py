@@ -256,6 +256,8 @@ class Shim:
             reason, detail = "out_of_memory", f"It may hold {self.plan['memory_bytes']} bytes."
         if not reason:
             reason = "signal" if number is not None else "done" if code == 0 else "failed"
+        if reason == "failed":
+            detail = _fault(self.folder) or detail
         if reason == "not_started":
             code = number = None
         if self.has_children:
@@ -279,6 +281,16 @@ def _wake_on(*numbers: int) -> int:
     for number in numbers:
         signal.signal(number, lambda *_: None)
     return read_end
+
+
+def _fault(folder: str) -> str:
+    """The reason that the worker left for its failing; empty if none."""
+    try:
+        fd = os.open(os.path.join(folder, records.WORK, records.FAULT), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        with open(fd, "rb") as stream:
+            return stream.read(DETAIL_CHARS).decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _try_exit(folder: str, record: Record) -> bool:

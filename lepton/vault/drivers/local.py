@@ -95,6 +95,11 @@ class LocalDriver:
                 raise StaleError(f"{key!r} has changed since it was read", fix="Read it again and repeat the change.")
             return self._take_name(new, path, key)
 
+    def clear_drafts(self) -> None:
+        """Remove what killed writers left half written. Only for a caller who knows that nobody writes now."""
+        for draft in (self.root / ".new").iterdir():
+            draft.unlink(missing_ok=True)
+
     def _path(self, key: str) -> Path:
         """Where the key lies; a link on the way must not lead out of the root."""
         path = self.root / check_key(key)

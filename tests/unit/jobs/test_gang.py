@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lepton.core.clock import to_micros
 from lepton.core.errors import IllegalMoveError
 from lepton.core.launch import Devices, Exit, ExitReason, Sighting
 from lepton.core.resource import Resource
-from lepton.jobs.gang import Surroundings, Turn, first_bad, key, launches, think, with_stop
+from lepton.jobs.gang import Surroundings, Turn, first_bad, key, launches, requeue, think, with_stop
 from lepton.jobs.life import FINAL, NEXT, State, move
+from lepton.jobs.retry import MAX_PAUSE_S
 from lepton.jobs.spec import JobSpec, Role
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -59,10 +61,52 @@ def test_a_placed_gang_is_started_whole() -> None:
     assert turn.job.state == State.RUNNING
 
 
-def test_after_a_crash_only_what_was_not_started_is_started() -> None:
+def test_a_gang_that_was_half_started_begins_anew_for_the_rest_would_meet_at_another_port() -> None:
     made, wish = job("placed")
     turn = look(made, wish, None, "unknown")
-    assert [launch.rank for launch in turn.starts] == [1]
+    assert (turn.starts, turn.stops, turn.job.state) == ((), ("job_1.0.0",), State.QUEUED)
+    assert turn.job.status["generation"] == 1
+    assert turn.job.status["not_before"] == to_micros(NOW)
+
+
+def test_a_gang_that_was_started_whole_before_a_crash_runs_on() -> None:
+    made, wish = job("placed")
+    turn = look(made, wish, None, ExitReason.FAILED)
+    assert (turn.starts, turn.stops, turn.job.state) == ((), (), State.RUNNING)
+
+
+def test_a_start_that_was_taken_back_is_no_failure_of_the_job() -> None:
+    made, wish = job("placed")
+    assert look(made, wish, ExitReason.STOPPED, ExitReason.STOPPED).job.state == State.QUEUED
+
+
+def test_a_worker_that_was_stopped_though_nobody_asked_counts_as_lost() -> None:
+    made, wish = job("running")
+    stopping = look(made, wish, ExitReason.STOPPED, None).job
+    again = look(stopping, wish, ExitReason.STOPPED, ExitReason.STOPPED).job
+    assert (again.state, again.status["losses"], again.status["failures"]) == (State.QUEUED, 1, 0)
+
+
+def test_refused_starts_are_tried_again_after_growing_pauses_without_end() -> None:
+    made, _ = job("placed")
+    pauses = []
+    for _ in range(30):
+        turn = requeue(made, why="disk full", at=NOW)
+        pauses.append((turn.job.status["not_before"] - to_micros(NOW)) / 1_000_000)
+        made = replace(turn.job, state="placed")
+    assert pauses[:4] == [0, 1, 2, 4]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == MAX_PAUSE_S
+
+
+def test_why_a_job_failed_is_told_with_what_its_worker_said() -> None:
+    made, wish = job("running", count=1)
+    ended = Exit(reason=ExitReason.FAILED, code=1, detail="invalid: no archive", at=NOW)
+    sighting = Sighting(key=key(made, 0), status="exited", exit=ended)
+    stopping = think(made, wish, [sighting], at=NOW, around=AROUND).job
+    turn = think(stopping, wish, [sighting], at=NOW, around=AROUND)
+    assert turn.event is not None
+    assert turn.event.why == "worker 0: failed with code 1 (invalid: no archive)"
 
 
 def test_each_worker_knows_its_place() -> None:

@@ -1,0 +1,97 @@
+"""The walk as a user takes it: figures, lineage, again on a running platform, side by side, broken off."""
+
+import json
+import os
+import signal
+from hashlib import file_digest
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.walk.conftest import Undisturbed
+from tests.walk.house import END_S, ONCE, WALK_S, Books, House, opened_house, wait_until
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+CHECKS = ("corrupt", "blank", "unlabelled", "unknown_label", "duplicate", "conflict")
+
+
+def test_the_model_is_right_on_images_it_never_saw(undisturbed: Undisturbed) -> None:
+    catalog = undisturbed.house.client.catalog
+    assert catalog.get("digits", kind="model").meta["accuracy"] >= 0.975
+    assert catalog.get("digits-fast", kind="model").meta["accuracy"] >= 0.975
+
+
+def test_every_planted_fault_is_found_and_nothing_else(undisturbed: Undisturbed) -> None:
+    planted = json.loads((EXAMPLES / "mnist-faults.json").read_text())
+    report = undisturbed.house.client.catalog.get("digits-clean", kind="report")
+    assert {check: report.meta[check] for check in CHECKS} == {check: len(planted[check]) for check in CHECKS}
+
+
+def test_only_the_drifted_batch_raises_an_alert(undisturbed: Undisturbed) -> None:
+    alerts = undisturbed.house.client.observe.alerts()
+    reports = undisturbed.house.client.catalog.list(kind="report", name="digits")
+    assert [report.meta["drifted"] for report in reports] == [True, False]
+    assert [alert.report for alert in alerts] == [reports[0].id]
+
+
+def test_lineage_leads_from_the_endpoint_to_the_raw_file_and_its_hash(undisturbed: Undisturbed) -> None:
+    raw = EXAMPLES / "mnist-raw.tar.xz"
+    with raw.open("rb") as stream:
+        digest = file_digest(stream, "sha256").hexdigest()
+    done = undisturbed.house.lepton("catalog", "lineage", "digits", "--json")
+    links = json.loads(done.stdout)["links"]
+    kinds = [(link["version"]["kind"], link["version"]["name"]) for link in links]
+    for wanted in (("model", "digits-fast"), ("model", "digits"), ("dataset", "digits-clean"), ("raw", "digits")):
+        assert wanted in kinds
+    files = [file for link in links if link["version"]["kind"] == "raw" for file in link["version"]["files"]]
+    assert [(file["path"], file["digest"]) for file in files] == [(raw.name, digest)]
+    plain = undisturbed.house.lepton("catalog", "lineage", "digits").stdout
+    assert "digits-fast" in plain and digest[:12] in plain
+
+
+def test_a_walk_prints_plain_lines_where_there_is_no_terminal(undisturbed: Undisturbed) -> None:
+    assert "\r" not in undisturbed.said and "\x1b" not in undisturbed.said
+    assert [line[:3] for line in undisturbed.said.splitlines()[:6]] == [f"{n}/6" for n in range(1, 7)]
+
+
+def test_a_second_walk_with_the_same_names_on_the_running_platform_makes_second_versions(
+    undisturbed: Undisturbed,
+) -> None:
+    house = undisturbed.house
+    before = house.versions()
+    done = house.lepton("walk", "--keep")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no drift" in done.stdout and "1 alert raised" in done.stdout
+    after = house.versions()
+    assert {name: after[name] for name in ONCE} == {name: before[name] * 2 for name in ONCE}
+    endpoint = house.client.serve.get("digits")
+    assert len(endpoint.predict(np.zeros((1, 28, 28), np.uint8))["outputs"]) == 1
+    assert house.lepton("status").returncode == 0
+
+
+def test_two_fresh_walks_side_by_side_end_alike_and_leave_nothing(undisturbed: Undisturbed) -> None:
+    with opened_house() as one, opened_house() as other:
+        walks = [(house, house.begin("walk", "--fresh", "--data", str(house.data))) for house in (one, other)]
+        for house, walk in walks:
+            assert walk.wait(WALK_S) == 0, (house.folder / "walk.out").read_text()
+            assert not house.left_running()
+            assert not list((house.folder / "tmp").rglob("*.sock"))
+            assert not [path for path in (house.folder / "tmp").glob("lepton-*/*")]
+            books = Books(house.data)
+            books.check()
+            found = {(v.kind, v.name): [v.digest] for v in books.versions if (v.kind, v.name) in ONCE}
+            assert found == undisturbed.digests
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_walk_that_is_broken_off_leaves_nothing(house: House, number: signal.Signals) -> None:
+    walk = house.begin("walk", "--fresh")
+    out = house.folder / "walk.out"
+    wait_until(lambda: "2/6" in out.read_text(), "it trains", WALK_S)
+    wait_until(lambda: sum("LEPTON_RANK" in line for line in house.left_running()) >= 2, "both workers run")
+    os.kill(walk.pid, number)
+    assert walk.wait(END_S) == 130, out.read_text()
+    assert not house.left_running()
+    assert not [path for path in (house.folder / "tmp").glob("lepton-*/*")]
+    assert not list((house.folder / "tmp").glob("lepton-walk-*"))
