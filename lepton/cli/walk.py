@@ -3,12 +3,15 @@
 import os
 import runpy
 import shutil
+import sys
+from contextlib import redirect_stdout
 from importlib import resources
 from pathlib import Path
 from tempfile import mkdtemp
 
 import click
 
+from lepton.cli.output import Session, with_json
 from lepton.cli.server import start_detached, stop_server
 from lepton.core.errors import NotFoundError, UnreachableError
 from lepton.sdk.find import find
@@ -21,10 +24,12 @@ from lepton.sdk.find import find
     "--data", type=click.Path(file_okay=False, path_type=Path), default=None, help="Data directory for a fresh one."
 )
 @click.option("--name", default="digits", show_default=True, help="What to call the dataset, models and endpoint.")
-def walk(keep: bool, fresh: bool, data: Path | None, name: str) -> None:
+@with_json
+def walk(keep: bool, fresh: bool, data: Path | None, name: str, is_json: bool) -> None:
     """Take 10,000 real images from raw file to a served, watched model, on this machine, in under a minute.
 
-    Uses the running platform; else starts one in a fresh data directory and ends it.
+    Uses the running platform; else starts one in a fresh data directory and ends it. With --json the progress goes to
+    standard error and the figures of the summary to standard output.
     """
     script = example("walk.py")
     folder = None if data is None and not fresh and _is_running() else data or Path(mkdtemp(prefix="lepton-walk-"))
@@ -34,8 +39,11 @@ def walk(keep: bool, fresh: bool, data: Path | None, name: str) -> None:
             os.environ["LEPTON_DATA"] = str(folder.absolute())
             os.environ.pop("LEPTON_URL", None)
             os.environ.pop("LEPTON_TOKEN", None)
-        runpy.run_path(str(script))["main"](name=name, keep=keep)
-        if keep:
+        with redirect_stdout(sys.stderr if is_json else sys.stdout):
+            figures = runpy.run_path(str(script))["main"](name=name, keep=keep)
+        if is_json:
+            Session(is_json).json({**figures, "data": str(folder) if folder is not None and keep else None})
+        elif keep:
             _say_what_next(folder, name)
     finally:
         if folder is not None and not keep:

@@ -92,7 +92,7 @@ class Http:
                 if not tries_left:
                     raise UnreachableError(
                         f"{self.address.url} does not answer: {type(fault).__name__}",
-                        fix="Check that the server runs: lepton status",
+                        fix="Is the address right? A server of your own: lepton up -d",
                     ) from fault
             await asyncio.sleep(pause_s)
             pause_s *= 2

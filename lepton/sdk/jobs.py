@@ -1,6 +1,7 @@
 """Jobs, from Python: submit, follow, wait, stop, and read what they measured."""
 
 import asyncio
+from codecs import getincrementaldecoder
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
@@ -136,8 +137,12 @@ class AsyncJob:
 
     async def logs(self, *, rank: int = 0, follow: bool = False) -> AsyncIterator[str]:
         """What a worker writes, in pieces as they come. With `follow`, until the job has ended."""
+        text = getincrementaldecoder("utf-8")(errors="replace")
         async for chunk in self._http.stream(f"/jobs/{self.id}/logs", rank=rank, follow=str(follow).lower()):
-            yield chunk.decode(errors="replace")
+            if piece := text.decode(chunk):
+                yield piece
+        if rest := text.decode(b"", final=True):
+            yield rest
 
     def row(self) -> dict[str, str]:
         """Column -> text, for a table."""
