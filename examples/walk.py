@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from contextlib import nullcontext, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -56,19 +57,20 @@ def main(name: str = "digits", keep: bool = False) -> dict[str, float]:
 
         # 5 · deploy: a front and a worker process answer real HTTP requests
         walk.begin("deploy")
-        endpoint = walk.deploy(client.serve.apply(fast.id, name=name, worker_cpu_milli=share // 2, capture_rows=400))
         images, labels = held_out(clean)
-        seen = newest(client, name)
+        limits = {"worker_cpu_milli": share // 2, "capture_rows": len(images)}
+        endpoint = walk.deploy(client.serve.apply(fast.id, name=name, **limits))
+        asked = datetime.now(UTC)
         right, seconds = ask(endpoint, images, labels)
         walk.done(f"{endpoint.url}: {right:.2%} of {len(images)} right, {len(images) / seconds:.0f} images/s", None)
 
         # 6 · observe: what it was asked looks like what it learned from; a drifted batch does not
         walk.begin("observe")
-        sample = client.observe.capture(name, after=seen)
-        calm = left(client, walk.station("observe", client.observe.check(name, capture=sample.id)), "report")
-        ask(endpoint, 255 - images[:400], labels[:400])  # somebody turns the scanner's contrast round
-        sample = client.observe.capture(name, after=sample.number)
-        drifted = left(client, walk.station("observe", client.observe.check(name, capture=sample.id)), "report")
+        calm = left(client, walk.station("observe", check(client, name, asked)), "report")
+        ask(endpoint, 255 - images[:200], labels[:200])  # somebody turns the scanner's contrast round
+        turned = datetime.now(UTC)
+        ask(endpoint, 255 - images[200:400], labels[200:400])
+        drifted = left(client, walk.station("observe", check(client, name, turned)), "report")
         alerts = [alert for alert in client.observe.alerts() if alert.report == drifted.id]
         walk.done(
             f"held-out images: {verdict(calm)}; inverted: {verdict(drifted)}, {len(alerts)} alert raised", drifted
@@ -96,9 +98,9 @@ def held_out(clean: lepton.Version) -> tuple[np.ndarray, np.ndarray]:
         return tuple(np.load(Path(folder, "columns", f"{name}.npy"))[first:end] for name in ("image", "label"))
 
 
-def newest(client: lepton.Client, name: str) -> int:
-    """Number of the newest sample of what the endpoint was asked, in this walk or an earlier one; 0 for none."""
-    return max((sample.number for sample in client.catalog.list(kind="capture", name=name, limit=1)), default=0)
+def check(client: lepton.Client, name: str, until: datetime) -> lepton.Job:
+    """The drift check of a sample of what the endpoint was asked, up to a moment."""
+    return client.observe.check(name, capture=client.observe.capture(name, until=until).id)
 
 
 def ask(endpoint: lepton.Endpoint, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:

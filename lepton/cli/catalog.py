@@ -4,7 +4,10 @@ from typing import Any
 
 import click
 
-from lepton.cli.output import Session, common
+from lepton.cli.output import Session, common, moment
+from lepton.sdk.artifacts import Version
+
+FILES_SHOWN = 10
 
 
 @click.group()
@@ -16,11 +19,13 @@ def catalog() -> None:
 @click.option("--kind", default="", help="raw, dataset, report, model, checkpoint, code, result or capture.")
 @click.option("--name", default="", help="Only versions of this name.")
 @click.option("--job", default="", help="Only what this job left.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="How many are looked at.")
 @common
 def list_(session: Session, kind: str, name: str, job: str, limit: int) -> None:
-    """List the newest versions."""
-    session.many(session.client.catalog.list(kind=kind, name=name, job=job, limit=limit))
+    """List the newest versions; checkpoints only with --kind checkpoint or --job."""
+    found = session.client.catalog.list(kind=kind, name=name, job=job, limit=limit)
+    shown = [version for version in found if kind or job or version.kind != "checkpoint"]
+    session.many(shown, hint="bring data in: lepton data add FILE --name NAME")
 
 
 @catalog.command()
@@ -28,7 +33,24 @@ def list_(session: Session, kind: str, name: str, job: str, limit: int) -> None:
 @common
 def get(session: Session, ref: str) -> None:
     """Show a version: REF is an id, NAME or NAME@NUMBER."""
-    session.one(session.client.catalog.get(ref))
+    found = session.client.catalog.get(ref)
+    session.card(version_card(found), dict(found.fields))
+
+
+def version_card(version: Version) -> dict[str, str]:
+    """Fact -> text of a version: what it is, what is known of it, its files and what it was made from."""
+    facts = {name: str(value) for name, value in version.meta.items()}
+    row = version.row() | {"sha256": version.digest}
+    files = [f"{file['path']}  {file['size_bytes']} B  sha256 {file['digest']}" for file in version.fields["files"]]
+    return {
+        **{name: text for name, text in row.items() if name != "facts"},
+        "job": version.job,
+        "made": moment(version.fields["created_at"]),
+        **{f"parent {role}": parent for role, parent in version.parents.items()},
+        **facts,
+        **{f"file {number}": text for number, text in enumerate(files[:FILES_SHOWN], 1)},
+        "more files": str(len(files) - FILES_SHOWN) if len(files) > FILES_SHOWN else "",
+    }
 
 
 @catalog.command()

@@ -2,6 +2,7 @@
 
 import click
 
+from lepton.cli.catalog import version_card
 from lepton.cli.output import Session, common
 from lepton.sdk.jobs import Job
 
@@ -38,7 +39,7 @@ def add(session: Session, path: str, name: str, is_waiting: bool) -> None:
 @click.argument("dataset")
 @click.option("--name", required=True, help="What to call the clean dataset.")
 @click.option("--test-share", default=0.2, show_default=True, help="Share of rows held out for testing.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Another one holds out other rows.")
 @wait_option
 @common
 def clean(session: Session, dataset: str, name: str, test_share: float, seed: int, is_waiting: bool) -> None:
@@ -49,11 +50,12 @@ def clean(session: Session, dataset: str, name: str, test_share: float, seed: in
 
 @data.command("list")
 @click.option("--name", default="", help="Only versions of this dataset.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="How many.")
 @common
 def list_(session: Session, name: str, limit: int) -> None:
     """List the newest dataset versions."""
-    session.many(session.client.catalog.list(kind="dataset", name=name, limit=limit))
+    found = session.client.catalog.list(kind="dataset", name=name, limit=limit)
+    session.many(found, hint="bring data in: lepton data add FILE --name NAME")
 
 
 @data.command()
@@ -61,4 +63,5 @@ def list_(session: Session, name: str, limit: int) -> None:
 @common
 def get(session: Session, ref: str) -> None:
     """Show a dataset version: REF is an id, NAME or NAME@NUMBER."""
-    session.one(session.client.catalog.get(ref, kind="dataset"))
+    found = session.client.catalog.get(ref, kind="dataset")
+    session.card(version_card(found), dict(found.fields))

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from lepton.cli.output import Session
+from lepton.cli.output import Session, with_json
 from lepton.core import __version__
 from lepton.core.errors import LeptonError
 from lepton.sdk.client import connect
@@ -30,7 +30,7 @@ EXTRAS = {
 
 
 @click.command()
-@click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+@with_json
 def doctor(is_json: bool) -> None:
     """Say what this machine has (devices, memory, engines, extras), what is missing, and the command that adds it."""
     found = [*_machine(), *_engine(), *_extras(), *_server()]

@@ -1,15 +1,17 @@
 """`lepton jobs`: submit, follow, stop and explain jobs."""
 
+import shlex
 import sys
+from collections.abc import Mapping
 from typing import Any, cast
 
 import click
 from click.shell_completion import CompletionItem
 
-from lepton.cli.output import Session, common, pairs, size
+from lepton.cli.output import Session, common, moment, pairs, size
 from lepton.core.errors import LeptonError
 from lepton.sdk.client import connect
-from lepton.sdk.jobs import JobOptions
+from lepton.sdk.jobs import Job, JobOptions
 
 
 def complete_job(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -35,12 +37,14 @@ def jobs() -> None:
 @click.option("--workers", default=1, show_default=True, help="How many, started all or nothing.")
 @click.option("--cpus", default=1.0, show_default=True, help="CPUs of each worker.")
 @click.option("--gpus", default=0.0, show_default=True, help="GPUs of each worker.")
-@click.option("--memory", default="0", help="Memory of each worker, e.g. 512M or 4G; 0: no limit.")
+@click.option("--memory", default="0", show_default=True, help="Memory of each worker, e.g. 512M or 4G; 0: no limit.")
 @click.option("--env", multiple=True, metavar="K=V", help="Environment variable; repeat for more.")
 @click.option("--secret", multiple=True, metavar="K=NAME", help="Environment variable from a secret.")
 @click.option("--input", "inputs", multiple=True, metavar="K=REF", help="A version the job reads as input K.")
 @click.option("--retries", default=0, show_default=True, help="How often to start it again after a failure.")
-@click.option("--timeout", "timeout_s", default=0.0, help="Seconds after which it is killed; 0: never.")
+@click.option(
+    "--timeout", "timeout_s", default=0.0, show_default=True, help="Seconds after which it is killed; 0: never."
+)
 @click.option(
     "--grace", "grace_s", default=10.0, show_default=True, help="Seconds from asking it to stop to killing it."
 )
@@ -65,11 +69,12 @@ def submit(session: Session, command: tuple[str, ...], memory: str, **options: o
 @jobs.command("list")
 @click.option("--state", default="", help="Only jobs in this state.")
 @click.option("--name", default="", help="Only jobs of this name.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="How many.")
 @common
 def list_(session: Session, state: str, name: str, limit: int) -> None:
     """List the newest jobs."""
-    session.many(session.client.jobs.list(state=state, name=name, limit=limit))
+    found = session.client.jobs.list(state=state, name=name, limit=limit)
+    session.many(found, hint="submit a job: lepton jobs submit -- COMMAND")
 
 
 @jobs.command()
@@ -77,7 +82,35 @@ def list_(session: Session, state: str, name: str, limit: int) -> None:
 @common
 def get(session: Session, job: str) -> None:
     """Show JOB."""
-    session.one(session.client.jobs.get(job))
+    found = session.client.jobs.get(job)
+    session.card(job_card(found) if not session.is_json else {}, dict(found.fields))
+
+
+def job_card(job: Job) -> dict[str, str]:
+    """Fact -> text of a job: what it is, where it runs, how it goes or went."""
+    spec, status = job.spec, job.status
+    role = spec["roles"][0]
+    nodes = sorted({place["node"] for place in status.get("placement") or ()})
+    return {
+        **job.row(),
+        "why": job.why(),
+        "exit code": "" if job.exit_code is None else str(job.exit_code),
+        "runs": shlex.join(role["command"]) or role["entry"],
+        "each needs": show_devices(role["devices"]),
+        "inputs": ", ".join(f"{name}={version}" for name, version in spec["inputs"].items()),
+        "nodes": ", ".join(nodes),
+        "starts": str(status.get("generation", 0) + 1) if status.get("started_at") else "",
+        "started": moment(status.get("started_at")),
+        "ended": moment(status.get("ended_at")),
+    }
+
+
+def show_devices(devices: Mapping[str, int]) -> str:
+    """An amount in words: `1 CPU, 4.0 GiB`."""
+    parts = [f"{devices['cpu_milli'] / 1000:g} CPU"]
+    parts += [f"{devices['gpu_milli'] / 1000:g} GPU"] if devices["gpu_milli"] else []
+    parts += [f"{devices['memory_bytes'] / 2**30:.1f} GiB"] if devices["memory_bytes"] else []
+    return ", ".join(parts)
 
 
 @jobs.command()
@@ -86,13 +119,8 @@ def get(session: Session, job: str) -> None:
 @click.option("--rank", default=0, show_default=True, help="Which worker.")
 @common
 def logs(session: Session, job: str, follow: bool, rank: int) -> None:
-    """Print what a worker of JOB writes."""
-    for piece in session.client.jobs.get(job).logs(rank=rank, follow=follow):
-        if session.is_json:
-            session.json({"job": job, "rank": rank, "text": piece})
-        else:
-            sys.stdout.write(piece)
-            sys.stdout.flush()
+    """Print what a worker of JOB writes. With --json each line is an object {job, rank, text}."""
+    session.stream(session.client.jobs.get(job).logs(rank=rank, follow=follow), {"job": job, "rank": rank})
 
 
 @jobs.command()
@@ -135,4 +163,4 @@ def metrics(session: Session, job: str) -> None:
         {"metric": name, "step": str(points[-1][0]), "value": f"{points[-1][1]:.6g}", "points": str(len(points))}
         for name, points in series.items()
     ]
-    session.table(rows, series)
+    session.table(rows, series, hint="the job has reported no numbers")

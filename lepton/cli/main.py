@@ -1,20 +1,14 @@
 """The command `lepton`: groups that are imported only when used, and one way to end."""
 
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
 
+from lepton.cli.ending import explain
 from lepton.core import __version__
-from lepton.core.errors import (
-    ForbiddenError,
-    InvalidError,
-    JobFailedError,
-    LeptonError,
-    NotFoundError,
-    UnauthenticatedError,
-    UnreachableError,
-)
+from lepton.core.errors import LeptonError
 
 COMMANDS = {
     "walk": ("lepton.cli.walk:walk", "Take real data from raw file to a served, watched model, on this machine."),
@@ -36,16 +30,6 @@ COMMANDS = {
 }
 """Command -> (where it is, help)."""
 
-EXIT_CODES: tuple[tuple[type[LeptonError], int], ...] = (
-    (JobFailedError, 1),
-    (InvalidError, 2),
-    (NotFoundError, 3),
-    (UnauthenticatedError, 4),
-    (ForbiddenError, 4),
-    (UnreachableError, 5),
-)
-"""Error -> how the command ends; any other error ends with 1."""
-
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are used; help comes from the table."""
@@ -62,6 +46,16 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but an unknown command is answered with the nearest that there is."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            near = get_close_matches(name, COMMANDS, n=1)
+            raise click.UsageError(f"No such command {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""), ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in `--help`, without importing anything."""
         with formatter.section("Commands"):
@@ -73,8 +67,8 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """The AI cloud you own: submit a job, get a result, on the machines you have.
 
-    Every command takes --json. Exit codes: 0 done, 1 the work failed, 2 the call was wrong, 3 not found, 4 not allowed,
-    5 no server. Shell completion: eval "$(_LEPTON_COMPLETE=bash_source lepton)".
+    Every command takes --json. Exit codes: 0 done, 1 the work failed or was refused, 2 the call was wrong, 3 not found,
+    4 not allowed, 5 no server. Shell completion: eval "$(_LEPTON_COMPLETE=bash_source lepton)".
     """
 
 
@@ -92,14 +86,6 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
-
-
-def explain(fault: LeptonError) -> int:
-    """Print an error for a person; return the exit code."""
-    click.secho(f"error: {fault.message}", fg="red", err=True)
-    if fault.fix:
-        click.echo(f"  try: {fault.fix}", err=True)
-    return next((code for kind, code in EXIT_CODES if isinstance(fault, kind)), 1)
 
 
 if __name__ == "__main__":

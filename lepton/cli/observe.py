@@ -25,4 +25,4 @@ def check(session: Session, endpoint: str, is_waiting: bool) -> None:
 @common
 def alerts(session: Session, state: str) -> None:
     """List the newest alerts."""
-    session.many(session.client.observe.alerts(state=state))
+    session.many(session.client.observe.alerts(state=state), hint="no endpoint has drifted")

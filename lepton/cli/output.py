@@ -5,11 +5,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from importlib import import_module
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import click
 
+from lepton.cli.ending import explain_as_json
+from lepton.cli.tables import print_card, print_table
+from lepton.core.clock import from_micros
+from lepton.core.errors import LeptonError
 from lepton.sdk.client import DEFAULT_WORKSPACE, Client, connect
 
 P = ParamSpec("P")
@@ -46,20 +49,27 @@ class Session:
 
     def one(self, thing: Shown) -> None:
         """Print one thing."""
-        self.table([thing.row()], dict(thing.fields))
+        self.card(thing.row(), dict(thing.fields))
 
-    def many(self, things: Sequence[Shown]) -> None:
-        """Print a list."""
-        self.table([thing.row() for thing in things], [dict(thing.fields) for thing in things])
+    def many(self, things: Sequence[Shown], *, hint: str = "") -> None:
+        """Print a list; `hint` is what to do when there is nothing."""
+        self.table([thing.row() for thing in things], [dict(thing.fields) for thing in things], hint=hint)
 
-    def table(self, rows: Sequence[Mapping[str, str]], raw: Any) -> None:
+    def card(self, facts: Mapping[str, str], raw: Any) -> None:
+        """Print the facts of one thing below each other for a person, or `raw` as JSON; empty facts are left out."""
+        if self.is_json:
+            self.json(raw)
+        else:
+            print_card({name: text for name, text in facts.items() if text})
+
+    def table(self, rows: Sequence[Mapping[str, str]], raw: Any, *, hint: str = "") -> None:
         """Print rows as a table for a person, or `raw` as JSON."""
         if self.is_json:
             self.json(raw)
         elif rows:
             print_table(rows)
         else:
-            click.echo("nothing yet", err=True)
+            click.echo(f"nothing here; {hint}" if hint else "nothing here", err=True)
 
     def json(self, raw: Any) -> None:
         """Print JSON."""
@@ -72,41 +82,58 @@ class Session:
         else:
             click.echo(text)
 
+    def stream(self, pieces: Iterable[str], about: Mapping[str, Any]) -> None:
+        """Print text as it comes: raw for a person, or one JSON object a line with `about` and the line as `text`."""
+        for piece in whole_lines(pieces) if self.is_json else pieces:
+            sys.stdout.write(json.dumps({**about, "text": piece}) + "\n" if self.is_json else piece)
+            sys.stdout.flush()
+
+
+json_option = click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+
 
 def common(command: Callable[..., R]) -> Callable[..., R]:
     """Give a command `--json` and `--workspace`; it gets a `Session` as its first argument."""
 
-    @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
-    @click.option("-w", "--workspace", default=DEFAULT_WORKSPACE, envvar="LEPTON_WORKSPACE", help="Which tenant.")
+    @click.option(
+        "-w",
+        "--workspace",
+        default=DEFAULT_WORKSPACE,
+        show_default=True,
+        envvar="LEPTON_WORKSPACE",
+        help="Whose things; also LEPTON_WORKSPACE.",
+    )
     @wraps(command)
     def call(*args: Any, is_json: bool, workspace: str, **kwargs: Any) -> R:
         return command(Session(is_json, workspace), *args, **kwargs)
 
+    return with_json(call)
+
+
+def with_json(command: Callable[..., R]) -> Callable[..., R]:
+    """Give a command `--json`, which it gets as `is_json`; an error it raises is JSON then too, on standard error."""
+
+    @json_option
+    @wraps(command)
+    def call(*args: Any, is_json: bool, **kwargs: Any) -> R:
+        try:
+            return command(*args, is_json=is_json, **kwargs)
+        except LeptonError as fault:
+            if not is_json:
+                raise
+            sys.exit(explain_as_json(fault))
+
     return call
 
 
-def print_table(rows: Sequence[Mapping[str, str]]) -> None:
-    """A table on a terminal; tab-separated lines elsewhere, so that `cut` and `awk` work."""
-    if not sys.stdout.isatty():
-        click.echo("\t".join(rows[0]))
-        for row in rows:
-            click.echo("\t".join(row.values()))
-        return
-    rich_table = import_module("rich.table")
-    table = rich_table.Table(box=import_module("rich.box").SIMPLE, pad_edge=False)
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(styled(name, text) for name, text in row.items()))
-    import_module("rich.console").Console().print(table)
-
-
-def styled(name: str, text: str) -> str:
-    """A cell with its colour, and nothing in it read as markup."""
-    colours = {"done": "green", "ready": "green", "up": "green", "failed": "red", "firing": "red", "running": "blue"}
-    escaped = text.replace("[", "\\[")
-    colour = colours.get(text, "") if name == "state" else ""
-    return f"[{colour}]{escaped}[/{colour}]" if colour else escaped
+def whole_lines(pieces: Iterable[str]) -> Iterable[str]:
+    """The lines of a text that comes in pieces, each as soon as it is whole; the last may lack its end."""
+    left = ""
+    for piece in pieces:
+        *lines, left = (left + piece).split("\n")
+        yield from (line + "\n" for line in lines)
+    if left:
+        yield left
 
 
 def pairs(texts: Iterable[str], what: str) -> dict[str, str]:
@@ -139,4 +166,11 @@ def size(text: str) -> int:
             raise ValueError
         return int(amount)
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not a size", param_hint="--memory") from None
+        raise click.BadParameter(f"{text!r} is not a size; write e.g. 512M or 4G", param_hint="--memory") from None
+
+
+def moment(at: object) -> str:
+    """A time as people read it, `2026-01-31 09:30:00` in UTC, from ISO text or microseconds since 1970."""
+    if isinstance(at, int):
+        return str(from_micros(at))[:19]
+    return str(at)[:19].replace("T", " ") if at else ""

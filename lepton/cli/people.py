@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from lepton.cli.output import Session, common
+from lepton.cli.output import Session, common, moment
 
 
-def _rows(found: list[dict[str, Any]], *names: str) -> list[dict[str, str]]:
-    return [{name: str(row.get(name, "")) for name in names} for row in found]
+def _named(found: list[dict[str, Any]]) -> list[dict[str, str]]:
+    return [{"name": row["name"], "made": moment(row["created_at"])} for row in found]
 
 
 @click.group()
@@ -31,7 +31,8 @@ def set_(session: Session, name: str, value: str) -> None:
 def list_secrets(session: Session) -> None:
     """List names of secrets."""
     found = session.client.security.secrets()
-    session.table(_rows(found, "name", "updated_at"), found)
+    rows = [{"name": row["name"], "changed": moment(row["updated_at"])} for row in found]
+    session.table(rows, found, hint="store one: lepton secrets set NAME")
 
 
 @secrets.command("delete")
@@ -53,7 +54,7 @@ def workspaces() -> None:
 def list_workspaces(session: Session) -> None:
     """List the workspaces you reach."""
     found = session.client.security.workspaces()
-    session.table(_rows(found, "name", "created_at"), found)
+    session.table(_named(found), found)
 
 
 @workspaces.command("create")
@@ -78,7 +79,8 @@ def delete_workspace(session: Session, name: str) -> None:
 def members(session: Session) -> None:
     """List the members of the workspace given by --workspace."""
     found = session.client.security.members()
-    session.table([{"user": user, "role": role} for user, role in found.items()], found)
+    rows = [{"user": user, "role": role} for user, role in found.items()]
+    session.table(rows, found, hint="only administrators of the platform reach it")
 
 
 @workspaces.command()
@@ -101,7 +103,12 @@ def users() -> None:
 def list_users(session: Session) -> None:
     """List users."""
     found = session.client.security.users()
-    session.table(_rows(found, "name", "created_at"), found)
+    rows = [{**row, "platform admin": _yes(user)} for row, user in zip(_named(found), found, strict=True)]
+    session.table(rows, found)
+
+
+def _yes(user: dict[str, Any]) -> str:
+    return "yes" if user["spec"].get("is_platform_admin") else ""
 
 
 @users.command("create")
@@ -141,7 +148,16 @@ def create_token(session: Session, name: str, label: str, lifetime_s: float | No
 def list_tokens(session: Session, name: str) -> None:
     """List the tokens of user NAME."""
     found = session.client.security.tokens(name)
-    session.table(_rows(found, "id", "label", "expires_at"), found)
+    rows = [
+        {
+            "id": token["id"],
+            "label": token["label"],
+            "made": moment(token["created_at"]),
+            "expires": moment(token["expires_at"]) or "never",
+        }
+        for token in found
+    ]
+    session.table(rows, found, hint="make one: lepton users token NAME")
 
 
 @users.command("revoke")

@@ -18,7 +18,7 @@ def pool() -> None:
 def nodes(session: Session) -> None:
     """List the nodes."""
     found = session.client.security.nodes()
-    session.table([node_row(node) for node in found], found)
+    session.table([node_row(node) for node in found], found, hint="no engine has shown a machine yet")
 
 
 def node_row(node: Mapping[str, Any]) -> dict[str, str]:

@@ -18,7 +18,7 @@ def serve() -> None:
 @click.argument("model")
 @click.option("--name", required=True, help="What to call the endpoint.")
 @click.option("--replicas", default=1, show_default=True, help="Worker processes.")
-@click.option("--port", default=0, help="Where it answers; 0: any free port.")
+@click.option("--port", default=0, show_default=True, help="Where it answers; 0: any free port.")
 @click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when it answers.")
 @common
 def deploy(session: Session, model: str, name: str, replicas: int, port: int, is_waiting: bool) -> None:
@@ -33,7 +33,8 @@ def deploy(session: Session, model: str, name: str, replicas: int, port: int, is
 def list_(session: Session, state: str) -> None:
     """List endpoints."""
     found = session.client.serve.list(state=state)
-    session.many([endpoint for endpoint in found if state or endpoint.state != "deleted"])
+    living = [endpoint for endpoint in found if state or endpoint.state != "deleted"]
+    session.many(living, hint="deploy a model: lepton serve deploy MODEL --name NAME")
 
 
 @serve.command()
@@ -43,7 +44,7 @@ def get(session: Session, endpoint: str) -> None:
     """Show ENDPOINT and what it answered lately."""
     found = session.client.serve.get(endpoint)
     served = {name: f"{value:g}" for name, value in found.status.get("served", {}).items() if name != "at"}
-    session.table([{**found.row(), **served}], found.fields)
+    session.card({**found.row(), "why": str(found.status.get("why", "")), **served}, found.fields)
 
 
 @serve.command()
@@ -54,9 +55,7 @@ def get(session: Session, endpoint: str) -> None:
 def logs(session: Session, endpoint: str, follow: bool, rank: int) -> None:
     """Print what the processes of ENDPOINT write."""
     job = session.client.jobs.get(session.client.serve.get(endpoint).job)
-    for piece in job.logs(rank=rank, follow=follow):
-        sys.stdout.write(piece)
-        sys.stdout.flush()
+    session.stream(job.logs(rank=rank, follow=follow), {"endpoint": endpoint, "rank": rank})
 
 
 @serve.command()

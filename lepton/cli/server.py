@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from lepton.cli.output import Session, common
+from lepton.cli.output import Session, common, with_json
 from lepton.core.errors import ConfigError, UnavailableError, UnreachableError
 from lepton.engine.shim.processes import is_alive
 from lepton.sdk.find import default_data, state_file
@@ -34,19 +34,21 @@ data_option = click.option(
     "--database", default=None, help="postgresql://...; also LEPTON_DATABASE. Default: SQLite in the data directory."
 )
 @click.option("-d", "--detach", is_flag=True, help="Leave it running in the background.")
-def up(data: Path | None, host: str | None, port: int | None, database: str | None, detach: bool) -> None:
+@with_json
+def up(data: Path | None, detach: bool, is_json: bool, **flags: str | int | None) -> None:
     """Start the platform on this machine; it stays in the foreground unless -d is given.
 
     Its address is in DIR/url, the first token in DIR/token, its log with -d in DIR/server.log.
     """
     folder = (data or default_data()).absolute()
     if detach:
-        start_detached(folder, {"--host": host, "--port": port, "--database": database})
-        click.echo(f"Lepton answers at {(folder / 'url').read_text().strip()}, data in {folder}")
+        start_detached(folder, {f"--{name}": value for name, value in flags.items()})
+        url = (folder / "url").read_text().strip()
+        said = f"Lepton answers at {url}, data in {folder}, first token in {folder / 'token'}"
+        Session(is_json).say(said, {"url": url, "data": str(folder)})
         return
     config = import_module("lepton.server.config").ServerConfig
-    flags = {"host": host, "port": port, "database": database}
-    import_module("lepton.cli.up").serve(config.load(folder, environment=os.environ, flags=flags))
+    import_module("lepton.cli.up").serve(config.load(folder, environment=os.environ, flags=flags), is_json=is_json)
 
 
 def start_detached(folder: Path, flags: dict[str, Any], *, is_noted: bool = True) -> int:
@@ -121,12 +123,13 @@ def make_folder(folder: Path) -> None:
 
 @click.command()
 @data_option
-def down(data: Path | None) -> None:
+@with_json
+def down(data: Path | None, is_json: bool) -> None:
     """Stop the server; returns when it has ended. Jobs go on running, and the next `up` finds them again."""
     folder = _folder(data)
     if not stop_server(folder):
         raise UnreachableError(f"No server runs on {folder}", fix="Nothing to stop; `lepton status` looks round.")
-    click.echo(f"The server on {folder} has ended; its jobs go on.")
+    Session(is_json).say(f"The server on {folder} has ended; its jobs go on.", {"stopped": True, "data": str(folder)})
 
 
 def _folder(data: Path | None) -> Path:
@@ -181,10 +184,9 @@ def status(session: Session) -> None:
         "jobs": counts,
         "endpoints": {endpoint.name: endpoint.state for endpoint in endpoints},
     }
-    if session.is_json:
-        session.json(raw)
-        return
-    click.echo(f"Lepton {who['version']} answers at {client.url}; you are {who['name']}")
-    click.echo(f"nodes up: {len(raw['nodes'])}; jobs queued: {counts['queued']}, running: {counts['running']}")
-    for endpoint in endpoints:
-        click.echo(f"endpoint {endpoint.name}: {endpoint.state} {endpoint.url}")
+    lines = [
+        f"Lepton {who['version']} answers at {client.url}; you are {who['name']}",
+        f"nodes up: {len(raw['nodes'])}; jobs queued: {counts['queued']}, running: {counts['running']}",
+        *(f"endpoint {endpoint.name}: {endpoint.state} {endpoint.url}" for endpoint in endpoints),
+    ]
+    session.say("\n".join(lines), raw)

@@ -12,15 +12,17 @@ from lepton.sdk.stations import TrainOptions
 @click.command()
 @click.argument("dataset")
 @click.option("--name", required=True, help="What to call the model.")
-@click.option("--workers", default=1, show_default=True, help="Each takes its share of every batch.")
-@click.option("--epochs", default=6, show_default=True)
-@click.option("--batch-size", default=64, show_default=True, help="Images a step, over all workers.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--workers", type=int, show_default="1", help="Each takes its share of every batch.")
+@click.option("--epochs", type=int, show_default="14", help="How often every image is seen.")
+@click.option("--batch-size", type=int, show_default="128", help="Images a step, over all workers.")
+@click.option("--learning-rate", type=float, show_default="0.08", help="At its highest.")
+@click.option("--seed", type=int, show_default="0", help="Equal seeds on equal data give equal weights.")
 @wait_option
 @common
-def train(session: Session, dataset: str, name: str, is_waiting: bool, **options: int) -> None:
+def train(session: Session, dataset: str, name: str, is_waiting: bool, **options: float | None) -> None:
     """Train a model on DATASET, a clean dataset version."""
-    job = session.client.train.start(dataset, name=name, **cast(TrainOptions, options))
+    given = {option: value for option, value in options.items() if value is not None}
+    job = session.client.train.start(dataset, name=name, **cast(TrainOptions, given))
     finish(session, job, is_waiting)
 
 

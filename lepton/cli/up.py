@@ -21,20 +21,25 @@ from lepton.server.config import ServerConfig
 BACKLOG = 2048
 DRAIN_S = 3
 KEEP_ALIVE_S = 75
+DETACHED = "LEPTON_READY_FD"
+"""Names the pipe that whoever started a detached server waits on; its output is a log, where no token belongs."""
 
 
-def serve(config: ServerConfig, *, is_quiet: bool = False) -> None:
+def serve(config: ServerConfig, *, is_json: bool = False) -> None:
     """Run a server in the foreground; returns after SIGTERM or SIGINT. Jobs go on running.
+
+    Args:
+        is_json: say where it answers as JSON.
 
     Raises:
         ConfigError, DatabaseError, UnavailableError, StorageFullError: it cannot start; the message says why.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    asyncio.run(_serve(config, is_quiet))
+    asyncio.run(_serve(config, is_json))
 
 
-async def _serve(config: ServerConfig, is_quiet: bool) -> None:
+async def _serve(config: ServerConfig, is_json: bool) -> None:
     platform = build(config)
     try:
         door = listen(config)
@@ -58,8 +63,7 @@ async def _serve(config: ServerConfig, is_quiet: bool) -> None:
             ws="none",
         )
     )
-    if not is_quiet:
-        _greet(platform, url, config.data)
+    _greet(platform, url, is_json)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn raises what it caught once more when it is done
     try:
@@ -75,7 +79,7 @@ class Door(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to answer."""
         await super().startup(sockets)
-        ready = os.environ.pop("LEPTON_READY_FD", "")
+        ready = os.environ.pop(DETACHED, "")
         if self.started and ready:
             os.write(int(ready), b"1")
             os.close(int(ready))
@@ -116,7 +120,12 @@ def address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _greet(platform: Platform, url: str, data: Path) -> None:
-    print(f"Lepton answers at {url}", flush=True)  # noqa: T201  the terminal is where this belongs
-    if platform.first_token is not None:
-        print(f"First token, kept in {data / 'token'}: {platform.first_token}", flush=True)  # noqa: T201
+def _greet(platform: Platform, url: str, is_json: bool) -> None:
+    data, token = platform.config.data, platform.first_token
+    if is_json:
+        said = json.dumps({"url": url, "data": str(data), "first_token": token})
+    elif token is None or DETACHED in os.environ:
+        said = f"Lepton answers at {url}"
+    else:
+        said = f"Lepton answers at {url}\nFirst token, kept in {data / 'token'}: {token}"
+    print(said, flush=True)  # noqa: T201  the terminal is where this belongs

@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module, resources
 from pathlib import Path
 from tempfile import mkdtemp
@@ -14,6 +14,7 @@ from threading import Event
 
 import click
 
+from lepton.cli.output import Session, with_json
 from lepton.cli.server import start_detached, stop_server
 from lepton.core.errors import LeptonError, NotFoundError, UnreachableError
 from lepton.engine.local.gangs import clear_gangs
@@ -30,26 +31,30 @@ GRACE_S = 2.0
     "--data", type=click.Path(file_okay=False, path_type=Path), default=None, help="Data directory for a fresh one."
 )
 @click.option("--name", default="digits", show_default=True, help="What to call the dataset, models and endpoint.")
-def walk(keep: bool, fresh: bool, data: Path | None, name: str) -> None:
+@with_json
+def walk(keep: bool, fresh: bool, data: Path | None, name: str, is_json: bool) -> None:
     """Take 10,000 real images from raw file to a served, watched model, on this machine, in under a minute.
 
-    Uses the running platform; else starts one in a fresh data directory and ends it.
+    Uses the running platform; else starts one in a fresh data directory and ends it. With --json the progress goes to
+    standard error and the figures of the summary to standard output.
     """
     script = example("walk.py")
     signal.signal(signal.SIGTERM, _interrupt)
+    session = Session(is_json)
     if data is None and not fresh and _is_running():
-        _run(script, name, keep)
-        if keep:
-            _say_what_next(None, name)
+        _run(script, name, None, keep=keep, session=session)
         return
     with own_platform(data, is_kept=keep) as folder:
-        _run(script, name, keep)
-        if keep:
-            _say_what_next(folder, name)
+        _run(script, name, folder, keep=keep, session=session)
 
 
-def _run(script: Path, name: str, keep: bool) -> None:
-    runpy.run_path(str(script))["main"](name=name, keep=keep)
+def _run(script: Path, name: str, folder: Path | None, *, keep: bool, session: Session) -> None:
+    with redirect_stdout(sys.stderr if session.is_json else sys.stdout):
+        figures = runpy.run_path(str(script))["main"](name=name, keep=keep)
+    if session.is_json:
+        session.json({**figures, "data": str(folder) if folder is not None and keep else None})
+    elif keep:
+        _say_what_next(folder, name)
 
 
 def _interrupt(*_: object) -> None:

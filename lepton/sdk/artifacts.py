@@ -7,6 +7,7 @@ from typing import Any
 
 from lepton.core.artifact import check_path
 from lepton.core.errors import IntegrityError, InvalidError
+from lepton.core.ids import check_name
 from lepton.sdk.http import Http
 from lepton.sdk.portal import Blocking, attribute, blocking, listing, returning
 from lepton.sdk.show import card
@@ -173,8 +174,10 @@ class AsyncCatalog:
             paths: files; each keeps its own name.
             kind: `raw` for data as you have it, `code`, `dataset`, `model`, ...
         Raises:
+            BadNameError: nothing can be called `name`; nothing is uploaded.
             InvalidError: a path is no readable file.
         """
+        check_name(name)
         files = []
         for path in map(Path, paths):
             digest, size = hash_file(path)

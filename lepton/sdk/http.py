@@ -123,7 +123,8 @@ class Http:
         if isinstance(fault, UnreachableError):
             return fault
         return UnreachableError(
-            f"{self.address.url} does not answer: {type(fault).__name__}", fix="Check that it runs: lepton status"
+            f"{self.address.url} does not answer: {type(fault).__name__}",
+            fix="Is the address right? A server of your own: lepton up -d",
         )
 
     def _look_again(self) -> None:

@@ -154,14 +154,17 @@ class AsyncJob:
             try:
                 async for chunk in self._http.stream(f"/jobs/{self.id}/logs", **query):
                     offset = _offset_after(chunk, offset)
-                    yield decoder.decode(chunk)
+                    if piece := decoder.decode(chunk):
+                        yield piece
             except UnreachableError:
                 if not follow:
                     raise
             if not follow or (await self.refresh()).is_final:
-                return
+                break
             if self.generation != generation:
                 offset, generation = 0, self.generation
+        if rest := decoder.decode(b"", final=True):
+            yield rest
 
     def row(self) -> dict[str, str]:
         """Column -> text, for a table."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -132,12 +133,12 @@ class AsyncObserve(Station):
         """Submit a drift check of what an endpoint was asked lately; a drifted batch raises an alert."""
         return await self._submit("/observe", {"endpoint": endpoint, **options})
 
-    async def capture(self, endpoint: str, *, after: int = 0, timeout_s: float = 30.0) -> AsyncVersion:
+    async def capture(self, endpoint: str, *, until: datetime | None = None, timeout_s: float = 30.0) -> AsyncVersion:
         """Wait for a sample of what an endpoint was asked.
 
         Args:
             endpoint: its name.
-            after: number of the newest capture that is known already.
+            until: a moment the sample must reach: it then holds, or stands for, what was asked just before.
         Raises:
             UnavailableError: none came; an endpoint leaves one after enough rows, or when it falls idle.
         """
@@ -146,7 +147,7 @@ class AsyncObserve(Station):
         catalog = AsyncCatalog(self._http, self._workspace)
         while True:
             found = await catalog.list(kind="capture", name=endpoint, limit=1)
-            if found and found[0].number > after:
+            if found and (until is None or found[0].meta["until"] >= until.timestamp() * 1_000_000):
                 return found[0]
             if loop.time() >= end:
                 raise UnavailableError(
