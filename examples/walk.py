@@ -85,9 +85,9 @@ def left(client: lepton.Client, job: lepton.Job, kind: str, name: str = "") -> l
 
 
 def cpus(client: lepton.Client) -> int:
-    """What each worker may have, in thousandths of a CPU, so that the walk fits one core too."""
-    total = client.security.nodes()[0]["status"]["devices"]["cpu_milli"]
-    return min(1000, total // TRAIN_WORKERS)
+    """What each worker may have, in thousandths of a CPU: so the walk fits one core, or beside another endpoint."""
+    free = client.security.nodes()[0]["status"]["free"]["cpu_milli"]
+    return max(250, min(1000, free // TRAIN_WORKERS))
 
 
 def held_out(clean: lepton.Version) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """`/jobs`: submit, list, read, stop, follow; and what a job's workers report."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -38,7 +38,7 @@ from lepton.core.errors import ForbiddenError, InvalidError
 from lepton.core.ids import is_id
 from lepton.core.launch import Devices
 from lepton.core.resource import Resource
-from lepton.jobs.gang import key, with_stop
+from lepton.jobs.gang import with_stop
 from lepton.jobs.life import State
 from lepton.jobs.spec import JobSpec, Role
 from lepton.pool.placement import decide
@@ -151,33 +151,54 @@ async def logs(
     rank: Annotated[int, Query(ge=0, lt=4096)] = 0,
     offset: Annotated[int, Query(ge=0, lt=2**53)] = 0,
     follow: bool = False,
+    start: Annotated[
+        int | None, Query(ge=0, lt=2**31, description="of which start of the gang, from 0; else: the present one")
+    ] = None,
 ) -> StreamingResponse:
     """What a worker has written, as plain text from byte `offset`; `follow` goes on until the job has ended."""
     job = await visit.read(lambda tx: visit.find(tx, id, "job"))
+    generation = int(job.status.get("generation", 0))
+    first = generation if start is None else start
+    if first > generation:
+        raise InvalidError(f"Job {id} has not been started so often", fix=f"Use 0 to {generation}.")
     if rank >= job_spec(job).size:
         raise InvalidError(f"Job {id} has no worker {rank}", fix=f"Use 0 to {job_spec(job).size - 1}.")
-    stream = _follow(visit, job, rank, offset) if follow else _written(visit, job, rank, offset)
+    key = Start(job.id, first, rank)
+    stream = _follow(visit, job, key, offset) if follow else _written(visit, key, offset)
     return StreamingResponse(stream, media_type="text/plain; charset=utf-8")
 
 
-async def _written(visit: Visit, job: Resource, rank: int, offset: int) -> AsyncIterator[bytes]:
-    data, _ = await visit.platform.tails.read(key(job, rank), offset=offset)
+class Start(NamedTuple):
+    """One worker of one start of a gang."""
+
+    job: str
+    generation: int
+    rank: int
+
+    @property
+    def key(self) -> str:
+        """Its name at the engine."""
+        return f"{self.job}.{self.generation}.{self.rank}"
+
+
+async def _written(visit: Visit, start: Start, offset: int) -> AsyncIterator[bytes]:
+    data, _ = await visit.platform.tails.read(start.key, offset=offset)
     yield data
 
 
-async def _follow(visit: Visit, job: Resource, rank: int, offset: int) -> AsyncIterator[bytes]:
-    """The log of the present start of the gang, then of each start after it, until the job is final."""
-    platform, id, first = visit.platform, job.id, int(job.status.get("generation", 0))
-    follow, start = platform.tails.follow, first
+async def _follow(visit: Visit, job: Resource, start: Start, offset: int) -> AsyncIterator[bytes]:
+    """The log of one start of the gang, then of each start after it, until the job is final."""
+    platform, id, first = visit.platform, job.id, start.generation
     yield b""  # the headers go out now, not with the first line
     while not platform.hub.is_closed:
         generation = int(job.status.get("generation", 0))
-        if start < generation or (start == generation and job.state not in (State.QUEUED, State.PLACED)):
-            if start > first:
-                yield f"[lepton: started again, start {start + 1}]\n".encode()
-            async for data in follow(f"{id}.{start}.{rank}", offset=offset, is_over=lambda: platform.hub.is_closed):
+        is_begun = start.generation == generation and job.state not in (State.QUEUED, State.PLACED)
+        if start.generation < generation or is_begun:
+            if start.generation > first:
+                yield f"[lepton: started again, start {start.generation + 1}]\n".encode()
+            async for data in platform.tails.follow(start.key, offset=offset, is_over=lambda: platform.hub.is_closed):
                 yield data
-            start, offset = start + 1, 0
+            start, offset = start._replace(generation=start.generation + 1), 0
         elif job.is_final:
             return
         else:

@@ -113,13 +113,20 @@ class AsyncJob:
         while not (await self.refresh()).is_final:
             if end is not None and loop.time() >= end:
                 raise UnavailableError(f"Job {self.id} is still {self.state} after {timeout_s:g} s", fix="Wait longer.")
-            if tell is not None and (progress := self.status.get("progress")):
-                tell(progress["fraction"], progress["text"])
+            if tell is not None:
+                tell(*await self._doing())
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
         if check and self.state != "done":
             raise JobFailedError(f"Job {self.id} {self.state}: {await self.why()}", fix=f"lepton jobs logs {self.id}")
         return self
+
+    async def _doing(self) -> tuple[float, str]:
+        """How far it is, and what it does or waits for."""
+        if self.state == "queued":
+            return 0.0, f"waits: {await self.why()}"
+        progress = self.status.get("progress") or {"fraction": 0.0, "text": self.state}
+        return progress["fraction"], progress["text"]
 
     async def stop(self, *, grace_s: float = 10.0) -> "AsyncJob":
         """Ask that it and everything it started be ended; kills what is left after `grace_s` seconds."""
@@ -148,21 +155,21 @@ class AsyncJob:
 
     async def logs(self, *, rank: int = 0, follow: bool = False) -> AsyncIterator[str]:
         """What a worker writes, in pieces as they come. With `follow`, until the job has ended, whatever restarts."""
-        decoder, offset, generation = getincrementaldecoder("utf-8")("replace"), 0, self.generation
+        decoder, place = getincrementaldecoder("utf-8")("replace"), (self.generation, 0)
         while True:
-            query = {"rank": rank, "follow": str(follow).lower(), "offset": offset}
+            query = {"rank": rank, "follow": str(follow).lower(), "start": place[0], "offset": place[1]}
             try:
                 async for chunk in self._http.stream(f"/jobs/{self.id}/logs", **query):
-                    offset = _offset_after(chunk, offset)
+                    place = _place_after(chunk, place)
                     if piece := decoder.decode(chunk):
                         yield piece
             except UnreachableError:
                 if not follow:
                     raise
+                await self.refresh()  # waits for the server
+                continue
             if not follow or (await self.refresh()).is_final:
                 break
-            if self.generation != generation:
-                offset, generation = 0, self.generation
         if rest := decoder.decode(b"", final=True):
             yield rest
 
@@ -184,10 +191,13 @@ class AsyncJob:
         return f"<Job {self.name} {self.id}: {self.state}>"
 
 
-def _offset_after(chunk: bytes, offset: int) -> int:
-    """Bytes of the present start's log that have been seen; a line of the server tells of each new start."""
+def _place_after(chunk: bytes, place: tuple[int, int]) -> tuple[int, int]:
+    """(start of the gang, bytes seen of its log) after a piece; a line of the server tells of each new start."""
     _, marker, rest = chunk.rpartition(STARTED_AGAIN)
-    return len(rest.partition(b"\n")[2]) if marker else offset + len(chunk)
+    if not marker:
+        return place[0], place[1] + len(chunk)
+    number, _, seen = rest.partition(b"]\n")
+    return int(number) - 1, len(seen)
 
 
 class Job(Blocking[AsyncJob]):

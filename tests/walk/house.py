@@ -78,6 +78,7 @@ class House:
         }
         self.server: subprocess.Popen[bytes] | None = None
         self.clients: list[Client] = []
+        self.processes: list[subprocess.Popen[Any]] = []
 
     def up(self, *flags: str) -> int:
         """Start the server and return its process id once it answers."""
@@ -92,6 +93,7 @@ class House:
                 stderr=log,
                 start_new_session=True,
             )
+        self.processes.append(self.server)
         os.close(writing)
         waiting = poll()
         waiting.register(reading)
@@ -121,7 +123,9 @@ class House:
     def begin(self, *words: str) -> "subprocess.Popen[str]":
         """Start a command whose output goes to `<first word>.out`."""
         with (self.folder / f"{words[0]}.out").open("a") as out:
-            return subprocess.Popen([*LEPTON, *words], env=self.env, stdout=out, stderr=out, text=True)
+            process = subprocess.Popen([*LEPTON, *words], env=self.env, stdout=out, stderr=out, text=True)
+        self.processes.append(process)
+        return process
 
     @property
     def client(self) -> Client:
@@ -181,6 +185,8 @@ def opened_house() -> Iterator[House]:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     continue
+            for process in house.processes:
+                process.wait(END_S)
             for client in house.clients:
                 client.close()
 
