@@ -11,8 +11,9 @@ import uvicorn
 
 from lepton.api.app import make_app
 from lepton.core.errors import ConfigError, UnavailableError
-from lepton.server.build import Platform, build, write_private
+from lepton.server.build import Platform, build
 from lepton.server.config import ServerConfig
+from lepton.server.folder import write_private
 
 BACKLOG = 2048
 DRAIN_S = 3
@@ -48,7 +49,8 @@ async def _serve(config: ServerConfig, is_quiet: bool) -> None:
             server_header=False,
             timeout_graceful_shutdown=DRAIN_S,
             ws="none",
-        )
+        ),
+        platform,
     )
     if not is_quiet:
         _greet(platform, url, config.data)
@@ -62,7 +64,11 @@ async def _serve(config: ServerConfig, is_quiet: bool) -> None:
 
 
 class Door(uvicorn.Server):
-    """Tells whoever started it, through the pipe LEPTON_READY_FD, once it answers."""
+    """Tells whoever started it, through the pipe LEPTON_READY_FD, once it answers; ends streams before it ends."""
+
+    def __init__(self, config: uvicorn.Config, platform: Platform) -> None:
+        super().__init__(config)
+        self._platform = platform
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to answer."""
@@ -71,6 +77,11 @@ class Door(uvicorn.Server):
         if self.started and ready:
             os.write(int(ready), b"1")
             os.close(int(ready))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop to answer."""
+        self._platform.hush()
+        await super().shutdown(sockets)
 
 
 def listen(config: ServerConfig) -> socket.socket:

@@ -27,9 +27,10 @@ class Turn:
     grace_s: float = 0.0
 
 
-def key(job: Resource, rank: int) -> str:
-    """The engine's key of one worker of the job's present start."""
-    return f"{job.id}.{job.status.get('generation', 0)}.{rank}"
+def key(job: Resource, rank: int, generation: int | None = None) -> str:
+    """The engine's key of one worker, of the job's present start unless another is given."""
+    start = job.status.get("generation", 0) if generation is None else generation
+    return f"{job.id}.{start}.{rank}"
 
 
 def keys(job: Resource, size: int) -> list[str]:
@@ -188,6 +189,12 @@ def requeue(job: Resource, *, why: str, at: datetime, pause_s: float) -> Turn:
         "losses": int(job.status.get("losses", 0)) + 1,
     }
     return Turn(*move(job, State.QUEUED, why=why, at=at, actor=ACTOR, **changes))
+
+
+def give_up(job: Resource, *, why: str, at: datetime) -> Turn:
+    """Fail a job whose workers cannot be given what they were promised."""
+    ending = {"rank": 0, "reason": ExitReason.NOT_STARTED, "code": None, "signal": None, "detail": why}
+    return Turn(*move(job, State.FAILED, why=why, at=at, actor=ACTOR, ending=ending, **_ended(at)))
 
 
 def first_bad(seen: Sequence[Sighting], *, is_service: bool) -> tuple[int, Exit] | None:

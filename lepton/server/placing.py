@@ -10,7 +10,7 @@ from lepton.jobs.life import HOLDS_DEVICES, State, move
 from lepton.jobs.spec import JobSpec
 from lepton.pool.node import Node
 from lepton.pool.placement import Ask, Place, Plan, Snapshot, decide
-from lepton.server.lease import Lease
+from lepton.server.lease import STANDBY_S, Lease
 from lepton.store import resources
 from lepton.store.database import Database, Tx
 
@@ -40,7 +40,7 @@ class Placing:
     def turn(self) -> float | None:
         """Place what fits now; return the seconds until the next job may be tried again."""
         if not self._lease.hold():
-            return None
+            return STANDBY_S
         queue = self._database.read(self.look)
         plan = decide(queue.snapshot)
         if plan.starts:
