@@ -42,6 +42,7 @@ from lepton.jobs.life import State
 from lepton.jobs.spec import JobSpec, Role
 from lepton.pool.placement import decide
 from lepton.server.intake import Report, take
+from lepton.server.placing import WINDOW
 from lepton.server.submit import changed, submit
 from lepton.store import catalog, events, metrics, resources
 from lepton.store.database import Tx
@@ -164,8 +165,8 @@ async def why(visit: ReadingAny, id: str) -> JSONResponse:
         past = [EventOut.of(seq, event) for seq, event in events.newest_of(tx, id, limit=1000)]
         reason = past[-1]["why"] if past else ""
         if job.state == State.QUEUED:
-            queue = visit.platform.placing.look(tx)
-            reason = decide(queue.snapshot).waits.get(id) or reason
+            queue = visit.platform.placing.look(tx, even_if_full=True)
+            reason = decide(queue.snapshot).waits.get(id) or f"{WINDOW} or more jobs wait before it"
         return {"state": job.state, "why": reason, "events": past}
 
     return answer(await visit.read(work))

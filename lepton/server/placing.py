@@ -47,11 +47,11 @@ class Placing:
             self._database.write(lambda tx: self._commit(tx, queue, plan))
         return queue.due_s
 
-    def look(self, tx: Tx) -> Queue:
-        """The nodes with what is free, and the queue."""
+    def look(self, tx: Tx, *, even_if_full: bool = False) -> Queue:
+        """The nodes with what is free, and the queue: left out where nothing is free, unless `even_if_full`."""
         nodes = free_nodes(tx)
         now = to_micros(self._clock.now())
-        if not any(node.is_up and node.free.cpu_milli for node in nodes):
+        if not even_if_full and not any(node.is_up and node.free.cpu_milli for node in nodes):
             return Queue({}, Snapshot(nodes=nodes, queue=()))
         queued = resources.alive(tx, "job", states=[State.QUEUED], limit=WINDOW)
         wanted = [job for job in queued if job.spec.get("stop_grace_s") is None]
