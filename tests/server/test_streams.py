@@ -28,14 +28,15 @@ def test_a_watcher_that_reconnects_sees_every_event_once(house: House) -> None:
     since = 0
     with ThreadPoolExecutor(1) as thread:
         making = thread.submit(lambda: [house.submit(cpus=64, name=f"j{i}") for i in range(60)])
-        while not making.done() or len(seen) < 60:
-            with watching(house.http, f"since={since}") as events:
+        while len(seen) < 60:
+            with watching(house.http, f"since={since}&timeout_s=5") as events:
                 for event in events:
                     since = event["seq"]
                     if event["verb"] == "created":
                         seen.append(since)
                     if since % 7 == 0 or len(seen) >= 60:
                         break
+        making.result()
     assert seen == sorted(set(seen)) and len(seen) == 60
 
 
