@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lepton.api import catalog, jobs, pool, security, stages, vault, watch
+from lepton.api import catalog, jobs, logs, pool, security, stages, vault, watch
 from lepton.api.door import Gate
 from lepton.api.wire import ErrorOut
 from lepton.core import __version__
@@ -46,10 +46,11 @@ def make_app(platform: Platform) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         responses=DOCUMENTED,
+        redirect_slashes=False,
     )
     app.state.platform = platform
     app.state.gate = Gate(platform)
-    for module in (jobs, stages, catalog, vault, pool, security, watch):
+    for module in (jobs, logs, stages, catalog, vault, pool, security, watch):
         app.include_router(module.router, prefix=PREFIX)
     app.add_exception_handler(LeptonError, _lepton_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
@@ -65,6 +66,7 @@ async def _lepton_error(request: Request, fault: Exception) -> JSONResponse:
         log.error("%s %s: %s", request.method, request.url.path, fault)
     headers = {"www-authenticate": "Bearer"} if fault.status == 401 else {}
     headers |= {"retry-after": "1"} if fault.status == 503 else {}
+    headers |= fault.headers if isinstance(fault, vault.RangeError) else {}
     return JSONResponse(fault.to_json(), status_code=fault.status, headers=headers)
 
 
@@ -80,6 +82,8 @@ async def _validation_error(request: Request, fault: Exception) -> JSONResponse:
 
 async def _http_error(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, HTTPException)
+    if isinstance(fault.__cause__, LeptonError):  # FastAPI wraps what goes wrong while a body is read
+        return await _lepton_error(request, fault.__cause__)
     code = HTTP_CODES.get(fault.status_code, "invalid" if fault.status_code < 500 else "internal")
     body = {
         "code": code,
@@ -121,11 +125,14 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self.limit_bytes:
-                raise TooLargeError(f"The body is over {self.limit_bytes} bytes", fix="Upload files through the vault.")
+                raise self._error()
             return message
 
         return counted
 
+    def _error(self) -> TooLargeError:
+        return TooLargeError(f"The body is over {self.limit_bytes} bytes", fix="Upload files through the vault.")
+
     def _refuse(self) -> JSONResponse:
-        error = TooLargeError(f"The body is over {self.limit_bytes} bytes", fix="Upload files through the vault.")
+        error = self._error()
         return JSONResponse(error.to_json(), status_code=error.status, headers={"connection": "close"})

@@ -1,53 +1,54 @@
 """`/catalog`: versions of artifacts, what they were made from, and the datasets and models they belong to."""
 
+import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
+from lepton.api.bodies import JsonRoute
 from lepton.api.door import (
     IdempotencyKey,
     Reading,
     Visit,
     WorkerReading,
     WorkerReadingIn,
-    WorkerWriting,
+    WorkerWritingIn,
     answer,
     check_known,
 )
 from lepton.api.jobs import Cursor, Filter, Limit, list_resources
-from lepton.api.wire import LineageOut, ResourceOut, ResourcePage, VersionIn, VersionOut, VersionPage
+from lepton.api.wire import NAME, LineageOut, ResourceOut, ResourcePage, VersionIn, VersionOut, VersionPage
 from lepton.catalog.lineage import chain
 from lepton.catalog.reference import parse
 from lepton.core.artifact import KINDS, File, Version, check_path
 from lepton.core.errors import ForbiddenError, InvalidError, NotFoundError
+from lepton.core.ids import NAME as NAME_FORM
 from lepton.core.ids import is_id
 from lepton.server.intake import publish
 from lepton.server.people import DEFAULT_WORKSPACE
 from lepton.store import catalog, resources
 from lepton.store.database import Tx
+from lepton.vault.objects import Objects
 
-router = APIRouter(prefix="/catalog", tags=["catalog"])
+router = APIRouter(prefix="/catalog", tags=["catalog"], route_class=JsonRoute)
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @router.post("/versions", status_code=201, response_model=VersionOut)
 async def create_version(
-    visit: WorkerWriting,
+    visit: WorkerWritingIn,
     body: VersionIn,
-    workspace: Annotated[str, Query(max_length=63)] = DEFAULT_WORKSPACE,
     idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
     """Make a version of objects that are in the vault."""
-    place = next(iter(visit.principal.roles)) if visit.principal.job else workspace
-    if not visit.may_see(place):
-        raise NotFoundError(f"There is no workspace {place!r}", fix="Name a workspace in which you may write.")
+    place = visit.workspace
     if visit.principal.job and body.job != visit.principal.job:
         raise ForbiddenError("A job may only publish for itself", fix="Send your own job's id.")
     draft = _draft(body, place)
-    for file in draft.files:
-        _check_stored(visit, file)
+    await asyncio.to_thread(_check_stored, visit.platform.objects, draft.files)
 
     def work(tx: Tx) -> dict[str, Any]:
         check_known(place, tx)
@@ -84,18 +85,19 @@ def _draft(body: VersionIn, workspace: str) -> Version:
     )
 
 
-def _check_stored(visit: Visit, file: File) -> None:
-    try:
-        size = visit.platform.objects.size(file.digest)
-    except NotFoundError as fault:
-        raise InvalidError(
-            f"{file.path}: object {file.digest} is not in the vault",
-            fix="PUT its bytes to /api/v1/vault/objects first.",
-        ) from fault
-    if size != file.size_bytes:
-        raise InvalidError(
-            f"{file.path}: the object has {size} bytes, not {file.size_bytes}", fix="Send the true size."
-        )
+def _check_stored(objects: Objects, files: Sequence[File]) -> None:
+    for file in files:
+        try:
+            size = objects.size(file.digest)
+        except NotFoundError as fault:
+            raise InvalidError(
+                f"{file.path}: object {file.digest} is not in the vault",
+                fix="PUT its bytes to /api/v1/vault/objects first.",
+            ) from fault
+        if size != file.size_bytes:
+            raise InvalidError(
+                f"{file.path}: the object has {size} bytes, not {file.size_bytes}", fix="Send the true size."
+            )
 
 
 @router.get("/versions", response_model=VersionPage)
@@ -122,11 +124,12 @@ async def list_versions(
 async def get_version(
     visit: WorkerReading,
     ref: str,
-    workspace: Annotated[str, Query(max_length=63)] = DEFAULT_WORKSPACE,
+    workspace: Annotated[str, Query(max_length=63, pattern=NAME)] = DEFAULT_WORKSPACE,
     kind: Filter = "",
 ) -> JSONResponse:
     """One version, by id, `name` (the newest) or `name@number`."""
-    return answer(VersionOut.of(await visit.read(lambda tx: find_version(tx, visit, ref, workspace, kind))))
+    place = next(iter(visit.principal.roles)) if visit.principal.job else workspace
+    return answer(VersionOut.of(await visit.read(lambda tx: find_version(tx, visit, ref, place, kind))))
 
 
 def find_version(tx: Tx, visit: Visit, ref: str, workspace: str, kind: str = "") -> Version:
@@ -139,6 +142,8 @@ def find_version(tx: Tx, visit: Visit, ref: str, workspace: str, kind: str = "")
     place = catalog.get(tx, reference.id).workspace if reference.id else workspace
     if not visit.may_see(place):
         raise NotFoundError(f"There is no version {ref[:80]!r}", fix="List versions with `lepton catalog list`.")
+    if kind and kind not in KINDS:
+        raise InvalidError(f"There is no kind of version {kind!r}", fix=f"Use one of {', '.join(KINDS)}.")
     return catalog.find(tx, place, reference, kinds=[kind] if kind else [])
 
 
@@ -162,7 +167,7 @@ def _subject(tx: Tx, visit: Visit, ref: str) -> tuple[dict[str, Any], Version]:
     endpoint = None
     if ref.startswith("ep_") and is_id(ref):
         endpoint = visit.find(tx, ref, "endpoint")
-    elif not is_id(ref) and "@" not in ref:
+    elif NAME_FORM.fullmatch(ref) and not is_id(ref):
         endpoint = resources.by_name(tx, "endpoint", visit.workspace, ref)
     if endpoint is not None:
         subject = {name: ResourceOut.of(endpoint)[name] for name in ("id", "kind", "name", "state")}

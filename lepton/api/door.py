@@ -12,14 +12,18 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
 
+from lepton.api.wire import NAME
 from lepton.core.clock import to_micros
 from lepton.core.errors import ForbiddenError, InvalidError, NotFoundError, StaleError, UnauthenticatedError
+from lepton.core.event import Event
+from lepton.core.ids import is_id
 from lepton.core.resource import Resource
 from lepton.jobs.spec import JobSpec
 from lepton.security.identity import WORKER_PREFIX, Principal, hash_token, read_worker_token
 from lepton.security.policy import Action, allows
 from lepton.server import people
 from lepton.server.build import Platform
+from lepton.server.people import DEFAULT_WORKSPACE
 from lepton.server.submit import Author
 from lepton.store import events, idempotency, resources
 from lepton.store.database import Tx
@@ -28,6 +32,9 @@ log = logging.getLogger("lepton.api")
 T = TypeVar("T")
 REMEMBER_S = 5.0
 """How long an identity is believed without asking the database; another server's revocation is seen after this."""
+
+
+MOST_KNOWN = 10_000
 
 
 class Visit:
@@ -50,8 +57,27 @@ class Visit:
         return allows(self.principal, self.action, workspace)
 
     async def read(self, work: Callable[[Tx], T]) -> T:
-        """Run `work` in a read transaction."""
-        return await asyncio.to_thread(self.platform.database.read, work)
+        """Run `work` in a read transaction, in a thread."""
+        return await self.platform.read(work)
+
+    async def peek(self, work: Callable[[Tx], T]) -> T:
+        """Run `work`, which reads only a few rows by their keys: at once, where the database is near."""
+        database = self.platform.database
+        return database.read(work) if database.dialect.is_near else await self.platform.read(work)
+
+    @property
+    def gate(self) -> "Gate":
+        """Who knows the tokens."""
+        found: Gate = self.request.app.state.gate
+        return found
+
+    async def is_welcome(self) -> bool:
+        """Whether the visitor's token still lives and reaches the visited workspace: asked again by long streams."""
+        try:
+            self.principal = await self.gate.principal(bearer(self.request))
+        except UnauthenticatedError:
+            return False
+        return self.may_see(self.workspace)
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         """Run `work` in a write transaction; committed when this returns."""
@@ -64,6 +90,8 @@ class Visit:
             NotFoundError: there is none, or it is in a workspace that is not the visitor's.
             ForbiddenError: the visitor may see it, but not do this to it.
         """
+        if not is_id(id):
+            raise NotFoundError(f"There is no {kind} {id[:80]!r}", fix="Check the id with the list command.")
         found = resources.get(tx, id, kind=kind)
         if self.may_see(found.workspace):
             return found
@@ -96,7 +124,18 @@ class Gate:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._known: dict[str, tuple[Principal, float]] = {}
-        platform.hub.on_event(lambda event: self._known.clear() if event.kind in ("user", "workspace") else None)
+        self._workers: dict[str, str] = {}
+        self.epoch = 0
+        """Grows whenever somebody's rights may have changed."""
+        platform.hub.on_event(self._hear)
+
+    def _hear(self, event: Event) -> None:
+        if event.kind in ("user", "workspace"):
+            self.epoch += 1
+            self._known.clear()
+        elif event.subject in self._workers:  # a start has ended, and its token with it
+            self.epoch += 1
+            self._known.pop(self._workers.pop(event.subject), None)
 
     async def principal(self, token: str) -> Principal:
         """Whom a token speaks for.
@@ -109,15 +148,26 @@ class Gate:
         known = self._known.get(hash)
         if known is not None and known[1] > now_s:
             return known[0]
-        found = await asyncio.to_thread(self._platform.database.read, lambda tx: self._look_up(tx, token, hash))
+        epoch = self.epoch
+        found = await self._platform.read(lambda tx: self._look_up(tx, token, hash))
         if found is None:
             raise UnauthenticatedError(
                 "The token is unknown, revoked or expired", fix="Set LEPTON_TOKEN, or read it from the file DIR/token."
             )
-        if len(self._known) > 10_000:
-            self._known.clear()
-        self._known[hash] = (found, now_s + REMEMBER_S)
+        if epoch == self.epoch:  # else what was read may be out of date already
+            self._remember(hash, found, now_s)
         return found
+
+    def _remember(self, hash: str, found: Principal, now_s: float) -> None:
+        if len(self._known) > MOST_KNOWN:
+            self._known.clear()
+            self._workers.clear()
+        left_s = REMEMBER_S
+        if found.expires_at is not None:
+            left_s = min(left_s, (found.expires_at - to_micros(self._platform.clock.now())) / 1_000_000)
+        self._known[hash] = (found, now_s + left_s)
+        if found.job:
+            self._workers[found.job] = hash
 
     def _look_up(self, tx: Tx, token: str, hash: str) -> Principal | None:
         if token.startswith(WORKER_PREFIX):
@@ -167,6 +217,18 @@ def visit(action: Action, *, is_for_workers: bool = False) -> Callable[[Request]
     return enter
 
 
+def anywhere(action: Action, *, is_for_workers: bool = False) -> Callable[..., Awaitable[Visit]]:
+    """A dependency: a visit to what belongs to no workspace, by somebody who may do this in one at least."""
+
+    async def enter(opened: Annotated[Visit, Depends(visit(action, is_for_workers=is_for_workers))]) -> Visit:
+        principal = opened.principal
+        if not principal.is_platform_admin and not any(opened.may_see(name) for name in principal.roles):
+            raise _refused(opened, "", f"You have no workspace in which you may {action}")
+        return opened
+
+    return enter
+
+
 def _refused(opened: Visit, workspace: str, why: str) -> ForbiddenError:
     """Note the refusal in the audit trail; return the error to raise."""
     path = f"{opened.request.method} {opened.request.url.path}".replace("\x00", "")
@@ -177,19 +239,18 @@ def _refused(opened: Visit, workspace: str, why: str) -> ForbiddenError:
 
 
 def in_workspace(action: Action, *, is_for_workers: bool = False) -> Callable[..., Awaitable[Visit]]:
-    """A dependency: a visit to the workspace named in the query."""
+    """A dependency: a visit to the workspace named in the query. A worker is always in its job's."""
 
     async def enter(
         opened: Annotated[Visit, Depends(visit(action, is_for_workers=is_for_workers))],
-        workspace: Annotated[str, Query(max_length=63, description="which tenant")] = people.DEFAULT_WORKSPACE,
+        workspace: Annotated[str, Query(max_length=63, pattern=NAME, description="which tenant")] = DEFAULT_WORKSPACE,
     ) -> Visit:
-        if not allows(opened.principal, Action.READ, workspace):
-            raise NotFoundError(
-                f"There is no workspace {workspace!r}", fix="Ask for the workspaces you are a member of."
-            )
-        if not allows(opened.principal, action, workspace):
-            raise _refused(opened, workspace, f"Your role in workspace '{workspace}' does not allow to {action}")
-        opened.workspace = workspace
+        place = next(iter(opened.principal.roles)) if opened.principal.job else workspace
+        if not allows(opened.principal, Action.READ, place):
+            raise NotFoundError(f"There is no workspace {place!r}", fix="Ask for the workspaces you are a member of.")
+        if not allows(opened.principal, action, place):
+            raise _refused(opened, place, f"Your role in workspace '{place}' does not allow to {action}")
+        opened.workspace = place
         return opened
 
     return enter
@@ -200,9 +261,13 @@ Writing = Annotated[Visit, Depends(in_workspace(Action.WRITE))]
 Administering = Annotated[Visit, Depends(in_workspace(Action.ADMIN))]
 ReadingAny = Annotated[Visit, Depends(visit(Action.READ))]
 WritingAny = Annotated[Visit, Depends(visit(Action.WRITE))]
+ReadingAnywhere = Annotated[Visit, Depends(anywhere(Action.READ))]
 Platforming = Annotated[Visit, Depends(visit(Action.PLATFORM))]
 WorkerReading = Annotated[Visit, Depends(visit(Action.READ, is_for_workers=True))]
 WorkerWriting = Annotated[Visit, Depends(visit(Action.WRITE, is_for_workers=True))]
+WorkerReadingAnywhere = Annotated[Visit, Depends(anywhere(Action.READ, is_for_workers=True))]
+WorkerWritingAnywhere = Annotated[Visit, Depends(anywhere(Action.WRITE, is_for_workers=True))]
+WorkerWritingIn = Annotated[Visit, Depends(in_workspace(Action.WRITE, is_for_workers=True))]
 WorkerReadingIn = Annotated[Visit, Depends(in_workspace(Action.READ, is_for_workers=True))]
 IdempotencyKey = Annotated[
     str | None, Header(max_length=200, description="repeat a request with the same key and it happens once")

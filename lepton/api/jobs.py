@@ -1,11 +1,11 @@
 """`/jobs`: submit, list, read, stop, follow; and what a job's workers report."""
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 
+from lepton.api.bodies import JsonRoute
 from lepton.api.door import (
     IdempotencyKey,
     IfMatch,
@@ -19,7 +19,6 @@ from lepton.api.door import (
     check_known,
     check_match,
     etag,
-    job_spec,
 )
 from lepton.api.reports import read_items
 from lepton.api.wire import (
@@ -43,15 +42,17 @@ from lepton.jobs.life import State
 from lepton.jobs.spec import JobSpec, Role
 from lepton.pool.placement import decide
 from lepton.server.intake import Report, take
+from lepton.server.placing import WINDOW
 from lepton.server.submit import changed, submit
 from lepton.store import catalog, events, metrics, resources
 from lepton.store.database import Tx
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
 FUNCTION_ENTRY = "lepton.engine.function:main"
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[str, Query(max_length=40, description="`next` of the page before")]
 Filter = Annotated[str, Query(max_length=63)]
+Seq = Annotated[int, Query(ge=0, lt=2**62)]
 
 
 @router.post("", status_code=201, response_model=ResourceOut)
@@ -119,7 +120,7 @@ async def list_resources(visit: Visit, kind: str, where: dict[str, str], *, limi
 @router.get("/{id}", response_model=ResourceOut)
 async def get(visit: ReadingAny, id: str) -> JSONResponse:
     """One job."""
-    job = await visit.read(lambda tx: visit.find(tx, id, "job"))
+    job = await visit.peek(lambda tx: visit.find(tx, id, "job"))
     return answer(ResourceOut.of(job), headers={"etag": etag(job)})
 
 
@@ -144,75 +145,13 @@ async def stop(visit: WritingAny, id: str, body: StopIn, if_match: IfMatch = Non
     return answer(ResourceOut.of(job), headers={"etag": etag(job)})
 
 
-@router.get("/{id}/logs", response_class=StreamingResponse, responses={200: {"content": {"text/plain": {}}}})
-async def logs(
-    visit: ReadingAny,
-    id: str,
-    rank: Annotated[int, Query(ge=0, lt=4096)] = 0,
-    offset: Annotated[int, Query(ge=0, lt=2**53)] = 0,
-    follow: bool = False,
-    start: Annotated[
-        int | None, Query(ge=0, lt=2**31, description="of which start of the gang, from 0; else: the present one")
-    ] = None,
-) -> StreamingResponse:
-    """What a worker has written, as plain text from byte `offset`; `follow` goes on until the job has ended."""
-    job = await visit.read(lambda tx: visit.find(tx, id, "job"))
-    generation = int(job.status.get("generation", 0))
-    first = generation if start is None else start
-    if first > generation:
-        raise InvalidError(f"Job {id} has not been started so often", fix=f"Use 0 to {generation}.")
-    if rank >= job_spec(job).size:
-        raise InvalidError(f"Job {id} has no worker {rank}", fix=f"Use 0 to {job_spec(job).size - 1}.")
-    key = Start(job.id, first, rank)
-    stream = _follow(visit, job, key, offset) if follow else _written(visit, key, offset)
-    return StreamingResponse(stream, media_type="text/plain; charset=utf-8")
-
-
-class Start(NamedTuple):
-    """One worker of one start of a gang."""
-
-    job: str
-    generation: int
-    rank: int
-
-    @property
-    def key(self) -> str:
-        """Its name at the engine."""
-        return f"{self.job}.{self.generation}.{self.rank}"
-
-
-async def _written(visit: Visit, start: Start, offset: int) -> AsyncIterator[bytes]:
-    data, _ = await visit.platform.tails.read(start.key, offset=offset)
-    yield data
-
-
-async def _follow(visit: Visit, job: Resource, start: Start, offset: int) -> AsyncIterator[bytes]:
-    """The log of one start of the gang, then of each start after it, until the job is final."""
-    platform, id, first = visit.platform, job.id, start.generation
-    yield b""  # the headers go out now, not with the first line
-    while not platform.hub.is_closed:
-        generation = int(job.status.get("generation", 0))
-        is_begun = start.generation == generation and job.state not in (State.QUEUED, State.PLACED)
-        if start.generation < generation or is_begun:
-            if start.generation > first:
-                yield f"[lepton: started again, start {start.generation + 1}]\n".encode()
-            async for data in platform.tails.follow(start.key, offset=offset, is_over=lambda: platform.hub.is_closed):
-                yield data
-            start, offset = start._replace(generation=start.generation + 1), 0
-        elif job.is_final:
-            return
-        else:
-            await platform.hub.wait(1.0)
-        job = await visit.read(lambda tx: resources.get(tx, id))
-
-
 @router.get("/{id}/events", response_model=list[EventOut])
-async def events_(visit: ReadingAny, id: str) -> JSONResponse:
+async def events_(visit: ReadingAny, id: str, after: Seq = 0, limit: Limit = 1000) -> JSONResponse:
     """Everything that happened to a job, oldest first."""
 
     def work(tx: Tx) -> list[dict[str, Any]]:
         visit.find(tx, id, "job")
-        return [EventOut.of(seq, event) for seq, event in events.after(tx, 0, subject=id, limit=1000)]
+        return [EventOut.of(seq, event) for seq, event in events.after(tx, after, subject=id, limit=limit)]
 
     return answer(await visit.read(work))
 
@@ -223,11 +162,11 @@ async def why(visit: ReadingAny, id: str) -> JSONResponse:
 
     def work(tx: Tx) -> dict[str, Any]:
         job = visit.find(tx, id, "job")
-        past = [EventOut.of(seq, event) for seq, event in events.after(tx, 0, subject=id, limit=1000)]
+        past = [EventOut.of(seq, event) for seq, event in events.newest_of(tx, id, limit=1000)]
         reason = past[-1]["why"] if past else ""
         if job.state == State.QUEUED:
-            queue = visit.platform.placing.look(tx)
-            reason = decide(queue.snapshot).waits.get(id) or reason
+            queue = visit.platform.placing.look(tx, even_if_full=True)
+            reason = decide(queue.snapshot).waits.get(id) or f"{WINDOW} or more jobs wait before it"
         return {"state": job.state, "why": reason, "events": past}
 
     return answer(await visit.read(work))

@@ -7,7 +7,19 @@ from fastapi import APIRouter, Path
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from lepton.api.door import IdempotencyKey, Reading, Visit, Writing, WritingAny, answer, check_known
+from lepton.api.bodies import JsonRoute
+from lepton.api.door import (
+    IdempotencyKey,
+    IfMatch,
+    Reading,
+    Visit,
+    Writing,
+    WritingAny,
+    answer,
+    check_known,
+    check_match,
+    etag,
+)
 from lepton.api.jobs import Cursor, Filter, Limit, list_resources
 from lepton.api.serve import find
 from lepton.api.wire import Id, ResourceOut, ResourcePage, Wish
@@ -21,7 +33,7 @@ from lepton.server.submit import changed, submit
 from lepton.store import catalog, resources
 from lepton.store.database import Tx
 
-router = APIRouter(prefix="/observe", tags=["observe"])
+router = APIRouter(prefix="/observe", tags=["observe"], route_class=JsonRoute)
 SERVED = ("requests", "errors", "p50_ms", "p95_ms", "p99_ms")
 
 
@@ -80,15 +92,17 @@ async def list_alerts(visit: Reading, state: Filter = "", limit: Limit = 100, cu
 
 
 @router.post("/alerts/{id}/resolve", response_model=ResourceOut)
-async def resolve(visit: WritingAny, id: Annotated[Id, Path()]) -> JSONResponse:
+async def resolve(visit: WritingAny, id: Annotated[Id, Path()], if_match: IfMatch = None) -> JSONResponse:
     """Say that somebody has looked at an alert and it is over; resolving twice is harmless."""
 
     def work(tx: Tx) -> Resource:
         alert = visit.find(tx, id, "alert")
+        check_match(alert, if_match)
         if alert.is_final:
             return alert
         author = visit.author(alert.workspace)
         over = replace(alert, state="resolved", is_final=True, updated_at=author.at)
         return resources.update(tx, over, changed(alert, "firing->resolved", author), expected=alert.revision)
 
-    return answer(ResourceOut.of(await visit.write(work)))
+    alert = await visit.write(work)
+    return answer(ResourceOut.of(alert), headers={"etag": etag(alert)})

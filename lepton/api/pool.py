@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from lepton.api.door import ReadingAny, answer
+from lepton.api.door import ReadingAnywhere, answer
 from lepton.api.wire import ResourceOut, ResourcePage
 from lepton.server.placing import Holdings
 from lepton.store import resources
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/pool", tags=["pool"])
 
 
 @router.get("/nodes", response_model=ResourcePage)
-async def list_nodes(visit: ReadingAny) -> JSONResponse:
+async def list_nodes(visit: ReadingAnywhere) -> JSONResponse:
     """Every node, with what it has and what of it is free."""
 
     def work(tx: Tx) -> list[dict[str, Any]]:

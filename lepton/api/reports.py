@@ -22,7 +22,8 @@ class MetricsItem(_Item):
     type: Literal["metrics"]
     step: Step
     at: Micros
-    values: Annotated[dict[MetricName, float], Field(max_length=1000)]
+    values: Annotated[dict[MetricName, float | None], Field(max_length=1000)]
+    """null: a number that is not finite, as a loss that has run away."""
 
 
 class ProgressItem(_Item):

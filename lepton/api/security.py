@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
 
+from lepton.api.bodies import JsonRoute
 from lepton.api.door import (
     Administering,
     IdempotencyKey,
@@ -16,8 +17,9 @@ from lepton.api.door import (
     answer,
     check_known,
     check_match,
+    etag,
 )
-from lepton.api.jobs import list_resources
+from lepton.api.jobs import Cursor, Limit, list_resources
 from lepton.api.wire import (
     AccessOut,
     Id,
@@ -36,14 +38,15 @@ from lepton.api.wire import (
 )
 from lepton.core import __version__
 from lepton.core.clock import to_micros
-from lepton.core.errors import ForbiddenError
+from lepton.core.errors import ForbiddenError, NotFoundError
+from lepton.core.resource import Resource
 from lepton.security.policy import Action, allows
 from lepton.server import people as house
 from lepton.store import people, resources
 from lepton.store.database import Tx
 from lepton.store.people import Token
 
-router = APIRouter(prefix="/security", tags=["security"])
+router = APIRouter(prefix="/security", tags=["security"], route_class=JsonRoute)
 NamePath = Annotated[Name, Path()]
 NO_CONTENT: dict[int | str, dict[str, Any]] = {204: {"description": "Done."}}
 
@@ -74,7 +77,7 @@ async def create_workspace(visit: Platforming, body: NameIn, idempotency_key: Id
     """Make a workspace."""
 
     def work(tx: Tx) -> dict[str, Any]:
-        return ResourceOut.of(house.make_named(tx, "workspace", body.name, {}, visit.author("")))
+        return ResourceOut.of(house.make_workspace(tx, body.name, visit.author("")))
 
     return answer(await visit.create(idempotency_key, body, work), status=201)
 
@@ -127,6 +130,8 @@ async def set_member(visit: ReadingAny, name: NamePath, user: NamePath, body: Ro
 
 
 def _reach(visit: Visit, workspace: str, action: Action) -> None:
+    if not allows(visit.principal, Action.READ, workspace):
+        raise NotFoundError(f"There is no workspace {workspace!r}", fix="Ask for those you are a member of.")
     if not allows(visit.principal, action, workspace):
         raise ForbiddenError(f"You may not {action} in workspace '{workspace}'", fix="Ask one of its administrators.")
 
@@ -213,21 +218,24 @@ def _token(token: Token) -> dict[str, Any]:
 
 
 @router.put("/secrets/{name}", response_model=ResourceOut)
-async def set_secret(visit: Administering, name: NamePath, body: SecretIn) -> JSONResponse:
+async def set_secret(visit: Administering, name: NamePath, body: SecretIn, if_match: IfMatch = None) -> JSONResponse:
     """Store a secret, sealed; jobs get it as an environment variable, nobody can read it back."""
 
-    def work(tx: Tx) -> dict[str, Any]:
+    def work(tx: Tx) -> Resource:
         check_known(visit.workspace, tx)
+        if if_match is not None:
+            check_match(house.find_named(tx, "secret", visit.workspace, name), if_match)
         key = visit.platform.keys.secrets
-        return ResourceOut.of(house.set_secret(tx, name, body.value, key=key, author=visit.author()))
+        return house.set_secret(tx, name, body.value, key=key, author=visit.author())
 
-    return answer(await visit.write(work))
+    secret = await visit.write(work)
+    return answer(ResourceOut.of(secret), headers={"etag": etag(secret)})
 
 
 @router.get("/secrets", response_model=ResourcePage)
-async def list_secrets(visit: Reading) -> JSONResponse:
-    """Names of the secrets of a workspace."""
-    return await list_resources(visit, "secret", {"state": "ready"}, limit=1000, cursor="")
+async def list_secrets(visit: Reading, limit: Limit = 100, cursor: Cursor = "") -> JSONResponse:
+    """Names of the secrets of a workspace, newest first."""
+    return await list_resources(visit, "secret", {"state": "ready"}, limit=limit, cursor=cursor)
 
 
 @router.delete("/secrets/{name}", status_code=204, responses=NO_CONTENT)

@@ -7,10 +7,12 @@ from fastapi import APIRouter, Path
 from fastapi.responses import JSONResponse
 from pydantic import create_model
 
+from lepton.api.bodies import JsonRoute
 from lepton.api.door import IdempotencyKey, IfMatch, Reading, Visit, Writing, answer, check_known, check_match, etag
 from lepton.api.jobs import Cursor, Filter, Limit, list_resources
 from lepton.api.stations import resolve, wish_model
 from lepton.api.wire import Name, ResourceOut, ResourcePage, Wish
+from lepton.core.errors import IllegalMoveError
 from lepton.core.ids import is_id, make_id
 from lepton.core.resource import Resource
 from lepton.serve.plan import plan
@@ -20,7 +22,7 @@ from lepton.server.submit import changed, check_capacity, created
 from lepton.store import resources
 from lepton.store.database import Tx
 
-router = APIRouter(prefix="/serve", tags=["serve"])
+router = APIRouter(prefix="/serve", tags=["serve"], route_class=JsonRoute)
 REFS = {"model": ["model"]}
 LimitsIn = wish_model(EndpointSpec, REFS)
 EndpointIn = create_model("EndpointIn", __base__=LimitsIn, name=(Name, ...))
@@ -34,7 +36,7 @@ async def create(visit: Writing, body: Wish, idempotency_key: IdempotencyKey = N
     def work(tx: Tx) -> dict[str, Any]:
         check_known(visit.workspace, tx)
         author = visit.author()
-        spec, name = _spec(tx, visit, body)
+        spec, name = _spec(tx, author.workspace, body)
         endpoint = Resource(
             id=make_id("endpoint", at=author.at),
             kind="endpoint",
@@ -49,11 +51,12 @@ async def create(visit: Writing, body: Wish, idempotency_key: IdempotencyKey = N
         return ResourceOut.of(resources.insert(tx, endpoint, created(endpoint, author)))
 
     made = await visit.create(idempotency_key, body, work)
-    return answer(made, status=201, headers={"location": f"/api/v1/serve/endpoints/{made['id']}"})
+    headers = {"etag": f'"{made["revision"]}"'}
+    return answer(made, status=201, headers=headers | {"location": f"/api/v1/serve/endpoints/{made['id']}"})
 
 
-def _spec(tx: Tx, visit: Visit, body: Wish) -> tuple[EndpointSpec, str]:
-    plain = resolve(tx, visit, body, REFS)
+def _spec(tx: Tx, workspace: str, body: Wish) -> tuple[EndpointSpec, str]:
+    plain = resolve(tx, workspace, body, REFS)
     name = plain.pop("name", "")
     return EndpointSpec.from_json(plain), name
 
@@ -99,7 +102,9 @@ async def change(visit: Writing, ref: RefPath, body: Wish, if_match: IfMatch = N
     def work(tx: Tx) -> Resource:
         endpoint = find(tx, visit, ref)
         check_match(endpoint, if_match)
-        spec, _ = _spec(tx, visit, body)
+        if endpoint.is_final or endpoint.spec.get("is_deleted"):
+            raise IllegalMoveError(f"Endpoint '{endpoint.name}' is being taken down", fix="Make a new one.")
+        spec, _ = _spec(tx, endpoint.workspace, body)
         check_capacity(tx, plan(spec, endpoint=endpoint.id, name=endpoint.name))
         author = visit.author(endpoint.workspace)
         wished = replace(endpoint, spec={**endpoint.spec, "endpoint": spec.to_json()}, updated_at=author.at)
@@ -126,4 +131,5 @@ async def delete(visit: Writing, ref: RefPath, if_match: IfMatch = None) -> JSON
         wished = replace(endpoint, spec={**endpoint.spec, "is_deleted": True}, updated_at=author.at)
         return resources.update(tx, wished, changed(endpoint, "delete", author), expected=endpoint.revision)
 
-    return answer(ResourceOut.of(await visit.write(work)))
+    endpoint = await visit.write(work)
+    return answer(ResourceOut.of(endpoint), headers={"etag": etag(endpoint)})

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import create_model
 
-from lepton.api.door import IdempotencyKey, Visit, Writing, answer, check_known
+from lepton.api.door import IdempotencyKey, Writing, answer, check_known
 from lepton.api.wire import Name, Ref, ResourceOut, Wish
 from lepton.catalog.reference import parse
 from lepton.core.resource import Json
@@ -51,7 +51,7 @@ def wish_model(spec: type, refs: Mapping[str, Sequence[str]], *, left_out: Seque
     return model
 
 
-def resolve(tx: Tx, visit: Visit, body: Wish, refs: Mapping[str, Sequence[str]]) -> dict[str, Json]:
+def resolve(tx: Tx, workspace: str, body: Wish, refs: Mapping[str, Sequence[str]]) -> dict[str, Json]:
     """The body with every reference replaced by the id of the version it points at now.
 
     Raises:
@@ -59,7 +59,7 @@ def resolve(tx: Tx, visit: Visit, body: Wish, refs: Mapping[str, Sequence[str]])
     """
     plain = body.model_dump()
     for name, kinds in refs.items():
-        plain[name] = catalog.find(tx, visit.workspace, parse(plain[name]), kinds=kinds).id
+        plain[name] = catalog.find(tx, workspace, parse(plain[name]), kinds=kinds).id
     return plain
 
 
@@ -80,7 +80,7 @@ def add_station(
     async def create(visit: Writing, body: Wish, idempotency_key: IdempotencyKey = None) -> JSONResponse:
         def work(tx: Tx) -> dict[str, Any]:
             check_known(visit.workspace, tx)
-            wish = spec.from_json(resolve(tx, visit, body, refs))
+            wish = spec.from_json(resolve(tx, visit.workspace, body, refs))
             return ResourceOut.of(submit(tx, plan(wish), name=wish.name, author=visit.author()))
 
         made = await visit.create(idempotency_key, body, work)

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.requests import ClientDisconnect
 
-from lepton.api.door import Visit, WorkerReading, WorkerWriting, answer
+from lepton.api.door import Visit, WorkerReadingAnywhere, WorkerWritingAnywhere, answer
 from lepton.core.artifact import check_digest
 from lepton.core.errors import InvalidError, LeptonError, TooLargeError
 
@@ -21,6 +23,10 @@ class RangeError(LeptonError):
 
     code, status = "range", 416
 
+    def __init__(self, message: str, *, fix: str = "", size: int = 0) -> None:
+        super().__init__(message, fix=fix)
+        self.headers = {"content-range": f"bytes */{size}"}
+
 
 @router.put(
     "/objects/{digest}",
@@ -30,7 +36,7 @@ class RangeError(LeptonError):
         "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
     },
 )
-async def put(visit: WorkerWriting, digest: DigestPath) -> JSONResponse:
+async def put(visit: WorkerWritingAnywhere, digest: DigestPath) -> JSONResponse:
     """Store bytes under their SHA-256; nothing is kept unless they match it."""
     check_digest(digest)
     limit = visit.platform.config.max_object_bytes
@@ -50,14 +56,19 @@ async def _store(visit: Visit, digest: str, limit: int) -> bool:
         while (chunk := asyncio.run_coroutine_threadsafe(queue.get(), loop).result()) is not None:
             yield chunk
 
-    writing = asyncio.ensure_future(asyncio.to_thread(visit.platform.objects.put_stream, chunks(), digest, limit=limit))
+    write = partial(visit.platform.objects.put_stream, chunks(), digest, limit=limit)
+    writing = loop.run_in_executor(visit.platform.uploads, write)
     try:
         async for chunk in visit.request.stream():
             if chunk and not await _offer(queue, chunk, writing):
                 break
+    except ClientDisconnect as fault:
+        raise InvalidError("The upload broke off", fix="Send it again, whole.") from fault
     finally:
         await _offer(queue, None, writing)
-    return await writing
+        await asyncio.wait([writing])
+        writing.exception()  # heard of, also where nobody is left to be told
+    return writing.result()
 
 
 async def _offer(queue: "asyncio.Queue[bytes | None]", chunk: bytes | None, writing: "asyncio.Future[bool]") -> bool:
@@ -72,7 +83,7 @@ async def _offer(queue: "asyncio.Queue[bytes | None]", chunk: bytes | None, writ
 
 
 @router.head("/objects/{digest}", responses={200: {"description": "It is stored."}})
-async def head(visit: WorkerReading, digest: DigestPath) -> Response:
+async def head(visit: WorkerReadingAnywhere, digest: DigestPath) -> Response:
     """Whether an object is stored, and how large it is."""
     check_digest(digest)
     size = await asyncio.to_thread(visit.platform.objects.size, digest)
@@ -88,7 +99,7 @@ async def head(visit: WorkerReading, digest: DigestPath) -> Response:
     },
 )
 async def get(
-    visit: WorkerReading, digest: DigestPath, range: Annotated[str | None, Header(max_length=100)] = None
+    visit: WorkerReadingAnywhere, digest: DigestPath, range: Annotated[str | None, Header(max_length=100)] = None
 ) -> StreamingResponse:
     """The bytes of an object, or the part that `Range` asks for."""
     check_digest(digest)
@@ -134,5 +145,7 @@ def parse_range(text: str | None, size: int) -> tuple[int, int] | None:
     start = int(first) if first else max(0, size - int(last))
     stop = min(size, int(last) + 1) if first and last else size
     if start >= stop:
-        raise RangeError(f"Range {text!r} lies outside the {size} bytes of the object", fix="Ask for a smaller offset.")
+        raise RangeError(
+            f"Range {text!r} lies outside the {size} bytes of the object", fix="Ask for a smaller offset.", size=size
+        )
     return start, stop

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+import re
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from math import inf
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -11,11 +14,14 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from lepton.api.door import Reading, Visit, answer
 from lepton.api.wire import EventOut, EventPage
 from lepton.core.event import Event
+from lepton.server.hub import Note, wait_for
 from lepton.store import events
 from lepton.store.database import Tx
 
 router = APIRouter(tags=["watch"])
 HEARTBEAT_S = 15.0
+PAGE = 500
+LAST_EVENT_ID = re.compile(r"[0-9]{1,18}")
 Seq = Annotated[int, Query(ge=0, lt=2**62)]
 
 
@@ -40,36 +46,57 @@ async def list_events(
 @router.get("/watch", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
 async def watch(
     visit: Reading,
-    since: Annotated[
-        int | None, Query(ge=0, lt=2**62, description="resume after this revision; else: from now")
-    ] = None,
+    since: Annotated[Seq | None, Query(description="resume after this revision; else: from now")] = None,
+    timeout_s: Annotated[float, Query(ge=0, le=86_400, description="end the stream after this long; 0: never")] = 0.0,
     last_event_id: Annotated[str | None, Header(max_length=20)] = None,
 ) -> StreamingResponse:
     """Events of a workspace as they are committed. `id` is the revision to resume from."""
-    if last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit():
+    if last_event_id is not None and LAST_EVENT_ID.fullmatch(last_event_id):
         since = int(last_event_id)
-    start = since if since is not None else await visit.read(events.newest)
+    start = since if since is not None else await visit.peek(events.newest)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(_stream(visit, start), media_type="text/event-stream", headers=headers)
+    stream = _stream(visit, start, until(timeout_s))
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
-async def _stream(visit: Visit, seq: int) -> AsyncIterator[bytes]:
-    hub = visit.platform.hub
+def until(timeout_s: float) -> Callable[[], float]:
+    """A function that gives the seconds left of `timeout_s`; 0: without end."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + timeout_s if timeout_s else inf
+    return lambda: end - clock()
+
+
+async def _stream(visit: Visit, seq: int, left_s: Callable[[], float]) -> AsyncIterator[bytes]:
+    hub, gate, epoch = visit.platform.hub, visit.gate, -1
     yield b": hello\n\n"
-    while not hub.is_closed:
-        batch = hub.since(seq)
-        if batch is None:
-            batch = await visit.read(lambda tx: events.after(tx, seq, limit=500))  # noqa: B023  awaited at once
-        for number, event in batch:
-            seq = max(seq, number)
-            if event.workspace == visit.workspace:
-                yield _frame(EventOut.of(number, event))
-        if not batch:
-            before = asyncio.get_running_loop().time()
-            await hub.wait(HEARTBEAT_S)
-            if asyncio.get_running_loop().time() - before >= HEARTBEAT_S - 0.1:
-                yield b": still here\n\n"
+    while not hub.is_closed and left_s() > 0:
+        arrival = hub.arrival()  # asked for first, so that nothing falls between the look and the wait
+        recent = hub.since(seq)
+        if recent is None:
+            notes, seq = await visit.read(partial(_missed, visit.workspace, seq))
+        else:
+            notes, seq = recent, recent[-1].seq if recent else seq
+        for note in notes:
+            if note.event.workspace == visit.workspace:
+                yield note.frame or _frame(note)
+        if not notes and not await wait_for(arrival, min(HEARTBEAT_S, left_s())):
+            yield b": still here\n\n"
+            epoch = -1
+        if epoch != gate.epoch:
+            if not await visit.is_welcome():
+                return
+            epoch = gate.epoch
 
 
-def _frame(event: dict[str, Any]) -> bytes:
-    return f"id: {event['seq']}\nevent: {event['kind']}\ndata: {json.dumps(event)}\n\n".encode()
+def _missed(workspace: str, seq: int, tx: Tx) -> tuple[list[Note], int]:
+    """The next events after `seq`, and the number up to which all of them are in there."""
+    newest = max(seq, events.newest(tx))
+    found = events.after(tx, seq, workspaces=[workspace], limit=PAGE)
+    last = found[-1][0] if len(found) == PAGE else max([newest, *(number for number, _ in found[-1:])])
+    return [Note(number, event) for number, event in found], last
+
+
+def _frame(note: Note) -> bytes:
+    event = EventOut.of(note.seq, note.event)
+    note.frame = f"id: {note.seq}\nevent: {note.event.kind}\ndata: {json.dumps(event)}\n\n".encode()
+    return note.frame

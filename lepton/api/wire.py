@@ -4,13 +4,15 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from lepton.core.artifact import Version
 from lepton.core.event import Event
+from lepton.core.ids import check_name
 from lepton.core.resource import Resource
 
-Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
+NAME = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
+Name = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME), AfterValidator(check_name)]
 Id = Annotated[str, Field(pattern=r"^[a-z]{2,4}_[0-9a-hjkmnp-tv-z]{26}$")]
 Ref = Annotated[str, Field(min_length=1, max_length=90, description="`name`, `name@number` or an id of a version")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -19,10 +21,14 @@ Text = Annotated[str, Field(max_length=131_072)]
 MAX_DEPTH = 32
 
 
-class Wish(BaseModel):
-    """A request body: strict types, no unknown fields, no text that a store could not hold."""
+class Part(BaseModel):
+    """A part of a request body: strict types, no unknown fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Wish(Part):
+    """A request body: strict types, no unknown fields, no text that a store could not hold."""
 
     @model_validator(mode="before")
     @classmethod
@@ -43,10 +49,17 @@ def check_storable(value: Any, where: str, depth: int) -> None:
         for item in value:
             check_storable(item, f"an item of {where}", depth + 1)
     elif isinstance(value, str):
-        if "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        if "\x00" in value or not _is_encodable(value):
             raise ValueError(f"{where} has a NUL or a lone surrogate")
     elif isinstance(value, int | float):
         _check_number(value, where)
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _check_number(value: float, where: str) -> None:
@@ -104,7 +117,7 @@ class ResourcePage(BaseModel):
     next: str | None = Field(description="give it as `cursor` for the following page; null at the end")
 
 
-class FileShape(Wish):
+class FileShape(Part):
     """One file of a version."""
 
     path: Annotated[str, Field(min_length=1, max_length=512)]
@@ -234,7 +247,7 @@ class JobIn(Wish):
     retries: Annotated[int, Field(ge=0, le=1000)] = 0
     timeout_s: Annotated[float, Field(ge=0, le=1e8, strict=False)] = 0.0
     grace_s: Annotated[float, Field(ge=0, le=3600, strict=False)] = 10.0
-    cwd: Annotated[str, Field(max_length=4096)] = ""
+    cwd: Annotated[str, Field(max_length=4096, pattern=r"^(/|$)", description="absolute; else: a fresh folder")] = ""
 
     @model_validator(mode="after")
     def _has_one_program(self) -> Self:
@@ -254,9 +267,9 @@ class StopIn(Wish):
 class ReportIn(Wish):
     """A batch of what a worker has to tell."""
 
-    generation: Annotated[int, Field(ge=0)]
+    generation: Annotated[int, Field(ge=0, lt=1 << 31)]
     rank: Annotated[int, Field(ge=0, lt=4096)]
-    first: Annotated[int, Field(ge=0)]
+    first: Annotated[int, Field(ge=0, lt=1 << 62)]
     items: Annotated[list[dict[str, Any]], Field(max_length=1000)]
 
 

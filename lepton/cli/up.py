@@ -15,8 +15,9 @@ from lepton.api.app import make_app
 from lepton.core.errors import ConfigError, UnavailableError
 from lepton.engine.shim.processes import identity
 from lepton.sdk.find import state_file
-from lepton.server.build import Platform, build, write_private
+from lepton.server.build import Platform, build
 from lepton.server.config import ServerConfig
+from lepton.server.folder import write_private
 
 BACKLOG = 2048
 DRAIN_S = 3
@@ -61,7 +62,8 @@ async def _serve(config: ServerConfig, is_json: bool) -> None:
             timeout_graceful_shutdown=DRAIN_S,
             timeout_keep_alive=KEEP_ALIVE_S,
             ws="none",
-        )
+        ),
+        platform,
     )
     _greet(platform, url, is_json)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -74,7 +76,11 @@ async def _serve(config: ServerConfig, is_json: bool) -> None:
 
 
 class Door(uvicorn.Server):
-    """Tells whoever started it, through the pipe LEPTON_READY_FD, once it answers."""
+    """Tells whoever started it, through the pipe LEPTON_READY_FD, once it answers; ends streams before it ends."""
+
+    def __init__(self, config: uvicorn.Config, platform: Platform) -> None:
+        super().__init__(config)
+        self._platform = platform
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to answer."""
@@ -83,6 +89,11 @@ class Door(uvicorn.Server):
         if self.started and ready:
             os.write(int(ready), b"1")
             os.close(int(ready))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop to answer."""
+        self._platform.hush()
+        await super().shutdown(sockets)
 
 
 def note_server(folder: Path) -> None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -76,7 +77,8 @@ class PlatformContext:
 
     def metrics(self, step: int, **values: float) -> None:
         """Report numbers of one step; delivered soon, in order, also after the server was away."""
-        self.report({"type": "metrics", "step": step, "values": {name: float(value) for name, value in values.items()}})
+        plain = {name: _finite(float(value)) for name, value in values.items()}
+        self.report({"type": "metrics", "step": step, "values": plain})
 
     def progress(self, fraction: float, text: str = "") -> None:
         """Say how far the job is, 0 .. 1, and what it does."""
@@ -175,6 +177,11 @@ def current(environ: Mapping[str, str] | None = None) -> PlatformContext:
     context = PlatformContext(environ, params=launch.get("params", {}), inputs=launch.get("inputs", {}))
     atexit.register(context.close)
     return context
+
+
+def _finite(value: float) -> float | None:
+    """The number; None for NaN and infinities, which JSON cannot hold."""
+    return value if isfinite(value) else None
 
 
 def _wire(environ: Mapping[str, str]) -> Wire:

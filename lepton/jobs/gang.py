@@ -27,9 +27,10 @@ class Turn:
     grace_s: float = 0.0
 
 
-def key(job: Resource, rank: int) -> str:
-    """The engine's key of one worker of the job's present start."""
-    return f"{job.id}.{job.status.get('generation', 0)}.{rank}"
+def key(job: Resource, rank: int, generation: int | None = None) -> str:
+    """The engine's key of one worker, of the job's present start unless another is given."""
+    start = job.status.get("generation", 0) if generation is None else generation
+    return f"{job.id}.{start}.{rank}"
 
 
 def keys(job: Resource, size: int) -> list[str]:

@@ -1,37 +1,47 @@
 """Put a platform together. The one place that knows concrete engines and stores; it imports no door."""
 
 import asyncio
-import fcntl
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from lepton.core.clock import Clock, SystemClock, to_micros
 from lepton.core.errors import ConfigError, StorageFullError
 from lepton.core.event import Event
 from lepton.engine.base import Engine, open_engine
-from lepton.security.key import KEY_BYTES, derive
+from lepton.security.identity import make_token
+from lepton.security.key import derive
 from lepton.server.config import ServerConfig
+from lepton.server.folder import lock_folder, root_key, write_private
+from lepton.server.fresh import Fresh
 from lepton.server.hub import Hub
 from lepton.server.identity import Keys, WorkerIdentity
 from lepton.server.lease import Lease
-from lepton.server.people import bootstrap
+from lepton.server.people import ADMIN, bootstrap
 from lepton.server.placing import Placing
 from lepton.server.pulse import Pulse
 from lepton.server.reconcile import Loop
 from lepton.server.running import Running
 from lepton.server.serving import Serving
 from lepton.server.tail import Tails
-from lepton.store import idempotency, leases
-from lepton.store.database import Database
+from lepton.store import facts, idempotency, leases, resources
+from lepton.store.database import Database, Tx
 from lepton.store.open import open_database
 from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.objects import Objects
 
 KEEP_ANSWERS_S = 86_400.0
 HOUSEKEEP_EVERY_S = 60.0
+PLACING_REST_S = 0.02
+"""A burst of submissions shares one look at the queue."""
+READERS = 4
+UPLOADS = 64
+T = TypeVar("T")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,10 +56,15 @@ class Platform:
     keys: Keys
     hub: Hub
     tails: Tails
+    fresh: Fresh
     running: Running
     placing: Placing
     identity: WorkerIdentity
     leases: list[Lease]
+    readers: ThreadPoolExecutor
+    """Reads of the database that may take a while."""
+    uploads: ThreadPoolExecutor
+    """Each upload holds a thread for as long as its sender takes: in a pool of its own, it starves nothing else."""
     loops: list[Loop] = field(default_factory=list)
     first_token: str | None = None
     """The first user's token, if this start made it."""
@@ -60,9 +75,18 @@ class Platform:
         """Begin to turn the loops."""
         self.tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in self.loops]
 
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        """Run `work` in a read transaction, in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.readers, self.database.read, work)
+
+    def hush(self) -> None:
+        """End all streams, so that a shutdown need not wait for who listens."""
+        self.hub.close()
+        self.tails.wake()
+
     async def close(self) -> None:
         """Stop the loops and let go of everything; jobs go on running."""
-        self.hub.close()
+        self.hush()
         for task in self.tasks:
             task.cancel()
         for task in self.tasks:
@@ -76,6 +100,9 @@ class Platform:
                 lease.release()
         self.database.close()
         self.engine.close()
+        self.tails.close()
+        for pool in (self.readers, self.uploads):
+            pool.shutdown(wait=False, cancel_futures=True)
         if self.lock is not None:
             self.lock.close()
 
@@ -86,33 +113,46 @@ def build(config: ServerConfig, *, clock: Clock | None = None, engine: Engine | 
     Raises:
         ConfigError, DatabaseError, UnavailableError, StorageFullError: it cannot be used; the message says why.
     """
+    clock = clock or SystemClock()
     lock = lock_folder(config.data)
+    database: Database | None = None
     try:
-        platform = _open(config, clock or SystemClock(), engine)
-    except BaseException:
-        lock.close()
-        raise
-    platform.lock = lock
-    return platform
-
-
-def _open(config: ServerConfig, clock: Clock, engine: Engine | None) -> Platform:
-    root = root_key(config.data / "key")
-    keys = Keys(secrets=derive(root, "secrets"), workers=derive(root, "workers"))
-    database = open_database(config.database, folder=config.data, clock=clock)
-    try:
-        if not config.database:  # the folder is locked, so a lease that is left is a killed server's
-            database.write(leases.release_all)
-        token = database.write(lambda tx: bootstrap(tx, clock.now()))
-        if token is not None:
-            write_private(config.data / "token", token + "\n")
+        root = root_key(config.data / "key")
+        database = open_database(config.database, folder=config.data, clock=clock)
+        token = _settle(database, config, root=root, at=clock.now())
         engine = engine or _open_engine(config)
+        keys = Keys(secrets=derive(root, "secrets"), workers=derive(root, "workers"))
         platform = _assemble(config, clock=clock, database=database, engine=engine, keys=keys)
     except BaseException:
-        database.close()
+        if database is not None:
+            database.close()
+        lock.close()
         raise
-    platform.first_token = token
+    platform.first_token, platform.lock = token, lock
     return platform
+
+
+def _settle(database: Database, config: ServerConfig, *, root: bytes, at: datetime) -> str | None:
+    """Check that key and database belong together, and make the first user of a new one; return its token.
+
+    The token is in its file before it is in the database: a start that is cut short is made good by the next.
+    """
+    mark = derive(root, "mark").hex()
+    if database.write(lambda tx: facts.settle(tx, "key", mark)) != mark:
+        raise ConfigError(
+            f"The key {config.data / 'key'} is not the one that this database was made with",
+            fix="Copy the file `key` from the first server's data directory, or from a backup.",
+        )
+    if not config.database:  # the folder is locked, so whoever held a lease is gone
+        database.write(leases.clear)
+    if database.read(lambda tx: resources.by_name(tx, "user", "", ADMIN)) is not None:
+        return None
+    token = make_token()
+    write_private(config.data / "token", token + "\n")
+    is_first = database.write(lambda tx: bootstrap(tx, token, at))
+    if not is_first:  # another server on this database was faster
+        (config.data / "token").unlink(missing_ok=True)
+    return token if is_first else None
 
 
 def _open_engine(config: ServerConfig) -> Engine:
@@ -132,6 +172,8 @@ def _assemble(config: ServerConfig, *, clock: Clock, database: Database, engine:
 
     held = {name: lease(name) for name in ("placing", "jobs", "serving")}
     identity = WorkerIdentity(keys)
+    hub = Hub(asyncio.get_running_loop())
+    readers = ThreadPoolExecutor(READERS, thread_name_prefix="lepton-reader")
     running = Running(database, engine, clock=clock, lease=held["jobs"], identity=identity)
     platform = Platform(
         config=config,
@@ -141,11 +183,14 @@ def _assemble(config: ServerConfig, *, clock: Clock, database: Database, engine:
         objects=Objects(_open_vault(config.data / "vault")),
         keys=keys,
         identity=identity,
-        hub=Hub(asyncio.get_running_loop()),
+        hub=hub,
         tails=Tails(engine),
+        fresh=Fresh(lambda work: asyncio.get_running_loop().run_in_executor(readers, database.read, work), hub),
         running=running,
         placing=Placing(database, clock=clock, lease=held["placing"], patience_s=config.patience_s),
         leases=list(held.values()),
+        readers=readers,
+        uploads=ThreadPoolExecutor(UPLOADS, thread_name_prefix="lepton-upload"),
     )
     _wire(platform, Serving(database, clock=clock, lease=held["serving"]))
     return platform
@@ -168,7 +213,7 @@ def _wire(platform: Platform, serving: Serving) -> None:
     pulse = Pulse(platform.database, platform.engine, clock=platform.clock, heartbeat_s=config.heartbeat_s)
     loops = {
         "pulse": Loop("pulse", pulse.turn, every_s=config.heartbeat_s),
-        "placing": Loop("placing", platform.placing.turn, every_s=config.heartbeat_s),
+        "placing": Loop("placing", platform.placing.turn, every_s=config.heartbeat_s, rest_s=PLACING_REST_S),
         "jobs": Loop("jobs", running.turn, every_s=config.heartbeat_s),
         "serving": Loop("serving", serving.turn, every_s=config.heartbeat_s),
         "housekeeping": Loop("housekeeping", lambda: housekeep(platform), every_s=HOUSEKEEP_EVERY_S),
@@ -176,7 +221,7 @@ def _wire(platform: Platform, serving: Serving) -> None:
     platform.loops = list(loops.values())
 
     def on_event(event: Event) -> None:
-        if event.kind == "job":
+        if event.kind == "job" and event.verb != "created":  # a queued job is placing's alone
             running.touch(event.subject)
             loops["jobs"].wake()
         if event.kind in ("job", "node"):
@@ -201,64 +246,3 @@ def housekeep(platform: Platform) -> None:
     platform.running.collect(platform.config.keep_logs_s)
     before = to_micros(platform.clock.now()) - int(KEEP_ANSWERS_S * 1_000_000)
     platform.database.write(lambda tx: idempotency.sweep(tx, before))
-
-
-def lock_folder(folder: Path) -> IO[str]:
-    """Make the data directory and keep other servers out of it.
-
-    Raises:
-        ConfigError: it cannot be written, or another server uses it.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (folder / "lock").open("a+")
-    except OSError as fault:
-        raise ConfigError(
-            f"The data directory {folder} cannot be written: {fault.strerror}", fix="Choose another with --data DIR."
-        ) from fault
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as fault:
-        lock.close()
-        raise ConfigError(
-            f"Another server already uses {folder}", fix="Stop it with `lepton down`, or choose another --data DIR."
-        ) from fault
-    return lock
-
-
-def root_key(path: Path) -> bytes:
-    """The platform's root key; made at the first start, mode 0600.
-
-    Raises:
-        ConfigError: the file is not a key.
-    """
-    if not path.exists():
-        write_private(path, os.urandom(KEY_BYTES).hex() + "\n")
-    try:
-        key = bytes.fromhex(path.read_text().strip())
-    except (OSError, ValueError) as fault:
-        raise ConfigError(f"The key file {path} cannot be read: {fault}", fix="Restore it from a backup.") from fault
-    if len(key) != KEY_BYTES:
-        raise ConfigError(f"The key file {path} is torn", fix="Restore it from a backup.")
-    return key
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600, whole or not at all, even through a power cut.
-
-    Raises:
-        StorageFullError: there is no room or no right to write.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except OSError as fault:
-        temporary.unlink(missing_ok=True)
-        raise StorageFullError(
-            f"Cannot write {path}: {fault.strerror}", fix="Free some space in the data directory."
-        ) from fault

@@ -1,12 +1,25 @@
 """What has just been committed, to whoever waits for it: the loops' wake-ups and the watch streams."""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from bisect import bisect_right
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 
 from lepton.core.event import Event
 
 RECENT = 4_096
+"""Events held for watchers; who is further behind reads from the database."""
+
+
+@dataclass(slots=True)
+class Note:
+    """A committed event, as it is spread."""
+
+    seq: int
+    event: Event
+    frame: bytes = b""
+    """What goes out to watchers: made by the first of them, shared by all."""
 
 
 class Hub:
@@ -14,9 +27,11 @@ class Hub:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._recent: deque[tuple[int, Event]] = deque(maxlen=RECENT)
-        self._arrived = asyncio.Event()
+        self._recent: list[Note] = []
+        self._waits: dict[str, asyncio.Future[None]] = {}
         self._wakes: list[Callable[[Event], None]] = []
+        self.count = 0
+        """Commits heard of so far."""
         self.is_closed = False
 
     def on_event(self, call: Callable[[Event], None]) -> None:
@@ -25,36 +40,49 @@ class Hub:
 
     def publish(self, batch: list[tuple[int, Event]]) -> None:
         """Take in what one commit stored."""
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # the event loop is gone: nobody listens any more
             self._loop.call_soon_threadsafe(self._spread, batch)
 
     def close(self) -> None:
         """End all streams."""
         self.is_closed = True
-        self._arrived.set()
+        for subject in list(self._waits):
+            self._resolve(subject)
 
     def _spread(self, batch: list[tuple[int, Event]]) -> None:
-        self._recent.extend(batch)
-        arrived, self._arrived = self._arrived, asyncio.Event()
-        arrived.set()
+        self.count += 1
+        self._recent.extend(Note(seq, event) for seq, event in batch)
+        if len(self._recent) > 2 * RECENT:
+            del self._recent[:-RECENT]
+        self._resolve("")
         for _, event in batch:
+            self._resolve(event.subject)
             for wake in self._wakes:
                 wake(event)
 
-    async def wait(self, seconds: float) -> None:
-        """Return at the next event, or after `seconds`."""
-        if self.is_closed:
-            return
-        try:
-            await asyncio.wait_for(self._arrived.wait(), seconds)
-        except TimeoutError:
-            return
+    def _resolve(self, subject: str) -> None:
+        waited = self._waits.pop(subject, None)
+        if waited is not None and not waited.done():
+            waited.set_result(None)
 
-    def since(self, seq: int) -> list[tuple[int, Event]] | None:
+    def arrival(self, subject: str = "") -> "asyncio.Future[None]":
+        """Done at the next event (of that subject, if named), or when the hub closes. Shared: never cancel it."""
+        waited = self._waits.get(subject)
+        if waited is None:
+            waited = self._waits[subject] = self._loop.create_future()
+            if self.is_closed:
+                self._resolve(subject)
+        return waited
+
+    def since(self, seq: int) -> list[Note] | None:
         """Recent events above `seq`; None if some of them are no longer held here."""
-        if not self._recent or self._recent[0][0] > seq + 1:
+        if not self._recent or self._recent[0].seq > seq + 1:
             return None
-        return [pair for pair in self._recent if pair[0] > seq]
+        return self._recent[bisect_right(self._recent, seq, key=lambda note: note.seq) :]
 
 
-EventStream = AsyncIterator[tuple[int, Event]]
+async def wait_for(arrival: "asyncio.Future[None]", seconds: float | None) -> bool:
+    """Return when it has arrived, or after `seconds`; whether it has. The future itself is never cancelled."""
+    if not arrival.done():
+        await asyncio.wait([arrival], timeout=seconds)
+    return arrival.done()

@@ -3,7 +3,6 @@
 Everything here may be sent twice: items are counted per worker, a version is recognised by job, name and content.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +14,7 @@ from lepton.core.errors import InvalidError
 from lepton.core.event import Event
 from lepton.core.ids import make_id
 from lepton.core.resource import Json, Resource
+from lepton.jobs.spec import JobSpec
 from lepton.server.runs import keep_latest, run_of
 from lepton.server.submit import Author
 from lepton.store import catalog, metrics, resources
@@ -38,8 +38,12 @@ def take(tx: Tx, job: Resource, report: Report, *, at: datetime) -> int:
     """Take in the items that are new; return the number of the next one expected.
 
     Raises:
-        InvalidError: items are missing before the first.
+        InvalidError: items are missing before the first, or the job has no such worker or start.
     """
+    if report.generation > job.status.get("generation", 0) or report.rank >= JobSpec.from_json(job.spec).size:
+        raise InvalidError(
+            f"Job {job.id} has no worker {report.rank} in start {report.generation}", fix="Report for a worker it has."
+        )
     known = metrics.taken(tx, job.id, report.generation, report.rank)
     if report.first > known:
         raise InvalidError(f"The report begins at item {report.first}", fix=f"Send from item {known} on.")
@@ -54,7 +58,7 @@ def take(tx: Tx, job: Resource, report: Report, *, at: datetime) -> int:
 def _take_item(tx: Tx, job: Resource, report: Report, *, item: Mapping[str, Any], at: datetime) -> Resource:
     is_current = report.generation == job.status.get("generation", 0)
     if item["type"] == "metrics":
-        values = {name: float(value) for name, value in item["values"].items() if math.isfinite(value)}
+        values = {name: float(value) for name, value in item["values"].items() if value is not None}
         metrics.add(tx, job.id, step=item["step"], worker=report.rank, at=item["at"], values=values)
         keep_latest(tx, run_of(tx, job, at), values)
     elif item["type"] == "progress" and is_current:

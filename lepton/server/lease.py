@@ -4,6 +4,9 @@ from lepton.core.clock import Clock, to_micros
 from lepton.store import leases
 from lepton.store.database import Database, Tx
 
+STANDBY_S = 1.0
+"""How often a server that stands by asks whether the other is still there."""
+
 
 class Lease:
     """One server's claim to one loop."""
@@ -21,6 +24,8 @@ class Lease:
         if self._clock.monotonic() < self._renew_at:
             return True
         now = to_micros(self._clock.now())
+        if self._database.read(lambda tx: leases.is_held(tx, self.name, self.token, now=now)):
+            return False
         until = now + int(self._lease_s * 1_000_000)
         is_ours = self._database.write(lambda tx: leases.take(tx, self.name, self.token, now=now, until=until))
         self._renew_at = self._clock.monotonic() + self._lease_s / 2 if is_ours else float("-inf")

@@ -5,9 +5,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from lepton.core.clock import to_micros
-from lepton.core.errors import InvalidError, NotFoundError
+from lepton.core.errors import InvalidError, NameTakenError, NotFoundError
 from lepton.core.event import Event
-from lepton.core.ids import make_id
+from lepton.core.ids import NAME, make_id
 from lepton.core.resource import Json, Resource
 from lepton.security.identity import Principal, hash_token, make_token
 from lepton.security.key import seal, unseal
@@ -21,15 +21,26 @@ ADMIN = "admin"
 DEFAULT_WORKSPACE = "default"
 
 
-def bootstrap(tx: Tx, at: datetime) -> str | None:
-    """On a new database: make the first workspace and user; return the user's token, to be shown once."""
+def bootstrap(tx: Tx, token: str, at: datetime) -> bool:
+    """On a new database: make the first workspace, and the first user with this token; whether it was new."""
     if resources.by_name(tx, "user", "", ADMIN) is not None:
-        return None
+        return False
     author = Author(actor="system", workspace="", at=at)
     make_named(tx, "workspace", DEFAULT_WORKSPACE, {}, author)
     make_named(tx, "user", ADMIN, {"is_platform_admin": True}, author)
-    _, token = issue_token(tx, ADMIN, label="first", expires_at=None, author=author)
-    return token
+    issue_token(tx, ADMIN, label="first", expires_at=None, author=author, secret=token)
+    return True
+
+
+def make_workspace(tx: Tx, name: str, author: Author) -> Resource:
+    """Make a workspace.
+
+    Raises:
+        NameTakenError: there is one of that name, or was: what it left behind must not fall to a new tenant.
+    """
+    if resources.list_page(tx, "workspace", "", where={"name": name}, limit=1):
+        raise NameTakenError(f"There is, or was, a workspace '{name}'", fix="Choose a name that was never used.")
+    return make_named(tx, "workspace", name, {}, author)
 
 
 def make_named(tx: Tx, kind: str, name: str, spec: Json, author: Author) -> Resource:
@@ -53,7 +64,7 @@ def find_named(tx: Tx, kind: str, workspace: str, name: str) -> Resource:
     Raises:
         NotFoundError: there is none.
     """
-    found = resources.by_name(tx, kind, workspace, name)
+    found = resources.by_name(tx, kind, workspace, name) if NAME.fullmatch(name) else None
     if found is None:
         raise NotFoundError(f"There is no {kind} '{name[:80]}'", fix=f"List what there is: every {kind} has a name.")
     return found
@@ -66,7 +77,7 @@ def delete_named(tx: Tx, found: Resource, author: Author) -> None:
 
 
 def delete_workspace(tx: Tx, found: Resource, author: Author) -> None:
-    """End a workspace that nothing lives in.
+    """End a workspace that nothing lives in, with its secrets and memberships.
 
     Raises:
         InvalidError: something still runs or serves there.
@@ -80,13 +91,19 @@ def delete_workspace(tx: Tx, found: Resource, author: Author) -> None:
             )
     if found.name == DEFAULT_WORKSPACE:
         raise InvalidError("The default workspace cannot be deleted", fix="Leave it empty instead.")
+    for secret in resources.alive(tx, "secret"):
+        if secret.workspace == found.name:
+            delete_named(tx, secret, replace(author, workspace=found.name))
+    people.drop_members_of(tx, found.name)
     delete_named(tx, found, author)
 
 
-def issue_token(tx: Tx, username: str, *, label: str, expires_at: int | None, author: Author) -> tuple[Token, str]:
+def issue_token(
+    tx: Tx, username: str, *, label: str, expires_at: int | None, author: Author, secret: str = ""
+) -> tuple[Token, str]:
     """Make a token for a user; the second value is shown once and not kept."""
     user = find_named(tx, "user", "", username)
-    secret = make_token()
+    secret = secret or make_token()
     token = Token(
         id=make_id("token", at=author.at),
         username=username,
@@ -138,7 +155,12 @@ def principal(tx: Tx, hash: str, now: int) -> Principal | None:
     if user is None:
         return None
     roles = people.roles_of(tx, user.name)
-    return Principal(name=user.name, roles=roles, is_platform_admin=bool(user.spec.get("is_platform_admin")))
+    return Principal(
+        name=user.name,
+        roles=roles,
+        is_platform_admin=bool(user.spec.get("is_platform_admin")),
+        expires_at=token.expires_at,
+    )
 
 
 def set_secret(tx: Tx, name: str, value: str, *, key: bytes, author: Author) -> Resource:

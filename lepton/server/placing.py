@@ -11,7 +11,7 @@ from lepton.jobs.retry import MAX_PAUSE_S
 from lepton.jobs.spec import JobSpec
 from lepton.pool.node import Node
 from lepton.pool.placement import Ask, Place, Plan, Snapshot, decide
-from lepton.server.lease import Lease
+from lepton.server.lease import STANDBY_S, Lease
 from lepton.store import resources
 from lepton.store.database import Database, Tx
 
@@ -45,18 +45,18 @@ class Placing:
     def turn(self) -> float | None:
         """Place what fits now; return the seconds until the next job may be tried again."""
         if not self._lease.hold():
-            return None
+            return STANDBY_S
         queue = self._database.read(self.look)
         plan = decide(queue.snapshot)
         if plan.starts:
             self._database.write(lambda tx: self._commit(tx, queue, plan))
         return queue.due_s
 
-    def look(self, tx: Tx) -> Queue:
-        """The nodes with what is free, and the queue."""
+    def look(self, tx: Tx, *, even_if_full: bool = False) -> Queue:
+        """The nodes with what is free, and the queue: left out where nothing is free, unless `even_if_full`."""
         nodes = self._holdings.free_nodes(tx)
         now = to_micros(self._clock.now())
-        if not any(node.is_up and node.free.cpu_milli for node in nodes):
+        if not even_if_full and not any(node.is_up and node.free.cpu_milli for node in nodes):
             return Queue({}, Snapshot(nodes=nodes, queue=()))
         queued = resources.alive(tx, "job", states=[State.QUEUED], limit=WINDOW)
         wanted = [job for job in queued if job.spec.get("stop_grace_s") is None]

@@ -14,14 +14,16 @@ log = logging.getLogger("lepton.server")
 class Loop:
     """Runs `turn` in a thread of its own, at once after `wake()` and at the latest every `every_s` seconds.
 
-    A turn may return the seconds after which it wants to be taken again sooner than that.
+    A turn may return the seconds after which it wants to be taken again sooner than that. Between two turns there are
+    at least `rest_s` seconds.
     """
 
-    def __init__(self, name: str, turn: Callable[[], float | None], *, every_s: float) -> None:
+    def __init__(self, name: str, turn: Callable[[], float | None], *, every_s: float, rest_s: float = 0.0) -> None:
         self.name = name
         self.faults = 0
         self._turn = turn
         self._every_s = every_s
+        self._rest_s = rest_s
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lepton-{name}")
 
@@ -44,8 +46,11 @@ class Loop:
                     self._report(fault)
                 except Exception as fault:  # noqa: BLE001  a mistake of ours must not stop the platform
                     self._report(fault)
+                if self._rest_s:
+                    await asyncio.sleep(self._rest_s)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), min(self._every_s, again_s or self._every_s))
+                    pause_s = self._every_s if again_s is None else min(self._every_s, again_s)
+                    await asyncio.wait_for(self._wake.wait(), pause_s)
         finally:
             self._thread.shutdown(wait=True)
 

@@ -19,13 +19,15 @@ from lepton.engine.base import Engine
 from lepton.jobs.gang import Surroundings, Turn, keys, refuse, requeue, think
 from lepton.jobs.life import HOLDS_DEVICES, State
 from lepton.jobs.spec import JobSpec
-from lepton.server.lease import Lease
+from lepton.server.lease import STANDBY_S, Lease
 from lepton.server.runs import end_run
 from lepton.store import resources
 from lepton.store.database import Database, Tx
 
 log = logging.getLogger("lepton.server")
 KEY = re.compile(r"(?P<job>[a-z]+_[0-9A-Za-z]+)\.(?P<generation>[0-9]+)\.(?P<rank>[0-9]+)")
+MOST_AT_ONCE = 32
+"""Jobs stepped in one turn."""
 
 Identity = Callable[[Tx, Resource, JobSpec], Mapping[str, str]]
 """Gives the variables that say who a job's workers are and where the server is."""
@@ -43,6 +45,8 @@ class Running:
         self._lock = Lock()
         self._dirty: set[str] = set()
         self._sweep_at = float("-inf")
+        self._is_sure = False
+        """Whether nothing but events can have changed what a queued job needs."""
         self.sweep_s = 5.0
 
     def touch(self, job: str) -> None:
@@ -53,19 +57,26 @@ class Running:
     def turn(self) -> float | None:
         """Step every job that something happened to; every few seconds, every living job."""
         if not self._lease.hold():
-            return None
+            self._is_sure = False
+            return STANDBY_S
         if self._clock.monotonic() >= self._sweep_at:
-            self._sweep_at = self._clock.monotonic() + self.sweep_s
-            for job in self._database.read(lambda tx: resources.alive(tx, "job")):
-                self.touch(job.id)
-        while self._lease.hold() and (ids := self._take()):
-            for id in ids:
-                self._step_safely(id)
-        return None
+            self._sweep()
+        for id in self._take():
+            self._step_safely(id)
+        return 0.0 if self._dirty else None
+
+    def _sweep(self) -> None:
+        """Touch every job that has workers; at first, and after a fault, every living one."""
+        states = sorted(HOLDS_DEVICES) if self._is_sure else []
+        for job in self._database.read(lambda tx: resources.alive(tx, "job", states=states)):
+            self.touch(job.id)
+        self._sweep_at, self._is_sure = self._clock.monotonic() + self.sweep_s, True
 
     def _take(self) -> list[str]:
+        """Some of the touched jobs, oldest first: few enough that a shutdown need not wait long for the turn."""
         with self._lock:
-            ids, self._dirty = sorted(self._dirty), set()
+            ids = sorted(self._dirty)[:MOST_AT_ONCE]
+            self._dirty -= set(ids)
         return ids
 
     def _step_safely(self, id: str) -> None:
@@ -74,6 +85,7 @@ class Running:
         except StaleError:
             self.touch(id)
         except LeptonError as fault:
+            self._is_sure = False
             log.error("job %s: %s", id, fault)
 
     def step(self, id: str) -> None:

@@ -14,7 +14,7 @@ from lepton.core.errors import LeptonError, StaleError, UnavailableError
 from lepton.core.resource import Json, Resource
 from lepton.serve.plan import plan
 from lepton.serve.spec import EndpointSpec
-from lepton.server.lease import Lease
+from lepton.server.lease import STANDBY_S, Lease
 from lepton.server.submit import Author, changed, submit
 from lepton.store import resources
 from lepton.store.database import Database, Tx
@@ -41,7 +41,7 @@ class Serving:
     def turn(self) -> float | None:
         """Step every living endpoint."""
         if not self._lease.hold():
-            return None
+            return STANDBY_S
         for endpoint in self._database.read(lambda tx: resources.alive(tx, "endpoint")):
             try:
                 self._database.write(lambda tx, endpoint=endpoint: self.step(tx, endpoint))  # type: ignore[misc]

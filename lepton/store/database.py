@@ -10,9 +10,9 @@ which promise the same.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Lock, Thread, local
 from typing import Any, Protocol, TypeVar, cast
 
@@ -42,6 +42,8 @@ class Dialect(Protocol):
     name: str
     words: dict[str, str]
     """Fill-ins of the migrations."""
+    is_near: bool
+    """Whether a row is read in microseconds, without a network: then a thread would cost more than the read."""
 
     def connect(self) -> Connection:
         """Open a connection outside any transaction."""
@@ -95,7 +97,7 @@ class Database:
         self._lock = Lock()
         self._queue: SimpleQueue[tuple[Callable[[Tx], Any], Future[Any]] | None] = SimpleQueue()
         self._listeners: list[Committed] = []
-        self._is_closed = False
+        self._is_closed = self._is_ended = False
         self._writer = Thread(target=self._write_forever, name="lepton-writer", daemon=True)
         self._writer.start()
 
@@ -124,6 +126,8 @@ class Database:
             future.set_exception(UnavailableError("The server is shutting down", fix="Try again in a moment."))
         else:
             self._queue.put((work, future))
+            if self._is_ended:
+                self._refuse_rest()
         return future
 
     def write(self, work: Callable[[Tx], T]) -> T:
@@ -161,7 +165,7 @@ class Database:
             explained = self.dialect.explain(fault)
             if explained is None:
                 raise
-            if self.dialect.name != "sqlite":
+            if self.dialect.name != "sqlite" and explained.status >= 500:
                 self._local.connection = None
             raise explained from fault
 
@@ -179,13 +183,26 @@ class Database:
             connection = self._write_batch(connection, batch)
             if is_last:
                 break
+        self._is_ended = True
+        self._refuse_rest()
         if connection is not None:
             connection.close()
+
+    def _refuse_rest(self) -> None:
+        """Answer what was queued after the end: nobody would do it any more."""
+        while True:
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                return
+            if item is not None:
+                item[1].set_exception(UnavailableError("The server is shutting down", fix="Try again in a moment."))
 
     def _write_batch(
         self, connection: Connection | None, batch: list[tuple[Callable[[Tx], Any], Future[Any]]]
     ) -> Connection | None:
         """Commit a batch; return the connection to go on with, None if it broke."""
+        batch = [(work, future) for work, future in batch if future.set_running_or_notify_cancel()]
         results: list[tuple[Future[Any], Any, Exception | None]] = []
         events: list[tuple[int, Event]] = []
         try:
@@ -200,7 +217,8 @@ class Database:
                 future.set_exception(fault)
             return self._undo(connection)
         for listener in self._listeners if events else ():
-            listener(events)
+            with suppress(Exception):  # the commit stands, whoever cannot hear of it
+                listener(events)
         for future, result, error in results:
             if error is None:
                 future.set_result(result)
@@ -217,8 +235,8 @@ class Database:
             result = work(tx)
         except Exception as fault:
             explained = None if isinstance(fault, LeptonError) else self.dialect.explain(fault)
-            if explained is not None and self.dialect.name == "sqlite":
-                raise explained from fault
+            if explained is not None and explained.status >= 500 and self.dialect.name == "sqlite":
+                raise explained from fault  # the whole batch is lost: the disk, not this work, is at fault
             connection.execute("ROLLBACK TO work")
             connection.execute("RELEASE work")
             return None, explained or fault

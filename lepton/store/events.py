@@ -45,6 +45,12 @@ def after(
     return [_read(row) for row in tx.rows(sql, (*values, limit))]
 
 
+def newest_of(tx: Tx, subject: str, *, limit: int) -> list[tuple[int, Event]]:
+    """The last events of a resource, oldest first."""
+    rows = tx.rows(f"SELECT {COLUMNS} FROM events WHERE subject = ? ORDER BY seq DESC LIMIT ?", (subject, limit))
+    return [_read(row) for row in reversed(rows)]
+
+
 def newest(tx: Tx) -> int:
     """Number of the newest event; 0 if there is none."""
     row = tx.row("SELECT max(seq) FROM events")

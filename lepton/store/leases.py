@@ -19,6 +19,17 @@ def take(tx: Tx, name: str, token: str, *, now: int, until: int) -> bool:
     return changed == 1
 
 
+def is_held(tx: Tx, name: str, token: str, *, now: int) -> bool:
+    """Whether another server holds it now."""
+    row = tx.row("SELECT lock_token, lock_expires_at FROM leases WHERE name = ?", (name,))
+    return row is not None and row[0] != token and int(row[1]) > now
+
+
+def clear(tx: Tx) -> None:
+    """Free all leases: for a server that knows itself to be the only one."""
+    tx.execute("DELETE FROM leases")
+
+
 def check(tx: Tx, name: str, token: str) -> None:
     """Refuse the transaction unless the lease is still held with this token.
 
@@ -35,8 +46,3 @@ def check(tx: Tx, name: str, token: str) -> None:
 def release(tx: Tx, name: str, token: str) -> None:
     """Give a lease back at once, so that another server need not wait."""
     tx.execute("DELETE FROM leases WHERE name = ? AND lock_token = ?", (name, token))
-
-
-def release_all(tx: Tx) -> None:
-    """Free every lease: for a server that knows itself to be the only one on this database."""
-    tx.execute("DELETE FROM leases")

@@ -66,6 +66,11 @@ def drop_member(tx: Tx, workspace: str, username: str) -> bool:
     return tx.execute("DELETE FROM members WHERE workspace = ? AND username = ?", (workspace, username)) == 1
 
 
+def drop_members_of(tx: Tx, workspace: str) -> None:
+    """End all memberships of a workspace."""
+    tx.execute("DELETE FROM members WHERE workspace = ?", (workspace,))
+
+
 def roles_of(tx: Tx, username: str) -> dict[str, str]:
     """Workspace -> role."""
     rows = tx.rows("SELECT workspace, role FROM members WHERE username = ? ORDER BY workspace", (username,))

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any, cast
 
-from lepton.core.errors import ConfigError, DatabaseError, LeptonError, StorageFullError, UnavailableError
+from lepton.core.errors import ConfigError, DatabaseError, InvalidError, LeptonError, StorageFullError, UnavailableError
 from lepton.store.database import Connection
 
 LOCK = 7_352_001
@@ -14,6 +14,7 @@ class PostgresDialect:
     """Connections to one Postgres database."""
 
     name = "postgres"
+    is_near = False
 
     def __init__(self, url: str) -> None:
         try:
@@ -56,6 +57,8 @@ class PostgresDialect:
             return StorageFullError("The database server's disk is full", fix="Free some space, then try again.")
         if isinstance(fault, errors.DataCorrupted | errors.IndexCorrupted):
             return DatabaseError(f"The database is damaged: {fault}", fix="Restore it from a backup.")
+        if isinstance(fault, self._psycopg.DataError):
+            return InvalidError(f"The database cannot hold a value: {str(fault).strip()[:200]}", fix="Send another.")
         if isinstance(fault, self._psycopg.OperationalError | self._psycopg.InterfaceError):
             return UnavailableError(
                 f"The database does not answer: {str(fault).strip()}", fix="Check the server and the --database URL."

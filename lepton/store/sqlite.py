@@ -3,7 +3,7 @@
 import sqlite3
 from pathlib import Path
 
-from lepton.core.errors import DatabaseError, LeptonError, StorageFullError, UnavailableError
+from lepton.core.errors import DatabaseError, InvalidError, LeptonError, StorageFullError, UnavailableError
 from lepton.store.database import Connection
 
 BUSY_MS = 5_000
@@ -13,6 +13,7 @@ class SqliteDialect:
     """Connections to one SQLite file."""
 
     name = "sqlite"
+    is_near = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -47,6 +48,8 @@ class SqliteDialect:
 
     def explain(self, fault: Exception) -> LeptonError | None:
         """Full disk, lock, torn file and read-only file, in words."""
+        if isinstance(fault, OverflowError):
+            return InvalidError("A number does not fit into 64 bits", fix="Send a smaller one.")
         if not isinstance(fault, sqlite3.DatabaseError):
             return None
         text = str(fault)

@@ -1,0 +1,82 @@
+"""Request bodies: JSON read strictly, so that what we understand is what was meant."""
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from lepton.core.errors import InvalidError, LeptonError
+
+JSON_FIX = "Send one JSON object in UTF-8."
+
+
+class MediaTypeError(LeptonError):
+    """The body is of a kind that this route does not take."""
+
+    code, status = "media_type", 415
+
+
+class JsonRequest(Request):
+    """A request whose JSON may hold nothing twice, no NaN, and no other encoding than UTF-8."""
+
+    async def json(self) -> Any:
+        """The body.
+
+        Raises:
+            InvalidError: it is not such JSON.
+        """
+        return read_json(await self.body())
+
+
+class JsonRoute(APIRoute):
+    """A route that takes JSON, said to be JSON, or nothing."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's own, given a stricter request."""
+        answer = super().get_route_handler()
+        if self.body_field is None:
+            return answer
+
+        async def strict(request: Request) -> Response:
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                raise MediaTypeError(
+                    f"The body is {kind[:80] or 'of no stated type'}, not JSON",
+                    fix="Send content-type: application/json.",
+                )
+            return await answer(JsonRequest(request.scope, request.receive))
+
+        return strict
+
+
+def read_json(body: bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        InvalidError: it is malformed, is not UTF-8, names a field twice, or holds NaN or Infinity.
+    """
+    try:
+        return json.loads(body.decode(), object_pairs_hook=_each_once, parse_constant=_refuse)
+    except UnicodeDecodeError as fault:
+        raise InvalidError(f"The body is not UTF-8 at byte {fault.start}", fix=JSON_FIX) from fault
+    except json.JSONDecodeError as fault:
+        raise InvalidError(f"The body is not JSON: {fault}", fix=JSON_FIX) from fault
+    except RecursionError as fault:
+        raise InvalidError("The body is nested too deep", fix="Nest it less.") from fault
+    except ValueError as fault:  # an integer of thousands of digits
+        raise InvalidError("A number in the body is too long", fix="Send numbers of 64 bits.") from fault
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidError(f"The body has the field {twice[:80]!r} twice", fix="Send it once.")
+    return found
+
+
+def _refuse(word: str) -> Any:
+    raise InvalidError(f"The body has {word}, which is no JSON number", fix="Send a finite number, or null.")
