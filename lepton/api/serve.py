@@ -24,7 +24,7 @@ from lepton.store.database import Tx
 
 router = APIRouter(prefix="/serve", tags=["serve"], route_class=JsonRoute)
 REFS = {"model": ["model"]}
-LimitsIn = wish_model(EndpointSpec, REFS)
+LimitsIn = wish_model(EndpointSpec, REFS, title="EndpointLimitsIn")
 EndpointIn = create_model("EndpointIn", __base__=LimitsIn, name=(Name, ...))
 EndpointIn.__doc__ = "An endpoint: its name, and what it serves within which limits."
 RefPath = Annotated[str, Path(min_length=1, max_length=63, description="name or id")]

@@ -35,18 +35,16 @@ class Spec(Protocol):
         ...
 
 
-def wish_model(spec: type, refs: Mapping[str, Sequence[str]], *, left_out: Sequence[str] = ()) -> type[Wish]:
+def wish_model(spec: type, refs: Mapping[str, Sequence[str]], *, title: str = "") -> type[Wish]:
     """The body that makes a spec: the same fields, and a reference where the spec has a version's id."""
     hints = get_type_hints(spec)
     shapes: dict[str, Any] = {}
     for field in fields(spec):
-        if field.name in left_out:
-            continue
         default = ... if field.default is MISSING else field.default
         hint = Ref if field.name in refs else PLAIN.get(hints[field.name], hints[field.name])
         default = list(default) if isinstance(default, tuple) else default
         shapes[field.name] = (Name if field.name == "name" else hint, default)
-    model: type[Wish] = create_model(f"{spec.__name__.removesuffix('Spec')}In", __base__=Wish, **shapes)
+    model: type[Wish] = create_model(title or f"{spec.__name__.removesuffix('Spec')}In", __base__=Wish, **shapes)
     model.__doc__ = spec.__doc__
     return model
 
