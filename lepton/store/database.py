@@ -188,6 +188,7 @@ class Database:
         """Commit a batch; return the connection to go on with, None if it broke."""
         results: list[tuple[Future[Any], Any, Exception | None]] = []
         events: list[tuple[int, Event]] = []
+        batch = [item for item in batch if item[1].set_running_or_notify_cancel()]  # its caller may have gone
         try:
             with self._explained():
                 connection = connection or self.dialect.connect()
