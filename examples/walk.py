@@ -7,12 +7,12 @@ Each station is one call that submits a job; each job leaves versions in the cat
 """
 
 import json
-import os
 import sys
 import time
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import get_terminal_size
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -59,8 +59,8 @@ def main(name: str = "digits", keep: bool = False) -> dict[str, float]:
         walk.begin("deploy")
         images, labels = held_out(clean)
         limits = {"worker_cpu_milli": share // 2, "capture_rows": len(images)}
-        endpoint = walk.deploy(client.serve.apply(fast.id, name=name, **limits))
-        asked = datetime.now(UTC)
+        walk.endpoint = client.serve.apply(fast.id, name=name, **limits)
+        endpoint, asked = walk.endpoint.wait(), datetime.now(UTC)
         right, seconds = ask(endpoint, images, labels)
         walk.done(f"{endpoint.url}: {right:.2%} of {len(images)} right, {len(images) / seconds:.0f} images/s", None)
 
@@ -72,11 +72,9 @@ def main(name: str = "digits", keep: bool = False) -> dict[str, float]:
         ask(endpoint, 255 - images[200:400], labels[200:400])
         drifted = left(client, walk.station("observe", check(client, name, turned)), "report")
         alerts = [alert for alert in client.observe.alerts() if alert.report == drifted.id]
-        walk.done(
-            f"held-out images: {verdict(calm)}; inverted: {verdict(drifted)}, {len(alerts)} alert raised", drifted
-        )
-    walk.summary()
-    return {"accuracy": model.meta["accuracy"], "alerts": len(alerts), "seconds": walk.seconds()}
+        found = f"held-out images: {verdict(calm)}; inverted: {verdict(drifted)}"
+        walk.done(f"{found}, {len(alerts)} alert raised", drifted)
+    return {"accuracy": model.meta["accuracy"], "alerts": len(alerts), "seconds": walk.summary()}
 
 
 def left(client: lepton.Client, job: lepton.Job, kind: str, name: str = "") -> lepton.Version:
@@ -137,26 +135,21 @@ class Walk:
 
     def begin(self, name: str) -> None:
         """A station begins."""
-        if name != self.name:
-            self.name, self.began = name, time.perf_counter()
-            self.show("...")
+        self.name, self.began = name, time.perf_counter()
+        self.show("...")
 
     def show(self, what: str) -> None:
         """What the station does now, on one line of the terminal; elsewhere only results are printed."""
         if self.is_live:
-            width = os.get_terminal_size().columns - 1
-            print(f"\r\x1b[K{f'{len(self.rows) + 1}/6 {self.name:<9} {what}'[:width]}", end="", flush=True)
+            line = f"{len(self.rows) + 1}/6 {self.name:<9} {what}"
+            print(f"\r\x1b[K{line[: get_terminal_size().columns - 1]}", end="", flush=True)
 
     def station(self, name: str, job: lepton.Job) -> lepton.Job:
         """A station's job runs; return it when it has ended well."""
         self.job = job
-        self.begin(name)
+        if name != self.name:
+            self.begin(name)
         return job.wait(tell=lambda fraction, text: self.show(f"{fraction:4.0%}  {text}"))
-
-    def deploy(self, endpoint: lepton.Endpoint) -> lepton.Endpoint:
-        """An endpoint starts; return it when it answers."""
-        self.endpoint = endpoint
-        return endpoint.wait()
 
     def done(self, what: str, version: lepton.Version | None) -> None:
         """A station has ended."""
@@ -165,16 +158,13 @@ class Walk:
         clear = "\r\x1b[K" if self.is_live else ""
         print(f"{clear}{len(self.rows)}/6 {self.name:<9} {seconds:5.1f} s  {what}", flush=True)
 
-    def seconds(self) -> float:
-        """Since the walk began."""
-        return time.perf_counter() - self.start
-
-    def summary(self) -> None:
-        """The table at the end."""
+    def summary(self) -> float:
+        """Print the table at the end; return the seconds since the walk began."""
+        seconds = time.perf_counter() - self.start
         print(f"\n{'station':<10}{'seconds':>8}  {'left in the catalog':<36}what")
-        for name, seconds, what, version in self.rows:
-            print(f"{name:<10}{seconds:>8.1f}  {version:<36}{what}")
-        print(f"{'all':<10}{self.seconds():>8.1f}")
+        for name, took, what, version in [*self.rows, ("all", seconds, "", "")]:
+            print(f"{name:<10}{took:>8.1f}  {version:<36}{what}".rstrip())
+        return seconds
 
 
 if __name__ == "__main__":

@@ -211,6 +211,7 @@ class Job(Blocking[AsyncJob]):
     spec = attribute("spec", dict[str, Any])
     fields = attribute("fields", dict[str, Any], "All that the server said.")
     is_final = attribute("is_final", bool, "Whether it has ended.")
+    generation = attribute("generation", int, "How often it has been started again.")
     exit_code = attribute("exit_code", _code, "The job's own exit code once it has ended; 128 + n for signal n.")
 
     refresh = returning(lambda: Job)(AsyncJob.refresh)

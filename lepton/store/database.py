@@ -205,6 +205,7 @@ class Database:
         batch = [(work, future) for work, future in batch if future.set_running_or_notify_cancel()]
         results: list[tuple[Future[Any], Any, Exception | None]] = []
         events: list[tuple[int, Event]] = []
+        batch = [item for item in batch if item[1].set_running_or_notify_cancel()]  # its caller may have gone
         try:
             with self._explained():
                 connection = connection or self.dialect.connect()

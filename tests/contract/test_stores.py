@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event as ThreadEvent
 
 import pytest
 
@@ -272,6 +273,29 @@ def test_an_idempotency_key_gives_the_first_answer_and_refuses_another_request(d
     with pytest.raises(IdempotencyError):
         database.read(lambda tx: idempotency.recall(tx, "p", "k", "another"))
     assert database.write(lambda tx: idempotency.sweep(tx, 6)) == 1
+
+
+def test_work_whose_caller_has_gone_is_left_out_and_the_writer_goes_on(database: Database) -> None:
+    begun, gate = ThreadEvent(), ThreadEvent()
+
+    def hold(tx: Tx) -> None:
+        begun.set()
+        gate.wait(10)
+
+    held = database.submit(hold)
+    assert begun.wait(10)
+    gone = database.submit(lambda tx: tx.execute("INSERT INTO leases VALUES ('gone', 'a', 1)"))
+    assert gone.cancel()
+    gate.set()
+    held.result(10)
+    assert database.write(lambda tx: tx.row("SELECT name FROM leases WHERE name = 'gone'")) is None
+
+
+def test_a_lease_given_before_the_clock_was_set_back_is_free(database: Database) -> None:
+    def take(token: str, now: int) -> bool:
+        return database.write(lambda tx: leases.take(tx, "loop", token, now=now, until=now + 10))
+
+    assert [take("a", 1_000), take("b", 995), take("b", 100)] == [True, False, True]
 
 
 def test_a_lease_has_one_holder_until_it_expires(database: Database) -> None:
