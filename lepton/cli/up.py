@@ -1,6 +1,7 @@
 """`lepton up`: build the platform, listen, and run until told to stop."""
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -8,9 +9,10 @@ import socket
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from lepton.api.app import make_app
-from lepton.core.errors import ConfigError, UnavailableError
+from lepton.core.errors import ConfigError, InvalidError, UnavailableError
 from lepton.server.build import Platform, build
 from lepton.server.config import ServerConfig
 from lepton.server.folder import write_private
@@ -41,17 +43,7 @@ async def _serve(config: ServerConfig, is_quiet: bool) -> None:
     platform.identity.url = url
     write_private(config.data / "url", url + "\n")
     write_private(config.data / "pid", f"{os.getpid()}\n")
-    server = Door(
-        uvicorn.Config(
-            make_app(platform),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN_S,
-            ws="none",
-        ),
-        platform,
-    )
+    server = open_door(platform)
     if not is_quiet:
         _greet(platform, url, config.data)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,6 +53,17 @@ async def _serve(config: ServerConfig, is_quiet: bool) -> None:
     finally:
         (config.data / "url").unlink(missing_ok=True)
         (config.data / "pid").unlink(missing_ok=True)
+
+
+class DoorProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """What is not HTTP gets an error of the same form as everything else."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer, and hang up."""
+        body = json.dumps(InvalidError(msg, fix="Send HTTP/1.1.").to_json()).encode()
+        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
+        self.transport.close()
 
 
 class Door(uvicorn.Server):
@@ -82,6 +85,20 @@ class Door(uvicorn.Server):
         """Stop to answer."""
         self._platform.hush()
         await super().shutdown(sockets)
+
+
+def open_door(platform: Platform) -> Door:
+    """The HTTP server of a platform; it serves on a socket that is given to it."""
+    settings = uvicorn.Config(
+        make_app(platform),
+        http=DoorProtocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_S,
+        ws="none",
+    )
+    return Door(settings, platform)
 
 
 def listen(config: ServerConfig) -> socket.socket:

@@ -29,7 +29,7 @@ def routes(house: House) -> Iterator[tuple[str, str, dict[str, Any]]]:
 def call(client: httpx.Client, method: str, path: str, operation: dict[str, Any]) -> httpx.Response:
     """A request of the right form, about things that do not exist; streams are asked to end at once."""
     for name, value in SAMPLES.items():
-        path = path.replace("{%s}" % name, value)
+        path = path.replace(f"{{{name}}}", value)
     query = {"timeout_s": "0.01"} if path.endswith(("/watch", "/logs")) else {}
     if any(parameter["name"] == "endpoint" for parameter in operation.get("parameters", ())):
         query["endpoint"] = f"ep_{ID}"
@@ -105,7 +105,9 @@ def test_only_its_own_door_is_open_to_each_role(shared_house: House, visitors: d
         where = (method, short, statuses)
         if short not in EVERYBODYS:
             assert statuses["stranger"] in (403, 404, 422), where
-        if short.startswith(("/jobs", "/data", "/train", "/optimize", "/serve", "/observe", "/security/secrets", "/watch")):
+        if short.startswith(
+            ("/jobs", "/data", "/train", "/optimize", "/serve", "/observe", "/security/secrets", "/watch")
+        ):
             assert statuses["foreigner"] in (404, 422), where
         if method in ("POST", "PUT", "DELETE") and not short.startswith("/security/users"):
             assert statuses["viewer"] in (403, 404, 422), where

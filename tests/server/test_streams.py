@@ -150,12 +150,15 @@ def test_hundreds_of_watchers_cost_no_thread_and_no_query_each(house: House, cou
         return true_read(work)
 
     with httpx.Client(base_url=house.url, headers=house.http.headers, limits=limits, timeout=30) as client:
+
         def follow(_: int) -> str:
             return client.get(f"{API}/jobs/{blocked}/logs?follow=true").text
 
         with ThreadPoolExecutor(count) as threads:
             following = [threads.submit(follow, number) for number in range(count)]
-            wait_until(lambda: len(house.platform.hub._waits.get(blocked, _none())._callbacks or ()) == count, "all wait", 30)
+            wait_until(
+                lambda: len(house.platform.hub._waits.get(blocked, _none())._callbacks or ()) == count, "all wait", 30
+            )
             before = active_count()
             database.read = counted  # type: ignore[method-assign]
             house.advance(5)
