@@ -53,7 +53,9 @@ def pair(tmp_path: Path, url: str) -> tuple[dict[str, object], dict[str, object]
 SIMULATED = "simulated"
 
 
-def test_of_two_servers_on_one_database_one_decides_and_the_other_takes_over(tmp_path: Path, fresh_postgres: str) -> None:
+def test_of_two_servers_on_one_database_one_decides_and_the_other_takes_over(
+    tmp_path: Path, fresh_postgres: str
+) -> None:
     first, second = pair(tmp_path, fresh_postgres)
     with open_house(**first) as a:  # type: ignore[arg-type]
         wait_until(lambda: all(holder_of(a, name) for name in NAMES), "the first decides")
@@ -64,7 +66,8 @@ def test_of_two_servers_on_one_database_one_decides_and_the_other_takes_over(tmp
             b.http.headers["authorization"] = f"Bearer {a.token}"
             with watching(a.http) as events:
                 job = b.submit(course={"seconds": 1e9}, cpus=64)["id"]
-                assert next(event for event in events if event["kind"] == "job")["subject"] == job
+                told = next(event for event in events if event["kind"] == "job")
+                assert (told["subject"], told["verb"]) == (job, "created")
             a.wait(job, "running")
             assert b.job(job)["state"] == "running" and holder_of(b, "jobs") == owner
             stale = next(lease for lease in a.platform.leases if lease.name == "jobs")
