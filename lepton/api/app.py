@@ -1,7 +1,7 @@
 """The HTTP application: routes, limits, and errors that always look alike."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,13 +9,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lepton.api import catalog, jobs, logs, pool, security, stages, vault, watch
+from lepton.api.bodies import BodyLimit
 from lepton.api.door import Gate
 from lepton.api.wire import ErrorOut
 from lepton.core import __version__
-from lepton.core.errors import InvalidError, LeptonError, TooLargeError
+from lepton.core.errors import InvalidError, LeptonError
 from lepton.server.build import Platform
 
 log = logging.getLogger("lepton.api")
@@ -56,7 +56,7 @@ def make_app(platform: Platform) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _bug)
-    app.add_middleware(BodyLimit, limit_bytes=platform.config.max_body_bytes)
+    app.add_middleware(BodyLimit, limit_bytes=platform.config.max_body_bytes, spared=f"{PREFIX}/vault/")
     return app
 
 
@@ -97,42 +97,3 @@ async def _bug(request: Request, fault: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=fault)
     error = LeptonError("The server made a mistake; it is in its log", fix="Report it with the time of the request.")
     return JSONResponse(error.to_json(), status_code=500)
-
-
-class BodyLimit:
-    """Refuses bodies over a limit, whether they say their length or not. Uploads to the vault have their own limit."""
-
-    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
-        self.app = app
-        self.limit_bytes = limit_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, counting what it brings."""
-        if scope["type"] != "http" or scope["path"].startswith(f"{PREFIX}/vault/"):
-            await self.app(scope, receive, send)
-            return
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self.limit_bytes:
-            await self._refuse()(scope, receive, send)
-            return
-        await self.app(scope, self._counted(receive), send)
-
-    def _counted(self, receive: Receive) -> Callable[[], Awaitable[Message]]:
-        seen = 0
-
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.limit_bytes:
-                raise self._error()
-            return message
-
-        return counted
-
-    def _error(self) -> TooLargeError:
-        return TooLargeError(f"The body is over {self.limit_bytes} bytes", fix="Upload files through the vault.")
-
-    def _refuse(self) -> JSONResponse:
-        error = self._error()
-        return JSONResponse(error.to_json(), status_code=error.status, headers={"connection": "close"})

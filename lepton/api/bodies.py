@@ -5,10 +5,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lepton.core.errors import InvalidError, LeptonError
+from lepton.core.errors import InvalidError, LeptonError, TooLargeError
 
+DRAIN_LIMITS = 16
+"""How many times the limit is read of a body that is refused."""
 JSON_FIX = "Send one JSON object in UTF-8."
 
 
@@ -80,3 +84,57 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(word: str) -> Any:
     raise InvalidError(f"The body has {word}, which is no JSON number", fix="Send a finite number, or null.")
+
+
+class BodyLimit:
+    """Refuses bodies over a limit, whether they say their length or not.
+
+    What is somewhat too large is read to its end first: a client that still sends would not see the answer.
+
+    Args:
+        spared: beginning of the paths that have limits of their own.
+    """
+
+    def __init__(self, app: ASGIApp, limit_bytes: int, spared: str) -> None:
+        self.app = app
+        self.limit_bytes = limit_bytes
+        self.spared = spared
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, counting what it brings."""
+        if scope["type"] != "http" or scope["path"].startswith(self.spared):
+            await self.app(scope, receive, send)
+            return
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self.limit_bytes:
+            await self._drain(receive, 0)
+            error = self._error()
+            refusal = JSONResponse(error.to_json(), status_code=error.status, headers={"connection": "close"})
+            await refusal(scope, receive, send)
+            return
+        await self.app(scope, self._counted(receive), send)
+
+    def _counted(self, receive: Receive) -> Receive:
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.limit_bytes:
+                if message.get("more_body"):
+                    await self._drain(receive, seen)
+                raise self._error()
+            return message
+
+        return counted
+
+    async def _drain(self, receive: Receive, seen: int) -> None:
+        """Read on to the end, if that is not too far."""
+        message: Message = {"more_body": True}
+        while message.get("more_body") and seen < DRAIN_LIMITS * self.limit_bytes:
+            message = await receive()
+            seen += len(message.get("body", b""))
+
+    def _error(self) -> TooLargeError:
+        return TooLargeError(f"The body is over {self.limit_bytes} bytes", fix="Upload files through the vault.")

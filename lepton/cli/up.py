@@ -10,9 +10,10 @@ import socket
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from lepton.api.app import make_app
-from lepton.core.errors import ConfigError, UnavailableError
+from lepton.core.errors import ConfigError, InvalidError, UnavailableError
 from lepton.engine.shim.processes import identity
 from lepton.sdk.find import state_file
 from lepton.server.build import Platform, build
@@ -53,18 +54,7 @@ async def _serve(config: ServerConfig, is_json: bool) -> None:
     write_private(config.data / "server.json", json.dumps(identity(os.getpid())) + "\n")
     if os.environ.get("LEPTON_NOTED") != "0":
         note_server(config.data)
-    server = Door(
-        uvicorn.Config(
-            make_app(platform),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN_S,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            ws="none",
-        ),
-        platform,
-    )
+    server = open_door(platform)
     _greet(platform, url, is_json)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn raises what it caught once more when it is done
@@ -73,6 +63,17 @@ async def _serve(config: ServerConfig, is_json: bool) -> None:
     finally:
         (config.data / "url").unlink(missing_ok=True)
         (config.data / "server.json").unlink(missing_ok=True)
+
+
+class DoorProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """What is not HTTP gets an error of the same form as everything else."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer, and hang up."""
+        body = json.dumps(InvalidError(msg, fix="Send HTTP/1.1.").to_json()).encode()
+        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
+        self.transport.close()
 
 
 class Door(uvicorn.Server):
@@ -102,6 +103,21 @@ def note_server(folder: Path) -> None:
     with contextlib.suppress(OSError):
         note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         note.write_text(f"{folder}\n")
+
+
+def open_door(platform: Platform) -> Door:
+    """The HTTP server of a platform; it serves on a socket that is given to it."""
+    settings = uvicorn.Config(
+        make_app(platform),
+        http=DoorProtocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        ws="none",
+    )
+    return Door(settings, platform)
 
 
 def listen(config: ServerConfig) -> socket.socket:

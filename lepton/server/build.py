@@ -17,6 +17,7 @@ from lepton.engine.base import Engine, open_engine
 from lepton.security.identity import make_token
 from lepton.security.key import derive
 from lepton.server.config import ServerConfig
+from lepton.server.feed import EVERY_S, Feed
 from lepton.server.folder import lock_folder, root_key, write_private
 from lepton.server.fresh import Fresh
 from lepton.server.hub import Hub
@@ -237,8 +238,22 @@ def _wire(platform: Platform, serving: Serving) -> None:
             main.call_soon_threadsafe(loops["jobs"].wake)
 
     platform.hub.on_event(on_event)
-    platform.database.on_commit(platform.hub.publish)
+    _hear_commits(platform, main)
     platform.engine.on_change(on_change)
+
+
+def _hear_commits(platform: Platform, main: asyncio.AbstractEventLoop) -> None:
+    """Let the hub hear of every commit: our own at once; of other servers, where there may be some, soon."""
+    if platform.database.dialect.is_near:
+        platform.database.on_commit(platform.hub.publish)
+        return
+    feed = Loop("feed", Feed(platform.database, platform.hub).turn, every_s=EVERY_S)
+    platform.loops.append(feed)
+
+    def on_commit(_: list[tuple[int, Event]]) -> None:
+        main.call_soon_threadsafe(feed.wake)
+
+    platform.database.on_commit(on_commit)
 
 
 def housekeep(platform: Platform) -> None:

@@ -12,10 +12,8 @@ from time import monotonic
 from typing import Any
 
 import httpx
-import uvicorn
 
-from lepton.api.app import make_app
-from lepton.cli.up import Door, listen
+from lepton.cli.up import Door, listen, open_door
 from lepton.core.clock import Clock, ManualClock
 from lepton.engine.base import Engine
 from lepton.engine.simulated import SimulatedEngine
@@ -62,7 +60,7 @@ class House:
         self.loop = asyncio.get_running_loop()
         try:
             self.platform = build(self.config, clock=self.clock, engine=self.engine)
-        except BaseException as fault:  # noqa: BLE001  the test that asked for the house is told
+        except Exception as fault:  # noqa: BLE001  told by whoever waits
             self._fault = fault
             self._ready.set()
             return
@@ -70,9 +68,7 @@ class House:
         listening = listen(self.config)
         self.url = self.platform.identity.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         (self.config.data / "url").write_text(self.url)
-        settings = uvicorn.Config(make_app(self.platform), log_config=None, access_log=False, ws="none")
-        self._door = Door(settings, self.platform)
-        self._door.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        self._door = open_door(self.platform)
         serving = asyncio.create_task(self._door.serve(sockets=[listening]))
         while not self._door.started:
             await asyncio.sleep(0.005)

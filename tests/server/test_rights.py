@@ -29,7 +29,7 @@ def routes(house: House) -> Iterator[tuple[str, str, dict[str, Any]]]:
 def call(client: httpx.Client, method: str, path: str, operation: dict[str, Any]) -> httpx.Response:
     """A request of the right form, about things that do not exist; streams are asked to end at once."""
     for name, value in SAMPLES.items():
-        path = path.replace("{" + name + "}", value)
+        path = path.replace(f"{{{name}}}", value)
     query = {"timeout_s": "0.01"} if path.endswith(("/watch", "/logs")) else {}
     if any(parameter["name"] == "endpoint" for parameter in operation.get("parameters", ())):
         query["endpoint"] = f"ep_{ID}"

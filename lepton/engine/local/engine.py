@@ -154,7 +154,7 @@ class LocalEngine:
             draft.mkdir(mode=0o700)
             for name in (records.LOG, records.WORK):
                 (draft / name).mkdir(mode=0o700)
-            records.write(str(draft / records.LAUNCH), launch.to_json())
+            records.write(str(draft / records.LAUNCH), {**launch.to_json(), "env": {}})  # the worker has it already
             records.write(str(draft / records.PLAN), plan)
             with suppress(FileExistsError):
                 _rename_new(draft, folder)

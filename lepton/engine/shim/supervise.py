@@ -92,6 +92,7 @@ class Shim:
         self.poll.register(self.output, select.POLLIN)
         record = {**identity(held.pid), "started_at": self.started_at, "cgroups": self.cgroup.paths}
         records.write(os.path.join(self.folder, records.WORKER), record)
+        records.write(os.path.join(self.folder, records.PLAN), {**plan, "env": {}})  # it may hold secrets
         self.detail = release(held)
         if self.detail:
             self.reason = "not_started"

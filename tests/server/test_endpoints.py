@@ -1,0 +1,95 @@
+"""The life of an endpoint, on the simulated engine: starting, ready, changed, deleted, its name free again."""
+
+from typing import Any
+
+from lepton.engine.simulated import Course
+from tests.server.house import API, House, error_of, wait_until
+
+
+def endpoint(house: House, ref: str = "digits") -> dict[str, Any]:
+    found: dict[str, Any] = house.ask("GET", f"/serve/endpoints/{ref}")
+    return found
+
+
+def living_job(house: House, model: str) -> str:
+    """Id of the running job that serves this model."""
+
+    def look() -> str:
+        house.engine.advance(0)
+        jobs = house.ask("GET", "/jobs?state=running")["items"]
+        return next((job["id"] for job in jobs if job["spec"]["params"]["spec"]["model"] == model), "")
+
+    return str(wait_until(look, "its job runs"))
+
+
+def make_ready(house: House, job: str, address: str) -> None:
+    item = {"type": "ready", "at": 1, "address": address}
+    body = {"generation": house.job(job)["status"]["generation"], "rank": 0, "first": 0, "items": [item]}
+    house.ask("POST", f"/jobs/{job}/reports", body)
+
+
+def test_an_endpoint_lives_and_its_name_is_free_again(house: House) -> None:
+    house.engine._course = lambda launch: _forever()
+    first, second = house.version("m", "model")["id"], house.version("m", "model")["id"]
+    body = {"name": "digits", "model": first}
+    made = house.http.post(f"{API}/serve/endpoints", json=body)
+    assert made.status_code == 201 and made.json()["state"] == "starting" and made.headers["etag"]
+    error_of(house.http.post(f"{API}/serve/endpoints", json=body), 409, "name_taken")
+    old = living_job(house, first)
+    error_of(house.http.post(f"{API}/jobs/{old}/stop", json={}), 422)
+    make_ready(house, old, "127.0.0.1:1")
+    wait_until(lambda: endpoint(house)["state"] == "ready", "it is ready")
+    assert endpoint(house)["status"]["address"] == "127.0.0.1:1"
+
+    tag = house.http.get(f"{API}/serve/endpoints/digits").headers["etag"]
+    path = f"{API}/serve/endpoints/digits"
+    error_of(house.http.put(path, json={"model": "m@9"}), 404)
+    error_of(house.http.put(path, json={"model": second, "replicas": 0}), 422)
+    error_of(house.http.put(path, json={"model": second}, headers={"if-match": '"1"'}), 412)
+    assert house.http.put(path, json={"model": second}, headers={"if-match": tag}).status_code == 200
+    new = living_job(house, second)
+    make_ready(house, new, "127.0.0.1:2")
+    wait_until(lambda: endpoint(house)["status"]["address"] == "127.0.0.1:2", "the new one answers")
+    house.wait(old, "cancelled")
+
+    id = endpoint(house)["id"]
+    error_of(house.http.delete(path, headers={"if-match": tag}), 412)
+    assert house.http.delete(path).status_code == 200
+    error_of(house.http.put(f"{API}/serve/endpoints/{id}", json={"model": first}), 409, "illegal_move")
+    house.wait(new, "cancelled")
+    wait_until(lambda: endpoint(house, id)["state"] == "deleted", "it is gone")
+    error_of(house.http.get(path), 404)
+    error_of(house.http.put(f"{API}/serve/endpoints/{id}", json={"model": first}), 409)
+    house.ask("POST", "/serve/endpoints", body, status=201)
+
+
+def test_an_endpoint_takes_no_model_of_another_workspace(house: House) -> None:
+    house.engine._course = lambda launch: _forever()
+    house.ask("POST", "/security/workspaces", {"name": "other"}, status=201)
+    own, foreign = house.version("m", "model")["id"], house.version("m", "model", workspace="other")["id"]
+    error_of(house.http.post(f"{API}/serve/endpoints", json={"name": "e", "model": foreign}), 404)
+    made = house.ask("POST", "/serve/endpoints", {"name": "e", "model": own}, status=201)
+    path = f"{API}/serve/endpoints/{made['id']}"
+    error_of(house.http.put(f"{path}?workspace=other", json={"model": foreign}), 404)
+
+
+def test_drift_is_asked_of_an_endpoint_and_an_alert_is_resolved_once(house: House) -> None:
+    house.engine._course = lambda launch: _forever()
+    model = house.version("m", "model")["id"]
+    error_of(house.http.post(f"{API}/observe", json={"endpoint": "digits"}), 404)
+    made = house.ask("POST", "/serve/endpoints", {"name": "digits", "model": model}, status=201)
+    error_of(house.http.post(f"{API}/observe", json={"endpoint": "digits"}), 404)
+    capture = house.version("digits", "capture")
+    check = house.ask("POST", "/observe", {"endpoint": "digits"}, status=201)
+    assert check["spec"]["inputs"]["capture"] == capture["id"]
+    house.version("digits", "report", meta={"alert": "drift", "endpoint": made["id"]})
+    alert = house.ask("GET", "/observe/alerts?state=firing")["items"][0]
+    path = f"{API}/observe/alerts/{alert['id']}/resolve"
+    error_of(house.http.post(path, headers={"if-match": '"1"'}), 412)
+    assert house.http.post(path).json()["state"] == "resolved"
+    assert house.http.post(path).json()["state"] == "resolved"
+    assert house.ask("GET", "/observe/alerts?state=firing")["items"] == []
+
+
+def _forever() -> Course:
+    return Course(seconds=1e12)

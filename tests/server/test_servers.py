@@ -1,0 +1,114 @@
+"""More than one server, and servers that come again: leases, keys, events."""
+
+from pathlib import Path
+from shutil import copy
+
+import pytest
+
+from lepton.core.clock import ManualClock, to_micros
+from lepton.core.errors import ConfigError, StaleError
+from lepton.server.config import ServerConfig
+from lepton.server.lease import Lease
+from lepton.store import leases
+from tests.server.house import House, open_house, wait_until
+from tests.server.test_streams import watching
+
+
+def test_one_folder_has_one_server(tmp_path: Path) -> None:
+    with open_house(tmp_path / "data"), pytest.raises(ConfigError, match="already uses"), open_house(tmp_path / "data"):
+        pass
+    with open_house(tmp_path / "data") as again:
+        assert again.ask("GET", "/security/whoami")["name"] == "admin"
+
+
+def test_a_killed_servers_leases_hold_up_nobody_in_its_own_folder(tmp_path: Path) -> None:
+    with open_house(tmp_path / "data") as house:
+        far = to_micros(house.clock.now()) + 10**15  # type: ignore[union-attr]
+        job = house.submit(cpus=64, course={"seconds": 1e9})["id"]
+        house.wait(job, "running")
+        stuck = house.submit(cpus=64)["id"]
+        steal = lambda tx: [leases.clear(tx), *(leases.take(tx, n, "dead", now=0, until=far) for n in NAMES)]  # noqa: E731
+        house.platform.database.write(steal)
+    with open_house(tmp_path / "data") as house:
+        house.ask("POST", f"/jobs/{stuck}/stop", {})
+        house.wait(stuck, "cancelled")
+
+
+NAMES = ("placing", "jobs", "serving")
+
+
+def holder_of(house: House, name: str) -> str:
+    rows = house.platform.database.read(lambda tx: tx.rows("SELECT lock_token FROM leases WHERE name = ?", (name,)))
+    return str(rows[0][0]) if rows else ""
+
+
+def pair(tmp_path: Path, url: str) -> tuple[dict[str, object], dict[str, object]]:
+    """Settings of two servers that share a database and its key."""
+    second = tmp_path / "b"
+    second.mkdir(mode=0o700)
+    settings: dict[str, object] = {"database": url, "lease_s": 2.0, "heartbeat_s": 1.0, "engine": SIMULATED}
+    return {"data": tmp_path / "a", **settings}, {"data": second, **settings}
+
+
+SIMULATED = "simulated"
+
+
+def test_of_two_servers_on_one_database_one_decides_and_the_other_takes_over(
+    tmp_path: Path, fresh_postgres: str
+) -> None:
+    first, second = pair(tmp_path, fresh_postgres)
+    with open_house(**first) as a:  # type: ignore[arg-type]
+        wait_until(lambda: all(holder_of(a, name) for name in NAMES), "the first decides")
+        copy(tmp_path / "a" / "key", tmp_path / "b" / "key")
+        with open_house(**second) as b:  # type: ignore[arg-type]
+            owner = holder_of(a, "jobs")
+            assert not (tmp_path / "b" / "token").exists()
+            b.http.headers["authorization"] = f"Bearer {a.token}"
+            with watching(a.http) as events:
+                job = b.submit(course={"seconds": 1e9}, cpus=64)["id"]
+                told = next(event for event in events if event["kind"] == "job")
+                assert (told["subject"], told["verb"]) == (job, "created")
+            a.wait(job, "running")
+            assert b.job(job)["state"] == "running" and holder_of(b, "jobs") == owner
+            stale = next(lease for lease in a.platform.leases if lease.name == "jobs")
+            for lease in a.platform.leases:
+                lease.hold = lambda: False  # type: ignore[method-assign]  # as a server that hangs
+            b.engine.advance(2.1)
+            wait_until(lambda: holder_of(b, "jobs") not in ("", owner), "the other has taken over", 15)
+            with pytest.raises(StaleError):
+                a.platform.database.write(stale.check)
+            waiting = b.submit(cpus=64)["id"]
+            b.ask("POST", f"/jobs/{waiting}/stop", {})
+            b.wait(waiting, "cancelled")
+
+
+def test_a_server_with_another_key_is_refused_before_it_does_harm(tmp_path: Path, fresh_postgres: str) -> None:
+    first, second = pair(tmp_path, fresh_postgres)
+    with open_house(**first), pytest.raises(ConfigError, match="key"), open_house(**second):  # type: ignore[arg-type]
+        pass
+    with open_house(tmp_path / "c"):
+        pass
+    (tmp_path / "c" / "key").write_text("00" * 32 + "\n")
+    with pytest.raises(ConfigError, match="key"), open_house(tmp_path / "c"):
+        pass
+
+
+def test_a_lease_is_extended_by_its_holder_and_refused_to_others(house: House) -> None:
+    clock = ManualClock()
+    database = house.platform.database
+    mine, other = (Lease("test", token, database=database, clock=clock, lease_s=10) for token in ("a", "b"))
+    assert mine.hold() and not other.hold()
+    clock.advance(9)
+    assert mine.hold() and not other.hold()
+    clock.advance(10.1)
+    assert other.hold() and not mine.hold()
+    with pytest.raises(StaleError):
+        database.write(mine.check)
+    other.release()
+    assert mine.hold()
+
+
+def test_a_config_that_cannot_work_is_refused() -> None:
+    for settings in ({"port": 70_000}, {"lease_s": 1.0}, {"max_body_bytes": 0}, {"heartbeat_s": -1.0}):
+        with pytest.raises(ConfigError):
+            ServerConfig(data=Path("x"), **settings)  # type: ignore[arg-type]
