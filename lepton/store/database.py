@@ -202,7 +202,6 @@ class Database:
         self, connection: Connection | None, batch: list[tuple[Callable[[Tx], Any], Future[Any]]]
     ) -> Connection | None:
         """Commit a batch; return the connection to go on with, None if it broke."""
-        batch = [(work, future) for work, future in batch if future.set_running_or_notify_cancel()]
         results: list[tuple[Future[Any], Any, Exception | None]] = []
         events: list[tuple[int, Event]] = []
         batch = [item for item in batch if item[1].set_running_or_notify_cancel()]  # its caller may have gone

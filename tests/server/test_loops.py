@@ -218,7 +218,7 @@ def test_a_server_that_lost_its_lease_stops_turning_and_changes_nothing(house: H
     house.placing.turn()
     assert house.running._lease.hold()
     now = to_micros(house.clock.now())
-    house.database.write(leases.release_all)
+    house.database.write(leases.clear)
     assert house.database.write(lambda tx: leases.take(tx, "jobs", "another", now=now, until=now + 15_000_000))
     house.running.touch(id)
     house.running.turn()
