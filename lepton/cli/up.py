@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -19,6 +20,7 @@ from lepton.server.folder import write_private
 
 BACKLOG = 2048
 DRAIN_S = 3
+OPEN_FILES = 65_536
 
 
 def serve(config: ServerConfig, *, is_quiet: bool = False) -> None:
@@ -27,9 +29,18 @@ def serve(config: ServerConfig, *, is_quiet: bool = False) -> None:
     Raises:
         ConfigError, DatabaseError, UnavailableError, StorageFullError: it cannot start; the message says why.
     """
+    allow_many_files()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     asyncio.run(_serve(config, is_quiet))
+
+
+def allow_many_files() -> None:
+    """A thousand watchers need more than the thousand open files that shells grant at first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(config: ServerConfig, is_quiet: bool) -> None:
@@ -94,6 +105,7 @@ def open_door(platform: Platform) -> Door:
         http=DoorProtocol,
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
         ws="none",
