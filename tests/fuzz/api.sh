@@ -1,6 +1,6 @@
 #!/bin/sh
 # Thousands of generated requests against a fresh server: no answer may be a 5xx, undocumented, or of another shape
-# than the OpenAPI document says. Needs the extra `fuzz`. Arguments go to Schemathesis, e.g. --seed 7.
+# than the OpenAPI document says. `sh run fuzz` sets it up. Arguments go to Schemathesis, e.g. --seed 7.
 set -eu
 cd "$(dirname "$0")/../.."
 data=$(mktemp -d)
