@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
 from lepton.api.bodies import JsonRoute
@@ -177,18 +177,18 @@ def _subject(tx: Tx, visit: Visit, ref: str) -> tuple[dict[str, Any], Version]:
 
 
 @router.get("/datasets", response_model=ResourcePage)
-async def list_datasets(visit: Reading, name: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> JSONResponse:
+async def list_datasets(visit: Reading, name: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
     """List datasets, newest first."""
     return await list_resources(visit, "dataset", {"name": name}, limit=limit, cursor=cursor)
 
 
 @router.get("/models", response_model=ResourcePage)
-async def list_models(visit: Reading, name: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> JSONResponse:
+async def list_models(visit: Reading, name: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
     """List models, newest first."""
     return await list_resources(visit, "model", {"name": name}, limit=limit, cursor=cursor)
 
 
 @router.get("/runs", response_model=ResourcePage)
-async def list_runs(visit: Reading, name: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> JSONResponse:
+async def list_runs(visit: Reading, name: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
     """List runs, newest first: what jobs measured."""
     return await list_resources(visit, "run", {"name": name}, limit=limit, cursor=cursor)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
 from lepton.api.bodies import JsonRoute
@@ -99,22 +99,23 @@ def _spec(tx: Tx, body: JobIn, workspace: str) -> JobSpec:
 @router.get("", response_model=ResourcePage)
 async def list_(
     visit: Reading, state: Filter = "", name: Filter = "", limit: Limit = 100, cursor: Cursor = ""
-) -> JSONResponse:
+) -> Response:
     """List jobs, newest first."""
     return await list_resources(visit, "job", {"state": state, "name": name}, limit=limit, cursor=cursor)
 
 
-async def list_resources(visit: Visit, kind: str, where: dict[str, str], *, limit: int, cursor: str) -> JSONResponse:
+async def list_resources(visit: Visit, kind: str, where: dict[str, str], *, limit: int, cursor: str) -> Response:
     """One page of resources of a kind in the visited workspace."""
     if cursor and not is_id(cursor):
         raise InvalidError(f"{cursor!r} is no cursor", fix="Give the `next` of the page before, or nothing.")
     if any(not value.isprintable() for value in where.values()):
         raise InvalidError("A filter has unprintable characters", fix="Filter by a plain name or state.")
-    found = await visit.read(
-        lambda tx: resources.list_page(tx, kind, visit.workspace, where=where, before=cursor, limit=limit + 1)
-    )
-    page = found[:limit]
-    return answer({"items": [ResourceOut.of(row) for row in page], "next": page[-1].id if len(found) > limit else None})
+
+    def work(tx: Tx) -> str:
+        rows = resources.list_rows(tx, kind, visit.workspace, where=where, before=cursor, limit=limit + 1)
+        return ResourcePage.text(rows, limit)
+
+    return Response(await visit.read(work), media_type="application/json")
 
 
 @router.get("/{id}", response_model=ResourceOut)

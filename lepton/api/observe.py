@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
@@ -86,7 +86,7 @@ def _capture(tx: Tx, endpoint: Resource, id: str) -> Version:
 
 
 @router.get("/alerts", response_model=ResourcePage)
-async def list_alerts(visit: Reading, state: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> JSONResponse:
+async def list_alerts(visit: Reading, state: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
     """List alerts, newest first."""
     return await list_resources(visit, "alert", {"state": state}, limit=limit, cursor=cursor)
 

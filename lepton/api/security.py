@@ -233,7 +233,7 @@ async def set_secret(visit: Administering, name: NamePath, body: SecretIn, if_ma
 
 
 @router.get("/secrets", response_model=ResourcePage)
-async def list_secrets(visit: Reading, limit: Limit = 100, cursor: Cursor = "") -> JSONResponse:
+async def list_secrets(visit: Reading, limit: Limit = 100, cursor: Cursor = "") -> Response:
     """Names of the secrets of a workspace, newest first."""
     return await list_resources(visit, "secret", {"state": "ready"}, limit=limit, cursor=cursor)
 

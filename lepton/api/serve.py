@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
 from pydantic import create_model
 
@@ -68,7 +68,7 @@ router.post("/endpoints", status_code=201, response_model=ResourceOut)(create)
 @router.get("/endpoints", response_model=ResourcePage)
 async def list_(
     visit: Reading, state: Filter = "", name: Filter = "", limit: Limit = 100, cursor: Cursor = ""
-) -> JSONResponse:
+) -> Response:
     """List endpoints, newest first; deleted ones have the state `deleted`."""
     return await list_resources(visit, "endpoint", {"state": state, "name": name}, limit=limit, cursor=cursor)
 

@@ -1,15 +1,18 @@
 """The shapes that cross the door: every field documented, unknown ones refused."""
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from lepton.core.artifact import Version
+from lepton.core.clock import from_micros
 from lepton.core.event import Event
 from lepton.core.ids import check_name
 from lepton.core.resource import Resource
+from lepton.store.database import Row
 
 NAME = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME), AfterValidator(check_name)]
@@ -115,6 +118,30 @@ class ResourcePage(BaseModel):
 
     items: list[ResourceOut]
     next: str | None = Field(description="give it as `cursor` for the following page; null at the end")
+
+    @staticmethod
+    def text(rows: Sequence[Row], limit: int) -> str:
+        """The JSON of a page, of up to `limit` + 1 rows. Spec and status go out as they are stored, never parsed."""
+        items = ", ".join(_resource_text(row) for row in rows[:limit])
+        cursor = rows[limit - 1][0] if len(rows) > limit else None
+        return f'{{"items": [{items}], "next": {json.dumps(cursor)}}}'
+
+
+def _resource_text(row: Row) -> str:
+    id, kind, workspace, name, spec, status, state, owner, is_final, revision, created_at, updated_at = row
+    plain = {
+        "id": id,
+        "kind": kind,
+        "workspace": workspace,
+        "name": name,
+        "state": state,
+        "owner": owner,
+        "revision": revision,
+        "is_final": bool(is_final),
+        "created_at": from_micros(created_at).isoformat(),
+        "updated_at": from_micros(updated_at).isoformat(),
+    }
+    return f'{json.dumps(plain)[:-1]}, "spec": {"{}" if kind == "secret" else spec}, "status": {status}}}'
 
 
 class FileShape(Part):

@@ -8,7 +8,7 @@ from typing import Any
 from lepton.core.artifact import check_path
 from lepton.core.errors import IntegrityError, InvalidError
 from lepton.core.ids import check_name
-from lepton.sdk.http import Http
+from lepton.sdk.http import Http, part
 from lepton.sdk.portal import Blocking, attribute, blocking, listing, returning
 from lepton.sdk.show import card
 
@@ -151,12 +151,12 @@ class AsyncCatalog:
         Raises:
             NotFoundError: there is none.
         """
-        fields = await self._http.get(f"/catalog/versions/{ref}", kind=kind, workspace=self._workspace)
+        fields = await self._http.get(f"/catalog/versions/{part(ref)}", kind=kind, workspace=self._workspace)
         return AsyncVersion(self._http, fields)
 
     async def lineage(self, ref: str) -> dict[str, Any]:
         """Everything an endpoint or version was made from, nearest first: `{subject, links}`."""
-        found: dict[str, Any] = await self._http.get(f"/catalog/lineage/{ref}", workspace=self._workspace)
+        found: dict[str, Any] = await self._http.get(f"/catalog/lineage/{part(ref)}", workspace=self._workspace)
         return found
 
     async def upload(

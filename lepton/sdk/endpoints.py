@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict, Unpack
 
 from lepton.core.errors import JobFailedError, NameTakenError, UnavailableError
-from lepton.sdk.http import Http
+from lepton.sdk.http import Http, part
 from lepton.sdk.portal import Blocking, attribute, blocking, listing, returning
 from lepton.sdk.show import card
 
@@ -206,7 +206,9 @@ class AsyncServe:
         Raises:
             NotFoundError: there is none.
         """
-        return AsyncEndpoint(self._http, await self._http.get(f"/serve/endpoints/{ref}", workspace=self._workspace))
+        return AsyncEndpoint(
+            self._http, await self._http.get(f"/serve/endpoints/{part(ref)}", workspace=self._workspace)
+        )
 
     async def list(self, *, state: str = "", limit: int = 100) -> "list[AsyncEndpoint]":
         """The newest endpoints, newest first."""

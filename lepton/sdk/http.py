@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from lepton.core import errors
 from lepton.core.errors import LeptonError, UnavailableError, UnreachableError
@@ -180,6 +181,11 @@ class Http:
                 f"{url} does not answer: {type(fault).__name__}", fix="Look at the endpoint: lepton serve get NAME"
             ) from fault
         return raise_for(response.status_code, response.content, response).json()
+
+
+def part(text: str) -> str:
+    """One part of a path, whatever a user typed: it cannot lead to another route."""
+    return quote(text, safe="@:")
 
 
 def raise_for(status: int, content: bytes, response: Any) -> Any:

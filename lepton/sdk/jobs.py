@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
 from lepton.core.errors import JobFailedError, UnavailableError, UnreachableError
-from lepton.sdk.http import Http
+from lepton.sdk.http import Http, part
 from lepton.sdk.portal import Blocking, attribute, blocking, iterating, listing, returning
 from lepton.sdk.show import card, sparkline
 
@@ -265,7 +265,7 @@ class AsyncJobs:
         Raises:
             NotFoundError: there is none that you may see.
         """
-        return AsyncJob(self._http, await self._http.get(f"/jobs/{id}"))
+        return AsyncJob(self._http, await self._http.get(f"/jobs/{part(id)}"))
 
     async def list(self, *, state: str = "", name: str = "", limit: int = 100) -> "list[AsyncJob]":
         """The newest jobs, newest first."""

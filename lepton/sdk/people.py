@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lepton.sdk.http import Http
+from lepton.sdk.http import Http, part
 from lepton.sdk.portal import Blocking, blocking
 
 Rows = list[dict[str, Any]]
@@ -32,16 +32,18 @@ class AsyncSecurity:
 
     async def delete_workspace(self, name: str) -> None:
         """End a workspace in which nothing lives."""
-        await self._http.delete(f"/security/workspaces/{name}")
+        await self._http.delete(f"/security/workspaces/{part(name)}")
 
     async def members(self) -> dict[str, str]:
         """User -> role, of this workspace."""
-        found: dict[str, str] = (await self._http.get(f"/security/workspaces/{self._workspace}/members"))["members"]
+        found: dict[str, str] = (await self._http.get(f"/security/workspaces/{part(self._workspace)}/members"))[
+            "members"
+        ]
         return found
 
     async def set_role(self, user: str, role: str) -> dict[str, str]:
         """Give a user the role admin, editor or viewer in this workspace; an empty role ends the membership."""
-        path = f"/security/workspaces/{self._workspace}/members/{user}"
+        path = f"/security/workspaces/{part(self._workspace)}/members/{part(user)}"
         found: dict[str, str] = (await self._http.put(path, {"role": role}))["members"]
         return found
 
@@ -57,21 +59,21 @@ class AsyncSecurity:
 
     async def delete_user(self, name: str) -> None:
         """End a user, with all tokens and memberships."""
-        await self._http.delete(f"/security/users/{name}")
+        await self._http.delete(f"/security/users/{part(name)}")
 
     async def create_token(self, user: str, *, label: str = "", lifetime_s: float | None = None) -> dict[str, Any]:
         """Make a token; `token` in the answer is shown only now."""
         body: Mapping[str, Any] = {"label": label, "lifetime_s": lifetime_s}
-        made: dict[str, Any] = await self._http.post(f"/security/users/{user}/tokens", body)
+        made: dict[str, Any] = await self._http.post(f"/security/users/{part(user)}/tokens", body)
         return made
 
     async def tokens(self, user: str) -> Rows:
         """A user's tokens, without the tokens themselves."""
-        return await self._items(f"/security/users/{user}/tokens")
+        return await self._items(f"/security/users/{part(user)}/tokens")
 
     async def revoke_token(self, user: str, id: str) -> None:
         """End a token at once."""
-        await self._http.delete(f"/security/users/{user}/tokens/{id}")
+        await self._http.delete(f"/security/users/{part(user)}/tokens/{part(id)}")
 
     async def secrets(self) -> Rows:
         """Names of this workspace's secrets."""
@@ -80,13 +82,13 @@ class AsyncSecurity:
     async def set_secret(self, name: str, value: str) -> dict[str, Any]:
         """Store a secret, or replace it. Nobody can read it back; jobs get it as a variable."""
         made: dict[str, Any] = await self._http.put(
-            f"/security/secrets/{name}", {"value": value}, workspace=self._workspace
+            f"/security/secrets/{part(name)}", {"value": value}, workspace=self._workspace
         )
         return made
 
     async def delete_secret(self, name: str) -> None:
         """Destroy a secret."""
-        await self._http.delete(f"/security/secrets/{name}", workspace=self._workspace)
+        await self._http.delete(f"/security/secrets/{part(name)}", workspace=self._workspace)
 
     async def nodes(self) -> Rows:
         """Every node of the pool, with what it has and what of it is free."""

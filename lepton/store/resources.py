@@ -97,7 +97,14 @@ def by_name(tx: Tx, kind: str, workspace: str, name: str) -> Resource | None:
 def list_page(
     tx: Tx, kind: str, workspace: str, *, where: Mapping[str, str], before: str = "", limit: int = 100
 ) -> list[Resource]:
-    """Up to `limit` resources, newest first, with ids before `before` (keyset pagination).
+    """Up to `limit` resources, newest first; see `list_rows`."""
+    return [read(row) for row in list_rows(tx, kind, workspace, where=where, before=before, limit=limit)]
+
+
+def list_rows(
+    tx: Tx, kind: str, workspace: str, *, where: Mapping[str, str], before: str = "", limit: int = 100
+) -> list[Row]:
+    """Up to `limit` rows of `COLUMNS`, newest first, with ids before `before` (keyset pagination).
 
     Args:
         where: column -> value, of `state`, `name` and `owner`; empty values are no filter.
@@ -107,7 +114,7 @@ def list_page(
     filters += [("id", "<", before)] if before else []
     condition = " AND ".join(f"{column} {operator} ?" for column, operator, _ in filters)
     sql = f"SELECT {COLUMNS} FROM resources WHERE {condition} ORDER BY id DESC LIMIT ?"
-    return [read(row) for row in tx.rows(sql, (*(value for _, _, value in filters), limit))]
+    return tx.rows(sql, (*(value for _, _, value in filters), limit))
 
 
 def alive(tx: Tx, kind: str, *, states: Sequence[str] = (), limit: int = 100_000) -> list[Resource]:

@@ -1,17 +1,20 @@
 #!/bin/sh
 # Thousands of generated requests against a fresh server: no answer may be a 5xx, undocumented, or of another shape
-# than the OpenAPI document says. Needs the extra `fuzz`. Arguments go to Schemathesis, e.g. --seed 7.
+# than the OpenAPI document says. `sh run fuzz` sets it up. Arguments go to Schemathesis, e.g. --seed 7.
 set -eu
 cd "$(dirname "$0")/../.."
 data=$(mktemp -d)
 trap 'lepton down --data "$data" >/dev/null || true; rm -rf "$data"' EXIT
 lepton up --data "$data" --port 0 -d
-export SCHEMATHESIS_HOOKS=tests.fuzz.hooks PYTHONPATH=.
-${SCHEMATHESIS:-schemathesis} run "$(cat "$data/url")/api/v1/openapi.json" \
-  -H "Authorization: Bearer $(cat "$data/token")" \
+LEPTON_URL=$(cat "$data/url") LEPTON_TOKEN=$(cat "$data/token")
+export LEPTON_URL LEPTON_TOKEN SCHEMATHESIS_HOOKS=tests.fuzz.hooks PYTHONPATH=.
+FUZZ_KNOWN=$(python tests/fuzz/seed.py)
+export FUZZ_KNOWN
+${SCHEMATHESIS:-schemathesis} run "$LEPTON_URL/api/v1/openapi.json" \
+  -H "Authorization: Bearer $LEPTON_TOKEN" \
   --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
-  --phases examples,coverage,fuzzing --max-examples "${EXAMPLES:-100}" --request-timeout 20 --continue-on-failure \
-  --no-color "$@"
+  --phases examples,coverage,fuzzing --max-examples "${EXAMPLES:-120}" --request-timeout 20 --continue-on-failure \
+  --no-color --workers 2 "$@"
 if grep -n "ERROR\|Traceback" "$data/server.log"; then
   echo "The server's log has errors." >&2
   exit 1

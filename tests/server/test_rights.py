@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from lepton.core.errors import LeptonError
 from lepton.security.identity import worker_token
 from tests.server.house import API, House, error_of
 
@@ -182,3 +183,16 @@ def test_a_workspace_leaves_nothing_to_another_of_its_name(house: House) -> None
     sealed = house.platform.database.read(lambda tx: tx.rows("SELECT spec FROM resources WHERE kind = 'secret'"))
     assert sealed == [("{}",)]
     error_of(house.http.post(f"{API}/jobs?workspace=lab", json={"command": ["x"]}), 422)
+
+
+def test_the_sdk_cannot_be_led_to_another_route(house: House) -> None:
+    client = house.sdk()
+    house.user("val")
+    for call in (
+        lambda: client.jobs.get("../security/whoami"),
+        lambda: client.catalog.get("../../jobs"),
+        lambda: client.serve.get("x?limit=1#"),
+    ):
+        with pytest.raises(LeptonError):
+            call()
+    client.close()

@@ -1,0 +1,25 @@
+"""Make things that generated requests can be about; print their ids as JSON: path's beginning -> parameters."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from lepton.sdk.client import connect
+
+with connect() as client, tempfile.TemporaryDirectory() as folder:
+    file = Path(folder) / "data.bin"
+    file.write_bytes(b"data")
+    version = client.catalog.upload([file], kind="raw", name="raw")
+    job = client.jobs.submit(["sh", "-c", "echo hello"], name="hello", cpus=0.1)
+    job.wait(timeout_s=60)
+    digest = version.fields["files"][0]["digest"]
+    client.security.create_user("somebody")
+    found = {
+        "/api/v1/jobs/": {"id": job.id},
+        "/api/v1/catalog/": {"ref": "raw"},
+        "/api/v1/vault/": {"digest": digest},
+        "/api/v1/security/workspaces/": {"name": "default", "user": "somebody"},
+        "/api/v1/security/users/": {"name": "somebody"},
+    }
+sys.stdout.write(json.dumps(found))
