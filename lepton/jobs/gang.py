@@ -167,7 +167,9 @@ def _retry(job: Resource, spec: JobSpec, at: datetime) -> Turn:
     pause_s = pause_before_retry(spec, reason, failures=failures, losses=losses)
     if pause_s is None:
         return Turn(
-            *move(job, State.FAILED, why=f"worker {ending.get('rank')} {_words(ending)}", at=at, actor=ACTOR, **_ended(at))
+            *move(
+                job, State.FAILED, why=f"worker {ending.get('rank')} {_words(ending)}", at=at, actor=ACTOR, **_ended(at)
+            )
         )
     changes: dict[str, Json] = {
         "generation": int(job.status.get("generation", 0)) + 1,
