@@ -167,9 +167,7 @@ def _retry(job: Resource, spec: JobSpec, at: datetime) -> Turn:
     pause_s = pause_before_retry(spec, reason, failures=failures, losses=losses)
     if pause_s is None:
         return Turn(
-            *move(
-                job, State.FAILED, why=f"worker {ending.get('rank')} {_words(ending)}", at=at, actor=ACTOR, **_ended(at)
-            )
+            *move(job, State.FAILED, why=f"worker {ending.get('rank')}: {reason}", at=at, actor=ACTOR, **_ended(at))
         )
     changes: dict[str, Json] = {
         "generation": int(job.status.get("generation", 0)) + 1,
@@ -210,14 +208,6 @@ def describe(ended: Exit) -> str:
         return f"failed with code {ended.code}"
     words = f"signal {ended.signal}" if ended.reason is ExitReason.SIGNAL else ended.reason.replace("_", " ")
     return f"{words} ({ended.detail})" if ended.detail else words
-
-
-def _words(ending: Mapping[str, Any]) -> str:
-    """`describe` of an ending as a job's status keeps it."""
-    reason = ExitReason(ending.get("reason", ExitReason.LOST))
-    return describe(
-        Exit(reason=reason, code=ending.get("code"), signal=ending.get("signal"), detail=ending.get("detail", ""))
-    )
 
 
 def _ended(at: datetime) -> dict[str, Json]:
