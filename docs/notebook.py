@@ -25,4 +25,7 @@ if __name__ == "__main__":
         found = execute(Path(scratch))
     for cell in found.cells:
         cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", ()):
+            if "text" in output:  # a traceback names files of this checkout
+                output["text"] = output["text"].replace(f"{NOTEBOOK.parents[1]}/", "")
     nbformat.write(found, NOTEBOOK)

@@ -6,6 +6,7 @@ Without FILE it runs the walk on a platform of its own. The text in the picture 
 import re
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,7 @@ FONT_FACES = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)
 def run_walk() -> str:
     """What the walk prints to a pipe."""
     command = [sys.executable, "-m", "lepton.cli.main", "walk", "--fresh"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, check=True, capture_output=True).stdout.decode()
 
 
 def settled(output: str) -> str:
@@ -29,11 +30,11 @@ def settled(output: str) -> str:
 
 def draw(output: str) -> str:
     """An SVG of a terminal with this text; no fonts are loaded from elsewhere."""
-    console = Console(record=True, width=WIDTH, file=open("/dev/null", "w"), color_system="truecolor")  # noqa: SIM115
+    console = Console(record=True, width=WIDTH, file=StringIO())
     console.print(Text("$ sh run walk", style="bold"))
     for line in output.splitlines():
         is_head = line.startswith("station")
-        console.print(Text(line, style="bold" if is_head else "", no_wrap=False))
+        console.print(Text(line, style="bold" if is_head else ""))
     return FONT_FACES.sub("", console.export_svg(title="lepton walk", unique_id="walk"))
 
 
