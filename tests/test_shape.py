@@ -1,4 +1,4 @@
-"""The shape of the code, as docs/contributing.md promises it: size, headers and names."""
+"""The shape of the code, as CONTRIBUTING.md promises it: size, headers and names."""
 
 import ast
 from collections.abc import Iterator

@@ -75,14 +75,14 @@ def open_engine(name: str, **settings: Any) -> Engine:
     """Open the engine called `name`, one of `ENGINES`, or any `package.module:Class` that keeps the contract.
 
     Raises:
-        ConfigError: nothing by that name can be imported.
+        ConfigError: nothing by that name can be imported, or it does not take these settings.
     """
     path = ENGINES.get(name, name)
     module, _, attribute = path.partition(":")
     try:
-        factory = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as fault:
+        opened = getattr(import_module(module), attribute)(**settings)
+    except (ImportError, AttributeError, ValueError, TypeError) as fault:
         raise ConfigError(
             f"Engine {name!r} cannot be opened: {fault}", fix=f"Use one of {', '.join(ENGINES)}."
         ) from fault
-    return cast(Engine, factory(**settings))
+    return cast(Engine, opened)

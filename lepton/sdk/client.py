@@ -63,6 +63,11 @@ class Client:
         """The server's address."""
         return self._inner.http.address.url
 
+    @property
+    def workspace(self) -> str:
+        """The tenant the calls are about."""
+        return self._inner.workspace
+
     def close(self) -> None:
         """Close the connections."""
         self._portal.run(self._inner.close())

@@ -7,6 +7,9 @@ from typing import Protocol, TypeVar, runtime_checkable
 W = TypeVar("W")
 COLOURS = {"done": "#1a7f37", "ready": "#1a7f37", "failed": "#b42318", "running": "#0b63ce", "firing": "#b42318"}
 """State -> colour; the state is always written too."""
+PADDED = "padding:2px 12px 2px 0"
+LONG = frozenset({"facts", "cause", "doing"})
+"""Columns whose text may take several lines."""
 
 
 @runtime_checkable
@@ -28,19 +31,21 @@ class Table(list[W]):
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:
     """Rows of text as an HTML table; everything is escaped."""
-    head = "".join(f"<th style='text-align:left'>{escape(name)}</th>" for name in rows[0])
+    head = "".join(f"<th style='text-align:left;{PADDED}'>{escape(name)}</th>" for name in rows[0])
     body = "".join(f"<tr>{''.join(_cell(name, text) for name, text in row.items())}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def card(title: str, facts: Mapping[str, str], *, more: str = "") -> str:
-    """One thing as a small table under its name.
+    """One thing as a small table under its name; empty facts are left out.
 
     Args:
         more: HTML to put below, e.g. a sparkline.
     """
     rows = "".join(
-        f"<tr><th style='text-align:left'>{escape(name)}</th>{_cell(name, text)}</tr>" for name, text in facts.items()
+        f"<tr><th style='text-align:left;{PADDED}'>{escape(name)}</th>{_cell(name, text)}</tr>"
+        for name, text in facts.items()
+        if text
     )
     return f"<div><strong>{escape(title)}</strong><table><tbody>{rows}</tbody></table>{more}</div>"
 
@@ -48,7 +53,8 @@ def card(title: str, facts: Mapping[str, str], *, more: str = "") -> str:
 def _cell(name: str, text: str) -> str:
     colour = COLOURS.get(text, "") if name == "state" else ""
     style = f";color:{colour};font-weight:600" if colour else ""
-    return f"<td style='text-align:left{style}'>{escape(text)}</td>"
+    wrap = "" if name in LONG else ";white-space:nowrap"
+    return f"<td style='text-align:left;{PADDED}{wrap}{style}'>{escape(text)}</td>"
 
 
 def sparkline(name: str, points: Sequence[tuple[float, float]], *, width: int = 240, height: int = 44) -> str:
