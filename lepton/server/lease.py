@@ -24,9 +24,9 @@ class Lease:
         if self._clock.monotonic() < self._renew_at:
             return True
         now = to_micros(self._clock.now())
-        if self._database.read(lambda tx: leases.is_held(tx, self.name, self.token, now=now)):
-            return False
         until = now + int(self._lease_s * 1_000_000)
+        if self._database.read(lambda tx: leases.is_held(tx, self.name, self.token, now=now, until=until)):
+            return False
         is_ours = self._database.write(lambda tx: leases.take(tx, self.name, self.token, now=now, until=until))
         self._renew_at = self._clock.monotonic() + self._lease_s / 2 if is_ours else float("-inf")
         return is_ours

@@ -19,10 +19,10 @@ def take(tx: Tx, name: str, token: str, *, now: int, until: int) -> bool:
     return changed == 1
 
 
-def is_held(tx: Tx, name: str, token: str, *, now: int) -> bool:
-    """Whether another server holds it now."""
+def is_held(tx: Tx, name: str, token: str, *, now: int, until: int) -> bool:
+    """Whether another server holds it now, so that `take` would refuse."""
     row = tx.row("SELECT lock_token, lock_expires_at FROM leases WHERE name = ?", (name,))
-    return row is not None and row[0] != token and int(row[1]) > now
+    return row is not None and row[0] != token and now < int(row[1]) <= until + (until - now)
 
 
 def clear(tx: Tx) -> None:
