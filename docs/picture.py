@@ -39,6 +39,6 @@ def draw(output: str) -> str:
 
 
 if __name__ == "__main__":
-    text = settled(Path(sys.argv[1]).read_text(newline="") if len(sys.argv) > 1 else run_walk())
+    text = settled(Path(sys.argv[1]).read_bytes().decode() if len(sys.argv) > 1 else run_walk())
     (HERE / "images").mkdir(exist_ok=True)
     (HERE / "images" / "walk.svg").write_text(draw(text))
