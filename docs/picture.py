@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 HERE = Path(__file__).parent
-WIDTH = 128
+WIDTH = 134
 FONT_FACES = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)
 
 
@@ -39,6 +39,6 @@ def draw(output: str) -> str:
 
 
 if __name__ == "__main__":
-    text = settled(Path(sys.argv[1]).read_text(newline="") if len(sys.argv) > 1 else run_walk())
+    text = settled(Path(sys.argv[1]).read_bytes().decode() if len(sys.argv) > 1 else run_walk())
     (HERE / "images").mkdir(exist_ok=True)
     (HERE / "images" / "walk.svg").write_text(draw(text))

@@ -206,5 +206,6 @@ def test_the_picture_of_the_walk_is_text_and_loads_nothing() -> None:
     picture = (DOCS / "images" / "walk.svg").read_text()
     plain = re.sub(r"&#160;", " ", re.sub(r"<[^>]+>", "", picture))
     assert all(station in plain for station in ("ingest", "clean", "train", "optimise", "deploy", "observe"))
+    assert "1 alert raised" in plain
     assert "url(http" not in picture and "@import" not in picture
     assert os.path.getsize(DOCS / "images" / "walk.svg") < 200_000
