@@ -82,12 +82,17 @@ async def _offer(queue: "asyncio.Queue[bytes | None]", chunk: bytes | None, writ
     return False
 
 
-@router.head("/objects/{digest}", responses={200: {"description": "It is stored."}})
+@router.head(
+    "/objects/{digest}",
+    response_class=Response,
+    responses={200: {"description": "It is stored.", "content": {"application/octet-stream": {}}}},
+)
 async def head(visit: WorkerReadingAnywhere, digest: DigestPath) -> Response:
     """Whether an object is stored, and how large it is."""
     check_digest(digest)
     size = await asyncio.to_thread(visit.platform.objects.size, digest)
-    return Response(headers={"content-length": str(size), "etag": f'"{digest}"'})
+    headers = {"content-length": str(size), "accept-ranges": "bytes", "etag": f'"{digest}"'}
+    return Response(headers=headers, media_type="application/octet-stream")
 
 
 @router.get(

@@ -317,7 +317,7 @@ class WhyOut(BaseModel):
 class MetricsOut(BaseModel):
     """Name -> [[step, value], ...]."""
 
-    series: dict[str, list[tuple[int, float]]]
+    series: dict[str, list[Annotated[list[float], Field(min_length=2, max_length=2)]]]
 
 
 class NameIn(Wish):

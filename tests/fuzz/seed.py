@@ -14,11 +14,14 @@ with connect() as client, tempfile.TemporaryDirectory() as folder:
     job = client.jobs.submit(["sh", "-c", "echo hello"], name="hello", cpus=0.1)
     job.wait(timeout_s=60)
     digest = version.fields["files"][0]["digest"]
+    model = client.catalog.upload([file], kind="model", name="model", parents={"raw": version.id})
+    endpoint = client.serve.deploy(model.ref, name="digits")  # no real model: it fails, and is there to be asked about
     client.security.create_user("somebody")
     found = {
         "/api/v1/jobs/": {"id": job.id},
         "/api/v1/catalog/": {"ref": "raw"},
         "/api/v1/vault/": {"digest": digest},
+        "/api/v1/serve/": {"ref": endpoint.name},
         "/api/v1/security/workspaces/": {"name": "default", "user": "somebody"},
         "/api/v1/security/users/": {"name": "somebody"},
     }
