@@ -69,8 +69,9 @@ class Client:
         return self._inner.workspace
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and end the thread behind them."""
         self._portal.run(self._inner.close())
+        self._portal.close()
 
     def __enter__(self) -> Self:
         return self

@@ -30,13 +30,24 @@ class Portal:
     def __init__(self) -> None:
         self._lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: Thread | None = None
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                Thread(target=self._loop.run_forever, name="lepton-sdk", daemon=True).start()
+                self._thread = Thread(target=self._loop.run_forever, name="lepton-sdk", daemon=True)
+                self._thread.start()
             return self._loop
+
+    def close(self) -> None:
+        """End the loop and its thread; a later call starts others."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+            if loop is not None and self._thread is not None:
+                loop.call_soon_threadsafe(loop.stop)
+                self._thread.join()
+                loop.close()
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine there; return its result, raise its exception. Ctrl-C cancels it."""
