@@ -3,11 +3,12 @@
 import asyncio
 import json
 import os
+import signal
 import statistics
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -60,7 +61,17 @@ def house(folder: Path, **env: str) -> Iterator[House]:
             os.sched_yield()
         took = time.perf_counter() - start
         url, token = (folder / "url").read_text().strip(), (folder / "token").read_text().strip()
-        yield House(folder, url, token, took, mark)
+        try:
+            yield House(folder, url, token, took, mark)
+        finally:
+            end_jobs(folder)
+
+
+def end_jobs(folder: Path) -> None:
+    """Kill what the jobs of this platform still run: it would outlive the server, as it should."""
+    for pid in in_session_of(f"LEPTON_FOLDER={folder}/"):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def answers(url: str) -> bool:

@@ -33,6 +33,7 @@ from lepton.api.wire import (
     WhyOut,
 )
 from lepton.catalog.reference import parse
+from lepton.core.clock import to_micros
 from lepton.core.errors import ForbiddenError, InvalidError
 from lepton.core.ids import is_id
 from lepton.core.launch import Devices
@@ -42,7 +43,7 @@ from lepton.jobs.life import State
 from lepton.jobs.spec import JobSpec, Role
 from lepton.pool.placement import decide
 from lepton.server.intake import Report, take
-from lepton.server.placing import WINDOW
+from lepton.server.placing import WINDOW, pause_left_s
 from lepton.server.submit import changed, submit
 from lepton.store import catalog, events, metrics, resources
 from lepton.store.database import Tx
@@ -167,7 +168,9 @@ async def why(visit: ReadingAny, id: str) -> JSONResponse:
         reason = past[-1]["why"] if past else ""
         if job.state == State.QUEUED:
             queue = visit.platform.placing.look(tx, even_if_full=True)
-            reason = decide(queue.snapshot).waits.get(id) or f"{WINDOW} or more jobs wait before it"
+            is_pausing = pause_left_s(job, to_micros(visit.platform.clock.now())) > 0
+            in_turn = reason if is_pausing or id in queue.jobs else f"{WINDOW} or more jobs wait before it"
+            reason = decide(queue.snapshot).waits.get(id) or in_turn
         return {"state": job.state, "why": reason, "events": past}
 
     return answer(await visit.read(work))
