@@ -13,7 +13,7 @@ export FUZZ_KNOWN
 ${SCHEMATHESIS:-schemathesis} run "$LEPTON_URL/api/v1/openapi.json" \
   -H "Authorization: Bearer $LEPTON_TOKEN" \
   --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
-  --phases examples,coverage,fuzzing --max-examples "${EXAMPLES:-120}" --request-timeout 20 --continue-on-failure \
+  --phases examples,coverage,fuzzing --max-examples "${EXAMPLES:-80}" --request-timeout 20 --continue-on-failure \
   --no-color "$@"
 if grep -n "ERROR\|Traceback" "$data/server.log"; then
   echo "The server's log has errors." >&2
