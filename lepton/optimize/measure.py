@@ -15,6 +15,8 @@ Scorer = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 BATCHES = (1, 32)
 WARM_UPS = 10
+TURN = 10
+"""Calls of one candidate before it is the next one's turn."""
 MARGIN = 0.8
 """A later candidate must take at most this share of the time of the one chosen so far: noise decides nothing, so
 equal input ends in an equal model."""
@@ -31,15 +33,13 @@ class Measured:
     """Median time of one call for each of `BATCHES`."""
 
 
-def measure(name: str, score: Scorer, image_NHW: npt.NDArray[np.uint8], *, size_bytes: int, bench: "Bench") -> Measured:
-    """Measure one candidate on held-out images."""
-    guess_N = np.concatenate([score(part).argmax(axis=1) for part in _parts(image_NHW, 256)])
-    return Measured(
-        name=name,
-        accuracy=float((guess_N == bench.labels).mean()),
-        size_bytes=size_bytes,
-        latency_ms=tuple(bench.latency_ms(score, image_NHW, batch) for batch in BATCHES),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A form of the model that is to be measured."""
+
+    name: str
+    score: Scorer
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,15 +50,46 @@ class Bench:
     labels: npt.NDArray[np.int32]
     repeats: int
 
-    def latency_ms(self, score: Scorer, image_NHW: npt.NDArray[np.uint8], batch: int) -> float:
-        """Median time of a call with `batch` images."""
+    def latencies_ms(
+        self, candidates: Sequence[Candidate], image_NHW: npt.NDArray[np.uint8], batch: int
+    ) -> list[float]:
+        """Median time of a call with `batch` images, for each candidate.
+
+        They take turns, so that a moment when the machine is busy slows all of them and not one.
+        """
         images = np.ascontiguousarray(image_NHW[:batch])
-        times = []
-        for _ in range(WARM_UPS + self.repeats):
-            began = self.clock.monotonic()
-            score(images)
-            times.append(self.clock.monotonic() - began)
-        return round(median(times[WARM_UPS:]) * 1000, 4)
+        times: list[list[float]] = [[] for _ in candidates]
+        for candidate in candidates:
+            for _ in range(WARM_UPS):
+                candidate.score(images)
+        for first in range(0, self.repeats, TURN):
+            for candidate, seen in zip(candidates, times, strict=True):
+                seen += [self._time(candidate, images) for _ in range(min(TURN, self.repeats - first))]
+        return [round(median(seen) * 1000, 4) for seen in times]
+
+    def _time(self, candidate: Candidate, images: npt.NDArray[np.uint8]) -> float:
+        began = self.clock.monotonic()
+        candidate.score(images)
+        return self.clock.monotonic() - began
+
+
+def measure(candidates: Sequence[Candidate], image_NHW: npt.NDArray[np.uint8], *, bench: Bench) -> list[Measured]:
+    """Measure every candidate on held-out images."""
+    by_batch = [bench.latencies_ms(candidates, image_NHW, batch) for batch in BATCHES]
+    return [
+        Measured(
+            name=candidate.name,
+            accuracy=_accuracy(candidate.score, image_NHW, bench.labels),
+            size_bytes=candidate.size_bytes,
+            latency_ms=latency_ms,
+        )
+        for candidate, latency_ms in zip(candidates, zip(*by_batch, strict=True), strict=True)
+    ]
+
+
+def _accuracy(score: Scorer, image_NHW: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32]) -> float:
+    guess_N = np.concatenate([score(part).argmax(axis=1) for part in _parts(image_NHW, 256)])
+    return float((guess_N == labels).mean())
 
 
 def choose(baseline: Measured, candidates: Sequence[Measured], *, max_accuracy_loss: float) -> Measured:

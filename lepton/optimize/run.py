@@ -14,7 +14,7 @@ import torch
 from lepton.core.clock import SystemClock
 from lepton.core.context import Context
 from lepton.optimize.graph import INPUT, OUTPUT, build_graph
-from lepton.optimize.measure import BATCHES, Bench, Measured, Scorer, choose, measure
+from lepton.optimize.measure import BATCHES, Bench, Candidate, Measured, Scorer, choose, measure
 from lepton.optimize.quantize import quantize
 from lepton.optimize.spec import OptimizeSpec
 from lepton.vault.network import FILE, WEIGHTS, load_network
@@ -41,10 +41,9 @@ def optimize(context: Context) -> None:
     bench = Bench(clock=SystemClock(), labels=test["label"], repeats=spec.repeats)
     images = np.asarray(test["image"])
     size_bytes = (source / WEIGHTS).stat().st_size
-    baseline = measure("torch", torch_scorer(source, recipe), images, size_bytes=size_bytes, bench=bench)
-    candidates = [
-        measure(path.stem, onnx_scorer(path), images, size_bytes=path.stat().st_size, bench=bench) for path in files
-    ]
+    forms = [Candidate(name="torch", score=torch_scorer(source, recipe), size_bytes=size_bytes)]
+    forms += [Candidate(name=path.stem, score=onnx_scorer(path), size_bytes=path.stat().st_size) for path in files]
+    baseline, *candidates = measure(forms, images, bench=bench)
     chosen = choose(baseline, candidates, max_accuracy_loss=spec.max_accuracy_loss)
     facts = summary(baseline, chosen)
     publish_model(context, spec, next(path for path in files if path.stem == chosen.name), facts)

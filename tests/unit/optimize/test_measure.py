@@ -5,7 +5,7 @@ import pytest
 
 from lepton.core.clock import ManualClock
 from lepton.core.errors import InvalidError
-from lepton.optimize.measure import Bench, Measured, choose, measure
+from lepton.optimize.measure import Bench, Candidate, Measured, choose, measure
 
 
 def candidate(name: str, accuracy: float, latency_ms: float) -> Measured:
@@ -44,5 +44,20 @@ def test_accuracy_and_median_time_are_measured() -> None:
     images = np.zeros((40, 2, 2), np.uint8)
     images[30:] = 1
     bench = Bench(clock=clock, labels=np.zeros(40, np.int32), repeats=9)
-    found = measure("m", score, images, size_bytes=7, bench=bench)
+    (found,) = measure([Candidate(name="m", score=score, size_bytes=7)], images, bench=bench)
     assert found == Measured(name="m", accuracy=0.75, size_bytes=7, latency_ms=(2.0, 64.0))
+
+
+def test_a_busy_moment_of_the_machine_slows_all_candidates_alike() -> None:
+    clock = ManualClock()
+
+    def score(images: np.ndarray) -> np.ndarray:
+        is_busy = clock.monotonic() < 0.6  # over half of the whole time
+        clock.advance(0.005 if is_busy else 0.001)
+        return np.ones((len(images), 2), np.float32)
+
+    bench = Bench(clock=clock, labels=np.zeros(1, np.int32), repeats=200)
+    images = np.zeros((1, 2, 2), np.uint8)
+    pair = [Candidate(name=name, score=score, size_bytes=1) for name in ("a", "b")]
+    one, other = bench.latencies_ms(pair, images, 1)
+    assert one == other
