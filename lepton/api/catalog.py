@@ -26,7 +26,7 @@ from lepton.catalog.reference import parse
 from lepton.core.artifact import KINDS, File, Version, check_path
 from lepton.core.errors import ForbiddenError, InvalidError, NotFoundError
 from lepton.core.ids import NAME as NAME_FORM
-from lepton.core.ids import is_id
+from lepton.core.ids import check_name, is_id
 from lepton.server.intake import publish
 from lepton.server.people import DEFAULT_WORKSPACE
 from lepton.store import catalog, resources
@@ -62,6 +62,8 @@ async def create_version(
 def _draft(body: VersionIn, workspace: str) -> Version:
     if body.kind not in KINDS:
         raise InvalidError(f"There is no kind of version {body.kind!r}", fix=f"Use one of {', '.join(KINDS)}.")
+    if body.kind != "checkpoint":
+        check_name(body.name)
     if body.job and not is_id(body.job):
         raise InvalidError(f"{body.job[:80]!r} is not a job's id", fix="Leave it empty, or give the id.")
     files = tuple(

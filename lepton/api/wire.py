@@ -156,7 +156,7 @@ class VersionIn(Wish):
     """A version to be made of objects that are stored already."""
 
     kind: Annotated[str, Field(max_length=20)]
-    name: Name
+    name: Annotated[str, Field(min_length=1, max_length=63, pattern=NAME, description="a checkpoint's is its job's id")]
     files: Annotated[list[FileShape], Field(min_length=1, max_length=100_000)]
     meta: dict[str, Any] = {}
     parents: dict[Annotated[str, Field(max_length=63)], Id] = {}
