@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -34,6 +35,8 @@ from lepton.store.database import Tx
 from lepton.vault.objects import Objects
 
 router = APIRouter(prefix="/catalog", tags=["catalog"], route_class=JsonRoute)
+PREFERRED = (["model"], ["dataset"], ["raw"])
+"""Of which kind a bare name is meant to be, first to last; any other kind comes after these."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -146,7 +149,12 @@ def find_version(tx: Tx, visit: Visit, ref: str, workspace: str, kind: str = "")
         raise NotFoundError(f"There is no version {ref[:80]!r}", fix="List versions with `lepton catalog list`.")
     if kind and kind not in KINDS:
         raise InvalidError(f"There is no kind of version {kind!r}", fix=f"Use one of {', '.join(KINDS)}.")
-    return catalog.find(tx, place, reference, kinds=[kind] if kind else [])
+    if kind or reference.id:
+        return catalog.find(tx, place, reference, kinds=[kind] if kind else [])
+    for preferred in PREFERRED:
+        with suppress(NotFoundError):
+            return catalog.find(tx, place, reference, kinds=preferred)
+    return catalog.find(tx, place, reference)
 
 
 @router.get("/lineage/{ref}", response_model=LineageOut)

@@ -12,6 +12,7 @@ from lepton.api.door import (
     IdempotencyKey,
     IfMatch,
     Reading,
+    ReadingAny,
     Visit,
     Writing,
     WritingAny,
@@ -89,6 +90,13 @@ def _capture(tx: Tx, endpoint: Resource, id: str) -> Version:
 async def list_alerts(visit: Reading, state: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
     """List alerts, newest first."""
     return await list_resources(visit, "alert", {"state": state}, limit=limit, cursor=cursor)
+
+
+@router.get("/alerts/{id}", response_model=ResourceOut)
+async def get_alert(visit: ReadingAny, id: Annotated[Id, Path()]) -> JSONResponse:
+    """One alert."""
+    alert = await visit.read(lambda tx: visit.find(tx, id, "alert"))
+    return answer(ResourceOut.of(alert), headers={"etag": etag(alert)})
 
 
 @router.post("/alerts/{id}/resolve", response_model=ResourceOut)

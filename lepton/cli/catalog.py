@@ -28,12 +28,16 @@ def list_(session: Session, kind: str, name: str, job: str, limit: int) -> None:
     session.many(shown, hint="bring data in: lepton data add FILE --name NAME")
 
 
+kind_option = click.option("--kind", default="", help="Of which kind; else a model, dataset or raw file is preferred.")
+
+
 @catalog.command()
 @click.argument("ref")
+@kind_option
 @common
-def get(session: Session, ref: str) -> None:
+def get(session: Session, ref: str, kind: str) -> None:
     """Show a version: REF is an id, NAME or NAME@NUMBER."""
-    found = session.client.catalog.get(ref)
+    found = session.client.catalog.get(ref, kind=kind)
     session.card(version_card(found), dict(found.fields))
 
 
@@ -98,9 +102,10 @@ def _branch(versions: dict[str, Any], id: str, role: str, depth: int, shown: set
 @catalog.command()
 @click.argument("ref")
 @click.argument("folder", type=click.Path(file_okay=False))
+@kind_option
 @common
-def download(session: Session, ref: str, folder: str) -> None:
+def download(session: Session, ref: str, folder: str, kind: str) -> None:
     """Write the files of version REF into FOLDER, each checked against its hash."""
-    version = session.client.catalog.get(ref)
+    version = session.client.catalog.get(ref, kind=kind)
     path = version.download(folder)
     session.say(f"{version.ref} is in {path}", {"version": version.id, "folder": str(path)})

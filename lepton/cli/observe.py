@@ -26,3 +26,12 @@ def check(session: Session, endpoint: str, is_waiting: bool) -> None:
 def alerts(session: Session, state: str) -> None:
     """List the newest alerts."""
     session.many(session.client.observe.alerts(state=state), hint="no endpoint has drifted")
+
+
+@observe.command()
+@click.argument("alert")
+@common
+def resolve(session: Session, alert: str) -> None:
+    """Say that somebody has looked at ALERT, an id, and it is over."""
+    found = session.client.observe.alert(alert).resolve()
+    session.say(f"alert {found.id} of {found.name} is resolved", dict(found.fields))

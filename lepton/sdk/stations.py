@@ -8,7 +8,7 @@ from typing import Any, TypedDict, Unpack
 
 from lepton.core.errors import UnavailableError
 from lepton.sdk.artifacts import AsyncCatalog, AsyncVersion, Version
-from lepton.sdk.http import Http
+from lepton.sdk.http import Http, part
 from lepton.sdk.jobs import AsyncJob, Job
 from lepton.sdk.portal import Blocking, attribute, listing, returning
 from lepton.sdk.show import card
@@ -155,6 +155,14 @@ class AsyncObserve(Station):
                 )
             await asyncio.sleep(CAPTURE_POLL_S)
 
+    async def alert(self, id: str) -> "AsyncAlert":
+        """One alert.
+
+        Raises:
+            NotFoundError: there is none that you may see.
+        """
+        return AsyncAlert(self._http, await self._http.get(f"/observe/alerts/{part(id)}"))
+
     async def alerts(self, *, state: str = "", limit: int = 100) -> "list[AsyncAlert]":
         """The newest alerts, newest first."""
         page = await self._http.get("/observe/alerts", state=state, limit=limit, workspace=self._workspace)
@@ -172,6 +180,10 @@ class AsyncAlert:
         self.state: str = fields["state"]
         self.cause: str = fields["spec"].get("cause", "")
         self.report: str = fields["spec"].get("report", "")
+
+    async def resolve(self) -> "AsyncAlert":
+        """Say that somebody has looked at it and it is over."""
+        return AsyncAlert(self._http, await self._http.post(f"/observe/alerts/{self.id}/resolve", {}))
 
     def row(self) -> dict[str, str]:
         """Column -> text, for a table."""
@@ -191,6 +203,7 @@ class Alert(Blocking[AsyncAlert]):
 
     id = attribute("id", str)
     name = attribute("name", str, "Of the endpoint it is about.")
+    resolve = returning(lambda: Alert)(AsyncAlert.resolve)
     state = attribute("state", str)
     cause = attribute("cause", str, "In words.")
     report = attribute("report", str, "Id of the report version that shows it.")
@@ -212,4 +225,5 @@ class Observe(Blocking[AsyncObserve]):
 
     check = returning(lambda: Job)(AsyncObserve.check)
     capture = returning(lambda: Version)(AsyncObserve.capture)
+    alert = returning(lambda: Alert)(AsyncObserve.alert)
     alerts = listing(lambda: Alert)(AsyncObserve.alerts)

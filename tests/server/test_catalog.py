@@ -182,3 +182,21 @@ def test_two_racing_creators_of_one_name_get_one_yes_and_one_no(house: House) ->
     statuses = asyncio.run(race())
     for kind in range(3):
         assert sorted(statuses[kind * 8 : kind * 8 + 8]) == [201] + [409] * 7
+
+
+def test_a_bare_name_means_a_model_before_a_dataset_before_anything_else(house: House) -> None:
+    house.version("digits", "raw")
+    assert house.ask("GET", "/catalog/versions/digits")["kind"] == "raw"
+    house.version("digits", "dataset")
+    house.version("digits", "report")
+    assert house.ask("GET", "/catalog/versions/digits")["kind"] == "dataset"
+    house.version("digits", "model")
+    assert house.ask("GET", "/catalog/versions/digits@1")["kind"] == "model"
+    assert house.ask("GET", "/catalog/versions/digits?kind=report")["kind"] == "report"
+
+
+def test_only_a_checkpoint_may_be_named_by_an_id(house: House) -> None:
+    file = {"path": "a", "digest": house.store(DATA), "size_bytes": len(DATA)}
+    body = {"name": house.submit(command=["true"])["id"], "files": [file]}
+    house.ask("POST", "/catalog/versions", {**body, "kind": "checkpoint"}, status=201)
+    error_of(house.http.post(f"{API}/catalog/versions", json={**body, "kind": "model"}), 422, "bad_name")

@@ -89,6 +89,8 @@ def test_drift_is_asked_of_an_endpoint_and_an_alert_is_resolved_once(house: Hous
     assert house.http.post(path).json()["state"] == "resolved"
     assert house.http.post(path).json()["state"] == "resolved"
     assert house.ask("GET", "/observe/alerts?state=firing")["items"] == []
+    with house.sdk() as client:
+        assert client.observe.alert(alert["id"]).resolve().state == "resolved"
 
 
 def _forever() -> Course:

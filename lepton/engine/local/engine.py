@@ -18,15 +18,13 @@ from lepton.core.launch import Exit, ExitReason, Launch, NodeFacts, Sighting
 from lepton.engine.local.forker import Forker
 from lepton.engine.local.gangs import gang_folder, join_gang, leave_gang
 from lepton.engine.local.lost import record_lost
-from lepton.engine.local.machine import facts
+from lepton.engine.local.machine import facts, node_name
 from lepton.engine.local.plan import make_plan
 from lepton.engine.local.watch import Watch
 from lepton.engine.shim import records
 from lepton.engine.shim.processes import identity, is_alive, start_of
 from lepton.engine.shim.segments import read_segments, size_of
 
-NODE = "local"
-"""Name of this machine among the nodes."""
 KEY = re.compile(r"[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,199}")
 
 
@@ -35,6 +33,8 @@ class LocalEngine:
 
     def __init__(self, *, folder: Path, url_file: Path | None = None) -> None:
         self.folder = folder.absolute()
+        self.node = node_name()
+        """Name of this machine among the nodes."""
         self._url_file = url_file.absolute() if url_file else None
         self._lock = threading.Lock()
         self._calls: list[Callable[[str], None]] = []
@@ -49,8 +49,8 @@ class LocalEngine:
         return self._forker.pid
 
     def nodes(self) -> Iterator[NodeFacts]:
-        """This machine, called `local`."""
-        yield facts(NODE)
+        """This machine, by its host name."""
+        yield facts(self.node)
 
     def start(self, launch: Launch) -> None:
         """Start it; a second call with the same key does nothing, even after the first has ended.
@@ -60,8 +60,8 @@ class LocalEngine:
             StorageFullError: the disk is full; nothing is left of the attempt.
         """
         folder = self._folder(launch.key)
-        if launch.node not in ("", NODE):
-            raise EngineError(f"This engine has no node {launch.node!r}", fix=f"Its only node is {NODE!r}.")
+        if launch.node not in ("", self.node):
+            raise EngineError(f"This engine has no node {launch.node!r}", fix=f"Its only node is {self.node!r}.")
         is_new = not (folder / records.SHIM).exists()
         if is_new:
             self._start_new(launch, folder)

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from pathlib import Path
 
 from lepton.core.launch import Devices, NodeFacts
@@ -11,6 +12,12 @@ CPU_QUOTAS = (
     ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
 )
 MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def node_name() -> str:
+    """The machine's host name in the form of a name, so that servers on several machines do not take each other's."""
+    plain = re.sub(r"[^a-z0-9-]+", "-", platform.node().partition(".")[0].lower()).strip("-")[:63].strip("-")
+    return plain or "node"
 
 
 def facts(name: str) -> NodeFacts:
