@@ -4,6 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 data=$(mktemp -d)
+trap 'exit 130' INT TERM
 trap 'lepton down --data "$data" >/dev/null || true; rm -rf "$data"' EXIT
 lepton up --data "$data" --port 0 -d
 LEPTON_URL=$(cat "$data/url") LEPTON_TOKEN=$(cat "$data/token")
