@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
@@ -122,10 +123,11 @@ def test_without_a_worker_the_deadline_ends_the_wait() -> None:
 
 
 def test_a_worker_that_hangs_costs_its_requests_a_504_and_full_queues_a_503() -> None:
-    with open_house(deadline_ms=600, max_batch=1) as house:
+    with ExitStack() as stack:
+        house = stack.enter_context(open_house(deadline_ms=3000, max_batch=1))
         assert house.predict(ROW)[0] == 200
         os.kill(house.processes["1"].pid, signal.SIGSTOP)
-        wires = [Wire(house.address) for _ in range(8)]
+        wires = [stack.enter_context(Wire(house.address)) for _ in range(8)]
         for wire in wires:
             wire.send(PREDICT * 10)
         statuses = [wire.read()[0] for wire in wires for _ in range(10)]
@@ -135,8 +137,6 @@ def test_a_worker_that_hangs_costs_its_requests_a_504_and_full_queues_a_503() ->
         assert wait_until(lambda: house.predict(ROW)[0] == 200, "the worker goes on")
         text = house.ask("GET", "/metrics")[1].decode()
         assert 'lepton_dropped_total{why="busy"} 14' in text
-        for wire in wires:
-            wire.__exit__()
 
 
 def test_requests_of_clients_that_left_reach_no_worker() -> None:
