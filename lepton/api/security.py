@@ -162,7 +162,10 @@ async def delete_user(visit: Platforming, name: NamePath, if_match: IfMatch = No
         found = house.find_named(tx, "user", "", name)
         check_match(found, if_match)
         if name == house.ADMIN:
-            raise ForbiddenError("The first administrator cannot be deleted", fix="Revoke its tokens instead.")
+            raise ForbiddenError(
+                "The first administrator cannot be deleted",
+                fix="Revoke its tokens; a restart of the server makes a new one in DIR/token.",
+            )
         people.drop_tokens_of(tx, name)
         house.delete_named(tx, found, visit.author(""))
 

@@ -12,18 +12,19 @@ from lepton.api.door import IdempotencyKey, IfMatch, Reading, Visit, Writing, an
 from lepton.api.jobs import Cursor, Filter, Limit, list_resources
 from lepton.api.stations import resolve, wish_model
 from lepton.api.wire import Name, ResourceOut, ResourcePage, Wish
-from lepton.core.errors import IllegalMoveError
+from lepton.core.errors import IllegalMoveError, InvalidError
 from lepton.core.ids import is_id, make_id
 from lepton.core.resource import Resource
 from lepton.serve.plan import plan
 from lepton.serve.spec import EndpointSpec
 from lepton.server.people import find_named
 from lepton.server.submit import changed, check_capacity, created
-from lepton.store import resources
+from lepton.store import catalog, resources
 from lepton.store.database import Tx
 
 router = APIRouter(prefix="/serve", tags=["serve"], route_class=JsonRoute)
 REFS = {"model": ["model"]}
+SERVED_FILES = {"model.json", "model.onnx"}
 LimitsIn = wish_model(EndpointSpec, REFS, title="EndpointLimitsIn")
 EndpointIn = create_model("EndpointIn", __base__=LimitsIn, name=(Name, ...))
 EndpointIn.__doc__ = "An endpoint: its name, and what it serves within which limits."
@@ -58,6 +59,12 @@ async def create(visit: Writing, body: Wish, idempotency_key: IdempotencyKey = N
 def _spec(tx: Tx, workspace: str, body: Wish) -> tuple[EndpointSpec, str]:
     plain = resolve(tx, workspace, body, REFS)
     name = plain.pop("name", "")
+    model = catalog.get(tx, plain["model"])
+    if not {file.path for file in model.files} >= SERVED_FILES:
+        raise InvalidError(
+            f"Model {model.name}@{model.number} cannot be served: it has no {' and '.join(sorted(SERVED_FILES))}",
+            fix=f"Optimise it first: lepton optimize {model.name} --dataset DATASET --name NAME",
+        )
     return EndpointSpec.from_json(plain), name
 
 

@@ -12,6 +12,7 @@ def finish(session: Session, job: Job, is_waiting: bool) -> None:
     if not is_waiting:
         session.one(job)
         return
+    click.echo(f"job {job.id} is submitted; why it waits: lepton jobs why {job.id}", err=True)
     job.wait()
     left = session.client.catalog.list(job=job.id)
     session.many([version for version in left if version.kind != "checkpoint"])

@@ -6,9 +6,9 @@ from importlib import import_module
 
 import click
 
-from lepton.cli.ending import explain
+from lepton.cli.ending import explain, explain_as_json
 from lepton.core import __version__
-from lepton.core.errors import LeptonError
+from lepton.core.errors import InvalidError, LeptonError
 
 COMMANDS = {
     "walk": ("lepton.cli.walk:walk", "Take real data from raw file to a served, watched model, on this machine."),
@@ -79,7 +79,10 @@ def main() -> None:
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as fault:
-        fault.show()
+        if "--json" in sys.argv:
+            explain_as_json(InvalidError(fault.format_message(), fix="See --help."))
+        else:
+            fault.show()
         sys.exit(fault.exit_code)
     except LeptonError as fault:
         sys.exit(explain(fault))

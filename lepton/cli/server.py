@@ -15,7 +15,7 @@ import click
 from lepton.cli.output import Session, common, with_json
 from lepton.core.errors import ConfigError, UnavailableError, UnreachableError
 from lepton.engine.shim.processes import is_alive
-from lepton.sdk.find import default_data, state_file
+from lepton.sdk.find import default_data, noted
 
 START_S = 30.0
 STOP_S = 20.0
@@ -135,10 +135,7 @@ def down(data: Path | None, is_json: bool) -> None:
 def _folder(data: Path | None) -> Path:
     if data is not None or os.environ.get("LEPTON_DATA"):
         return (data or default_data()).absolute()
-    try:
-        return Path(state_file().read_text().strip())
-    except OSError:
-        return default_data()
+    return next(iter(noted()), default_data())
 
 
 def stop_server(folder: Path) -> bool:

@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 from collections.abc import Callable
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from lepton.api.app import make_app
 from lepton.core.errors import ConfigError, InvalidError, UnavailableError
 from lepton.engine.shim.processes import identity
-from lepton.sdk.find import state_file
+from lepton.sdk.find import notes
 from lepton.server.build import Platform, build
 from lepton.server.config import ServerConfig
 from lepton.server.folder import write_private
@@ -121,11 +122,11 @@ class Door(uvicorn.Server):
 
 
 def note_server(folder: Path) -> None:
-    """Remember the server this user started last, for clients that are told nothing."""
-    note = state_file()
+    """Remember a server of this user, for clients that are told nothing; the newest comes first."""
+    name = sha256(str(folder).encode()).hexdigest()[:16]
     with contextlib.suppress(OSError):
-        note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        note.write_text(f"{folder}\n")
+        notes().mkdir(mode=0o700, parents=True, exist_ok=True)
+        (notes() / name).write_text(f"{folder}\n")
 
 
 def open_door(platform: Platform) -> Door:

@@ -195,7 +195,16 @@ def _retry(job: Resource, spec: JobSpec, at: datetime) -> Turn:
         "failures": failures + (reason is not ExitReason.LOST),
         "losses": losses + (reason is ExitReason.LOST),
     }
-    return Turn(*move(job, State.QUEUED, why=f"again after {pause_s:g} s: {reason}", at=at, actor=ACTOR, **changes))
+    return Turn(
+        *move(
+            job,
+            State.QUEUED,
+            why=f"again after {pause_s:g} s: {describe(_exit(ending))}",
+            at=at,
+            actor=ACTOR,
+            **changes,
+        )
+    )
 
 
 def requeue(job: Resource, *, why: str, at: datetime) -> Turn:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lepton.core.errors import UnauthenticatedError, UnreachableError
+from lepton.core.errors import ConfigError, UnauthenticatedError, UnreachableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,20 @@ class Address:
         return replace(self, url=there) if there else self
 
 
-def state_file(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where `lepton up` notes the data directory of the server that this user started last."""
+def notes(environment: Mapping[str, str] = os.environ) -> Path:
+    """The folder in which `lepton up` notes the data directory of every server that this user has started."""
     base = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".local/state")
-    return Path(base) / "lepton" / "server"
+    return Path(base) / "lepton" / "servers"
+
+
+def noted(environment: Mapping[str, str] = os.environ) -> list[Path]:
+    """The noted data directories whose server runs, the one started last first."""
+    try:
+        found = sorted(notes(environment).iterdir(), key=lambda note: note.stat().st_mtime_ns, reverse=True)
+    except OSError:
+        return []
+    folders = [Path(_read(note)) for note in found]
+    return [folder for folder in folders if (folder / "url").exists()]
 
 
 def default_data(environment: Mapping[str, str] = os.environ) -> Path:
@@ -48,9 +58,14 @@ def find(url: str = "", token: str = "", *, environment: Mapping[str, str] = os.
         url, token: taken as they are if given.
     Raises:
         UnreachableError: no address is given and no server of this user runs.
-        UnauthenticatedError: the address is known but no token for it.
+        UnauthenticatedError: the address is known but no token for it, or the token cannot be one.
+        ConfigError: the address cannot be one.
     """
     url, token = url or environment.get("LEPTON_URL", ""), token or environment.get("LEPTON_TOKEN", "")
+    if url and not url.startswith(("http://", "https://")):
+        raise ConfigError(f"{url[:80]!r} is not the address of a server", fix="Write http://HOST:PORT.")
+    if token and not (token.isascii() and token.isprintable()):
+        raise UnauthenticatedError("The token has characters that no token has", fix="Check LEPTON_TOKEN.")
     if url and token:
         return Address(url.rstrip("/"), token)
     for folder in _folders(environment):
@@ -65,8 +80,7 @@ def find(url: str = "", token: str = "", *, environment: Mapping[str, str] = os.
 def _folders(environment: Mapping[str, str]) -> list[Path]:
     if environment.get("LEPTON_DATA"):
         return [Path(environment["LEPTON_DATA"])]
-    noted = _read(state_file(environment))
-    return [*([Path(noted)] if noted else []), default_data(environment)]
+    return [*noted(environment), default_data(environment)]
 
 
 def _token(folder: Path) -> str:

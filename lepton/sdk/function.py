@@ -119,14 +119,14 @@ def job(
 
 def pack(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
     """Pickle a call. The user's own modules go along by value, as the worker may not have them."""
-    module = sys.modules.get(getattr(function, "__module__", "") or "")
-    is_own = module is not None and is_users(module)
-    if module is not None and is_own:
+    known = cloudpickle.list_registry_pickle_by_value()
+    own = [module for module in list(sys.modules.values()) if is_users(module) and module.__name__ not in known]
+    for module in own:
         cloudpickle.register_pickle_by_value(module)
     try:
         return bytes(cloudpickle.dumps({"function": _plain(function), "args": args, "kwargs": kwargs}))
     finally:
-        if module is not None and is_own:
+        for module in own:
             cloudpickle.unregister_pickle_by_value(module)
 
 
@@ -137,7 +137,7 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def is_users(module: ModuleType) -> bool:
     """Whether a module is the user's own: neither built in nor installed."""
-    file = getattr(module, "__file__", None)
-    if file is None or module.__name__ == "__main__" or module.__name__.partition(".")[0] == "lepton":
+    file, name = getattr(module, "__file__", None), getattr(module, "__name__", "__main__")
+    if not isinstance(file, str) or name == "__main__" or name.partition(".")[0] == "lepton":
         return False
     return not any(Path(file).is_relative_to(path) for path in sysconfig.get_paths().values())

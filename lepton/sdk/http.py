@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from lepton.core import errors
-from lepton.core.errors import LeptonError, UnavailableError, UnreachableError
+from lepton.core.errors import InvalidError, LeptonError, UnavailableError, UnreachableError
 from lepton.sdk.find import Address
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ class Http:
         query: Mapping[str, Any],
         headers: Mapping[str, str] | None = None,
     ) -> Any:
-        content = None if body is None else json.dumps(body, allow_nan=False).encode()
+        content = None if body is None else encode(body)
         kind = {"content-type": "application/json"} if body is not None else {}
         response = await self._send(
             method, path, content=content, params=_clean(query), headers={**kind, **(headers or {})}
@@ -181,6 +181,20 @@ class Http:
                 f"{url} does not answer: {type(fault).__name__}", fix="Look at the endpoint: lepton serve get NAME"
             ) from fault
         return raise_for(response.status_code, response.content, response).json()
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """A JSON body.
+
+    Raises:
+        InvalidError: it holds what JSON cannot: NaN, infinity, or an object of Python's own.
+    """
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except (TypeError, ValueError) as fault:
+        raise InvalidError(
+            f"This cannot be sent: {fault}", fix="Use finite numbers, texts, lists and mappings."
+        ) from fault
 
 
 def part(text: str) -> str:

@@ -160,7 +160,10 @@ class AsyncJob:
             query = {"rank": rank, "follow": str(follow).lower(), "start": place[0], "offset": place[1]}
             try:
                 async for chunk in self._http.stream(f"/jobs/{self.id}/logs", **query):
-                    place = _place_after(chunk, place)
+                    after = _place_after(chunk, place)
+                    if after[0] != place[0] and after[0] > (await self.refresh()).generation:
+                        after = (place[0], place[1] + len(chunk))  # the job printed what only looks like our line
+                    place = after
                     if piece := decoder.decode(chunk):
                         yield piece
             except UnreachableError:

@@ -39,8 +39,8 @@ class EndpointSpec:
     max_body_bytes: int = 8 << 20
     capture_rows: int = 500
     """How many inputs each worker samples for one `capture` version; 0: none."""
-    front_cpu_milli: int = 250
-    worker_cpu_milli: int = 1000
+    front_cpu_milli: int = 100
+    worker_cpu_milli: int = 500
     """Of each worker; from 2000 on its model computes with that many threads."""
 
     def __post_init__(self) -> None:

@@ -30,7 +30,7 @@ from lepton.server.reconcile import Loop
 from lepton.server.running import Running
 from lepton.server.serving import Serving
 from lepton.server.tail import Tails
-from lepton.store import facts, idempotency, leases, resources
+from lepton.store import facts, idempotency, leases, people
 from lepton.store.database import Database, Tx
 from lepton.store.open import open_database
 from lepton.vault.drivers.local import LocalDriver
@@ -146,9 +146,10 @@ def _settle(database: Database, config: ServerConfig, *, root: bytes, at: dateti
         )
     if not config.database:  # the folder is locked, so whoever held a lease is gone
         database.write(leases.clear)
-    if database.read(lambda tx: resources.by_name(tx, "user", "", ADMIN)) is not None:
+    is_reachable = database.read(lambda tx: people.tokens_of(tx, ADMIN))
+    if is_reachable:
         return None
-    token = make_token()
+    token = make_token()  # also when the last one was revoked: who owns the data directory is never locked out
     write_private(config.data / "token", token + "\n")
     is_first = database.write(lambda tx: bootstrap(tx, token, at))
     if not is_first:  # another server on this database was faster

@@ -22,12 +22,13 @@ DEFAULT_WORKSPACE = "default"
 
 
 def bootstrap(tx: Tx, token: str, at: datetime) -> bool:
-    """On a new database: make the first workspace, and the first user with this token; whether it was new."""
-    if resources.by_name(tx, "user", "", ADMIN) is not None:
+    """Give the first user this token unless it has one, made with the first workspace on a new database; whether so."""
+    if people.tokens_of(tx, ADMIN):
         return False
     author = Author(actor="system", workspace="", at=at)
-    make_named(tx, "workspace", DEFAULT_WORKSPACE, {}, author)
-    make_named(tx, "user", ADMIN, {"is_platform_admin": True}, author)
+    if resources.by_name(tx, "user", "", ADMIN) is None:
+        make_named(tx, "workspace", DEFAULT_WORKSPACE, {}, author)
+        make_named(tx, "user", ADMIN, {"is_platform_admin": True}, author)
     issue_token(tx, ADMIN, label="first", expires_at=None, author=author, secret=token)
     return True
 

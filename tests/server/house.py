@@ -144,10 +144,11 @@ class House:
         return digest
 
     def version(self, name: str = "v", kind: str = "raw", *, status: int = 201, **fields: Any) -> Body:
-        """Publish a version of one small file."""
+        """Publish a version of one small file; a model's stands for all that serving asks for."""
         data = os.urandom(8)
         query = f"?workspace={fields.pop('workspace')}" if "workspace" in fields else ""
-        files = [{"path": "f", "digest": self.store(data), "size_bytes": len(data)}]
+        paths = ["model.json", "model.onnx"] if kind == "model" else ["f"]
+        files = [{"path": path, "digest": self.store(data), "size_bytes": len(data)} for path in paths]
         made: Body = self.ask(
             "POST", f"/catalog/versions{query}", {"kind": kind, "name": name, "files": files, **fields}, status=status
         )

@@ -95,3 +95,11 @@ def test_drift_is_asked_of_an_endpoint_and_an_alert_is_resolved_once(house: Hous
 
 def _forever() -> Course:
     return Course(seconds=1e12)
+
+
+def test_a_model_that_cannot_be_served_is_refused_with_the_way_out(house: House) -> None:
+    file = {"path": "weights.safetensors", "digest": house.store(b"w"), "size_bytes": 1}
+    house.ask("POST", "/catalog/versions", {"kind": "model", "name": "raw-net", "files": [file]}, status=201)
+    answer = house.http.post(f"{API}/serve/endpoints", json={"name": "e", "model": "raw-net"})
+    error_of(answer, 422, "invalid")
+    assert "lepton optimize raw-net" in answer.json()["fix"]

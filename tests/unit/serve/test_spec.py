@@ -55,6 +55,6 @@ def test_the_plan_is_a_service_of_one_front_and_the_workers() -> None:
     assert job.is_service
     assert job.stage == "serve"
     assert job.inputs == {"model": MODEL}
-    assert [role.devices.cpu_milli for role in job.roles] == [250, 2000]
+    assert [role.devices.cpu_milli for role in job.roles] == [100, 2000]
     assert EndpointSpec.from_json(job.params["spec"]) == spec
     assert JobSpec.from_json(job.to_json()) == job
