@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,7 +10,7 @@ import pytest
 
 from lepton.core.errors import LeptonError
 from lepton.security.identity import worker_token
-from tests.server.house import API, House, error_of
+from tests.server.house import API, House, error_of, open_house
 
 OPEN = {("GET", f"{API}/openapi.json")}
 METHODS = ("get", "put", "post", "delete", "head", "patch")
@@ -196,3 +197,13 @@ def test_the_sdk_cannot_be_led_to_another_route(house: House) -> None:
         with pytest.raises(LeptonError):
             call()
     client.close()
+
+
+def test_who_owns_the_data_directory_is_never_locked_out(tmp_path: Path) -> None:
+    with open_house(tmp_path / "data") as first:
+        for token in first.ask("GET", "/security/users/admin/tokens")["items"]:
+            first.ask("DELETE", f"/security/users/admin/tokens/{token['id']}", status=204)
+        error_of(first.http.get(f"{API}/jobs"), 401)
+    with open_house(tmp_path / "data") as second:
+        assert second.token != first.token
+        assert second.http.get(f"{API}/security/whoami").json()["is_platform_admin"]
