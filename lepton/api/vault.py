@@ -1,9 +1,10 @@
 """`/vault`: bytes under their hash, in and out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import suppress
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Header, Path, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -123,9 +124,13 @@ async def get(
 
 
 async def _steps(stream: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """The chunks of a blocking iterator, each taken in a thread."""
-    while (chunk := await asyncio.to_thread(next, stream, None)) is not None:
-        yield chunk
+    """The chunks of a blocking generator, each taken in a thread; it is closed also when nobody wants the rest."""
+    try:
+        while (chunk := await asyncio.to_thread(next, stream, None)) is not None:
+            yield chunk
+    finally:
+        with suppress(ValueError):  # a thread that is still in it ends it
+            cast("Generator[bytes, None, None]", stream).close()
 
 
 def parse_range(text: str | None, size: int) -> tuple[int, int] | None:
