@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 HERE = Path(__file__).parent
-WIDTH = 134
+WIDTH = 176
 FONT_FACES = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)
 
 
