@@ -1,18 +1,16 @@
 """The wishes of station 1: which raw file becomes a dataset, and what a clean dataset is."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
 
 from lepton.core.errors import InvalidError
 from lepton.core.ids import check_name
-from lepton.jobs.wish import check_between, read_wish
+from lepton.jobs.wish import Wished, check_between
 
 DIGITS = tuple("0123456789")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IngestSpec:
+class IngestSpec(Wished):
     """Turn an archive of images (zip or tar) into a dataset version; nothing in it is trusted."""
 
     raw: str
@@ -33,22 +31,9 @@ class IngestSpec:
         check_between("max_pixels", self.max_pixels, 1, 1 << 26)
         check_between("cpu_milli", self.cpu_milli, 1, 1 << 20)
 
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object from which `from_json` makes an equal spec."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """The spec that `to_json` wrote.
-
-        Raises:
-            InvalidError: an unknown field, or a value that cannot be.
-        """
-        return read_wish(cls, fields)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CleanSpec:
+class CleanSpec(Wished):
     """Check every row of a dataset, set the faulty ones apart, and split the rest into train and test."""
 
     dataset: str
@@ -78,16 +63,3 @@ class CleanSpec:
     def quarantine(self) -> str:
         """Name of the dataset of faulty rows."""
         return f"{self.name}-quarantine"
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object from which `from_json` makes an equal spec."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """The spec that `to_json` wrote.
-
-        Raises:
-            InvalidError: an unknown field, or a value that cannot be.
-        """
-        return read_wish(cls, fields)

@@ -4,12 +4,30 @@ A spec is a frozen dataclass whose fields are text, whole numbers, numbers, bool
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
-from typing import Any, TypeVar, get_type_hints
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, Self, TypeVar, get_type_hints
 
 from lepton.core.errors import InvalidError
 
 Wish = TypeVar("Wish")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wished:
+    """Base of the stages' specs: to JSON and back."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object from which `from_json` makes an equal spec."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """The spec that `to_json` wrote.
+
+        Raises:
+            InvalidError: an unknown field, or a value that cannot be.
+        """
+        return read_wish(cls, fields)
 
 
 def read_wish(kind: type[Wish], values: Mapping[str, Any]) -> Wish:

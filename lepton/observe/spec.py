@@ -1,15 +1,13 @@
 """The wish of station 5: which captured requests to compare with what the model was trained on."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
 
 from lepton.core.ids import check_name
-from lepton.jobs.wish import check_between, read_wish
+from lepton.jobs.wish import Wished, check_between
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ObserveSpec:
+class ObserveSpec(Wished):
     """Judge a sample of what an endpoint was asked, beside how it served in the same window."""
 
     model: str
@@ -42,16 +40,3 @@ class ObserveSpec:
         for name in ("p50_ms", "p95_ms", "p99_ms"):
             check_between(name, getattr(self, name), 0, 1e9)
         check_between("cpu_milli", self.cpu_milli, 1, 1 << 20)
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object from which `from_json` makes an equal spec."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """The spec that `to_json` wrote.
-
-        Raises:
-            InvalidError: an unknown field, or a value that cannot be.
-        """
-        return read_wish(cls, fields)

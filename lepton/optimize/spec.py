@@ -1,15 +1,13 @@
 """The wish of station 3: which model to make faster, and how much accuracy that may cost."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
 
 from lepton.core.ids import check_name
-from lepton.jobs.wish import check_between, read_wish
+from lepton.jobs.wish import Wished, check_between
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OptimizeSpec:
+class OptimizeSpec(Wished):
     """Export a model to ONNX in several forms, measure each on held-out data, and keep the fastest that is no worse."""
 
     model: str
@@ -29,16 +27,3 @@ class OptimizeSpec:
         check_between("max_accuracy_loss", self.max_accuracy_loss, 0, 1)
         check_between("repeats", self.repeats, 5, 100_000)
         check_between("cpu_milli", self.cpu_milli, 1, 1 << 20)
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object from which `from_json` makes an equal spec."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """The spec that `to_json` wrote.
-
-        Raises:
-            InvalidError: an unknown field, or a value that cannot be.
-        """
-        return read_wish(cls, fields)

@@ -1,15 +1,13 @@
 """The wish of station 2: which dataset a gang of workers learns, and how."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
 
 from lepton.core.ids import check_name
-from lepton.jobs.wish import check_between, read_wish
+from lepton.jobs.wish import Wished, check_between
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainSpec:
+class TrainSpec(Wished):
     """Train an image classifier, data-parallel. Equal wishes on equal data give equal weights, bit for bit."""
 
     dataset: str
@@ -38,16 +36,3 @@ class TrainSpec:
         check_between("seed", self.seed, 0, 2**63 - 1)
         check_between("cpu_milli", self.cpu_milli, 1, 1 << 20)
         check_between("retries", self.retries, 0, 100)
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object from which `from_json` makes an equal spec."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """The spec that `to_json` wrote.
-
-        Raises:
-            InvalidError: an unknown field, or a value that cannot be.
-        """
-        return read_wish(cls, fields)
