@@ -9,7 +9,7 @@ from lepton.core.artifact import check_path
 from lepton.core.errors import IntegrityError, InvalidError
 from lepton.core.ids import check_name
 from lepton.sdk.http import Http, part
-from lepton.sdk.portal import Blocking, attribute, blocking, listing, returning
+from lepton.sdk.portal import Blocking, Portal, attribute, blocking, listing, returning
 from lepton.sdk.show import card
 
 CHUNK_BYTES = 1 << 20
@@ -91,7 +91,11 @@ class AsyncVersion:
 
 
 class Version(Blocking[AsyncVersion]):
-    """One immutable version of an artifact."""
+    """One immutable version of an artifact; one of a dataset or model comes as `Dataset` or `Model`."""
+
+    def __new__(cls, inner: AsyncVersion, portal: Portal) -> "Version":
+        """The class that fits the kind."""
+        return object.__new__({"dataset": Dataset, "model": Model}.get(inner.kind, Version))
 
     id = attribute("id", str)
     kind = attribute("kind", str)
@@ -125,11 +129,6 @@ class Dataset(Version):
 
 class Model(Version):
     """A version of a model."""
-
-
-def kind_of(fields: Mapping[str, Any]) -> type[Version]:
-    """The class that shows a version."""
-    return {"dataset": Dataset, "model": Model}.get(fields["kind"], Version)
 
 
 class AsyncCatalog:
