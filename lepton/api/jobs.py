@@ -168,8 +168,8 @@ async def why(visit: ReadingAny, id: str) -> JSONResponse:
         reason = past[-1]["why"] if past else ""
         if job.state == State.QUEUED:
             queue = visit.platform.placing.look(tx, even_if_full=True)
-            is_pausing = pause_left_s(job, to_micros(visit.platform.clock.now())) > 0
-            in_turn = reason if is_pausing or id in queue.jobs else f"{WINDOW} or more jobs wait before it"
+            is_pausing = pause_left_s(job.status.get("not_before", 0), to_micros(visit.platform.clock.now())) > 0
+            in_turn = reason if is_pausing or id in queue.revisions else f"{WINDOW} or more jobs wait before it"
             reason = decide(queue.snapshot).waits.get(id) or in_turn
         return {"state": job.state, "why": reason, "events": past}
 

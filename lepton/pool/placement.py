@@ -19,7 +19,8 @@ class Ask:
     job: str
     workers: tuple[Devices, ...]
     """What each rank needs."""
-    waited_s: float = 0.0
+    since_s: float = 0.0
+    """When it was submitted, on the snapshot's clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class Snapshot:
     nodes: Sequence[Node]
     queue: Sequence[Ask]
     """Oldest first."""
+    now_s: float = 0.0
     patience_s: float = 600.0
 
 
@@ -54,6 +56,9 @@ def decide(snapshot: Snapshot) -> Plan:
     """Return the starts that fit now, in order, and a reason for every job that waits."""
     nodes = {node.name: node for node in snapshot.nodes if node.is_up}
     plan = Plan()
+    refused: dict[
+        tuple[Devices, ...], str
+    ] = {}  # what was asked in vain, since nodes last changed: most jobs look alike
     held_for = ""
     for ask in snapshot.queue:
         if held_for:
@@ -61,12 +66,15 @@ def decide(snapshot: Snapshot) -> Plan:
                 f"devices are held for {held_for}, which has waited longer than {snapshot.patience_s:g} s"
             )
             continue
-        fitted = fit(ask, nodes)
+        fitted = None if ask.workers in refused else fit(ask, nodes)
         if fitted is not None:
             plan.starts[ask.job], nodes = fitted
+            refused.clear()
             continue
-        plan.waits[ask.job] = explain(ask, list(nodes.values()))
-        if ask.waited_s > snapshot.patience_s:
+        if ask.workers not in refused:
+            refused[ask.workers] = explain(ask, list(nodes.values()))
+        plan.waits[ask.job] = refused[ask.workers]
+        if snapshot.now_s - ask.since_s > snapshot.patience_s:
             held_for = ask.job
     return plan
 

@@ -1,7 +1,8 @@
 """The placing loop: queued jobs get their nodes. All deciding is `pool.placement.decide`'s."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from lepton.core.clock import Clock, to_micros
 from lepton.core.launch import Devices
@@ -20,14 +21,26 @@ WINDOW = 256
 
 
 Holding = tuple[str, Devices, Sequence[int]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A queued job as the loop keeps it."""
+
+    ask: Ask
+    not_before: int
+    """The end of its pause before a retry, in microseconds; 0 if it has none."""
+    is_stopping: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
     """What one turn looks at."""
 
-    jobs: dict[str, Resource]
     snapshot: Snapshot
+    revisions: dict[str, int]
+    """Of the jobs in the snapshot."""
     due_s: float | None = None
     """Seconds until the first job that pauses before a retry may be placed."""
 
@@ -41,6 +54,7 @@ class Placing:
         self._lease = lease
         self._patience_s = patience_s
         self._holdings = Holdings()
+        self._waiting = Known(waiting)
 
     def turn(self) -> float | None:
         """Place what fits now; return the seconds until the next job may be tried again."""
@@ -57,22 +71,20 @@ class Placing:
         nodes = self._holdings.free_nodes(tx)
         now = to_micros(self._clock.now())
         if not even_if_full and not any(node.is_up and node.free.cpu_milli for node in nodes):
-            return Queue({}, Snapshot(nodes=nodes, queue=()))
-        queued = resources.alive(tx, "job", states=[State.QUEUED], limit=WINDOW)
-        wanted = [job for job in queued if job.spec.get("stop_grace_s") is None]
-        pauses = {job.id: pause_left_s(job, now) for job in wanted}
-        jobs = {job.id: job for job in wanted if not pauses[job.id]}
-        asks = [ask(job, now) for job in jobs.values()]
-        later = [pause_s for pause_s in pauses.values() if pause_s]
-        due_s = min(later) + 0.001 if later else None
-        return Queue(jobs, Snapshot(nodes=nodes, queue=asks, patience_s=self._patience_s), due_s)
+            return Queue(Snapshot(nodes=nodes, queue=()), {})
+        revisions = resources.alive_revisions(tx, "job", states=[State.QUEUED], limit=WINDOW)
+        wanted = [job for job in self._waiting.at(tx, revisions).values() if not job.is_stopping]
+        asks = [job.ask for job in wanted if not pause_left_s(job.not_before, now)]
+        later = [left_s for job in wanted if (left_s := pause_left_s(job.not_before, now))]
+        snapshot = Snapshot(nodes=nodes, queue=asks, now_s=now / 1_000_000, patience_s=self._patience_s)
+        return Queue(snapshot, revisions, min(later) + 0.001 if later else None)
 
     def _commit(self, tx: Tx, queue: Queue, plan: Plan) -> None:
         self._lease.check(tx)
         at = self._clock.now()
         for id, places in plan.starts.items():
-            job = queue.jobs[id]
-            if resources.get(tx, id).revision != job.revision:
+            job = resources.get(tx, id)
+            if job.revision != queue.revisions[id]:
                 continue
             names = sorted({place.node for place in places})
             moved, event = move(
@@ -81,38 +93,50 @@ class Placing:
             resources.update(tx, moved, event, expected=job.revision)
 
 
-def pause_left_s(job: Resource, now: int) -> float:
-    """Seconds that the job still pauses before a retry; 0 if it may be placed.
+def pause_left_s(not_before: int, now: int) -> float:
+    """Seconds that a job still pauses before a retry, from times in microseconds; 0 if it may be placed.
 
     A pause longer than any that is given was given before the clock was set back: it is over.
     """
-    left_s = (job.status.get("not_before", 0) - now) / 1_000_000
+    left_s = (not_before - now) / 1_000_000
     return left_s if 0 < left_s <= MAX_PAUSE_S else 0.0
 
 
-def ask(job: Resource, now: int) -> Ask:
-    """A queued job as placement sees it."""
-    spec = JobSpec.from_json(job.spec)
-    workers = tuple(role.devices for _, role in spec.ranks())
-    return Ask(job=job.id, workers=workers, waited_s=(now - to_micros(job.created_at)) / 1_000_000)
+def waiting(job: Resource) -> Waiting:
+    """What the loop must know of a queued job."""
+    workers = tuple(role.devices for _, role in JobSpec.from_json(job.spec).ranks())
+    ask = Ask(job=job.id, workers=workers, since_s=to_micros(job.created_at) / 1_000_000)
+    return Waiting(ask, job.status.get("not_before", 0), job.spec.get("stop_grace_s") is not None)
+
+
+class Known(Generic[T]):
+    """What is made of resources, kept by their revision: one is read again only when it has changed."""
+
+    def __init__(self, make: Callable[[Resource], T]) -> None:
+        self._make = make
+        self._known: dict[str, tuple[int, T]] = {}
+
+    def at(self, tx: Tx, revisions: Mapping[str, int]) -> dict[str, T]:
+        """What is made of each of these, in their order; the rest is forgotten. Any thread may ask."""
+        known = {id: at for id, at in self._known.items() if at[0] == revisions.get(id)}
+        new = [id for id in revisions if id not in known]
+        known |= {job.id: (job.revision, self._make(job)) for job in resources.many(tx, new)}
+        self._known = known
+        return {id: known[id][1] for id in revisions if id in known}
 
 
 class Holdings:
-    """What living jobs hold of each node; a job is read again only when it has changed."""
+    """What living jobs hold of each node."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[int, list[Holding]]] = {}
+        self._held = Known(holdings)
 
     def free_nodes(self, tx: Tx) -> list[Node]:
         """Every node with what no living job holds."""
         revisions = resources.alive_revisions(tx, "job", states=sorted(HOLDS_DEVICES))
-        known = {id: self._known[id] for id, revision in revisions.items() if self._known.get(id, (0,))[0] == revision}
-        for job in resources.many(tx, sorted(revisions.keys() - known.keys())):
-            known[job.id] = (job.revision, holdings(job))
-        self._known = known
         nodes = [node(row) for row in resources.alive(tx, "node")]
         by_node: dict[str, list[Holding]] = {each.name: [] for each in nodes}
-        for _, held in known.values():
+        for held in self._held.at(tx, revisions).values():
             for holding in held:
                 by_node.setdefault(holding[0], []).append(holding)
         return [_without(each, by_node[each.name]) for each in nodes]

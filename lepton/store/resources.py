@@ -124,10 +124,13 @@ def alive(tx: Tx, kind: str, *, states: Sequence[str] = (), limit: int = 100_000
     return [read(row) for row in tx.rows(sql, (kind, *states, limit))]
 
 
-def alive_revisions(tx: Tx, kind: str, *, states: Sequence[str]) -> dict[str, int]:
-    """Id -> revision of the living in these states: what is known at that revision need not be read again."""
-    sql = f"SELECT id, revision FROM resources WHERE is_final = 0 AND kind = ? AND state IN ({_marks(states)})"
-    return {row[0]: int(row[1]) for row in tx.rows(sql, (kind, *states))}
+def alive_revisions(tx: Tx, kind: str, *, states: Sequence[str], limit: int = 100_000) -> dict[str, int]:
+    """Id -> revision of the living in these states, oldest first: what is known at its revision is not read again."""
+    among = _marks(states)
+    sql = (
+        f"SELECT id, revision FROM resources WHERE is_final = 0 AND kind = ? AND state IN ({among}) ORDER BY id LIMIT ?"
+    )
+    return {row[0]: int(row[1]) for row in tx.rows(sql, (kind, *states, limit))}
 
 
 def many(tx: Tx, ids: Sequence[str]) -> list[Resource]:

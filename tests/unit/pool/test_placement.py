@@ -15,7 +15,7 @@ def node(name: str, cpus: int = 4, gpus: int = 0, *, is_up: bool = True) -> Node
 
 def ask(job: str, *cpus: float, gpus: int = 0, waited_s: float = 0) -> Ask:
     workers = tuple(Devices(cpu_milli=int(c * 1000), gpu_milli=gpus * 1000) for c in cpus)
-    return Ask(job=job, workers=workers, waited_s=waited_s)
+    return Ask(job=job, workers=workers, since_s=-waited_s)
 
 
 def test_a_gang_gets_all_places_or_none() -> None:
