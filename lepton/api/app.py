@@ -13,19 +13,31 @@ from starlette.exceptions import HTTPException
 from lepton.api import catalog, jobs, logs, pool, security, stages, vault, watch
 from lepton.api.bodies import BodyLimit
 from lepton.api.door import Gate
+from lepton.api.promises import documented
 from lepton.api.wire import ErrorOut
 from lepton.core import __version__
-from lepton.core.errors import InvalidError, LeptonError
+from lepton.core.errors import InvalidError, LeptonError, UnauthenticatedError
 from lepton.server.build import Platform
 
 log = logging.getLogger("lepton.api")
 PREFIX = "/api/v1"
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": ErrorOut, "description": "The request was refused; the body says why and what to do."},
-    "5XX": {"model": ErrorOut, "description": "A part of the platform does not work now."},
+    status: {**about, "model": ErrorOut} for status, about in documented([UnauthenticatedError]).items()
 }
+"""What every route can answer; see `promises` for the rest."""
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 400: "invalid", 413: "too_large", 415: "invalid"}
 HTTP_FIXES = {404: f"See {PREFIX}/openapi.json for every path.", 405: "Use a method from the Allow header."}
+
+
+class Application(FastAPI):
+    """FastAPI, whose document says how to show who one is."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        document = super().openapi()
+        document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"token": []}]
+        return document
 
 
 def make_app(platform: Platform) -> FastAPI:
@@ -37,7 +49,7 @@ def make_app(platform: Platform) -> FastAPI:
         yield
         await platform.close()
 
-    app = FastAPI(
+    app = Application(
         title="Lepton",
         version=__version__,
         summary="The AI cloud you own.",

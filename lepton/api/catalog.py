@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
-from lepton.api.bodies import JsonRoute
 from lepton.api.door import (
     IdempotencyKey,
     Reading,
@@ -21,6 +20,8 @@ from lepton.api.door import (
     check_known,
 )
 from lepton.api.jobs import Cursor, Filter, Limit, list_resources
+from lepton.api.promises import raises
+from lepton.api.route import DoorRoute
 from lepton.api.wire import NAME, LineageOut, ResourceOut, ResourcePage, VersionIn, VersionOut, VersionPage
 from lepton.catalog.lineage import chain
 from lepton.catalog.reference import parse
@@ -34,13 +35,14 @@ from lepton.store import catalog, resources
 from lepton.store.database import Tx
 from lepton.vault.objects import Objects
 
-router = APIRouter(prefix="/catalog", tags=["catalog"], route_class=JsonRoute)
+router = APIRouter(prefix="/catalog", tags=["catalog"], route_class=DoorRoute)
 PREFERRED = (["model"], ["dataset"], ["raw"])
 """Of which kind a bare name is meant to be, first to last; any other kind comes after these."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @router.post("/versions", status_code=201, response_model=VersionOut)
+@raises(ForbiddenError, NotFoundError)
 async def create_version(
     visit: WorkerWritingIn,
     body: VersionIn,

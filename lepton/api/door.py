@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
 
+from lepton.api.promises import raises
 from lepton.api.wire import NAME
 from lepton.core.clock import to_micros
 from lepton.core.errors import ForbiddenError, InvalidError, NotFoundError, StaleError, UnauthenticatedError
@@ -32,9 +33,9 @@ log = logging.getLogger("lepton.api")
 T = TypeVar("T")
 REMEMBER_S = 5.0
 """How long an identity is believed without asking the database; another server's revocation is seen after this."""
-
-
 MOST_KNOWN = 10_000
+PRINCIPAL = "lepton.principal"
+"""Where a request's scope says who is asking."""
 
 
 class Visit:
@@ -201,12 +202,24 @@ def bearer(request: Request) -> str:
     return token
 
 
+async def admit(request: Request) -> None:
+    """Find out who is asking, before anything else of the request is looked at.
+
+    Raises:
+        UnauthenticatedError: nobody we know.
+    """
+    request.scope[PRINCIPAL] = await request.app.state.gate.principal(bearer(request))
+
+
 def visit(action: Action, *, is_for_workers: bool = False) -> Callable[[Request], Awaitable[Visit]]:
     """A dependency: the visit of a known principal. The workspace is checked with what the route then asks for."""
 
+    is_refusing = not is_for_workers or action is Action.PLATFORM
+
+    @raises(*((ForbiddenError,) if is_refusing else ()))
     async def enter(request: Request) -> Visit:
         platform: Platform = request.app.state.platform
-        principal = await request.app.state.gate.principal(bearer(request))
+        principal: Principal = request.scope[PRINCIPAL]
         opened = Visit(platform, principal, action, request)
         if principal.job and not is_for_workers:
             raise _refused(opened, "", "A job's own token may only report and publish")
@@ -220,6 +233,7 @@ def visit(action: Action, *, is_for_workers: bool = False) -> Callable[[Request]
 def anywhere(action: Action, *, is_for_workers: bool = False) -> Callable[..., Awaitable[Visit]]:
     """A dependency: a visit to what belongs to no workspace, by somebody who may do this in one at least."""
 
+    @raises(ForbiddenError)
     async def enter(opened: Annotated[Visit, Depends(visit(action, is_for_workers=is_for_workers))]) -> Visit:
         principal = opened.principal
         if not principal.is_platform_admin and not any(opened.may_see(name) for name in principal.roles):
@@ -241,6 +255,7 @@ def _refused(opened: Visit, workspace: str, why: str) -> ForbiddenError:
 def in_workspace(action: Action, *, is_for_workers: bool = False) -> Callable[..., Awaitable[Visit]]:
     """A dependency: a visit to the workspace named in the query. A worker is always in its job's."""
 
+    @raises(NotFoundError, *((ForbiddenError,) if action is not Action.READ else ()))
     async def enter(
         opened: Annotated[Visit, Depends(visit(action, is_for_workers=is_for_workers))],
         workspace: Annotated[str, Query(max_length=63, pattern=NAME, description="which tenant")] = DEFAULT_WORKSPACE,

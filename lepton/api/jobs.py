@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
-from lepton.api.bodies import JsonRoute
 from lepton.api.door import (
     IdempotencyKey,
     IfMatch,
@@ -20,7 +19,9 @@ from lepton.api.door import (
     check_match,
     etag,
 )
+from lepton.api.promises import raises
 from lepton.api.reports import read_items
+from lepton.api.route import DoorRoute
 from lepton.api.wire import (
     EventOut,
     JobIn,
@@ -34,7 +35,7 @@ from lepton.api.wire import (
 )
 from lepton.catalog.reference import parse
 from lepton.core.clock import to_micros
-from lepton.core.errors import ForbiddenError, InvalidError
+from lepton.core.errors import CapacityError, ForbiddenError, InvalidError, NotFoundError
 from lepton.core.ids import is_id
 from lepton.core.launch import Devices
 from lepton.core.resource import Resource
@@ -48,7 +49,7 @@ from lepton.server.submit import changed, submit
 from lepton.store import catalog, events, metrics, resources
 from lepton.store.database import Tx
 
-router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=DoorRoute)
 FUNCTION_ENTRY = "lepton.engine.function:main"
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[str, Query(max_length=40, description="`next` of the page before")]
@@ -57,6 +58,7 @@ Seq = Annotated[int, Query(ge=0, lt=2**62)]
 
 
 @router.post("", status_code=201, response_model=ResourceOut)
+@raises(CapacityError, NotFoundError)
 async def create(visit: Writing, body: JobIn, idempotency_key: IdempotencyKey = None) -> JSONResponse:
     """Submit a job. It is queued, and its event stored, when this answers."""
 
@@ -188,6 +190,7 @@ async def metrics_(visit: ReadingAny, id: str, name: Filter = "") -> JSONRespons
 
 
 @router.post("/{id}/reports", response_model=ReportOut)
+@raises(ForbiddenError)
 async def report(visit: WorkerWriting, id: str, body: ReportIn) -> JSONResponse:
     """Take in what a worker tells of its job; items that came before are skipped."""
     items = read_items(body.items)

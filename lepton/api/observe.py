@@ -7,7 +7,6 @@ from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from lepton.api.bodies import JsonRoute
 from lepton.api.door import (
     IdempotencyKey,
     IfMatch,
@@ -22,11 +21,13 @@ from lepton.api.door import (
     etag,
 )
 from lepton.api.jobs import Cursor, Filter, Limit, list_resources
+from lepton.api.promises import raises
+from lepton.api.route import DoorRoute
 from lepton.api.serve import find
 from lepton.api.wire import Id, ResourceOut, ResourcePage, Wish
 from lepton.catalog.reference import Reference
 from lepton.core.artifact import Version
-from lepton.core.errors import NotFoundError
+from lepton.core.errors import CapacityError, NotFoundError
 from lepton.core.resource import Resource
 from lepton.observe.plan import plan_observe
 from lepton.observe.spec import ObserveSpec
@@ -34,7 +35,7 @@ from lepton.server.submit import changed, submit
 from lepton.store import catalog, resources
 from lepton.store.database import Tx
 
-router = APIRouter(prefix="/observe", tags=["observe"], route_class=JsonRoute)
+router = APIRouter(prefix="/observe", tags=["observe"], route_class=DoorRoute)
 SERVED = ("requests", "errors", "p50_ms", "p95_ms", "p99_ms")
 
 
@@ -48,6 +49,7 @@ class ObserveIn(Wish):
 
 
 @router.post("", status_code=201, response_model=ResourceOut)
+@raises(CapacityError, NotFoundError)
 async def create(visit: Writing, body: ObserveIn, idempotency_key: IdempotencyKey = None) -> JSONResponse:
     """Compare what an endpoint was asked with what its model was trained on; a drifted sample raises an alert."""
 

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
 
-from lepton.api.bodies import JsonRoute
 from lepton.api.door import (
     Administering,
     IdempotencyKey,
@@ -20,6 +19,8 @@ from lepton.api.door import (
     etag,
 )
 from lepton.api.jobs import Cursor, Limit, list_resources
+from lepton.api.promises import raises
+from lepton.api.route import DoorRoute
 from lepton.api.wire import (
     AccessOut,
     Id,
@@ -38,7 +39,7 @@ from lepton.api.wire import (
 )
 from lepton.core import __version__
 from lepton.core.clock import to_micros
-from lepton.core.errors import ForbiddenError, NotFoundError
+from lepton.core.errors import ForbiddenError, NameTakenError, NotFoundError
 from lepton.core.resource import Resource
 from lepton.security.policy import Action, allows
 from lepton.server import people as house
@@ -46,7 +47,7 @@ from lepton.store import people, resources
 from lepton.store.database import Tx
 from lepton.store.people import Token
 
-router = APIRouter(prefix="/security", tags=["security"], route_class=JsonRoute)
+router = APIRouter(prefix="/security", tags=["security"], route_class=DoorRoute)
 NamePath = Annotated[Name, Path()]
 NO_CONTENT: dict[int | str, dict[str, Any]] = {204: {"description": "Done."}}
 
@@ -66,6 +67,7 @@ async def whoami(visit: ReadingAny) -> JSONResponse:
 
 
 @router.get("/access", response_model=AccessOut)
+@raises(NotFoundError)
 async def access(visit: ReadingAny, endpoint: Annotated[Id, Query()]) -> JSONResponse:
     """Whether the token may use an endpoint: asked by its front on behalf of a caller."""
     await visit.read(lambda tx: visit.find(tx, endpoint, "endpoint"))
@@ -73,6 +75,7 @@ async def access(visit: ReadingAny, endpoint: Annotated[Id, Query()]) -> JSONRes
 
 
 @router.post("/workspaces", status_code=201, response_model=ResourceOut)
+@raises(NameTakenError)
 async def create_workspace(visit: Platforming, body: NameIn, idempotency_key: IdempotencyKey = None) -> JSONResponse:
     """Make a workspace."""
 
@@ -137,6 +140,7 @@ def _reach(visit: Visit, workspace: str, action: Action) -> None:
 
 
 @router.post("/users", status_code=201, response_model=ResourceOut)
+@raises(NameTakenError)
 async def create_user(visit: Platforming, body: UserIn, idempotency_key: IdempotencyKey = None) -> JSONResponse:
     """Make a user."""
 

@@ -7,12 +7,13 @@ from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
 from pydantic import create_model
 
-from lepton.api.bodies import JsonRoute
 from lepton.api.door import IdempotencyKey, IfMatch, Reading, Visit, Writing, answer, check_known, check_match, etag
 from lepton.api.jobs import Cursor, Filter, Limit, list_resources
+from lepton.api.promises import raises
+from lepton.api.route import DoorRoute
 from lepton.api.stations import resolve, wish_model
 from lepton.api.wire import Name, ResourceOut, ResourcePage, Wish
-from lepton.core.errors import IllegalMoveError, InvalidError
+from lepton.core.errors import CapacityError, IllegalMoveError, InvalidError, NameTakenError, NotFoundError
 from lepton.core.ids import is_id, make_id
 from lepton.core.resource import Resource
 from lepton.serve.plan import plan
@@ -22,7 +23,7 @@ from lepton.server.submit import changed, check_capacity, created
 from lepton.store import catalog, resources
 from lepton.store.database import Tx
 
-router = APIRouter(prefix="/serve", tags=["serve"], route_class=JsonRoute)
+router = APIRouter(prefix="/serve", tags=["serve"], route_class=DoorRoute)
 REFS = {"model": ["model"]}
 SERVED_FILES = {"model.json", "model.onnx"}
 LimitsIn = wish_model(EndpointSpec, REFS, title="EndpointLimitsIn")
@@ -31,6 +32,7 @@ EndpointIn.__doc__ = "An endpoint: its name, and what it serves within which lim
 RefPath = Annotated[str, Path(min_length=1, max_length=63, description="name or id")]
 
 
+@raises(CapacityError, NameTakenError, NotFoundError)
 async def create(visit: Writing, body: Wish, idempotency_key: IdempotencyKey = None) -> JSONResponse:
     """Deploy a model version as an endpoint. It is starting when this answers."""
 
@@ -103,6 +105,7 @@ def find(tx: Tx, visit: Visit, ref: str) -> Resource:
     return visit.find(tx, ref, "endpoint") if is_id(ref) else find_named(tx, "endpoint", visit.workspace, ref)
 
 
+@raises(CapacityError, IllegalMoveError)
 async def change(visit: Writing, ref: RefPath, body: Wish, if_match: IfMatch = None) -> JSONResponse:
     """Give an endpoint another model or other limits; it answers as before until the new gang takes over."""
 

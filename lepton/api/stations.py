@@ -9,8 +9,10 @@ from fastapi.responses import JSONResponse
 from pydantic import create_model
 
 from lepton.api.door import IdempotencyKey, Writing, answer, check_known
+from lepton.api.promises import raises
 from lepton.api.wire import Name, Ref, ResourceOut, Wish
 from lepton.catalog.reference import parse
+from lepton.core.errors import CapacityError, NotFoundError
 from lepton.core.resource import Json
 from lepton.jobs.spec import JobSpec
 from lepton.server.submit import submit
@@ -75,6 +77,7 @@ def add_station(
     """
     model = wish_model(spec, refs)
 
+    @raises(CapacityError, NotFoundError)
     async def create(visit: Writing, body: Wish, idempotency_key: IdempotencyKey = None) -> JSONResponse:
         def work(tx: Tx) -> dict[str, Any]:
             check_known(visit.workspace, tx)

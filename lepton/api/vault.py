@@ -11,10 +11,12 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from lepton.api.door import Visit, WorkerReadingAnywhere, WorkerWritingAnywhere, answer
+from lepton.api.promises import raises
+from lepton.api.route import DoorRoute
 from lepton.core.artifact import check_digest
-from lepton.core.errors import InvalidError, LeptonError, TooLargeError
+from lepton.core.errors import IntegrityError, InvalidError, LeptonError, TooLargeError
 
-router = APIRouter(prefix="/vault", tags=["vault"])
+router = APIRouter(prefix="/vault", tags=["vault"], route_class=DoorRoute)
 DigestPath = Annotated[str, Path(min_length=1, max_length=200, description="SHA-256 of the bytes, hexadecimal")]
 QUEUE_CHUNKS = 16
 
@@ -37,6 +39,7 @@ class RangeError(LeptonError):
         "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
     },
 )
+@raises(TooLargeError, IntegrityError)
 async def put(visit: WorkerWritingAnywhere, digest: DigestPath) -> JSONResponse:
     """Store bytes under their SHA-256; nothing is kept unless they match it."""
     check_digest(digest)
@@ -104,6 +107,7 @@ async def head(visit: WorkerReadingAnywhere, digest: DigestPath) -> Response:
         206: {"description": "The part that `Range` asked for.", "content": {"application/octet-stream": {}}},
     },
 )
+@raises(RangeError, IntegrityError)
 async def get(
     visit: WorkerReadingAnywhere, digest: DigestPath, range: Annotated[str | None, Header(max_length=100)] = None
 ) -> StreamingResponse:

@@ -12,13 +12,14 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from lepton.api.door import Reading, Visit, answer
+from lepton.api.route import DoorRoute
 from lepton.api.wire import EventOut, EventPage
 from lepton.core.event import Event
 from lepton.server.hub import Note, wait_for
 from lepton.store import events
 from lepton.store.database import Tx
 
-router = APIRouter(tags=["watch"])
+router = APIRouter(tags=["watch"], route_class=DoorRoute)
 HEARTBEAT_S = 15.0
 PAGE = 500
 LAST_EVENT_ID = re.compile(r"[0-9]{1,18}")

@@ -10,7 +10,7 @@ import pytest
 
 from lepton.core.errors import LeptonError
 from lepton.security.identity import worker_token
-from tests.server.house import API, House, error_of, open_house
+from tests.server.house import API, House, Promises, error_of, open_house
 
 OPEN = {("GET", f"{API}/openapi.json")}
 METHODS = ("get", "put", "post", "delete", "head", "patch")
@@ -207,3 +207,17 @@ def test_who_owns_the_data_directory_is_never_locked_out(tmp_path: Path) -> None
     with open_house(tmp_path / "data") as second:
         assert second.token != first.token
         assert second.http.get(f"{API}/security/whoami").json()["is_platform_admin"]
+
+
+def test_every_route_names_the_very_statuses_and_codes_it_can_answer_with(shared_house: House) -> None:
+    for method, path, operation in routes(shared_house):
+        statuses = set(operation["responses"])
+        assert all(status.isdigit() for status in statuses), (method, path)
+        assert {"401", "422", "500", "503"} <= statuses
+        assert ("412" in statuses) == any(found["name"] == "if-match" for found in operation.get("parameters", ()))
+        assert ("415" in statuses) == ("application/json" in operation.get("requestBody", {}).get("content", {}))
+        assert ("404" in statuses) or "{" not in path
+    with pytest.raises(AssertionError):  # and the answers of every test here are held against it
+        Promises({"paths": {f"{API}/jobs/{{id}}": {"get": {"responses": {"200": {}}}}}}).check(
+            shared_house.http.get(f"{API}/jobs/nothing")
+        )
