@@ -15,8 +15,9 @@ from lepton.api.bodies import BodyLimit
 from lepton.api.door import Gate
 from lepton.api.promises import documented
 from lepton.api.wire import ErrorOut
+from lepton.api.wording import fields_beside, invalid
 from lepton.core import __version__
-from lepton.core.errors import InvalidError, LeptonError, UnauthenticatedError
+from lepton.core.errors import LeptonError, UnauthenticatedError
 from lepton.server.build import Platform
 
 log = logging.getLogger("lepton.api")
@@ -84,11 +85,9 @@ async def _lepton_error(request: Request, fault: Exception) -> JSONResponse:
 
 async def _validation_error(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, RequestValidationError)
-    first = fault.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-    more = len(fault.errors()) - 1
-    message = f"{where}: {first['msg']}" + (f" (and {more} more)" if more else "")
-    error = InvalidError(message, fix=f"See {PREFIX}/openapi.json for what {request.method} {request.url.path} takes.")
+    body = getattr(request.scope.get("route"), "body_field", None)
+    model = None if body is None else body.field_info.annotation
+    error = invalid(fault.errors(), lambda where: fields_beside(model, where))
     return JSONResponse(error.to_json(), status_code=error.status)
 
 

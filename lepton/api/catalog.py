@@ -22,10 +22,10 @@ from lepton.api.door import (
 from lepton.api.jobs import Cursor, Filter, Limit, list_resources
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
-from lepton.api.wire import NAME, LineageOut, ResourceOut, ResourcePage, VersionIn, VersionOut, VersionPage
+from lepton.api.wire import NAME, Id, LineageOut, ResourceOut, ResourcePage, VersionIn, VersionOut, VersionPage
 from lepton.catalog.lineage import chain
 from lepton.catalog.reference import parse
-from lepton.core.artifact import KINDS, File, Version, check_path
+from lepton.core.artifact import ArtifactKind, File, Version, check_path
 from lepton.core.errors import ForbiddenError, InvalidError, NotFoundError
 from lepton.core.ids import NAME as NAME_FORM
 from lepton.core.ids import check_name, is_id
@@ -65,12 +65,8 @@ async def create_version(
 
 
 def _draft(body: VersionIn, workspace: str) -> Version:
-    if body.kind not in KINDS:
-        raise InvalidError(f"There is no kind of version {body.kind!r}", fix=f"Use one of {', '.join(KINDS)}.")
     if body.kind != "checkpoint":
         check_name(body.name)
-    if body.job and not is_id(body.job):
-        raise InvalidError(f"{body.job[:80]!r} is not a job's id", fix="Leave it empty, or give the id.")
     files = tuple(
         sorted(File(path=check_path(file.path), digest=file.digest, size_bytes=file.size_bytes) for file in body.files)
     )
@@ -110,14 +106,14 @@ def _check_stored(objects: Objects, files: Sequence[File]) -> None:
 @router.get("/versions", response_model=VersionPage)
 async def list_versions(
     visit: WorkerReadingIn,
-    kind: Filter = "",
+    kind: ArtifactKind | None = None,
     name: Filter = "",
-    job: Filter = "",
+    job: Id | None = None,
     limit: Limit = 100,
     cursor: Cursor = "",
 ) -> JSONResponse:
     """List versions, newest first."""
-    where = {"kind": kind, "name": name, "job": job}
+    where = {"kind": kind or "", "name": name, "job": job or ""}
     if (cursor and not is_id(cursor)) or any(not value.isprintable() for value in where.values()):
         raise InvalidError("The cursor or a filter is malformed", fix="Give the `next` of the page before.")
     found = await visit.read(
@@ -132,11 +128,11 @@ async def get_version(
     visit: WorkerReading,
     ref: str,
     workspace: Annotated[str, Query(max_length=63, pattern=NAME)] = DEFAULT_WORKSPACE,
-    kind: Filter = "",
+    kind: ArtifactKind | None = None,
 ) -> JSONResponse:
     """One version, by id, `name` (the newest) or `name@number`."""
     place = next(iter(visit.principal.roles)) if visit.principal.job else workspace
-    return answer(VersionOut.of(await visit.read(lambda tx: find_version(tx, visit, ref, place, kind))))
+    return answer(VersionOut.of(await visit.read(lambda tx: find_version(tx, visit, ref, place, kind or ""))))
 
 
 def find_version(tx: Tx, visit: Visit, ref: str, workspace: str, kind: str = "") -> Version:
@@ -149,8 +145,6 @@ def find_version(tx: Tx, visit: Visit, ref: str, workspace: str, kind: str = "")
     place = catalog.get(tx, reference.id).workspace if reference.id else workspace
     if not visit.may_see(place):
         raise NotFoundError(f"There is no version {ref[:80]!r}", fix="List versions with `lepton catalog list`.")
-    if kind and kind not in KINDS:
-        raise InvalidError(f"There is no kind of version {kind!r}", fix=f"Use one of {', '.join(KINDS)}.")
     if kind or reference.id:
         return catalog.find(tx, place, reference, kinds=[kind] if kind else [])
     for preferred in PREFERRED:

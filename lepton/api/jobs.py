@@ -101,10 +101,10 @@ def _spec(tx: Tx, body: JobIn, workspace: str) -> JobSpec:
 
 @router.get("", response_model=ResourcePage)
 async def list_(
-    visit: Reading, state: Filter = "", name: Filter = "", limit: Limit = 100, cursor: Cursor = ""
+    visit: Reading, state: State | None = None, name: Filter = "", limit: Limit = 100, cursor: Cursor = ""
 ) -> Response:
     """List jobs, newest first."""
-    return await list_resources(visit, "job", {"state": state, "name": name}, limit=limit, cursor=cursor)
+    return await list_resources(visit, "job", {"state": state or "", "name": name}, limit=limit, cursor=cursor)
 
 
 async def list_resources(visit: Visit, kind: str, where: dict[str, str], *, limit: int, cursor: str) -> Response:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from lepton.core.errors import InvalidError
+from lepton.api.wording import fields_beside, invalid
 
 Micros = Annotated[int, Field(ge=0, lt=2**62)]
 Step = Annotated[int, Field(ge=0, lt=2**62)]
@@ -13,7 +13,7 @@ MetricName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za
 
 
 class _Item(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class MetricsItem(_Item):
@@ -46,7 +46,7 @@ class ReadyItem(_Item):
 class ServedItem(BaseModel):
     """Counters of a serving front over one window."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", strict=True)
     type: Literal["served"]
     at: Micros
     requests: Annotated[int, Field(ge=0)]
@@ -54,6 +54,9 @@ class ServedItem(BaseModel):
 
 Item = Annotated[MetricsItem | ProgressItem | ReadyItem | ServedItem, Field(discriminator="type")]
 ITEMS: TypeAdapter[list[MetricsItem | ProgressItem | ReadyItem | ServedItem]] = TypeAdapter(list[Item])
+
+
+FORMS = {"metrics": MetricsItem, "progress": ProgressItem, "ready": ReadyItem}
 
 
 def read_items(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -65,8 +68,5 @@ def read_items(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     try:
         return [item.model_dump() for item in ITEMS.validate_python(items)]
     except ValidationError as fault:
-        first = fault.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidError(
-            f"items.{where}: {first['msg']}", fix="See docs/wire.md for the items of a report."
-        ) from fault
+        findings = [{**found, "loc": ("body", "items", *found["loc"])} for found in fault.errors()]
+        raise invalid(findings, lambda where: fields_beside(FORMS.get(str(where[-2])), where[-2:])) from fault

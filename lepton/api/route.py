@@ -1,7 +1,6 @@
 """The kind of route that every request goes through: who is it, is the question well put - then the endpoint."""
 
 from collections.abc import Callable, Coroutine
-from difflib import get_close_matches
 from typing import Any
 
 from fastapi import Request, Response
@@ -12,6 +11,7 @@ from pydantic import BaseModel
 from lepton.api.bodies import JsonRequest
 from lepton.api.door import admit
 from lepton.api.promises import MediaTypeError, documented, parts, promised
+from lepton.api.wording import nearest
 from lepton.core.errors import InvalidError, clip
 
 
@@ -60,18 +60,10 @@ def check_query(request: Request, names: frozenset[str]) -> None:
     seen = set()
     for name, _ in request.query_params.multi_items():
         if name not in names:
-            raise InvalidError(f"{clip(name, 80)!r} is no parameter of this request", fix=nearest(name, names))
+            raise InvalidError(f"{clip(name, 80)!r} is no parameter of this request", fix=nearest(name, sorted(names)))
         if name in seen:
             raise InvalidError(f"The parameter {name!r} is given more than once", fix=f"Give {name} once.")
         seen.add(name)
-
-
-def nearest(name: str, names: frozenset[str]) -> str:
-    """What to do about an unknown name."""
-    close = get_close_matches(name, sorted(names), n=1)
-    if close:
-        return f"Did you mean '{close[0]}'?"
-    return f"Known: {', '.join(sorted(names))}." if names else "Leave it out; nothing is taken here."
 
 
 def check_media_type(request: Request) -> None:

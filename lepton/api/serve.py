@@ -1,7 +1,7 @@
 """`/serve`: endpoints."""
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
@@ -25,6 +25,7 @@ from lepton.store.database import Tx
 
 router = APIRouter(prefix="/serve", tags=["serve"], route_class=DoorRoute)
 REFS = {"model": ["model"]}
+EndpointState = Literal["starting", "ready", "failed", "stopping", "deleted"]
 SERVED_FILES = {"model.json", "model.onnx"}
 LimitsIn = wish_model(EndpointSpec, REFS, title="EndpointLimitsIn")
 EndpointIn = create_model("EndpointIn", __base__=LimitsIn, name=(Name, ...))
@@ -76,10 +77,10 @@ router.post("/endpoints", status_code=201, response_model=ResourceOut)(create)
 
 @router.get("/endpoints", response_model=ResourcePage)
 async def list_(
-    visit: Reading, state: Filter = "", name: Filter = "", limit: Limit = 100, cursor: Cursor = ""
+    visit: Reading, state: EndpointState | None = None, name: Filter = "", limit: Limit = 100, cursor: Cursor = ""
 ) -> Response:
     """List endpoints, newest first; deleted ones have the state `deleted`."""
-    return await list_resources(visit, "endpoint", {"state": state, "name": name}, limit=limit, cursor=cursor)
+    return await list_resources(visit, "endpoint", {"state": state or "", "name": name}, limit=limit, cursor=cursor)
 
 
 @router.get("/endpoints/{ref}", response_model=ResourceOut)
