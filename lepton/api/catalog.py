@@ -26,12 +26,12 @@ from lepton.api.wire import NAME, Id, LineageOut, ResourceOut, ResourcePage, Ver
 from lepton.catalog.lineage import chain
 from lepton.catalog.reference import parse
 from lepton.core.artifact import ArtifactKind, File, Version, check_path
-from lepton.core.errors import ForbiddenError, InvalidError, NotFoundError
+from lepton.core.errors import ForbiddenError, InvalidError, NotFoundError, clip
 from lepton.core.ids import NAME as NAME_FORM
 from lepton.core.ids import check_name, is_id
 from lepton.server.intake import publish
 from lepton.server.people import DEFAULT_WORKSPACE
-from lepton.store import catalog, resources
+from lepton.store import catalog, holdings, resources
 from lepton.store.database import Tx
 from lepton.vault.objects import Objects
 
@@ -53,7 +53,8 @@ async def create_version(
     if visit.principal.job and body.job != visit.principal.job:
         raise ForbiddenError("A job may only publish for itself", fix="Send your own job's id.")
     draft = _draft(body, place)
-    await asyncio.to_thread(_check_stored, visit.platform.objects, draft.files)
+    await visit.read(lambda tx: _check_held(tx, visit, draft.files))
+    await asyncio.to_thread(_check_sizes, visit.platform.objects, draft.files)
 
     def work(tx: Tx) -> dict[str, Any]:
         check_known(place, tx)
@@ -88,18 +89,23 @@ def _draft(body: VersionIn, workspace: str) -> Version:
     )
 
 
-def _check_stored(objects: Objects, files: Sequence[File]) -> None:
+def _check_held(tx: Tx, visit: Visit, files: Sequence[File]) -> None:
+    """Refuse objects that are not there for the visitor: what others have stored is no different from nothing."""
+    missing = holdings.missing(tx, (file.digest for file in files), workspaces=visit.sees())
+    if missing:
+        path = next(file.path for file in files if file.digest == missing[0])
+        raise InvalidError(
+            f"{clip(path)}: object {missing[0]} is not in the vault",
+            fix="Store its bytes in the vault first.",
+        )
+
+
+def _check_sizes(objects: Objects, files: Sequence[File]) -> None:
     for file in files:
-        try:
-            size = objects.size(file.digest)
-        except NotFoundError as fault:
-            raise InvalidError(
-                f"{file.path}: object {file.digest} is not in the vault",
-                fix="PUT its bytes to /api/v1/vault/objects first.",
-            ) from fault
+        size = objects.size(file.digest)
         if size != file.size_bytes:
             raise InvalidError(
-                f"{file.path}: the object has {size} bytes, not {file.size_bytes}", fix="Send the true size."
+                f"{clip(file.path)}: the object has {size} bytes, not {file.size_bytes}", fix="Send the true size."
             )
 
 

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from lepton.api.promises import raises
 from lepton.api.wire import NAME
 from lepton.core.clock import to_micros
-from lepton.core.errors import ForbiddenError, InvalidError, NotFoundError, StaleError, UnauthenticatedError
+from lepton.core.errors import ForbiddenError, InvalidError, NotFoundError, UnauthenticatedError
 from lepton.core.event import Event
 from lepton.core.ids import is_id
 from lepton.core.resource import Resource
@@ -56,6 +56,13 @@ class Visit:
     def may_see(self, workspace: str) -> bool:
         """Whether the visitor may do what this route does in that workspace."""
         return allows(self.principal, self.action, workspace)
+
+    def sees(self) -> list[str] | None:
+        """The workspaces that the visitor may look into; None: all."""
+        principal = self.principal
+        if principal.is_platform_admin:
+            return None
+        return [name for name in principal.roles if allows(principal, Action.READ, name)]
 
     async def read(self, work: Callable[[Tx], T]) -> T:
         """Run `work` in a read transaction, in a thread."""
@@ -287,25 +294,6 @@ WorkerReadingIn = Annotated[Visit, Depends(in_workspace(Action.READ, is_for_work
 IdempotencyKey = Annotated[
     str | None, Header(max_length=200, description="repeat a request with the same key and it happens once")
 ]
-IfMatch = Annotated[str | None, Header(max_length=64, description="the ETag that was read; 412 if it has changed")]
-
-
-def check_match(resource: Resource, if_match: str | None) -> None:
-    """Refuse a change of something that has changed since it was read.
-
-    Raises:
-        StaleError: its revision is not the one named.
-    """
-    if if_match is not None and if_match.strip() not in ("*", etag(resource)):
-        raise StaleError(
-            f"{resource.kind} '{resource.name}' is at {etag(resource)}, not {if_match}",
-            fix="Read it again, then repeat the change with the new ETag.",
-        )
-
-
-def etag(resource: Resource) -> str:
-    """The entity tag of a resource."""
-    return f'"{resource.revision}"'
 
 
 def answer(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> JSONResponse:

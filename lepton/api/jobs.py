@@ -7,7 +7,6 @@ from fastapi.responses import JSONResponse
 
 from lepton.api.door import (
     IdempotencyKey,
-    IfMatch,
     Reading,
     ReadingAny,
     Visit,
@@ -16,9 +15,8 @@ from lepton.api.door import (
     WritingAny,
     answer,
     check_known,
-    check_match,
-    etag,
 )
+from lepton.api.match import IfMatch, check_match, etag
 from lepton.api.promises import raises
 from lepton.api.reports import read_items
 from lepton.api.route import DoorRoute

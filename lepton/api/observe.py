@@ -7,20 +7,9 @@ from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from lepton.api.door import (
-    IdempotencyKey,
-    IfMatch,
-    Reading,
-    ReadingAny,
-    Visit,
-    Writing,
-    WritingAny,
-    answer,
-    check_known,
-    check_match,
-    etag,
-)
+from lepton.api.door import IdempotencyKey, Reading, ReadingAny, Visit, Writing, WritingAny, answer, check_known
 from lepton.api.jobs import Cursor, Limit, list_resources
+from lepton.api.match import IfMatch, check_match, etag
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.serve import find

@@ -5,20 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
 
-from lepton.api.door import (
-    Administering,
-    IdempotencyKey,
-    IfMatch,
-    Platforming,
-    Reading,
-    ReadingAny,
-    Visit,
-    answer,
-    check_known,
-    check_match,
-    etag,
-)
+from lepton.api.door import Administering, IdempotencyKey, Platforming, Reading, ReadingAny, Visit, answer, check_known
 from lepton.api.jobs import Cursor, Limit, list_resources
+from lepton.api.match import IfMatch, check_match, etag
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.wire import (
@@ -231,7 +220,7 @@ async def set_secret(visit: Administering, name: NamePath, body: SecretIn, if_ma
     def work(tx: Tx) -> Resource:
         check_known(visit.workspace, tx)
         if if_match is not None:
-            check_match(house.find_named(tx, "secret", visit.workspace, name), if_match)
+            check_match(resources.by_name(tx, "secret", visit.workspace, name), if_match)
         key = visit.platform.keys.secrets
         return house.set_secret(tx, name, body.value, key=key, author=visit.author())
 

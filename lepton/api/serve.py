@@ -7,8 +7,9 @@ from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
 from pydantic import create_model
 
-from lepton.api.door import IdempotencyKey, IfMatch, Reading, Visit, Writing, answer, check_known, check_match, etag
+from lepton.api.door import IdempotencyKey, Reading, Visit, Writing, answer, check_known
 from lepton.api.jobs import Cursor, Filter, Limit, list_resources
+from lepton.api.match import IfMatch, check_match, etag
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.stations import resolve, wish_model

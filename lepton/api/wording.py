@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from lepton.api.match import TAGS
 from lepton.core.errors import InvalidError, clip
 
 BODY, NO_BODY, BODY_FIX = "the body", "The request has no body", "Send one JSON object."
@@ -52,6 +53,7 @@ PATTERNS = {
     r"^[A-Za-z_][A-Za-z0-9_]{0,127}$": "a variable's name: letters, digits and _ , not starting with a digit",
     r"^[A-Za-z0-9_./-]+$": "letters, digits and _ . / - only",
     r"^(/|$)": "an absolute path",
+    TAGS: "one or more ETags as the server gave them, quotes and all, or *",
 }
 """The forms that fields have, in words; tests see that none is forgotten."""
 

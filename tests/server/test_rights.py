@@ -141,8 +141,9 @@ def test_a_role_reaches_what_it_should_and_no_more(shared_house: House, visitors
 
 def test_who_may_write_nowhere_fills_no_vault(shared_house: House, visitors: dict[str, httpx.Client]) -> None:
     path = f"{API}/vault/objects/{'a' * 64}"
-    for who in ("viewer", "stranger"):
-        error_of(visitors[who].put(path, content=b"x"), 403)
+    error_of(visitors["viewer"].put(path, content=b"x"), 403)
+    for who in ("stranger", "foreigner"):
+        error_of(visitors[who].put(path, content=b"x"), 404)
     error_of(visitors["stranger"].get(path), 403)
     error_of(visitors["stranger"].get(f"{API}/pool/nodes"), 403)
     assert visitors["viewer"].get(f"{API}/pool/nodes").status_code == 200
