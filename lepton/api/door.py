@@ -21,7 +21,7 @@ from lepton.core.ids import is_id
 from lepton.core.resource import Resource
 from lepton.jobs.spec import JobSpec
 from lepton.security.identity import WORKER_PREFIX, Principal, hash_token, read_worker_token
-from lepton.security.policy import Action, allows
+from lepton.security.policy import Action, allows, shortfall
 from lepton.server import people
 from lepton.server.build import Platform
 from lepton.server.people import DEFAULT_WORKSPACE
@@ -104,7 +104,7 @@ class Visit:
         if self.may_see(found.workspace):
             return found
         if allows(self.principal, Action.READ, found.workspace):
-            raise ForbiddenError(f"You may read {kind} '{found.name}', not change it", fix="Ask for the role editor.")
+            raise refused(self, found.workspace)
         raise NotFoundError(f"There is no {kind} {id[:80]!r}", fix="Check the id with the list command.")
 
     async def create(self, key: str | None, body: Any, work: Callable[[Tx], Any]) -> Any:
@@ -229,9 +229,9 @@ def visit(action: Action, *, is_for_workers: bool = False) -> Callable[[Request]
         principal: Principal = request.scope[PRINCIPAL]
         opened = Visit(platform, principal, action, request)
         if principal.job and not is_for_workers:
-            raise _refused(opened, "", "A job's own token may only report and publish")
+            raise refused(opened)
         if action is Action.PLATFORM and not allows(principal, action, ""):
-            raise _refused(opened, "", "Only an administrator of the platform may do this")
+            raise refused(opened)
         return opened
 
     return enter
@@ -244,19 +244,23 @@ def anywhere(action: Action, *, is_for_workers: bool = False) -> Callable[..., A
     async def enter(opened: Annotated[Visit, Depends(visit(action, is_for_workers=is_for_workers))]) -> Visit:
         principal = opened.principal
         if not principal.is_platform_admin and not any(opened.may_see(name) for name in principal.roles):
-            raise _refused(opened, "", f"You have no workspace in which you may {action}")
+            raise refused(opened)
         return opened
 
     return enter
 
 
-def _refused(opened: Visit, workspace: str, why: str) -> ForbiddenError:
-    """Note the refusal in the audit trail; return the error to raise."""
+def refused(opened: Visit, workspace: str = "", action: Action | None = None) -> ForbiddenError:
+    """Note the refusal in the audit trail; return the error to raise, which says what it takes."""
+    wanted = action or opened.action
+    why = shortfall(opened.principal, wanted, workspace)
     path = f"{opened.request.method} {opened.request.url.path}".replace("\x00", "")
     at = opened.platform.clock.now()
     event = people.refused(path, workspace, actor=opened.principal.name, why=why, at=at)
     opened.platform.database.submit(lambda tx: events.append(tx, event))
-    return ForbiddenError(why, fix="Ask an administrator for a role that reaches this far.")
+    where = f"workspace '{workspace}'" if workspace else "the platform"
+    fix = "Use a user's token." if opened.principal.job else f"Ask an administrator of {where} for it."
+    return ForbiddenError(why, fix=fix)
 
 
 def in_workspace(action: Action, *, is_for_workers: bool = False) -> Callable[..., Awaitable[Visit]]:
@@ -271,7 +275,7 @@ def in_workspace(action: Action, *, is_for_workers: bool = False) -> Callable[..
         if not allows(opened.principal, Action.READ, place):
             raise NotFoundError(f"There is no workspace {place!r}", fix="Ask for the workspaces you are a member of.")
         if not allows(opened.principal, action, place):
-            raise _refused(opened, place, f"Your role in workspace '{place}' does not allow to {action}")
+            raise refused(opened, place)
         opened.workspace = place
         return opened
 

@@ -22,6 +22,7 @@ from lepton.api.reports import read_items
 from lepton.api.route import DoorRoute
 from lepton.api.wire import (
     EventOut,
+    EventPage,
     JobIn,
     MetricsOut,
     ReportIn,
@@ -147,13 +148,13 @@ async def stop(visit: WritingAny, id: str, body: StopIn, if_match: IfMatch = Non
     return answer(ResourceOut.of(job), headers={"etag": etag(job)})
 
 
-@router.get("/{id}/events", response_model=list[EventOut])
-async def events_(visit: ReadingAny, id: str, after: Seq = 0, limit: Limit = 1000) -> JSONResponse:
-    """Everything that happened to a job, oldest first."""
+@router.get("/{id}/events", response_model=EventPage)
+async def events_(visit: ReadingAny, id: str, after: Seq = 0, limit: Limit = 100) -> JSONResponse:
+    """What happened to a job after a sequence number, oldest first."""
 
-    def work(tx: Tx) -> list[dict[str, Any]]:
+    def work(tx: Tx) -> dict[str, Any]:
         visit.find(tx, id, "job")
-        return [EventOut.of(seq, event) for seq, event in events.after(tx, after, subject=id, limit=limit)]
+        return EventPage.of(events.after(tx, after, subject=id, limit=limit + 1), limit)
 
     return answer(await visit.read(work))
 

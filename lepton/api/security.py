@@ -5,7 +5,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
 
-from lepton.api.door import Administering, IdempotencyKey, Platforming, Reading, ReadingAny, Visit, answer, check_known
+from lepton.api.door import (
+    Administering,
+    IdempotencyKey,
+    Platforming,
+    Reading,
+    ReadingAny,
+    Visit,
+    answer,
+    check_known,
+    refused,
+)
 from lepton.api.jobs import Cursor, Limit, list_resources
 from lepton.api.match import IfMatch, check_match, etag
 from lepton.api.promises import raises
@@ -125,7 +135,7 @@ def _reach(visit: Visit, workspace: str, action: Action) -> None:
     if not allows(visit.principal, Action.READ, workspace):
         raise NotFoundError(f"There is no workspace {workspace!r}", fix="Ask for those you are a member of.")
     if not allows(visit.principal, action, workspace):
-        raise ForbiddenError(f"You may not {action} in workspace '{workspace}'", fix="Ask one of its administrators.")
+        raise refused(visit, workspace, action)
 
 
 @router.post("/users", status_code=201, response_model=ResourceOut)
@@ -200,7 +210,7 @@ async def revoke_token(visit: ReadingAny, name: NamePath, id: Annotated[Id, Path
 
 def _check_self(visit: Visit, name: str) -> None:
     if name != visit.principal.name and not visit.principal.is_platform_admin:
-        raise ForbiddenError("You may only see and make your own tokens", fix="Ask an administrator of the platform.")
+        raise refused(visit, action=Action.PLATFORM)
 
 
 def _token(token: Token) -> dict[str, Any]:

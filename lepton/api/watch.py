@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from math import inf
@@ -22,7 +21,7 @@ from lepton.store.database import Tx
 router = APIRouter(tags=["watch"], route_class=DoorRoute)
 HEARTBEAT_S = 15.0
 PAGE = 500
-LAST_EVENT_ID = re.compile(r"[0-9]{1,18}")
+LAST_EVENT_ID = r"^[0-9]{1,18}$"
 Seq = Annotated[int, Query(ge=0, lt=2**62)]
 
 
@@ -40,8 +39,7 @@ async def list_events(
         return events.after(tx, after, workspaces=[visit.workspace], subject=subject, limit=limit + 1)
 
     found = await visit.read(work)
-    page = [EventOut.of(seq, event) for seq, event in found[:limit]]
-    return answer({"items": page, "next": page[-1]["seq"] if len(found) > limit else None})
+    return answer(EventPage.of(found, limit))
 
 
 @router.get("/watch", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
@@ -49,10 +47,12 @@ async def watch(
     visit: Reading,
     since: Annotated[Seq | None, Query(description="resume after this revision; else: from now")] = None,
     timeout_s: Annotated[float, Query(ge=0, le=86_400, description="end the stream after this long; 0: never")] = 0.0,
-    last_event_id: Annotated[str | None, Header(max_length=20)] = None,
+    last_event_id: Annotated[
+        str | None, Header(max_length=20, pattern=LAST_EVENT_ID, description="as `since`, and before it")
+    ] = None,
 ) -> StreamingResponse:
     """Events of a workspace as they are committed. `id` is the revision to resume from."""
-    if last_event_id is not None and LAST_EVENT_ID.fullmatch(last_event_id):
+    if last_event_id is not None:
         since = int(last_event_id)
     start = since if since is not None else await visit.peek(events.newest)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}

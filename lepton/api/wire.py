@@ -226,6 +226,12 @@ class EventPage(BaseModel):
     items: list[EventOut]
     next: int | None = Field(description="give it as `after` for the following page; null at the end")
 
+    @staticmethod
+    def of(found: Sequence[tuple[int, Event]], limit: int) -> dict[str, Any]:
+        """The JSON of a page, of up to `limit` + 1 events."""
+        items = [EventOut.of(seq, event) for seq, event in found[:limit]]
+        return {"items": items, "next": items[-1]["seq"] if len(found) > limit else None}
+
 
 class JobIn(Wish):
     """A job: a command, or a function that was uploaded as a version of kind `code`."""

@@ -53,6 +53,7 @@ PATTERNS = {
     r"^[A-Za-z_][A-Za-z0-9_]{0,127}$": "a variable's name: letters, digits and _ , not starting with a digit",
     r"^[A-Za-z0-9_./-]+$": "letters, digits and _ . / - only",
     r"^(/|$)": "an absolute path",
+    r"^[0-9]{1,18}$": "a revision, which is the id of an event: digits only",
     TAGS: "one or more ETags as the server gave them, quotes and all, or *",
 }
 """The forms that fields have, in words; tests see that none is forgotten."""

@@ -15,7 +15,7 @@ def test_a_job_runs_to_its_end_and_says_what_happened(house: House) -> None:
     house.advance(5)
     done = house.wait(job["id"], "done")
     assert done["is_final"] and done["status"]["ending"]["code"] == 0
-    verbs = [event["verb"] for event in house.ask("GET", f"/jobs/{job['id']}/events")]
+    verbs = [event["verb"] for event in house.ask("GET", f"/jobs/{job['id']}/events")["items"]]
     assert verbs == ["created", "queued->placed", "placed->running", "running->done"]
     assert house.http.get(f"{API}/jobs/{job['id']}/logs").text.endswith("hello\n")
 
