@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
 
+from lepton.api.knocks import Knocks
 from lepton.api.promises import raises
 from lepton.api.wire import NAME
 from lepton.core.clock import to_micros
@@ -133,6 +134,7 @@ class Gate:
         self._platform = platform
         self._known: dict[str, tuple[Principal, float]] = {}
         self._workers: dict[str, str] = {}
+        self._knocks = Knocks()
         self.epoch = 0
         """Grows whenever somebody's rights may have changed."""
         platform.hub.on_event(self._hear)
@@ -144,6 +146,12 @@ class Gate:
         elif event.subject in self._workers:  # a start has ended, and its token with it
             self.epoch += 1
             self._known.pop(self._workers.pop(event.subject), None)
+
+    def note_refusal(self, address: str) -> None:
+        """Tell the audit trail that somebody there has no good token."""
+        event = self._knocks.heard(address, self._platform.clock.now())
+        if event is not None:
+            self._platform.database.submit(lambda tx: events.append(tx, event))
 
     async def principal(self, token: str) -> Principal:
         """Whom a token speaks for.
@@ -215,7 +223,13 @@ async def admit(request: Request) -> None:
     Raises:
         UnauthenticatedError: nobody we know.
     """
-    request.scope[PRINCIPAL] = await request.app.state.gate.principal(bearer(request))
+    gate: Gate = request.app.state.gate
+    token = bearer(request)
+    try:
+        request.scope[PRINCIPAL] = await gate.principal(token)
+    except UnauthenticatedError:
+        gate.note_refusal(request.client.host if request.client else "")
+        raise
 
 
 def visit(action: Action, *, is_for_workers: bool = False) -> Callable[[Request], Awaitable[Visit]]:

@@ -5,15 +5,16 @@ import json
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from math import inf
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from lepton.api.door import Reading, Visit, answer
+from lepton.api.door import Reading, Visit, answer, refused
 from lepton.api.route import DoorRoute
 from lepton.api.wire import EventOut, EventPage
 from lepton.core.event import Event
+from lepton.security.policy import Action, allows
 from lepton.server.hub import Note, wait_for
 from lepton.store import events
 from lepton.store.database import Tx
@@ -31,12 +32,19 @@ async def list_events(
     after: Seq = 0,
     subject: Annotated[str, Query(max_length=40)] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    scope: Annotated[
+        Literal["workspace", "platform"],
+        Query(description="platform: of users, tokens, workspaces and refused logins; for its administrators"),
+    ] = "workspace",
 ) -> JSONResponse:
-    """Events of a workspace after a sequence number, oldest first."""
+    """Events of a workspace, or of the platform itself, after a sequence number, oldest first."""
+    if scope == "platform" and not allows(visit.principal, Action.PLATFORM, ""):
+        raise refused(visit, action=Action.PLATFORM)
+    place = "" if scope == "platform" else visit.workspace
     subject = subject if subject.isprintable() else "-"
 
     def work(tx: Tx) -> list[tuple[int, Event]]:
-        return events.after(tx, after, workspaces=[visit.workspace], subject=subject, limit=limit + 1)
+        return events.after(tx, after, workspaces=[place], subject=subject, limit=limit + 1)
 
     found = await visit.read(work)
     return answer(EventPage.of(found, limit))

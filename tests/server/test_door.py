@@ -176,3 +176,32 @@ def test_an_error_never_repeats_all_that_was_sent(shared_house: House, body: dic
 def test_malformed_json_is_told_with_line_and_column(shared_house: House) -> None:
     answer = shared_house.http.post(f"{API}/jobs", content=b'{"command": ["x"],\n "cpus": }', headers=JSON)
     assert "line 2 column 10" in error_of(answer, 422)["message"]
+
+
+def test_what_happens_to_the_platform_itself_is_read_by_its_administrators_in_pages(house: House) -> None:
+    ed = house.user("ed", default="admin")
+    house.ask("POST", "/security/workspaces", {"name": "lab"}, status=201)
+    for _ in range(3):
+        error_of(house.visitor("lpt_" + "x" * 43).get(f"{API}/jobs"), 401)
+    error_of(ed.get(f"{API}/security/users"), 403)
+    error_of(ed.get(f"{API}/events?scope=platform"), 403, "forbidden")
+    error_of(ed.get(f"{API}/events?scope=all"), 422)
+    house.ask("POST", "/security/users", {"name": "one"}, status=201)  # stored after all that came before it
+    found: list[Any] = []
+    after: int | None = 0
+    while after is not None:
+        page = house.ask("GET", f"/events?scope=platform&limit=3&after={after}")
+        found, after = found + page["items"], page["next"]
+    told = [(event["kind"], event["verb"], event["actor"]) for event in found]
+    assert {event["workspace"] for event in found} == {""}
+    for wanted in (("user", "created", "admin"), ("user", "token issued", "admin"), ("workspace", "created", "admin")):
+        assert wanted in told
+    assert told.count(("login", "refused", "nobody")) == 1
+    assert ("request", "refused", "ed") in told
+    refusal = next(event for event in found if event["kind"] == "login")
+    assert refusal["subject"] == "127.0.0.1" and "lpt_" not in json.dumps(found)
+    house.advance(61)
+    error_of(house.visitor("lpt_" + "x" * 43).get(f"{API}/jobs"), 401)
+    house.ask("POST", "/security/users", {"name": "two"}, status=201)
+    again = house.ask("GET", f"/events?scope=platform&after={found[-1]['seq']}")["items"]
+    assert [event["data"] for event in again if event["kind"] == "login"] == [{"times": 3}]
