@@ -41,6 +41,10 @@ class Application(FastAPI):
         document = super().openapi()
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"token": []}]
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                for parameter in operation.get("parameters", ()):
+                    _without_null(parameter["schema"])
         return document
 
     def methods(self, path: str) -> list[str]:
@@ -50,6 +54,13 @@ class Application(FastAPI):
             if re.fullmatch(HOLE.sub("[^/]+", re.escape(form)), path):
                 found |= {method.upper() for method in operations} | ({"HEAD"} if "get" in operations else set())
         return sorted(found or {"GET", "HEAD"})  # else: of the document itself
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    """Say of a parameter that may be left out what it is when it is given: never null."""
+    choices = [choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}]
+    if choices:
+        schema.update(choices[0] if len(choices) == 1 else {"anyOf": choices})
 
 
 def make_app(platform: Platform) -> FastAPI:

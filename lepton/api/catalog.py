@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
 
 from lepton.api.door import (
@@ -22,7 +22,7 @@ from lepton.api.door import (
 from lepton.api.jobs import Cursor, Filter, Limit, list_resources
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
-from lepton.api.wire import NAME, Id, LineageOut, ResourceOut, ResourcePage, VersionIn, VersionOut, VersionPage
+from lepton.api.wire import NAME, Id, LineageOut, Ref, ResourceOut, ResourcePage, VersionIn, VersionOut, VersionPage
 from lepton.catalog.lineage import chain
 from lepton.catalog.reference import parse
 from lepton.core.artifact import ArtifactKind, File, Version, check_path
@@ -38,6 +38,7 @@ from lepton.vault.objects import Objects
 router = APIRouter(prefix="/catalog", tags=["catalog"], route_class=DoorRoute)
 PREFERRED = (["model"], ["dataset"], ["raw"])
 """Of which kind a bare name is meant to be, first to last; any other kind comes after these."""
+RefPath = Annotated[Ref, Path()]
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -120,8 +121,8 @@ async def list_versions(
 ) -> JSONResponse:
     """List versions, newest first."""
     where = {"kind": kind or "", "name": name, "job": job or ""}
-    if (cursor and not is_id(cursor)) or any(not value.isprintable() for value in where.values()):
-        raise InvalidError("The cursor or a filter is malformed", fix="Give the `next` of the page before.")
+    if not name.isprintable():
+        raise InvalidError("A filter has unprintable characters", fix="Filter by a plain name.")
     found = await visit.read(
         lambda tx: catalog.list_page(tx, visit.workspace, where=where, before=cursor, limit=limit + 1)
     )
@@ -132,7 +133,7 @@ async def list_versions(
 @router.get("/versions/{ref}", response_model=VersionOut)
 async def get_version(
     visit: WorkerReading,
-    ref: str,
+    ref: RefPath,
     workspace: Annotated[str, Query(max_length=63, pattern=NAME)] = DEFAULT_WORKSPACE,
     kind: ArtifactKind | None = None,
 ) -> JSONResponse:
@@ -160,7 +161,7 @@ def find_version(tx: Tx, visit: Visit, ref: str, workspace: str, kind: str = "")
 
 
 @router.get("/lineage/{ref}", response_model=LineageOut)
-async def lineage(visit: Reading, ref: str) -> JSONResponse:
+async def lineage(visit: Reading, ref: RefPath) -> JSONResponse:
     """Everything a version or an endpoint was made from, back to the raw files and their hashes."""
 
     def work(tx: Tx) -> dict[str, Any]:

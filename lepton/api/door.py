@@ -16,7 +16,7 @@ from lepton.api.knocks import Knocks
 from lepton.api.promises import raises
 from lepton.api.wire import NAME
 from lepton.core.clock import to_micros
-from lepton.core.errors import ForbiddenError, InvalidError, NotFoundError, UnauthenticatedError
+from lepton.core.errors import ForbiddenError, NotFoundError, UnauthenticatedError
 from lepton.core.event import Event
 from lepton.core.ids import is_id
 from lepton.core.resource import Resource
@@ -323,10 +323,10 @@ def check_known(workspace: str, tx: Tx) -> None:
     """Refuse to make things in a workspace that does not exist (a platform admin may name any).
 
     Raises:
-        InvalidError: there is none of that name.
+        NotFoundError: there is none of that name.
     """
     if resources.by_name(tx, "workspace", "", workspace) is None:
-        raise InvalidError(f"There is no workspace {workspace!r}", fix="Make it: lepton workspaces create NAME")
+        raise NotFoundError(f"There is no workspace {workspace!r}", fix="Make it: lepton workspaces create NAME")
 
 
 def job_spec(job: Resource) -> JobSpec:

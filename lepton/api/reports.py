@@ -1,11 +1,10 @@
-"""The items of a worker's report, checked one by one."""
+"""What a worker reports of its job."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from lepton.api.wording import fields_beside, invalid
+from lepton.api.wire import Wish
 
 Micros = Annotated[int, Field(ge=0, lt=2**62)]
 Step = Annotated[int, Field(ge=0, lt=2**62)]
@@ -53,20 +52,12 @@ class ServedItem(BaseModel):
 
 
 Item = Annotated[MetricsItem | ProgressItem | ReadyItem | ServedItem, Field(discriminator="type")]
-ITEMS: TypeAdapter[list[MetricsItem | ProgressItem | ReadyItem | ServedItem]] = TypeAdapter(list[Item])
 
 
-FORMS = {"metrics": MetricsItem, "progress": ProgressItem, "ready": ReadyItem}
+class ReportIn(Wish):
+    """A batch of what a worker has to tell."""
 
-
-def read_items(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The items of a report.
-
-    Raises:
-        InvalidError: one of them is malformed; the message names it.
-    """
-    try:
-        return [item.model_dump() for item in ITEMS.validate_python(items)]
-    except ValidationError as fault:
-        findings = [{**found, "loc": ("body", "items", *found["loc"])} for found in fault.errors()]
-        raise invalid(findings, lambda where: fields_beside(FORMS.get(str(where[-2])), where[-2:])) from fault
+    generation: Annotated[int, Field(ge=0, lt=1 << 31)]
+    rank: Annotated[int, Field(ge=0, lt=4096)]
+    first: Annotated[int, Field(ge=0, lt=1 << 62)]
+    items: Annotated[list[Item], Field(max_length=1000)]

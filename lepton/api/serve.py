@@ -18,7 +18,7 @@ from lepton.core.errors import CapacityError, IllegalMoveError, InvalidError, Na
 from lepton.core.ids import is_id, make_id
 from lepton.core.resource import Resource
 from lepton.serve.plan import plan
-from lepton.serve.spec import EndpointSpec
+from lepton.serve.spec import RANGES, EndpointSpec
 from lepton.server.people import find_named
 from lepton.server.submit import changed, check_capacity, created
 from lepton.store import catalog, resources
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/serve", tags=["serve"], route_class=DoorRoute)
 REFS = {"model": ["model"]}
 EndpointState = Literal["starting", "ready", "failed", "stopping", "deleted"]
 SERVED_FILES = {"model.json", "model.onnx"}
-LimitsIn = wish_model(EndpointSpec, REFS, title="EndpointLimitsIn")
+LimitsIn = wish_model(EndpointSpec, REFS, title="EndpointLimitsIn", ranges=RANGES)
 EndpointIn = create_model("EndpointIn", __base__=LimitsIn, name=(Name, ...))
 EndpointIn.__doc__ = "An endpoint: its name, and what it serves within which limits."
 RefPath = Annotated[str, Path(min_length=1, max_length=63, description="name or id")]

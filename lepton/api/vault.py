@@ -14,12 +14,12 @@ from lepton.api.door import Visit, WorkerReadingAnywhere, WorkerWritingIn, answe
 from lepton.api.match import IfNoneMatch, is_known
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
-from lepton.core.artifact import check_digest
+from lepton.api.wire import Digest
 from lepton.core.errors import IntegrityError, InvalidError, LeptonError, NotFoundError, TooLargeError
 from lepton.store import holdings
 
 router = APIRouter(prefix="/vault", tags=["vault"], route_class=DoorRoute)
-DigestPath = Annotated[str, Path(min_length=1, max_length=200, description="SHA-256 of the bytes, hexadecimal")]
+DigestPath = Annotated[Digest, Path(description="SHA-256 of the bytes, hexadecimal")]
 QUEUE_CHUNKS = 16
 
 
@@ -44,7 +44,6 @@ class RangeError(LeptonError):
 @raises(TooLargeError, IntegrityError)
 async def put(visit: WorkerWritingIn, digest: DigestPath) -> JSONResponse:
     """Store bytes under their SHA-256 for a workspace; nothing is kept unless they match it."""
-    check_digest(digest)
     place = visit.workspace
     await visit.peek(lambda tx: check_known(place, tx))
     limit = visit.platform.config.max_object_bytes
@@ -149,7 +148,6 @@ async def _find(visit: Visit, digest: str) -> tuple[int, dict[str, str]]:
     Raises:
         NotFoundError: none does; whether others have it is not told.
     """
-    check_digest(digest)
     if await visit.peek(lambda tx: holdings.missing(tx, [digest], workspaces=visit.sees())):
         raise NotFoundError(f"There is no object {digest}", fix="Store it, or ask for a version that holds it.")
     size = await asyncio.to_thread(visit.platform.objects.size, digest)

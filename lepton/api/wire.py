@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from lepton.api.storable import check_storable
 from lepton.core.artifact import ArtifactKind, Version
@@ -14,11 +14,16 @@ from lepton.core.ids import check_name
 from lepton.core.resource import Resource
 from lepton.store.database import Row
 
-NAME = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
+NAME = r"^[a-z0-9]+((\.|\.?[_-]+(\.[_-]+)*\.?)[a-z0-9]+)*$"
+"""Beside it a name has at most 63 characters. No two dots meet."""
+REF = NAME.removesuffix("$") + "(@[1-9][0-9]{0,9})?$"
+ID = r"^[a-z]{2,4}_[0-9a-hjkmnp-tv-z]{26}$"
+MAYBE_REF = f"^({REF.strip('^$')})?$"
+MAYBE_ID = r"^([a-z]{2,4}_[0-9a-hjkmnp-tv-z]{26})?$"
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME), AfterValidator(check_name)]
-Id = Annotated[str, Field(pattern=r"^[a-z]{2,4}_[0-9a-hjkmnp-tv-z]{26}$")]
-OptionalId = Annotated[str, Field(pattern=r"^([a-z]{2,4}_[0-9a-hjkmnp-tv-z]{26})?$")]
-Ref = Annotated[str, Field(min_length=1, max_length=90, description="`name`, `name@number` or an id of a version")]
+Id = Annotated[str, Field(pattern=ID)]
+OptionalId = Annotated[str, Field(pattern=MAYBE_ID)]
+Ref = Annotated[str, Field(max_length=74, pattern=REF, description="`name`, `name@number` or an id of a version")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 Text = Annotated[str, Field(max_length=131_072)]
@@ -233,12 +238,23 @@ class EventPage(BaseModel):
         return {"items": items, "next": items[-1]["seq"] if len(found) > limit else None}
 
 
+ONE_PROGRAM: list[JsonValue] = [
+    {
+        "required": ["command"],
+        "properties": {"command": {"minItems": 1, "prefixItems": [{"minLength": 1}]}, "function": {"const": ""}},
+    },
+    {"required": ["function"], "properties": {"function": {"minLength": 1}, "command": {"maxItems": 0}}},
+]
+
+
 class JobIn(Wish):
     """A job: a command, or a function that was uploaded as a version of kind `code`."""
 
     name: Name = "job"
     command: Annotated[list[Text], Field(max_length=4096)] = []
-    function: str = Field("", description="id of a `code` version, instead of a command")
+    function: Annotated[
+        str, Field(max_length=74, pattern=MAYBE_REF, description="reference to a `code` version, instead of a command")
+    ] = ""
     workers: Annotated[int, Field(ge=1, le=4096)] = 1
     cpus: Annotated[float, Field(gt=0, le=4096, description="per worker")] = 1.0
     gpus: Annotated[float, Field(ge=0, le=64, description="per worker")] = 0.0
@@ -251,6 +267,8 @@ class JobIn(Wish):
     timeout_s: Annotated[float, Field(ge=0, le=1e8)] = 0.0
     grace_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
     cwd: Annotated[str, Field(max_length=4096, pattern=r"^(/|$)", description="absolute; else: a fresh folder")] = ""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": ONE_PROGRAM})
 
     @model_validator(mode="after")
     def _has_one_program(self) -> Self:
@@ -265,15 +283,6 @@ class StopIn(Wish):
     """How a job is to be stopped."""
 
     grace_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
-
-
-class ReportIn(Wish):
-    """A batch of what a worker has to tell."""
-
-    generation: Annotated[int, Field(ge=0, lt=1 << 31)]
-    rank: Annotated[int, Field(ge=0, lt=4096)]
-    first: Annotated[int, Field(ge=0, lt=1 << 62)]
-    items: Annotated[list[dict[str, Any]], Field(max_length=1000)]
 
 
 class ReportOut(BaseModel):

@@ -6,10 +6,11 @@ A sentence names the field, what came and what is wanted; the fix is also of use
 import json
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
+from lepton.api import wire
 from lepton.api.match import TAGS
 from lepton.core.errors import InvalidError, clip
 
@@ -45,10 +46,15 @@ LENGTHS = {
     "too_long": ("max_length", "at most {} items"),
     "too_short": ("min_length", "at least {} items"),
 }
+NAMES = "1 to 63 of a-z 0-9 . _ - , starting and ending with a letter or digit, without '..'"
+REFS = "name, name@3 or the id of a version"
+IDS = "an id, as the list command shows it"
 PATTERNS = {
-    r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$": "1 to 63 of a-z 0-9 . _ - , starting and ending with a letter or digit",
-    r"^[a-z]{2,4}_[0-9a-hjkmnp-tv-z]{26}$": "an id, as the list command shows it",
-    r"^([a-z]{2,4}_[0-9a-hjkmnp-tv-z]{26})?$": "an id, as the list command shows it",
+    wire.NAME: NAMES,
+    wire.REF: REFS,
+    wire.MAYBE_REF: REFS,
+    wire.ID: IDS,
+    wire.MAYBE_ID: IDS,
     r"^[0-9a-f]{64}$": "a SHA-256: 64 lower-case hexadecimal digits",
     r"^[A-Za-z_][A-Za-z0-9_]{0,127}$": "a variable's name: letters, digits and _ , not starting with a digit",
     r"^[A-Za-z0-9_./-]+$": "letters, digits and _ . / - only",
@@ -128,12 +134,26 @@ def nearest(name: str, known: Sequence[str]) -> str:
 def fields_beside(model: Any, where: Sequence[Any]) -> list[str]:
     """The fields that a body's model has where an unknown one was found."""
     for part in where[1:-1]:
-        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
-            model = model.model_fields[part].annotation
-        else:
-            model = next(iter(reversed(get_args(model))), None)
-    is_model = isinstance(model, type) and issubclass(model, BaseModel)
-    return sorted(model.model_fields) if is_model else []
+        model = _within(model, part)
+    return sorted(model.model_fields) if _is_model(model) else []
+
+
+def _within(model: Any, part: Any) -> Any:
+    """The model of one part of a body: of a field, an item of a list, or one of several types."""
+    model = get_args(model)[0] if get_origin(model) is Annotated else model
+    if _is_model(model):
+        return model.model_fields[part].annotation if part in model.model_fields else None
+    inner = get_args(model)
+    typed = [
+        one
+        for one in inner
+        if _is_model(one) and "type" in one.model_fields and get_args(one.model_fields["type"].annotation) == (part,)
+    ]
+    return next(iter([*typed, *reversed(inner)]), None)
+
+
+def _is_model(model: Any) -> bool:
+    return isinstance(model, type) and issubclass(model, BaseModel)
 
 
 def _place(where: Sequence[Any]) -> str:

@@ -184,7 +184,7 @@ def test_a_workspace_leaves_nothing_to_another_of_its_name(house: House) -> None
     assert house.platform.database.read(lambda tx: tx.rows("SELECT * FROM members WHERE workspace = 'lab'")) == []
     sealed = house.platform.database.read(lambda tx: tx.rows("SELECT spec FROM resources WHERE kind = 'secret'"))
     assert sealed == [("{}",)]
-    error_of(house.http.post(f"{API}/jobs?workspace=lab", json={"command": ["x"]}), 422)
+    error_of(house.http.post(f"{API}/jobs?workspace=lab", json={"command": ["x"]}), 404)
 
 
 def test_the_sdk_cannot_be_led_to_another_route(house: House) -> None:

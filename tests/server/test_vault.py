@@ -73,7 +73,7 @@ def test_who_has_the_bytes_may_store_them_again_and_learns_nothing(teams: dict[s
 
 def test_bytes_are_stored_only_where_one_may_write(house: House, teams: dict[str, httpx.Client]) -> None:
     error_of(teams["blue"].put(f"{OBJECT}?workspace=red", content=SECRET), 404)
-    error_of(house.http.put(f"{OBJECT}?workspace=nowhere", content=SECRET), 422)
+    error_of(house.http.put(f"{OBJECT}?workspace=nowhere", content=SECRET), 404)
     assert teams["blue-worker"].put(OBJECT, content=SECRET).status_code == 201  # a worker is always in its job's
     assert teams["blue"].get(OBJECT).status_code == 200
     error_of(teams["red"].get(OBJECT), 404)
