@@ -19,7 +19,7 @@ from lepton.api.door import (
     answer,
     check_known,
 )
-from lepton.api.jobs import Cursor, Filter, Limit, list_resources
+from lepton.api.jobs import Cursor, Limit, NameFilter, list_resources
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.wire import NAME, Id, LineageOut, Ref, ResourceOut, ResourcePage, VersionIn, VersionOut, VersionPage
@@ -114,15 +114,13 @@ def _check_sizes(objects: Objects, files: Sequence[File]) -> None:
 async def list_versions(
     visit: WorkerReadingIn,
     kind: ArtifactKind | None = None,
-    name: Filter = "",
+    name: NameFilter = "",
     job: Id | None = None,
     limit: Limit = 100,
     cursor: Cursor = "",
 ) -> JSONResponse:
     """List versions, newest first."""
     where = {"kind": kind or "", "name": name, "job": job or ""}
-    if not name.isprintable():
-        raise InvalidError("A filter has unprintable characters", fix="Filter by a plain name.")
     found = await visit.read(
         lambda tx: catalog.list_page(tx, visit.workspace, where=where, before=cursor, limit=limit + 1)
     )
@@ -190,18 +188,18 @@ def _subject(tx: Tx, visit: Visit, ref: str) -> tuple[dict[str, Any], Version]:
 
 
 @router.get("/datasets", response_model=ResourcePage)
-async def list_datasets(visit: Reading, name: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
+async def list_datasets(visit: Reading, name: NameFilter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
     """List datasets, newest first."""
     return await list_resources(visit, "dataset", {"name": name}, limit=limit, cursor=cursor)
 
 
 @router.get("/models", response_model=ResourcePage)
-async def list_models(visit: Reading, name: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
+async def list_models(visit: Reading, name: NameFilter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
     """List models, newest first."""
     return await list_resources(visit, "model", {"name": name}, limit=limit, cursor=cursor)
 
 
 @router.get("/runs", response_model=ResourcePage)
-async def list_runs(visit: Reading, name: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
+async def list_runs(visit: Reading, name: NameFilter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
     """List runs, newest first: what jobs measured."""
     return await list_resources(visit, "run", {"name": name}, limit=limit, cursor=cursor)

@@ -2,17 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from lepton.api.wire import Wish
+from lepton.api.wire import Part, Wish
 
 Micros = Annotated[int, Field(ge=0, lt=2**62)]
 Step = Annotated[int, Field(ge=0, lt=2**62)]
 MetricName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_./-]+$")]
 
 
-class _Item(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class _Item(Part):
+    """One thing that a worker tells."""
 
 
 class MetricsItem(_Item):
@@ -42,7 +42,7 @@ class ReadyItem(_Item):
     address: Annotated[str, Field(max_length=300)]
 
 
-class ServedItem(BaseModel):
+class ServedItem(Part):
     """Counters of a serving front over one window."""
 
     model_config = ConfigDict(extra="allow", strict=True)

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from pydantic import create_model
 
 from lepton.api.door import IdempotencyKey, Reading, Visit, Writing, answer, check_known
-from lepton.api.jobs import Cursor, Filter, Limit, list_resources
+from lepton.api.jobs import Cursor, Limit, NameFilter, list_resources
 from lepton.api.match import IfMatch, check_match, etag
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
@@ -78,7 +78,7 @@ router.post("/endpoints", status_code=201, response_model=ResourceOut)(create)
 
 @router.get("/endpoints", response_model=ResourcePage)
 async def list_(
-    visit: Reading, state: EndpointState | None = None, name: Filter = "", limit: Limit = 100, cursor: Cursor = ""
+    visit: Reading, state: EndpointState | None = None, name: NameFilter = "", limit: Limit = 100, cursor: Cursor = ""
 ) -> Response:
     """List endpoints, newest first; deleted ones have the state `deleted`."""
     return await list_resources(visit, "endpoint", {"state": state or "", "name": name}, limit=limit, cursor=cursor)

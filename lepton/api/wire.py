@@ -18,6 +18,7 @@ NAME = r"^[a-z0-9]+((\.|\.?[_-]+(\.[_-]+)*\.?)[a-z0-9]+)*$"
 """Beside it a name has at most 63 characters. No two dots meet."""
 REF = NAME.removesuffix("$") + "(@[1-9][0-9]{0,9})?$"
 ID = r"^[a-z]{2,4}_[0-9a-hjkmnp-tv-z]{26}$"
+MAYBE_NAME = f"^({NAME.strip('^$')})?$"
 MAYBE_REF = f"^({REF.strip('^$')})?$"
 MAYBE_ID = r"^([a-z]{2,4}_[0-9a-hjkmnp-tv-z]{26})?$"
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME), AfterValidator(check_name)]
@@ -33,6 +34,16 @@ class Part(BaseModel):
     """A part of a request body: strict types, no unknown fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_whole_numbers(cls, body: Any) -> Any:
+        """JSON has one kind of number: 2.0 is as whole as 2."""
+        if isinstance(body, dict):
+            for name, value in body.items():
+                if type(value) is float and value.is_integer() and name in cls.model_fields:
+                    body[name] = int(value) if cls.model_fields[name].annotation is int else value
+        return body
 
 
 class Wish(Part):

@@ -51,6 +51,7 @@ REFS = "name, name@3 or the id of a version"
 IDS = "an id, as the list command shows it"
 PATTERNS = {
     wire.NAME: NAMES,
+    wire.MAYBE_NAME: NAMES,
     wire.REF: REFS,
     wire.MAYBE_REF: REFS,
     wire.ID: IDS,
@@ -58,6 +59,7 @@ PATTERNS = {
     r"^[0-9a-f]{64}$": "a SHA-256: 64 lower-case hexadecimal digits",
     r"^[A-Za-z_][A-Za-z0-9_]{0,127}$": "a variable's name: letters, digits and _ , not starting with a digit",
     r"^[A-Za-z0-9_./-]+$": "letters, digits and _ . / - only",
+    r"^[A-Za-z0-9_./-]*$": "letters, digits and _ . / - only",
     r"^(/|$)": "an absolute path",
     r"^[0-9]{1,18}$": "a revision, which is the id of an event: digits only",
     TAGS: "one or more ETags as the server gave them, quotes and all, or *",

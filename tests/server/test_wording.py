@@ -79,6 +79,12 @@ def test_a_wrong_parameter_is_refused_and_the_legal_ones_are_told(
     assert fix in error["fix"]
 
 
+def test_a_whole_number_may_have_a_point(house: House) -> None:
+    assert house.submit(retries=2.0, cpus=1)["spec"]["retries"] == 2
+    error_of(house.http.post(f"{API}/jobs", json={"command": ["x"], "retries": 2.5}), 422)
+    error_of(house.http.post(f"{API}/jobs", json={"command": ["x"], "retries": 1e300}), 422)
+
+
 def test_who_asks_is_known_before_anything_is_read(shared_house: House) -> None:
     nobody = shared_house.visitor()
     error_of(nobody.get(f"{API}/jobs?limt=3"), 401)
