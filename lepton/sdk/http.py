@@ -153,7 +153,7 @@ class Http:
             ) from fault
 
     async def has_object(self, digest: str) -> bool:
-        """Whether the vault holds these bytes."""
+        """Whether the vault holds these bytes where the token may read."""
         client = self._open()
         try:
             response = await client.head(f"/api/v1/vault/objects/{digest}")
@@ -161,11 +161,12 @@ class Http:
             return False
         return bool(response.status_code == 200)
 
-    async def upload(self, path: Path, digest: str) -> None:
-        """Bring a file into the vault, unless it is there."""
+    async def upload(self, path: Path, digest: str, workspace: str) -> None:
+        """Bring a file into the vault for a workspace, unless it is there."""
+        query = {"workspace": workspace}
 
         async def once() -> None:
-            response = await self._open().put(f"/api/v1/vault/objects/{digest}", content=_chunks(path))
+            response = await self._open().put(f"/api/v1/vault/objects/{digest}", content=_chunks(path), params=query)
             raise_for(response.status_code, response.content, response)
 
         if not await self.has_object(digest):

@@ -139,7 +139,12 @@ class AsyncJob:
 
     async def events(self) -> list[dict[str, Any]]:
         """Everything that happened to it, oldest first."""
-        found: list[dict[str, Any]] = await self._http.get(f"/jobs/{self.id}/events")
+        found: list[dict[str, Any]] = []
+        after: int | None = 0
+        while after is not None:
+            page = await self._http.get(f"/jobs/{self.id}/events", after=after, limit=1000)
+            found += page["items"]
+            after = page["next"]
         return found
 
     async def metrics(self) -> dict[str, list[tuple[int, float]]]:
