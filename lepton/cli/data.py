@@ -3,6 +3,8 @@
 import click
 
 from lepton.cli.catalog import version_card
+from lepton.cli.group import Group
+from lepton.cli.kinds import COUNT, SEED, Name, Number, Ref
 from lepton.cli.output import Session, common
 from lepton.sdk.jobs import Job
 
@@ -18,17 +20,18 @@ def finish(session: Session, job: Job, is_waiting: bool) -> None:
     session.many([version for version in left if version.kind != "checkpoint"])
 
 
+SHARE = Number(0.01, 0.9)
 wait_option = click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when the job has ended.")
 
 
-@click.group()
+@click.group(cls=Group)
 def data() -> None:
     """Bring data in and clean it."""
 
 
 @data.command()
 @click.argument("path", type=click.Path(exists=True, dir_okay=False))
-@click.option("--name", required=True, help="What to call the dataset.")
+@click.option("--name", type=Name(), required=True, help="What to call the dataset.")
 @wait_option
 @common
 def add(session: Session, path: str, name: str, is_waiting: bool) -> None:
@@ -37,10 +40,12 @@ def add(session: Session, path: str, name: str, is_waiting: bool) -> None:
 
 
 @data.command()
-@click.argument("dataset")
-@click.option("--name", required=True, help="What to call the clean dataset.")
-@click.option("--test-share", default=0.2, show_default=True, help="Share of rows held out for testing.")
-@click.option("--seed", default=0, show_default=True, help="Another one holds out other rows.")
+@click.argument("dataset", type=Ref())
+@click.option("--name", type=Name(), required=True, help="What to call the clean dataset.")
+@click.option(
+    "--test-share", type=SHARE, default=0.2, show_default=True, help="Share of rows held out for testing, 0.01 to 0.9."
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Another one holds out other rows.")
 @wait_option
 @common
 def clean(session: Session, dataset: str, name: str, test_share: float, seed: int, is_waiting: bool) -> None:
@@ -51,7 +56,7 @@ def clean(session: Session, dataset: str, name: str, test_share: float, seed: in
 
 @data.command("list")
 @click.option("--name", default="", help="Only versions of this dataset.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="How many.")
+@click.option("--limit", type=COUNT, default=50, show_default=True, help="How many.")
 @common
 def list_(session: Session, name: str, limit: int) -> None:
     """List the newest dataset versions."""
@@ -60,7 +65,7 @@ def list_(session: Session, name: str, limit: int) -> None:
 
 
 @data.command()
-@click.argument("ref")
+@click.argument("ref", type=Ref())
 @common
 def get(session: Session, ref: str) -> None:
     """Show a dataset version: REF is an id, NAME or NAME@NUMBER."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from lepton.cli.kinds import PORT
 from lepton.cli.output import Session, common, with_json
 from lepton.core.errors import ConfigError, UnavailableError, UnreachableError
 from lepton.engine.shim.processes import is_alive
@@ -29,7 +30,7 @@ data_option = click.option(
 @click.command()
 @data_option
 @click.option("--host", default=None, help="Address to listen on; also LEPTON_HOST. Default 127.0.0.1.")
-@click.option("--port", type=int, default=None, help="Port; 0 picks a free one; also LEPTON_PORT. Default 8470.")
+@click.option("--port", type=PORT, default=None, help="Port; 0 picks a free one; also LEPTON_PORT. Default 8470.")
 @click.option(
     "--database", default=None, help="postgresql://...; also LEPTON_DATABASE. Default: SQLite in the data directory."
 )

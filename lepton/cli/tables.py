@@ -1,5 +1,6 @@
 """Tables and cards: in colour and as wide as the terminal there, tab-separated lines elsewhere."""
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -83,6 +84,11 @@ def print_card(facts: Mapping[str, str]) -> None:
     for name, text in facts.items():
         grid.add_row(name, styled(name, text))
     import_module("rich.console").Console().print(grid)
+
+
+def terminal_width() -> int:
+    """Columns of the terminal."""
+    return shutil.get_terminal_size().columns
 
 
 def one_line(text: str) -> str:

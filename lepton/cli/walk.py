@@ -14,6 +14,7 @@ from threading import Event
 
 import click
 
+from lepton.cli.kinds import Name
 from lepton.cli.output import Session, with_json
 from lepton.cli.server import start_detached, stop_server
 from lepton.core.errors import LeptonError, NotFoundError, UnreachableError
@@ -30,7 +31,9 @@ GRACE_S = 2.0
 @click.option(
     "--data", type=click.Path(file_okay=False, path_type=Path), default=None, help="Data directory for a fresh one."
 )
-@click.option("--name", default="digits", show_default=True, help="What to call the dataset, models and endpoint.")
+@click.option(
+    "--name", type=Name(), default="digits", show_default=True, help="What to call the dataset, models and endpoint."
+)
 @with_json
 def walk(keep: bool, fresh: bool, data: Path | None, name: str, is_json: bool) -> None:
     """Take 10,000 real images from raw file to a served, watched model, on this machine, in under a minute.
