@@ -13,7 +13,7 @@ from lepton.cli.ending import explain_as_json, in_words_of, reader_gone
 from lepton.cli.tables import print_card, print_table
 from lepton.core.clock import from_micros
 from lepton.core.errors import LeptonError
-from lepton.sdk.client import DEFAULT_WORKSPACE, Client, connect
+from lepton.sdk.client import Client, connect
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,7 +37,7 @@ class Session:
     """One run of the command line."""
 
     is_json: bool = False
-    workspace: str = DEFAULT_WORKSPACE
+    workspace: str = ""
     _client: Client | None = None
 
     @property
@@ -98,9 +98,8 @@ def common(command: Callable[..., R]) -> Callable[..., R]:
     @click.option(
         "-w",
         "--workspace",
-        default=DEFAULT_WORKSPACE,
-        show_default=True,
-        envvar="LEPTON_WORKSPACE",
+        default="",
+        show_default="default",
         help="Whose things; also LEPTON_WORKSPACE.",
     )
     @wraps(command)
