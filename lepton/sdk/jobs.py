@@ -149,7 +149,8 @@ class AsyncJob:
     async def _doing(self) -> tuple[float, str]:
         """How far it is, and what it does or waits for."""
         if self.state == "queued":
-            return 0.0, f"waits: {await self.why()}"
+            said = await self._http.get(f"/jobs/{self.id}/why")
+            return 0.0, f"waits: {said['why']}" if said["state"] == "queued" else str(said["state"])
         progress = self.status.get("progress") or {"fraction": 0.0, "text": self.state}
         return progress["fraction"], progress["text"]
 
