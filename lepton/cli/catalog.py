@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from lepton.cli import complete
 from lepton.cli.group import Group
 from lepton.cli.kinds import COUNT, KINDS, Id, Ref
 from lepton.cli.output import Session, common, moment
@@ -36,7 +37,7 @@ kind_option = click.option(
 
 
 @catalog.command()
-@click.argument("ref", type=Ref())
+@click.argument("ref", type=Ref(), shell_complete=complete.versions)
 @kind_option
 @common
 def get(session: Session, ref: str, kind: str | None) -> None:
@@ -62,7 +63,7 @@ def version_card(version: Version) -> dict[str, str]:
 
 
 @catalog.command()
-@click.argument("ref")
+@click.argument("ref", shell_complete=complete.versions)
 @common
 def lineage(session: Session, ref: str) -> None:
     """Print everything an endpoint or version was made from, back to the raw files and their hashes."""
@@ -104,7 +105,7 @@ def _branch(versions: dict[str, Any], id: str, role: str, depth: int, shown: set
 
 
 @catalog.command()
-@click.argument("ref", type=Ref())
+@click.argument("ref", type=Ref(), shell_complete=complete.versions)
 @click.argument("folder", type=click.Path(file_okay=False))
 @kind_option
 @common

@@ -2,6 +2,7 @@
 
 import click
 
+from lepton.cli import complete
 from lepton.cli.catalog import version_card
 from lepton.cli.group import Group
 from lepton.cli.kinds import COUNT, SEED, Name, Number, Ref
@@ -40,7 +41,7 @@ def add(session: Session, path: str, name: str, is_waiting: bool) -> None:
 
 
 @data.command()
-@click.argument("dataset", type=Ref())
+@click.argument("dataset", type=Ref(), shell_complete=complete.datasets)
 @click.option("--name", type=Name(), required=True, help="What to call the clean dataset.")
 @click.option(
     "--test-share", type=SHARE, default=0.2, show_default=True, help="Share of rows held out for testing, 0.01 to 0.9."
@@ -65,7 +66,7 @@ def list_(session: Session, name: str, limit: int) -> None:
 
 
 @data.command()
-@click.argument("ref", type=Ref())
+@click.argument("ref", type=Ref(), shell_complete=complete.datasets)
 @common
 def get(session: Session, ref: str) -> None:
     """Show a dataset version: REF is an id, NAME or NAME@NUMBER."""

@@ -6,28 +6,16 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import click
-from click.shell_completion import CompletionItem
 
+from lepton.cli import complete
 from lepton.cli.ending import shorten
 from lepton.cli.group import Group
 from lepton.cli.kinds import COUNT, GRACE, JOB_STATES, RANK, SECONDS, Absolute, Id, Name, Number, Pair, Size
 from lepton.cli.notes import Notes
 from lepton.cli.output import Session, common, moment
-from lepton.core.errors import LeptonError
-from lepton.sdk.client import connect
 from lepton.sdk.jobs import Job, JobOptions
 
-
-def complete_job(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Ids of recent jobs, for shell completion."""
-    try:
-        found = connect().jobs.list(limit=50)
-    except LeptonError:
-        return []
-    return [CompletionItem(job.id, help=f"{job.name} {job.state}") for job in found if job.id.startswith(incomplete)]
-
-
-job_argument = click.argument("job", type=Id("a job", "lepton jobs list"), shell_complete=complete_job)
+job_argument = click.argument("job", type=Id("a job", "lepton jobs list"), shell_complete=complete.jobs)
 WORKERS = Number(1, 4096, is_whole=True)
 CPUS = Number(0, 4096, is_above=True)
 RETRIES = Number(0, 1000, is_whole=True)

@@ -65,7 +65,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; an error ends it with what happened, what to do, and its exit code."""
     try:
-        cli(standalone_mode=False)
+        cli(prog_name="lepton", standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as fault:

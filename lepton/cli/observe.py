@@ -2,6 +2,7 @@
 
 import click
 
+from lepton.cli import complete
 from lepton.cli.data import finish, wait_option
 from lepton.cli.group import Group
 from lepton.cli.kinds import ALERT_STATES, Id
@@ -14,7 +15,7 @@ def observe() -> None:
 
 
 @observe.command()
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=complete.endpoints)
 @wait_option
 @common
 def check(session: Session, endpoint: str, is_waiting: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from lepton.cli import complete
 from lepton.cli.group import Group
 from lepton.cli.kinds import ENDPOINT_STATES, PORT, RANK, Name, Number, Ref
 from lepton.cli.output import Session, common
@@ -17,7 +18,7 @@ def serve() -> None:
 
 
 @serve.command()
-@click.argument("model", type=Ref())
+@click.argument("model", type=Ref(), shell_complete=complete.models)
 @click.option("--name", type=Name(), required=True, help="What to call the endpoint.")
 @click.option("--replicas", type=Number(1, 64, is_whole=True), default=1, show_default=True, help="Worker processes.")
 @click.option("--port", type=PORT, default=0, show_default=True, help="Where it answers; 0: any free port.")
@@ -40,7 +41,7 @@ def list_(session: Session, state: str | None) -> None:
 
 
 @serve.command()
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=complete.endpoints)
 @common
 def get(session: Session, endpoint: str) -> None:
     """Show ENDPOINT and what it answered lately."""
@@ -50,7 +51,7 @@ def get(session: Session, endpoint: str) -> None:
 
 
 @serve.command()
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=complete.endpoints)
 @click.option("-f", "--follow", is_flag=True, help="Go on until it is taken down.")
 @click.option("--rank", type=RANK, default=0, show_default=True, help="0: the front; 1 and up: the workers.")
 @common
@@ -61,7 +62,7 @@ def logs(session: Session, endpoint: str, follow: bool, rank: int) -> None:
 
 
 @serve.command()
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=complete.endpoints)
 @click.argument("inputs", default="-")
 @common
 def call(session: Session, endpoint: str, inputs: str) -> None:
@@ -86,7 +87,7 @@ def _read(inputs: str) -> Any:
 
 
 @serve.command()
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=complete.endpoints)
 @click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when it is gone.")
 @common
 def delete(session: Session, endpoint: str, is_waiting: bool) -> None:

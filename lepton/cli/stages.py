@@ -4,6 +4,7 @@ from typing import cast
 
 import click
 
+from lepton.cli import complete
 from lepton.cli.data import finish, wait_option
 from lepton.cli.kinds import SEED, Name, Number, Ref
 from lepton.cli.output import Session, common
@@ -11,7 +12,7 @@ from lepton.sdk.stations import TrainOptions
 
 
 @click.command()
-@click.argument("dataset", type=Ref())
+@click.argument("dataset", type=Ref(), shell_complete=complete.datasets)
 @click.option("--name", type=Name(), required=True, help="What to call the model.")
 @click.option(
     "--workers", type=Number(1, 64, is_whole=True), show_default="1", help="Each takes its share of every batch."
@@ -34,8 +35,14 @@ def train(session: Session, dataset: str, name: str, is_waiting: bool, **options
 
 
 @click.command()
-@click.argument("model", type=Ref())
-@click.option("--dataset", type=Ref(), required=True, help="Where it is measured: on the held-out rows.")
+@click.argument("model", type=Ref(), shell_complete=complete.models)
+@click.option(
+    "--dataset",
+    type=Ref(),
+    shell_complete=complete.datasets,
+    required=True,
+    help="Where it is measured: on the held-out rows.",
+)
 @click.option("--name", type=Name(), required=True, help="What to call the optimised model.")
 @click.option(
     "--max-accuracy-loss", type=Number(0, 1), default=0.002, show_default=True, help="How much less accurate it may be."

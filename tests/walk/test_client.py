@@ -145,3 +145,35 @@ def test_ctrl_c_ends_a_follower_quietly(up: House) -> None:
     _, err = follower.communicate(timeout=30)
     assert (follower.returncode, err.strip()) == (130, "")
     job.stop(grace_s=0)
+
+
+COMPLETE = """
+eval "$(_LEPTON_COMPLETE=bash_source lepton)"
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+$(complete -p lepton | sed 's/.*-F \\([^ ]*\\).*/\\1/') lepton
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def completed(house: House, *words: str) -> list[str]:
+    """What bash offers for the last word."""
+    folder = house.folder / "bin"
+    folder.mkdir(exist_ok=True)
+    (folder / "lepton").write_text(f'#!/bin/sh\nexec {sys.executable} -m lepton.cli.main "$@"\n')
+    (folder / "lepton").chmod(0o755)
+    env = {**house.env, "PATH": f"{folder}:{house.env['PATH']}"}
+    command = ["bash", "-c", COMPLETE, "bash", "lepton", *words]
+    said = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert said.stderr == ""
+    return said.stdout.split()
+
+
+def test_bash_completes_commands_options_choices_and_ids(up: House, thrice: Job) -> None:
+    assert completed(up, "jobs", "w") == ["wait", "why"]
+    assert completed(up, "jobs", "list", "--st") == ["--state"]
+    assert completed(up, "jobs", "list", "--state", "r") == ["running"]
+    assert thrice.id in completed(up, "jobs", "get", "job_")
+
+
+def test_completion_is_silent_where_there_is_no_server(house: House) -> None:
+    assert completed(house, "jobs", "get", "") == []
