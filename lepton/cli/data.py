@@ -6,6 +6,7 @@ from lepton.cli import complete
 from lepton.cli.catalog import version_card
 from lepton.cli.group import Group
 from lepton.cli.kinds import COUNT, SEED, Name, Number, Ref
+from lepton.cli.notes import Notes
 from lepton.cli.output import Session, common
 from lepton.sdk.jobs import Job
 
@@ -15,8 +16,9 @@ def finish(session: Session, job: Job, is_waiting: bool) -> None:
     if not is_waiting:
         session.one(job)
         return
-    click.echo(f"job {job.id} is submitted; why it waits: lepton jobs why {job.id}", err=True)
-    job.wait()
+    session.note(f"job {job.id} is submitted; its log: lepton jobs logs -f {job.id}", job=job.id)
+    with Notes(session, job) as notes:
+        job.wait(tell=notes.tell, tell_every_s=notes.every_s)
     left = session.client.catalog.list(job=job.id)
     session.many([version for version in left if version.kind != "checkpoint"])
 

@@ -99,7 +99,8 @@ def exit_code(fault: LeptonError) -> int:
 
 def explain(fault: LeptonError) -> int:
     """Print an error for a person; return the exit code."""
-    click.secho(f"error: {shorten(fault.message)}", fg="red", err=True)
+    plain = False if os.environ.get("NO_COLOR") else None
+    click.secho(f"error: {shorten(fault.message)}", fg="red", err=True, color=plain)
     if fault.fix:
         click.echo(f"  try: {shorten(fault.fix)}", err=True)
     return exit_code(fault)

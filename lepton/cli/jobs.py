@@ -132,7 +132,7 @@ def logs(session: Session, job: str, follow: bool, rank: int, start: int | None)
     """Print what a worker of JOB writes. With --json each line is an object {job, rank, text}."""
     found = session.client.jobs.get(job)
     if not (follow or start or found.status.get("started_at")):
-        click.echo(f"Job {job} is {found.state} and has written nothing; why: lepton jobs why {job}", err=True)
+        session.note(f"Job {job} is {found.state} and has written nothing; why: lepton jobs why {job}", job=job)
     session.stream(found.logs(rank=rank, follow=follow, start=start), {"job": job, "rank": rank})
 
 
@@ -152,7 +152,7 @@ def stop(session: Session, job: str, grace_s: float) -> None:
 def wait(session: Session, job: str, timeout_s: float | None) -> None:
     """Wait for JOB to end; ends with the job's own exit code. Says on standard error what it waits for meanwhile."""
     found = session.client.jobs.get(job)
-    with Notes(found) as notes:
+    with Notes(session, found) as notes:
         found.wait(timeout_s=timeout_s, check=False, tell=notes.tell, tell_every_s=notes.every_s)
     session.one(found)
     sys.exit(found.exit_code or 0)

@@ -1,5 +1,6 @@
 """What a command says on standard error while it waits for a job: a line that changes on a terminal, else notes."""
 
+import os
 import sys
 from time import monotonic
 from types import TracebackType
@@ -7,6 +8,7 @@ from typing import Self
 
 import click
 
+from lepton.cli.output import Session
 from lepton.cli.tables import terminal_width
 from lepton.sdk.jobs import Job
 
@@ -18,9 +20,10 @@ NEVER_S = 3600.0
 class Notes:
     """Tells of one job. Off a terminal only why it waits: once, and again when that changes."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, session: Session, job: Job) -> None:
+        self._session = session
         self._job = job
-        self._is_live = sys.stderr.isatty()
+        self._is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not session.is_json
         self._since = monotonic()
         self._last = ""
         self.every_s = 0.5 if self._is_live else NEVER_S
@@ -44,6 +47,6 @@ class Notes:
             line = f"{self._job.name}: {said}"[: terminal_width() - 1]
             click.echo(f"\r\x1b[K{line}", nl=False, err=True)
         elif is_worth and said != self._last:
-            click.echo(f"job {self._job.id} {said}", err=True)
+            self._session.note(f"job {self._job.id} {said}", job=self._job.id)
         if self._is_live or is_worth:
             self._last = said

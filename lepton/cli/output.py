@@ -82,6 +82,10 @@ class Session:
         else:
             click.echo(text)
 
+    def note(self, text: str, **about: str) -> None:
+        """Say something beside the result, on standard error: a line for a person, or a JSON object on a line."""
+        click.echo(json.dumps({"note": text, **about}) if self.is_json else text, err=True)
+
     def stream(self, pieces: Iterable[str], about: Mapping[str, Any]) -> None:
         """Print text as it comes: raw for a person, or one JSON object a line with `about` and the line as `text`."""
         for piece in whole_lines(pieces) if self.is_json else pieces:

@@ -44,11 +44,11 @@ def walk(keep: bool, fresh: bool, data: Path | None, name: str, is_json: bool) -
     if data is None and not fresh and _is_running():
         _run(script, name, None, keep=keep, session=session)
         return
-    click.echo("A platform of its own starts for the walk.", err=True)
+    session.note("A platform of its own starts for the walk.")
     with own_platform(data, is_kept=keep) as folder:
         _run(script, name, folder, keep=keep, session=session)
     if not keep:
-        click.echo("\nThe platform has ended. To look round in what a walk makes: lepton walk --keep", err=True)
+        session.note("The platform has ended. To look round in what a walk makes: lepton walk --keep")
 
 
 def _run(script: Path, name: str, folder: Path | None, *, keep: bool, session: Session) -> None:
