@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Any, TypedDict, Unpack
 
-from lepton.core.errors import InvalidError, JobFailedError, UnavailableError, UnreachableError
+from lepton.core.errors import InvalidError, JobFailedError, LeptonError, UnavailableError, UnreachableError
 from lepton.sdk.http import Http, part
 from lepton.sdk.portal import Blocking, attribute, blocking, iterating, listing, returning
 from lepton.sdk.show import card, sparkline
@@ -18,6 +18,8 @@ LOOK_S = 15.0
 """How often a job that is waited for is looked at although no event tells of it."""
 QUEUED_S = 1.0
 """How often the reason is asked why a job waits; that changes when other jobs do."""
+SHOW_S = 3.0
+"""How long a card in Jupyter waits for the server."""
 STOP_S = 5.0
 """How long `stop` waits for the server to begin with it."""
 STARTED_AGAIN = b"[lepton: started again, start "
@@ -191,6 +193,10 @@ class AsyncJob:
         series = (await self._http.get(f"/jobs/{self.id}/metrics"))["series"]
         return {name: [(step, value) for step, value in points] for name, points in series.items()}
 
+    async def shown(self) -> tuple[dict[str, list[tuple[int, float]]], str]:
+        """What its card shows beside its facts: what it has measured, and why it waits or has failed."""
+        return await self.metrics(), await self.why() if self.state in ("queued", "failed") else ""
+
     async def versions(self) -> list[dict[str, Any]]:
         """What it has left in the catalog, oldest first."""
         page = await self._http.get("/catalog/versions", job=self.id, workspace=self.workspace)
@@ -319,8 +325,12 @@ class Job(Blocking[AsyncJob]):
         return repr(self._inner)
 
     def _repr_html_(self) -> str:
-        lines = "".join(sparkline(name, points) for name, points in self.metrics().items())
-        return card(f"Job {self.name}", self.row(), more=lines)
+        try:
+            series, why = self._portal.run(asyncio.wait_for(self._inner.shown(), SHOW_S))
+        except (LeptonError, TimeoutError):  # a card without curves is better than none
+            series, why = {}, ""
+        lines = "".join(sparkline(name, points) for name, points in series.items())
+        return card(f"Job {self.name}", {**self.row(), "why": why}, more=lines)
 
 
 class AsyncJobs:
