@@ -36,6 +36,8 @@ class ServerConfig:
     """Largest single file in the vault."""
     keep_logs_s: float = 7 * 86_400.0
     """Logs and folders of ended jobs are deleted after this."""
+    warm_s: float = 300.0
+    """What a station's workers import is kept ready in memory for this long after its last use; 0: never."""
     patience_s: float = 600.0
     """A job that waited this long is passed by no younger one."""
 
@@ -44,6 +46,8 @@ class ServerConfig:
             raise ConfigError(f"port is {self.port}", fix="Use 1 to 65535, or 0 for a free one.")
         if self.lease_s < 2 * self.heartbeat_s:
             raise ConfigError("lease_s is under twice heartbeat_s", fix="Raise lease_s.")
+        if self.warm_s < 0:
+            raise ConfigError(f"warm_s is {self.warm_s}", fix="Use 0 for never, or a number of seconds.")
         for name in ("heartbeat_s", "max_body_bytes", "max_object_bytes"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", fix="Use a number above 0.")

@@ -15,7 +15,6 @@ from lepton.engine.local import LocalEngine
 from lepton.engine.local.forker import Forker
 from lepton.engine.local.gangs import gang_folder
 from lepton.engine.local.plan import make_plan
-from lepton.engine.shim import records
 
 if TYPE_CHECKING:
     from conftest import Local
@@ -180,13 +179,12 @@ def test_without_a_control_group_the_shim_watches_the_memory_of_the_tree(local: 
     command = ("sh", "-c", f'{sys.executable} -S -c "{HOG}; sys.stdin.read()" < hold & wait')
     launch = Launch(key="k", job="j", command=command, devices=Devices(memory_bytes=64 << 20))
     folder, gang = local.folder / "k", gang_folder(launch, scope=local.folder)
-    local.engine._prepare(launch, folder)
-    os.mkfifo(folder / "work" / "hold")
     plan = make_plan(launch, folder, gang=gang, url_file=None, own=os.environ)
-    records.write(str(folder / records.PLAN), {**plan, "cgroup": ""})
+    local.engine._prepare(launch, folder, {**plan, "env": {}, "cgroup": ""})
+    os.mkfifo(folder / "work" / "hold")
     forker = Forker()
     holder = os.open(folder / "work" / "hold", os.O_RDWR)
-    assert forker.fork_shim(folder) == "ok"
+    assert forker.fork_shim(folder, plan["env"]) == "ok"
     local.until(lambda: local.engine.look("k").exit)
     os.close(holder)
     forker.close()

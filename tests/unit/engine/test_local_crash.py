@@ -15,6 +15,7 @@ from lepton.core.errors import StorageFullError
 from lepton.core.launch import ExitReason, Launch
 from lepton.engine.local import LocalEngine
 from lepton.engine.local.gangs import gang_folder
+from lepton.engine.local.plan import make_plan
 from lepton.engine.shim import records
 from lepton.engine.shim.processes import start_of
 
@@ -121,13 +122,20 @@ def test_a_shim_of_another_boot_is_dead_whatever_runs_under_its_pid_now(local: "
     assert local.ended("k").reason == ExitReason.LOST
 
 
+def prepare(local: "Local", launch: Launch) -> None:
+    """As far as a server comes that is killed before it has the shim forked."""
+    folder, gang = local.folder / launch.key, gang_folder(launch, scope=local.folder)
+    plan = make_plan(launch, folder, gang=gang, url_file=None, own=os.environ)
+    local.engine._prepare(launch, folder, {**plan, "env": {}})
+
+
 def test_a_start_that_a_crash_left_half_done_is_no_key_and_can_be_made_again(local: "Local") -> None:
     launch = Launch(key="k", job="j", command=("sh", "-c", "echo once"))
-    local.engine._prepare(launch, local.folder / "k")
+    prepare(local, launch)
     assert local.engine.look("k").status == "unknown"
     local.engine.start(launch)
     local.ended("k")
-    local.engine._prepare(Launch(key="half", job="j", command=("true",)), local.folder / "half")
+    prepare(local, Launch(key="half", job="j", command=("true",)))
     local.reopen()
     assert local.engine.keys() == ["k"] and local.logged("k") == "once\n"
 
@@ -135,7 +143,7 @@ def test_a_start_that_a_crash_left_half_done_is_no_key_and_can_be_made_again(loc
 def test_two_engines_on_one_folder_start_a_key_once(local: "Local") -> None:
     other = LocalEngine(folder=local.folder)
     launch = Launch(key="k", job="j", command=("sh", "-c", "echo once"))
-    local.engine._prepare(launch, local.folder / "k")
+    prepare(local, launch)
     for engine in (other, local.engine):
         engine.start(launch)
     local.ended("k")
