@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from typing import NamedTuple
 
+from lepton.engine.shim.execution import enter, execute
 from lepton.engine.shim.records import Record
 
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
@@ -83,9 +84,9 @@ def _become(plan: Record, join: Callable[[], None], ends: tuple[int, int, int, i
         _connect(output)
         os.umask(0o022)
         join()
-        _enter(plan["cwd"])
+        enter(plan["cwd"])
         if not is_warm:
-            _execute(plan["argv"], plan["env"])
+            execute(plan["argv"], plan["env"])
     except OSError as why:
         _give_up(fault, str(why.strerror))
     except BaseException as why:  # noqa: BLE001 - said by the shim; a traceback would go to the worker's log
@@ -106,19 +107,3 @@ def _connect(output: int) -> None:
     os.close(null)
     os.dup2(output, 1)
     os.dup2(output, 2)
-
-
-def _enter(cwd: str) -> None:
-    try:
-        os.chdir(cwd)
-    except OSError as why:
-        raise OSError(why.errno, f"Working directory {cwd}: {why.strerror}") from why
-
-
-def _execute(argv: list[str], env: dict[str, str]) -> None:
-    try:
-        os.execvpe(argv[0], argv, env)
-    except OSError as why:
-        raise OSError(why.errno, f"Program {argv[0]}: {why.strerror}") from why
-    except ValueError as why:
-        raise OSError(0, f"Program {argv[0]!r}: {why}") from why
