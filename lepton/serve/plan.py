@@ -1,6 +1,7 @@
 """From the wish for an endpoint to its job: one front and its workers. Pure."""
 
 from lepton.core.launch import Devices
+from lepton.jobs.preload import LIGHT
 from lepton.jobs.spec import JobSpec, Role
 from lepton.serve.spec import EndpointSpec
 
@@ -8,11 +9,15 @@ from lepton.serve.spec import EndpointSpec
 def plan(spec: EndpointSpec, *, endpoint: str, name: str) -> JobSpec:
     """The job that keeps the endpoint called `name`, with id `endpoint`, answering until it is stopped."""
     front = Role(
-        name="front", entry="lepton.serve.front:main", count=1, devices=Devices(cpu_milli=spec.front_cpu_milli)
+        name="front",
+        entry="lepton.serve.front:main",
+        preload=LIGHT,
+        devices=Devices(cpu_milli=spec.front_cpu_milli),
     )
     worker = Role(
         name="worker",
         entry="lepton.serve.run:main",
+        preload=LIGHT,
         count=spec.replicas,
         devices=Devices(cpu_milli=spec.worker_cpu_milli),
     )

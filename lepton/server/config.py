@@ -21,6 +21,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "max_object_bytes": (1, MOST),
     "keep_logs_s": (0, MOST),
     "patience_s": (0, MOST),
+    "warm_s": (0, MOST),
 }
 """Setting -> the least and the most that can work."""
 
@@ -49,6 +50,8 @@ class ServerConfig:
     """Largest single file in the vault."""
     keep_logs_s: float = 7 * 86_400.0
     """Logs and folders of ended jobs are deleted after this."""
+    warm_s: float = 300.0
+    """What a station's workers import is kept ready in memory for this long after its last use; 0: never."""
     patience_s: float = 600.0
     """A job that waited this long is passed by no younger one."""
 
