@@ -31,7 +31,7 @@ def test_no_answer_shows_a_secret(house: House) -> None:
 
 def test_a_secret_is_changed_with_its_etag_and_gone_when_deleted(house: House) -> None:
     path = f"{API}/security/secrets/s"
-    error_of(house.http.put(path, json={"value": "x"}, headers={"if-match": '"1"'}), 404)
+    error_of(house.http.put(path, json={"value": "x"}, headers={"if-match": '"1"'}), 412)
     tag = house.http.put(path, json={"value": "x"}).headers["etag"]
     newer = house.http.put(path, json={"value": "y"}, headers={"if-match": tag}).headers["etag"]
     error_of(house.http.put(path, json={"value": "z"}, headers={"if-match": tag}), 412)
