@@ -52,7 +52,10 @@ def usage_error(fault: click.ClickException) -> InvalidError:
     """A wrong call as an error: what is wrong with it, and which help tells more."""
     context = fault.ctx if isinstance(fault, click.UsageError) else None
     path = context.command_path if context is not None else "lepton"
-    return InvalidError(shorten(fault.format_message()), fix=f"{path} --help")
+    fix = f"{path} --help"
+    if isinstance(fault, click.NoSuchOption) and path == "lepton jobs submit":
+        fix = f"Write the command after `--`, as in {path} -- python train.py --epochs 3; else {fix}"
+    return InvalidError(shorten(fault.format_message()), fix=fix)
 
 
 def explain_usage(fault: click.ClickException, *, is_json: bool) -> int:

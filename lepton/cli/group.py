@@ -4,6 +4,9 @@ from difflib import get_close_matches
 
 import click
 
+MEANT = {"ls": "list", "rm": "delete", "show": "get", "cancel": "stop", "kill": "stop", "run": "submit", "start": "up"}
+"""Words of other tools -> ours."""
+
 
 class Group(click.Group):
     """As click's, but helpful with typing mistakes."""
@@ -14,7 +17,8 @@ class Group(click.Group):
         """As click does, but an unknown command is answered with the nearest that there is."""
         name, known = args[0], self.list_commands(ctx)
         if name not in known and not name.startswith("-") and not ctx.resilient_parsing:
-            near = get_close_matches(name, known, n=1)
+            same = MEANT.get(name)
+            near = [same] if same in known else get_close_matches(name, known, n=1)
             raise click.UsageError(
                 f"No such command {name[:80]!r}." + (f" Did you mean {near[0]!r}?" if near else ""), ctx
             )

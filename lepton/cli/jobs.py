@@ -2,7 +2,8 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -10,7 +11,7 @@ import click
 from lepton.cli import complete
 from lepton.cli.ending import shorten
 from lepton.cli.group import Group
-from lepton.cli.kinds import COUNT, GRACE, JOB_STATES, RANK, SECONDS, Absolute, Id, Name, Number, Pair, Size
+from lepton.cli.kinds import COUNT, GRACE, JOB_STATES, RANK, SECONDS, Folder, Id, Name, Number, Pair, Size
 from lepton.cli.notes import Notes
 from lepton.cli.output import Session, common, moment
 from lepton.sdk.jobs import Job, JobOptions
@@ -25,7 +26,7 @@ START = Number(1, 2**31, is_whole=True)
 INPUT = Pair("data=digits@1")
 PAIRS = {"env": "env", "secret": "secrets", "inputs": "inputs"}
 """Option of `submit` -> what the SDK calls it."""
-FOLDER = Absolute()
+FOLDER = Folder()
 RUNS_SHOWN = 500
 
 
@@ -62,17 +63,29 @@ def jobs() -> None:
     show_default=True,
     help="Seconds from asking it to stop to killing it.",
 )
-@click.option("--cwd", type=FOLDER, default="", help="Working directory; its own fresh folder unless given.")
+@click.option("--cwd", type=FOLDER, default="", help="Working directory, e.g. `.`; else a fresh folder.")
 @common
 def submit(session: Session, command: tuple[str, ...], **options: Any) -> None:
     """Submit COMMAND as a job and print its id. Write it after `--`; it runs without a shell.
 
-    Example: lepton jobs submit --workers 2 -- python train.py
+    Example: lepton jobs submit --workers 2 --cwd . -- python train.py
     """
     named = {name: dict(options.pop(option)) for option, name in PAIRS.items()}
     wish: dict[str, Any] = {"memory_bytes": options.pop("memory"), **options, **named}
     job = session.client.jobs.submit(list(command), **cast(JobOptions, wish))
     session.say(job.id, dict(job.fields))
+    if doubt := doubt_about(command, str(options["cwd"])):
+        session.note(doubt, job=job.id)
+
+
+def doubt_about(command: Sequence[str], cwd: str) -> str:
+    """What is probably wrong with a command, and what to do; empty if nothing is."""
+    if len(command) == 1 and " " in command[0] and not Path(command[0]).exists():
+        return (
+            f"There is hardly a program {shorten(command[0], 80)!r}. With a shell: -- sh -c {shlex.quote(command[0])}"
+        )
+    here = [word for word in command if not cwd and not word.startswith("/") and "." in word and Path(word).is_file()]
+    return f"{here[0]} is not in the folder of its own that the job runs in. To run it here: --cwd ." if here else ""
 
 
 @jobs.command("list")

@@ -123,20 +123,14 @@ class Ref(ParamType):
         return str(value)
 
 
-class Absolute(ParamType):
-    """A folder on the node, by its whole path."""
+class Folder(ParamType):
+    """A folder on the node, by its whole path; one that is given from here is meant to be the same there."""
 
     name = "folder"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The path.
-
-        Raises:
-            click.BadParameter: it does not begin at the root.
-        """
-        if value and not str(value).startswith("/"):
-            self.fail(f"{value!r} is not an absolute path; write e.g. {os.path.abspath(value)}.", param, ctx)
-        return str(value)
+        """The absolute path."""
+        return os.path.abspath(value) if value else ""
 
 
 class Id(ParamType):

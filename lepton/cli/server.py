@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -93,9 +94,16 @@ def start_detached(folder: Path, flags: dict[str, Any], *, is_noted: bool = True
             process.kill()
             process.wait()
     if not is_ready:
-        said = (folder / "server.log").read_bytes()[start:].decode(errors="replace").strip()
-        raise UnavailableError(f"The server did not start: {said[-1500:]}", fix=f"See {folder / 'server.log'}.")
+        raise not_started((folder / "server.log").read_bytes()[start:].decode(errors="replace"), folder)
     return process.pid
+
+
+def not_started(said: str, folder: Path) -> UnavailableError:
+    """The error of a server that did not start: what it said last itself, else the end of its log."""
+    found = re.search(r"^error: (.*)\n  try: (.*)$", said, re.MULTILINE)
+    if found:
+        return UnavailableError(f"The server did not start: {found[1]}", fix=found[2])
+    return UnavailableError(f"The server did not start: {said.strip()[-1500:]}", fix=f"See {folder / 'server.log'}.")
 
 
 def read_server(folder: Path) -> dict[str, Any] | None:

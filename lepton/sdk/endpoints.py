@@ -20,18 +20,23 @@ class EndpointOptions(TypedDict, total=False):
     """Limits of an endpoint."""
 
     replicas: int
-    """Worker processes, each with the model loaded."""
+    """Worker processes, each with the model loaded; 1 unless given."""
     host: str
+    """Address to listen on; loopback unless given."""
     port: int
-    """0: any free port."""
+    """0, the default: any free port."""
     max_batch: int
+    """Most requests that a worker computes together; 32 unless given."""
     deadline_ms: int
-    """A request that has no answer after this long gets a 504."""
+    """A request that has no answer after so many milliseconds gets a 504; 5000 unless given."""
     max_body_bytes: int
+    """Largest request; 8 MiB unless given."""
     capture_rows: int
-    """How many inputs are sampled for drift checks; 0: none."""
+    """How many inputs are sampled for drift checks; 0: none; 500 unless given."""
     front_cpu_milli: int
+    """Of the front process, in thousandths of a CPU; 100 unless given."""
     worker_cpu_milli: int
+    """Of each worker, in thousandths of a CPU; 500 unless given, and a thread for each whole CPU."""
 
 
 class AsyncEndpoint:
@@ -74,6 +79,9 @@ class AsyncEndpoint:
     async def wait(self, state: str = "ready", *, timeout_s: float = 60.0) -> "AsyncEndpoint":
         """Return when it is in `state`; after a change, with the new model and limits.
 
+        Args:
+            state: ready, failed, stopping or deleted.
+            timeout_s: wait no longer than this many seconds.
         Raises:
             JobFailedError: it has failed.
             UnavailableError: it is not there after `timeout_s`.
@@ -121,13 +129,25 @@ class AsyncEndpoint:
             pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
 
     async def change(self, model: str, **limits: Unpack[EndpointOptions]) -> "AsyncEndpoint":
-        """Give it another model or other limits."""
+        """Give it another model or other limits; `wait` returns when it has them.
+
+        Args:
+            model: id, `name` or `name@number` of a model version.
+            limits: those that are left out take their defaults.
+        Raises:
+            NotFoundError: there is no such model.
+            InvalidError, CapacityError: it was refused; nothing was changed.
+        """
         body = {"model": model, **limits}
         self._read(await self._http.put(f"/serve/endpoints/{self.id}", body, workspace=self.workspace))
         return self
 
     async def delete(self) -> "AsyncEndpoint":
-        """Take it down; its name is free once it is `deleted`."""
+        """Take it down; its name is free once it is `deleted`.
+
+        Raises:
+            ForbiddenError: the token's role does not reach this far.
+        """
         self._read(await self._http.delete(f"/serve/endpoints/{self.id}", workspace=self.workspace))
         return self
 
@@ -155,6 +175,7 @@ class Endpoint(Blocking[AsyncEndpoint]):
     state = attribute("state", str, "starting, ready, failed, stopping or deleted.")
     status = attribute("status", dict[str, Any])
     fields = attribute("fields", dict[str, Any], "All that the server said.")
+    workspace = attribute("workspace", str)
     url = attribute("url", str, "Where it answers; empty until it is ready.")
     job = attribute("job", str, "Id of the job that runs it.")
 
@@ -194,7 +215,11 @@ class AsyncServe:
         return AsyncEndpoint(self._http, await self._http.post("/serve/endpoints", body, workspace=self._workspace))
 
     async def apply(self, model: str, *, name: str, **limits: Unpack[EndpointOptions]) -> AsyncEndpoint:
-        """Deploy a model version, or give it to the endpoint of that name if there is one."""
+        """Deploy a model version, or give it to the endpoint of that name if there is one.
+
+        Raises:
+            NotFoundError, InvalidError, CapacityError: it was refused; nothing was changed.
+        """
         try:
             return await self.deploy(model, name=name, **limits)
         except NameTakenError:

@@ -1,14 +1,15 @@
 """Jobs, from Python: submit, follow, wait, stop, and read what they measured."""
 
 import asyncio
-from codecs import getincrementaldecoder
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from math import inf
 from typing import Any, TypedDict, Unpack
 
-from lepton.core.errors import InvalidError, JobFailedError, LeptonError, UnavailableError, UnreachableError
+from lepton.core.errors import InvalidError, JobFailedError, LeptonError, UnavailableError
 from lepton.sdk.http import Http, part
+from lepton.sdk.logs import read_logs
 from lepton.sdk.portal import Blocking, attribute, blocking, iterating, listing, returning
 from lepton.sdk.show import card, sparkline
 from lepton.sdk.story import Story, tell_story
@@ -22,7 +23,6 @@ SHOW_S = 3.0
 """How long a card in Jupyter waits for the server."""
 STOP_S = 5.0
 """How long `stop` waits for the server to begin with it."""
-STARTED_AGAIN = b"[lepton: started again, start "
 EXIT_CODES = {"timeout": 124, "out_of_memory": 137, "not_started": 127, "lost": 125}
 """What `wait` of the command line ends with when a job has no exit code of its own (as coreutils' timeout, shells)."""
 
@@ -31,14 +31,17 @@ class JobOptions(TypedDict, total=False):
     """What may be asked of a job beside its program."""
 
     name: str
+    """1 to 63 of a-z 0-9 . _ - ; `job` unless given. Several jobs may share one."""
     workers: int
     """How many of it, started all or nothing; each sees RANK and WORLD_SIZE."""
     cpus: float
     """For each worker; 1 unless given."""
     gpus: float
+    """For each worker; 0 unless given."""
     memory_bytes: int
     """For each worker; 0 sets no limit."""
     env: Mapping[str, str]
+    """Environment variables of every worker."""
     secrets: Mapping[str, str]
     """Environment variable -> name of a secret."""
     inputs: Mapping[str, str]
@@ -46,11 +49,13 @@ class JobOptions(TypedDict, total=False):
     params: Mapping[str, Any]
     """For `lepton.context().params`."""
     retries: int
-    """How often it is started again after a failure."""
+    """How often it is started again after a failure; 0 unless given."""
     timeout_s: float
+    """Seconds after which one start is killed; 0: never."""
     grace_s: float
-    """Between asking it to stop and killing it."""
+    """Seconds between asking it to stop and killing it; 10 unless given."""
     cwd: str
+    """Absolute working directory; a fresh folder of each worker's own unless given."""
 
 
 def _code(value: int | None) -> int | None:
@@ -100,7 +105,11 @@ class AsyncJob:
         return int(self.status.get("generation", 0))
 
     async def refresh(self) -> "AsyncJob":
-        """Read it again."""
+        """Read it again.
+
+        Raises:
+            UnreachableError: the server is away for long.
+        """
         self._read(await self._http.get(f"/jobs/{self.id}"))
         return self
 
@@ -220,26 +229,10 @@ class AsyncJob:
         """
         if start is not None:
             await self._check_start(start)
-        decoder, place = getincrementaldecoder("utf-8")("replace"), ((start or self._begun) - 1, 0)
-        while True:
-            query = {"rank": rank, "follow": str(follow).lower(), "start": place[0], "offset": place[1]}
-            try:
-                async for chunk in self._http.stream(f"/jobs/{self.id}/logs", **query):
-                    after = _place_after(chunk, place)
-                    if after[0] != place[0] and after[0] > (await self.refresh()).generation:
-                        after = (place[0], place[1] + len(chunk))  # the job printed what only looks like our line
-                    place = after
-                    if piece := decoder.decode(chunk):
-                        yield piece
-            except UnreachableError:
-                if not follow:
-                    raise
-                await self.refresh()  # waits for the server
-                continue
-            if not follow or (await self.refresh()).is_final:
-                break
-        if rest := decoder.decode(b"", final=True):
-            yield rest
+        begin = (start or self._begun) - 1
+        async with aclosing(read_logs(self._http, self, rank=rank, follow=follow, begin=begin)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     @property
     def _begun(self) -> int:
@@ -289,15 +282,6 @@ def check_seconds(name: str, seconds: float | None) -> None:
         raise InvalidError(f"{name} is {seconds}", fix="Give 0 or more seconds.")
 
 
-def _place_after(chunk: bytes, place: tuple[int, int]) -> tuple[int, int]:
-    """(start of the gang, bytes seen of its log) after a piece; a line of the server tells of each new start."""
-    _, marker, rest = chunk.rpartition(STARTED_AGAIN)
-    if not marker:
-        return place[0], place[1] + len(chunk)
-    number, _, seen = rest.partition(b"]\n")
-    return int(number) - 1, len(seen)
-
-
 class Job(Blocking[AsyncJob]):
     """A job on the server. Attributes are as of the last `refresh`."""
 
@@ -308,6 +292,7 @@ class Job(Blocking[AsyncJob]):
     status = attribute("status", dict[str, Any])
     spec = attribute("spec", dict[str, Any])
     fields = attribute("fields", dict[str, Any], "All that the server said.")
+    created_at = attribute("created_at", str, "ISO 8601, UTC.")
     is_final = attribute("is_final", bool, "Whether it has ended.")
     generation = attribute("generation", int, "How often it has been started again.")
     exit_code = attribute("exit_code", _code, "The job's own exit code once it has ended; 128 + n for signal n.")
@@ -358,7 +343,12 @@ class AsyncJobs:
         return AsyncJob(self._http, await self._http.post("/jobs", body, workspace=self._workspace))
 
     async def submit_function(self, code: str, **options: Unpack[JobOptions]) -> AsyncJob:
-        """Submit a function that was uploaded as a version of kind `code`; see `lepton.job` for the easy way."""
+        """Submit a function that was uploaded as a version of kind `code`; see `lepton.job` for the easy way.
+
+        Raises:
+            NotFoundError: there is no such version.
+            InvalidError, CapacityError, ForbiddenError: it was refused; nothing was made.
+        """
         body = {**options, "function": code}
         return AsyncJob(self._http, await self._http.post("/jobs", body, workspace=self._workspace))
 
@@ -371,7 +361,15 @@ class AsyncJobs:
         return AsyncJob(self._http, await self._http.get(f"/jobs/{part(id)}"))
 
     async def list(self, *, state: str = "", name: str = "", limit: int = 100) -> "list[AsyncJob]":
-        """The newest jobs, newest first."""
+        """The newest jobs, newest first.
+
+        Args:
+            state: only those in this state: queued, placed, running, stopping, done, failed or cancelled.
+            name: only those of this name.
+            limit: how many, 1 to 1000.
+        Raises:
+            InvalidError: `limit` is another number.
+        """
         query = {"state": state, "name": name, "workspace": self._workspace, "limit": limit}
         return [AsyncJob(self._http, fields) for fields in (await self._http.get("/jobs", **query))["items"]]
 

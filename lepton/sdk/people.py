@@ -62,7 +62,16 @@ class AsyncSecurity:
         await self._http.delete(f"/security/users/{part(name)}")
 
     async def create_token(self, user: str, *, label: str = "", lifetime_s: float | None = None) -> dict[str, Any]:
-        """Make a token; `token` in the answer is shown only now."""
+        """Make a token; `token` in the answer is shown only now.
+
+        Args:
+            user: for whom.
+            label: what it is for.
+            lifetime_s: seconds until it expires; never unless given.
+        Raises:
+            NotFoundError: there is no such user.
+            ForbiddenError: it is somebody else's, and you are no administrator of the platform.
+        """
         body: Mapping[str, Any] = {"label": label, "lifetime_s": lifetime_s}
         made: dict[str, Any] = await self._http.post(f"/security/users/{part(user)}/tokens", body)
         return made

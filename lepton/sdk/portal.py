@@ -13,7 +13,7 @@ because the calls never touch the caller's loop.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from functools import update_wrapper
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from lepton.sdk.show import Table
@@ -22,6 +22,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 W = TypeVar("W")
 Inner = TypeVar("Inner")
+CANCEL_S = 1.0
+"""How long Ctrl-C waits for a call to come to its end."""
 
 
 class Portal:
@@ -51,11 +53,20 @@ class Portal:
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine there; return its result, raise its exception. Ctrl-C cancels it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._running())
+        ended = Event()
+
+        async def told() -> R:
+            try:
+                return await work
+            finally:
+                ended.set()
+
+        future = asyncio.run_coroutine_threadsafe(told(), self._running())
         try:
             return future.result()
         except KeyboardInterrupt:
             future.cancel()
+            ended.wait(CANCEL_S)
             raise
 
     def iterate(self, items: AsyncIterator[R]) -> Iterator[R]:

@@ -35,6 +35,7 @@ class CleanOptions(TypedDict, total=False):
     test_share: float
     """Share of the clean rows held out for testing."""
     seed: int
+    """Another one holds out other rows; 0 unless given."""
     blank_range: int
     """An image whose brightest and darkest pixel differ by no more (of 255) is blank."""
 
@@ -43,14 +44,19 @@ class TrainOptions(TypedDict, total=False):
     """How a model is trained."""
 
     workers: int
+    """Each takes its share of every batch; 1 unless given."""
     epochs: int
+    """How often every image is seen; 14 unless given."""
     batch_size: int
-    """Images a step, over all workers."""
+    """Images a step, over all workers; 128 unless given."""
     learning_rate: float
+    """At its highest; 0.08 unless given."""
     seed: int
+    """Equal seeds on equal data give equal weights; 0 unless given."""
     cpu_milli: int
-    """Of each worker, in thousandths of a CPU."""
+    """Of each worker, in thousandths of a CPU; 1000 unless given."""
     retries: int
+    """How often it goes on from its last checkpoint after a worker failed; 2 unless given."""
 
 
 class AsyncData(Station):
@@ -62,6 +68,9 @@ class AsyncData(Station):
         Args:
             path: a zip or tar archive of images with their labels.
             name: of the raw file and of the dataset.
+        Raises:
+            BadNameError: nothing can be called `name`; nothing is uploaded.
+            InvalidError: the path is no readable file.
         """
         catalog = AsyncCatalog(self._http, self._workspace)
         raw = await catalog.upload([path], kind="raw", name=name, meta={"file": Path(path).name})
@@ -88,7 +97,12 @@ class AsyncTrain(Station):
     """Station 2: a gang of workers turns a dataset into a model."""
 
     async def start(self, dataset: str, *, name: str, **options: Unpack[TrainOptions]) -> AsyncJob:
-        """Submit the training of a model called `name` on a clean dataset version."""
+        """Submit the training of a model called `name` on a clean dataset version.
+
+        Raises:
+            NotFoundError: there is no such dataset.
+            InvalidError, CapacityError: it was refused; nothing was made.
+        """
         return await self._submit("/train", {"dataset": dataset, "name": name, **options})
 
 
@@ -130,7 +144,11 @@ class AsyncObserve(Station):
     """Station 5: what an endpoint was asked is compared with what its model was trained on."""
 
     async def check(self, endpoint: str, **options: Unpack[ObserveOptions]) -> AsyncJob:
-        """Submit a drift check of what an endpoint was asked lately; a drifted batch raises an alert."""
+        """Submit a drift check of what an endpoint was asked lately; a drifted batch raises an alert.
+
+        Raises:
+            NotFoundError: there is no such endpoint, or it has left no capture yet.
+        """
         return await self._submit("/observe", {"endpoint": endpoint, **options})
 
     async def capture(self, endpoint: str, *, until: datetime | None = None, timeout_s: float = 30.0) -> AsyncVersion:
@@ -139,6 +157,7 @@ class AsyncObserve(Station):
         Args:
             endpoint: its name.
             until: a moment the sample must reach: it then holds, or stands for, what was asked just before.
+            timeout_s: wait no longer than this many seconds.
         Raises:
             UnavailableError: none came; an endpoint leaves one after enough rows, or when it falls idle.
         """

@@ -1,10 +1,12 @@
 """What an option may be, and that a wrong value is answered with what is wanted."""
 
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
 
-from lepton.cli.jobs import CPUS, FOLDER, INPUT, VARIABLE, WORKERS
+from lepton.cli.jobs import CPUS, FOLDER, INPUT, VARIABLE, WORKERS, doubt_about
 from lepton.cli.kinds import COUNT, GRACE, KINDS, SECONDS, Id, Name, Number, Ref, Size
 from lepton.cli.main import cli
 from lepton.core.artifact import KINDS as ARTIFACT_KINDS
@@ -71,7 +73,6 @@ def test_a_pair_without_name_or_equals_is_refused(text: str) -> None:
         (Name(), "Digits", "Use 1 to 63 of a-z"),
         (Ref(), "", "write an id, NAME or NAME@NUMBER"),
         (Ref(), "digits@x", "write an id, NAME or NAME@NUMBER"),
-        (FOLDER, "here", "write e.g. /"),
         (JOB, "../../x", "`lepton jobs list` shows ids"),
         (VARIABLE, "1A=2", "no digit first"),
         (INPUT, "digits", "write e.g. data=digits@1"),
@@ -101,3 +102,20 @@ def test_no_default_of_an_option_is_refused(words: tuple[str, ...]) -> None:
 
 def test_a_mistyped_command_of_a_group_is_answered_with_the_nearest() -> None:
     assert "Did you mean 'submit'?" in CliRunner().invoke(cli, ["jobs", "sumbit"]).output
+    assert "Did you mean 'list'?" in CliRunner().invoke(cli, ["jobs", "ls"]).output
+
+
+def test_a_folder_is_meant_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert FOLDER.convert(".", None, None) == str(tmp_path)
+    assert FOLDER.convert("/x/../y", None, None) == "/y"
+    assert FOLDER.convert("", None, None) == ""
+
+
+def test_a_command_that_will_hardly_run_is_doubted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").touch()
+    assert "sh -c 'echo hello'" in doubt_about(["echo hello"], "")
+    assert "--cwd ." in doubt_about(["python", "train.py"], "")
+    assert doubt_about(["python", "train.py"], str(tmp_path)) == ""
+    assert doubt_about(["python", "other.py"], "") == doubt_about(["echo", "hello"], "") == ""
