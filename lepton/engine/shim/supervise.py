@@ -299,7 +299,7 @@ def _fault(folder: str) -> str:
     try:
         fd = os.open(os.path.join(folder, records.WORK, records.FAULT), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         with open(fd, "rb") as stream:
-            return stream.read(DETAIL_CHARS).decode(errors="replace")
+            return stream.read(DETAIL_CHARS).decode(errors="replace").rstrip("\0")
     except OSError:
         return ""
 
