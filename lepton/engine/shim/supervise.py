@@ -210,6 +210,7 @@ class Shim:
             return
         self.reason, self.is_stopping = reason, True
         os.kill(self.pid, signal.SIGTERM)
+        self.signal_tree(signal.SIGCONT)  # who was halted can hear it now
 
     def kill(self) -> None:
         """Kill everything, from now until nothing is left."""
