@@ -76,8 +76,14 @@ def read_json(path: Path) -> dict[str, Json] | None:
 
 def leave_fault(text: str, environ: Mapping[str, str] = os.environ) -> None:
     """Leave the reason why this worker fails, in one line, where its shim looks for it (docs/wire.md)."""
+    line = " ".join(text.split())[:FAULT_CHARS].encode()
     with suppress(OSError):
-        Path(environ.get("LEPTON_FOLDER", "."), FAULT).write_text(" ".join(text.split())[:FAULT_CHARS])
+        fd = os.open(Path(environ.get("LEPTON_FOLDER", "."), FAULT), os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(fd, line, 0)  # into the room that the shim has reserved, also on a full disk
+            os.ftruncate(fd, len(line))
+        finally:
+            os.close(fd)
 
 
 def _paths(folder: Path) -> Iterator[Path]:

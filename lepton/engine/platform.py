@@ -108,8 +108,10 @@ class PlatformContext:
     def save_checkpoint(self, step: int, folder: Path) -> None:
         """Keep the files of `folder` as the job's state after `step`. Committed when it returns.
 
-        A job has one line of checkpoints, whichever rank saves.
+        A job has one line of checkpoints, whichever rank saves. What this rank has reported is delivered before: a job
+        that goes on from here reports nothing of it again.
         """
+        self._spool.flush()
         self.publish(kind="checkpoint", name=self.job, folder=folder, meta={"step": step}, parents={})
 
     def latest_checkpoint(self) -> tuple[int, Path] | None:
@@ -132,7 +134,11 @@ class PlatformContext:
             signal.signal(signal.SIGTERM, lambda *_: self.stop_asked.set())
 
     def flush(self) -> None:
-        """Return when every report has been delivered, however long the server is away."""
+        """Return when every report has been delivered, however long the server is away.
+
+        Raises:
+            StorageFullError: the server has no room for them now.
+        """
         self._spool.flush()
 
     def close(self) -> None:

@@ -23,6 +23,8 @@ from lepton.engine.files import read_json
 BATCH = 500
 GATHER_S = 0.05
 """Items that come within this time share one request."""
+NO_ROOM_S = 1.0
+"""Pause after the server had no room for them."""
 
 Send = Callable[[int, list[Json]], int]
 """(first, items) -> the number of the next item that the server wants."""
@@ -63,12 +65,17 @@ class Spool:
         self._wake.set()
 
     def flush(self) -> None:
-        """Return when all is delivered, however long the server is away; or refused for good."""
+        """Return when all is delivered, however long the server is away; or refused for good.
+
+        Raises:
+            StorageFullError: the server has no room for it now.
+        """
         self._deliver()
 
     def close(self) -> None:
-        """Flush, and end the thread."""
-        self.flush()
+        """Flush as far as the server has room, and end the thread."""
+        with suppress(StorageFullError):
+            self.flush()
         self._is_closed = True
         self._wake.set()
         if self._thread is not None and self._process == os.getpid():
@@ -88,13 +95,19 @@ class Spool:
             self._wake.wait()
             gather.wait(GATHER_S)
             self._wake.clear()
-            self._deliver()
+            try:
+                self._deliver()
+            except StorageFullError:  # somebody may make room
+                gather.wait(NO_ROOM_S)
+                self._wake.set()
 
     def _deliver(self) -> None:
         try:
             with self._locked("send"):
                 while self._refusal is None and self._send_batch():
                     pass
+        except StorageFullError:
+            raise
         except LeptonError as fault:
             self._refusal = fault
             sys.stderr.write(f"lepton: reports are refused: {fault.code}: {fault.message}\n")

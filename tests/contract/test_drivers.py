@@ -1,5 +1,7 @@
 """What every driver must do, run over each of them."""
 
+import os
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -95,6 +97,16 @@ def test_a_range_is_the_slice(driver: Driver, body: bytes, start: int, length: i
     driver.put("k", [body])
     stop = None if length is None else start + length
     assert read(driver, "k", start, stop) == body[start:stop]
+
+
+def test_a_reading_that_nobody_begins_or_finishes_leaves_no_file_open(driver: Driver) -> None:
+    driver.put("k", [bytes(3 << 20)])
+    before = os.listdir("/proc/self/fd")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        driver.get("k")
+        next(driver.get("k"))
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_range_over_several_chunks_is_the_slice(driver: Driver) -> None:

@@ -121,6 +121,7 @@ class LocalEngine:
                     with suppress(OSError):  # on a full disk the launch's own grace counts
                         records.write(str(self.folder / key / records.STOP), {"grace_s": grace_s})
                     signal.pidfd_send_signal(fd, signal.SIGTERM)
+                    signal.pidfd_send_signal(fd, signal.SIGCONT)  # should somebody have halted it
             finally:
                 os.close(fd)
 

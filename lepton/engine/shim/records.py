@@ -18,8 +18,8 @@ LAUNCH, PLAN, SHIM, WORKER = "launch.json", "plan.json", "shim.json", "worker.js
 STOP, EXIT, LOG, WORK = "stop.json", "exit.json", "log", "work"
 EXIT_DRAFT = ".exit.draft"
 FAULT = "fault.txt"
-EXIT_BYTES = 8192
-"""Reserved on disk at the start, so that an ending is recorded even when the disk is full by then."""
+EXIT_BYTES, FAULT_BYTES = 8192, 4096
+"""Reserved on disk at the start, so that an ending and its reason are recorded even when the disk is full by then."""
 
 Record = dict[str, Any]
 
@@ -57,12 +57,13 @@ def write_once(path: str, record: Record) -> bool:
 
 
 def reserve_exit(folder: str) -> None:
-    """Set disk space aside for the exit record."""
-    fd = os.open(os.path.join(folder, EXIT_DRAFT), os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        os.posix_fallocate(fd, 0, EXIT_BYTES)
-    finally:
-        os.close(fd)
+    """Set disk space aside for the exit record, and for the reason that the worker may leave."""
+    for name, size in ((EXIT_DRAFT, EXIT_BYTES), (os.path.join(WORK, FAULT), FAULT_BYTES)):
+        fd = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, size)
+        finally:
+            os.close(fd)
 
 
 def write_exit(folder: str, record: Record) -> None:

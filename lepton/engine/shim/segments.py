@@ -92,13 +92,16 @@ def _starts(folder: str) -> list[int]:
 
 
 def _read_segment(path: str, skip: int) -> Iterator[bytes]:
+    """What is in the file now, from `skip` on. It is open for no longer than a read takes, so nobody has to finish."""
     try:
-        stream = open(path, "rb")  # noqa: SIM115 - closed below, and it may be gone
-    except FileNotFoundError:
-        return
-    with stream:
-        left = os.fstat(stream.fileno()).st_size - skip
-        stream.seek(skip)
-        while left > 0 and (chunk := stream.read(min(left, CHUNK_BYTES))):
-            left -= len(chunk)
+        end = os.stat(path).st_size
+        while skip < end and (chunk := _read_part(path, skip, min(end - skip, CHUNK_BYTES))):
+            skip += len(chunk)
             yield chunk
+    except FileNotFoundError:  # dropped meanwhile
+        return
+
+
+def _read_part(path: str, start: int, size: int) -> bytes:
+    with open(path, "rb", buffering=0) as stream:
+        return os.pread(stream.fileno(), size, start)

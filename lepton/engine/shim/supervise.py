@@ -210,6 +210,7 @@ class Shim:
             return
         self.reason, self.is_stopping = reason, True
         os.kill(self.pid, signal.SIGTERM)
+        self.signal_tree(signal.SIGCONT)  # who was halted can hear it now
 
     def kill(self) -> None:
         """Kill everything, from now until nothing is left."""
@@ -299,7 +300,7 @@ def _fault(folder: str) -> str:
     try:
         fd = os.open(os.path.join(folder, records.WORK, records.FAULT), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         with open(fd, "rb") as stream:
-            return stream.read(DETAIL_CHARS).decode(errors="replace")
+            return stream.read(DETAIL_CHARS).decode(errors="replace").rstrip("\0")
     except OSError:
         return ""
 

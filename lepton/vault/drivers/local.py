@@ -48,7 +48,9 @@ class LocalDriver:
             file = _open_plain(self._path(key))
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise _missing(key) from None
-        return _chunks(file, start, stop)
+        chunks = _chunks(file, start, stop)
+        next(chunks)  # now it is inside its `with`: also if nobody takes a piece, the file is closed
+        return chunks
 
     def head(self, key: str) -> Head:
         """Size and etag of the key."""
@@ -160,8 +162,9 @@ def _open_plain(path: Path) -> BinaryIO:
 
 
 def _chunks(file: BinaryIO, start: int, stop: int | None) -> Iterator[bytes]:
-    """Read the range piece by piece, then close the file."""
+    """Read the range piece by piece, then close the file. The first piece is empty."""
     with file:
+        yield b""
         file.seek(start)
         left = stop - start if stop is not None else None
         while chunk := file.read(CHUNK_BYTES if left is None else min(CHUNK_BYTES, left)):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import stat
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from lepton.engine.local import LocalEngine
 from lepton.engine.local.forker import Forker
 from lepton.engine.local.gangs import gang_folder
 from lepton.engine.local.plan import make_plan
+from lepton.engine.shim import records
+from lepton.engine.shim.processes import start_of
 
 if TYPE_CHECKING:
     from conftest import Local
@@ -179,6 +182,53 @@ def test_what_the_worker_leaves_when_it_is_stopped_has_the_rest_of_the_grace(loc
     local.engine.stop("k", grace_s=20)
     assert local.ended("k").reason == ExitReason.STOPPED
     assert local.logged("k") == "ready\nsaved\n"
+
+
+@pytest.mark.parametrize("whom", [records.WORKER, records.SHIM])
+def test_what_is_halted_hears_of_a_stop_and_ends_in_order(local: "Local", whom: str) -> None:
+    local.run("k", "sh", "-c", "trap 'echo saved; exit' TERM; echo ready; while :; do sleep 1000 & wait; done")
+    local.until_logged("k", "ready")
+    os.kill(local.record("k", whom)["pid"], signal.SIGSTOP)
+    local.engine.stop("k", grace_s=20)
+    assert local.ended("k").reason == ExitReason.STOPPED
+    assert local.logged("k") == "ready\nsaved\n"
+
+
+def test_a_halted_worker_runs_into_its_timeout(local: "Local") -> None:
+    local.run("k", "sh", "-c", "trap '' TERM; kill -STOP $$", timeout_s=0.2, grace_s=0.1)
+    assert local.ended("k").reason == ExitReason.TIMEOUT
+
+
+def test_a_daemon_that_holds_the_output_open_does_not_hold_up_the_end(local: "Local") -> None:
+    daemon = "import os, time\nif os.fork(): os._exit(0)\nos.setsid()\nif os.fork(): os._exit(0)\n"
+    daemon += "print('daemon', os.getpid(), flush=True)\ntime.sleep(1000)\n"
+    command = f'{sys.executable} -S -c "$DAEMON"; {local.gate("k")}; echo main is done'
+    local.run("k", "sh", "-c", command, env={"DAEMON": daemon})
+    pid = int(local.until_logged("k", "daemon").split()[1])
+    local.release("k")
+    assert local.ended("k").reason == ExitReason.DONE
+    assert "main is done" in local.logged("k") and start_of(pid) == 0
+
+
+def test_bytes_that_are_no_text_and_no_line_are_kept_as_they_are(local: "Local") -> None:
+    script = (
+        "import os; data = bytes(range(256)) * 1000; [os.write(1, data[n:n + 1000]) for n in range(0, 256000, 1000)]"
+    )
+    local.run("k", sys.executable, "-S", "-c", script)
+    local.ended("k")
+    assert b"".join(local.engine.logs("k")) == bytes(range(256)) * 1000
+
+
+def test_a_gigabyte_of_output_costs_neither_disk_nor_memory(local: "Local") -> None:
+    limit = 1 << 20
+    local.run("k", "sh", "-c", "head -c 1073741824 /dev/zero; echo end", log_limit_bytes=limit)
+    local.ended("k")
+    log = local.folder / "k" / "log"
+    assert sum(path.stat().st_size for path in log.iterdir()) <= limit
+    assert local.engine.log_size("k") == (1 << 30) + 4
+    found = b"".join(local.engine.logs("k"))
+    assert found.startswith(b"[lepton: 107") and found.endswith(b"\0end\n")
+    assert local.ended("k").peak_memory_bytes < 32 << 20
 
 
 def test_more_memory_than_allowed_is_an_ending_of_its_own(local: "Local") -> None:

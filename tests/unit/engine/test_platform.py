@@ -298,6 +298,42 @@ def test_reports_refused_for_good_do_not_end_the_job(
     assert "stale: a newer start" in capsys.readouterr().err
 
 
+NO_ROOM = 507, {"code": "storage_full", "message": "the disk is full", "fix": "free some"}
+
+
+def test_reports_wait_until_the_server_has_room_again(server: Server, make: Callable[..., PlatformContext]) -> None:
+    server.store.refuse["POST /api/v1/jobs"] = NO_ROOM
+    context = make()
+    context.metrics(0, loss=0)
+    server.until(lambda: server.store.requests)
+    with pytest.raises(StorageFullError):
+        context.flush()
+    server.store.refuse.clear()
+    server.until(lambda: steps(server.reported()) == [0])
+
+
+def test_a_worker_that_ends_does_not_wait_for_room(server: Server, make: Callable[..., PlatformContext]) -> None:
+    server.store.refuse["POST /api/v1/jobs"] = NO_ROOM
+    context = make()
+    context.metrics(0, loss=0)
+    context.close()
+    assert server.reported() == []
+
+
+def test_a_checkpoint_comes_after_all_that_was_reported_before_it(
+    server: Server, make: Callable[..., PlatformContext], tmp_path: Path
+) -> None:
+    context, folder = make(), filled(tmp_path / "state", w="1")
+    server.store.refuse["POST /api/v1/jobs"] = NO_ROOM
+    context.metrics(1, loss=0)
+    with pytest.raises(StorageFullError):
+        context.save_checkpoint(1, folder)
+    assert server.store.versions == []
+    server.store.refuse.clear()
+    context.save_checkpoint(1, folder)
+    assert steps(server.reported()) == [1] and len(server.store.versions) == 1
+
+
 def test_publish_uploads_and_names_the_inputs_as_parents(
     server: Server, make: Callable[..., PlatformContext], tmp_path: Path
 ) -> None:
