@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
@@ -13,6 +14,7 @@ from lepton.core.errors import InvalidError, LeptonError, TooLargeError
 from lepton.core.resource import Json
 from lepton.serve.frames import Media
 from lepton.serve.model import Array, ModelForm
+from lepton.serve.routes import PREDICTION
 
 MAX_ROWS = 4096
 """In one request."""
@@ -205,4 +207,6 @@ def describe(form: ModelForm, meta: Mapping[str, Json]) -> dict[str, Json]:
         "input": {"shape": [None, *form.row_shape], "dtype": form.dtype},
         "task": form.task,
         "labels": list(form.labels),
+        "predict": PREDICTION.path,
+        "operations": [asdict(PREDICTION)],
     }

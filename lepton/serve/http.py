@@ -12,8 +12,9 @@ import httptools
 
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
-from lepton.serve.exchange import Desk, Exchange
-from lepton.serve.routes import Route, find_media, find_route
+from lepton.serve.exchange import HIGH_BYTES, Desk, Exchange
+from lepton.serve.frames import HEADED, LAST, with_head
+from lepton.serve.routes import Route, find_media
 
 WANTED = frozenset(
     (
@@ -52,11 +53,14 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._is_blocked = False
         self._wants_continue = False
+        self._tunnel: Exchange | None = None
+        """The exchange that has taken over the connection."""
         self._begin()
 
     def _begin(self) -> None:
         self._url = b""
         self._fields: dict[bytes, bytes] = {}
+        self._lines: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
         self._header_count = 0
         self._has_twice = False
@@ -81,17 +85,24 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._desk.connections.discard(self)
         for exchange in self._open:
-            exchange.is_done = True
+            if not exchange.is_done:
+                exchange.is_done = True
+                self._desk.give_up(exchange)
         self._open.clear()
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes of one or more requests."""
+        """Some bytes of one or more requests; or of whatever an upgraded connection speaks."""
         if self._is_deaf:
+            if self._tunnel is not None:
+                self._desk.pass_on(self._tunnel, data, is_last=False)
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
+        except httptools.HttpParserUpgrade as upgrade:
             self._is_deaf = True
+            rest = data[upgrade.args[0] :]
+            if rest and self._tunnel is not None:
+                self._desk.pass_on(self._tunnel, rest, is_last=False)
         except httptools.HttpParserError as fault:
             if isinstance(fault, httptools.HttpParserCallbackError):
                 raise
@@ -108,7 +119,15 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It reads again."""
         self._is_blocked = False
+        self.flush()
         self._balance()
+
+    def eof_received(self) -> bool:
+        """The client sends nothing more; it may still read."""
+        if self._tunnel is not None:
+            self._desk.pass_on(self._tunnel, b"", is_last=True)
+            return True
+        return False
 
     # what the parser tells
 
@@ -128,6 +147,8 @@ class Connection(asyncio.Protocol):
         """One header; also a trailer, which is ignored."""
         self._head_bytes += len(name) + len(value)
         self._header_count += 1
+        if self._phase == "head":
+            self._lines.append((name, value))
         name = name.lower()
         if name in WANTED and self._phase == "head":
             if name in RARE or name in self._fields:
@@ -142,7 +163,7 @@ class Connection(asyncio.Protocol):
         self._phase = "body"
         desk, parser = self._desk, self._parser
         method = parser.get_method()
-        route = find_route(method, self._url)
+        route = desk.find(method, self._url)
         number = desk.next_id()
         name = self._fields.get(b"x-request-id")
         if not name or len(name) > 128 or not name.isascii():
@@ -151,6 +172,10 @@ class Connection(asyncio.Protocol):
         if not parser.should_keep_alive() or desk.is_draining or parser.should_upgrade():
             exchange.keep_alive = False
         exchange.is_head = method == b"HEAD"
+        exchange.is_old = parser.get_http_version() == "1.0"
+        if parser.should_upgrade() and isinstance(route, Route) and route.is_headed and not self._has_body():
+            exchange.is_tunnel = True
+            self._tunnel = exchange
         self._current = exchange
         self._open.append(exchange)
         refusal = self._judge_head(parser.get_http_version())
@@ -187,6 +212,9 @@ class Connection(asyncio.Protocol):
         else:
             body = self._body
             exchange.body = body[0] if len(body) == 1 else b"".join(body)
+            if exchange.route is not None and exchange.route.is_headed:
+                exchange.body = with_head(self._head(), exchange.body)
+                exchange.flags = LAST | HEADED
             exchange.size_bytes = len(exchange.body)
             self._desk.accept(exchange, self._fields.get(b"authorization"))
         if len(self._open) >= self._limits.max_pipelined:
@@ -224,18 +252,27 @@ class Connection(asyncio.Protocol):
         """Whether this request may go on to its route."""
         fields = self._fields
         doubt = self._desk.doubt(route, fields.get(b"authorization"))
-        if doubt is not None or route.operation is None:
+        if doubt is not None or not route.operation:
             return doubt
         length = fields.get(b"content-length")
-        if length is None and b"transfer-encoding" not in fields:
+        if length is None and route.has_body and b"transfer-encoding" not in fields:
             return answers.NO_LENGTH
         if length is not None and int(length) > self._limits.max_body_bytes:
             return answers.too_large(self._limits.max_body_bytes)
-        media = find_media(fields.get(b"content-type", b""))
-        if media is None or (not self._is_plain and fields.get(b"content-encoding", IDENTITY).lower() != IDENTITY):
+        exchange.media = find_media(fields.get(b"content-type", b""))
+        if route.media is None:
+            return None
+        if not self._is_plain and fields.get(b"content-encoding", IDENTITY).lower() != IDENTITY:
             return answers.MEDIA
-        exchange.media = media
-        return None
+        return None if exchange.media in route.media else answers.MEDIA
+
+    def _head(self) -> bytes:
+        """The request line and headers, and in front of them the client's address."""
+        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
+        client = f"{peer[0]} {peer[1]}".encode() if isinstance(peer, tuple) else b"- 0"
+        version = self._parser.get_http_version().encode()
+        line = b"%b\r\n%b %b HTTP/%b\r\n" % (client, self._parser.get_method(), self._url, version)
+        return line + b"".join([b"%b: %b\r\n" % pair for pair in self._lines])
 
     def _has_body(self) -> bool:
         return b"transfer-encoding" in self._fields or int(self._fields.get(b"content-length", 0)) > 0
@@ -250,13 +287,20 @@ class Connection(asyncio.Protocol):
     # answers
 
     def flush(self) -> None:
-        """Write the answers that are due."""
+        """Write what is due of the answers, in the order of the requests, as long as the client reads."""
         ready: list[bytes] = []
         closes = False
-        while self._open and self._open[0].answer is not None and not closes:
-            exchange = self._open.popleft()
-            ready.append(exchange.answer or b"")
+        while self._open and not closes and not self._is_blocked:
+            exchange = self._open[0]
+            ready += exchange.out
+            if not exchange.is_complete:
+                exchange.out.clear()
+                exchange.out_bytes = 0
+                self._since = monotonic()
+                break
+            self._open.popleft()
             closes = not exchange.keep_alive
+        self._weigh_streams()
         if self._transport is None or not ready:
             return
         self._transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
@@ -267,6 +311,13 @@ class Connection(asyncio.Protocol):
             self._continue_if_due()
         if self._is_paused:
             self._balance()
+
+    def _weigh_streams(self) -> None:
+        """Let the workers of streams pause whose client does not read, and go on once it does."""
+        for exchange in self._open:
+            if exchange.has_begun and exchange.is_paused != (exchange.out_bytes > HIGH_BYTES):
+                exchange.is_paused = not exchange.is_paused
+                self._desk.flow(exchange, is_paused=exchange.is_paused)
 
     def close_if_idle(self) -> None:
         """For a drain: hang up if no request is open, else with the answer of the last one."""

@@ -95,9 +95,11 @@ class Worker:
             self._capture.tick()
 
     def _answer_all(self, frames: Sequence[Frame]) -> list[Frame]:
-        """One frame of answers for each frame of requests; all that has arrived is computed together."""
-        answers = iter(self._answer([entry for frame in frames for entry in frame.entries]))
-        return [Frame(Kind.ANSWERS, [next(answers) for _ in frame.entries], frame.slot) for frame in frames]
+        """One frame of answers for all that has arrived, computed together; cancelling comes too late for it."""
+        asked = [frame for frame in frames if frame.kind == Kind.BATCH]
+        if not asked:
+            return []
+        return [Frame(Kind.ANSWERS, self._answer([entry for frame in asked for entry in frame.entries]), len(asked))]
 
     def _answer(self, entries: Sequence[Entry]) -> list[Entry]:
         """An answer for each request, in order; one that is malformed costs the others nothing."""
@@ -126,10 +128,11 @@ class Worker:
         counts = [len(own) for _, own in asked]
         bodies = answer_bodies(scores, counts, self._model.form, self._name)
         return [
-            Entry(entry.id, body, 0, count, 200) for (entry, _), body, count in zip(asked, bodies, counts, strict=True)
+            Entry(entry.id, body, rows=count, status=200)
+            for (entry, _), body, count in zip(asked, bodies, counts, strict=True)
         ]
 
 
 def refusal(entry: Entry, fault: LeptonError) -> Entry:
     """The answer to a request that cannot be computed."""
-    return Entry(entry.id, error_body(fault), 0, 0, fault.status)
+    return Entry(entry.id, error_body(fault), status=fault.status)
