@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,6 +26,31 @@ def deploy(session: Session, model: str, name: str, replicas: int, port: int, is
     """Deploy MODEL, a model version, as an endpoint."""
     endpoint = session.client.serve.deploy(model, name=name, replicas=replicas, port=port)
     session.one(endpoint.wait() if is_waiting else endpoint)
+
+
+@serve.command()
+@click.argument("entry")
+@click.option("--port", default=8000, show_default=True, help="Where it answers; 0: any free port.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--replicas", default=1, show_default=True, type=click.IntRange(1, 64), help="Worker processes.")
+@click.option("--reload/--no-reload", "is_reloading", default=True, help="Start anew when a file changes.")
+@click.option("--deadline", "deadline_s", default=60.0, show_default=True, help="Seconds for one request.")
+def run(entry: str, port: int, host: str, replicas: int, is_reloading: bool, deadline_s: float) -> None:
+    """Serve ENTRY, a file.py[:Class], on this machine while you edit it; no platform is needed."""
+    from lepton.cli.workbench import Bench, run_bench  # noqa: PLC0415  only this command needs the engine
+
+    file, colon, name = entry.partition(":")
+    path = Path(file).absolute()
+    bench = Bench(
+        source=path.parent,
+        entry=f"{path.name}{colon}{name}",
+        host=host,
+        port=port,
+        replicas=replicas,
+        is_reloading=is_reloading,
+        deadline_ms=round(deadline_s * 1000),
+    )
+    run_bench(bench)
 
 
 @serve.command("list")

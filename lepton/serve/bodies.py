@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
@@ -14,7 +13,6 @@ from lepton.core.errors import InvalidError, LeptonError, TooLargeError
 from lepton.core.resource import Json
 from lepton.serve.frames import Media
 from lepton.serve.model import Array, ModelForm
-from lepton.serve.routes import PREDICTION
 
 MAX_ROWS = 4096
 """In one request."""
@@ -200,13 +198,14 @@ def answer_bodies(scores: Array, counts: Sequence[int], form: ModelForm, model: 
     return bodies
 
 
-def describe(form: ModelForm, meta: Mapping[str, Json]) -> dict[str, Json]:
-    """What a client must know to ask the model."""
-    return {
-        "model": {key: meta.get(key) for key in ("id", "name", "number")},
+def describe(form: ModelForm, meta: Mapping[str, Json]) -> tuple[dict[str, Json], bytes]:
+    """What a client must know to ask the model, and the JSON object that names its version."""
+    name = {key: meta.get(key) for key in ("id", "name", "number")}
+    about: dict[str, Json] = {
+        "model": name,
         "input": {"shape": [None, *form.row_shape], "dtype": form.dtype},
         "task": form.task,
         "labels": list(form.labels),
-        "predict": PREDICTION.path,
-        "operations": [asdict(PREDICTION)],
+        "predict": "/predict",
     }
+    return about, orjson.dumps(name)

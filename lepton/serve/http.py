@@ -13,7 +13,7 @@ import httptools
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
 from lepton.serve.exchange import HIGH_BYTES, Desk, Exchange
-from lepton.serve.frames import HEADED, LAST, with_head
+from lepton.serve.frames import HEADED, LAST, Media, with_head
 from lepton.serve.routes import Route, find_media
 
 WANTED = frozenset(
@@ -212,7 +212,7 @@ class Connection(asyncio.Protocol):
         else:
             body = self._body
             exchange.body = body[0] if len(body) == 1 else b"".join(body)
-            if exchange.route is not None and exchange.route.is_headed:
+            if exchange.media == Media.FORM or (exchange.route is not None and exchange.route.is_headed):
                 exchange.body = with_head(self._head(), exchange.body)
                 exchange.flags = LAST | HEADED
             exchange.size_bytes = len(exchange.body)

@@ -20,6 +20,6 @@ def plan(spec: EndpointSpec, *, endpoint: str, name: str) -> JobSpec:
         roles=(front, worker),
         stage="serve",
         is_service=True,
-        inputs={"model": spec.model},
+        inputs={"model": spec.model} if spec.model else {"code": spec.code},
         params={"endpoint": endpoint, "name": name, "spec": spec.to_json()},
     )
