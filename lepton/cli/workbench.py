@@ -61,6 +61,7 @@ class Replica:
     version: int
     read_bytes: int = 0
     is_over: bool = False
+    is_leaving: bool = False
     born: float = field(default_factory=monotonic)
 
 
@@ -165,13 +166,11 @@ class Workbench:
 
     def _retire(self) -> None:
         """Let go of old code once the new answers."""
-        old = [one for one in self._replicas if one.version < self._version]
-        if not old:
-            return
-        if self._ready() >= len(old) + self._bench.replicas:
+        old = [one for one in self._replicas if one.version < self._version and not one.is_leaving]
+        if old and self._ready() >= len(old) + self._bench.replicas:
             for replica in old:
                 self._engine.stop(replica.key, grace_s=GRACE_S)
-                replica.version = -1
+                replica.is_leaving = True
             say("the new code answers")
 
     def _ready(self) -> int:

@@ -32,11 +32,12 @@ def mount_of(path: str, app: Any) -> "Mount":
     """
     place = f"/{path.strip('/')}" if path.strip("/") else ""
     if isinstance(app, str | Path):
-        from starlette.staticfiles import StaticFiles  # noqa: PLC0415  only for services that mount a folder
+        from starlette.middleware.exceptions import ExceptionMiddleware  # noqa: PLC0415  only for services ...
+        from starlette.staticfiles import StaticFiles  # noqa: PLC0415  ... that mount a folder
 
         if not Path(app).is_dir():
             raise ConfigError(f"There is no folder {app} to mount at {path}", fix="Make it, or name another.")
-        return Mount(place, StaticFiles(directory=app, html=True))
+        return Mount(place, ExceptionMiddleware(StaticFiles(directory=app, html=True)))
     if type(app).__module__.partition(".")[0] == "gradio":
         import gradio  # noqa: PLC0415  the service has imported it
 

@@ -9,10 +9,10 @@ from time import monotonic
 
 from lepton.core.resource import Json
 from lepton.serve import answers
-from lepton.serve.access import Gate
+from lepton.serve.access import Gate, bearer
 from lepton.serve.answers import Refusal
 from lepton.serve.cost import Cost
-from lepton.serve.exchange import Client, Exchange, Limits
+from lepton.serve.exchange import Client, Exchange, Known, Limits
 from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Frame, Kind, Media, split_head
 from lepton.serve.links import WorkerLink
 from lepton.serve.metrics import Meter, render_metrics
@@ -43,6 +43,7 @@ class Desk:
         self.queue = queue
         self.connections: set[Client] = set()
         self.is_draining = False
+        self.heads: dict[bytes, Known] = {}
         self.on_ready: Callable[[], None] = lambda: None
         """Called when a worker has joined."""
         self._deadline_s = deadline_s
@@ -90,20 +91,26 @@ class Desk:
         """Take a complete request; `finish` of the exchange is called in the end."""
         route = exchange.route
         if self._gate is None or route is None or route.is_public:
-            self._go(exchange)
+            self.go(exchange)
             return
         token = bearer(authorization) or b""
         is_known, verdict = self._gate.look(token)
         if is_known:
-            self._go(exchange, verdict)
+            self.go(exchange, verdict)
         else:
-            self._gate.ask(token, lambda answer: self._go(exchange, answer))
+            self._gate.ask(token, lambda answer: self.go(exchange, answer))
+
+    def recall(self, known: Known) -> tuple[bool, Refusal | None]:
+        """Whether a fresh verdict about its token is known, and it."""
+        if self._gate is None or known.route.is_public:
+            return True, None
+        return self._gate.recall(known.token) if known.token else (False, None)
 
     def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         """Answer with a refusal, and count it."""
         self._finish(exchange, refusal.status, refusal.body(), headers=refusal.headers)
 
-    def _go(self, exchange: Exchange, verdict: Refusal | None = None) -> None:
+    def go(self, exchange: Exchange, verdict: Refusal | None = None) -> None:
         """The token is judged: on to the route."""
         route = exchange.route
         if exchange.is_done or route is None:
@@ -176,6 +183,7 @@ class Desk:
             FrameError: what it says of it cannot be.
         """
         self._table = Table(about)
+        self.heads.clear()
         self._links[link.number] = link
         self._about = {name: value for name, value in about.items() if name not in ("operations", "pages", "room")}
         self.queue.join(link.number, room=max(0, int(about.get("room") or 0)))
@@ -362,10 +370,3 @@ class Desk:
             "workers_ready": self.queue.workers,
             "connections": len(self.connections),
         }
-
-
-def bearer(authorization: bytes | None) -> bytes | None:
-    """The token of an Authorization header; None if it has none."""
-    scheme, _, token = (authorization or b"").partition(b" ")
-    token = token.strip()
-    return token if scheme.lower() == b"bearer" and token else None

@@ -35,6 +35,19 @@ class Limits:
     """Before a refused client's connection is closed for good, so that it can read why."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the head of a request was read as."""
+
+    route: Route
+    body_bytes: int
+    media: int
+    token: bytes
+    """SHA-256 of the token that it bore; empty: none."""
+    request_id: bytes
+    """Given by the client; empty: it gave none."""
+
+
 class Client(Protocol):
     """The connection an exchange came from."""
 
@@ -157,6 +170,8 @@ class Desk(Protocol):
 
     limits: Limits
     is_draining: bool
+    heads: dict[bytes, Known]
+    """SHA-256 of a head's bytes -> what it was read as; emptied whenever the routes change."""
     connections: set[Client]
 
     def next_id(self) -> int:
@@ -177,6 +192,14 @@ class Desk(Protocol):
 
     def accept(self, exchange: Exchange, authorization: bytes | None) -> None:
         """Take a complete request; `finish` of the exchange is called in the end."""
+        ...
+
+    def recall(self, known: Known) -> tuple[bool, Refusal | None]:
+        """Whether a fresh verdict about its token is known, and it."""
+        ...
+
+    def go(self, exchange: Exchange, verdict: Refusal | None) -> None:
+        """Take a complete request whose token is judged."""
         ...
 
     def refuse(self, exchange: Exchange, refusal: Refusal) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,11 +28,13 @@ FIRST = 16
 """Number of the first handler's operation; those before it are for protocols."""
 ASYNC_ROOM = 256
 DUMP = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+USUAL = frozenset((dict, list, str, int, float, bool))
+"""Types of answers that are JSON at once."""
 BODY_MEDIA = ("JSON", "OCTETS", "NPY", "MSGPACK", "TEXT", "FORM")
 
 
-class Handler:
-    """One handler of one replica: reads, calls, writes."""
+class Method:
+    """One handler of a service in one replica: reads, calls, writes."""
 
     def __init__(self, name: str, function: Callable[..., Any], wish: Wish) -> None:
         self.name = name
@@ -66,7 +69,7 @@ class Handler:
         """How a replica answers it."""
         operation = self.operation(number)
         if self.wish.batch and self.is_async:
-            raise ConfigError(f"Handler {self.name}: a batch handler cannot be async", fix="Make it a plain function.")
+            raise ConfigError(f"Method {self.name}: a batch handler cannot be async", fix="Make it a plain function.")
         if self.wish.batch:
             return Work(operation=operation, batch=self.batch, max_batch=self.wish.batch)
         if self.is_async and not inspect.isasyncgenfunction(self.function):
@@ -113,6 +116,8 @@ class Handler:
 
     def reply(self, value: Any, call: Call) -> Reply:
         """An answer from what the handler returned."""
+        if type(value) in USUAL and call.media == Media.JSON:
+            return dump(value, call)
         if isinstance(value, Response):
             return self._response(value, call)
         if value is None:
@@ -145,6 +150,18 @@ class Handler:
 
 def dump(value: Any, call: Call) -> Reply:
     """A value in the form that the request had: msgpack for msgpack, npy for npy, else JSON."""
+    if call.media == Media.JSON:
+        try:
+            return Reply(orjson.dumps(value, plain, DUMP))
+        except TypeError as fault:
+            raise HandlerError(
+                f"The answer cannot be JSON: {fault}", fix="Return JSON, bytes, an array, a Response or a stream."
+            ) from fault
+    return dump_other(value, call)
+
+
+def dump_other(value: Any, call: Call) -> Reply:
+    """A value in another form than JSON, where the request had one that fits."""
     if call.media == Media.NPY and hasattr(value, "__array__"):
         import io  # noqa: PLC0415  only where such a body comes
 
@@ -157,12 +174,7 @@ def dump(value: Any, call: Call) -> Reply:
         import msgpack  # noqa: PLC0415  only where such a body comes
 
         return Reply(msgpack.packb(value, default=plain), media=Media.MSGPACK)
-    try:
-        return Reply(orjson.dumps(value, default=plain, option=DUMP))
-    except TypeError as fault:
-        raise HandlerError(
-            f"The answer cannot be JSON: {fault}", fix="Return JSON, bytes, an array, a Response or a stream."
-        ) from fault
+    return dump(value, replace(call, media=Media.JSON))
 
 
 def plain(value: Any) -> Any:
@@ -303,7 +315,7 @@ class ServiceProgram:
             sys.stderr.write(f"serve: background work raised {type(fault).__name__}: {fault}\n")
 
 
-def handlers_of(service: Service) -> Iterator[Handler]:
+def handlers_of(service: Service) -> Iterator[Method]:
     """Its handlers in the order of their definition, those of its bases first.
 
     Raises:
@@ -322,4 +334,4 @@ def handlers_of(service: Service) -> Iterator[Handler]:
                 raise ConfigError(
                     f"Handlers {other} and {name} both answer {method} {wish.path}", fix="Give one another path."
                 )
-        yield Handler(name, function, wish)
+        yield Method(name, function, wish)

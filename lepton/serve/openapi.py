@@ -6,7 +6,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lepton.serve.hosted import Handler
+    from lepton.serve.hosted import Method
 
 ERROR = {
     "type": "object",
@@ -15,7 +15,7 @@ ERROR = {
 }
 
 
-def document(name: str, doc: str, handlers: "Sequence[Handler]") -> dict[str, Any]:
+def document(name: str, doc: str, handlers: "Sequence[Method]") -> dict[str, Any]:
     """OpenAPI 3.1 of all handlers that are not hidden."""
     paths: dict[str, dict[str, Any]] = {}
     schemas: dict[str, Any] = {"Error": ERROR}
@@ -33,7 +33,7 @@ def document(name: str, doc: str, handlers: "Sequence[Handler]") -> dict[str, An
     }
 
 
-def operation(handler: "Handler", schemas: dict[str, Any]) -> dict[str, Any]:
+def operation(handler: "Method", schemas: dict[str, Any]) -> dict[str, Any]:
     """One method of one path; what its schemas define goes into `schemas`."""
     signature = handler.signature
     body, answer = signature.schemas()

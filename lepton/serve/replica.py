@@ -199,7 +199,11 @@ class Link(asyncio.Protocol):
             if work.batch is not None:
                 batches.setdefault(entry.operation, []).append(call)
             elif work.call is not None and self._threads is None:
-                self._finish(call.id, self._safely(partial(work.call, call)))
+                try:
+                    reply = work.call(call)
+                except Exception as fault:  # noqa: BLE001  whatever a user's code raises
+                    reply = reply_for(fault)
+                self._finish(entry.id, reply)
             else:
                 self._spawn(work, call)
         for operation, calls in batches.items():
@@ -242,7 +246,7 @@ class Link(asyncio.Protocol):
     def _finish(self, id: int, reply: Reply) -> None:
         """Give an answer, or begin to stream it."""
         if reply.stream is None:
-            self.put(answer_of(id, reply))
+            self._outbox.append(answer_of(id, reply))
             return
         pump = Pump(id, reply, self.put_soon)
         self._flows[id] = pump
@@ -314,13 +318,15 @@ class Link(asyncio.Protocol):
 
 def call_of(entry: Entry) -> Call:
     """A request from its entry."""
-    head, body = split_head(entry.body) if entry.flags & HEADED else (b"", entry.body)
-    return Call(entry.id, body, entry.media, Head.read(head) if head else None, entry.deadline_ms / 1000)
+    if entry.flags & HEADED:
+        head, body = split_head(entry.body)
+        return Call(entry.id, body, entry.media, Head.read(head), entry.deadline_ms / 1000)
+    return Call(entry.id, entry.body, entry.media, None, entry.deadline_ms / 1000)
 
 
 def answer_of(id: int, reply: Reply) -> Entry:
     """The entry of a whole answer."""
-    is_headed = bool(reply.headers)
-    body = with_head(reply.headers, reply.body) if is_headed else reply.body
-    flags = LAST | HEADED if is_headed else LAST
-    return Entry(id, body, rows=reply.rows, status=reply.status, media=reply.media, flags=flags)
+    if reply.headers:
+        body = with_head(reply.headers, reply.body)
+        return Entry(id, body, 0, reply.rows, 0, reply.status, reply.media, LAST | HEADED)
+    return Entry(id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST)

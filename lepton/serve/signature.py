@@ -75,6 +75,7 @@ class Signature:
         self._path = self._make("Path", {name: fields.get(name, (str, ...)) for name in self.path_names}, LAX)
         self._whole = TypeAdapter(fields[self.whole_name][0], config=None) if self.whole_name else None
         self._is_anything = bool(self.whole_name) and fields[self.whole_name][0] in (Any, dict, dict[str, Any])
+        self._is_simple = self._is_anything and not (self.request_name or self.path_names or self.is_from_url)
         returned = self._hints.get("return", EMPTY)
         self.returns = _item(returned) if wish.batch and returned is not EMPTY else returned
         self.is_stream = get_origin(returned) in STREAMS or _yields(function)
@@ -142,6 +143,8 @@ class Signature:
         Raises:
             InvalidError: the request does not fit; the message names the field.
         """
+        if self._is_simple and call.media == Media.JSON:
+            return {self.whole_name: self._whole_body(call)}
         found: dict[str, Any] = {}
         path = self._path_values(call) if self.path_names else {}
         try:
