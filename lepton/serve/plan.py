@@ -15,6 +15,7 @@ def plan(spec: EndpointSpec, *, endpoint: str, name: str) -> JobSpec:
         entry="lepton.serve.run:main",
         count=spec.replicas,
         devices=Devices(cpu_milli=spec.worker_cpu_milli),
+        is_replaceable=True,
     )
     return JobSpec(
         roles=(front, worker),
