@@ -8,7 +8,11 @@ from lepton.serve.spec import EndpointSpec
 def plan(spec: EndpointSpec, *, endpoint: str, name: str) -> JobSpec:
     """The job that keeps the endpoint called `name`, with id `endpoint`, answering until it is stopped."""
     front = Role(
-        name="front", entry="lepton.serve.front:main", count=1, devices=Devices(cpu_milli=spec.front_cpu_milli)
+        name="front",
+        entry="lepton.serve.front:main",
+        count=1,
+        devices=Devices(cpu_milli=spec.front_cpu_milli),
+        is_replaceable=True,
     )
     worker = Role(
         name="worker",
