@@ -15,6 +15,7 @@ from pathlib import Path
 import growth
 import house
 import peers
+import starts
 
 HERE = Path(__file__).parent
 Figures = dict[str, float]
@@ -27,6 +28,8 @@ GOALS = {
     "submit to running Python, ms": "< 100",
     "submissions a second": ">= 500",
     "API at 200/s, p99 ms": "< 25",
+    "train: warm start to run() entered, ms": "< 100",
+    "serve: warm start to run() entered, ms": "< 100",
     "of 1000 log followers, with every byte": "1000",
     "listing 100 of 1,000,000 finished jobs, ms": "< 20",
 }
@@ -84,7 +87,7 @@ def main() -> None:
     options = parser.parse_args()
     figures: Figures = {}
     versions: dict[str, str] = {}
-    for part in house.ALL:
+    for part in (*house.ALL, *starts.ALL):
         print(part.__name__, flush=True)
         figures |= part()
     for name, variable, peer in (("dstack", "DSTACK", peers.dstack), ("Ray", "RAY", peers.ray)):

@@ -8,6 +8,7 @@ Each station is one call that submits a job; each job leaves versions in the cat
 
 import json
 import sys
+import textwrap
 import time
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
@@ -23,24 +24,25 @@ from lepton.core.errors import LeptonError
 HERE = Path(__file__).parent
 RAW = HERE / "mnist-raw.tar.xz"  # 10,000 hand-written digits with planted faults; mnist-LICENSE is theirs
 TRAIN_WORKERS = 2
+WRAPPED = {"subsequent_indent": 19 * " ", "break_long_words": False, "break_on_hyphens": False}
 CHECKS = ("corrupt", "blank", "unlabelled", "unknown_label", "duplicate", "conflict")
 
 
-def main(name: str = "digits", keep: bool = False) -> dict[str, float]:
+def main(name: str = "digits", keep: bool = False) -> dict[str, float | list]:
     """Take the six stations in their order; return the figures of the summary."""
     client = lepton.connect()
     with Walk(keep) as walk:
         # 1 · ingest: the raw file is kept under its hash; a dataset version is made of it
         job = walk.station("ingest", client.data.add(RAW, name=name))
         dataset = left(client, job, "dataset")
-        walk.done(f"{dataset.meta['rows']} rows from {RAW.name}", dataset)
+        walk.done(f"{dataset.meta['rows']:,} rows from {RAW.name}", dataset)
 
         # 2 · clean: faulty rows are found, reported and set apart; the rest is split by content
         job = walk.station("clean", client.data.clean(dataset.id, name=f"{name}-clean"))
         clean = left(client, job, "dataset", f"{name}-clean")
         report = left(client, job, "report")
-        faults = ", ".join(f"{report.meta[check]} {check}" for check in CHECKS)
-        walk.done(f"{clean.meta['rows']} rows kept; set apart: {faults}", clean)
+        faults = ", ".join(f"{report.meta[check]} {check.replace('_', ' ')}" for check in CHECKS)
+        walk.done(f"{clean.meta['rows']:,} rows kept; set apart: {faults}", clean)
 
         # 3 · train: a small CNN, data-parallel on two workers; metrics stream to the run while it learns
         share = cpus(client)
@@ -62,7 +64,9 @@ def main(name: str = "digits", keep: bool = False) -> dict[str, float]:
         walk.endpoint = client.serve.apply(fast.id, name=name, **limits)
         endpoint, asked = walk.endpoint.wait(), datetime.now(UTC)
         right, seconds = ask(endpoint, images, labels)
-        walk.done(f"{endpoint.url}: {right:.2%} of {len(images)} right, {len(images) / seconds:.0f} images/s", None)
+        walk.done(
+            f"{endpoint.url}: {right:.2%} of {len(images):,} right, {len(images) / seconds:,.0f} images/s", endpoint
+        )
 
         # 6 · observe: what it was asked looks like what it learned from; a drifted batch does not
         walk.begin("observe")
@@ -74,7 +78,7 @@ def main(name: str = "digits", keep: bool = False) -> dict[str, float]:
         alerts = [alert for alert in client.observe.alerts() if alert.report == drifted.id]
         found = f"held-out images: {verdict(calm)}; inverted: {verdict(drifted)}"
         walk.done(f"{found}, {len(alerts)} alert raised", drifted)
-    return {"accuracy": model.meta["accuracy"], "alerts": len(alerts), "seconds": walk.summary()}
+    return {"accuracy": model.meta["accuracy"], "alerts": len(alerts), "seconds": walk.summary(), "stations": walk.rows}
 
 
 def left(client: lepton.Client, job: lepton.Job, kind: str, name: str = "") -> lepton.Version:
@@ -115,6 +119,13 @@ def verdict(report: lepton.Version) -> str:
     return f"{'drift' if report.meta['drifted'] else 'no drift'} (score {report.meta['score']:.2f})"
 
 
+def title(made: lepton.Version | lepton.Endpoint) -> str:
+    """What a station has made: kind, name, version and digest; of an endpoint its name and id."""
+    if isinstance(made, lepton.Endpoint):
+        return f"endpoint {made.name} {made.id}"
+    return f"{made.kind} {made.ref} {made.digest[:12]}"
+
+
 class Walk:
     """Prints a progress line per station and a summary at the end; broken off, it stops what it began."""
 
@@ -151,20 +162,25 @@ class Walk:
             self.begin(name)
         return job.wait(tell=lambda fraction, text: self.show(f"{fraction:4.0%}  {text}"))
 
-    def done(self, what: str, version: lepton.Version | None) -> None:
-        """A station has ended."""
+    def done(self, what: str, made: lepton.Version | lepton.Endpoint) -> None:
+        """A station has ended; `made` is what it leaves."""
         seconds = time.perf_counter() - self.began
-        self.rows.append((self.name, seconds, what, f"{version.ref} {version.digest[:12]}" if version else ""))
+        self.rows.append({"station": self.name, "seconds": round(seconds, 1), "made": title(made), "what": what})
         clear = "\r\x1b[K" if self.is_live else ""
         print(f"{clear}{len(self.rows)}/6 {self.name:<9} {seconds:5.1f} s  {what}", flush=True)
 
     def summary(self) -> float:
         """Print the table at the end; return the seconds since the walk began."""
         seconds = time.perf_counter() - self.start
-        print(f"\n{'station':<10}{'seconds':>8}  {'left in the catalog':<36}what")
-        for name, took, what, version in [*self.rows, ("all", seconds, "", "")]:
-            print(f"{name:<10}{took:>8.1f}  {version:<36}{what}".rstrip())
-        return seconds
+        head = {"station": "station", "seconds": "seconds", "made": "made", "what": "what"}
+        ends = {"station": "all six", "seconds": round(seconds, 1), "made": "", "what": ""}
+        wide = max(len(row["made"]) for row in self.rows)
+        print()
+        for row in [head, *self.rows, ends]:
+            line = f"{row['station']:<9}{row['seconds']:>8}  {row['made']:<{wide}}  {row['what']}".rstrip()
+            wrapped = textwrap.wrap(line, max(40, get_terminal_size().columns), **WRAPPED) if self.is_live else [line]
+            print("\n".join(wrapped))
+        return round(seconds, 1)
 
 
 if __name__ == "__main__":

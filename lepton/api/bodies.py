@@ -1,25 +1,17 @@
 """Request bodies: JSON read strictly, so that what we understand is what was meant."""
 
 import json
-from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Request
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lepton.core.errors import InvalidError, LeptonError, TooLargeError
+from lepton.core.errors import InvalidError, TooLargeError
 
 DRAIN_LIMITS = 16
 """How many times the limit is read of a body that is refused."""
 JSON_FIX = "Send one JSON object in UTF-8."
-
-
-class MediaTypeError(LeptonError):
-    """The body is of a kind that this route does not take."""
-
-    code, status = "media_type", 415
 
 
 class JsonRequest(Request):
@@ -32,27 +24,6 @@ class JsonRequest(Request):
             InvalidError: it is not such JSON.
         """
         return read_json(await self.body())
-
-
-class JsonRoute(APIRoute):
-    """A route that takes JSON, said to be JSON, or nothing."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's own, given a stricter request."""
-        answer = super().get_route_handler()
-        if self.body_field is None:
-            return answer
-
-        async def strict(request: Request) -> Response:
-            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind != "application/json":
-                raise MediaTypeError(
-                    f"The body is {kind[:80] or 'of no stated type'}, not JSON",
-                    fix="Send content-type: application/json.",
-                )
-            return await answer(JsonRequest(request.scope, request.receive))
-
-        return strict
 
 
 def read_json(body: bytes) -> Any:

@@ -6,10 +6,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
 
-from lepton.api.bodies import JsonRoute
 from lepton.api.door import (
     IdempotencyKey,
     Reading,
@@ -20,27 +19,31 @@ from lepton.api.door import (
     answer,
     check_known,
 )
-from lepton.api.jobs import Cursor, Filter, Limit, list_resources
-from lepton.api.wire import NAME, LineageOut, ResourceOut, ResourcePage, VersionIn, VersionOut, VersionPage
+from lepton.api.jobs import Cursor, Limit, NameFilter, list_resources
+from lepton.api.promises import raises
+from lepton.api.route import DoorRoute
+from lepton.api.wire import NAME, Id, LineageOut, Ref, ResourceOut, ResourcePage, VersionIn, VersionOut, VersionPage
 from lepton.catalog.lineage import chain
 from lepton.catalog.reference import parse
-from lepton.core.artifact import KINDS, File, Version, check_path
-from lepton.core.errors import ForbiddenError, InvalidError, NotFoundError
+from lepton.core.artifact import ArtifactKind, File, Version, check_path
+from lepton.core.errors import ForbiddenError, InvalidError, NotFoundError, clip
 from lepton.core.ids import NAME as NAME_FORM
 from lepton.core.ids import check_name, is_id
 from lepton.server.intake import publish
 from lepton.server.people import DEFAULT_WORKSPACE
-from lepton.store import catalog, resources
+from lepton.store import catalog, holdings, resources
 from lepton.store.database import Tx
 from lepton.vault.objects import Objects
 
-router = APIRouter(prefix="/catalog", tags=["catalog"], route_class=JsonRoute)
+router = APIRouter(prefix="/catalog", tags=["catalog"], route_class=DoorRoute)
 PREFERRED = (["model"], ["dataset"], ["raw"])
 """Of which kind a bare name is meant to be, first to last; any other kind comes after these."""
+RefPath = Annotated[Ref, Path()]
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @router.post("/versions", status_code=201, response_model=VersionOut)
+@raises(ForbiddenError, NotFoundError)
 async def create_version(
     visit: WorkerWritingIn,
     body: VersionIn,
@@ -51,7 +54,8 @@ async def create_version(
     if visit.principal.job and body.job != visit.principal.job:
         raise ForbiddenError("A job may only publish for itself", fix="Send your own job's id.")
     draft = _draft(body, place)
-    await asyncio.to_thread(_check_stored, visit.platform.objects, draft.files)
+    await visit.read(lambda tx: _check_held(tx, visit, draft.files))
+    await asyncio.to_thread(_check_sizes, visit.platform.objects, draft.files)
 
     def work(tx: Tx) -> dict[str, Any]:
         check_known(place, tx)
@@ -63,12 +67,8 @@ async def create_version(
 
 
 def _draft(body: VersionIn, workspace: str) -> Version:
-    if body.kind not in KINDS:
-        raise InvalidError(f"There is no kind of version {body.kind!r}", fix=f"Use one of {', '.join(KINDS)}.")
     if body.kind != "checkpoint":
         check_name(body.name)
-    if body.job and not is_id(body.job):
-        raise InvalidError(f"{body.job[:80]!r} is not a job's id", fix="Leave it empty, or give the id.")
     files = tuple(
         sorted(File(path=check_path(file.path), digest=file.digest, size_bytes=file.size_bytes) for file in body.files)
     )
@@ -90,34 +90,37 @@ def _draft(body: VersionIn, workspace: str) -> Version:
     )
 
 
-def _check_stored(objects: Objects, files: Sequence[File]) -> None:
+def _check_held(tx: Tx, visit: Visit, files: Sequence[File]) -> None:
+    """Refuse objects that are not there for the visitor: what others have stored is no different from nothing."""
+    missing = holdings.missing(tx, (file.digest for file in files), workspaces=visit.sees())
+    if missing:
+        path = next(file.path for file in files if file.digest == missing[0])
+        raise InvalidError(
+            f"{clip(path)}: object {missing[0]} is not in the vault",
+            fix="Store its bytes in the vault first.",
+        )
+
+
+def _check_sizes(objects: Objects, files: Sequence[File]) -> None:
     for file in files:
-        try:
-            size = objects.size(file.digest)
-        except NotFoundError as fault:
-            raise InvalidError(
-                f"{file.path}: object {file.digest} is not in the vault",
-                fix="PUT its bytes to /api/v1/vault/objects first.",
-            ) from fault
+        size = objects.size(file.digest)
         if size != file.size_bytes:
             raise InvalidError(
-                f"{file.path}: the object has {size} bytes, not {file.size_bytes}", fix="Send the true size."
+                f"{clip(file.path)}: the object has {size} bytes, not {file.size_bytes}", fix="Send the true size."
             )
 
 
 @router.get("/versions", response_model=VersionPage)
 async def list_versions(
     visit: WorkerReadingIn,
-    kind: Filter = "",
-    name: Filter = "",
-    job: Filter = "",
+    kind: ArtifactKind | None = None,
+    name: NameFilter = "",
+    job: Id | None = None,
     limit: Limit = 100,
     cursor: Cursor = "",
 ) -> JSONResponse:
     """List versions, newest first."""
-    where = {"kind": kind, "name": name, "job": job}
-    if (cursor and not is_id(cursor)) or any(not value.isprintable() for value in where.values()):
-        raise InvalidError("The cursor or a filter is malformed", fix="Give the `next` of the page before.")
+    where = {"kind": kind or "", "name": name, "job": job or ""}
     found = await visit.read(
         lambda tx: catalog.list_page(tx, visit.workspace, where=where, before=cursor, limit=limit + 1)
     )
@@ -128,13 +131,13 @@ async def list_versions(
 @router.get("/versions/{ref}", response_model=VersionOut)
 async def get_version(
     visit: WorkerReading,
-    ref: str,
+    ref: RefPath,
     workspace: Annotated[str, Query(max_length=63, pattern=NAME)] = DEFAULT_WORKSPACE,
-    kind: Filter = "",
+    kind: ArtifactKind | None = None,
 ) -> JSONResponse:
     """One version, by id, `name` (the newest) or `name@number`."""
     place = next(iter(visit.principal.roles)) if visit.principal.job else workspace
-    return answer(VersionOut.of(await visit.read(lambda tx: find_version(tx, visit, ref, place, kind))))
+    return answer(VersionOut.of(await visit.read(lambda tx: find_version(tx, visit, ref, place, kind or ""))))
 
 
 def find_version(tx: Tx, visit: Visit, ref: str, workspace: str, kind: str = "") -> Version:
@@ -147,8 +150,6 @@ def find_version(tx: Tx, visit: Visit, ref: str, workspace: str, kind: str = "")
     place = catalog.get(tx, reference.id).workspace if reference.id else workspace
     if not visit.may_see(place):
         raise NotFoundError(f"There is no version {ref[:80]!r}", fix="List versions with `lepton catalog list`.")
-    if kind and kind not in KINDS:
-        raise InvalidError(f"There is no kind of version {kind!r}", fix=f"Use one of {', '.join(KINDS)}.")
     if kind or reference.id:
         return catalog.find(tx, place, reference, kinds=[kind] if kind else [])
     for preferred in PREFERRED:
@@ -158,7 +159,7 @@ def find_version(tx: Tx, visit: Visit, ref: str, workspace: str, kind: str = "")
 
 
 @router.get("/lineage/{ref}", response_model=LineageOut)
-async def lineage(visit: Reading, ref: str) -> JSONResponse:
+async def lineage(visit: Reading, ref: RefPath) -> JSONResponse:
     """Everything a version or an endpoint was made from, back to the raw files and their hashes."""
 
     def work(tx: Tx) -> dict[str, Any]:
@@ -187,18 +188,18 @@ def _subject(tx: Tx, visit: Visit, ref: str) -> tuple[dict[str, Any], Version]:
 
 
 @router.get("/datasets", response_model=ResourcePage)
-async def list_datasets(visit: Reading, name: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
+async def list_datasets(visit: Reading, name: NameFilter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
     """List datasets, newest first."""
     return await list_resources(visit, "dataset", {"name": name}, limit=limit, cursor=cursor)
 
 
 @router.get("/models", response_model=ResourcePage)
-async def list_models(visit: Reading, name: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
+async def list_models(visit: Reading, name: NameFilter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
     """List models, newest first."""
     return await list_resources(visit, "model", {"name": name}, limit=limit, cursor=cursor)
 
 
 @router.get("/runs", response_model=ResourcePage)
-async def list_runs(visit: Reading, name: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
+async def list_runs(visit: Reading, name: NameFilter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
     """List runs, newest first: what jobs measured."""
     return await list_resources(visit, "run", {"name": name}, limit=limit, cursor=cursor)

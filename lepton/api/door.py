@@ -12,15 +12,17 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
 
+from lepton.api.knocks import Knocks
+from lepton.api.promises import raises
 from lepton.api.wire import NAME
 from lepton.core.clock import to_micros
-from lepton.core.errors import ForbiddenError, InvalidError, NotFoundError, StaleError, UnauthenticatedError
+from lepton.core.errors import ForbiddenError, NotFoundError, UnauthenticatedError
 from lepton.core.event import Event
 from lepton.core.ids import is_id
 from lepton.core.resource import Resource
 from lepton.jobs.spec import JobSpec
 from lepton.security.identity import WORKER_PREFIX, Principal, hash_token, read_worker_token
-from lepton.security.policy import Action, allows
+from lepton.security.policy import Action, allows, shortfall
 from lepton.server import people
 from lepton.server.build import Platform
 from lepton.server.people import DEFAULT_WORKSPACE
@@ -32,9 +34,9 @@ log = logging.getLogger("lepton.api")
 T = TypeVar("T")
 REMEMBER_S = 5.0
 """How long an identity is believed without asking the database; another server's revocation is seen after this."""
-
-
 MOST_KNOWN = 10_000
+PRINCIPAL = "lepton.principal"
+"""Where a request's scope says who is asking."""
 
 
 class Visit:
@@ -55,6 +57,13 @@ class Visit:
     def may_see(self, workspace: str) -> bool:
         """Whether the visitor may do what this route does in that workspace."""
         return allows(self.principal, self.action, workspace)
+
+    def sees(self) -> list[str] | None:
+        """The workspaces that the visitor may look into; None: all."""
+        principal = self.principal
+        if principal.is_platform_admin:
+            return None
+        return [name for name in principal.roles if allows(principal, Action.READ, name)]
 
     async def read(self, work: Callable[[Tx], T]) -> T:
         """Run `work` in a read transaction, in a thread."""
@@ -96,7 +105,7 @@ class Visit:
         if self.may_see(found.workspace):
             return found
         if allows(self.principal, Action.READ, found.workspace):
-            raise ForbiddenError(f"You may read {kind} '{found.name}', not change it", fix="Ask for the role editor.")
+            raise refused(self, found.workspace)
         raise NotFoundError(f"There is no {kind} {id[:80]!r}", fix="Check the id with the list command.")
 
     async def create(self, key: str | None, body: Any, work: Callable[[Tx], Any]) -> Any:
@@ -125,6 +134,7 @@ class Gate:
         self._platform = platform
         self._known: dict[str, tuple[Principal, float]] = {}
         self._workers: dict[str, str] = {}
+        self._knocks = Knocks()
         self.epoch = 0
         """Grows whenever somebody's rights may have changed."""
         platform.hub.on_event(self._hear)
@@ -136,6 +146,12 @@ class Gate:
         elif event.subject in self._workers:  # a start has ended, and its token with it
             self.epoch += 1
             self._known.pop(self._workers.pop(event.subject), None)
+
+    def note_refusal(self, address: str) -> None:
+        """Tell the audit trail that somebody there has no good token."""
+        event = self._knocks.heard(address, self._platform.clock.now())
+        if event is not None:
+            self._platform.database.submit(lambda tx: events.append(tx, event))
 
     async def principal(self, token: str) -> Principal:
         """Whom a token speaks for.
@@ -201,17 +217,35 @@ def bearer(request: Request) -> str:
     return token
 
 
+async def admit(request: Request) -> None:
+    """Find out who is asking, before anything else of the request is looked at.
+
+    Raises:
+        UnauthenticatedError: nobody we know.
+    """
+    gate: Gate = request.app.state.gate
+    token = bearer(request)
+    try:
+        request.scope[PRINCIPAL] = await gate.principal(token)
+    except UnauthenticatedError:
+        gate.note_refusal(request.client.host if request.client else "")
+        raise
+
+
 def visit(action: Action, *, is_for_workers: bool = False) -> Callable[[Request], Awaitable[Visit]]:
     """A dependency: the visit of a known principal. The workspace is checked with what the route then asks for."""
 
+    is_refusing = not is_for_workers or action is Action.PLATFORM
+
+    @raises(*((ForbiddenError,) if is_refusing else ()))
     async def enter(request: Request) -> Visit:
         platform: Platform = request.app.state.platform
-        principal = await request.app.state.gate.principal(bearer(request))
+        principal: Principal = request.scope[PRINCIPAL]
         opened = Visit(platform, principal, action, request)
         if principal.job and not is_for_workers:
-            raise _refused(opened, "", "A job's own token may only report and publish")
+            raise refused(opened)
         if action is Action.PLATFORM and not allows(principal, action, ""):
-            raise _refused(opened, "", "Only an administrator of the platform may do this")
+            raise refused(opened)
         return opened
 
     return enter
@@ -220,27 +254,33 @@ def visit(action: Action, *, is_for_workers: bool = False) -> Callable[[Request]
 def anywhere(action: Action, *, is_for_workers: bool = False) -> Callable[..., Awaitable[Visit]]:
     """A dependency: a visit to what belongs to no workspace, by somebody who may do this in one at least."""
 
+    @raises(ForbiddenError)
     async def enter(opened: Annotated[Visit, Depends(visit(action, is_for_workers=is_for_workers))]) -> Visit:
         principal = opened.principal
         if not principal.is_platform_admin and not any(opened.may_see(name) for name in principal.roles):
-            raise _refused(opened, "", f"You have no workspace in which you may {action}")
+            raise refused(opened)
         return opened
 
     return enter
 
 
-def _refused(opened: Visit, workspace: str, why: str) -> ForbiddenError:
-    """Note the refusal in the audit trail; return the error to raise."""
+def refused(opened: Visit, workspace: str = "", action: Action | None = None) -> ForbiddenError:
+    """Note the refusal in the audit trail; return the error to raise, which says what it takes."""
+    wanted = action or opened.action
+    why = shortfall(opened.principal, wanted, workspace)
     path = f"{opened.request.method} {opened.request.url.path}".replace("\x00", "")
     at = opened.platform.clock.now()
     event = people.refused(path, workspace, actor=opened.principal.name, why=why, at=at)
     opened.platform.database.submit(lambda tx: events.append(tx, event))
-    return ForbiddenError(why, fix="Ask an administrator for a role that reaches this far.")
+    where = f"workspace '{workspace}'" if workspace else "the platform"
+    fix = "Use a user's token." if opened.principal.job else f"Ask an administrator of {where} for it."
+    return ForbiddenError(why, fix=fix)
 
 
 def in_workspace(action: Action, *, is_for_workers: bool = False) -> Callable[..., Awaitable[Visit]]:
     """A dependency: a visit to the workspace named in the query. A worker is always in its job's."""
 
+    @raises(NotFoundError, *((ForbiddenError,) if action is not Action.READ else ()))
     async def enter(
         opened: Annotated[Visit, Depends(visit(action, is_for_workers=is_for_workers))],
         workspace: Annotated[str, Query(max_length=63, pattern=NAME, description="which tenant")] = DEFAULT_WORKSPACE,
@@ -249,7 +289,7 @@ def in_workspace(action: Action, *, is_for_workers: bool = False) -> Callable[..
         if not allows(opened.principal, Action.READ, place):
             raise NotFoundError(f"There is no workspace {place!r}", fix="Ask for the workspaces you are a member of.")
         if not allows(opened.principal, action, place):
-            raise _refused(opened, place, f"Your role in workspace '{place}' does not allow to {action}")
+            raise refused(opened, place)
         opened.workspace = place
         return opened
 
@@ -272,25 +312,6 @@ WorkerReadingIn = Annotated[Visit, Depends(in_workspace(Action.READ, is_for_work
 IdempotencyKey = Annotated[
     str | None, Header(max_length=200, description="repeat a request with the same key and it happens once")
 ]
-IfMatch = Annotated[str | None, Header(max_length=64, description="the ETag that was read; 412 if it has changed")]
-
-
-def check_match(resource: Resource, if_match: str | None) -> None:
-    """Refuse a change of something that has changed since it was read.
-
-    Raises:
-        StaleError: its revision is not the one named.
-    """
-    if if_match is not None and if_match.strip() not in ("*", etag(resource)):
-        raise StaleError(
-            f"{resource.kind} '{resource.name}' is at {etag(resource)}, not {if_match}",
-            fix="Read it again, then repeat the change with the new ETag.",
-        )
-
-
-def etag(resource: Resource) -> str:
-    """The entity tag of a resource."""
-    return f'"{resource.revision}"'
 
 
 def answer(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -302,10 +323,10 @@ def check_known(workspace: str, tx: Tx) -> None:
     """Refuse to make things in a workspace that does not exist (a platform admin may name any).
 
     Raises:
-        InvalidError: there is none of that name.
+        NotFoundError: there is none of that name.
     """
     if resources.by_name(tx, "workspace", "", workspace) is None:
-        raise InvalidError(f"There is no workspace {workspace!r}", fix="Make it: lepton workspaces create NAME")
+        raise NotFoundError(f"There is no workspace {workspace!r}", fix="Make it: lepton workspaces create NAME")
 
 
 def job_spec(job: Resource) -> JobSpec:

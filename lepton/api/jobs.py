@@ -5,10 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
-from lepton.api.bodies import JsonRoute
 from lepton.api.door import (
     IdempotencyKey,
-    IfMatch,
     Reading,
     ReadingAny,
     Visit,
@@ -17,15 +15,18 @@ from lepton.api.door import (
     WritingAny,
     answer,
     check_known,
-    check_match,
-    etag,
 )
-from lepton.api.reports import read_items
+from lepton.api.match import IfMatch, check_match, etag
+from lepton.api.promises import raises
+from lepton.api.reports import ReportIn
+from lepton.api.route import DoorRoute
 from lepton.api.wire import (
+    MAYBE_NAME,
     EventOut,
+    EventPage,
     JobIn,
     MetricsOut,
-    ReportIn,
+    OptionalId,
     ReportOut,
     ResourceOut,
     ResourcePage,
@@ -34,7 +35,7 @@ from lepton.api.wire import (
 )
 from lepton.catalog.reference import parse
 from lepton.core.clock import to_micros
-from lepton.core.errors import ForbiddenError, InvalidError
+from lepton.core.errors import CapacityError, ForbiddenError, InvalidError, NotFoundError
 from lepton.core.ids import is_id
 from lepton.core.launch import Devices
 from lepton.core.resource import Resource
@@ -48,15 +49,17 @@ from lepton.server.submit import changed, submit
 from lepton.store import catalog, events, metrics, resources
 from lepton.store.database import Tx
 
-router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=DoorRoute)
 FUNCTION_ENTRY = "lepton.engine.function:main"
 Limit = Annotated[int, Query(ge=1, le=1000)]
-Cursor = Annotated[str, Query(max_length=40, description="`next` of the page before")]
-Filter = Annotated[str, Query(max_length=63)]
+Cursor = Annotated[OptionalId, Query(description="`next` of the page before")]
+NameFilter = Annotated[str, Query(max_length=63, pattern=MAYBE_NAME)]
+MetricFilter = Annotated[str, Query(max_length=100, pattern=r"^[A-Za-z0-9_./-]*$")]
 Seq = Annotated[int, Query(ge=0, lt=2**62)]
 
 
 @router.post("", status_code=201, response_model=ResourceOut)
+@raises(CapacityError, NotFoundError)
 async def create(visit: Writing, body: JobIn, idempotency_key: IdempotencyKey = None) -> JSONResponse:
     """Submit a job. It is queued, and its event stored, when this answers."""
 
@@ -99,18 +102,14 @@ def _spec(tx: Tx, body: JobIn, workspace: str) -> JobSpec:
 
 @router.get("", response_model=ResourcePage)
 async def list_(
-    visit: Reading, state: Filter = "", name: Filter = "", limit: Limit = 100, cursor: Cursor = ""
+    visit: Reading, state: State | None = None, name: NameFilter = "", limit: Limit = 100, cursor: Cursor = ""
 ) -> Response:
     """List jobs, newest first."""
-    return await list_resources(visit, "job", {"state": state, "name": name}, limit=limit, cursor=cursor)
+    return await list_resources(visit, "job", {"state": state or "", "name": name}, limit=limit, cursor=cursor)
 
 
 async def list_resources(visit: Visit, kind: str, where: dict[str, str], *, limit: int, cursor: str) -> Response:
     """One page of resources of a kind in the visited workspace."""
-    if cursor and not is_id(cursor):
-        raise InvalidError(f"{cursor!r} is no cursor", fix="Give the `next` of the page before, or nothing.")
-    if any(not value.isprintable() for value in where.values()):
-        raise InvalidError("A filter has unprintable characters", fix="Filter by a plain name or state.")
 
     def work(tx: Tx) -> str:
         rows = resources.list_rows(tx, kind, visit.workspace, where=where, before=cursor, limit=limit + 1)
@@ -147,13 +146,13 @@ async def stop(visit: WritingAny, id: str, body: StopIn, if_match: IfMatch = Non
     return answer(ResourceOut.of(job), headers={"etag": etag(job)})
 
 
-@router.get("/{id}/events", response_model=list[EventOut])
-async def events_(visit: ReadingAny, id: str, after: Seq = 0, limit: Limit = 1000) -> JSONResponse:
-    """Everything that happened to a job, oldest first."""
+@router.get("/{id}/events", response_model=EventPage)
+async def events_(visit: ReadingAny, id: str, after: Seq = 0, limit: Limit = 100) -> JSONResponse:
+    """What happened to a job after a sequence number, oldest first."""
 
-    def work(tx: Tx) -> list[dict[str, Any]]:
+    def work(tx: Tx) -> dict[str, Any]:
         visit.find(tx, id, "job")
-        return [EventOut.of(seq, event) for seq, event in events.after(tx, after, subject=id, limit=limit)]
+        return EventPage.of(events.after(tx, after, subject=id, limit=limit + 1), limit)
 
     return answer(await visit.read(work))
 
@@ -177,7 +176,7 @@ async def why(visit: ReadingAny, id: str) -> JSONResponse:
 
 
 @router.get("/{id}/metrics", response_model=MetricsOut)
-async def metrics_(visit: ReadingAny, id: str, name: Filter = "") -> JSONResponse:
+async def metrics_(visit: ReadingAny, id: str, name: MetricFilter = "") -> JSONResponse:
     """The numbers a job has reported, by name and step; the mean over its workers."""
 
     def work(tx: Tx) -> dict[str, list[tuple[int, float]]]:
@@ -188,9 +187,10 @@ async def metrics_(visit: ReadingAny, id: str, name: Filter = "") -> JSONRespons
 
 
 @router.post("/{id}/reports", response_model=ReportOut)
+@raises(ForbiddenError)
 async def report(visit: WorkerWriting, id: str, body: ReportIn) -> JSONResponse:
     """Take in what a worker tells of its job; items that came before are skipped."""
-    items = read_items(body.items)
+    items = [item.model_dump() for item in body.items]
 
     def work(tx: Tx) -> int:
         job = visit.find(tx, id, "job")

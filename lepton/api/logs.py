@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from lepton.api.door import ReadingAny, Visit, job_spec
+from lepton.api.route import DoorRoute
 from lepton.api.watch import HEARTBEAT_S, until
 from lepton.core.errors import InvalidError
 from lepton.core.resource import Resource
@@ -15,7 +16,7 @@ from lepton.jobs.gang import key
 from lepton.jobs.life import State
 from lepton.server.hub import wait_for
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=DoorRoute)
 
 
 class LogQuery(BaseModel):

@@ -1,32 +1,22 @@
 """`/observe`: drift checks and alerts."""
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from lepton.api.bodies import JsonRoute
-from lepton.api.door import (
-    IdempotencyKey,
-    IfMatch,
-    Reading,
-    ReadingAny,
-    Visit,
-    Writing,
-    WritingAny,
-    answer,
-    check_known,
-    check_match,
-    etag,
-)
-from lepton.api.jobs import Cursor, Filter, Limit, list_resources
+from lepton.api.door import IdempotencyKey, Reading, ReadingAny, Visit, Writing, WritingAny, answer, check_known
+from lepton.api.jobs import Cursor, Limit, list_resources
+from lepton.api.match import IfMatch, check_match, etag
+from lepton.api.promises import raises
+from lepton.api.route import DoorRoute
 from lepton.api.serve import find
-from lepton.api.wire import Id, ResourceOut, ResourcePage, Wish
+from lepton.api.wire import Id, OptionalId, ResourceOut, ResourcePage, Wish
 from lepton.catalog.reference import Reference
 from lepton.core.artifact import Version
-from lepton.core.errors import NotFoundError
+from lepton.core.errors import CapacityError, NotFoundError
 from lepton.core.resource import Resource
 from lepton.observe.plan import plan_observe
 from lepton.observe.spec import ObserveSpec
@@ -34,7 +24,8 @@ from lepton.server.submit import changed, submit
 from lepton.store import catalog, resources
 from lepton.store.database import Tx
 
-router = APIRouter(prefix="/observe", tags=["observe"], route_class=JsonRoute)
+router = APIRouter(prefix="/observe", tags=["observe"], route_class=DoorRoute)
+AlertState = Literal["firing", "resolved"]
 SERVED = ("requests", "errors", "p50_ms", "p95_ms", "p99_ms")
 
 
@@ -42,12 +33,13 @@ class ObserveIn(Wish):
     """A drift check of an endpoint."""
 
     endpoint: Annotated[str, Field(min_length=1, max_length=63, description="name or id")]
-    capture: str = Field("", description="id of a capture version; the endpoint's newest unless given")
+    capture: Annotated[OptionalId, Field(description="id of a version; the endpoint's newest unless given")] = ""
     min_rows: Annotated[int, Field(ge=20, le=1 << 30, description="a smaller sample is not judged")] = 100
     cpu_milli: Annotated[int, Field(ge=1, le=1 << 20)] = 500
 
 
 @router.post("", status_code=201, response_model=ResourceOut)
+@raises(CapacityError, NotFoundError)
 async def create(visit: Writing, body: ObserveIn, idempotency_key: IdempotencyKey = None) -> JSONResponse:
     """Compare what an endpoint was asked with what its model was trained on; a drifted sample raises an alert."""
 
@@ -87,9 +79,11 @@ def _capture(tx: Tx, endpoint: Resource, id: str) -> Version:
 
 
 @router.get("/alerts", response_model=ResourcePage)
-async def list_alerts(visit: Reading, state: Filter = "", limit: Limit = 100, cursor: Cursor = "") -> Response:
+async def list_alerts(
+    visit: Reading, state: AlertState | None = None, limit: Limit = 100, cursor: Cursor = ""
+) -> Response:
     """List alerts, newest first."""
-    return await list_resources(visit, "alert", {"state": state}, limit=limit, cursor=cursor)
+    return await list_resources(visit, "alert", {"state": state or ""}, limit=limit, cursor=cursor)
 
 
 @router.get("/alerts/{id}", response_model=ResourceOut)

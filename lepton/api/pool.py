@@ -6,12 +6,13 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from lepton.api.door import ReadingAnywhere, answer
+from lepton.api.route import DoorRoute
 from lepton.api.wire import ResourceOut, ResourcePage
 from lepton.server.placing import Holdings
 from lepton.store import resources
 from lepton.store.database import Tx
 
-router = APIRouter(prefix="/pool", tags=["pool"])
+router = APIRouter(prefix="/pool", tags=["pool"], route_class=DoorRoute)
 
 
 @router.get("/nodes", response_model=ResourcePage)

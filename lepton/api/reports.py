@@ -1,19 +1,18 @@
-"""The items of a worker's report, checked one by one."""
+"""What a worker reports of its job."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 
-from lepton.core.errors import InvalidError
+from lepton.api.wire import Part, Wish
 
 Micros = Annotated[int, Field(ge=0, lt=2**62)]
 Step = Annotated[int, Field(ge=0, lt=2**62)]
 MetricName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_./-]+$")]
 
 
-class _Item(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class _Item(Part):
+    """One thing that a worker tells."""
 
 
 class MetricsItem(_Item):
@@ -43,30 +42,22 @@ class ReadyItem(_Item):
     address: Annotated[str, Field(max_length=300)]
 
 
-class ServedItem(BaseModel):
+class ServedItem(Part):
     """Counters of a serving front over one window."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", strict=True)
     type: Literal["served"]
     at: Micros
     requests: Annotated[int, Field(ge=0)]
 
 
 Item = Annotated[MetricsItem | ProgressItem | ReadyItem | ServedItem, Field(discriminator="type")]
-ITEMS: TypeAdapter[list[MetricsItem | ProgressItem | ReadyItem | ServedItem]] = TypeAdapter(list[Item])
 
 
-def read_items(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The items of a report.
+class ReportIn(Wish):
+    """A batch of what a worker has to tell."""
 
-    Raises:
-        InvalidError: one of them is malformed; the message names it.
-    """
-    try:
-        return [item.model_dump() for item in ITEMS.validate_python(items)]
-    except ValidationError as fault:
-        first = fault.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidError(
-            f"items.{where}: {first['msg']}", fix="See docs/wire.md for the items of a report."
-        ) from fault
+    generation: Annotated[int, Field(ge=0, lt=1 << 31)]
+    rank: Annotated[int, Field(ge=0, lt=4096)]
+    first: Annotated[int, Field(ge=0, lt=1 << 62)]
+    items: Annotated[list[Item], Field(max_length=1000)]

@@ -5,21 +5,21 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
 
-from lepton.api.bodies import JsonRoute
 from lepton.api.door import (
     Administering,
     IdempotencyKey,
-    IfMatch,
     Platforming,
     Reading,
     ReadingAny,
     Visit,
     answer,
     check_known,
-    check_match,
-    etag,
+    refused,
 )
 from lepton.api.jobs import Cursor, Limit, list_resources
+from lepton.api.match import IfMatch, check_match, etag
+from lepton.api.promises import raises
+from lepton.api.route import DoorRoute
 from lepton.api.wire import (
     AccessOut,
     Id,
@@ -38,7 +38,7 @@ from lepton.api.wire import (
 )
 from lepton.core import __version__
 from lepton.core.clock import to_micros
-from lepton.core.errors import ForbiddenError, NotFoundError
+from lepton.core.errors import ForbiddenError, NameTakenError, NotFoundError
 from lepton.core.resource import Resource
 from lepton.security.policy import Action, allows
 from lepton.server import people as house
@@ -46,7 +46,7 @@ from lepton.store import people, resources
 from lepton.store.database import Tx
 from lepton.store.people import Token
 
-router = APIRouter(prefix="/security", tags=["security"], route_class=JsonRoute)
+router = APIRouter(prefix="/security", tags=["security"], route_class=DoorRoute)
 NamePath = Annotated[Name, Path()]
 NO_CONTENT: dict[int | str, dict[str, Any]] = {204: {"description": "Done."}}
 
@@ -66,6 +66,7 @@ async def whoami(visit: ReadingAny) -> JSONResponse:
 
 
 @router.get("/access", response_model=AccessOut)
+@raises(NotFoundError)
 async def access(visit: ReadingAny, endpoint: Annotated[Id, Query()]) -> JSONResponse:
     """Whether the token may use an endpoint: asked by its front on behalf of a caller."""
     await visit.read(lambda tx: visit.find(tx, endpoint, "endpoint"))
@@ -73,6 +74,7 @@ async def access(visit: ReadingAny, endpoint: Annotated[Id, Query()]) -> JSONRes
 
 
 @router.post("/workspaces", status_code=201, response_model=ResourceOut)
+@raises(NameTakenError)
 async def create_workspace(visit: Platforming, body: NameIn, idempotency_key: IdempotencyKey = None) -> JSONResponse:
     """Make a workspace."""
 
@@ -133,10 +135,11 @@ def _reach(visit: Visit, workspace: str, action: Action) -> None:
     if not allows(visit.principal, Action.READ, workspace):
         raise NotFoundError(f"There is no workspace {workspace!r}", fix="Ask for those you are a member of.")
     if not allows(visit.principal, action, workspace):
-        raise ForbiddenError(f"You may not {action} in workspace '{workspace}'", fix="Ask one of its administrators.")
+        raise refused(visit, workspace, action)
 
 
 @router.post("/users", status_code=201, response_model=ResourceOut)
+@raises(NameTakenError)
 async def create_user(visit: Platforming, body: UserIn, idempotency_key: IdempotencyKey = None) -> JSONResponse:
     """Make a user."""
 
@@ -207,7 +210,7 @@ async def revoke_token(visit: ReadingAny, name: NamePath, id: Annotated[Id, Path
 
 def _check_self(visit: Visit, name: str) -> None:
     if name != visit.principal.name and not visit.principal.is_platform_admin:
-        raise ForbiddenError("You may only see and make your own tokens", fix="Ask an administrator of the platform.")
+        raise refused(visit, action=Action.PLATFORM)
 
 
 def _token(token: Token) -> dict[str, Any]:
@@ -227,7 +230,7 @@ async def set_secret(visit: Administering, name: NamePath, body: SecretIn, if_ma
     def work(tx: Tx) -> Resource:
         check_known(visit.workspace, tx)
         if if_match is not None:
-            check_match(house.find_named(tx, "secret", visit.workspace, name), if_match)
+            check_match(resources.by_name(tx, "secret", visit.workspace, name), if_match)
         key = visit.platform.keys.secrets
         return house.set_secret(tx, name, body.value, key=key, author=visit.author())
 

@@ -1,36 +1,40 @@
 """`/serve`: endpoints."""
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
 from pydantic import create_model
 
-from lepton.api.bodies import JsonRoute
-from lepton.api.door import IdempotencyKey, IfMatch, Reading, Visit, Writing, answer, check_known, check_match, etag
-from lepton.api.jobs import Cursor, Filter, Limit, list_resources
+from lepton.api.door import IdempotencyKey, Reading, Visit, Writing, answer, check_known
+from lepton.api.jobs import Cursor, Limit, NameFilter, list_resources
+from lepton.api.match import IfMatch, check_match, etag
+from lepton.api.promises import raises
+from lepton.api.route import DoorRoute
 from lepton.api.stations import resolve, wish_model
 from lepton.api.wire import Name, ResourceOut, ResourcePage, Wish
-from lepton.core.errors import IllegalMoveError, InvalidError
+from lepton.core.errors import CapacityError, IllegalMoveError, InvalidError, NameTakenError, NotFoundError
 from lepton.core.ids import is_id, make_id
 from lepton.core.resource import Resource
 from lepton.serve.plan import plan
-from lepton.serve.spec import EndpointSpec
+from lepton.serve.spec import RANGES, EndpointSpec
 from lepton.server.people import find_named
 from lepton.server.submit import changed, check_capacity, created
 from lepton.store import catalog, resources
 from lepton.store.database import Tx
 
-router = APIRouter(prefix="/serve", tags=["serve"], route_class=JsonRoute)
+router = APIRouter(prefix="/serve", tags=["serve"], route_class=DoorRoute)
 REFS = {"model": ["model"]}
+EndpointState = Literal["starting", "ready", "failed", "stopping", "deleted"]
 SERVED_FILES = {"model.json", "model.onnx"}
-LimitsIn = wish_model(EndpointSpec, REFS, title="EndpointLimitsIn")
+LimitsIn = wish_model(EndpointSpec, REFS, title="EndpointLimitsIn", ranges=RANGES)
 EndpointIn = create_model("EndpointIn", __base__=LimitsIn, name=(Name, ...))
 EndpointIn.__doc__ = "An endpoint: its name, and what it serves within which limits."
 RefPath = Annotated[str, Path(min_length=1, max_length=63, description="name or id")]
 
 
+@raises(CapacityError, NameTakenError, NotFoundError)
 async def create(visit: Writing, body: Wish, idempotency_key: IdempotencyKey = None) -> JSONResponse:
     """Deploy a model version as an endpoint. It is starting when this answers."""
 
@@ -74,10 +78,10 @@ router.post("/endpoints", status_code=201, response_model=ResourceOut)(create)
 
 @router.get("/endpoints", response_model=ResourcePage)
 async def list_(
-    visit: Reading, state: Filter = "", name: Filter = "", limit: Limit = 100, cursor: Cursor = ""
+    visit: Reading, state: EndpointState | None = None, name: NameFilter = "", limit: Limit = 100, cursor: Cursor = ""
 ) -> Response:
     """List endpoints, newest first; deleted ones have the state `deleted`."""
-    return await list_resources(visit, "endpoint", {"state": state, "name": name}, limit=limit, cursor=cursor)
+    return await list_resources(visit, "endpoint", {"state": state or "", "name": name}, limit=limit, cursor=cursor)
 
 
 @router.get("/endpoints/{ref}", response_model=ResourceOut)
@@ -103,6 +107,7 @@ def find(tx: Tx, visit: Visit, ref: str) -> Resource:
     return visit.find(tx, ref, "endpoint") if is_id(ref) else find_named(tx, "endpoint", visit.workspace, ref)
 
 
+@raises(CapacityError, IllegalMoveError)
 async def change(visit: Writing, ref: RefPath, body: Wish, if_match: IfMatch = None) -> JSONResponse:
     """Give an endpoint another model or other limits; it answers as before until the new gang takes over."""
 

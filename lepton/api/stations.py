@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
-from typing import Any, Protocol, get_type_hints
+from typing import Annotated, Any, Protocol, get_type_hints
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from pydantic import create_model
+from pydantic import Field, create_model
 
 from lepton.api.door import IdempotencyKey, Writing, answer, check_known
+from lepton.api.promises import raises
 from lepton.api.wire import Name, Ref, ResourceOut, Wish
 from lepton.catalog.reference import parse
+from lepton.core.errors import CapacityError, NotFoundError
 from lepton.core.resource import Json
 from lepton.jobs.spec import JobSpec
 from lepton.server.submit import submit
@@ -35,14 +37,26 @@ class Spec(Protocol):
         ...
 
 
-def wish_model(spec: type, refs: Mapping[str, Sequence[str]], *, title: str = "") -> type[Wish]:
-    """The body that makes a spec: the same fields, and a reference where the spec has a version's id."""
+def wish_model(
+    spec: type,
+    refs: Mapping[str, Sequence[str]],
+    *,
+    title: str = "",
+    ranges: Mapping[str, tuple[int, int]] | None = None,
+) -> type[Wish]:
+    """The body that makes a spec: the same fields, and a reference where the spec has a version's id.
+
+    Args:
+        ranges: field -> its least and greatest value.
+    """
     hints = get_type_hints(spec)
     shapes: dict[str, Any] = {}
     for field in fields(spec):
         default = ... if field.default is MISSING else field.default
         hint = Ref if field.name in refs else PLAIN.get(hints[field.name], hints[field.name])
         default = list(default) if isinstance(default, tuple) else default
+        if ranges and field.name in ranges:
+            hint = Annotated[hint, Field(ge=ranges[field.name][0], le=ranges[field.name][1])]
         shapes[field.name] = (Name if field.name == "name" else hint, default)
     model: type[Wish] = create_model(title or f"{spec.__name__.removesuffix('Spec')}In", __base__=Wish, **shapes)
     model.__doc__ = spec.__doc__
@@ -75,6 +89,7 @@ def add_station(
     """
     model = wish_model(spec, refs)
 
+    @raises(CapacityError, NotFoundError)
     async def create(visit: Writing, body: Wish, idempotency_key: IdempotencyKey = None) -> JSONResponse:
         def work(tx: Tx) -> dict[str, Any]:
             check_known(visit.workspace, tx)

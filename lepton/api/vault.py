@@ -10,12 +10,16 @@ from fastapi import APIRouter, Header, Path, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.requests import ClientDisconnect
 
-from lepton.api.door import Visit, WorkerReadingAnywhere, WorkerWritingAnywhere, answer
-from lepton.core.artifact import check_digest
-from lepton.core.errors import InvalidError, LeptonError, TooLargeError
+from lepton.api.door import Visit, WorkerReadingAnywhere, WorkerWritingIn, answer, check_known
+from lepton.api.match import IfNoneMatch, is_known
+from lepton.api.promises import raises
+from lepton.api.route import DoorRoute
+from lepton.api.wire import Digest
+from lepton.core.errors import IntegrityError, InvalidError, LeptonError, NotFoundError, TooLargeError
+from lepton.store import holdings
 
-router = APIRouter(prefix="/vault", tags=["vault"])
-DigestPath = Annotated[str, Path(min_length=1, max_length=200, description="SHA-256 of the bytes, hexadecimal")]
+router = APIRouter(prefix="/vault", tags=["vault"], route_class=DoorRoute)
+DigestPath = Annotated[Digest, Path(description="SHA-256 of the bytes, hexadecimal")]
 QUEUE_CHUNKS = 16
 
 
@@ -37,18 +41,23 @@ class RangeError(LeptonError):
         "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
     },
 )
-async def put(visit: WorkerWritingAnywhere, digest: DigestPath) -> JSONResponse:
-    """Store bytes under their SHA-256; nothing is kept unless they match it."""
-    check_digest(digest)
+@raises(TooLargeError, IntegrityError)
+async def put(visit: WorkerWritingIn, digest: DigestPath) -> JSONResponse:
+    """Store bytes under their SHA-256 for a workspace; nothing is kept unless they match it."""
+    place = visit.workspace
+    await visit.peek(lambda tx: check_known(place, tx))
     limit = visit.platform.config.max_object_bytes
     length = visit.request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
         raise TooLargeError(f"The object is over {limit} bytes", fix="Split it, or raise max_object_bytes.")
-    is_new = await _store(visit, digest, limit)
+    await _store(visit, digest, limit)
+    is_new = bool(await visit.peek(lambda tx: holdings.missing(tx, [digest], workspaces=[place])))
+    if is_new:  # here: whether another workspace has the same bytes is nobody's business
+        await visit.write(lambda tx: holdings.hold(tx, place, [digest]))
     return answer({"digest": digest, "is_new": is_new}, status=201 if is_new else 200)
 
 
-async def _store(visit: Visit, digest: str, limit: int) -> bool:
+async def _store(visit: Visit, digest: str, limit: int) -> None:
     """Hand the chunks of the request to a thread that writes them, never more than a few ahead of it."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_CHUNKS)
@@ -69,7 +78,7 @@ async def _store(visit: Visit, digest: str, limit: int) -> bool:
         await _offer(queue, None, writing)
         await asyncio.wait([writing])
         writing.exception()  # heard of, also where nobody is left to be told
-    return writing.result()
+    writing.result()
 
 
 async def _offer(queue: "asyncio.Queue[bytes | None]", chunk: bytes | None, writing: "asyncio.Future[bool]") -> bool:
@@ -86,13 +95,17 @@ async def _offer(queue: "asyncio.Queue[bytes | None]", chunk: bytes | None, writ
 @router.head(
     "/objects/{digest}",
     response_class=Response,
-    responses={200: {"description": "It is stored.", "content": {"application/octet-stream": {}}}},
+    responses={
+        200: {"description": "It is stored.", "content": {"application/octet-stream": {}}},
+        304: {"description": "The copy that `If-None-Match` names is whole and true."},
+    },
 )
-async def head(visit: WorkerReadingAnywhere, digest: DigestPath) -> Response:
-    """Whether an object is stored, and how large it is."""
-    check_digest(digest)
-    size = await asyncio.to_thread(visit.platform.objects.size, digest)
-    headers = {"content-length": str(size), "accept-ranges": "bytes", "etag": f'"{digest}"'}
+async def head(visit: WorkerReadingAnywhere, digest: DigestPath, if_none_match: IfNoneMatch = None) -> Response:
+    """Whether an object is stored where the visitor may look, and how large it is."""
+    size, headers = await _find(visit, digest)
+    if is_known(if_none_match, headers["etag"]):
+        return Response(status_code=304, headers=headers)
+    headers["content-length"] = str(size)
     return Response(headers=headers, media_type="application/octet-stream")
 
 
@@ -101,18 +114,24 @@ async def head(visit: WorkerReadingAnywhere, digest: DigestPath) -> Response:
     response_class=StreamingResponse,
     responses={
         200: {"content": {"application/octet-stream": {}}},
+        304: {"description": "The copy that `If-None-Match` names is whole and true."},
         206: {"description": "The part that `Range` asked for.", "content": {"application/octet-stream": {}}},
     },
 )
+@raises(RangeError, IntegrityError)
 async def get(
-    visit: WorkerReadingAnywhere, digest: DigestPath, range: Annotated[str | None, Header(max_length=100)] = None
-) -> StreamingResponse:
-    """The bytes of an object, or the part that `Range` asks for."""
-    check_digest(digest)
+    visit: WorkerReadingAnywhere,
+    digest: DigestPath,
+    range: Annotated[str | None, Header(max_length=100)] = None,
+    if_range: Annotated[str | None, Header(max_length=100)] = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """The bytes of an object that a workspace of the visitor's holds, or the part that `Range` asks for."""
+    size, headers = await _find(visit, digest)
+    if is_known(if_none_match, headers["etag"]):
+        return Response(status_code=304, headers=headers)
     objects = visit.platform.objects
-    size = await asyncio.to_thread(objects.size, digest)
-    headers = {"accept-ranges": "bytes", "etag": f'"{digest}"'}
-    span = parse_range(range, size)
+    span = parse_range(range, size) if if_range in (None, headers["etag"]) else None
     if span is None:
         stream = await asyncio.to_thread(objects.open, digest)
         headers["content-length"] = str(size)
@@ -121,6 +140,18 @@ async def get(
     stream = await asyncio.to_thread(lambda: objects.open(digest, start=start, stop=stop))
     headers |= {"content-length": str(stop - start), "content-range": f"bytes {start}-{stop - 1}/{size}"}
     return StreamingResponse(_steps(stream), status_code=206, media_type="application/octet-stream", headers=headers)
+
+
+async def _find(visit: Visit, digest: str) -> tuple[int, dict[str, str]]:
+    """(bytes, headers) of an object that a workspace of the visitor's holds.
+
+    Raises:
+        NotFoundError: none does; whether others have it is not told.
+    """
+    if await visit.peek(lambda tx: holdings.missing(tx, [digest], workspaces=visit.sees())):
+        raise NotFoundError(f"There is no object {digest}", fix="Store it, or ask for a version that holds it.")
+    size = await asyncio.to_thread(visit.platform.objects.size, digest)
+    return size, {"accept-ranges": "bytes", "etag": f'"{digest}"'}
 
 
 async def _steps(stream: Iterator[bytes]) -> AsyncIterator[bytes]:

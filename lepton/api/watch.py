@@ -2,26 +2,27 @@
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from math import inf
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from lepton.api.door import Reading, Visit, answer
+from lepton.api.door import Reading, Visit, answer, refused
+from lepton.api.route import DoorRoute
 from lepton.api.wire import EventOut, EventPage
 from lepton.core.event import Event
+from lepton.security.policy import Action, allows
 from lepton.server.hub import Note, wait_for
 from lepton.store import events
 from lepton.store.database import Tx
 
-router = APIRouter(tags=["watch"])
+router = APIRouter(tags=["watch"], route_class=DoorRoute)
 HEARTBEAT_S = 15.0
 PAGE = 500
-LAST_EVENT_ID = re.compile(r"[0-9]{1,18}")
+LAST_EVENT_ID = r"^[0-9]{1,18}$"
 Seq = Annotated[int, Query(ge=0, lt=2**62)]
 
 
@@ -31,16 +32,22 @@ async def list_events(
     after: Seq = 0,
     subject: Annotated[str, Query(max_length=40)] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    scope: Annotated[
+        Literal["workspace", "platform"],
+        Query(description="platform: of users, tokens, workspaces and refused logins; for its administrators"),
+    ] = "workspace",
 ) -> JSONResponse:
-    """Events of a workspace after a sequence number, oldest first."""
+    """Events of a workspace, or of the platform itself, after a sequence number, oldest first."""
+    if scope == "platform" and not allows(visit.principal, Action.PLATFORM, ""):
+        raise refused(visit, action=Action.PLATFORM)
+    place = "" if scope == "platform" else visit.workspace
     subject = subject if subject.isprintable() else "-"
 
     def work(tx: Tx) -> list[tuple[int, Event]]:
-        return events.after(tx, after, workspaces=[visit.workspace], subject=subject, limit=limit + 1)
+        return events.after(tx, after, workspaces=[place], subject=subject, limit=limit + 1)
 
     found = await visit.read(work)
-    page = [EventOut.of(seq, event) for seq, event in found[:limit]]
-    return answer({"items": page, "next": page[-1]["seq"] if len(found) > limit else None})
+    return answer(EventPage.of(found, limit))
 
 
 @router.get("/watch", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
@@ -48,10 +55,12 @@ async def watch(
     visit: Reading,
     since: Annotated[Seq | None, Query(description="resume after this revision; else: from now")] = None,
     timeout_s: Annotated[float, Query(ge=0, le=86_400, description="end the stream after this long; 0: never")] = 0.0,
-    last_event_id: Annotated[str | None, Header(max_length=20)] = None,
+    last_event_id: Annotated[
+        str | None, Header(max_length=20, pattern=LAST_EVENT_ID, description="as `since`, and before it")
+    ] = None,
 ) -> StreamingResponse:
     """Events of a workspace as they are committed. `id` is the revision to resume from."""
-    if last_event_id is not None and LAST_EVENT_ID.fullmatch(last_event_id):
+    if last_event_id is not None:
         since = int(last_event_id)
     start = since if since is not None else await visit.peek(events.newest)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}

@@ -1,33 +1,49 @@
 """The shapes that cross the door: every field documented, unknown ones refused."""
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from lepton.core.artifact import Version
+from lepton.api.storable import check_storable
+from lepton.core.artifact import ArtifactKind, Version
 from lepton.core.clock import from_micros
 from lepton.core.event import Event
 from lepton.core.ids import check_name
 from lepton.core.resource import Resource
 from lepton.store.database import Row
 
-NAME = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
+NAME = r"^[a-z0-9]+((\.|\.?[_-]+(\.[_-]+)*\.?)[a-z0-9]+)*$"
+"""Beside it a name has at most 63 characters. No two dots meet."""
+REF = NAME.removesuffix("$") + "(@[1-9][0-9]{0,9})?$"
+ID = r"^[a-z]{2,4}_[0-9a-hjkmnp-tv-z]{26}$"
+MAYBE_NAME = f"^({NAME.strip('^$')})?$"
+MAYBE_REF = f"^({REF.strip('^$')})?$"
+MAYBE_ID = r"^([a-z]{2,4}_[0-9a-hjkmnp-tv-z]{26})?$"
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME), AfterValidator(check_name)]
-Id = Annotated[str, Field(pattern=r"^[a-z]{2,4}_[0-9a-hjkmnp-tv-z]{26}$")]
-Ref = Annotated[str, Field(min_length=1, max_length=90, description="`name`, `name@number` or an id of a version")]
+Id = Annotated[str, Field(pattern=ID)]
+OptionalId = Annotated[str, Field(pattern=MAYBE_ID)]
+Ref = Annotated[str, Field(max_length=74, pattern=REF, description="`name`, `name@number` or an id of a version")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 Text = Annotated[str, Field(max_length=131_072)]
-MAX_DEPTH = 32
 
 
 class Part(BaseModel):
     """A part of a request body: strict types, no unknown fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_whole_numbers(cls, body: Any) -> Any:
+        """JSON has one kind of number: 2.0 is as whole as 2."""
+        if isinstance(body, dict):
+            for name, value in body.items():
+                if type(value) is float and value.is_integer() and name in cls.model_fields:
+                    body[name] = int(value) if cls.model_fields[name].annotation is int else value
+        return body
 
 
 class Wish(Part):
@@ -36,38 +52,8 @@ class Wish(Part):
     @model_validator(mode="before")
     @classmethod
     def _is_storable(cls, body: Any) -> Any:
-        check_storable(body, "body", 0)
+        check_storable(body, "", 0)
         return body
-
-
-def check_storable(value: Any, where: str, depth: int) -> None:
-    """Refuse NUL, lone surrogates, infinities and deep nesting anywhere in a body."""
-    if depth > MAX_DEPTH:
-        raise ValueError(f"{where} is nested more than {MAX_DEPTH} deep")
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            check_storable(key, f"a key of {where}", depth + 1)
-            check_storable(item, f"{where}.{key}"[:200], depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            check_storable(item, f"an item of {where}", depth + 1)
-    elif isinstance(value, str):
-        if "\x00" in value or not _is_encodable(value):
-            raise ValueError(f"{where} has a NUL or a lone surrogate")
-    elif isinstance(value, int | float):
-        _check_number(value, where)
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        return text.isascii() or bool(text.encode())
-    except UnicodeEncodeError:
-        return False
-
-
-def _check_number(value: float, where: str) -> None:
-    if not math.isfinite(value) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
-        raise ValueError(f"{where} is not a finite number of 64 bits")
 
 
 class ErrorOut(BaseModel):
@@ -155,12 +141,12 @@ class FileShape(Part):
 class VersionIn(Wish):
     """A version to be made of objects that are stored already."""
 
-    kind: Annotated[str, Field(max_length=20)]
+    kind: ArtifactKind
     name: Annotated[str, Field(min_length=1, max_length=63, pattern=NAME, description="a checkpoint's is its job's id")]
     files: Annotated[list[FileShape], Field(min_length=1, max_length=100_000)]
     meta: dict[str, Any] = {}
     parents: dict[Annotated[str, Field(max_length=63)], Id] = {}
-    job: str = ""
+    job: OptionalId = ""
 
 
 class VersionOut(BaseModel):
@@ -256,48 +242,58 @@ class EventPage(BaseModel):
     items: list[EventOut]
     next: int | None = Field(description="give it as `after` for the following page; null at the end")
 
+    @staticmethod
+    def of(found: Sequence[tuple[int, Event]], limit: int) -> dict[str, Any]:
+        """The JSON of a page, of up to `limit` + 1 events."""
+        items = [EventOut.of(seq, event) for seq, event in found[:limit]]
+        return {"items": items, "next": items[-1]["seq"] if len(found) > limit else None}
+
+
+ONE_PROGRAM: list[JsonValue] = [
+    {
+        "required": ["command"],
+        "properties": {"command": {"minItems": 1, "prefixItems": [{"minLength": 1}]}, "function": {"const": ""}},
+    },
+    {"required": ["function"], "properties": {"function": {"minLength": 1}, "command": {"maxItems": 0}}},
+]
+
 
 class JobIn(Wish):
     """A job: a command, or a function that was uploaded as a version of kind `code`."""
 
     name: Name = "job"
     command: Annotated[list[Text], Field(max_length=4096)] = []
-    function: str = Field("", description="id of a `code` version, instead of a command")
+    function: Annotated[
+        str, Field(max_length=74, pattern=MAYBE_REF, description="reference to a `code` version, instead of a command")
+    ] = ""
     workers: Annotated[int, Field(ge=1, le=4096)] = 1
-    cpus: Annotated[float, Field(gt=0, le=4096, description="per worker", strict=False)] = 1.0
-    gpus: Annotated[float, Field(ge=0, le=64, description="per worker", strict=False)] = 0.0
+    cpus: Annotated[float, Field(gt=0, le=4096, description="per worker")] = 1.0
+    gpus: Annotated[float, Field(ge=0, le=64, description="per worker")] = 0.0
     memory_bytes: Annotated[int, Field(ge=0, le=1 << 50, description="per worker; 0: no limit")] = 0
     env: dict[EnvName, Text] = {}
     secrets: dict[EnvName, Name] = Field({}, description="environment variable -> name of a secret")
     inputs: dict[Name, Ref] = Field({}, description="name -> version, for `lepton.context().input(name)`")
     params: dict[str, Any] = {}
     retries: Annotated[int, Field(ge=0, le=1000)] = 0
-    timeout_s: Annotated[float, Field(ge=0, le=1e8, strict=False)] = 0.0
-    grace_s: Annotated[float, Field(ge=0, le=3600, strict=False)] = 10.0
+    timeout_s: Annotated[float, Field(ge=0, le=1e8)] = 0.0
+    grace_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
     cwd: Annotated[str, Field(max_length=4096, pattern=r"^(/|$)", description="absolute; else: a fresh folder")] = ""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": ONE_PROGRAM})
 
     @model_validator(mode="after")
     def _has_one_program(self) -> Self:
         if bool(self.command) == bool(self.function):
-            raise ValueError("give either a command or a function")
+            raise ValueError("A job needs either a command or a function", "Give exactly one of the two.")
         if self.command and not self.command[0]:
-            raise ValueError("the command's program is empty")
+            raise ValueError("The command's program is empty", "Give a program, then its arguments.")
         return self
 
 
 class StopIn(Wish):
     """How a job is to be stopped."""
 
-    grace_s: Annotated[float, Field(ge=0, le=3600, strict=False)] = 10.0
-
-
-class ReportIn(Wish):
-    """A batch of what a worker has to tell."""
-
-    generation: Annotated[int, Field(ge=0, lt=1 << 31)]
-    rank: Annotated[int, Field(ge=0, lt=4096)]
-    first: Annotated[int, Field(ge=0, lt=1 << 62)]
-    items: Annotated[list[dict[str, Any]], Field(max_length=1000)]
+    grace_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
 
 
 class ReportOut(BaseModel):
@@ -337,7 +333,7 @@ class TokenIn(Wish):
     """A new token."""
 
     label: Annotated[str, Field(max_length=100)] = ""
-    lifetime_s: Annotated[float, Field(gt=0, le=1e9, strict=False)] | None = None
+    lifetime_s: Annotated[float, Field(gt=0, le=1e9)] | None = None
 
 
 class TokenOut(BaseModel):
@@ -365,7 +361,7 @@ class TokenPage(BaseModel):
 class RoleIn(Wish):
     """A member's role; empty ends the membership."""
 
-    role: Annotated[str, Field(max_length=20, pattern="^(admin|editor|viewer|)$")]
+    role: Literal["admin", "editor", "viewer", ""]
 
 
 class MembersOut(BaseModel):

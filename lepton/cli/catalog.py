@@ -4,40 +4,45 @@ from typing import Any
 
 import click
 
+from lepton.cli import complete
+from lepton.cli.group import Group
+from lepton.cli.kinds import COUNT, KINDS, Id, Ref
 from lepton.cli.output import Session, common, moment
 from lepton.sdk.artifacts import Version
 
 FILES_SHOWN = 10
 
 
-@click.group()
+@click.group(cls=Group)
 def catalog() -> None:
     """What exists, and what it was made from."""
 
 
 @catalog.command("list")
-@click.option("--kind", default="", help="raw, dataset, report, model, checkpoint, code, result or capture.")
+@click.option("--kind", type=KINDS, default=None, help="Only versions of this kind.")
 @click.option("--name", default="", help="Only versions of this name.")
-@click.option("--job", default="", help="Only what this job left.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="How many are looked at.")
+@click.option("--job", type=Id("a job", "lepton jobs list"), default=None, help="Only what this job left.")
+@click.option("--limit", type=COUNT, default=50, show_default=True, help="How many are looked at.")
 @common
-def list_(session: Session, kind: str, name: str, job: str, limit: int) -> None:
+def list_(session: Session, kind: str | None, name: str, job: str | None, limit: int) -> None:
     """List the newest versions; checkpoints only with --kind checkpoint or --job."""
-    found = session.client.catalog.list(kind=kind, name=name, job=job, limit=limit)
+    found = session.client.catalog.list(kind=kind or "", name=name, job=job or "", limit=limit)
     shown = [version for version in found if kind or job or version.kind != "checkpoint"]
     session.many(shown, hint="bring data in: lepton data add FILE --name NAME")
 
 
-kind_option = click.option("--kind", default="", help="Of which kind; else a model, dataset or raw file is preferred.")
+kind_option = click.option(
+    "--kind", type=KINDS, default=None, help="Of which kind; else a model, dataset or raw file is preferred."
+)
 
 
 @catalog.command()
-@click.argument("ref")
+@click.argument("ref", type=Ref(), shell_complete=complete.versions)
 @kind_option
 @common
-def get(session: Session, ref: str, kind: str) -> None:
+def get(session: Session, ref: str, kind: str | None) -> None:
     """Show a version: REF is an id, NAME or NAME@NUMBER."""
-    found = session.client.catalog.get(ref, kind=kind)
+    found = session.client.catalog.get(ref, kind=kind or "")
     session.card(version_card(found), dict(found.fields))
 
 
@@ -58,7 +63,7 @@ def version_card(version: Version) -> dict[str, str]:
 
 
 @catalog.command()
-@click.argument("ref")
+@click.argument("ref", shell_complete=complete.versions)
 @common
 def lineage(session: Session, ref: str) -> None:
     """Print everything an endpoint or version was made from, back to the raw files and their hashes."""
@@ -100,12 +105,12 @@ def _branch(versions: dict[str, Any], id: str, role: str, depth: int, shown: set
 
 
 @catalog.command()
-@click.argument("ref")
+@click.argument("ref", type=Ref(), shell_complete=complete.versions)
 @click.argument("folder", type=click.Path(file_okay=False))
 @kind_option
 @common
-def download(session: Session, ref: str, folder: str, kind: str) -> None:
+def download(session: Session, ref: str, folder: str, kind: str | None) -> None:
     """Write the files of version REF into FOLDER, each checked against its hash."""
-    version = session.client.catalog.get(ref, kind=kind)
+    version = session.client.catalog.get(ref, kind=kind or "")
     path = version.download(folder)
     session.say(f"{version.ref} is in {path}", {"version": version.id, "folder": str(path)})

@@ -2,7 +2,11 @@
 
 import click
 
+from lepton.cli import complete
 from lepton.cli.catalog import version_card
+from lepton.cli.group import Group
+from lepton.cli.kinds import COUNT, SEED, Name, Number, Ref
+from lepton.cli.notes import Notes
 from lepton.cli.output import Session, common
 from lepton.sdk.jobs import Job
 
@@ -12,23 +16,25 @@ def finish(session: Session, job: Job, is_waiting: bool) -> None:
     if not is_waiting:
         session.one(job)
         return
-    click.echo(f"job {job.id} is submitted; why it waits: lepton jobs why {job.id}", err=True)
-    job.wait()
+    session.note(f"job {job.id} is submitted; its log: lepton jobs logs -f {job.id}", job=job.id)
+    with Notes(session, job) as notes:
+        job.wait(tell=notes.tell, tell_every_s=notes.every_s)
     left = session.client.catalog.list(job=job.id)
     session.many([version for version in left if version.kind != "checkpoint"])
 
 
+SHARE = Number(0.01, 0.9)
 wait_option = click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when the job has ended.")
 
 
-@click.group()
+@click.group(cls=Group)
 def data() -> None:
     """Bring data in and clean it."""
 
 
 @data.command()
 @click.argument("path", type=click.Path(exists=True, dir_okay=False))
-@click.option("--name", required=True, help="What to call the dataset.")
+@click.option("--name", type=Name(), required=True, help="What to call the dataset.")
 @wait_option
 @common
 def add(session: Session, path: str, name: str, is_waiting: bool) -> None:
@@ -37,10 +43,12 @@ def add(session: Session, path: str, name: str, is_waiting: bool) -> None:
 
 
 @data.command()
-@click.argument("dataset")
-@click.option("--name", required=True, help="What to call the clean dataset.")
-@click.option("--test-share", default=0.2, show_default=True, help="Share of rows held out for testing.")
-@click.option("--seed", default=0, show_default=True, help="Another one holds out other rows.")
+@click.argument("dataset", type=Ref(), shell_complete=complete.datasets)
+@click.option("--name", type=Name(), required=True, help="What to call the clean dataset.")
+@click.option(
+    "--test-share", type=SHARE, default=0.2, show_default=True, help="Share of rows held out for testing, 0.01 to 0.9."
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Another one holds out other rows.")
 @wait_option
 @common
 def clean(session: Session, dataset: str, name: str, test_share: float, seed: int, is_waiting: bool) -> None:
@@ -51,7 +59,7 @@ def clean(session: Session, dataset: str, name: str, test_share: float, seed: in
 
 @data.command("list")
 @click.option("--name", default="", help="Only versions of this dataset.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="How many.")
+@click.option("--limit", type=COUNT, default=50, show_default=True, help="How many.")
 @common
 def list_(session: Session, name: str, limit: int) -> None:
     """List the newest dataset versions."""
@@ -60,7 +68,7 @@ def list_(session: Session, name: str, limit: int) -> None:
 
 
 @data.command()
-@click.argument("ref")
+@click.argument("ref", type=Ref(), shell_complete=complete.datasets)
 @common
 def get(session: Session, ref: str) -> None:
     """Show a dataset version: REF is an id, NAME or NAME@NUMBER."""

@@ -1,6 +1,12 @@
 """How a command ends when something is wrong: what it prints, and its exit code."""
 
 import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Mapping
+from typing import NoReturn
 
 import click
 
@@ -25,6 +31,67 @@ EXIT_CODES: tuple[tuple[type[LeptonError], int], ...] = (
 """Error -> how the command ends; any other error ends with 1."""
 
 
+LONGEST = 1500
+"""Characters of an error that are printed; what a user typed may be far longer."""
+API_WORDS = re.compile(r"^(?:path\.|query\.)?([A-Za-z_]+)((?:\.[^:\s]+)?: )")
+
+MISSING = re.compile(r"There is no (\w+) ")
+LISTS = {
+    "alert": "lepton observe alerts",
+    "endpoint": "lepton serve list",
+    "job": "lepton jobs list",
+    "secret": "lepton secrets list",
+    "user": "lepton users list",
+    "version": "lepton catalog list",
+    "workspace": "lepton workspaces list",
+}
+"""What is missing -> the command that shows what there is."""
+
+
+def usage_error(fault: click.ClickException) -> InvalidError:
+    """A wrong call as an error: what is wrong with it, and which help tells more."""
+    context = fault.ctx if isinstance(fault, click.UsageError) else None
+    path = context.command_path if context is not None else "lepton"
+    return InvalidError(shorten(fault.format_message()), fix=f"{path} --help")
+
+
+def explain_usage(fault: click.ClickException, *, is_json: bool) -> int:
+    """Print what is wrong with a call, or the help of a group that was called alone; return the exit code."""
+    if type(fault).__name__ == "NoArgsIsHelpError":  # click 8.1 has none
+        fault.show()
+    elif is_json:
+        explain_as_json(usage_error(fault))
+    else:
+        explain(usage_error(fault))
+    return fault.exit_code
+
+
+def in_words_of(command: click.Context, fault: LeptonError) -> LeptonError:
+    """The server's error as a user of this command should read it: options instead of fields of a request."""
+    missing = MISSING.match(fault.message)
+    if isinstance(fault, NotFoundError) and missing and missing[1] in LISTS:
+        return type(fault)(fault.message, fix=LISTS[missing[1]])
+    if "openapi.json" not in fault.fix:
+        return fault
+    flags = option_names(command.command)
+    message = API_WORDS.sub(lambda found: f"{flags.get(found[1], found[1])}{found[2]}", fault.message)
+    return type(fault)(message, fix=f"{command.command_path} --help")
+
+
+def option_names(command: click.Command) -> Mapping[str, str]:
+    """Field of a request -> what the command calls it."""
+    found: dict[str, str] = {}
+    for parameter in command.params:
+        flag = parameter.opts[0] if isinstance(parameter, click.Option) else (parameter.name or "").upper()
+        found |= {name: flag for name in (parameter.name, flag.strip("-").replace("-", "_")) if name}
+    return found | ({"memory_bytes": "--memory", "secrets": "--secret"} if "memory" in found else {})
+
+
+def shorten(text: str, longest: int = LONGEST) -> str:
+    """The text, or its beginning and how long it is."""
+    return text if len(text) <= longest else f"{text[:longest]} ... ({len(text)} characters)"
+
+
 def exit_code(fault: LeptonError) -> int:
     """How a command ends that met this error."""
     return next((code for kind, code in EXIT_CODES if isinstance(fault, kind)), 1)
@@ -32,10 +99,17 @@ def exit_code(fault: LeptonError) -> int:
 
 def explain(fault: LeptonError) -> int:
     """Print an error for a person; return the exit code."""
-    click.secho(f"error: {fault.message}", fg="red", err=True)
+    plain = False if os.environ.get("NO_COLOR") else None
+    click.secho(f"error: {shorten(fault.message)}", fg="red", err=True, color=plain)
     if fault.fix:
-        click.echo(f"  try: {fault.fix}", err=True)
+        click.echo(f"  try: {shorten(fault.fix)}", err=True)
     return exit_code(fault)
+
+
+def reader_gone() -> NoReturn:
+    """End quietly: whoever reads the output, e.g. `head`, has had enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes there
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def explain_as_json(fault: LeptonError) -> int:

@@ -6,74 +6,83 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import click
-from click.shell_completion import CompletionItem
 
-from lepton.cli.output import Session, common, moment, pairs, size
-from lepton.core.errors import LeptonError
-from lepton.sdk.client import connect
+from lepton.cli import complete
+from lepton.cli.ending import shorten
+from lepton.cli.group import Group
+from lepton.cli.kinds import COUNT, GRACE, JOB_STATES, RANK, SECONDS, Absolute, Id, Name, Number, Pair, Size
+from lepton.cli.notes import Notes
+from lepton.cli.output import Session, common, moment
 from lepton.sdk.jobs import Job, JobOptions
 
+job_argument = click.argument("job", type=Id("a job", "lepton jobs list"), shell_complete=complete.jobs)
+WORKERS = Number(1, 4096, is_whole=True)
+CPUS = Number(0, 4096, is_above=True)
+RETRIES = Number(0, 1000, is_whole=True)
+VARIABLE = Pair("LEVEL=3", is_variable=True)
+SECRET = Pair("API_KEY=my-secret", is_variable=True)
+START = Number(1, 2**31, is_whole=True)
+INPUT = Pair("data=digits@1")
+PAIRS = {"env": "env", "secret": "secrets", "inputs": "inputs"}
+"""Option of `submit` -> what the SDK calls it."""
+FOLDER = Absolute()
+RUNS_SHOWN = 500
 
-def complete_job(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Ids of recent jobs, for shell completion."""
-    try:
-        found = connect().jobs.list(limit=50)
-    except LeptonError:
-        return []
-    return [CompletionItem(job.id, help=f"{job.name} {job.state}") for job in found if job.id.startswith(incomplete)]
 
-
-job_argument = click.argument("job", shell_complete=complete_job)
-
-
-@click.group()
+@click.group(cls=Group)
 def jobs() -> None:
     """Submit, follow, stop and explain jobs."""
 
 
 @jobs.command()
 @click.argument("command", nargs=-1, required=True)
-@click.option("--name", default="job", show_default=True, help="What to call it.")
-@click.option("--workers", default=1, show_default=True, help="How many, started all or nothing.")
-@click.option("--cpus", default=1.0, show_default=True, help="CPUs of each worker.")
-@click.option("--gpus", default=0.0, show_default=True, help="GPUs of each worker.")
-@click.option("--memory", default="0", show_default=True, help="Memory of each worker, e.g. 512M or 4G; 0: no limit.")
-@click.option("--env", multiple=True, metavar="K=V", help="Environment variable; repeat for more.")
-@click.option("--secret", multiple=True, metavar="K=NAME", help="Environment variable from a secret.")
-@click.option("--input", "inputs", multiple=True, metavar="K=REF", help="A version the job reads as input K.")
-@click.option("--retries", default=0, show_default=True, help="How often to start it again after a failure.")
+@click.option("--name", type=Name(), default="job", show_default=True, help="What to call it.")
+@click.option("--workers", type=WORKERS, default=1, show_default=True, help="How many, started all or nothing.")
+@click.option("--cpus", type=CPUS, default=1, show_default=True, help="CPUs of each worker.")
+@click.option("--gpus", type=Number(0, 64), default=0, show_default=True, help="GPUs of each worker.")
 @click.option(
-    "--timeout", "timeout_s", default=0.0, show_default=True, help="Seconds after which it is killed; 0: never."
+    "--memory", type=Size(), default="0", show_default=True, help="Memory of each worker, e.g. 512M or 4G; 0: no limit."
+)
+@click.option("--env", type=VARIABLE, multiple=True, metavar="K=V", help="Environment variable; repeat for more.")
+@click.option("--secret", type=SECRET, multiple=True, metavar="K=NAME", help="Environment variable from a secret.")
+@click.option(
+    "--input", "inputs", type=INPUT, multiple=True, metavar="K=REF", help="A version the job reads as input K."
 )
 @click.option(
-    "--grace", "grace_s", default=10.0, show_default=True, help="Seconds from asking it to stop to killing it."
+    "--retries", type=RETRIES, default=0, show_default=True, help="How often to start it again after a failure."
 )
-@click.option("--cwd", default="", help="Working directory; its own fresh folder unless given.")
+@click.option(
+    "--timeout", "timeout_s", type=SECONDS, default=0, show_default=True, help="Seconds until it is killed; 0: never."
+)
+@click.option(
+    "--grace",
+    "grace_s",
+    type=GRACE,
+    default=10,
+    show_default=True,
+    help="Seconds from asking it to stop to killing it.",
+)
+@click.option("--cwd", type=FOLDER, default="", help="Working directory; its own fresh folder unless given.")
 @common
-def submit(session: Session, command: tuple[str, ...], memory: str, **options: object) -> None:
+def submit(session: Session, command: tuple[str, ...], **options: Any) -> None:
     """Submit COMMAND as a job and print its id. Write it after `--`; it runs without a shell.
 
     Example: lepton jobs submit --workers 2 -- python train.py
     """
-    wish: dict[str, Any] = dict(options) | {"memory_bytes": size(memory)}
-    for option, name, hint in (
-        ("env", "env", "--env"),
-        ("secret", "secrets", "--secret"),
-        ("inputs", "inputs", "--input"),
-    ):
-        wish[name] = pairs(wish.pop(option), hint)
+    named = {name: dict(options.pop(option)) for option, name in PAIRS.items()}
+    wish: dict[str, Any] = {"memory_bytes": options.pop("memory"), **options, **named}
     job = session.client.jobs.submit(list(command), **cast(JobOptions, wish))
     session.say(job.id, dict(job.fields))
 
 
 @jobs.command("list")
-@click.option("--state", default="", help="Only jobs in this state.")
+@click.option("--state", type=JOB_STATES, default=None, help="Only jobs in this state.")
 @click.option("--name", default="", help="Only jobs of this name.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="How many.")
+@click.option("--limit", type=COUNT, default=50, show_default=True, help="How many.")
 @common
-def list_(session: Session, state: str, name: str, limit: int) -> None:
+def list_(session: Session, state: str | None, name: str, limit: int) -> None:
     """List the newest jobs."""
-    found = session.client.jobs.list(state=state, name=name, limit=limit)
+    found = session.client.jobs.list(state=state or "", name=name, limit=limit)
     session.many(found, hint="submit a job: lepton jobs submit -- COMMAND")
 
 
@@ -95,7 +104,7 @@ def job_card(job: Job) -> dict[str, str]:
         **job.row(),
         "why": job.why(),
         "exit code": "" if job.exit_code is None else str(job.exit_code),
-        "runs": shlex.join(role["command"]) or role["entry"],
+        "runs": shorten(shlex.join(role["command"]) or role["entry"], RUNS_SHOWN),
         "each needs": show_devices(role["devices"]),
         "inputs": ", ".join(f"{name}={version}" for name, version in spec["inputs"].items()),
         "nodes": ", ".join(nodes),
@@ -116,41 +125,46 @@ def show_devices(devices: Mapping[str, int]) -> str:
 @jobs.command()
 @job_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
-@click.option("--rank", default=0, show_default=True, help="Which worker.")
+@click.option("--rank", type=RANK, default=0, show_default=True, help="Which worker; 0 is the first.")
+@click.option("--start", type=START, default=None, help="Which start, 1 for the first; else the latest.")
 @common
-def logs(session: Session, job: str, follow: bool, rank: int) -> None:
+def logs(session: Session, job: str, follow: bool, rank: int, start: int | None) -> None:
     """Print what a worker of JOB writes. With --json each line is an object {job, rank, text}."""
-    session.stream(session.client.jobs.get(job).logs(rank=rank, follow=follow), {"job": job, "rank": rank})
+    found = session.client.jobs.get(job)
+    if not (follow or start or found.status.get("started_at")):
+        session.note(f"Job {job} is {found.state} and has written nothing; why: lepton jobs why {job}", job=job)
+    session.stream(found.logs(rank=rank, follow=follow, start=start), {"job": job, "rank": rank})
 
 
 @jobs.command()
 @job_argument
-@click.option("--grace", "grace_s", default=10.0, show_default=True, help="Seconds to wait before it is killed.")
+@click.option("--grace", "grace_s", type=GRACE, default=10, show_default=True, help="Seconds until it is killed.")
 @common
 def stop(session: Session, job: str, grace_s: float) -> None:
-    """Stop JOB and everything it started; returns once the server has accepted the request."""
+    """Stop JOB and everything it started; returns once the server has begun with it."""
     session.one(session.client.jobs.get(job).stop(grace_s=grace_s))
 
 
 @jobs.command()
 @job_argument
-@click.option("--timeout", "timeout_s", type=float, default=None, help="Give up after so many seconds.")
+@click.option("--timeout", "timeout_s", type=SECONDS, default=None, help="Give up after so many seconds.")
 @common
 def wait(session: Session, job: str, timeout_s: float | None) -> None:
-    """Wait for JOB to end; ends with the job's own exit code."""
-    ended = session.client.jobs.get(job).wait(timeout_s=timeout_s, check=False)
-    session.one(ended)
-    sys.exit(ended.exit_code or 0)
+    """Wait for JOB to end; ends with the job's own exit code. Says on standard error what it waits for meanwhile."""
+    found = session.client.jobs.get(job)
+    with Notes(session, found) as notes:
+        found.wait(timeout_s=timeout_s, check=False, tell=notes.tell, tell_every_s=notes.every_s)
+    session.one(found)
+    sys.exit(found.exit_code or 0)
 
 
 @jobs.command()
 @job_argument
 @common
 def why(session: Session, job: str) -> None:
-    """Say why JOB waits, or ended as it did."""
-    found = session.client.jobs.get(job)
-    reason = found.why()
-    session.say(f"{found.state}: {reason}", {"state": found.state, "why": reason, "events": found.events()})
+    """Say why JOB waits, or ended as it did: which start it is, how each earlier one ended, and what comes next."""
+    story = session.client.jobs.get(job).story()
+    session.say("\n".join(story.lines()), story.to_json())
 
 
 @jobs.command()

@@ -1,14 +1,14 @@
 """The command `lepton`: groups that are imported only when used, and one way to end."""
 
 import sys
-from difflib import get_close_matches
 from importlib import import_module
 
 import click
 
-from lepton.cli.ending import explain, explain_as_json
+from lepton.cli.ending import explain, explain_usage, reader_gone
+from lepton.cli.group import Group
 from lepton.core import __version__
-from lepton.core.errors import InvalidError, LeptonError
+from lepton.core.errors import LeptonError
 
 COMMANDS = {
     "walk": ("lepton.cli.walk:walk", "Take real data from raw file to a served, watched model, on this machine."),
@@ -31,7 +31,7 @@ COMMANDS = {
 """Command -> (where it is, help)."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group whose commands are imported when they are used; help comes from the table."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -45,16 +45,6 @@ class LazyGroup(click.Group):
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, but an unknown command is answered with the nearest that there is."""
-        name = args[0]
-        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
-            near = get_close_matches(name, COMMANDS, n=1)
-            raise click.UsageError(f"No such command {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""), ctx)
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in `--help`, without importing anything."""
@@ -75,20 +65,15 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; an error ends it with what happened, what to do, and its exit code."""
     try:
-        cli(standalone_mode=False)
+        cli(prog_name="lepton", standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as fault:
-        if "--json" in sys.argv:
-            explain_as_json(InvalidError(fault.format_message(), fix="See --help."))
-        else:
-            fault.show()
-        sys.exit(fault.exit_code)
+        sys.exit(explain_usage(fault, is_json="--json" in sys.argv))
     except LeptonError as fault:
         sys.exit(explain(fault))
     except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
+        reader_gone()
 
 
 if __name__ == "__main__":

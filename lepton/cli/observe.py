@@ -2,17 +2,20 @@
 
 import click
 
+from lepton.cli import complete
 from lepton.cli.data import finish, wait_option
+from lepton.cli.group import Group
+from lepton.cli.kinds import ALERT_STATES, Id
 from lepton.cli.output import Session, common
 
 
-@click.group()
+@click.group(cls=Group)
 def observe() -> None:
     """Check endpoints for drift; see alerts."""
 
 
 @observe.command()
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=complete.endpoints)
 @wait_option
 @common
 def check(session: Session, endpoint: str, is_waiting: bool) -> None:
@@ -21,15 +24,15 @@ def check(session: Session, endpoint: str, is_waiting: bool) -> None:
 
 
 @observe.command()
-@click.option("--state", default="", help="Only alerts in this state.")
+@click.option("--state", type=ALERT_STATES, default=None, help="Only alerts in this state.")
 @common
-def alerts(session: Session, state: str) -> None:
+def alerts(session: Session, state: str | None) -> None:
     """List the newest alerts."""
-    session.many(session.client.observe.alerts(state=state), hint="no endpoint has drifted")
+    session.many(session.client.observe.alerts(state=state or ""), hint="no endpoint has drifted")
 
 
 @observe.command()
-@click.argument("alert")
+@click.argument("alert", type=Id("an alert", "lepton observe alerts"))
 @common
 def resolve(session: Session, alert: str) -> None:
     """Say that somebody has looked at ALERT, an id, and it is over."""

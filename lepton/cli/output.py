@@ -9,11 +9,11 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 import click
 
-from lepton.cli.ending import explain_as_json
+from lepton.cli.ending import explain_as_json, in_words_of, reader_gone
 from lepton.cli.tables import print_card, print_table
 from lepton.core.clock import from_micros
 from lepton.core.errors import LeptonError
-from lepton.sdk.client import DEFAULT_WORKSPACE, Client, connect
+from lepton.sdk.client import Client, connect
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,7 +37,7 @@ class Session:
     """One run of the command line."""
 
     is_json: bool = False
-    workspace: str = DEFAULT_WORKSPACE
+    workspace: str = ""
     _client: Client | None = None
 
     @property
@@ -82,6 +82,10 @@ class Session:
         else:
             click.echo(text)
 
+    def note(self, text: str, **about: str) -> None:
+        """Say something beside the result, on standard error: a line for a person, or a JSON object on a line."""
+        click.echo(json.dumps({"note": text, **about}) if self.is_json else text, err=True)
+
     def stream(self, pieces: Iterable[str], about: Mapping[str, Any]) -> None:
         """Print text as it comes: raw for a person, or one JSON object a line with `about` and the line as `text`."""
         for piece in whole_lines(pieces) if self.is_json else pieces:
@@ -98,9 +102,8 @@ def common(command: Callable[..., R]) -> Callable[..., R]:
     @click.option(
         "-w",
         "--workspace",
-        default=DEFAULT_WORKSPACE,
-        show_default=True,
-        envvar="LEPTON_WORKSPACE",
+        default="",
+        show_default="default",
         help="Whose things; also LEPTON_WORKSPACE.",
     )
     @wraps(command)
@@ -117,11 +120,16 @@ def with_json(command: Callable[..., R]) -> Callable[..., R]:
     @wraps(command)
     def call(*args: Any, is_json: bool, **kwargs: Any) -> R:
         try:
-            return command(*args, is_json=is_json, **kwargs)
+            result = command(*args, is_json=is_json, **kwargs)
+            sys.stdout.flush()
+            return result
         except LeptonError as fault:
+            plain = in_words_of(click.get_current_context(), fault)
             if not is_json:
-                raise
-            sys.exit(explain_as_json(fault))
+                raise plain from fault
+            sys.exit(explain_as_json(plain))
+        except BrokenPipeError:
+            reader_gone()
 
     return call
 
@@ -134,39 +142,6 @@ def whole_lines(pieces: Iterable[str]) -> Iterable[str]:
         yield from (line + "\n" for line in lines)
     if left:
         yield left
-
-
-def pairs(texts: Iterable[str], what: str) -> dict[str, str]:
-    """`K=V` texts as a mapping.
-
-    Raises:
-        click.BadParameter: one has no `=`.
-    """
-    found = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=what)
-        found[name] = value
-    return found
-
-
-def size(text: str) -> int:
-    """Bytes of a size like `512M`, `4G`, `1.5GiB` (powers of 1024) or a plain number.
-
-    Raises:
-        click.BadParameter: it cannot be read.
-    """
-    factors = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-    plain = text.strip().lower().removesuffix("ib").removesuffix("b")
-    unit = plain[-1:] if plain[-1:] in "kmgt" else ""
-    try:
-        amount = float(plain.removesuffix(unit) if unit else plain) * factors[unit]
-        if not 0 <= amount < 2**62:
-            raise ValueError
-        return int(amount)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a size; write e.g. 512M or 4G", param_hint="--memory") from None
 
 
 def moment(at: object) -> str:

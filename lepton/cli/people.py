@@ -4,20 +4,24 @@ from typing import Any
 
 import click
 
+from lepton.cli.group import Group
+from lepton.cli.kinds import Id, Name, Number
 from lepton.cli.output import Session, common, moment
+
+LIFETIME = Number(0, 1e9, is_above=True, unit="seconds")
 
 
 def _named(found: list[dict[str, Any]]) -> list[dict[str, str]]:
     return [{"name": row["name"], "made": moment(row["created_at"])} for row in found]
 
 
-@click.group()
+@click.group(cls=Group)
 def secrets() -> None:
     """Values that jobs may use and nobody can read back."""
 
 
 @secrets.command("set")
-@click.argument("name")
+@click.argument("name", type=Name())
 @click.option("--value", prompt=True, hide_input=True, help="Asked for unless given, so that no shell remembers it.")
 @common
 def set_(session: Session, name: str, value: str) -> None:
@@ -44,7 +48,7 @@ def delete_secret(session: Session, name: str) -> None:
     session.say(f"secret {name} is gone", {"deleted": name})
 
 
-@click.group()
+@click.group(cls=Group)
 def workspaces() -> None:
     """Tenants and their members."""
 
@@ -58,7 +62,7 @@ def list_workspaces(session: Session) -> None:
 
 
 @workspaces.command("create")
-@click.argument("name")
+@click.argument("name", type=Name())
 @common
 def create_workspace(session: Session, name: str) -> None:
     """Make workspace NAME."""
@@ -85,7 +89,7 @@ def members(session: Session) -> None:
 
 @workspaces.command()
 @click.argument("user")
-@click.argument("role", type=click.Choice(["admin", "editor", "viewer", "none"]))
+@click.argument("role", metavar="ROLE", type=click.Choice(["admin", "editor", "viewer", "none"]))
 @common
 def grant(session: Session, user: str, role: str) -> None:
     """Give USER a ROLE in the workspace given by --workspace; `none` ends the membership."""
@@ -93,7 +97,7 @@ def grant(session: Session, user: str, role: str) -> None:
     session.table([{"user": name, "role": given} for name, given in found.items()], found)
 
 
-@click.group()
+@click.group(cls=Group)
 def users() -> None:
     """People and their tokens."""
 
@@ -112,7 +116,7 @@ def _yes(user: dict[str, Any]) -> str:
 
 
 @users.command("create")
-@click.argument("name")
+@click.argument("name", type=Name())
 @click.option("--platform-admin", "is_platform_admin", is_flag=True, help="May make workspaces and users.")
 @common
 def create_user(session: Session, name: str, is_platform_admin: bool) -> None:
@@ -133,7 +137,7 @@ def delete_user(session: Session, name: str) -> None:
 @click.argument("name")
 @click.option("--label", default="", help="What it is for.")
 @click.option(
-    "--lifetime", "lifetime_s", type=float, default=None, help="Seconds until it expires; never unless given."
+    "--lifetime", "lifetime_s", type=LIFETIME, default=None, help="Seconds until it expires; never unless given."
 )
 @common
 def create_token(session: Session, name: str, label: str, lifetime_s: float | None) -> None:
@@ -162,7 +166,7 @@ def list_tokens(session: Session, name: str) -> None:
 
 @users.command("revoke")
 @click.argument("name")
-@click.argument("id")
+@click.argument("id", type=Id("a token", "lepton users tokens NAME"))
 @common
 def revoke(session: Session, name: str, id: str) -> None:
     """End token ID of user NAME."""

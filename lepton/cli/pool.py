@@ -5,10 +5,11 @@ from typing import Any
 
 import click
 
+from lepton.cli.group import Group
 from lepton.cli.output import Session, common
 
 
-@click.group()
+@click.group(cls=Group)
 def pool() -> None:
     """The machines, and what of them is free."""
 

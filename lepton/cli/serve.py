@@ -7,19 +7,22 @@ from typing import Any
 
 import click
 
+from lepton.cli import complete
+from lepton.cli.group import Group
+from lepton.cli.kinds import ENDPOINT_STATES, PORT, RANK, Name, Number, Ref
 from lepton.cli.output import Session, common
 
 
-@click.group()
+@click.group(cls=Group)
 def serve() -> None:
     """Deploy models as endpoints, and call them."""
 
 
 @serve.command()
-@click.argument("model")
-@click.option("--name", required=True, help="What to call the endpoint.")
-@click.option("--replicas", default=1, show_default=True, help="Worker processes.")
-@click.option("--port", default=0, show_default=True, help="Where it answers; 0: any free port.")
+@click.argument("model", type=Ref(), shell_complete=complete.models)
+@click.option("--name", type=Name(), required=True, help="What to call the endpoint.")
+@click.option("--replicas", type=Number(1, 64, is_whole=True), default=1, show_default=True, help="Worker processes.")
+@click.option("--port", type=PORT, default=0, show_default=True, help="Where it answers; 0: any free port.")
 @click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when it answers.")
 @common
 def deploy(session: Session, model: str, name: str, replicas: int, port: int, is_waiting: bool) -> None:
@@ -54,17 +57,17 @@ def run(entry: str, port: int, host: str, replicas: int, is_reloading: bool, dea
 
 
 @serve.command("list")
-@click.option("--state", default="", help="Only endpoints in this state.")
+@click.option("--state", type=ENDPOINT_STATES, default=None, help="Only endpoints in this state.")
 @common
-def list_(session: Session, state: str) -> None:
+def list_(session: Session, state: str | None) -> None:
     """List endpoints."""
-    found = session.client.serve.list(state=state)
+    found = session.client.serve.list(state=state or "")
     living = [endpoint for endpoint in found if state or endpoint.state != "deleted"]
     session.many(living, hint="deploy a model: lepton serve deploy MODEL --name NAME")
 
 
 @serve.command()
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=complete.endpoints)
 @common
 def get(session: Session, endpoint: str) -> None:
     """Show ENDPOINT and what it answered lately."""
@@ -74,9 +77,9 @@ def get(session: Session, endpoint: str) -> None:
 
 
 @serve.command()
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=complete.endpoints)
 @click.option("-f", "--follow", is_flag=True, help="Go on until it is taken down.")
-@click.option("--rank", default=0, show_default=True, help="0: the front; 1 and up: the workers.")
+@click.option("--rank", type=RANK, default=0, show_default=True, help="0: the front; 1 and up: the workers.")
 @common
 def logs(session: Session, endpoint: str, follow: bool, rank: int) -> None:
     """Print what the processes of ENDPOINT write."""
@@ -85,12 +88,13 @@ def logs(session: Session, endpoint: str, follow: bool, rank: int) -> None:
 
 
 @serve.command()
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=complete.endpoints)
 @click.argument("inputs", default="-")
 @common
 def call(session: Session, endpoint: str, inputs: str) -> None:
     """Ask ENDPOINT. INPUTS is JSON, @FILE with JSON, or - to read it from standard input."""
-    session.json(session.client.serve.get(endpoint).predict(_read(inputs)))
+    asked = _read(inputs)
+    session.json(session.client.serve.get(endpoint).predict(asked))
 
 
 def _read(inputs: str) -> Any:
@@ -102,11 +106,14 @@ def _read(inputs: str) -> Any:
                 return json.load(file)
         return json.loads(inputs)
     except (OSError, ValueError) as fault:
-        raise click.BadParameter(f"{inputs[:80]!r} is not JSON: {fault}", param_hint="INPUTS") from None
+        raise click.BadParameter(
+            f"{inputs[:80]!r} is not JSON: {fault}. Write e.g. '[[0, 1], [2, 3]]', @FILE, or - for standard input.",
+            param_hint="INPUTS",
+        ) from None
 
 
 @serve.command()
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=complete.endpoints)
 @click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when it is gone.")
 @common
 def delete(session: Session, endpoint: str, is_waiting: bool) -> None:

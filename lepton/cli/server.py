@@ -12,7 +12,9 @@ from typing import Any
 
 import click
 
+from lepton.cli.kinds import PORT
 from lepton.cli.output import Session, common, with_json
+from lepton.cli.owner import OWNER, Owner
 from lepton.core.errors import ConfigError, UnavailableError, UnreachableError
 from lepton.engine.shim.processes import is_alive
 from lepton.sdk.find import default_data, noted
@@ -29,7 +31,7 @@ data_option = click.option(
 @click.command()
 @data_option
 @click.option("--host", default=None, help="Address to listen on; also LEPTON_HOST. Default 127.0.0.1.")
-@click.option("--port", type=int, default=None, help="Port; 0 picks a free one; also LEPTON_PORT. Default 8470.")
+@click.option("--port", type=PORT, default=None, help="Port; 0 picks a free one; also LEPTON_PORT. Default 8470.")
 @click.option(
     "--database", default=None, help="postgresql://...; also LEPTON_DATABASE. Default: SQLite in the data directory."
 )
@@ -51,11 +53,12 @@ def up(data: Path | None, detach: bool, is_json: bool, **flags: str | int | None
     import_module("lepton.cli.up").serve(config.load(folder, environment=os.environ, flags=flags), is_json=is_json)
 
 
-def start_detached(folder: Path, flags: dict[str, Any], *, is_noted: bool = True) -> int:
+def start_detached(folder: Path, flags: dict[str, Any], *, is_noted: bool = True, owner: Owner | None = None) -> int:
     """Start a server in a session of its own and wait until it answers; return its process id.
 
     Args:
         is_noted: whether clients that are told nothing shall find it.
+        owner: the command it belongs to and ends with; None: it stays until it is stopped.
     Raises:
         ConfigError: the data directory cannot be made.
         UnavailableError: it did not start; the message holds the end of its log.
@@ -72,8 +75,13 @@ def start_detached(folder: Path, flags: dict[str, Any], *, is_noted: bool = True
             stdout=log,
             stderr=log,
             start_new_session=True,
-            pass_fds=[writing],
-            env={**os.environ, "LEPTON_READY_FD": str(writing), NOTED: str(int(is_noted))},
+            pass_fds=[writing, *([owner.theirs] if owner else [])],
+            env={
+                **os.environ,
+                "LEPTON_READY_FD": str(writing),
+                NOTED: str(int(is_noted)),
+                OWNER: owner.told if owner else "",
+            },
         )
     os.close(writing)
     is_ready = False

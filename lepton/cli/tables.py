@@ -1,7 +1,8 @@
 """Tables and cards: in colour and as wide as the terminal there, tab-separated lines elsewhere."""
 
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -12,23 +13,27 @@ COLOURS = {"done": "green", "ready": "green", "up": "green", "failed": "red", "f
 SHRINK = {
     "facts": 12,
     "cause": 16,
-    "detail": 16,
-    "to add it": 16,
+    "to add it": 24,
+    "detail": 24,
     "doing": 10,
     "created": 10,
     "at": 10,
     "made": 10,
-    "name": 8,
+    "name": 14,
     "version": 18,
 }
 """Columns that become narrower on a narrow terminal, in this order, and how narrow each may be."""
-DROP = ("facts", "sha256", "report", "model", "replicas", "workers", "stage")
+DROP = ("facts", "sha256", "report", "model", "replicas", "workers", "stage", "doing", "made", "created", "at")
 """Columns that a narrower terminal goes without, in this order. Ids are never broken: people copy them."""
 
 
-def fit(natural: Mapping[str, int], width: int) -> dict[str, int]:
-    """Column -> width, so that the table takes at most `width` characters if that can be."""
-    kept = dict(natural)
+def fit(natural: Mapping[str, int], width: int, *, empty: Collection[str] = ()) -> dict[str, int]:
+    """Column -> width, so that the table takes at most `width` characters if that can be.
+
+    Args:
+        empty: columns without any text: the first to go.
+    """
+    kept = {name: size for name, size in natural.items() if name not in empty or not _over(natural, width)}
     widths = _shrunk(kept, width)
     for name in DROP:
         if not _over(widths, width):
@@ -59,10 +64,16 @@ def print_table(rows: Sequence[Mapping[str, str]]) -> None:
         return
     console = import_module("rich.console").Console()
     natural = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    empty = [name for name in rows[0] if not any(row[name] for row in rows)]
+    widths = fit(natural, console.width, empty=empty)
+    if _over(widths, console.width):  # too narrow for any table
+        for row in rows:
+            print_card({name: text for name, text in row.items() if text})
+            click.echo()
+        return
     table = import_module("rich.table").Table(
         box=import_module("rich.box").SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0)
     )
-    widths = fit(natural, console.width)
     for name, width in widths.items():
         is_cut = name == "facts"
         table.add_column(name, width=width, no_wrap=is_cut, overflow="ellipsis" if is_cut else "fold")
@@ -83,6 +94,11 @@ def print_card(facts: Mapping[str, str]) -> None:
     for name, text in facts.items():
         grid.add_row(name, styled(name, text))
     import_module("rich.console").Console().print(grid)
+
+
+def terminal_width() -> int:
+    """Columns of the terminal."""
+    return shutil.get_terminal_size().columns
 
 
 def one_line(text: str) -> str:

@@ -17,6 +17,7 @@ import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from lepton.api.app import make_app
+from lepton.cli.owner import OWNER, Owned
 from lepton.core.errors import ConfigError, InvalidError, UnavailableError
 from lepton.engine.shim.processes import identity
 from lepton.sdk.find import notes
@@ -79,6 +80,7 @@ async def _serve(config: ServerConfig, is_json: bool) -> None:
     if os.environ.get("LEPTON_NOTED") != "0":
         note_server(config.data)
     server = open_door(platform)
+    owned = server.owned = Owned(told) if (told := os.environ.pop(OWNER, "")) else None
     _greet(platform, url, is_json)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn raises what it caught once more when it is done
@@ -87,6 +89,8 @@ async def _serve(config: ServerConfig, is_json: bool) -> None:
     finally:
         (config.data / "url").unlink(missing_ok=True)
         (config.data / "server.json").unlink(missing_ok=True)
+    if owned is not None and server.is_orphan:
+        owned.clear(config.data)
 
 
 class DoorProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
@@ -106,14 +110,34 @@ class Door(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, platform: Platform) -> None:
         super().__init__(config)
         self._platform = platform
+        self.owned: Owned | None = None
+        """The command it belongs to, if it does."""
+        self.is_orphan = False
+        """Whether that has gone."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to answer."""
         await super().startup(sockets)
         ready = os.environ.pop(DETACHED, "")
         if self.started and ready:
-            os.write(int(ready), b"1")
+            with contextlib.suppress(BrokenPipeError):  # who started it was killed meanwhile
+                os.write(int(ready), b"1")
             os.close(int(ready))
+        if self.started and self.owned is not None:
+            asyncio.get_running_loop().add_reader(self.owned.number, self._end)
+
+    def _end(self) -> None:
+        """Its command has gone: stop all jobs, then end."""
+        assert self.owned is not None
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self.owned.number)
+        self.is_orphan = True
+        identity, folder = self._platform.identity, self._platform.config.data
+        stopped = loop.run_in_executor(None, self.owned.stop, identity.url, folder)
+        stopped.add_done_callback(self._leave)
+
+    def _leave(self, _: object) -> None:
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop to answer."""

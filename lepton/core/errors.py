@@ -28,6 +28,14 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+MOST_ECHOED = 200
+"""Characters of what a caller sent that an error repeats."""
+
+
+def clip(text: str, most: int = MOST_ECHOED) -> str:
+    """`text`, cut where it is longer than an error may repeat."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
 
 class LeptonError(Exception):
     """Something inside Lepton broke; the base of every error below.

@@ -2,6 +2,7 @@
 
 from lepton.core.launch import Devices
 from lepton.data.spec import CleanSpec, IngestSpec
+from lepton.jobs.preload import LIGHT
 from lepton.jobs.spec import JobSpec, Role
 
 
@@ -16,5 +17,5 @@ def plan_clean(spec: CleanSpec) -> JobSpec:
 
 
 def _job(entry: str, spec: IngestSpec | CleanSpec, inputs: dict[str, str]) -> JobSpec:
-    role = Role(name="data", entry=entry, devices=Devices(cpu_milli=spec.cpu_milli))
+    role = Role(name="data", entry=entry, preload=LIGHT, devices=Devices(cpu_milli=spec.cpu_milli))
     return JobSpec(roles=(role,), stage="data", params=spec.to_json(), inputs=inputs)

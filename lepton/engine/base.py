@@ -35,6 +35,10 @@ class Engine(Protocol):
         """
         ...
 
+    def warm(self, preload: tuple[str, ...]) -> None:
+        """Launches with this `preload` may come soon: make ready for them, if that helps. A hint; returns at once."""
+        ...
+
     def look(self, key: str) -> Sighting:
         """Say what is true now; never raise for an unknown key."""
         ...

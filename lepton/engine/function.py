@@ -3,7 +3,11 @@
 The pickle comes from a user who may run any program here anyway; it is opened only inside the user's own worker.
 """
 
+import asyncio
+import inspect
+import linecache
 import traceback
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import cloudpickle
@@ -17,7 +21,9 @@ RESULT_FILE = "result.pkl"
 
 def main(context: Context) -> None:
     """Call the function of input `code`; rank 0 publishes what became of it as a version of kind `result`."""
-    call = cloudpickle.loads((context.input("code") / CALL_FILE).read_bytes())
+    packed = cloudpickle.loads((context.input("code") / CALL_FILE).read_bytes())
+    know_sources(packed["sources"])
+    call = cloudpickle.loads(packed["call"])
     outcome = run(call["function"], call["args"], call["kwargs"])
     if context.rank == 0:
         folder = context.folder / "result"
@@ -30,12 +36,30 @@ def main(context: Context) -> None:
         raise SystemExit(1)
 
 
+def know_sources(sources: Mapping[str, str]) -> None:
+    """Let tracebacks show the lines of files that are not here, or are others here. Name of a file -> its text."""
+    for name, text in sources.items():
+        linecache.cache[name] = (
+            len(text),
+            None,
+            text.splitlines(keepends=True),
+            name,
+        )  # None: never looked for on disk
+
+
 def run(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """What calling it led to: `{ok, value}` or `{ok, error, traceback}`."""
+    """What calling it led to: `{ok, value}` or `{ok, error, traceback}`. What is awaitable is awaited."""
     try:
-        return {"ok": True, "value": function(*args, **kwargs)}
+        value = function(*args, **kwargs)
+        return {"ok": True, "value": asyncio.run(_await(value)) if inspect.isawaitable(value) else value}
     except BaseException as fault:  # noqa: BLE001  whatever it is, the caller is told
-        return {"ok": False, "error": fault, "traceback": "".join(traceback.format_exception(fault))}
+        trace = fault.__traceback__.tb_next if fault.__traceback__ else None  # without this very function
+        text = "".join(traceback.format_exception(type(fault), fault, trace))
+        return {"ok": False, "error": fault, "traceback": text}
+
+
+async def _await(work: Awaitable[Any]) -> Any:
+    return await work
 
 
 def pack(outcome: dict[str, Any]) -> bytes:

@@ -109,6 +109,9 @@ class SimulatedEngine:
             if launch.timeout_s:
                 self._cut(run, launch.timeout_s, launch.grace_s, ExitReason.TIMEOUT)
 
+    def warm(self, preload: tuple[str, ...]) -> None:
+        """Nothing to make ready."""
+
     def look(self, key: str) -> Sighting:
         """Say what is true at this virtual time; never raise for an unknown key."""
         with self._lock:

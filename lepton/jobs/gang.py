@@ -80,6 +80,7 @@ def _launch(job: Resource, spec: JobSpec, *, rank: int, role: Role, env: Mapping
         job=job.id,
         command=role.command,
         entry=role.entry,
+        preload=role.preload,
         params=spec.params,
         inputs=spec.inputs,
         env=env,

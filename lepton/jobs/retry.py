@@ -23,14 +23,14 @@ def pause_before_retry(
     """
     if spec.stop_grace_s is not None:
         return None
+    if reason is ExitReason.NOT_STARTED:  # no later try could do better
+        return None
     if spec.is_service and not was_ready and reason is not ExitReason.LOST and failures >= MAX_STILLBORN:
         return None
     if spec.is_service:
         return min(MAX_PAUSE_S, 0.1 * 2.0 ** min(failures + losses, 10))
     if reason is ExitReason.LOST:
         return 0.0 if losses < MAX_LOST else None
-    if reason is ExitReason.NOT_STARTED:
-        return None
     return min(MAX_PAUSE_S, 0.5 * 2.0 ** min(failures, 7)) if failures < spec.retries else None
 
 

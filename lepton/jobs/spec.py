@@ -23,6 +23,8 @@ class Role:
     command: tuple[str, ...] = ()
     entry: str = ""
     """`package.module:function`, called with a `core.context.Context`."""
+    preload: tuple[str, ...] = ()
+    """Modules that its workers would like to find imported: one of the sets in `jobs.preload`."""
     devices: Devices = field(default_factory=Devices)
     env: Mapping[str, str] = field(default_factory=dict)
     is_replaceable: bool = False
@@ -88,11 +90,13 @@ class JobSpec:
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
         """The spec that `to_json` wrote."""
         plain = dict(fields)
-        plain["roles"] = tuple(
-            Role(**{**role, "command": tuple(role.get("command", ())), "devices": Devices(**role.get("devices", {}))})
-            for role in plain["roles"]
-        )
+        plain["roles"] = tuple(map(_role, plain["roles"]))
         return cls(**plain)
+
+
+def _role(fields: Mapping[str, Any]) -> Role:
+    lists = {name: tuple(fields.get(name, ())) for name in ("command", "preload")}
+    return Role(**{**fields, **lists, "devices": Devices(**fields.get("devices", {}))})
 
 
 def _plain(record: Any) -> dict[str, Any]:

@@ -180,7 +180,7 @@ class AsyncCatalog:
         files = []
         for path in map(Path, paths):
             digest, size = hash_file(path)
-            await self._http.upload(path, digest)
+            await self._http.upload(path, digest, self._workspace)
             files.append({"path": path.name, "digest": digest, "size_bytes": size})
         body = {"kind": kind, "name": name, "files": files, "meta": dict(meta or {}), "parents": dict(parents or {})}
         return AsyncVersion(self._http, await self._http.post("/catalog/versions", body, workspace=self._workspace))

@@ -5,14 +5,12 @@ from typing import Self
 
 from lepton.sdk.artifacts import AsyncCatalog, Catalog
 from lepton.sdk.endpoints import AsyncServe, Serve
-from lepton.sdk.find import find
+from lepton.sdk.find import find, workspace_of
 from lepton.sdk.http import Http
 from lepton.sdk.jobs import AsyncJobs, Jobs
 from lepton.sdk.people import AsyncSecurity, Security
 from lepton.sdk.portal import Portal
 from lepton.sdk.stations import AsyncData, AsyncObserve, AsyncOptimize, AsyncTrain, Data, Observe, Optimize, Train
-
-DEFAULT_WORKSPACE = "default"
 
 
 class AsyncClient:
@@ -85,20 +83,21 @@ class Client:
         return f"<Client of {self.url}, workspace {self._inner.workspace}>"
 
 
-def connect_async(url: str = "", *, token: str = "", workspace: str = DEFAULT_WORKSPACE) -> AsyncClient:
-    """A client for `async` code. See `connect`."""
-    return AsyncClient(Http(find(url, token)), workspace)
+def connect_async(url: str = "", *, token: str = "", workspace: str = "") -> AsyncClient:
+    """A client for `async` code. Arguments and errors are those of `connect`."""
+    return AsyncClient(Http(find(url, token)), workspace_of(workspace))
 
 
-def connect(url: str = "", *, token: str = "", workspace: str = DEFAULT_WORKSPACE) -> Client:
+def connect(url: str = "", *, token: str = "", workspace: str = "") -> Client:
     """A client of a Lepton server. No request is made before the first call.
 
     Args:
         url: LEPTON_URL, else the server that this user runs, unless given.
         token: LEPTON_TOKEN, else that server's first token, unless given.
-        workspace: which tenant the calls are about.
+        workspace: which tenant the calls are about; LEPTON_WORKSPACE, else `default`, unless given.
     Raises:
         UnreachableError: no server is named and none of yours runs.
         UnauthenticatedError: there is no token for it.
+        ConfigError: the address or the workspace cannot be one.
     """
     return Client(connect_async(url, token=token, workspace=workspace), Portal())

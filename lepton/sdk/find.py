@@ -1,4 +1,4 @@
-"""Which server a client talks to, and with which token.
+"""Which server a client talks to, with which token, and about which workspace.
 
 LEPTON_URL and LEPTON_TOKEN, else the data directory in LEPTON_DATA, else the server this user started last, else the
 default data directory. A data directory holds `url` while its server runs, and `token`.
@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lepton.core.errors import ConfigError, UnauthenticatedError, UnreachableError
+from lepton.core.errors import BadNameError, ConfigError, UnauthenticatedError, UnreachableError
+from lepton.core.ids import check_name
+
+DEFAULT_WORKSPACE = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,12 @@ def find(url: str = "", token: str = "", *, environment: Mapping[str, str] = os.
         UnauthenticatedError: the address is known but no token for it, or the token cannot be one.
         ConfigError: the address cannot be one.
     """
+    named_by = "url" if url else "LEPTON_URL"
     url, token = url or environment.get("LEPTON_URL", ""), token or environment.get("LEPTON_TOKEN", "")
-    if url and not url.startswith(("http://", "https://")):
-        raise ConfigError(f"{url[:80]!r} is not the address of a server", fix="Write http://HOST:PORT.")
+    if url and not (url.startswith(("http://", "https://")) and url.isprintable()):
+        raise ConfigError(
+            f"{named_by} is {url[:80]!r}, which is not the address of a server", fix="Write http://HOST:PORT."
+        )
     if token and not (token.isascii() and token.isprintable()):
         raise UnauthenticatedError("The token has characters that no token has", fix="Check LEPTON_TOKEN.")
     if url and token:
@@ -74,7 +80,24 @@ def find(url: str = "", token: str = "", *, environment: Mapping[str, str] = os.
             return Address(there, token or _token(folder), None if url else folder)
     if url:
         raise UnauthenticatedError(f"No token for {url}", fix="Set LEPTON_TOKEN, or pass token=... .")
+    if environment.get("LEPTON_DATA"):
+        named = environment["LEPTON_DATA"]
+        raise UnreachableError(f"No server runs on {named}, which LEPTON_DATA names", fix="Start one: lepton up -d")
     raise UnreachableError("No Lepton server of yours is running", fix="Start one: lepton up -d")
+
+
+def workspace_of(workspace: str = "", *, environment: Mapping[str, str] = os.environ) -> str:
+    """The workspace that calls are about: what is given, else LEPTON_WORKSPACE, else `default`.
+
+    Raises:
+        ConfigError: no workspace can be called so.
+    """
+    found = workspace or environment.get("LEPTON_WORKSPACE", "") or DEFAULT_WORKSPACE
+    try:
+        return check_name(found)
+    except BadNameError as fault:
+        named_by = "The workspace" if workspace else "LEPTON_WORKSPACE"
+        raise ConfigError(f"{named_by} is {found[:80]!r}, which cannot be a name", fix=fault.fix) from fault
 
 
 def _folders(environment: Mapping[str, str]) -> list[Path]:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from lepton.core import errors
 from lepton.core.errors import InvalidError, LeptonError, UnavailableError, UnreachableError
+from lepton.sdk.feed import Feed
 from lepton.sdk.find import Address
 
 T = TypeVar("T")
@@ -39,6 +40,13 @@ class Http:
         self._client: Any = None
         self._is_known = False
         """Whether the server has answered once."""
+        self._feeds: dict[str, Feed] = {}
+
+    def feed(self, workspace: str) -> Feed:
+        """What wakes those who wait for something in a workspace."""
+        if workspace not in self._feeds:
+            self._feeds[workspace] = Feed(lambda: self.stream("/watch", workspace=workspace))
+        return self._feeds[workspace]
 
     def _open(self) -> Any:
         if self._client is None:
@@ -53,6 +61,8 @@ class Http:
 
     async def close(self) -> None:
         """Close the connections."""
+        for feed in self._feeds.values():
+            await feed.close()
         if self._client is not None:
             await self._client.aclose()
             self._client = None
@@ -153,7 +163,7 @@ class Http:
             ) from fault
 
     async def has_object(self, digest: str) -> bool:
-        """Whether the vault holds these bytes."""
+        """Whether the vault holds these bytes where the token may read."""
         client = self._open()
         try:
             response = await client.head(f"/api/v1/vault/objects/{digest}")
@@ -161,11 +171,12 @@ class Http:
             return False
         return bool(response.status_code == 200)
 
-    async def upload(self, path: Path, digest: str) -> None:
-        """Bring a file into the vault, unless it is there."""
+    async def upload(self, path: Path, digest: str, workspace: str) -> None:
+        """Bring a file into the vault for a workspace, unless it is there."""
+        query = {"workspace": workspace}
 
         async def once() -> None:
-            response = await self._open().put(f"/api/v1/vault/objects/{digest}", content=_chunks(path))
+            response = await self._open().put(f"/api/v1/vault/objects/{digest}", content=_chunks(path), params=query)
             raise_for(response.status_code, response.content, response)
 
         if not await self.has_object(digest):

@@ -11,7 +11,7 @@ because the calls never touch the caller's loop.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from functools import update_wrapper
 from threading import Lock, Thread
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
@@ -65,8 +65,12 @@ class Portal:
         async def step() -> Any:
             return await anext(items, done)
 
-        while (item := self.run(step())) is not done:
-            yield item
+        try:
+            while (item := self.run(step())) is not done:
+                yield item
+        finally:
+            if isinstance(items, AsyncGenerator):  # whoever stops reading leaves no connection behind
+                self.run(items.aclose())
 
 
 class Blocking(Generic[Inner]):

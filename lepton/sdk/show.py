@@ -8,7 +8,7 @@ W = TypeVar("W")
 COLOURS = {"done": "#1a7f37", "ready": "#1a7f37", "failed": "#b42318", "running": "#0b63ce", "firing": "#b42318"}
 """State -> colour; the state is always written too."""
 PADDED = "padding:2px 12px 2px 0"
-LONG = frozenset({"facts", "cause", "doing"})
+LONG = frozenset({"facts", "cause", "doing", "why"})
 """Columns whose text may take several lines."""
 
 
@@ -30,9 +30,10 @@ class Table(list[W]):
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:
-    """Rows of text as an HTML table; everything is escaped."""
-    head = "".join(f"<th style='text-align:left;{PADDED}'>{escape(name)}</th>" for name in rows[0])
-    body = "".join(f"<tr>{''.join(_cell(name, text) for name, text in row.items())}</tr>" for row in rows)
+    """Rows of text as an HTML table, without columns that are empty; everything is escaped."""
+    names = [name for name in rows[0] if any(row[name] for row in rows)]
+    head = "".join(f"<th style='text-align:left;{PADDED}'>{escape(name)}</th>" for name in names)
+    body = "".join(f"<tr>{''.join(_cell(name, row[name]) for name in names)}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

@@ -17,6 +17,8 @@ class Action(StrEnum):
     """Workspaces, users and nodes: not inside any workspace."""
 
 
+MOST_NAMED = 3
+"""Workspaces that a refusal lists."""
 ROLES: dict[str, frozenset[Action]] = {
     "viewer": frozenset({Action.READ}),
     "editor": frozenset({Action.READ, Action.WRITE}),
@@ -24,6 +26,27 @@ ROLES: dict[str, frozenset[Action]] = {
     "worker": frozenset({Action.READ, Action.WRITE}),
 }
 """Role -> what it reaches. `worker` is what a job's own processes have; routes that only people may use refuse it."""
+
+
+def needed(action: Action) -> str:
+    """The least role that reaches an action, in words."""
+    return next((role for role, reach in ROLES.items() if action in reach), "administrator of the platform")
+
+
+def shortfall(principal: Principal, action: Action, workspace: str = "") -> str:
+    """In words: which role it takes, and which the principal has.
+
+    Args:
+        workspace: empty: anywhere.
+    """
+    if principal.job:
+        return "This is not for a job's own token, which may only fetch, report and publish"
+    if workspace:
+        role = principal.roles.get(workspace, "no member")
+        return f"In workspace '{workspace}' this needs the role {needed(action)}; you are {role}"
+    has = ", ".join(f"{role} in '{name}'" for name, role in sorted(principal.roles.items())[:MOST_NAMED])
+    more = " and more" if len(principal.roles) > MOST_NAMED else ""
+    return f"This needs the role {needed(action)}; you are {has + more or 'a member of no workspace'}"
 
 
 def allows(principal: Principal, action: Action, workspace: str) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 from numpy.lib import format as npy
 
-from lepton.core.errors import InvalidError, LeptonError, TooLargeError
+from lepton.core.errors import InvalidError, LeptonError, TooLargeError, clip
 from lepton.core.resource import Json
 from lepton.serve.frames import Media
 from lepton.serve.model import Array, ModelForm
@@ -44,6 +44,11 @@ def read_json(body: bytes, form: ModelForm) -> Array:
         raise InvalidError(f"The body is no JSON: {fault}", fix='Send {"inputs": [...]}.') from fault
     if not isinstance(plain, dict) or "inputs" not in plain:
         raise InvalidError('The body has no "inputs"', fix='Send {"inputs": [...]}.')
+    if len(plain) > 1:
+        unknown = next(name for name in plain if name != "inputs")
+        raise InvalidError(f"The body has the unknown field {clip(unknown, 80)!r}", fix='Send {"inputs": [...]} alone.')
+    if body.count(b'"inputs"') > 1:  # orjson would take the last
+        raise InvalidError('The body has "inputs" twice', fix="Send it once.")
     inputs = plain["inputs"]
     if form.dtype == "uint8" and form.row_shape and b"e" not in body:  # so neither true nor false, nor an exponent
         packed = pack_bytes(inputs, form.row_shape)

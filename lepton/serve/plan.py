@@ -1,6 +1,7 @@
 """From the wish for an endpoint to its job: one front and its workers. Pure."""
 
 from lepton.core.launch import Devices
+from lepton.jobs.preload import LIGHT
 from lepton.jobs.spec import JobSpec, Role
 from lepton.serve.spec import EndpointSpec
 
@@ -10,13 +11,14 @@ def plan(spec: EndpointSpec, *, endpoint: str, name: str) -> JobSpec:
     front = Role(
         name="front",
         entry="lepton.serve.front:main",
-        count=1,
+        preload=LIGHT,
         devices=Devices(cpu_milli=spec.front_cpu_milli),
         is_replaceable=True,
     )
     worker = Role(
         name="worker",
         entry="lepton.serve.run:main",
+        preload=LIGHT,
         count=spec.replicas,
         devices=Devices(cpu_milli=spec.worker_cpu_milli),
         is_replaceable=True,

@@ -159,7 +159,8 @@ def _settle(database: Database, config: ServerConfig, *, root: bytes, at: dateti
 
 def _open_engine(config: ServerConfig) -> Engine:
     try:
-        return open_engine(config.engine, folder=config.data / "engine", url_file=config.data / "url")
+        places = {"folder": config.data / "engine", "url_file": config.data / "url"}
+        return open_engine(config.engine, **places, warm_s=config.warm_s)
     except OSError as fault:
         raise StorageFullError(
             f"Cannot use {config.data / 'engine'}: {fault.strerror}", fix="Free some space; look at the folder's owner."

@@ -11,6 +11,20 @@ from typing import Any, Self, get_type_hints
 
 from lepton.core.errors import ConfigError
 
+MOST = 2.0**62
+KINDS = {int: "a whole number", float: "a number", str: "text"}
+RANGES: Mapping[str, tuple[float, float]] = {
+    "port": (0, 65_535),
+    "lease_s": (0.1, 86_400),
+    "heartbeat_s": (0.01, 3600),
+    "max_body_bytes": (1, MOST),
+    "max_object_bytes": (1, MOST),
+    "keep_logs_s": (0, MOST),
+    "patience_s": (0, MOST),
+    "warm_s": (0, MOST),
+}
+"""Setting -> the least and the most that can work."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
@@ -36,17 +50,19 @@ class ServerConfig:
     """Largest single file in the vault."""
     keep_logs_s: float = 7 * 86_400.0
     """Logs and folders of ended jobs are deleted after this."""
+    warm_s: float = 300.0
+    """What a station's workers import is kept ready in memory for this long after its last use; 0: never."""
     patience_s: float = 600.0
     """A job that waited this long is passed by no younger one."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65_535:
-            raise ConfigError(f"port is {self.port}", fix="Use 1 to 65535, or 0 for a free one.")
+        for field in fields(self):
+            check_range(field.name, field.name, getattr(self, field.name))
         if self.lease_s < 2 * self.heartbeat_s:
-            raise ConfigError("lease_s is under twice heartbeat_s", fix="Raise lease_s.")
-        for name in ("heartbeat_s", "max_body_bytes", "max_object_bytes"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}", fix="Use a number above 0.")
+            raise ConfigError(
+                f"lease_s is {self.lease_s:g}, under twice heartbeat_s, {self.heartbeat_s:g}",
+                fix=f"Set lease_s to {2 * self.heartbeat_s:g} or more, or lower heartbeat_s.",
+            )
 
     @classmethod
     def load(cls, data: Path, *, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Self:
@@ -55,17 +71,66 @@ class ServerConfig:
         Raises:
             ConfigError: an unknown setting, or a value of the wrong kind.
         """
-        values: dict[str, Any] = _read_file(data / "lepton.toml")
         known = {field.name for field in fields(cls)} - {"data"}
-        unknown = sorted(values.keys() - known)
+        written = _read_file(data / "lepton.toml")
+        unknown = sorted(written.keys() - known)
         if unknown:
-            raise ConfigError(f"{data}/lepton.toml: unknown setting {unknown[0]!r}", fix=f"Known: {sorted(known)}")
-        values |= {
-            name: environment[f"LEPTON_{name.upper()}"] for name in known if f"LEPTON_{name.upper()}" in environment
-        }
-        values |= {name: value for name, value in flags.items() if value is not None}
+            raise ConfigError(
+                f"{data}/lepton.toml: unknown setting {unknown[0]!r}", fix=f"Known: {', '.join(sorted(known))}."
+            )
         hints = get_type_hints(cls)
-        return cls(data=data, **{name: _cast(name, value, hints[name]) for name, value in values.items()})
+        values: dict[str, Any] = {"data": data}
+        for name in sorted(known):
+            for source, value, read in (
+                (f"--{name}", flags.get(name), read_text),
+                (f"LEPTON_{name.upper()}", environment.get(f"LEPTON_{name.upper()}") or None, read_text),
+                (f"{name} in {data / 'lepton.toml'}", written.get(name), read_plain),
+            ):
+                if value is not None:
+                    values[name] = read(source, value, hints[name])
+                    check_range(name, source, values[name])
+                    break
+        return cls(**values)
+
+
+def read_text(source: str, text: Any, kind: type) -> Any:
+    """The value of a variable or flag.
+
+    Args:
+        source: what to call it in an error.
+    Raises:
+        ConfigError: it is of another kind.
+    """
+    try:
+        return kind(text)
+    except ValueError as fault:
+        raise ConfigError(f"{source} is {str(text)[:80]!r}, not {KINDS[kind]}", fix=f"Give {KINDS[kind]}.") from fault
+
+
+def read_plain(source: str, value: Any, kind: type) -> Any:
+    """The value of a setting in a file, where numbers are numbers.
+
+    Raises:
+        ConfigError: it is of another kind.
+    """
+    is_right = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
+    if not is_right:
+        raise ConfigError(f"{source} is {value!r}, not {KINDS[kind]}", fix=f"Give {KINDS[kind]}.")
+    return kind(value)
+
+
+def check_range(name: str, source: str, value: Any) -> None:
+    """Refuse a number that cannot work.
+
+    Raises:
+        ConfigError: it is outside the setting's range, or no number.
+    """
+    if not isinstance(value, int | float):
+        return
+    low, high = RANGES[name]
+    if not low <= value <= high:
+        wanted = f"Give {low:g} or more." if high == MOST else f"Give {low:g} to {high:g}."
+        raise ConfigError(f"{source} is {value:g}", fix=wanted + " 0 picks a free port." * (name == "port"))
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -75,10 +140,3 @@ def _read_file(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
         raise ConfigError(f"{path} cannot be read: {fault}", fix="Mend or remove the file.") from fault
-
-
-def _cast(name: str, value: Any, kind: type) -> Any:
-    try:
-        return kind(value)
-    except (TypeError, ValueError) as fault:
-        raise ConfigError(f"{name} is {value!r}, not a {kind.__name__}", fix=f"Give a {kind.__name__}.") from fault

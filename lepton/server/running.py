@@ -18,6 +18,7 @@ from lepton.core.resource import Resource
 from lepton.engine.base import Engine
 from lepton.jobs.gang import Surroundings, Turn, keys, needs_surroundings, refuse, requeue, think
 from lepton.jobs.life import HOLDS_DEVICES
+from lepton.jobs.preload import AHEAD
 from lepton.jobs.spec import JobSpec
 from lepton.server.lease import STANDBY_S, Lease
 from lepton.server.runs import end_run
@@ -116,6 +117,8 @@ class Running:
             for launch in turn.starts:
                 self._engine.stop(launch.key, grace_s=0)
             return requeue(job, why=str(fault), at=self._clock.now())
+        if turn.starts and (ahead := AHEAD.get(job.spec.get("stage", ""))):
+            self._engine.warm(ahead)
         for key in turn.stops:
             self._engine.stop(key, grace_s=turn.grace_s)
         return turn

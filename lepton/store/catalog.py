@@ -9,20 +9,24 @@ from lepton.core.artifact import File, Version
 from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import NotFoundError
 from lepton.core.event import Event
-from lepton.store import events
+from lepton.store import events, holdings
 from lepton.store.database import Row, Tx
 
 COLUMNS = "id, workspace, kind, name, number, digest, size_bytes, files, meta, parents, job, created_at"
 
 
 def insert(tx: Tx, version: Version, *, actor: str) -> Version:
-    """Store a version under the next number of its name, with its lineage and event; return it as stored."""
+    """Store a version under the next number of its name, with its lineage and event; return it as stored.
+
+    Its workspace holds its files from now on.
+    """
     row = tx.row(
         "SELECT max(number) FROM versions WHERE workspace = ? AND kind = ? AND name = ?",
         (version.workspace, version.kind, version.name),
     )
     stored = replace(version, number=int(row[0] or 0) + 1 if row else 1)
     tx.execute(f"INSERT INTO versions ({COLUMNS}) VALUES ({', '.join('?' * 12)})", _values(stored))
+    holdings.hold(tx, stored.workspace, (file.digest for file in stored.files))
     for role, parent in stored.parents.items():
         tx.execute("INSERT INTO edges (child, role, parent) VALUES (?, ?, ?)", (stored.id, role, parent))
     events.append(tx, _created(stored, actor))

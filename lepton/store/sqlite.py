@@ -17,7 +17,12 @@ class SqliteDialect:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.words = {"BLOB": "BLOB", "SERIAL": "INTEGER PRIMARY KEY AUTOINCREMENT"}
+        self.words = {
+            "BLOB": "BLOB",
+            "SERIAL": "INTEGER PRIMARY KEY AUTOINCREMENT",
+            "FILES": "json_each(versions.files) AS file",
+            "FILE_DIGEST": "json_extract(file.value, '$.digest')",
+        }
 
     def connect(self) -> Connection:
         """Open the file, making it if needed.

@@ -1,6 +1,7 @@
 """From a wish to a job. Pure."""
 
 from lepton.core.launch import Devices
+from lepton.jobs.preload import TORCH
 from lepton.jobs.spec import JobSpec, Role
 from lepton.train.spec import TrainSpec
 
@@ -11,6 +12,7 @@ def plan_train(spec: TrainSpec) -> JobSpec:
         name="trainer",
         count=spec.workers,
         entry="lepton.train.run:train",
+        preload=TORCH,
         devices=Devices(cpu_milli=spec.cpu_milli),
     )
     return JobSpec(

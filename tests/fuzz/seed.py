@@ -14,7 +14,10 @@ with connect() as client, tempfile.TemporaryDirectory() as folder:
     job = client.jobs.submit(["sh", "-c", "echo hello"], name="hello", cpus=0.1)
     job.wait(timeout_s=60)
     digest = version.fields["files"][0]["digest"]
-    model = client.catalog.upload([file], kind="model", name="model", parents={"raw": version.id})
+    parts = [Path(folder) / name for name in ("model.json", "model.onnx")]
+    for part in parts:
+        part.write_bytes(b"no model")
+    model = client.catalog.upload(parts, kind="model", name="model", parents={"raw": version.id})
     endpoint = client.serve.deploy(model.ref, name="digits")  # no real model: it fails, and is there to be asked about
     client.security.create_user("somebody")
     found = {

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,31 @@ def wait_until(holds: Callable[[], Any], what: str, timeout_s: float = 10.0) -> 
     raise AssertionError(f"waited in vain until {what}")
 
 
+HOLE = re.compile(r"\\{[^}]*\\}")
+
+
+class Promises:
+    """What the OpenAPI document says that each route may answer with; every answer here is held against it."""
+
+    def __init__(self, document: Body) -> None:
+        self._routes = [
+            (re.compile(HOLE.sub("[^/]+", re.escape(path))), method.upper(), operation["responses"])
+            for path, methods in document["paths"].items()
+            for method, operation in methods.items()
+        ]
+
+    def check(self, answer: httpx.Response) -> None:
+        """Fail if a route answers with what it did not promise: another status, or another code of an error."""
+        request = answer.request
+        path = request.url.raw_path.partition(b"?")[0].decode("ascii")
+        for route, method, responses in self._routes:
+            if method == request.method and route.fullmatch(path):
+                assert str(answer.status_code) in responses, (method, path, answer.status_code, answer.read())
+                if answer.status_code >= 400 and method != "HEAD":
+                    code = responses[str(answer.status_code)]["content"]["application/json"]["schema"]["properties"]
+                    assert json.loads(answer.read())["code"] in code["code"]["enum"], (method, path, answer.text)
+
+
 class House:
     """A running platform, and an administrator's way to it."""
 
@@ -53,6 +79,7 @@ class House:
         assert self._ready.wait(20)
         if self._fault is not None:
             raise self._fault
+        self.promises = Promises(self._door.config.app.openapi())  # type: ignore[union-attr]
         self.token = (config.data / "token").read_text().strip() if (config.data / "token").exists() else ""
         self.http = self.visitor(self.token)
 
@@ -78,7 +105,8 @@ class House:
     def visitor(self, token: str = "", **headers: str) -> httpx.Client:
         """A bare client with a token of its own."""
         given = {"authorization": f"Bearer {token}"} if token else {}
-        client = httpx.Client(base_url=self.url, headers={**given, **headers}, timeout=20)
+        hooks = {"response": [self.promises.check]}
+        client = httpx.Client(base_url=self.url, headers={**given, **headers}, timeout=20, event_hooks=hooks)
         self._visitors.append(client)
         return client
 

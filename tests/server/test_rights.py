@@ -10,7 +10,7 @@ import pytest
 
 from lepton.core.errors import LeptonError
 from lepton.security.identity import worker_token
-from tests.server.house import API, House, error_of, open_house
+from tests.server.house import API, House, Promises, error_of, open_house
 
 OPEN = {("GET", f"{API}/openapi.json")}
 METHODS = ("get", "put", "post", "delete", "head", "patch")
@@ -141,8 +141,9 @@ def test_a_role_reaches_what_it_should_and_no_more(shared_house: House, visitors
 
 def test_who_may_write_nowhere_fills_no_vault(shared_house: House, visitors: dict[str, httpx.Client]) -> None:
     path = f"{API}/vault/objects/{'a' * 64}"
-    for who in ("viewer", "stranger"):
-        error_of(visitors[who].put(path, content=b"x"), 403)
+    error_of(visitors["viewer"].put(path, content=b"x"), 403)
+    for who in ("stranger", "foreigner"):
+        error_of(visitors[who].put(path, content=b"x"), 404)
     error_of(visitors["stranger"].get(path), 403)
     error_of(visitors["stranger"].get(f"{API}/pool/nodes"), 403)
     assert visitors["viewer"].get(f"{API}/pool/nodes").status_code == 200
@@ -183,7 +184,7 @@ def test_a_workspace_leaves_nothing_to_another_of_its_name(house: House) -> None
     assert house.platform.database.read(lambda tx: tx.rows("SELECT * FROM members WHERE workspace = 'lab'")) == []
     sealed = house.platform.database.read(lambda tx: tx.rows("SELECT spec FROM resources WHERE kind = 'secret'"))
     assert sealed == [("{}",)]
-    error_of(house.http.post(f"{API}/jobs?workspace=lab", json={"command": ["x"]}), 422)
+    error_of(house.http.post(f"{API}/jobs?workspace=lab", json={"command": ["x"]}), 404)
 
 
 def test_the_sdk_cannot_be_led_to_another_route(house: House) -> None:
@@ -207,3 +208,17 @@ def test_who_owns_the_data_directory_is_never_locked_out(tmp_path: Path) -> None
     with open_house(tmp_path / "data") as second:
         assert second.token != first.token
         assert second.http.get(f"{API}/security/whoami").json()["is_platform_admin"]
+
+
+def test_every_route_names_the_very_statuses_and_codes_it_can_answer_with(shared_house: House) -> None:
+    for method, path, operation in routes(shared_house):
+        statuses = set(operation["responses"])
+        assert all(status.isdigit() for status in statuses), (method, path)
+        assert {"401", "422", "500", "503"} <= statuses
+        assert ("412" in statuses) == any(found["name"] == "if-match" for found in operation.get("parameters", ()))
+        assert ("415" in statuses) == ("application/json" in operation.get("requestBody", {}).get("content", {}))
+        assert ("404" in statuses) or "{" not in path
+    with pytest.raises(AssertionError):  # and the answers of every test here are held against it
+        Promises({"paths": {f"{API}/jobs/{{id}}": {"get": {"responses": {"200": {}}}}}}).check(
+            shared_house.http.get(f"{API}/jobs/nothing")
+        )

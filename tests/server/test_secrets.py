@@ -58,6 +58,7 @@ def test_a_running_job_has_its_secret_and_the_disk_has_not(tmp_path: Path) -> No
         assert holding(tmp_path / "data", VALUE) == []
         house.ask("POST", f"/jobs/{job}/stop", {"grace_s": 0})
         house.wait(job, "cancelled")
+        assert holding(tmp_path / "data", VALUE) == []
 
 
 @pytest.mark.parametrize("mode_of", ["key", "token"])

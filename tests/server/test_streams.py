@@ -40,15 +40,12 @@ def test_a_watcher_that_reconnects_sees_every_event_once(house: House) -> None:
     assert seen == sorted(set(seen)) and len(seen) == 60
 
 
-def test_last_event_id_wins_over_since_and_nonsense_in_it_is_ignored(house: House) -> None:
+def test_last_event_id_wins_over_since(house: House) -> None:
     for name in "abc":
         house.submit(name=name, cpus=64)
     all_events = house.ask("GET", "/events")["items"]
     with watching(house.http, "since=0", **{"last-event-id": str(all_events[1]["seq"])}) as events:
         assert next(events)["seq"] == all_events[2]["seq"]
-    for nonsense in ("x", "-1", "9" * 20):
-        with watching(house.http, "since=0", **{"last-event-id": nonsense}) as events:
-            assert next(events)["seq"] == all_events[0]["seq"]
 
 
 def test_events_from_before_what_the_server_remembers_come_from_the_database(house: House) -> None:

@@ -3,8 +3,11 @@
 import json
 import os
 import signal
+import subprocess
+from contextlib import closing
 from hashlib import file_digest
 from pathlib import Path
+from select import poll
 
 import numpy as np
 import pytest
@@ -84,14 +87,65 @@ def test_two_fresh_walks_side_by_side_end_alike_and_leave_nothing(undisturbed: U
             assert found == undisturbed.digests
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_walk_that_is_broken_off_leaves_nothing(house: House, number: signal.Signals) -> None:
-    walk = house.begin("walk", "--fresh")
+def training(house: House, *flags: str) -> "subprocess.Popen[str]":
+    """A walk on a platform of its own, both of whose trainers run."""
+    walk = house.begin("walk", "--fresh", *flags)
     out = house.folder / "walk.out"
     wait_until(lambda: "2/6" in out.read_text(), "it trains", WALK_S)
     wait_until(lambda: sum("LEPTON_RANK" in line for line in house.left_running()) >= 2, "both workers run")
-    os.kill(walk.pid, number)
-    assert walk.wait(END_S) == 130, out.read_text()
-    assert not house.left_running()
+    return walk
+
+
+def check_nothing_left(house: House) -> None:
+    wait_until(lambda: not house.left_running(), "nothing of it runs", END_S)
     assert not [path for path in (house.folder / "tmp").glob("lepton-*/*")]
     assert not list((house.folder / "tmp").glob("lepton-walk-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_walk_that_is_broken_off_leaves_nothing(house: House, number: signal.Signals) -> None:
+    walk = training(house)
+    os.kill(walk.pid, number)
+    assert walk.wait(END_S) == 130, (house.folder / "walk.out").read_text()
+    assert not house.left_running()
+    check_nothing_left(house)
+    assert "Traceback" not in (house.folder / "walk.out").read_text()
+
+
+def test_an_impatient_user_leaves_nothing_either(house: House) -> None:
+    walk = training(house)
+    watched = os.pidfd_open(walk.pid)
+    with closing(os.fdopen(watched, "rb")):
+        waiting = poll()
+        waiting.register(watched)
+        signal.pidfd_send_signal(watched, signal.SIGINT)
+        while not waiting.poll(200):  # Ctrl-C again and again until it has ended
+            signal.pidfd_send_signal(watched, signal.SIGINT)
+    assert walk.wait(END_S) == 130
+    assert not house.left_running()
+    check_nothing_left(house)
+    assert "Traceback" not in (house.folder / "walk.out").read_text()
+
+
+def test_kill_9_of_a_walk_ends_the_platform_that_it_started(house: House) -> None:
+    walk = training(house)
+    assert list((house.folder / "tmp").glob("lepton-walk-*"))
+    walk.kill()
+    assert walk.wait(END_S) == -signal.SIGKILL
+    check_nothing_left(house)
+
+
+def test_kill_9_of_a_walk_stops_its_jobs_in_the_books_of_a_folder_that_stays(house: House) -> None:
+    walk = training(house, "--data", str(house.data))
+    walk.kill()
+    check_nothing_left(house)
+    books = Books(house.data)
+    books.check()
+    assert {job.state for job in books.jobs} == {"done", "cancelled"}
+
+
+def test_kill_9_of_a_walk_whose_platform_is_just_starting_leaves_nothing(house: House) -> None:
+    walk = house.begin("walk", "--fresh")
+    wait_until(lambda: any("LEPTON_OWNER" in line for line in house.left_running()), "its server starts")
+    walk.kill()
+    check_nothing_left(house)

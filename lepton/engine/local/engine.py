@@ -15,11 +15,13 @@ from pathlib import Path
 
 from lepton.core.errors import EngineError, StorageFullError
 from lepton.core.launch import Exit, ExitReason, Launch, NodeFacts, Sighting
+from lepton.core.resource import Json
 from lepton.engine.local.forker import Forker
 from lepton.engine.local.gangs import gang_folder, join_gang, leave_gang
 from lepton.engine.local.lost import record_lost
 from lepton.engine.local.machine import facts, node_name
-from lepton.engine.local.plan import make_plan
+from lepton.engine.local.plan import can_be_warm, make_plan
+from lepton.engine.local.warm import WarmZygotes
 from lepton.engine.local.watch import Watch
 from lepton.engine.shim import records
 from lepton.engine.shim.processes import identity, is_alive, start_of
@@ -29,9 +31,14 @@ KEY = re.compile(r"[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,199}")
 
 
 class LocalEngine:
-    """`engine.base.Engine` on this machine. Everything it keeps lies in `folder`."""
+    """`engine.base.Engine` on this machine. Everything it keeps lies in `folder`.
 
-    def __init__(self, *, folder: Path, url_file: Path | None = None) -> None:
+    Args:
+        url_file: the file that holds the server's present address.
+        warm_s: how long a warm zygote lives unused; 0: every worker starts cold.
+    """
+
+    def __init__(self, *, folder: Path, url_file: Path | None = None, warm_s: float = 0.0) -> None:
         self.folder = folder.absolute()
         self.node = node_name()
         """Name of this machine among the nodes."""
@@ -40,6 +47,7 @@ class LocalEngine:
         self._calls: list[Callable[[str], None]] = []
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._forker = Forker()
+        self.warm_zygotes = WarmZygotes(idle_s=warm_s, own=os.environ)
         self._watch = Watch(self._tell)
         self._adopt()
 
@@ -67,6 +75,10 @@ class LocalEngine:
             self._start_new(launch, folder)
         if is_new or not (folder / records.EXIT).exists():  # whoever started it, this engine hears of its end
             self._watch.add(launch.key, records.read(str(folder / records.SHIM)))
+
+    def warm(self, preload: tuple[str, ...]) -> None:
+        """Have a warm zygote with these modules soon."""
+        self.warm_zygotes.hint(preload)
 
     def look(self, key: str) -> Sighting:
         """Say what is true now; never raise for an unknown key."""
@@ -125,6 +137,7 @@ class LocalEngine:
     def close(self) -> None:
         """Let go of threads and files. What runs goes on running."""
         self._watch.close()
+        self.warm_zygotes.close()
         self._forker.close()
 
     def _folder(self, key: str) -> Path:
@@ -133,28 +146,39 @@ class LocalEngine:
         raise EngineError(f"{key[:80]!r} cannot be a key", fix="Use 1 to 200 of a-z A-Z 0-9 . _ - , no dot first.")
 
     def _start_new(self, launch: Launch, folder: Path) -> None:
+        gang = gang_folder(launch, scope=self.folder)
+        plan = make_plan(launch, folder, gang=gang, url_file=self._url_file, own=os.environ)
+        variables = plan.pop("env")
         try:
-            self._prepare(launch, folder)
+            self._prepare(launch, folder, plan)
         except OSError as fault:
-            leave_gang(gang_folder(launch, scope=self.folder), launch.key)
+            leave_gang(gang, launch.key)
             raise _refusal(folder, fault) from fault
-        answer = self._forker.fork_shim(folder)
+        answer = self._fork_shim(launch, folder, variables)
         if answer.startswith("no"):
             self._remove(folder)
             code = int(answer.split()[1])
             raise _refusal(folder, OSError(code, os.strerror(code)))
 
-    def _prepare(self, launch: Launch, folder: Path) -> None:
+    def _fork_shim(self, launch: Launch, folder: Path, variables: dict[str, str]) -> str:
+        """From a warm zygote if there is one for this launch; else from the plain one, and then there will be."""
+        if not can_be_warm(launch, variables, os.environ):
+            return self._forker.fork_shim(folder, variables)
+        answer = self.warm_zygotes.fork_shim(launch.preload, folder, variables)
+        if not answer:
+            answer = self._forker.fork_shim(folder, variables)
+            self.warm_zygotes.hint(launch.preload)
+        return answer
+
+    def _prepare(self, launch: Launch, folder: Path, plan: Json) -> None:
         """Make the launch's folder appear whole, in one step. One that is there already has not been started."""
-        gang = gang_folder(launch, scope=self.folder)
-        join_gang(gang, launch.key)
+        join_gang(Path(plan["gang"]), launch.key)
         draft = self.folder / f".new-{launch.key}-{os.getpid()}-{os.urandom(4).hex()}"
-        plan = make_plan(launch, folder, gang=gang, url_file=self._url_file, own=os.environ)
         try:
             draft.mkdir(mode=0o700)
             for name in (records.LOG, records.WORK):
                 (draft / name).mkdir(mode=0o700)
-            records.write(str(draft / records.LAUNCH), {**launch.to_json(), "env": {}})  # the worker has it already
+            records.write(str(draft / records.LAUNCH), {**launch.to_json(), "env": {}})  # it may hold secrets
             records.write(str(draft / records.PLAN), plan)
             with suppress(FileExistsError):
                 _rename_new(draft, folder)

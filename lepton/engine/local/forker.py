@@ -1,10 +1,12 @@
-"""The engine's side of the zygote: keeps one alive and asks it to fork shims."""
+"""The engine's side of the zygotes: keeps the plain one alive and asks it, or a warm one, to fork shims."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
 
@@ -18,26 +20,35 @@ TRIES = 3
 
 
 class Forker:
-    """Owns the zygote. When it dies, the next `fork_shim` starts another; shims live on."""
+    """Owns the plain zygote. When it dies, the next `fork_shim` starts another; shims live on."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._is_closed = False
-        self._control, self._process = _start_zygote()
+        self._control, self._process = _start_plain()
 
     @property
     def pid(self) -> int:
         """The zygote."""
         return self._process.pid
 
-    def fork_shim(self, folder: Path) -> str:
+    def fork_shim(self, folder: Path, variables: Mapping[str, str]) -> str:
         """Have a shim forked for a launch's folder and return its answer, see `shim.supervise.hold`.
 
         Raises:
             EngineError: no zygote can be kept alive, or it does not answer.
         """
         for _ in range(TRIES):
-            answer = self._ask(folder)
+            with self._lock:
+                if self._is_closed:
+                    raise EngineError("The engine is closed")
+                reply = ask(self._control, folder, variables)
+                if reply is None:
+                    self._process.wait()
+                    self._control.close()
+                    self._control, self._process = _start_plain()
+                    continue
+            answer = hear(reply)
             if answer:
                 return answer
         raise EngineError("The process that starts workers dies again and again", fix="Look for memory or pid limits.")
@@ -49,46 +60,56 @@ class Forker:
             self._control.close()
             self._process.wait()
 
-    def _ask(self, folder: Path) -> str:
-        """One question; empty if the zygote or the new shim died over it."""
-        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with mine:
-            mine.settimeout(ANSWER_S)
-            with theirs:
-                self._send(folder, theirs)
-            try:
-                return mine.recv(256).decode()
-            except TimeoutError as fault:
-                raise EngineError(f"No worker could be started within {ANSWER_S:g} s") from fault
-            except ConnectionError:
-                return ""
 
-    def _send(self, folder: Path, reply: socket.socket) -> None:
-        with self._lock:
-            if self._is_closed:
-                raise EngineError("The engine is closed")
-            try:
-                socket.send_fds(self._control, [os.fsencode(folder)], [reply.fileno()])
-            except ConnectionError:
-                self._process.wait()
-                self._control.close()
-                self._control, self._process = _start_zygote()
-                socket.send_fds(self._control, [os.fsencode(folder)], [reply.fileno()])
+def ask(control: socket.socket, folder: Path, variables: Mapping[str, str]) -> socket.socket | None:
+    """Ask a zygote for the shim of a launch; return where it will answer, None if the zygote is gone or stuck."""
+    mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs, open(os.memfd_create("variables"), "w+", encoding="utf-8") as stream:  # it may hold secrets: no file
+        json.dump(dict(variables), stream)
+        stream.flush()
+        stream.seek(0)
+        try:
+            socket.send_fds(control, [os.fsencode(folder)], [theirs.fileno(), stream.fileno()])
+        except OSError:
+            mine.close()
+            return None
+    return mine
 
 
-def _start_zygote() -> tuple[socket.socket, subprocess.Popen[bytes]]:
+def hear(reply: socket.socket, *, patience_s: float = ANSWER_S) -> str:
+    """The shim's answer; empty if the zygote or the new shim died over it.
+
+    Raises:
+        EngineError: none comes.
+    """
+    with reply:
+        reply.settimeout(patience_s)
+        try:
+            return reply.recv(256).decode()
+        except TimeoutError as fault:
+            raise EngineError(f"No worker could be started within {patience_s:g} s") from fault
+        except ConnectionError:
+            return ""
+
+
+def start_zygote(arguments: list[str], env: Mapping[str, str]) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """Start Python with a socket as its standard input; return our end of it, and the process."""
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", PROGRAM, str(ROOT)],
+            [sys.executable, *arguments],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env={"PATH": os.defpath},
+            env=dict(env),
             start_new_session=True,
         )
     return mine, process
+
+
+def _start_plain() -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    return start_zygote(["-I", "-S", "-c", PROGRAM, str(ROOT)], {"PATH": os.defpath})
 
 
 def signal_process(pid: int, number: int = signal.SIGKILL) -> None:

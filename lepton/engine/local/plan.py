@@ -8,6 +8,7 @@ from pathlib import Path
 from lepton.core.launch import Launch
 from lepton.core.resource import Json
 from lepton.engine.shim import records
+from lepton.engine.shim.warm import ENTRY, ROOM
 
 INHERITED = (
     *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME", "TMPDIR"),
@@ -16,7 +17,19 @@ INHERITED = (
 """All that a worker gets of the engine's own environment."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
+PER_LAUNCH = frozenset(
+    (
+        *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GLOO_SOCKET_IFNAME"),
+        *THREAD_VARIABLES,
+        *GPU_VARIABLES,
+    )
+)
+"""With those that begin with LEPTON_, the variables that a warm zygote can do without: no library reads them at its
+import, or `shim.warm` makes up for it."""
+ALWAYS = {"PYTHONUNBUFFERED": "1", "ORT_DISABLE_TELEMETRY": "1"}
+"""onnxruntime reports what it does to its maker, from a thread that its import starts, unless it is told not to."""
 SITE_FOLDERS = ("site-packages", "dist-packages")
+ROOM_BYTES = 16 << 10
 ROOT = Path(__file__).parents[3]
 """The folder that holds the package `lepton`."""
 
@@ -31,7 +44,7 @@ def make_plan(launch: Launch, folder: Path, *, gang: Path, url_file: Path | None
         own: this process's environment.
     """
     work = folder / records.WORK
-    command = launch.command or (sys.executable, "-m", "lepton.engine.entry")
+    command = launch.command or (sys.executable, "-m", ENTRY)
     places = {"LEPTON_FOLDER": str(work), "LEPTON_GANG_FOLDER": str(gang)}
     places["LEPTON_LAUNCH"] = str(folder / records.LAUNCH)
     if url_file is not None:
@@ -50,13 +63,30 @@ def make_plan(launch: Launch, folder: Path, *, gang: Path, url_file: Path | None
     }
 
 
+def can_be_warm(launch: Launch, variables: Mapping[str, str], own: Mapping[str, str]) -> bool:
+    """Whether a warm zygote can give what a fresh start with these variables would: it runs our entry, and brings no
+    variable that a library may have wanted to see when it was imported."""
+    rest = {name: value for name, value in variables.items() if not _is_per_launch(name)}
+    return bool(launch.entry) and rest == _basics(own)
+
+
+def zygote_variables(own: Mapping[str, str]) -> dict[str, str]:
+    """The environment of every warm zygote."""
+    quiet = dict.fromkeys(THREAD_VARIABLES, "1") | dict.fromkeys(GPU_VARIABLES, "")
+    return {**_basics(own), **quiet, ROOM: "-" * ROOM_BYTES}
+
+
+def _is_per_launch(name: str) -> bool:
+    return name.startswith("LEPTON_") or name in PER_LAUNCH
+
+
 def _basics(own: Mapping[str, str]) -> dict[str, str]:
     basics = {name: own[name] for name in INHERITED if name in own}
     basics.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
     if ROOT.name not in SITE_FOLDERS:
         paths = [path for path in basics.get("PYTHONPATH", "").split(":") if path and path != str(ROOT)]
         basics["PYTHONPATH"] = ":".join([*paths, str(ROOT)])
-    return {**basics, "PYTHONUNBUFFERED": "1"}
+    return {**basics, **ALWAYS}
 
 
 def _gang(launch: Launch) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What a shim leaves in its launch's folder, and how a process is known after a restart.
 
-launch.json   the Launch, as the engine was given it; readable by its owner only, for it holds a token
-plan.json     what the shim needs of it: arguments, environment, limits
+launch.json   the Launch, as the engine was given it, but for its variables: they may hold secrets, and lie in no file
+plan.json     what the shim needs of it: arguments, limits
 shim.json     which process holds the key; made once for ever, so that a key runs once
 worker.json   which process is the worker, and its control groups
 stop.json     {grace_s}: somebody asked to stop it

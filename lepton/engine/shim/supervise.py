@@ -28,8 +28,12 @@ DETAIL_CHARS = 1500
 NEVER = float("inf")
 
 
-def hold(folder: str, reply: socket.socket) -> None:
+def hold(folder: str, variables: dict[str, str], reply: socket.socket, *, is_warm: bool) -> None:
     """Be the shim of the launch in `folder`, from here to the end of this process.
+
+    Args:
+        variables: the worker's environment; may hold secrets, and so lies in no file.
+        is_warm: the worker is to go on as a fork of this process, see `Reborn`.
 
     `reply` is told `ok` once the worker runs or could not be executed, `taken` if the key has its shim already,
     `no <errno>` if the folder cannot be written.
@@ -39,21 +43,21 @@ def hold(folder: str, reply: socket.socket) -> None:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     prctl(PR_SET_NAME, b"lepton-shim")
     try:
-        shim = Shim(folder, records.read(os.path.join(folder, records.PLAN)) or {})
+        plan = records.read(os.path.join(folder, records.PLAN)) or {}
+        shim = Shim(folder, {**plan, "env": variables}, is_warm=is_warm)
         if not records.write_once(os.path.join(folder, records.SHIM), identity(os.getpid())):
-            reply.send(b"taken")
+            _answer(reply, "taken")
             return
     except OSError as fault:
-        reply.send(b"no %d" % (fault.errno or 0))
+        _answer(reply, f"no {fault.errno or 0}")
         return
     try:
         shim.start()
     except OSError as fault:
         shim.take_back()
-        reply.send(b"no %d" % (fault.errno or 0))
+        _answer(reply, f"no {fault.errno or 0}")
         return
-    reply.send(b"ok")
-    reply.close()
+    _answer(reply, "ok")
     try:
         shim.follow()
     except Exception:  # noqa: BLE001 - a record must be left whatever happens
@@ -63,8 +67,8 @@ def hold(folder: str, reply: socket.socket) -> None:
 class Shim:
     """The state of one shim."""
 
-    def __init__(self, folder: str, plan: Record) -> None:
-        self.folder, self.plan = folder, plan
+    def __init__(self, folder: str, plan: Record, *, is_warm: bool) -> None:
+        self.folder, self.plan, self.is_warm = folder, plan, is_warm
         self.log = SegmentWriter(os.path.join(folder, records.LOG), plan["log_limit_bytes"])
         self.started_at = time.time()
         self.pid = 0
@@ -87,12 +91,12 @@ class Shim:
         plan = self.plan
         records.reserve_exit(self.folder)
         self.cgroup = make_cgroup(plan["cgroup"], memory_bytes=plan["memory_bytes"], cpu_milli=plan["cpu_milli"])
-        held = fork_held(plan, self.cgroup.join)
+        held = fork_held(plan, self.cgroup.join, is_warm=self.is_warm)
+        self.plan = {**plan, "env": {}}
         self.pid, self.output, self.has_children = held.pid, held.output, True
         self.poll.register(self.output, select.POLLIN)
         record = {**identity(held.pid), "started_at": self.started_at, "cgroups": self.cgroup.paths}
         records.write(os.path.join(self.folder, records.WORKER), record)
-        records.write(os.path.join(self.folder, records.PLAN), {**plan, "env": {}})  # it may hold secrets
         self.detail = release(held)
         if self.detail:
             self.reason = "not_started"
@@ -271,6 +275,12 @@ class Shim:
             "detail": detail[:DETAIL_CHARS],
             "peak_memory_bytes": peak,
         }
+
+
+def _answer(reply: socket.socket, text: str) -> None:
+    """Tell the engine; one that was killed meanwhile is no fault of the worker."""
+    with reply, suppress(OSError):
+        reply.send(text.encode(), socket.MSG_NOSIGNAL)
 
 
 def _wake_on(*numbers: int) -> int:

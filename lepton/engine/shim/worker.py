@@ -6,10 +6,19 @@ import signal
 from collections.abc import Callable
 from typing import NamedTuple
 
+from lepton.engine.shim.execution import enter, execute
 from lepton.engine.shim.records import Record
 
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
 LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Reborn(BaseException):
+    """Raised in a fork of a warm zygote: it leaves the frames of zygote and shim behind and goes on as the worker."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        super().__init__()
+        self.variables = variables
 
 
 class Held(NamedTuple):
@@ -20,7 +29,7 @@ class Held(NamedTuple):
     """Reads what it writes to stdout and stderr."""
     go: int
     fault: int
-    """Reads `<step> <errno>` if it could not be executed, nothing if it was."""
+    """Reads why it could not be executed, nothing if it was."""
 
 
 def prctl(option: int, argument: int | bytes) -> None:
@@ -36,14 +45,19 @@ def reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def fork_held(plan: Record, join: Callable[[], None]) -> Held:
-    """Fork the worker; once a byte is written to `go` it calls `join` and executes the plan's `argv`."""
+def fork_held(plan: Record, join: Callable[[], None], *, is_warm: bool) -> Held:
+    """Fork the worker; once a byte is written to `go` it calls `join` and executes the plan's `argv`.
+
+    Raises:
+        Reborn: in the worker, if `is_warm`: it is to go on as it is.
+    """
     output, go, fault = os.pipe(), os.pipe(), os.pipe()
     shim = os.getpid()
     pid = os.fork()
     if pid == 0:
-        os.close(go[1])
-        _become(plan, join, (output[1], go[0], fault[1], shim))
+        for fd in (output[0], go[1], fault[0]):
+            os.close(fd)
+        _become(plan, join, (output[1], go[0], fault[1], shim), is_warm=is_warm)
     for fd in (output[1], go[0], fault[1]):
         os.close(fd)
     os.set_blocking(output[0], False)
@@ -58,7 +72,7 @@ def release(held: Held) -> str:
         return stream.read().decode(errors="replace")
 
 
-def _become(plan: Record, join: Callable[[], None], ends: tuple[int, int, int, int]) -> None:
+def _become(plan: Record, join: Callable[[], None], ends: tuple[int, int, int, int], *, is_warm: bool) -> None:
     """In the child: never returns."""
     output, go, fault, shim = ends
     try:
@@ -70,34 +84,26 @@ def _become(plan: Record, join: Callable[[], None], ends: tuple[int, int, int, i
         _connect(output)
         os.umask(0o022)
         join()
-        _enter(plan["cwd"])
-        _execute(plan["argv"], plan["env"])
+        enter(plan["cwd"])
+        if not is_warm:
+            execute(plan["argv"], plan["env"])
     except OSError as why:
-        os.write(fault, str(why.strerror).encode())
+        _give_up(fault, str(why.strerror))
     except BaseException as why:  # noqa: BLE001 - said by the shim; a traceback would go to the worker's log
-        os.write(fault, repr(why).encode())
-    finally:
-        os._exit(127)
+        _give_up(fault, repr(why))
+    for fd in (output, go, fault):  # an execution would have closed them
+        os.close(fd)
+    raise Reborn(plan["env"])
+
+
+def _give_up(fault: int, why: str) -> None:
+    os.write(fault, why.encode())
+    os._exit(127)
 
 
 def _connect(output: int) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
+    os.close(null)
     os.dup2(output, 1)
     os.dup2(output, 2)
-
-
-def _enter(cwd: str) -> None:
-    try:
-        os.chdir(cwd)
-    except OSError as why:
-        raise OSError(why.errno, f"Working directory {cwd}: {why.strerror}") from why
-
-
-def _execute(argv: list[str], env: dict[str, str]) -> None:
-    try:
-        os.execvpe(argv[0], argv, env)
-    except OSError as why:
-        raise OSError(why.errno, f"Program {argv[0]}: {why.strerror}") from why
-    except ValueError as why:
-        raise OSError(0, f"Program {argv[0]!r}: {why}") from why

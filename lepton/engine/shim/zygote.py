@@ -1,10 +1,12 @@
-"""The warm process that shims are forked from: it imports, starts no thread, holds no secret, and forks.
+"""The process that shims are forked from: it imports, starts no thread, holds no secret, and forks.
 
-Its standard input is a socket of the engine that started it. Each message is the folder of a launch, with a socket
-beside it on which the shim answers. It ends when the engine does; the shims do not.
+Its standard input is a socket of the engine that started it. Each message is the folder of a launch; beside it come a
+socket on which the shim answers, and a file with the launch's variables, which only the shim reads. It ends when the
+engine does, a warm one also when it was not used for a while; the shims do not.
 """
 
 import gc
+import json
 import os
 import signal
 import socket
@@ -12,35 +14,52 @@ import sys
 import traceback
 
 from lepton.engine.shim.supervise import hold
-from lepton.engine.shim.worker import PR_SET_NAME, prctl
+from lepton.engine.shim.worker import PR_SET_NAME, Reborn, prctl
 
 MAX_MESSAGE = 8192
 
 
-def serve_forks(control: socket.socket) -> None:
-    """Fork a shim for each message, until the engine closes its end."""
+def serve_forks(control: socket.socket, *, idle_s: float | None = None) -> None:
+    """Fork a shim for each message, until the engine closes its end or is silent for `idle_s` seconds.
+
+    Args:
+        idle_s: given for a warm zygote; None for the plain one.
+
+    Raises:
+        Reborn: in a worker of a warm zygote.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps ended shims
-    prctl(PR_SET_NAME, b"lepton-zygote")
+    gc.collect()
     gc.freeze()
+    control.settimeout(idle_s)
     while True:
-        message, fds, _, _ = socket.recv_fds(control, MAX_MESSAGE, 1)
+        try:
+            message, fds, _, _ = socket.recv_fds(control, MAX_MESSAGE, 2)
+        except TimeoutError:
+            return
         if not message:
             return
         if os.fork() == 0:
             control.close()
-            os.set_inheritable(fds[0], False)  # recv_fds ignores MSG_CMSG_CLOEXEC in Python 3.11
-            _be_shim(os.fsdecode(message), socket.socket(fileno=fds[0]))
-        os.close(fds[0])
+            _be_shim(os.fsdecode(message), fds, is_warm=idle_s is not None)
+        for fd in fds:
+            os.close(fd)
 
 
-def _be_shim(folder: str, reply: socket.socket) -> None:
-    """Never returns: what follows the fork is the shim's alone."""
+def _be_shim(folder: str, fds: list[int], *, is_warm: bool) -> None:
+    """Returns in no process: what follows the fork is the shim's alone, or raises `Reborn` in the worker."""
     try:
-        hold(folder, reply)
+        for fd in fds:
+            os.set_inheritable(fd, False)  # recv_fds ignores MSG_CMSG_CLOEXEC in Python 3.11
+        with open(fds[1], encoding="utf-8") as stream:
+            variables = json.load(stream)
+        with socket.socket(fileno=fds[0]) as reply:
+            hold(folder, variables, reply, is_warm=is_warm)
+    except Reborn:
+        raise
     except BaseException:  # noqa: BLE001 - nobody else would ever hear of it
         _note(folder, traceback.format_exc())
-    finally:
-        os._exit(0)
+    os._exit(0)
 
 
 def _note(folder: str, text: str) -> None:
@@ -51,12 +70,25 @@ def _note(folder: str, text: str) -> None:
         return
 
 
-def main() -> None:
-    """Run on the socket that is standard input."""
+def take_control(name: bytes) -> socket.socket:
+    """The engine's socket, which was standard input; from now on the standard files are empty."""
     control = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    if os.listdir("/proc/self/task") != [str(os.getpid())]:
+    os.close(null)
+    prctl(PR_SET_NAME, name)
+    return control
+
+
+def threads() -> int:
+    """Threads of this process, those of libraries included."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def main() -> None:
+    """Be the plain zygote, on the socket that is standard input."""
+    control = take_control(b"lepton-zygote")
+    if threads() != 1:
         sys.exit("a zygote must have one thread")
     serve_forks(control)

@@ -1,5 +1,6 @@
 """The command as a whole: what it imports, how it ends, and that every command takes --json."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,11 +10,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from lepton.cli.ending import EXIT_CODES, exit_code, explain
-from lepton.cli.main import COMMANDS, cli
+from lepton.cli.ending import EXIT_CODES, LISTS, exit_code, explain, in_words_of
+from lepton.cli.main import COMMANDS, cli, main
 from lepton.cli.stages import train
 from lepton.core import errors
-from lepton.core.errors import LeptonError
+from lepton.core.errors import InvalidError, LeptonError, NotFoundError
 from lepton.train.spec import TrainSpec
 
 
@@ -46,7 +47,7 @@ def test_help_imports_no_group() -> None:
         "finally: print([name for name in sys.modules if name.startswith('lepton.cli.')])"
     )
     said = subprocess.check_output([sys.executable, "-c", code], text=True)
-    assert said.splitlines()[-1] == "['lepton.cli.ending', 'lepton.cli.main']"
+    assert said.splitlines()[-1] == "['lepton.cli.ending', 'lepton.cli.group', 'lepton.cli.main']"
 
 
 def test_the_table_of_commands_is_true() -> None:
@@ -91,12 +92,56 @@ def test_every_error_has_an_exit_code_and_says_what_to_do(
     assert exit_code(fault) == (listed[0] if listed else 1)
 
 
+def ended(words: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
+    """Exit code and standard error of a command."""
+    monkeypatch.setattr(sys, "argv", ["lepton", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return int(end.value.code or 0), capfd.readouterr().err
+
+
+def test_a_wrong_call_reads_like_every_other_error(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, said = ended(["jobs", "submit", "--cpus", "0", "--", "true"], capfd, monkeypatch)
+    assert code == 2
+    assert said.splitlines() == [
+        "error: Invalid value for '--cpus': '0' is not a number above 0, up to 4096.",
+        "  try: lepton jobs submit --help",
+    ]
+    code, said = ended(["jobs", "submit", "--json", "--cpus", "0", "--", "true"], capfd, monkeypatch)
+    assert (code, json.loads(said)["code"]) == (2, "invalid")
+
+
+def test_what_a_user_typed_is_not_echoed_whole(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, said = ended(["jobs", "submit", "--memory", "x" * 131_000, "--", "true"], capfd, monkeypatch)
+    assert len(said) < 2000
+    assert "characters)" in said
+
+
+def test_the_servers_words_become_the_commands() -> None:
+    context = click.Context(ALL["jobs", "submit"], info_name="lepton jobs submit")
+    fault = InvalidError("timeout_s: too high", fix="See /api/v1/openapi.json for what POST /api/v1/jobs takes.")
+    plain = in_words_of(context, fault)
+    assert (plain.message, plain.fix) == ("--timeout: too high", "lepton jobs submit --help")
+    missing = in_words_of(context, NotFoundError("There is no endpoint 'x'", fix="List what there is."))
+    assert missing.fix == "lepton serve list"
+    assert in_words_of(context, kept := InvalidError("x", fix="Do y.")) is kept
+
+
+def test_the_lists_that_errors_name_are_commands() -> None:
+    for text in LISTS.values():
+        assert tuple(text.split()[1:]) in ALL
+
+
 def test_the_defaults_that_train_shows_are_the_stations() -> None:
     defaults = {field.name: str(field.default) for field in fields(TrainSpec)}
     shown = {
         option.name: option.show_default
         for option in train.params
-        if isinstance(option, click.Option) and isinstance(option.show_default, str)
+        if isinstance(option, click.Option) and isinstance(option.show_default, str) and option.name in defaults
     }
-    assert shown
+    assert len(shown) == 5
     assert all(defaults[str(name)] == text for name, text in shown.items())

@@ -8,40 +8,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lepton.cli.output import Session, common, moment, pairs, size, whole_lines
+from lepton.cli.output import Session, common, moment, whole_lines
 from lepton.core.errors import NotFoundError
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("0", 0),
-        ("512", 512),
-        ("512M", 512 << 20),
-        ("4G", 4 << 30),
-        ("1.5GiB", 3 << 29),
-        (" 2 kb", 2048),
-        ("1t", 1 << 40),
-    ],
-)
-def test_a_size_is_read(text: str, count: int) -> None:
-    assert size(text) == count
-
-
-@pytest.mark.parametrize("text", ["", "x", "5Q", "-1", "-1G", "nan", "inf", "1e400", "G", "99999999T"])
-def test_a_size_that_cannot_be_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="512M or 4G"):
-        size(text)
-
-
-def test_pairs_keep_every_equals_sign_after_the_first() -> None:
-    assert pairs(["A=1", "B=x=y", "C="], "--env") == {"A": "1", "B": "x=y", "C": ""}
-
-
-@pytest.mark.parametrize("text", ["A", "=1", ""])
-def test_a_pair_without_name_or_equals_is_refused(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="NAME=VALUE"):
-        pairs([text], "--env")
 
 
 @given(st.lists(st.text(alphabet="ab\n", max_size=6), max_size=8))

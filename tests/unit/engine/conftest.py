@@ -20,14 +20,15 @@ DEADLINE_S = 30.0
 class Local:
     """A local engine that can be opened again, and ways to wait for what it does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, warm_s: float = 0.0) -> None:
         self.folder = folder
+        self.warm_s = warm_s
         self.changed = threading.Condition()
         self.gates: dict[str, tuple[Path, int]] = {}
         self.engine = self.open()
 
     def open(self) -> LocalEngine:
-        engine = LocalEngine(folder=self.folder)
+        engine = LocalEngine(folder=self.folder, warm_s=self.warm_s)
         engine.on_change(self.hear)
         return engine
 
@@ -110,3 +111,9 @@ def local(tmp_path: Path) -> Iterator[Local]:
     bench = Local(tmp_path / "engine")
     yield bench
     bench.end_all()
+
+
+@pytest.fixture
+def local_with() -> type[Local]:
+    """To open an engine with other settings; the test ends it."""
+    return Local

@@ -15,7 +15,6 @@ from lepton.engine.local import LocalEngine
 from lepton.engine.local.forker import Forker
 from lepton.engine.local.gangs import gang_folder
 from lepton.engine.local.plan import make_plan
-from lepton.engine.shim import records
 
 if TYPE_CHECKING:
     from conftest import Local
@@ -89,25 +88,38 @@ def test_a_key_that_is_no_file_name_is_refused(local: "Local", key: str) -> None
     assert local.engine.look(key).status == "unknown" and local.engine.log_size(key) == 0
 
 
-def not_executable(folder: Path) -> str:
-    path = folder / "plain"
-    path.write_text("#!/bin/sh\n")
-    path.chmod(0o644)
+def program(folder: Path, name: str, content: bytes, mode: int = 0o755) -> str:
+    path = folder / name
+    path.write_bytes(content)
+    path.chmod(mode)
     return str(path)
 
 
+ELF_OF_ANOTHER_MACHINE = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xf3\x00\x01\x00\x00\x00" + bytes(40)
+
+
 def test_what_cannot_be_executed_is_an_ending_with_a_clear_detail(local: "Local", tmp_path: Path) -> None:
-    local.run("missing", "no-such-program")
-    local.run("plain", not_executable(tmp_path))
-    local.run("folder", str(tmp_path))
-    local.run("cwd", "true", cwd="/no/such/folder")
-    local.run("nul", "true", "a\0b")
-    details = {key: local.ended(key).detail for key in ("missing", "plain", "folder", "cwd", "nul")}
-    assert {local.ended(key).reason for key in details} == {ExitReason.NOT_STARTED}
-    assert details["missing"] == "Program no-such-program: No such file or directory"
-    assert "Permission denied" in details["plain"] and "Permission denied" in details["folder"]
-    assert details["cwd"] == "Working directory /no/such/folder: No such file or directory"
-    assert "null byte" in details["nul"]
+    plain = program(tmp_path, "plain", b"#!/bin/sh\n", 0o644)
+    homeless = program(tmp_path, "homeless", b"#!/no/such/python -u\n")
+    foreign = program(tmp_path, "foreign", ELF_OF_ANOTHER_MACHINE)
+    headless = program(tmp_path, "headless", b"echo no first line\n")
+    wishes: dict[str, tuple[tuple[str, ...], str, str]] = {
+        "missing": (("no-such-program",), "", "Program no-such-program: not found in PATH, "),
+        "nowhere": (("/no/such/program",), "", "Program /no/such/program: No such file or directory"),
+        "plain": ((plain,), "", f"Permission denied: the file is not executable; chmod +x {plain}"),
+        "folder": ((str(tmp_path),), "", "Permission denied: it is a folder"),
+        "homeless": ((homeless,), "", "it is there, but its interpreter is not: /no/such/python -u"),
+        "foreign": ((foreign,), "", "Exec format error: it is no program for this machine"),
+        "headless": ((headless,), "", "no script that begins with #!"),
+        "cwd": (("true",), "/no/such/folder", "Working directory /no/such/folder: No such file or directory"),
+        "cwd-file": (("true",), plain, f"Working directory {plain}: Not a directory"),
+        "nul": (("true", "a\0b"), "", "null byte"),
+    }
+    for key, (command, cwd, _) in wishes.items():
+        local.run(key, *command, cwd=cwd)
+    for key, (_, _, said) in wishes.items():
+        ended = local.ended(key)
+        assert ended.reason == ExitReason.NOT_STARTED and said in ended.detail, (key, ended)
 
 
 def test_a_signal_that_nobody_here_sent_is_told(local: "Local") -> None:
@@ -180,13 +192,12 @@ def test_without_a_control_group_the_shim_watches_the_memory_of_the_tree(local: 
     command = ("sh", "-c", f'{sys.executable} -S -c "{HOG}; sys.stdin.read()" < hold & wait')
     launch = Launch(key="k", job="j", command=command, devices=Devices(memory_bytes=64 << 20))
     folder, gang = local.folder / "k", gang_folder(launch, scope=local.folder)
-    local.engine._prepare(launch, folder)
-    os.mkfifo(folder / "work" / "hold")
     plan = make_plan(launch, folder, gang=gang, url_file=None, own=os.environ)
-    records.write(str(folder / records.PLAN), {**plan, "cgroup": ""})
+    local.engine._prepare(launch, folder, {**plan, "env": {}, "cgroup": ""})
+    os.mkfifo(folder / "work" / "hold")
     forker = Forker()
     holder = os.open(folder / "work" / "hold", os.O_RDWR)
-    assert forker.fork_shim(folder) == "ok"
+    assert forker.fork_shim(folder, plan["env"]) == "ok"
     local.until(lambda: local.engine.look("k").exit)
     os.close(holder)
     forker.close()

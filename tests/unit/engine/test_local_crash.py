@@ -14,7 +14,9 @@ import pytest
 from lepton.core.errors import StorageFullError
 from lepton.core.launch import ExitReason, Launch
 from lepton.engine.local import LocalEngine
+from lepton.engine.local.forker import ask
 from lepton.engine.local.gangs import gang_folder
+from lepton.engine.local.plan import make_plan
 from lepton.engine.shim import records
 from lepton.engine.shim.processes import start_of
 
@@ -121,21 +123,48 @@ def test_a_shim_of_another_boot_is_dead_whatever_runs_under_its_pid_now(local: "
     assert local.ended("k").reason == ExitReason.LOST
 
 
+def prepare(local: "Local", launch: Launch) -> None:
+    """As far as a server comes that is killed before it has the shim forked."""
+    folder, gang = local.folder / launch.key, gang_folder(launch, scope=local.folder)
+    plan = make_plan(launch, folder, gang=gang, url_file=None, own=os.environ)
+    local.engine._prepare(launch, folder, {**plan, "env": {}})
+
+
 def test_a_start_that_a_crash_left_half_done_is_no_key_and_can_be_made_again(local: "Local") -> None:
     launch = Launch(key="k", job="j", command=("sh", "-c", "echo once"))
-    local.engine._prepare(launch, local.folder / "k")
+    prepare(local, launch)
     assert local.engine.look("k").status == "unknown"
     local.engine.start(launch)
     local.ended("k")
-    local.engine._prepare(Launch(key="half", job="j", command=("true",)), local.folder / "half")
+    prepare(local, Launch(key="half", job="j", command=("true",)))
     local.reopen()
     assert local.engine.keys() == ["k"] and local.logged("k") == "once\n"
+
+
+def test_between_plan_and_start_no_file_has_the_variables_and_the_next_server_gives_them_again(local: "Local") -> None:
+    launch = Launch(key="k", job="j", command=("sh", "-c", "echo ${#SECRET}"), env={"SECRET": "correct-horse"})
+    prepare(local, launch)
+    files = [path for path in local.folder.rglob("*") if path.is_file()]
+    assert files and not [path for path in files if b"correct-horse" in path.read_bytes()]
+    local.reopen()
+    local.engine.start(launch)
+    assert local.ended("k").code == 0 and local.logged("k") == "13\n"
+
+
+def test_a_server_that_is_killed_while_it_waits_for_a_shim_costs_the_worker_nothing(local: "Local") -> None:
+    launch = Launch(key="k", job="j", command=("sh", "-c", "exit 7"))
+    prepare(local, launch)
+    reply = ask(local.engine._forker._control, local.folder / "k", {"PATH": os.defpath})
+    assert reply is not None
+    reply.close()
+    local.until(lambda: local.engine.look("k").exit)
+    assert (local.ended("k").reason, local.ended("k").code) == (ExitReason.FAILED, 7)
 
 
 def test_two_engines_on_one_folder_start_a_key_once(local: "Local") -> None:
     other = LocalEngine(folder=local.folder)
     launch = Launch(key="k", job="j", command=("sh", "-c", "echo once"))
-    local.engine._prepare(launch, local.folder / "k")
+    prepare(local, launch)
     for engine in (other, local.engine):
         engine.start(launch)
     local.ended("k")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -155,8 +156,9 @@ def test_a_lost_worker_does_not_cost_a_retry() -> None:
     assert (again.state, again.status["losses"], again.status["failures"]) == (State.QUEUED, 1, 0)
 
 
-def test_a_program_that_is_missing_is_not_tried_again() -> None:
-    made, wish = job("running", retries=5)
+@pytest.mark.parametrize("more", [{"retries": 5}, {"is_service": True}])
+def test_a_program_that_is_missing_is_not_tried_again(more: dict[str, Any]) -> None:
+    made, wish = job("running", **more)
     stopping = look(made, wish, ExitReason.NOT_STARTED, None).job
     assert look(stopping, wish, ExitReason.NOT_STARTED, ExitReason.STOPPED).job.state == State.FAILED
 

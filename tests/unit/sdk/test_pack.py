@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 
 from lepton.core.errors import InvalidError
-from lepton.sdk.function import pack
 from lepton.sdk.http import encode
+from lepton.sdk.pack import pack
 
 PROGRAM = """
 import sys
 sys.path.insert(0, {folder!r})
 import mymod
-from lepton.sdk.function import pack
+from lepton.sdk.pack import pack
 def own(x):
     return mymod.double(x)
 sys.stdout.buffer.write(pack(own, (21,), {{}}))
@@ -24,7 +24,7 @@ def test_modules_that_a_function_uses_need_not_be_where_it_runs(tmp_path: Path) 
     (tmp_path / "mymod.py").write_text("import deeper\n\ndef double(x):\n    return deeper.twice(x)\n")
     (tmp_path / "deeper.py").write_text("def twice(x):\n    return 2 * x\n")
     made = subprocess.run([sys.executable, "-c", PROGRAM.format(folder=str(tmp_path))], check=True, capture_output=True)
-    call = pickle.loads(made.stdout)
+    call = pickle.loads(pickle.loads(made.stdout)["call"])
     assert "mymod" not in sys.modules
     assert call["function"](*call["args"], **call["kwargs"]) == 42
 

@@ -1,8 +1,18 @@
 """What Jupyter shows: tables, cards and curves, with nothing in them read as HTML."""
 
+from collections import defaultdict
+from typing import Any
 from xml.etree import ElementTree
 
+import pytest
+
+from lepton.core.errors import UnreachableError
+from lepton.sdk.artifacts import AsyncVersion, Version
+from lepton.sdk.endpoints import AsyncEndpoint, Endpoint
+from lepton.sdk.jobs import AsyncJob, Job
+from lepton.sdk.portal import Portal
 from lepton.sdk.show import Table, card, sparkline, table
+from lepton.sdk.stations import Alert, AsyncAlert
 
 EVIL = "<script>alert('x')</script>&\"'"
 
@@ -45,6 +55,54 @@ def test_a_curve_of_one_point_or_equal_values_is_drawn_and_of_none_is_not() -> N
     assert sparkline("x", []) == ""
     assert "4.0," in sparkline("x", [(3, 2.0)])
     assert parsed(sparkline("x", [(0, 2.0), (1, 2.0)])).find(".//polyline") is not None
+
+
+def test_columns_without_text_are_left_out() -> None:
+    assert texts(table([{"a": "1", "b": ""}, {"a": "2", "b": ""}])) == ["a", "1", "2"]
+
+
+class Server:
+    """Answers what a card asks."""
+
+    async def get(self, path: str, **query: Any) -> Any:
+        return {"series": {EVIL: [(0, 1.0), (1, 2.0)]}} if path.endswith("metrics") else {"why": EVIL}
+
+
+class Away:
+    """A server that does not answer."""
+
+    async def get(self, path: str, **query: Any) -> Any:
+        raise UnreachableError("x does not answer")
+
+
+def thing(kind: type[Any], http: Any) -> Any:
+    """A thing of a kind whose every text is evil."""
+    fields = defaultdict(lambda: EVIL, spec={"roles": [{"count": 1}], "cause": EVIL, "endpoint": {"model": EVIL}})
+    fields |= {
+        "status": {"address": EVIL},
+        "meta": {EVIL: EVIL},
+        "parents": {},
+        "size_bytes": 1,
+        "state": "failed",
+        "created_at": EVIL,
+    }
+    return kind(http, fields)
+
+
+@pytest.mark.parametrize(
+    ("kind", "inner"), [(Job, AsyncJob), (Endpoint, AsyncEndpoint), (Version, AsyncVersion), (Alert, AsyncAlert)]
+)
+@pytest.mark.parametrize("http", [Server(), Away()], ids=["server", "away"])
+def test_every_card_escapes_what_others_wrote(kind: Any, inner: Any, http: Any) -> None:
+    portal = Portal()
+    shown = kind(thing(inner, http), portal)
+    found = parsed(shown._repr_html_())
+    assert found.findall(".//script") == []
+    assert EVIL in "".join(found.itertext())
+    assert found.findall(".//polyline") or not (kind is Job and isinstance(http, Server))
+    listed = parsed(Table([shown])._repr_html_())
+    assert listed.findall(".//script") == []
+    portal.close()
 
 
 def test_an_empty_list_says_so() -> None:

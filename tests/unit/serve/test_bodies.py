@@ -81,6 +81,8 @@ BAD = {
     "fraction": body([[0.5, 2, 3], [1, 2, 3]]),
     "truth": body([[True, False, True], [True, False, True]]),
     "one null": body([[None, 2, 3], [1, 2, 3]]),
+    "an unknown field": b'{"inputs": [[1, 1, 1], [1, 1, 1]], "parameters": {}}',
+    "inputs twice": b'{"inputs": [[1, 1, 1], [1, 1, 1]], "inputs": [[1, 1, 1], [1, 1, 1]]}',
     "not utf-8": b'{"inputs": "\xff"}',
     "nothing": b"",
 }
