@@ -26,7 +26,7 @@ from lepton.core.ids import make_id
 from lepton.core.launch import Launch
 from lepton.engine.base import Engine, open_engine
 from lepton.jobs.gang import describe
-from lepton.serve.loading import split_entry
+from lepton.serve.entries import file_of
 from lepton.serve.plan import plan
 from lepton.serve.spec import EndpointSpec
 
@@ -215,15 +215,34 @@ class Workbench:
         self._show_logs()
 
 
+def serve_entry(entry: str, *, port: int, host: str, replicas: int, is_reloading: bool, deadline_s: float) -> None:
+    """Serve an entry until Ctrl-C or SIGTERM.
+
+    Raises:
+        InvalidError, ConfigError: there is nothing of that name, or the front cannot start.
+    """
+    path = Path(file_of(entry)).absolute()
+    run_bench(
+        Bench(
+            source=path.parent,
+            entry=entry.replace(file_of(entry), path.name, 1),
+            host=host,
+            port=port,
+            replicas=replicas,
+            is_reloading=is_reloading,
+            deadline_ms=round(deadline_s * 1000),
+        )
+    )
+
+
 def run_bench(bench: Bench) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Raises:
         ConfigError: there is no such file, or the front cannot start.
     """
-    file, _ = split_entry(bench.entry.removeprefix("photon:"))
-    if not (bench.source / file).is_file():
-        raise ConfigError(f"There is no file {bench.source / file}", fix="Check the name.")
+    if not (bench.source / file_of(bench.entry)).exists():
+        raise ConfigError(f"There is no file {bench.source / file_of(bench.entry)}", fix="Check the name.")
     with tempfile.TemporaryDirectory(prefix="lepton-serve-") as folder:
         place = Path(folder)
         (place / "store").mkdir()

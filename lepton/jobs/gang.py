@@ -166,9 +166,9 @@ def _replace(
     job: Resource, spec: JobSpec, seen: Sequence[Sighting], *, at: datetime, around: Surroundings
 ) -> Turn | None:
     """Put another worker in the place of one that has ended, if that is all that is wrong."""
-    found = None if spec.stop_grace_s is not None else replaceable_ended(spec, seen)
-    if found is None:
-        return None
+    found = replaceable_ended(spec, seen)
+    if found is None or spec.stop_grace_s is not None or "ready_generation" not in job.status:
+        return None  # one that has never answered is tried again as a whole, a few times
     rank, ended = found
     others = [(n, s) for n, s in enumerate(seen) if s.exit is not None or s.status == "unknown"]
     if any(not dict(spec.ranks())[number].is_replaceable for number, _ in others):

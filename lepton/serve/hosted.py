@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -17,6 +18,7 @@ from lepton.serve.asgi import Mount, mount_of
 from lepton.serve.calls import Call
 from lepton.serve.faults import HandlerError, is_line, reply_for
 from lepton.serve.frames import Media
+from lepton.serve.loading import load_service
 from lepton.serve.openapi import document, page
 from lepton.serve.program import Reply, Work
 from lepton.serve.routes import Operation
@@ -221,6 +223,16 @@ async def _pieces_async(values: AsyncIterator[Any], write: Callable[[Any], bytes
         close = getattr(values, "aclose", None)
         if close is not None:
             await close()
+
+
+def open_program(folder: Path, entry: str) -> "ServiceProgram":
+    """The program of the service that `entry` names in the code in `folder`.
+
+    Raises:
+        ConfigError: there is none.
+        Exception: whatever the user's code raises.
+    """
+    return ServiceProgram(load_service(folder, entry))
 
 
 class ServiceProgram:

@@ -38,19 +38,6 @@ class ModelProgram:
         self._about = about
         self._name = name
 
-    @classmethod
-    def load(cls, ctx: Context, spec: EndpointSpec) -> "ModelProgram":
-        """The program of the job's input `model`.
-
-        Raises:
-            ModelFileError: it cannot be loaded.
-        """
-        model = load_model(ctx.input("model"), threads=max(1, spec.worker_cpu_milli // 1000))
-        name = str(ctx.params.get("name", "endpoint"))
-        capture = Capture(ctx, SystemClock(), name=name, capacity=spec.capture_rows)
-        about, shown = describe(model.form, ctx.input_meta("model"))
-        return cls(model, capture, about, shown)
-
     async def start(self) -> None:
         """It is loaded already."""
 
@@ -100,3 +87,16 @@ class ModelProgram:
         counts = [len(own) for own in asked]
         bodies = answer_bodies(scores, counts, self._model.form, self._name)
         return [Reply(body, rows=count) for body, count in zip(bodies, counts, strict=True)]
+
+
+def load_program(ctx: Context, spec: EndpointSpec) -> ModelProgram:
+    """The program of the job's input `model`.
+
+    Raises:
+        ModelFileError: it cannot be loaded.
+    """
+    model = load_model(ctx.input("model"), threads=max(1, spec.worker_cpu_milli // 1000))
+    name = str(ctx.params.get("name", "endpoint"))
+    capture = Capture(ctx, SystemClock(), name=name, capacity=spec.capture_rows)
+    about, shown = describe(model.form, ctx.input_meta("model"))
+    return ModelProgram(model, capture, about, shown)

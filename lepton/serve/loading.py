@@ -1,26 +1,32 @@
-"""Find the service in a user's file and make it; the file's folder is where its own imports come from."""
+"""Open what an entry names. A user's file is imported with its folder first on the path."""
 
 import importlib.util
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import cast
 
 from lepton.core.errors import ConfigError
+from lepton.serve.entries import PROGRAMS, split_entry
+from lepton.serve.program import Program
 from lepton.serve.service import Service
 
+Opener = Callable[[Path, str], Program]
 MODULE = "lepton_service"
 """What the user's file is called as a module, unless its own name is free."""
 
 
-def split_entry(entry: str) -> tuple[str, str]:
-    """File and class of `file.py[:Class]`.
+def open_entry(folder: Path, entry: str) -> Program:
+    """The program that an entry names; `folder` holds the code.
 
     Raises:
-        ConfigError: it names no Python file.
+        ConfigError: there is none.
+        Exception: whatever the user's code raises when it is imported.
     """
-    file, _, name = entry.partition(":")
-    if not file.endswith(".py") or (name and not name.isidentifier()):
-        raise ConfigError(f"{entry[:200]!r} names no service", fix="Give file.py or file.py:Class.")
-    return file, name
+    kind, what = split_entry(entry)
+    module, _, name = PROGRAMS[kind].partition(":")
+    return cast(Opener, getattr(import_module(module), name))(folder, what)
 
 
 def load_service(folder: Path, entry: str) -> Service:
@@ -30,7 +36,7 @@ def load_service(folder: Path, entry: str) -> Service:
         ConfigError: the file or class is missing, or there are several to choose from.
         Exception: whatever the file raises when it is imported, or the class when it is made.
     """
-    file, name = split_entry(entry)
+    file, _, name = entry.partition(":")
     path = folder / file
     if not path.is_file():
         raise ConfigError(f"There is no file {path}", fix="Check the name.")

@@ -3,14 +3,14 @@
 import asyncio
 import gc
 import signal
+from importlib import import_module
+from typing import cast
 
 import uvloop
 
 from lepton.core.context import Context
 from lepton.serve.gang import socket_path
-from lepton.serve.hosted import ServiceProgram
-from lepton.serve.inference import ModelProgram
-from lepton.serve.loading import load_service
+from lepton.serve.loading import open_entry
 from lepton.serve.program import Program
 from lepton.serve.replica import Replica
 from lepton.serve.spec import EndpointSpec
@@ -36,8 +36,9 @@ def open_program(ctx: Context, spec: EndpointSpec) -> Program:
         Exception: whatever the user's code raises.
     """
     if spec.entry:
-        return ServiceProgram(load_service(ctx.input("code"), spec.entry))
-    return ModelProgram.load(ctx, spec)
+        return open_entry(ctx.input("code"), spec.entry)
+    load = import_module("lepton.serve.inference").load_program
+    return cast(Program, load(ctx, spec))
 
 
 async def serve(ctx: Context, program: Program, spec: EndpointSpec) -> None:

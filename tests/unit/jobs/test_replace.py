@@ -29,7 +29,13 @@ def running(**status: object) -> Resource:
         workspace="default",
         name="serve-x",
         spec=SPEC.to_json(),
-        status={"generation": 0, "placement": [{"node": "n1", "gpus": []}] * 3, "started_at": to_micros(NOW), **status},
+        status={
+            "generation": 0,
+            "placement": [{"node": "n1", "gpus": []}] * 3,
+            "started_at": to_micros(NOW),
+            "ready_generation": 0,
+            **status,
+        },
         state="running",
         created_at=NOW,
         updated_at=NOW,
@@ -99,8 +105,15 @@ def test_a_service_that_never_answered_is_given_up_and_one_that_did_never_is() -
         for key in keys(running(), 3)
     ]
     for failures, ready, state in ((0, False, "queued"), (MAX_STILLBORN, False, "failed"), (99, True, "queued")):
-        status = {"ending": ended, "failures": failures} | ({"ready_generation": 0} if ready else {})
-        job = replace(running(**status), state="stopping")
+        job = replace(running(ending=ended, failures=failures), state="stopping")
+        if not ready:
+            del job.status["ready_generation"]  # type: ignore[attr-defined]
         turn = think(job, SPEC, gone, at=NOW, around=AROUND)
         assert turn.job.state == state
         assert turn.job.status.get("replaced", {}) == {}
+
+
+def test_before_it_has_ever_answered_nobody_is_replaced() -> None:
+    job = running()
+    del job.status["ready_generation"]  # type: ignore[attr-defined]
+    assert look(job, 1, after_s=100).job.state == "stopping"
