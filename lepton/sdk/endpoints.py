@@ -79,13 +79,13 @@ class AsyncEndpoint:
         """Return when it is in `state`; after a change, with the new model and limits.
 
         Raises:
-            JobFailedError: it has failed.
+            JobFailedError: it should become ready, and has failed.
             UnavailableError: it is not there after `timeout_s`.
         """
         loop = asyncio.get_running_loop()
         end, pause_s = loop.time() + timeout_s, FIRST_PAUSE_S
         while (await self.refresh()).state != state or not self.is_settled:
-            if self.state == "failed":
+            if self.state == "failed" and state == "ready":
                 raise JobFailedError(
                     f"Endpoint '{self.name}' failed: {self.status.get('why')}", fix=f"lepton serve logs {self.name}"
                 )

@@ -1,4 +1,4 @@
-"""A service on a real platform: deployed from its file, asked, changed, killed piece by piece; one that cannot start."""
+"""A service on a real platform: deployed from its file, asked, changed, killed piece by piece; one that fails."""
 
 import json
 import os
