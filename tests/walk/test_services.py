@@ -187,3 +187,5 @@ def test_serve_run_answers_without_a_platform_and_takes_up_changes(up: House, fo
     finally:
         running.send_signal(signal.SIGINT)
         assert running.wait(20) == 0
+        if running.stderr is not None:
+            running.stderr.close()
