@@ -17,6 +17,7 @@ from lepton.api.wire import Name, ResourceOut, ResourcePage, Wish
 from lepton.core.errors import CapacityError, IllegalMoveError, InvalidError, NameTakenError, NotFoundError
 from lepton.core.ids import is_id, make_id
 from lepton.core.resource import Resource
+from lepton.serve.entries import split_entry
 from lepton.serve.plan import plan
 from lepton.serve.spec import RANGES, EndpointSpec
 from lepton.server.people import find_named
@@ -25,7 +26,7 @@ from lepton.store import catalog, resources
 from lepton.store.database import Tx
 
 router = APIRouter(prefix="/serve", tags=["serve"], route_class=DoorRoute)
-REFS = {"model": ["model"]}
+REFS = {"model": ["model"], "code": ["code"]}
 EndpointState = Literal["starting", "ready", "failed", "stopping", "deleted"]
 SERVED_FILES = {"model.json", "model.onnx"}
 LimitsIn = wish_model(EndpointSpec, REFS, title="EndpointLimitsIn", ranges=RANGES)
@@ -63,13 +64,17 @@ async def create(visit: Writing, body: Wish, idempotency_key: IdempotencyKey = N
 def _spec(tx: Tx, workspace: str, body: Wish) -> tuple[EndpointSpec, str]:
     plain = resolve(tx, workspace, body, REFS)
     name = plain.pop("name", "")
-    model = catalog.get(tx, plain["model"])
+    spec = EndpointSpec.from_json(plain)
+    if spec.entry:
+        split_entry(spec.entry)
+        return spec, name
+    model = catalog.get(tx, spec.model)
     if not {file.path for file in model.files} >= SERVED_FILES:
         raise InvalidError(
             f"Model {model.name}@{model.number} cannot be served: it has no {' and '.join(sorted(SERVED_FILES))}",
             fix=f"Optimise it first: lepton optimize {model.name} --dataset DATASET --name NAME",
         )
-    return EndpointSpec.from_json(plain), name
+    return spec, name
 
 
 create.__annotations__["body"] = EndpointIn

@@ -55,6 +55,8 @@ def wish_model(
         default = ... if field.default is MISSING else field.default
         hint = Ref if field.name in refs else PLAIN.get(hints[field.name], hints[field.name])
         default = list(default) if isinstance(default, tuple) else default
+        if field.name in refs and default == "":
+            hint, default = Ref | None, None
         if ranges and field.name in ranges:
             hint = Annotated[hint, Field(ge=ranges[field.name][0], le=ranges[field.name][1])]
         shapes[field.name] = (Name if field.name == "name" else hint, default)
@@ -71,6 +73,9 @@ def resolve(tx: Tx, workspace: str, body: Wish, refs: Mapping[str, Sequence[str]
     """
     plain = body.model_dump()
     for name, kinds in refs.items():
+        if plain[name] is None:
+            del plain[name]
+            continue
         plain[name] = catalog.find(tx, workspace, parse(plain[name]), kinds=kinds).id
     return plain
 

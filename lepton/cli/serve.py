@@ -2,13 +2,14 @@
 
 import json
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
 
 from lepton.cli import complete
 from lepton.cli.group import Group
-from lepton.cli.kinds import ENDPOINT_STATES, PORT, RANK, Name, Number, Ref
+from lepton.cli.kinds import ENDPOINT_STATES, PORT, RANK, Name, Number
 from lepton.cli.output import Session, common
 
 
@@ -18,16 +19,32 @@ def serve() -> None:
 
 
 @serve.command()
-@click.argument("model", type=Ref(), shell_complete=complete.models)
+@click.argument("target", shell_complete=complete.models)
 @click.option("--name", type=Name(), required=True, help="What to call the endpoint.")
-@click.option("--replicas", type=Number(1, 64, is_whole=True), default=1, show_default=True, help="Worker processes.")
+@click.option("--replicas", type=Number(1, 64, is_whole=True), default=None, help="Worker processes.  [default: 1]")
 @click.option("--port", type=PORT, default=0, show_default=True, help="Where it answers; 0: any free port.")
 @click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when it answers.")
 @common
-def deploy(session: Session, model: str, name: str, replicas: int, port: int, is_waiting: bool) -> None:
-    """Deploy MODEL, a model version, as an endpoint."""
-    endpoint = session.client.serve.deploy(model, name=name, replicas=replicas, port=port)
+def deploy(session: Session, target: str, name: str, replicas: int | None, port: int, is_waiting: bool) -> None:
+    """Deploy TARGET, a model version or a service's file.py[:Class], as an endpoint."""
+    wishes: dict[str, Any] = {"replicas": replicas} if replicas else {}
+    endpoint = session.client.serve.deploy(target, name=name, port=port, **wishes)
     session.one(endpoint.wait() if is_waiting else endpoint)
+
+
+@serve.command()
+@click.argument("entry")
+@click.option("--port", type=PORT, default=8000, show_default=True, help="Where it answers; 0: any free port.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--replicas", type=Number(1, 64, is_whole=True), default=1, show_default=True, help="Worker processes.")
+@click.option("--reload/--no-reload", "is_reloading", default=True, help="Start anew when a file changes.")
+@click.option(
+    "--deadline", "deadline_s", type=Number(0.01, 600), default=60.0, show_default=True, help="Seconds for one request."
+)
+@common
+def run(session: Session, entry: str, **wishes: Any) -> None:
+    """Serve ENTRY, a file.py[:Class], on this machine while you edit it; no platform is needed."""
+    import_module("lepton.cli.workbench").serve_entry(entry, **wishes)
 
 
 @serve.command("list")
@@ -59,6 +76,16 @@ def logs(session: Session, endpoint: str, follow: bool, rank: int) -> None:
     """Print what the processes of ENDPOINT write."""
     job = session.client.jobs.get(session.client.serve.get(endpoint).job)
     session.stream(job.logs(rank=rank, follow=follow), {"endpoint": endpoint, "rank": rank})
+
+
+@serve.command()
+@click.argument("endpoint", shell_complete=complete.endpoints)
+@common
+def why(session: Session, endpoint: str) -> None:
+    """Say why ENDPOINT is as it is, with what its replicas wrote last if it has failed."""
+    found = session.client.serve.get(endpoint).why()
+    log = f"\n\n{found['log']}" if found["log"] else ""
+    session.say(f"{found['state']}: {found['why']}{log}", found)
 
 
 @serve.command()

@@ -15,15 +15,19 @@ from lepton.core.context import Context
 from lepton.core.errors import ConfigError, LeptonError
 from lepton.core.launch import Launch
 from lepton.engine.files import leave_fault, read_json
+from lepton.engine.folder import FolderContext
 from lepton.engine.platform import PlatformContext, current
+
+OFF_PLATFORM = "LEPTON_OFF_PLATFORM"
+"""Names the folder that stands in for the platform: nothing is asked of a server."""
 
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
     """Run the launch of this environment; return the exit code."""
-    context: PlatformContext | None = None
+    context: PlatformContext | FolderContext | None = None
     try:
         launch = read_launch(environ)
-        context = current(environ)
+        context = open_folder(launch, environ) if OFF_PLATFORM in environ else current(environ)
         context.listen()
         open_entry(launch.entry)(context)
     except LeptonError as fault:
@@ -50,6 +54,13 @@ def read_launch(environ: Mapping[str, str]) -> Launch:
     if fields is None:
         raise ConfigError("LEPTON_LAUNCH names no launch file", fix="Entries are started by an engine.")
     return Launch.from_json(fields)
+
+
+def open_folder(launch: Launch, environ: Mapping[str, str]) -> FolderContext:
+    """The context without a platform; its inputs are folders by their paths."""
+    inputs = {name: Path(place) for name, place in launch.inputs.items()}
+    folder = Path(environ[OFF_PLATFORM])
+    return FolderContext(folder, inputs=inputs, params=launch.params, rank=launch.rank, size=launch.size)
 
 
 def open_entry(path: str) -> Callable[[Context], object]:

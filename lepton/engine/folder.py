@@ -8,6 +8,7 @@
 
 import json
 import shutil
+import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -111,6 +112,14 @@ class FolderContext:
     def should_stop(self) -> bool:
         """Whether `stop_asked` was set."""
         return self.stop_asked.is_set()
+
+    def listen(self) -> None:
+        """From now on SIGTERM sets `stop_asked`; a program that handles the signal itself goes on doing so."""
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, lambda *_: self.stop_asked.set())
+
+    def close(self) -> None:
+        """Nothing is open between two calls."""
 
     def _input_ids(self) -> dict[str, str]:
         return {name: self.input_meta(name)["id"] for name in self._inputs}

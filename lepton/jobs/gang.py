@@ -10,6 +10,8 @@ from lepton.core.event import Event
 from lepton.core.launch import Exit, ExitReason, Launch, Sighting
 from lepton.core.resource import Json, Resource
 from lepton.jobs.life import State, move
+from lepton.jobs.replace import ended as replaceable_ended
+from lepton.jobs.replace import replaced, suffix
 from lepton.jobs.retry import pause_after_refusal, pause_before_retry
 from lepton.jobs.spec import JobSpec, Role
 
@@ -29,8 +31,9 @@ class Turn:
 
 def key(job: Resource, rank: int, generation: int | None = None) -> str:
     """The engine's key of one worker, of the job's present start unless another is given."""
-    start = job.status.get("generation", 0) if generation is None else generation
-    return f"{job.id}.{start}.{rank}"
+    present = job.status.get("generation", 0)
+    start = present if generation is None else generation
+    return f"{job.id}.{start}.{rank}{suffix(job, rank) if start == present else ''}"
 
 
 def keys(job: Resource, size: int) -> list[str]:
@@ -109,14 +112,14 @@ def think(job: Resource, spec: JobSpec, seen: Sequence[Sighting], *, at: datetim
 
     Args:
         seen: one sighting a rank, of the present start; not looked at while the job is queued.
-        around: needed while the job is placed.
+        around: needed while the job is placed, and when a worker is to be replaced (`needs_surroundings`).
     """
     if job.state == State.QUEUED:
         return _cancel_if_asked(job, spec, at)
     if job.state == State.PLACED:
         return _start(job, spec, seen, at=at, around=around)
     if job.state == State.RUNNING:
-        return _watch(job, spec, seen, at)
+        return _replace(job, spec, seen, at=at, around=around) or _watch(job, spec, seen, at)
     if job.state == State.STOPPING:
         return _end(job, spec, seen, at)
     return Turn(job)
@@ -154,6 +157,29 @@ def is_half_started(seen: Sequence[Sighting]) -> bool:
     return 0 < unknown < len(seen) or taken_back
 
 
+def needs_surroundings(job: Resource, spec: JobSpec, seen: Sequence[Sighting]) -> bool:
+    """Whether `think` may start something."""
+    return job.state == State.PLACED or (job.state == State.RUNNING and replaceable_ended(spec, seen) is not None)
+
+
+def _replace(
+    job: Resource, spec: JobSpec, seen: Sequence[Sighting], *, at: datetime, around: Surroundings
+) -> Turn | None:
+    """Put another worker in the place of one that has ended, if that is all that is wrong."""
+    found = replaceable_ended(spec, seen)
+    if found is None or spec.stop_grace_s is not None or "ready_generation" not in job.status:
+        return None  # one that has never answered is tried again as a whole, a few times
+    rank, ended = found
+    others = [(n, s) for n, s in enumerate(seen) if s.exit is not None or s.status == "unknown"]
+    if any(not dict(spec.ranks())[number].is_replaceable for number, _ in others):
+        return None
+    made = replaced(job, rank, why=describe(ended), at=at)
+    if made is None:
+        return None
+    again, event = made
+    return Turn(again, event, starts=(launches(again, spec, around)[rank],))
+
+
 def _watch(job: Resource, spec: JobSpec, seen: Sequence[Sighting], at: datetime) -> Turn:
     if spec.stop_grace_s is not None:
         return Turn(*move(job, State.STOPPING, why="stopped by request", at=at, actor=ACTOR))
@@ -185,13 +211,15 @@ def _retry(job: Resource, spec: JobSpec, at: datetime) -> Turn:
     if reason is ExitReason.STOPPED:  # nobody asked us: the machine went down, or somebody else ended it
         reason = ExitReason.LOST
     failures, losses = int(job.status.get("failures", 0)), int(job.status.get("losses", 0))
-    pause_s = pause_before_retry(spec, reason, failures=failures, losses=losses)
+    was_ready = "ready_generation" in job.status
+    pause_s = pause_before_retry(spec, reason, failures=failures, losses=losses, was_ready=was_ready)
     if pause_s is None:
         why = f"worker {ending.get('rank')}: {describe(_exit(ending))}"
         return Turn(*move(job, State.FAILED, why=why, at=at, actor=ACTOR, **_ended(at)))
     changes: dict[str, Json] = {
         "generation": int(job.status.get("generation", 0)) + 1,
         "placement": None,
+        "replaced": {},
         "not_before": to_micros(at) + int(pause_s * 1_000_000),
         "failures": failures + (reason is not ExitReason.LOST),
         "losses": losses + (reason is ExitReason.LOST),
@@ -217,6 +245,7 @@ def requeue(job: Resource, *, why: str, at: datetime) -> Turn:
     changes: dict[str, Json] = {
         "generation": int(job.status.get("generation", 0)) + 1,
         "placement": None,
+        "replaced": {},
         "not_before": to_micros(at) + int(pause_s * 1_000_000),
         "refusals": int(job.status.get("refusals", 0)) + 1,
     }

@@ -5,20 +5,27 @@ from lepton.jobs.spec import JobSpec
 
 MAX_LOST = 20
 """A job whose workers vanish again and again without a record is given up after so many starts."""
+MAX_STILLBORN = 2
+"""A service that has never answered is started so many times more; what it said is in its log."""
 MAX_PAUSE_S = 60.0
 
 
-def pause_before_retry(spec: JobSpec, reason: ExitReason, *, failures: int, losses: int) -> float | None:
+def pause_before_retry(
+    spec: JobSpec, reason: ExitReason, *, failures: int, losses: int, was_ready: bool = False
+) -> float | None:
     """Seconds until the gang may be started again; None: it may not.
 
     Args:
         reason: why the first worker ended.
         failures: how often the gang had failed by its own fault before.
         losses: how often it had been lost without its own fault before.
+        was_ready: for a service: whether it has ever answered.
     """
     if spec.stop_grace_s is not None:
         return None
     if reason is ExitReason.NOT_STARTED:  # no later try could do better
+        return None
+    if spec.is_service and not was_ready and reason is not ExitReason.LOST and failures >= MAX_STILLBORN:
         return None
     if spec.is_service:
         return min(MAX_PAUSE_S, 0.1 * 2.0 ** min(failures + losses, 10))

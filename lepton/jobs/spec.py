@@ -27,6 +27,8 @@ class Role:
     """Modules that its workers would like to find imported: one of the sets in `jobs.preload`."""
     devices: Devices = field(default_factory=Devices)
     env: Mapping[str, str] = field(default_factory=dict)
+    is_replaceable: bool = False
+    """One of its workers that ends is replaced by itself; the rest of the gang goes on."""
 
     def __post_init__(self) -> None:
         if bool(self.command) == bool(self.entry):

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from typing import Any, TypedDict, Unpack
 
 from lepton.core.errors import JobFailedError, NameTakenError, UnavailableError
+from lepton.sdk.artifacts import hash_file
 from lepton.sdk.http import Http, part
+from lepton.sdk.jobs import AsyncJobs
 from lepton.sdk.portal import Blocking, attribute, blocking, listing, returning
 from lepton.sdk.show import card
+from lepton.sdk.source import is_source, read_source
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.02, 0.5
 NPY = "application/x-npy"
+LOG_LINES = 40
 PATIENCE_S = 30.0
 """How long an endpoint is asked again while it does not answer."""
 
@@ -83,13 +87,13 @@ class AsyncEndpoint:
             state: ready, failed, stopping or deleted.
             timeout_s: wait no longer than this many seconds.
         Raises:
-            JobFailedError: it has failed.
+            JobFailedError: it should become ready, and has failed.
             UnavailableError: it is not there after `timeout_s`.
         """
         loop = asyncio.get_running_loop()
         end, pause_s = loop.time() + timeout_s, FIRST_PAUSE_S
         while (await self.refresh()).state != state or not self.is_settled:
-            if self.state == "failed":
+            if self.state == "failed" and state == "ready":
                 raise JobFailedError(
                     f"Endpoint '{self.name}' failed: {self.status.get('why')}", fix=f"lepton serve logs {self.name}"
                 )
@@ -128,19 +132,32 @@ class AsyncEndpoint:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
 
-    async def change(self, model: str, **limits: Unpack[EndpointOptions]) -> "AsyncEndpoint":
-        """Give it another model or other limits; `wait` returns when it has them.
+    async def change(self, target: str, **limits: Unpack[EndpointOptions]) -> "AsyncEndpoint":
+        """Give it another model or service, or other limits; `wait` returns when it has them.
 
         Args:
-            model: id, `name` or `name@number` of a model version.
+            target: as of `deploy`.
             limits: those that are left out take their defaults.
         Raises:
             NotFoundError: there is no such model.
             InvalidError, CapacityError: it was refused; nothing was changed.
         """
-        body = {"model": model, **limits}
+        body = await _wish(self._http, self.workspace, target, self.name, limits)
         self._read(await self._http.put(f"/serve/endpoints/{self.id}", body, workspace=self.workspace))
         return self
+
+    async def why(self) -> dict[str, Any]:
+        """Why it is as it is: `{state, why, log}`; `log` ends what the process wrote that ended last, if one has."""
+        await self.refresh()
+        found = {"state": self.state, "why": str(self.status.get("why", "")), "log": ""}
+        if not self.job:
+            return found
+        job = await AsyncJobs(self._http, self.workspace).get(self.job)
+        ending = job.status.get("ending") or {}
+        if ending and self.state != "ready":
+            pieces = [piece async for piece in job.logs(rank=int(ending.get("rank") or 0))]
+            found["log"] = "\n".join("".join(pieces).splitlines()[-LOG_LINES:])
+        return found
 
     async def delete(self) -> "AsyncEndpoint":
         """Take it down; its name is free once it is `deleted`.
@@ -159,7 +176,7 @@ class AsyncEndpoint:
             "state": self.state,
             "address": self.url,
             "replicas": str(wish.get("replicas", "")),
-            "model": str(wish.get("model", "")),
+            "model": str(wish.get("model") or wish.get("entry", "")),
             "id": self.id,
         }
 
@@ -183,6 +200,7 @@ class Endpoint(Blocking[AsyncEndpoint]):
     wait = returning(lambda: Endpoint)(AsyncEndpoint.wait)
     predict = blocking(AsyncEndpoint.predict)
     change = returning(lambda: Endpoint)(AsyncEndpoint.change)
+    why = blocking(AsyncEndpoint.why)
     delete = returning(lambda: Endpoint)(AsyncEndpoint.delete)
 
     def row(self) -> dict[str, str]:
@@ -203,27 +221,29 @@ class AsyncServe:
         self._http = http
         self._workspace = workspace
 
-    async def deploy(self, model: str, *, name: str, **limits: Unpack[EndpointOptions]) -> AsyncEndpoint:
-        """Deploy a model version as an endpoint; it is starting when this returns.
+    async def deploy(self, target: str, *, name: str, **limits: Unpack[EndpointOptions]) -> AsyncEndpoint:
+        """Deploy a model version or a service as an endpoint; it is starting when this returns.
 
         Args:
-            model: id, `name` or `name@number` of a model version.
+            target: id, `name` or `name@number` of a model version; or `file.py[:Class]`, a service, whose Python files
+                go along, and whose class says what it needs.
         Raises:
-            NameTakenError, NotFoundError, CapacityError: it was refused; nothing was made.
+            NameTakenError, NotFoundError, CapacityError: it was refused; no endpoint was made.
+            InvalidError: a file is missing, or is not what it should be.
         """
-        body = {"name": name, "model": model, **limits}
+        body = {"name": name, **await _wish(self._http, self._workspace, target, name, limits)}
         return AsyncEndpoint(self._http, await self._http.post("/serve/endpoints", body, workspace=self._workspace))
 
-    async def apply(self, model: str, *, name: str, **limits: Unpack[EndpointOptions]) -> AsyncEndpoint:
-        """Deploy a model version, or give it to the endpoint of that name if there is one.
+    async def apply(self, target: str, *, name: str, **limits: Unpack[EndpointOptions]) -> AsyncEndpoint:
+        """Deploy a model version or service, or give it to the endpoint of that name if there is one.
 
         Raises:
             NotFoundError, InvalidError, CapacityError: it was refused; nothing was changed.
         """
         try:
-            return await self.deploy(model, name=name, **limits)
+            return await self.deploy(target, name=name, **limits)
         except NameTakenError:
-            return await (await self.get(name)).change(model, **limits)
+            return await (await self.get(name)).change(target, **limits)
 
     async def get(self, ref: str) -> AsyncEndpoint:
         """An endpoint by name or id.
@@ -248,6 +268,31 @@ class Serve(Blocking[AsyncServe]):
     apply = returning(lambda: Endpoint)(AsyncServe.apply)
     get = returning(lambda: Endpoint)(AsyncServe.get)
     list = listing(lambda: Endpoint)(AsyncServe.list)
+
+
+async def _wish(http: Http, workspace: str, target: str, name: str, limits: EndpointOptions) -> dict[str, Any]:
+    """What an endpoint shall serve, as the API wants it; the files of a service are uploaded."""
+    if not is_source(target):
+        return {"model": target, **limits}
+    source = read_source(target)
+    files = []
+    for path, file in source.files:
+        digest, size = hash_file(file)
+        await http.upload(file, digest, workspace)
+        files.append({"path": path, "digest": digest, "size_bytes": size})
+    body = {"kind": "code", "name": name, "files": files, "meta": {"entry": source.entry}}
+    code = await http.post("/catalog/versions", body, workspace=workspace)
+    return {"code": code["id"], "entry": source.entry, **_class_limits(source.wishes), **limits}
+
+
+def _class_limits(wishes: Mapping[str, Any]) -> dict[str, Any]:
+    """The limits that a service's class asks for."""
+    found: dict[str, Any] = {}
+    if isinstance(wishes.get("replicas"), int):
+        found["replicas"] = wishes["replicas"]
+    if isinstance(wishes.get("cpus"), int | float):
+        found["worker_cpu_milli"] = round(wishes["cpus"] * 1000)
+    return found
 
 
 def encode(inputs: Any) -> tuple[bytes, str]:

@@ -1,1 +1,14 @@
-"""Station 4: a model version becomes an endpoint: one front process and its workers."""
+"""Station 4: a model version or a service becomes an endpoint: one front process and its workers."""
+
+from lepton.serve.service import (
+    Body,
+    FileResponse,
+    HTTPError,
+    Request,
+    Response,
+    Service,
+    Upload,
+    handler,
+)
+
+__all__ = ["Body", "FileResponse", "HTTPError", "Request", "Response", "Service", "Upload", "handler"]

@@ -28,6 +28,19 @@ Verdict = Refusal | None
 """None: come in."""
 
 
+def bearer(authorization: bytes | None) -> bytes | None:
+    """The token of an Authorization header; None if it has none."""
+    scheme, _, token = (authorization or b"").partition(b" ")
+    token = token.strip()
+    return token if scheme.lower() == b"bearer" and token else None
+
+
+def token_digest(authorization: bytes | None) -> bytes:
+    """SHA-256 of the token of an Authorization header; empty if it has none."""
+    token = bearer(authorization)
+    return sha256(token).digest() if token is not None else b""
+
+
 class Known(NamedTuple):
     """What the server said of one token."""
 
@@ -95,7 +108,10 @@ class Gate:
 
     def look(self, token: bytes) -> tuple[bool, Verdict]:
         """Whether a fresh verdict is known, and it."""
-        digest = sha256(token).digest()
+        return self.recall(sha256(token).digest())
+
+    def recall(self, digest: bytes) -> tuple[bool, Verdict]:
+        """The same, by the SHA-256 of the token."""
         known = self._allowed.get(digest) or self._refused.get(digest)
         if known is not None and known.fresh_until > self._clock():
             return True, known.verdict

@@ -1,11 +1,25 @@
 """The bytes of HTTP answers, and every reason a front refuses a request. Pure."""
 
 import json
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
+from lepton.serve.frames import Media
+
 JSON_TYPE = b"application/json"
 TEXT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+TYPES: Mapping[int, bytes] = {
+    Media.OTHER: b"application/octet-stream",
+    Media.JSON: JSON_TYPE,
+    Media.OCTETS: b"application/octet-stream",
+    Media.NPY: b"application/x-npy",
+    Media.MSGPACK: b"application/msgpack",
+    Media.TEXT: b"text/plain; charset=utf-8",
+    Media.HTML: b"text/html; charset=utf-8",
+    Media.SSE: b"text/event-stream; charset=utf-8",
+}
+"""Content-Type of an answer. One of kind OTHER has its own in its head."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 HEADS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -25,6 +39,7 @@ class Refusal(NamedTuple):
         return json.dumps({"code": self.code, "message": self.message, "fix": self.fix}).encode()
 
 
+BODILESS = frozenset((204, 304))
 RETRY = b"retry-after: 1\r\n"
 NOT_HTTP = Refusal(400, "invalid", "This is not a valid HTTP/1.1 request", "Send one that follows RFC 9112.")
 NO_HOST = Refusal(400, "invalid", "The request needs exactly one Host header", "Send one.")
@@ -62,6 +77,13 @@ SLOW = Refusal(408, "timeout", "The request did not arrive in time", "Send it fa
 BUSY = Refusal(503, "busy", "Too many requests wait already", "Try again later, or serve more replicas.", RETRY)
 CROWDED = Refusal(503, "busy", "Too many connections are open", "Try again later; keep connections open.", RETRY)
 NO_WORKER = Refusal(503, "unavailable", "No worker has the model loaded", "Try again; the log says why.", RETRY)
+OVERLOADED = Refusal(
+    503,
+    "busy",
+    "What waits already would take longer than the deadline",
+    "Try again later, or serve more replicas.",
+    RETRY,
+)
 WORKER_LOST = Refusal(503, "unavailable", "The worker that computed this was lost", "Try again.", RETRY)
 NO_ACCESS_CHECK = Refusal(503, "unavailable", "The token cannot be checked now", "Try again later.", RETRY)
 LATE = Refusal(
@@ -82,15 +104,33 @@ def wrong_method(allowed: bytes) -> Refusal:
 
 
 def render(status: int, body: bytes, request_id: bytes, *, media: bytes = JSON_TYPE, headers: bytes = b"") -> bytes:
-    """A whole answer. `headers` are further lines, each ended by CR LF."""
-    return b"%b%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (
-        HEADS[status],
+    """A whole answer. `headers` are further lines, each ended by CR LF; `media` empty: they name the type."""
+    if status in BODILESS:
+        return b"%b%bx-request-id: %b\r\n\r\n" % (line(status), headers, request_id)
+    return b"%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (
+        line(status),
         headers,
-        media,
+        b"content-type: %b\r\n" % media if media else b"",
         len(body),
         request_id,
         body,
     )
+
+
+def render_head(status: int, request_id: bytes, *, media: bytes, headers: bytes) -> bytes:
+    """The head of an answer whose length nobody knows yet."""
+    type = b"content-type: %b\r\n" % media if media else b""
+    return b"%b%b%bx-request-id: %b\r\n\r\n" % (line(status), headers, type, request_id)
+
+
+def render_upgrade(headers: bytes, request_id: bytes) -> bytes:
+    """The head of an answer after which the connection is no longer HTTP."""
+    return b"%b%bx-request-id: %b\r\n\r\n" % (line(101), headers, request_id)
+
+
+def line(status: int) -> bytes:
+    """The status line."""
+    return HEADS.get(status) or b"HTTP/1.1 %d Status\r\n" % status
 
 
 def headers_only(answer: bytes) -> bytes:

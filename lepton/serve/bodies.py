@@ -203,11 +203,14 @@ def answer_bodies(scores: Array, counts: Sequence[int], form: ModelForm, model: 
     return bodies
 
 
-def describe(form: ModelForm, meta: Mapping[str, Json]) -> dict[str, Json]:
-    """What a client must know to ask the model."""
-    return {
-        "model": {key: meta.get(key) for key in ("id", "name", "number")},
+def describe(form: ModelForm, meta: Mapping[str, Json]) -> tuple[dict[str, Json], bytes]:
+    """What a client must know to ask the model, and the JSON object that names its version."""
+    name = {key: meta.get(key) for key in ("id", "name", "number")}
+    about: dict[str, Json] = {
+        "model": name,
         "input": {"shape": [None, *form.row_shape], "dtype": form.dtype},
         "task": form.task,
         "labels": list(form.labels),
+        "predict": "/predict",
     }
+    return about, orjson.dumps(name)

@@ -2,22 +2,23 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
+from math import inf
 from time import monotonic
 
 from lepton.core.resource import Json
 from lepton.serve import answers
-from lepton.serve.access import Gate
+from lepton.serve.access import Gate, bearer
 from lepton.serve.answers import Refusal
-from lepton.serve.exchange import Client, Exchange, Limits
-from lepton.serve.frames import Entry, Frame, Kind, Operation
+from lepton.serve.cost import Cost
+from lepton.serve.exchange import Client, Exchange, Known, Limits
+from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Frame, Kind, Media, split_head
 from lepton.serve.links import WorkerLink
 from lepton.serve.metrics import Meter, render_metrics
 from lepton.serve.queue import Batch, Queue, Ticket
-from lepton.serve.routes import Page, Route
+from lepton.serve.routes import Page, Route, Table
 
-PREDICT = int(Operation.PREDICT)
 HUNG_S = 10.0
 """A worker that keeps a request this much longer than its deadline is dropped."""
 
@@ -42,6 +43,7 @@ class Desk:
         self.queue = queue
         self.connections: set[Client] = set()
         self.is_draining = False
+        self.heads: dict[bytes, Known] = {}
         self.on_ready: Callable[[], None] = lambda: None
         """Called when a worker has joined."""
         self._deadline_s = deadline_s
@@ -51,8 +53,15 @@ class Desk:
         self._numbers = count(1)
         self._links: dict[int, WorkerLink] = {}
         self._live: dict[int, Exchange] = {}
-        """Predictions without an answer, oldest first."""
+        """Requests to workers without their last answer, oldest first."""
         self._about: Mapping[str, Json] = {}
+        self._table = Table({})
+        self._costs: dict[int, Cost] = {}
+        """By operation."""
+        self._busy_since: dict[int, float] = {}
+        """Worker -> when it began the frame it computes."""
+        self._cancelled: dict[int, list[Entry]] = {}
+        """Worker -> what it is to be told at the end of this turn."""
         self._is_pumping = False
 
     # for connections
@@ -64,6 +73,10 @@ class Desk:
     def request_id(self, number: int) -> bytes:
         """A name for a request whose client gave none."""
         return b"%b%x" % (self._prefix, number)
+
+    def find(self, method: bytes, url: bytes) -> Route | Refusal:
+        """The route of a request line, or why there is none."""
+        return self._table.find(method, url)
 
     def doubt(self, route: Route, authorization: bytes | None) -> Refusal | None:
         """Refuse at once what is known to be not allowed, before its body is read."""
@@ -78,33 +91,46 @@ class Desk:
         """Take a complete request; `finish` of the exchange is called in the end."""
         route = exchange.route
         if self._gate is None or route is None or route.is_public:
-            self._go(exchange)
+            self.go(exchange)
             return
         token = bearer(authorization) or b""
         is_known, verdict = self._gate.look(token)
         if is_known:
-            self._go(exchange, verdict)
+            self.go(exchange, verdict)
         else:
-            self._gate.ask(token, lambda answer: self._go(exchange, answer))
+            self._gate.ask(token, lambda answer: self.go(exchange, answer))
+
+    def recall(self, known: Known) -> tuple[bool, Refusal | None]:
+        """Whether a fresh verdict about its token is known, and it."""
+        if self._gate is None or known.route.is_public:
+            return True, None
+        return self._gate.recall(known.token) if known.token else (False, None)
 
     def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         """Answer with a refusal, and count it."""
         self._finish(exchange, refusal.status, refusal.body(), headers=refusal.headers)
 
-    def _go(self, exchange: Exchange, verdict: Refusal | None = None) -> None:
+    def go(self, exchange: Exchange, verdict: Refusal | None = None) -> None:
         """The token is judged: on to the route."""
         route = exchange.route
         if exchange.is_done or route is None:
             return
         if verdict is not None:
             self.refuse(exchange, verdict)
-        elif route.operation is None:
+        elif not route.operation:
             self._show(exchange, route)
         else:
-            self._enqueue(exchange)
+            self._enqueue(exchange, route)
 
-    def _enqueue(self, exchange: Exchange) -> None:
-        exchange.deadline = exchange.arrived + self._deadline_s
+    def _enqueue(self, exchange: Exchange, route: Route) -> None:
+        exchange.deadline = exchange.arrived + (route.timeout_s or self._deadline_s)
+        cost = self._costs.get(route.operation)
+        if cost is not None:
+            exchange.cost_s = cost.each_s
+            if exchange.arrived + self.queue.wait_s + cost.base_s > exchange.deadline:
+                self.meter.dropped["overload"] += 1
+                self.refuse(exchange, answers.OVERLOADED)
+                return
         if not self.queue.offer(exchange):
             self.meter.dropped["busy"] += 1
             self.refuse(exchange, answers.BUSY)
@@ -112,42 +138,119 @@ class Desk:
         self._live[exchange.id] = exchange
         self._pump_soon()
 
-    def _finish(self, exchange: Exchange, status: int, body: bytes, *, headers: bytes = b"", rows: int = 0) -> None:
+    def _finish(self, exchange: Exchange, status: int, body: bytes, *, headers: bytes = b"") -> None:
+        """An answer of the front's own."""
         if exchange.is_done:
             return
-        if exchange.route is not None and exchange.route.operation is not None:
+        self._count(exchange, status)
+        exchange.finish(status, body, headers=headers)
+
+    def _count(self, exchange: Exchange, status: int, rows: int = 0) -> None:
+        if exchange.route is not None and exchange.route.operation:
             self.meter.predicted(status, monotonic() - exchange.arrived, rows)
         else:
             self.meter.pages[status] += 1
-        exchange.finish(status, body, headers=headers)
+
+    def give_up(self, exchange: Exchange) -> None:
+        """Its client is gone: whoever works on it may stop."""
+        if exchange.id in self._live and exchange.worker:
+            self.meter.dropped["gone"] += 1
+            self._cancel(exchange)
+
+    def _cancel(self, exchange: Exchange) -> None:
+        """Tell its worker, with others at the end of this turn, that nobody waits for it any more."""
+        self._cancelled.setdefault(exchange.worker, []).append(Entry(exchange.id))
+        self._pump_soon()
+
+    def flow(self, exchange: Exchange, *, is_paused: bool) -> None:
+        """Let the worker that streams an answer pause, or go on."""
+        link = self._links.get(exchange.worker)
+        if link is not None:
+            link.send(Frame(Kind.FLOW, [Entry(exchange.id, status=0 if is_paused else 1)], link.slot))
+
+    def pass_on(self, exchange: Exchange, data: bytes, *, is_last: bool) -> None:
+        """Bytes from the client of an upgraded connection."""
+        link = self._links.get(exchange.worker)
+        if link is not None:
+            link.send(Frame(Kind.INPUT, [Entry(exchange.id, data, flags=LAST if is_last else 0)], link.slot))
 
     # for workers
 
     def join(self, link: WorkerLink, about: Mapping[str, Json]) -> None:
-        """A worker has its model loaded."""
+        """A worker has its program loaded.
+
+        Raises:
+            FrameError: what it says of it cannot be.
+        """
+        self._table = Table(about)
+        self.heads.clear()
         self._links[link.number] = link
-        self._about = about
-        self.queue.join(link.number)
+        self._about = {name: value for name, value in about.items() if name not in ("operations", "pages", "room")}
+        self.queue.join(link.number, room=max(0, int(about.get("room") or 0)))
         self.on_ready()
         self._pump_soon()
 
     def settle(self, link: WorkerLink, answers_frame: Frame) -> None:
-        """A worker has answered one batch."""
+        """A worker has answered something."""
+        now = monotonic()
         entries = answers_frame.entries
-        tickets = self.queue.settle(link.number, [entry.id for entry in entries])
-        for entry, ticket in zip(entries, tickets, strict=True):
-            exchange = self._live.pop(entry.id, None) if ticket is not None else None
-            if exchange is not None:
-                self._finish(exchange, entry.status, entry.body, rows=entry.rows)
+        last = [entry.id for entry in entries if entry.flags & LAST]
+        tickets = self.queue.settle(link.number, last, answers_frame.slot)
+        self._learn(link, [ticket for ticket in tickets if ticket is not None], now)
+        for entry in entries:
+            exchange = self._live.get(entry.id)
+            if exchange is not None and exchange.worker == link.number:
+                self._deliver(exchange, entry, now)
         if self.queue.waiting:
             self._pump_soon()
 
+    def _learn(self, link: WorkerLink, tickets: Sequence[Ticket], now: float) -> None:
+        """What this batch has cost, if it was of one kind and computed alone."""
+        began = self._busy_since.get(link.number)
+        if began is None or not tickets:
+            return
+        self._busy_since[link.number] = now
+        kinds = {exchange.route.operation for t in tickets if (exchange := self._live.get(t.id)) and exchange.route}
+        if len(kinds) == 1:
+            self._costs.setdefault(kinds.pop(), Cost()).saw(len(tickets), now - began)
+
+    def _deliver(self, exchange: Exchange, entry: Entry, now: float) -> None:
+        """An answer, or a part of one, to whoever waits for it."""
+        is_last = bool(entry.flags & LAST)
+        if is_last:
+            del self._live[exchange.id]
+        if exchange.is_done:
+            return
+        headers, body = split_head(entry.body) if entry.flags & HEADED else (b"", entry.body)
+        media = b"" if entry.flags & HEADED and entry.media == Media.OTHER else answers.TYPES[entry.media]
+        if entry.status and is_last and not exchange.is_tunnel:
+            self._count(exchange, entry.status, entry.rows)
+            exchange.finish(entry.status, body, media, headers)
+            return
+        if entry.status and not exchange.has_begun:
+            self._count(exchange, entry.status, entry.rows)
+            exchange.begin(entry.status, media, headers)
+        exchange.deadline = inf if exchange.is_tunnel else now + self._limits_stream_s(exchange)
+        exchange.part(body, is_last=is_last, is_broken=bool(entry.flags & FAILED))
+
+    def _limits_stream_s(self, exchange: Exchange) -> float:
+        """How long a stream may be silent."""
+        timeout_s = exchange.route.timeout_s if exchange.route is not None else 0.0
+        return max(timeout_s, self.limits.stream_s)
+
     def leave(self, link: WorkerLink) -> None:
-        """A worker is gone: what it had is tried once more elsewhere."""
+        """A worker is gone: what it had not begun is tried once more elsewhere."""
         self._links.pop(link.number, None)
+        self._busy_since.pop(link.number, None)
+        self._cancelled.pop(link.number, None)
+        for exchange in [one for one in self._live.values() if one.worker == link.number]:
+            if exchange.has_begun and not exchange.is_done:
+                exchange.part(b"", is_last=True, is_broken=True)
+            if exchange.is_done:
+                del self._live[exchange.id]
         held = self.queue.held
         given_up = self.queue.leave(link.number)
-        self.meter.retries += held - self.queue.held - len(given_up)
+        self.meter.retries += max(0, held - self.queue.held - len(given_up))
         for ticket in given_up:
             self._drop(ticket, answers.WORKER_LOST)
         self._pump_soon()
@@ -161,6 +264,11 @@ class Desk:
     def _pump(self) -> None:
         self._is_pumping = False
         now = monotonic()
+        if self._cancelled:
+            cancelled, self._cancelled = self._cancelled, {}
+            for number, entries in cancelled.items():
+                if number in self._links:
+                    self._links[number].send(Frame(Kind.CANCEL, entries))
         batches, late = self.queue.take(now)
         for batch in batches:
             self._send(batch, now)
@@ -173,11 +281,15 @@ class Desk:
         entries = []
         for ticket in batch.tickets:
             exchange = live[ticket.id]
+            exchange.worker = batch.worker
             left_ms = int((exchange.deadline - now) * 1000)
-            entries.append(Entry(exchange.id, exchange.body, left_ms, 0, 0, PREDICT, exchange.media))
+            operation = exchange.route.operation if exchange.route is not None else 0
+            entries.append(Entry(exchange.id, exchange.body, left_ms, 0, operation, 0, exchange.media, exchange.flags))
         self.meter.batches[batch.why] += 1
         self.meter.sent += len(entries)
         link = self._links[batch.worker]
+        if batch.why == "idle" and not self.queue.is_roomy(batch.worker):
+            self._busy_since[batch.worker] = now
         link.send(Frame(Kind.BATCH, entries, link.slot))
 
     def _drop(self, ticket: Ticket, refusal: Refusal) -> None:
@@ -191,6 +303,10 @@ class Desk:
         """A few times a second: answer what is late, let go of slow clients and of workers that hang."""
         now = monotonic()
         for exchange in [one for one in self._live.values() if one.is_done or one.deadline <= now]:
+            if exchange.worker and not exchange.is_done:
+                self._cancel(exchange)
+            if exchange.has_begun and not exchange.is_done:
+                exchange.part(b"", is_last=True, is_broken=True)
             if exchange.tries > 1 or not self._links:
                 self._drop(exchange, answers.WORKER_LOST if exchange.tries else answers.NO_WORKER)
             else:
@@ -231,11 +347,18 @@ class Desk:
             self.meter.pages[200] += 1
             exchange.finish(200, render_metrics(self.meter, self._gauges()), answers.TEXT_TYPE)
         elif route.page == Page.OPTIONS:
-            self._finish(exchange, 200, b"{}", headers=b"allow: " + route.allowed + b"\r\n")
+            self._finish(exchange, 200, b"{}", headers=b"allow: " + route.text + b"\r\n")
+        elif route.page == Page.TEXT:
+            self.meter.pages[200] += 1
+            exchange.finish(200, route.text, route.type)
+        elif route.page == Page.MOVED:
+            self._finish(exchange, 307, b"{}", headers=b"location: " + route.text + b"\r\n")
+        elif route.page == Page.QUEUE:
+            self._finish(exchange, 200, b"%d" % (self.queue.waiting + self.queue.held))
         elif route.page == Page.READY and not self.is_ready:
             self.refuse(exchange, answers.NO_WORKER)
         elif route.page == Page.ABOUT:
-            about = {"endpoint": self._name, "ready": self.is_ready, **self._about, "predict": "/predict"}
+            about = {"endpoint": self._name, "ready": self.is_ready, **self._about}
             self._finish(exchange, 200, json.dumps(about).encode())
         else:
             self._finish(exchange, 200, b'{"status": "ok"}')
@@ -247,10 +370,3 @@ class Desk:
             "workers_ready": self.queue.workers,
             "connections": len(self.connections),
         }
-
-
-def bearer(authorization: bytes | None) -> bytes | None:
-    """The token of an Authorization header; None if it has none."""
-    scheme, _, token = (authorization or b"").partition(b" ")
-    token = token.strip()
-    return token if scheme.lower() == b"bearer" and token else None

@@ -5,9 +5,12 @@ from typing import Protocol
 
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
-from lepton.serve.frames import Media
+from lepton.serve.frames import LAST, Media
 from lepton.serve.queue import Ticket
 from lepton.serve.routes import Route
+
+HIGH_BYTES = 1 << 20
+"""Of a streamed answer that its client has not read: its worker is asked to pause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +29,23 @@ class Limits:
     body_s: float = 60.0
     idle_s: float = 75.0
     """Between requests; also how long an answer may wait for a client that does not read."""
+    stream_s: float = 60.0
+    """Between two parts of an answer that streams."""
     linger_s: float = 2.0
     """Before a refused client's connection is closed for good, so that it can read why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the head of a request was read as."""
+
+    route: Route
+    body_bytes: int
+    media: int
+    token: bytes
+    """SHA-256 of the token that it bore; empty: none."""
+    request_id: bytes
+    """Given by the client; empty: it gave none."""
 
 
 class Client(Protocol):
@@ -53,34 +71,97 @@ class Client(Protocol):
 class Exchange(Ticket):
     """One request and the place of its answer."""
 
-    __slots__ = ("answer", "arrived", "body", "connection", "is_head", "keep_alive", "media", "request_id", "route")
+    __slots__ = (
+        "arrived",
+        "body",
+        "connection",
+        "flags",
+        "has_begun",
+        "is_chunked",
+        "is_complete",
+        "is_head",
+        "is_old",
+        "is_paused",
+        "is_tunnel",
+        "keep_alive",
+        "media",
+        "out",
+        "out_bytes",
+        "request_id",
+        "route",
+        "worker",
+    )
 
     def __init__(self, id: int, connection: Client, route: Route | None, request_id: bytes) -> None:
         self.id = id
         self.size_bytes = 0
+        self.cost_s = 0.0
         self.deadline = 0.0
         self.tries = 0
         self.is_done = False
+        self.is_repeatable = route is None or route.is_repeatable
         self.connection = connection
         self.route = route
         """None: it was refused before its path was known."""
         self.request_id = request_id
-        self.media = Media.JSON
+        self.media: int = Media.JSON
+        self.flags = LAST
         self.keep_alive = True
         self.is_head = False
+        self.is_old = False
+        """The client speaks HTTP/1.0."""
+        self.is_tunnel = False
+        """The client asks to upgrade the connection; after a 101 its bytes pass both ways unread."""
         self.body = b""
         self.arrived = 0.0
-        self.answer: bytes | None = None
+        self.worker = 0
+        """Who has it; 0: nobody yet."""
+        self.has_begun = False
+        """Its answer streams."""
+        self.is_complete = False
+        """Its answer is all in `out`."""
+        self.is_chunked = False
+        self.is_paused = False
+        self.out: list[bytes] = []
+        """What is not yet written to the connection."""
+        self.out_bytes = 0
 
     def finish(self, status: int, body: bytes, media: bytes = answers.JSON_TYPE, headers: bytes = b"") -> None:
-        """Give the answer; it is written when all before it on the connection are. A second call does nothing."""
+        """Give the whole answer; it is written when all before it on the connection are. A second call does nothing."""
         if self.is_done:
             return
-        self.is_done = True
+        self.is_done = self.is_complete = True
         if not self.keep_alive:
             headers += b"connection: close\r\n"
         answer = answers.render(status, body, self.request_id, media=media, headers=headers)
-        self.answer = answers.headers_only(answer) if self.is_head else answer
+        self.out.append(answers.headers_only(answer) if self.is_head else answer)
+        self.connection.flush()
+
+    def begin(self, status: int, media: bytes, headers: bytes = b"") -> None:
+        """Give the head of an answer that streams."""
+        self.has_begun = True
+        if self.is_tunnel and status == 101:
+            self.out.append(answers.render_upgrade(headers, self.request_id))
+            return
+        self.is_tunnel = False
+        self.is_chunked = not self.is_old and not self.is_head
+        if self.is_old:
+            self.keep_alive = False
+        headers += b"transfer-encoding: chunked\r\n" if self.is_chunked else b""
+        headers += b"" if self.keep_alive else b"connection: close\r\n"
+        self.out.append(answers.render_head(status, self.request_id, media=media, headers=headers))
+
+    def part(self, body: bytes, *, is_last: bool, is_broken: bool = False) -> None:
+        """Give a further part; the last one ends the answer, or if it broke off, the connection."""
+        if body and not self.is_head:
+            self.out.append(b"%x\r\n%b\r\n" % (len(body), body) if self.is_chunked else body)
+            self.out_bytes += len(body)
+        if is_last:
+            self.is_done = self.is_complete = True
+            if is_broken or self.is_tunnel:
+                self.keep_alive = False
+            elif self.is_chunked:
+                self.out.append(b"0\r\n\r\n")
         self.connection.flush()
 
 
@@ -89,10 +170,16 @@ class Desk(Protocol):
 
     limits: Limits
     is_draining: bool
+    heads: dict[bytes, Known]
+    """SHA-256 of a head's bytes -> what it was read as; emptied whenever the routes change."""
     connections: set[Client]
 
     def next_id(self) -> int:
         """A number for a new exchange."""
+        ...
+
+    def find(self, method: bytes, url: bytes) -> Route | Refusal:
+        """The route of a request line, or why there is none."""
         ...
 
     def request_id(self, number: int) -> bytes:
@@ -107,6 +194,26 @@ class Desk(Protocol):
         """Take a complete request; `finish` of the exchange is called in the end."""
         ...
 
+    def recall(self, known: Known) -> tuple[bool, Refusal | None]:
+        """Whether a fresh verdict about its token is known, and it."""
+        ...
+
+    def go(self, exchange: Exchange, verdict: Refusal | None) -> None:
+        """Take a complete request whose token is judged."""
+        ...
+
     def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         """Answer with a refusal, and count it."""
+        ...
+
+    def give_up(self, exchange: Exchange) -> None:
+        """Its client is gone: whoever works on it may stop."""
+        ...
+
+    def flow(self, exchange: Exchange, *, is_paused: bool) -> None:
+        """Let the worker that streams an answer pause, or go on."""
+        ...
+
+    def pass_on(self, exchange: Exchange, data: bytes, *, is_last: bool) -> None:
+        """Bytes from the client of an upgraded connection."""
         ...

@@ -1,10 +1,14 @@
-"""How a front and a worker talk: length-prefixed frames over a stream, one frame a batch each way. Pure.
+"""How a front and a worker talk: length-prefixed frames over a stream. Pure.
 
 A frame is a head of 12 bytes, one head of 26 bytes for each entry, then the bodies in the same order; all numbers
 little-endian. A deadline is told as the time that is left, so both ends need no common clock.
 
     magic "Lp" | version u8 | kind u8 | slot u16 | entries u16 | bytes that follow u32
-    id u64 | body bytes u32 | deadline ms u32 | rows u32 | status u16 | operation u8 | media u8 | flags u8 | 0
+    id u64 | body bytes u32 | deadline ms u32 | rows u32 | operation u16 | status u16 | media u8 | flags u8
+
+Requests travel one frame a batch. Answers travel as they come: whole ones together, those that stream in parts, the
+first of which carries the status and each last one the flag LAST. A body may begin with a head of its own (flag HEAD):
+its length as u32, then for a request its line and headers as HTTP writes them, for an answer further header lines.
 """
 
 import struct
@@ -16,12 +20,17 @@ from typing import NamedTuple
 from lepton.core.errors import InvalidError
 
 MAGIC = b"Lp"
-PROTOCOL = 1
+PROTOCOL = 2
 HEAD = struct.Struct("<2sBBHHI")
-ENTRY = struct.Struct("<QIIIHBBBx")
+ENTRY = struct.Struct("<QIIIHHBB")
+LENGTH = struct.Struct("<I")
 MAX_FRAME_BYTES = 512 << 20
 LAST = 1
 """Flag: nothing more follows for this id."""
+HEADED = 2
+"""Flag: the body begins with a head, see `with_head`."""
+FAILED = 4
+"""Flag, of the last part of a stream: it broke off; an HTTP answer that has begun is cut short."""
 
 
 class FrameError(InvalidError):
@@ -38,23 +47,34 @@ class Kind(IntEnum):
     BATCH = 2
     """Front to worker: requests."""
     ANSWERS = 3
-    """Worker to front: answers to one batch; gives one credit back."""
+    """Worker to front: answers, whole or in parts. `slot` is how many frames of requests it has room for again."""
+    CANCEL = 4
+    """Front to worker: nobody waits for these ids any more; each still gets its last answer."""
+    FLOW = 5
+    """Front to worker: of these ids, those with status 0 shall pause, as the client does not read; others go on."""
+    INPUT = 6
+    """Front to worker: further bytes from the client of an upgraded connection; with LAST it has closed its side."""
 
 
 class Media(IntEnum):
     """What the bytes of a body are."""
 
     OTHER = 0
+    """Its type is in the head, if it has one."""
     JSON = 1
     OCTETS = 2
     """The array's own bytes, row after row."""
     NPY = 3
+    MSGPACK = 4
+    TEXT = 5
+    HTML = 6
+    SSE = 7
+    FORM = 8
+    """`multipart/form-data` or `application/x-www-form-urlencoded`; which, and the boundary, is in the head."""
 
 
-class Operation(IntEnum):
-    """What a request asks of the model."""
-
-    PREDICT = 1
+PREDICT = 1
+"""The operation of a model that is served without code."""
 
 
 class Entry(NamedTuple):
@@ -66,15 +86,16 @@ class Entry(NamedTuple):
     """Time left when it was sent; 0: none."""
     rows: int = 0
     """In an answer: how many rows the model computed for it."""
+    operation: int = PREDICT
+    """What is asked: the number of a route, told in the hello."""
     status: int = 0
-    """In an answer: the HTTP status."""
-    operation: int = Operation.PREDICT
+    """In an answer, or in its first part: the HTTP status."""
     media: int = Media.JSON
     flags: int = LAST
 
 
 class Frame(NamedTuple):
-    """One message; all its entries are for the same model version."""
+    """One message; all requests in it are for the same model version."""
 
     kind: Kind
     entries: Sequence[Entry]
@@ -154,10 +175,27 @@ def read_entries(payload: memoryview, count: int) -> list[Entry]:
     """
     at = count * ENTRY.size
     entries = []
-    for id, size, deadline_ms, rows, status, operation, media, flags in ENTRY.iter_unpack(payload[:at]):
+    for id, size, deadline_ms, rows, operation, status, media, flags in ENTRY.iter_unpack(payload[:at]):
         body = payload[at : at + size].tobytes()
         at += size
-        entries.append(Entry(id, body, deadline_ms, rows, status, operation, media, flags))
+        entries.append(Entry(id, body, deadline_ms, rows, operation, status, media, flags))
     if at != len(payload):
         raise FrameError(f"The bodies of a frame have {at} bytes, its head says {len(payload)}")
     return entries
+
+
+def with_head(head: bytes, body: bytes) -> bytes:
+    """A body that begins with a head; its entry has the flag HEADED."""
+    return LENGTH.pack(len(head)) + head + body
+
+
+def split_head(body: bytes) -> tuple[bytes, bytes]:
+    """Head and body of what `with_head` made.
+
+    Raises:
+        FrameError: it is too short.
+    """
+    if len(body) < LENGTH.size or len(body) < LENGTH.size + LENGTH.unpack_from(body)[0]:
+        raise FrameError("A headed body is shorter than its head")
+    end = LENGTH.size + LENGTH.unpack_from(body)[0]
+    return body[LENGTH.size : end], body[end:]

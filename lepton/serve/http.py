@@ -6,31 +6,21 @@ refused and the connection closed. A body is collected and never looked into.
 
 import asyncio
 from collections import deque
+from hashlib import sha256
 from time import monotonic
 
 import httptools
 
 from lepton.serve import answers
+from lepton.serve.access import token_digest
 from lepton.serve.answers import Refusal
-from lepton.serve.exchange import Desk, Exchange
-from lepton.serve.routes import Route, find_media, find_route
+from lepton.serve.exchange import HIGH_BYTES, Desk, Exchange, Known
+from lepton.serve.frames import HEADED, LAST, Media, with_head
+from lepton.serve.message import SWALLOW_BYTES, Message
+from lepton.serve.routes import Route
 
-WANTED = frozenset(
-    (
-        b"host",
-        b"content-type",
-        b"content-length",
-        b"content-encoding",
-        b"transfer-encoding",
-        b"expect",
-        b"authorization",
-        b"x-request-id",
-    )
-)
-RARE = WANTED - {b"host", b"content-type", b"content-length", b"authorization", b"x-request-id"}
-IDENTITY = b"identity"
-SWALLOW_BYTES = 64 << 10
-"""A refused request's body up to this size is read and dropped, so that the connection can be kept."""
+MAX_KNOWN, MAX_KNOWN_BYTES = 4096, 4096
+"""Heads that are remembered, and the size of the largest."""
 
 
 class Connection(asyncio.Protocol):
@@ -52,20 +42,13 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._is_blocked = False
         self._wants_continue = False
-        self._begin()
-
-    def _begin(self) -> None:
-        self._url = b""
-        self._fields: dict[bytes, bytes] = {}
-        self._head_bytes = 0
-        self._header_count = 0
-        self._has_twice = False
-        self._is_plain = True
-        """No rare header so far."""
-        self._is_fresh = True
-        """The message began in the bytes that are being read."""
-        self._body: list[bytes] = []
-        self._body_bytes = 0
+        self._head_key = b""
+        """Names the bytes of the head that is being read, if they came at once."""
+        self._message_count = 0
+        """Messages begun in the bytes that are being read."""
+        self._tunnel: Exchange | None = None
+        """The exchange that has taken over the connection."""
+        self._message = Message()
 
     # what the transport tells
 
@@ -81,23 +64,75 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._desk.connections.discard(self)
         for exchange in self._open:
-            exchange.is_done = True
+            if not exchange.is_done:
+                exchange.is_done = True
+                self._desk.give_up(exchange)
         self._open.clear()
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes of one or more requests."""
+        """Some bytes of one or more requests; or of whatever an upgraded connection speaks."""
         if self._is_deaf:
+            if self._tunnel is not None:
+                self._desk.pass_on(self._tunnel, data, is_last=False)
             return
+        if self._phase == "idle":
+            self._message_count = 0
+            if self._is_known(data):
+                return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
+        except httptools.HttpParserUpgrade as upgrade:
             self._is_deaf = True
+            rest = data[upgrade.args[0] :]
+            if rest and self._tunnel is not None:
+                self._desk.pass_on(self._tunnel, rest, is_last=False)
         except httptools.HttpParserError as fault:
             if isinstance(fault, httptools.HttpParserCallbackError):
                 raise
             self._refuse_and_close(answers.NOT_HTTP)
         if self._phase == "head":
             self._weigh_partial(data)
+
+    def _is_known(self, data: bytes) -> bool:
+        """Take one whole request whose head was read before, byte for byte: it means the same again.
+
+        Clients that keep a connection send equal heads; to parse each anew is most of what a request costs here.
+        """
+        desk = self._desk
+        end = data.find(b"\r\n\r\n") + 4
+        self._head_key = key = sha256(data[:end]).digest() if 4 < end <= MAX_KNOWN_BYTES else b""
+        known = desk.heads.get(key)
+        if known is None or len(data) - end != known.body_bytes or desk.is_draining or self._is_paused:
+            return False
+        is_judged, verdict = desk.recall(known)
+        if not is_judged:
+            return False
+        number = desk.next_id()
+        exchange = Exchange(number, self, known.route, known.request_id or desk.request_id(number))
+        exchange.media = known.media
+        exchange.body = data[end:]
+        exchange.size_bytes = known.body_bytes
+        exchange.arrived = self._since = monotonic()
+        self._open.append(exchange)
+        desk.go(exchange, verdict)
+        return True
+
+    def _remember(self, exchange: Exchange, route: Route) -> None:
+        """Keep what the head of a usual request was read as."""
+        message = self._message
+        is_usual = message.is_plain and not route.is_headed and exchange.media != Media.FORM and route.operation
+        if not (is_usual and self._head_key and message.length and exchange.keep_alive) or exchange.is_old:
+            return
+        heads = self._desk.heads
+        if len(heads) >= MAX_KNOWN:
+            heads.clear()
+        heads[self._head_key] = Known(
+            route=route,
+            body_bytes=message.length,
+            media=exchange.media,
+            token=token_digest(message.fields.get(b"authorization")),
+            request_id=message.request_id,
+        )
 
     def pause_writing(self) -> None:
         """The client does not read its answers: read nothing more from it."""
@@ -108,69 +143,96 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It reads again."""
         self._is_blocked = False
+        self.flush()
         self._balance()
+
+    def eof_received(self) -> bool:
+        """The client sends nothing more; it may still read."""
+        if self._tunnel is not None:
+            self._desk.pass_on(self._tunnel, b"", is_last=True)
+            return True
+        return False
 
     # what the parser tells
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
+        if self._head_key and self._message_count:
+            self._head_key = b""  # a second message in the same bytes: the key is not of its head
+        self._message_count += 1
         if not self._is_deaf:
-            self._begin()
+            self._message = Message()
             self._phase = "head"
             self._since = monotonic()
 
     def on_url(self, url: bytes) -> None:
         """A part of the URL."""
-        self._url += url
-        self._head_bytes += len(url)
+        self._message.url += url
+        self._message.head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header; also a trailer, which is ignored."""
-        self._head_bytes += len(name) + len(value)
-        self._header_count += 1
-        name = name.lower()
-        if name in WANTED and self._phase == "head":
-            if name in RARE or name in self._fields:
-                self._is_plain = False
-                self._has_twice |= name in self._fields
-            self._fields[name] = value
+        if self._phase == "head":
+            self._message.add_header(name, value)
+        else:
+            self._message.head_bytes += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         """All headers are there; decide what needs no body."""
         if self._is_deaf:
             return
         self._phase = "body"
-        desk, parser = self._desk, self._parser
-        method = parser.get_method()
-        route = find_route(method, self._url)
-        number = desk.next_id()
-        name = self._fields.get(b"x-request-id")
-        if not name or len(name) > 128 or not name.isascii():
-            name = desk.request_id(number)
-        exchange = Exchange(number, self, None if isinstance(route, Refusal) else route, name)
-        if not parser.should_keep_alive() or desk.is_draining or parser.should_upgrade():
-            exchange.keep_alive = False
-        exchange.is_head = method == b"HEAD"
-        self._current = exchange
-        self._open.append(exchange)
-        refusal = self._judge_head(parser.get_http_version())
-        self._refusal = refusal or (route if isinstance(route, Refusal) else self._judge_request(exchange, route))
-        if self._refusal is not None:
-            if self._has_long_body():
-                self._refuse_and_close(self._refusal)
-        elif not self._is_plain and b"expect" in self._fields:
+        desk, parser, message = self._desk, self._parser, self._message
+        version, is_upgrade = parser.get_http_version(), parser.should_upgrade()
+        route = desk.find(parser.get_method(), message.url)
+        exchange = self._open_exchange(route, version, is_upgrade=is_upgrade)
+        refusal = message.judge_head(version, self._limits, is_upgrade=is_upgrade)
+        if refusal is None:
+            refusal = self._judge_request(exchange, route) if isinstance(route, Route) else route
+        self._refusal = refusal
+        if refusal is not None:
+            if message.has_long_body(is_upgrade=is_upgrade):
+                self._refuse_and_close(refusal)
+        elif not message.is_plain and b"expect" in message.fields:
             self._wants_continue = True
             self._continue_if_due()
+        elif isinstance(route, Route):
+            self._remember(exchange, route)
+
+    def _open_exchange(self, route: Route | Refusal, version: str, *, is_upgrade: bool) -> Exchange:
+        """The exchange of the message whose head is complete."""
+        desk, message = self._desk, self._message
+        number = desk.next_id()
+        name = message.request_id or desk.request_id(number)
+        exchange = Exchange(number, self, route if isinstance(route, Route) else None, name)
+        exchange.keep_alive = self._parser.should_keep_alive() and not desk.is_draining and not is_upgrade
+        exchange.is_head = self._parser.get_method() == b"HEAD"
+        exchange.is_old = version == "1.0"
+        if is_upgrade and isinstance(route, Route) and route.is_headed and not message.has_body:
+            exchange.is_tunnel = True
+            self._tunnel = exchange
+        self._current = exchange
+        self._open.append(exchange)
+        return exchange
+
+    def _judge_request(self, exchange: Exchange, route: Route) -> Refusal | None:
+        """Whether this request may go on to its route."""
+        doubt = self._desk.doubt(route, self._message.fields.get(b"authorization"))
+        if doubt is not None or not route.operation:
+            return doubt
+        exchange.media, refusal = self._message.judge_body(route, self._limits)
+        return refusal
 
     def on_body(self, data: bytes) -> None:
         """A part of the body."""
-        self._body_bytes += len(data)
+        message = self._message
+        message.body_bytes += len(data)
         if self._is_deaf:
             return
-        if self._body_bytes > (SWALLOW_BYTES if self._refusal else self._limits.max_body_bytes):
+        if message.body_bytes > (SWALLOW_BYTES if self._refusal else self._limits.max_body_bytes):
             self._refuse_and_close(self._refusal or answers.too_large(self._limits.max_body_bytes))
         elif self._refusal is None:
-            self._body.append(data)
+            message.body.append(data)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -185,78 +247,37 @@ class Connection(asyncio.Protocol):
         if self._refusal is not None:
             self._desk.refuse(exchange, self._refusal)
         else:
-            body = self._body
-            exchange.body = body[0] if len(body) == 1 else b"".join(body)
+            exchange.body = self._message.whole_body()
+            if exchange.media == Media.FORM or (exchange.route is not None and exchange.route.is_headed):
+                exchange.body = with_head(self._head_text(), exchange.body)
+                exchange.flags = LAST | HEADED
             exchange.size_bytes = len(exchange.body)
-            self._desk.accept(exchange, self._fields.get(b"authorization"))
+            self._desk.accept(exchange, self._message.fields.get(b"authorization"))
         if len(self._open) >= self._limits.max_pipelined:
             self._balance()
 
-    # judgement
-
-    def _judge_head(self, version: str) -> Refusal | None:
-        """Whether the message itself is in order."""
-        fields, limits = self._fields, self._limits
-        if len(self._url) > limits.max_url_bytes:
-            return answers.LONG_URL
-        if self._head_bytes > limits.max_head_bytes or self._header_count > limits.max_headers:
-            return answers.BIG_HEADERS
-        if version not in ("1.1", "1.0"):
-            return answers.OLD_HTTP
-        if b"host" not in fields and version == "1.1":
-            return answers.NO_HOST
-        return None if self._is_plain and not self._parser.should_upgrade() else self._judge_rare()
-
-    def _judge_rare(self) -> Refusal | None:
-        """Whether headers that few messages have are in order."""
-        fields = self._fields
-        if self._has_twice:
-            return answers.TWICE
-        if fields.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
-            return answers.CODING
-        if fields.get(b"expect", b"100-continue").lower() != b"100-continue":
-            return answers.BAD_EXPECT
-        if self._parser.should_upgrade() and self._has_body():
-            return answers.NO_UPGRADE
-        return None
-
-    def _judge_request(self, exchange: Exchange, route: Route) -> Refusal | None:
-        """Whether this request may go on to its route."""
-        fields = self._fields
-        doubt = self._desk.doubt(route, fields.get(b"authorization"))
-        if doubt is not None or route.operation is None:
-            return doubt
-        length = fields.get(b"content-length")
-        if length is None and b"transfer-encoding" not in fields:
-            return answers.NO_LENGTH
-        if length is not None and int(length) > self._limits.max_body_bytes:
-            return answers.too_large(self._limits.max_body_bytes)
-        media = find_media(fields.get(b"content-type", b""))
-        if media is None or (not self._is_plain and fields.get(b"content-encoding", IDENTITY).lower() != IDENTITY):
-            return answers.MEDIA
-        exchange.media = media
-        return None
-
-    def _has_body(self) -> bool:
-        return b"transfer-encoding" in self._fields or int(self._fields.get(b"content-length", 0)) > 0
-
-    def _has_long_body(self) -> bool:
-        """Whether a refused request's body is better not waited for."""
-        if self._parser.should_upgrade():
-            return self._has_body()
-        is_waiting = b"expect" in self._fields and self._has_body()
-        return is_waiting or int(self._fields.get(b"content-length", 0)) > SWALLOW_BYTES
+    def _head_text(self) -> bytes:
+        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
+        client = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
+        return self._message.head_text(self._parser.get_method(), self._parser.get_http_version(), client)
 
     # answers
 
     def flush(self) -> None:
-        """Write the answers that are due."""
+        """Write what is due of the answers, in the order of the requests, as long as the client reads."""
         ready: list[bytes] = []
         closes = False
-        while self._open and self._open[0].answer is not None and not closes:
-            exchange = self._open.popleft()
-            ready.append(exchange.answer or b"")
+        while self._open and not closes and not self._is_blocked:
+            exchange = self._open[0]
+            ready += exchange.out
+            if not exchange.is_complete:
+                exchange.out.clear()
+                exchange.out_bytes = 0
+                self._since = monotonic()
+                break
+            self._open.popleft()
             closes = not exchange.keep_alive
+        self._weigh_streams()
         if self._transport is None or not ready:
             return
         self._transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
@@ -267,6 +288,13 @@ class Connection(asyncio.Protocol):
             self._continue_if_due()
         if self._is_paused:
             self._balance()
+
+    def _weigh_streams(self) -> None:
+        """Let the workers of streams pause whose client does not read, and go on once it does."""
+        for exchange in self._open:
+            if exchange.has_begun and exchange.is_paused != (exchange.out_bytes > HIGH_BYTES):
+                exchange.is_paused = not exchange.is_paused
+                self._desk.flow(exchange, is_paused=exchange.is_paused)
 
     def close_if_idle(self) -> None:
         """For a drain: hang up if no request is open, else with the answer of the last one."""
@@ -303,11 +331,12 @@ class Connection(asyncio.Protocol):
 
     def _weigh_partial(self, data: bytes) -> None:
         """Bound a head that has not ended: the parser holds back a header until it is whole."""
-        if self._is_fresh:
-            self._is_fresh = False
+        message = self._message
+        if message.is_fresh:
+            message.is_fresh = False
             return
-        self._head_bytes += len(data)
-        if self._head_bytes > 2 * self._limits.max_head_bytes:
+        message.head_bytes += len(data)
+        if message.head_bytes > 2 * self._limits.max_head_bytes:
             self._refuse_and_close(answers.BIG_HEADERS)
 
     def _refuse_and_close(self, refusal: Refusal) -> None:

@@ -18,7 +18,7 @@ class Hub(Protocol):
         ...
 
     def settle(self, link: "WorkerLink", answers: Frame) -> None:
-        """A worker has answered one batch."""
+        """A worker has answered something."""
         ...
 
     def leave(self, link: "WorkerLink") -> None:

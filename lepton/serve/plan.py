@@ -13,6 +13,7 @@ def plan(spec: EndpointSpec, *, endpoint: str, name: str) -> JobSpec:
         entry="lepton.serve.front:main",
         preload=LIGHT,
         devices=Devices(cpu_milli=spec.front_cpu_milli),
+        is_replaceable=True,
     )
     worker = Role(
         name="worker",
@@ -20,11 +21,12 @@ def plan(spec: EndpointSpec, *, endpoint: str, name: str) -> JobSpec:
         preload=LIGHT,
         count=spec.replicas,
         devices=Devices(cpu_milli=spec.worker_cpu_milli),
+        is_replaceable=True,
     )
     return JobSpec(
         roles=(front, worker),
         stage="serve",
         is_service=True,
-        inputs={"model": spec.model},
+        inputs={"model": spec.model} if spec.model else {"code": spec.code},
         params={"endpoint": endpoint, "name": name, "spec": spec.to_json()},
     )

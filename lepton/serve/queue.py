@@ -3,6 +3,10 @@
 Work-conserving: an idle worker gets what waits at once, so batches form only while workers are busy, and nobody
 waits for a batch to fill. A worker has two credits, one for each frame it may hold: one computed, one waiting at its
 door so that it never stands still. A busy worker's spare credit is used once as many wait as it computes.
+A worker that works on many requests at once (async handlers, a language model) has room for a number of requests
+instead: it gets what waits while it has room, and the one with the most room left gets it first.
+
+No batch holds more work than `target_s` seconds, by what its requests are expected to cost; one request always goes.
 """
 
 from collections import deque
@@ -18,11 +22,15 @@ MAX_TRIES = 2
 class Ticket:
     """One request as the queue sees it."""
 
-    __slots__ = ("deadline", "id", "is_done", "size_bytes", "tries")
+    __slots__ = ("cost_s", "deadline", "id", "is_done", "is_repeatable", "size_bytes", "tries")
 
-    def __init__(self, id: int, size_bytes: int, deadline: float) -> None:
+    def __init__(self, id: int, size_bytes: int, deadline: float, cost_s: float = 0.0) -> None:
         self.id = id
         self.size_bytes = size_bytes
+        self.cost_s = cost_s
+        """Seconds that a worker is expected to spend on it."""
+        self.is_repeatable = True
+        """Whether it may be tried again although a worker may have begun it."""
         self.deadline = deadline
         """On the clock whose time is passed to `take`."""
         self.tries = 0
@@ -37,28 +45,42 @@ class Batch(NamedTuple):
     worker: int
     tickets: list[Ticket]
     why: str
-    """`idle`: the worker had nothing to do · `full`: as large as allowed · `ahead`: a busy worker's spare credit."""
+    """`idle`: the worker had nothing to do · `full`: as many as allowed · `target`: as much work as allowed ·
+    `ahead`: a busy worker's spare credit · `room`: a worker that takes many at once had room."""
 
 
 class Seat:
     """What the queue knows of one worker."""
 
-    __slots__ = ("credits", "held", "limit")
+    __slots__ = ("credits", "frames", "held", "limit", "room")
 
-    def __init__(self, credits: int) -> None:
+    def __init__(self, credits: int, room: int) -> None:
         self.credits = self.limit = credits
+        self.room = room
+        """Requests it may hold; 0: what its credits allow."""
         self.held: dict[int, Ticket] = {}
+        self.frames: deque[list[Ticket]] = deque()
+        """What it holds, frame by frame: it computes the first, or all if it has room."""
+
+    def begun(self) -> set[int]:
+        """Ids of the requests it may have begun."""
+        frames = list(self.frames) if self.room else list(self.frames)[:1]
+        return {ticket.id for frame in frames for ticket in frame}
 
 
 class Queue:
     """The requests that wait for one model version, and the workers that have it loaded."""
 
-    def __init__(self, *, max_batch: int, max_waiting: int, max_waiting_bytes: int) -> None:
+    def __init__(
+        self, *, max_batch: int, max_waiting: int, max_waiting_bytes: int, target_s: float = float("inf")
+    ) -> None:
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._max_waiting_bytes = max_waiting_bytes
+        self._target_s = target_s
         self._waiting: deque[Ticket] = deque()
         self._waiting_bytes = 0
+        self._waiting_s = 0.0
         self._seats: dict[int, Seat] = {}
 
     @property
@@ -76,38 +98,61 @@ class Queue:
         """Workers that can be given requests."""
         return len(self._seats)
 
+    @property
+    def wait_s(self) -> float:
+        """Seconds that a new request would wait, by what those before it are expected to cost."""
+        return self._waiting_s / max(1, len(self._seats))
+
     def offer(self, ticket: Ticket) -> bool:
         """Let `ticket` wait; False if too much waits already."""
         while self._waiting and self._waiting[0].is_done:
-            self._waiting_bytes -= self._waiting.popleft().size_bytes
+            self._pop()
         if len(self._waiting) >= self._max_waiting:
             return False
         if self._waiting_bytes + ticket.size_bytes > self._max_waiting_bytes and self._waiting:
             return False
         self._waiting.append(ticket)
         self._waiting_bytes += ticket.size_bytes
+        self._waiting_s += ticket.cost_s
         return True
 
-    def join(self, worker: int, credits: int = CREDITS) -> None:
+    def join(self, worker: int, credits: int = CREDITS, room: int = 0) -> None:
         """A worker has its model loaded and asks for requests."""
-        self._seats[worker] = Seat(credits)
+        self._seats[worker] = Seat(credits, room)
 
     def leave(self, worker: int) -> list[Ticket]:
-        """A worker is gone. What it held waits again, in front; returned is what was tried too often for that."""
+        """A worker is gone. What it held waits again, in front; returned is what must not be tried again."""
         seat = self._seats.pop(worker, None)
-        lost = [ticket for ticket in seat.held.values() if not ticket.is_done] if seat else []
-        again = [ticket for ticket in lost if ticket.tries < MAX_TRIES]
+        if seat is None:
+            return []
+        begun = seat.begun()
+        lost = [ticket for ticket in seat.held.values() if not ticket.is_done]
+        given_up = [t for t in lost if t.tries >= MAX_TRIES or (t.id in begun and not t.is_repeatable)]
+        again = [ticket for ticket in lost if ticket not in given_up]
         self._waiting.extendleft(reversed(again))
         self._waiting_bytes += sum(ticket.size_bytes for ticket in again)
-        return [ticket for ticket in lost if ticket.tries >= MAX_TRIES]
+        self._waiting_s += sum(ticket.cost_s for ticket in again)
+        return given_up
 
-    def settle(self, worker: int, ids: Iterable[int]) -> list[Ticket | None]:
-        """A worker has answered one frame: its tickets in the order of `ids`; None for one it was not given."""
+    def settle(self, worker: int, ids: Iterable[int], frames: int = 1) -> list[Ticket | None]:
+        """A worker has answered: its tickets in the order of `ids`; None for one it was not given.
+
+        Args:
+            frames: how many frames it has taken in since it last said so.
+        """
         seat = self._seats.get(worker)
         if seat is None:
             return [None for _ in ids]
-        seat.credits = min(seat.credits + 1, seat.limit)
-        return [seat.held.pop(id, None) for id in ids]
+        seat.credits = min(seat.credits + frames, seat.limit)
+        found = [seat.held.pop(id, None) for id in ids]
+        while seat.frames and not any(ticket.id in seat.held for ticket in seat.frames[0]):
+            seat.frames.popleft()
+        return found
+
+    def is_roomy(self, worker: int) -> bool:
+        """Whether the worker works on many requests at once."""
+        seat = self._seats.get(worker)
+        return seat is not None and seat.room > 0
 
     def hung(self, before: float) -> list[int]:
         """Workers that hold a request whose deadline passed before then."""
@@ -123,20 +168,27 @@ class Queue:
         late: list[Ticket] = []
         while self._waiting and (choice := self._choose()):
             worker, size, why = choice
-            tickets = self._next(size, now, late)
+            tickets, why = self._next(size, why, now, late)
             if tickets:
                 seat = self._seats[worker]
-                seat.credits -= 1
-                seat.held.update((ticket.id, ticket) for ticket in tickets)
-                batches.append(Batch(worker, tickets, "full" if len(tickets) == self._max_batch else why))
+                seat.credits -= 0 if seat.room else 1
+                seat.held.update([(ticket.id, ticket) for ticket in tickets])
+                seat.frames.append(tickets)
+                batches.append(Batch(worker, tickets, why))
         return batches, late
 
     def _choose(self) -> tuple[int, int, str] | None:
         """The worker to serve next, how many requests it may get, and why; None if all shall wait."""
-        idle = [worker for worker, seat in self._seats.items() if not seat.held and seat.credits > 0]
+        idle = [(worker, seat) for worker, seat in self._seats.items() if not seat.held and seat.credits > 0]
         if idle:
+            worker, seat = idle[0]
             share = -(-len(self._waiting) // len(idle))
-            return idle[0], min(share, self._max_batch), "idle"
+            return worker, min(share, self._max_batch, seat.room or share), "idle"
+        roomy = [(len(seat.held) / seat.room, worker) for worker, seat in self._seats.items() if seat.room]
+        if roomy:
+            load, worker = min(roomy)
+            room = self._seats[worker].room
+            return None if load >= 1 else (worker, max(1, min(self._max_batch, room // 8)), "room")
         spare = [(len(seat.held), worker) for worker, seat in self._seats.items() if seat.credits > 0]
         if not spare:
             return None
@@ -145,22 +197,30 @@ class Queue:
             return None
         return worker, self._max_batch, "ahead"
 
-    def _next(self, size: int, now: float, late: list[Ticket]) -> list[Ticket]:
-        """Up to `size` requests from the front of the queue that somebody still waits for."""
+    def _next(self, size: int, why: str, now: float, late: list[Ticket]) -> tuple[list[Ticket], str]:
+        """Up to `size` requests from the front of the queue that somebody still waits for, and why no more."""
         tickets: list[Ticket] = []
         size_bytes = 0
+        cost_s = 0.0
         while self._waiting and len(tickets) < size:
             ticket = self._waiting[0]
-            if tickets and size_bytes + ticket.size_bytes > MAX_BATCH_BYTES:
-                break
-            self._waiting.popleft()
-            self._waiting_bytes -= ticket.size_bytes
-            if ticket.is_done:
-                continue
-            if ticket.deadline <= now:
-                late.append(ticket)
+            size_bytes += ticket.size_bytes
+            cost_s += ticket.cost_s
+            if tickets and (size_bytes > MAX_BATCH_BYTES or cost_s > self._target_s):
+                return tickets, "target" if cost_s > self._target_s else "full"
+            self._pop()
+            if ticket.is_done or ticket.deadline <= now:
+                size_bytes -= ticket.size_bytes
+                cost_s -= ticket.cost_s
+                if not ticket.is_done:
+                    late.append(ticket)
                 continue
             ticket.tries += 1
-            size_bytes += ticket.size_bytes
             tickets.append(ticket)
-        return tickets
+        return tickets, "full" if len(tickets) == self._max_batch else why
+
+    def _pop(self) -> Ticket:
+        ticket = self._waiting.popleft()
+        self._waiting_bytes -= ticket.size_bytes
+        self._waiting_s = self._waiting_s - ticket.cost_s if self._waiting else 0.0
+        return ticket

@@ -1,13 +1,21 @@
 """Which paths a front answers, by which methods, and what each is for. Pure.
 
-A route to the model names the slot whose workers answer it: the number that frames carry and queues are kept by.
+What the front knows by itself is fixed; the rest a worker tells in its hello, once it has its program loaded:
+
+    {"operations": [{"id": 1, "path": "/predict", "methods": ["POST"], ...}], "pages": {"/docs": {...}}, ...}
+
+An operation's path is exact, has parameters (`/items/{id}`), or is a prefix (`/app/` with `"is_prefix": true`).
 """
 
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from lepton.serve.answers import NO_PATH, Refusal, wrong_method
-from lepton.serve.frames import Media, Operation
+from lepton.core.resource import Json
+from lepton.serve.answers import NO_PATH, NO_WORKER, Refusal, wrong_method
+from lepton.serve.frames import PREDICT, FrameError, Media
 
 
 class Page(IntEnum):
@@ -18,59 +26,210 @@ class Page(IntEnum):
     READY = 3
     METRICS = 4
     OPTIONS = 5
+    QUEUE = 6
+    TEXT = 7
+    """Told by a worker once, and the same for everybody."""
+    MOVED = 8
 
 
 class Route(NamedTuple):
     """What to do with a request."""
 
     page: Page | None = None
-    operation: Operation | None = None
+    operation: int = 0
     """Given instead of `page` when a worker answers."""
-    slot: int = 0
     is_public: bool = False
     """Needs no token."""
-    allowed: bytes = b""
+    is_headed: bool = False
+    """The worker wants the request line and the headers too."""
+    is_repeatable: bool = True
+    has_body: bool = True
+    """Must have one."""
+    media: frozenset[int] | None = None
+    """What its body may be; None: anything."""
+    timeout_s: float = 0.0
+    """Instead of the endpoint's deadline, if not 0."""
+    text: bytes = b""
+    """Of a page TEXT; of OPTIONS, the methods; of MOVED, where to."""
+    type: bytes = b""
 
 
 ABOUT = Route(page=Page.ABOUT)
 HEALTH = Route(page=Page.HEALTH, is_public=True)
 READY = Route(page=Page.READY, is_public=True)
 METRICS = Route(page=Page.METRICS)
-PREDICT = Route(operation=Operation.PREDICT)
-
-READ = b"GET, HEAD, OPTIONS"
-TABLE = {
-    b"/": {b"GET": ABOUT, b"HEAD": ABOUT},
-    b"/healthz": {b"GET": HEALTH, b"HEAD": HEALTH},
-    b"/readyz": {b"GET": READY, b"HEAD": READY},
-    b"/metrics": {b"GET": METRICS, b"HEAD": METRICS},
-    b"/predict": {b"POST": PREDICT},
+QUEUE = Route(page=Page.QUEUE)
+OWN: Mapping[bytes, Route] = {
+    b"/": ABOUT,
+    b"/healthz": HEALTH,
+    b"/livez": HEALTH,
+    b"/readyz": READY,
+    b"/metrics": METRICS,
+    b"/queue-length": QUEUE,
 }
-ALLOWED = {path: READ if b"GET" in methods else b"POST, OPTIONS" for path, methods in TABLE.items()}
-QUICK = {(method, path): route for path, methods in TABLE.items() for method, route in methods.items()}
+"""Read with GET."""
 
 MEDIA = {
     b"": Media.JSON,
     b"application/json": Media.JSON,
     b"application/octet-stream": Media.OCTETS,
     b"application/x-npy": Media.NPY,
+    b"application/msgpack": Media.MSGPACK,
+    b"application/x-msgpack": Media.MSGPACK,
+    b"application/vnd.msgpack": Media.MSGPACK,
+    b"text/plain": Media.TEXT,
+    b"multipart/form-data": Media.FORM,
+    b"application/x-www-form-urlencoded": Media.FORM,
 }
+MODEL_MEDIA = ("JSON", "OCTETS", "NPY")
 
 
-def find_route(method: bytes, url: bytes) -> Route | Refusal:
-    """The route of a request line, or why there is none."""
-    route = QUICK.get((method, url))
-    if route is not None:
-        return route
-    if not url.startswith(b"/"):
-        url = path_of(url)
-    path = url.partition(b"?")[0]
-    if method == b"OPTIONS" and (path in TABLE or path == b"*"):
-        return Route(page=Page.OPTIONS, is_public=True, allowed=ALLOWED.get(path, READ + b", POST"))
-    methods = TABLE.get(path)
-    if methods is None:
-        return NO_PATH
-    return methods.get(method) or wrong_method(ALLOWED[path])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One thing a program can be asked, as its hello tells it."""
+
+    id: int
+    path: str
+    methods: tuple[str, ...] = ("POST",)
+    is_prefix: bool = False
+    is_headed: bool = False
+    is_public: bool = False
+    is_repeatable: bool = False
+    has_body: bool = True
+    media: tuple[str, ...] | None = None
+    timeout_s: float = 0.0
+
+    def route(self) -> Route:
+        """As a front keeps it."""
+        return Route(
+            operation=self.id,
+            is_public=self.is_public,
+            is_headed=self.is_headed,
+            is_repeatable=self.is_repeatable,
+            has_body=self.has_body,
+            media=None if self.media is None else frozenset(int(Media[name]) for name in self.media),
+            timeout_s=self.timeout_s,
+        )
+
+
+PREDICTION = Operation(id=PREDICT, path="/predict", is_repeatable=True, media=MODEL_MEDIA)
+"""What a model that is served without code can be asked."""
+
+
+class Table:
+    """All routes of one model version.
+
+    Args:
+        about: a worker's hello; empty before the first.
+
+    Raises:
+        FrameError: the hello describes no operations that can be.
+    """
+
+    def __init__(self, about: Mapping[str, Json]) -> None:
+        self._is_known = bool(about)
+        self._exact: dict[bytes, dict[bytes, Route]] = {}
+        self._patterns: list[tuple[re.Pattern[bytes], dict[bytes, Route]]] = []
+        self._prefixes: list[tuple[bytes, dict[bytes, Route]]] = []
+        self._fallback = Route(page=Page.MOVED, is_public=True, text=moved) if (moved := _moved(about)) else None
+        for path, route in OWN.items():
+            self._exact[path] = {b"GET": route}
+        try:
+            for operation in map(_operation, about.get("operations") or ()):
+                self._add(operation)
+            for path, page in (about.get("pages") or {}).items():
+                self._exact[path.encode()] = {b"GET": _text(page)}
+        except (TypeError, KeyError, AttributeError, ValueError) as fault:
+            raise FrameError(f"A hello tells of operations that cannot be: {fault}") from fault
+        self._prefixes.sort(key=lambda found: -len(found[0]))
+        self._quick: dict[tuple[bytes, bytes], Route] = {
+            (method, path): route for path, methods in self._exact.items() for method, route in methods.items()
+        }
+
+    def find(self, method: bytes, url: bytes) -> Route | Refusal:
+        """The route of a request line, or why there is none."""
+        route = self._quick.get((method, url))
+        return route if route is not None else self._search(method, url)
+
+    def _search(self, method: bytes, url: bytes) -> Route | Refusal:
+        if not url.startswith(b"/"):
+            url = path_of(url)
+        path = url.partition(b"?")[0]
+        if path == b"*" and method == b"OPTIONS":
+            return Route(page=Page.OPTIONS, is_public=True, text=b"GET, HEAD, OPTIONS, POST")
+        methods = self._methods(path)
+        if methods is None:
+            if self._fallback is not None and method in (b"GET", b"HEAD"):
+                return self._fallback
+            return NO_PATH if self._is_known else NO_WORKER
+        found = methods.get(method) or methods.get(b"*")
+        if found is None and method == b"HEAD":
+            found = methods.get(b"GET")
+        if found is None and method == b"OPTIONS":
+            return Route(page=Page.OPTIONS, is_public=True, text=_allowed(methods))
+        return found or wrong_method(_allowed(methods))
+
+    def _methods(self, path: bytes) -> dict[bytes, Route] | None:
+        methods = self._exact.get(path)
+        if methods is not None:
+            return methods
+        for pattern, methods in self._patterns:
+            if pattern.fullmatch(path):
+                return methods
+        for prefix, methods in self._prefixes:
+            if path.startswith(prefix) or path == prefix[:-1]:
+                return methods
+        return None
+
+    def _add(self, operation: Operation) -> None:
+        path = operation.path.encode()
+        if operation.is_prefix:
+            methods: dict[bytes, Route] = {}
+            self._prefixes.append((path if path.endswith(b"/") else path + b"/", methods))
+        elif b"{" in path:
+            methods = {}
+            self._patterns.append((path_pattern(path), methods))
+        else:
+            methods = self._exact.setdefault(path, {})
+        if path in OWN and path != b"/":
+            raise ValueError(f"{operation.path} is the front's own")
+        for method in operation.methods:
+            methods[method.encode()] = operation.route()
+
+
+def path_pattern(path: bytes) -> re.Pattern[bytes]:
+    """What `/items/{id}` matches; `{rest:path}` also takes slashes."""
+    parts = re.split(rb"(\{[A-Za-z_][A-Za-z0-9_]*(?::path)?\})", path)
+    made = [
+        (b"(?P<%b>.+)" if part.endswith(b":path}") else b"(?P<%b>[^/]+)") % part.strip(b"{}").partition(b":")[0]
+        if part.startswith(b"{")
+        else re.escape(part)
+        for part in parts
+    ]
+    return re.compile(b"".join(made))
+
+
+def _operation(plain: Mapping[str, Any]) -> Operation:
+    media = plain.get("media")
+    wished = {**plain, "methods": tuple(plain.get("methods", ("POST",)))}
+    found = Operation(**{**wished, "media": None if media is None else tuple(media)})
+    if not 0 < found.id < 1 << 16 or not found.path.startswith("/"):
+        raise ValueError(f"operation {found.id} at {found.path!r}")
+    return found
+
+
+def _text(page: Mapping[str, str]) -> Route:
+    return Route(page=Page.TEXT, text=page["text"].encode(), type=page["type"].encode(), is_public=True)
+
+
+def _moved(about: Mapping[str, Json]) -> bytes:
+    """Where who asks for an unknown page is sent; empty: nowhere."""
+    return str(about.get("fallback") or "").encode()
+
+
+def _allowed(methods: Iterable[bytes]) -> bytes:
+    known = set(methods)
+    return b", ".join(sorted(known | {b"OPTIONS"} | ({b"HEAD"} if b"GET" in known else set())))
 
 
 def path_of(url: bytes) -> bytes:
@@ -79,7 +238,9 @@ def path_of(url: bytes) -> bytes:
     return b"/" + rest.partition(b"/")[2] if scheme_end else url
 
 
-def find_media(content_type: bytes) -> Media | None:
-    """What a Content-Type says the body is; None if that cannot be read here."""
+def find_media(content_type: bytes) -> Media:
+    """What a Content-Type says the body is."""
     media = MEDIA.get(content_type)
-    return media if media is not None else MEDIA.get(content_type.partition(b";")[0].strip().lower())
+    if media is None:
+        media = MEDIA.get(content_type.partition(b";")[0].strip().lower(), Media.OTHER)
+    return media

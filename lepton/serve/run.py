@@ -1,135 +1,61 @@
-"""A worker of an endpoint: loads the model, then computes the batches its front sends, until the front is gone."""
+"""A worker of an endpoint: loads its program, then answers what its front sends, until the front is gone."""
 
+import asyncio
 import gc
-import json
 import signal
-import socket
-from collections.abc import Sequence
-from pathlib import Path
-from select import POLLIN, poll
-from threading import Event
+from importlib import import_module
+from typing import cast
 
-import numpy as np
+import uvloop
 
-from lepton.core.clock import SystemClock
 from lepton.core.context import Context
-from lepton.core.errors import LeptonError
-from lepton.serve.bodies import answer_bodies, describe, error_body, read_rows
-from lepton.serve.capture import Capture
-from lepton.serve.frames import Decoder, Entry, Frame, Kind, encode
 from lepton.serve.gang import socket_path
-from lepton.serve.model import Array, Model, load_model
+from lepton.serve.loading import open_entry
+from lepton.serve.program import Program
+from lepton.serve.replica import Replica
 from lepton.serve.spec import EndpointSpec
 
-READ_BYTES = 1 << 18
-TICK_MS = 500
-RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5)
-"""Pauses between attempts to reach the front; the last for ever."""
-CLOSE_S = 3.0
+HANG_S = 15.0
+"""Beyond the deadline."""
 
 
 def main(ctx: Context) -> None:
-    """Serve the input `model` until asked to stop and the front has let go."""
+    """Serve until asked to stop and the front has let go."""
     spec = EndpointSpec.from_json(ctx.params["spec"])
-    stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    model = load_model(ctx.input("model"), threads=max(1, spec.worker_cpu_milli // 1000))
-    clock = SystemClock()
+    program = open_program(ctx, spec)
     gc.collect()
     gc.freeze()  # what is there now stays: no later collection looks at it again
-    capture = Capture(ctx, clock, name=str(ctx.params.get("name", "endpoint")), capacity=spec.capture_rows)
-    Worker(ctx, model, capture, stop).run(socket_path())
+    uvloop.run(serve(ctx, program, spec))
 
 
-class BatchError(LeptonError):
-    """The model failed on rows that had the right form."""
+def open_program(ctx: Context, spec: EndpointSpec) -> Program:
+    """The service or model that the spec names, loaded.
 
-    code = "model"
-
-
-class Worker:
-    """One connection to the front at a time, made again whenever it is lost."""
-
-    def __init__(self, ctx: Context, model: Model, capture: Capture, stop: Event) -> None:
-        self._ctx = ctx
-        self._model = model
-        self._capture = capture
-        self._stop = stop
-        about = describe(model.form, ctx.input_meta("model"))
-        self._hello = json.dumps(about).encode()
-        self._name = json.dumps(about["model"]).encode()
-
-    def run(self, path: Path) -> None:
-        """Connect and serve until asked to stop, and then on until the front has drained and lets go."""
-        tries = 0
-        while not self._is_stopping():
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
-                try:
-                    link.connect(str(path))
-                    tries = 0
-                    self._serve(link)
-                except OSError:
-                    self._stop.wait(RETRY_S[min(tries, len(RETRY_S) - 1)])
-                    tries += 1
-        self._capture.close(CLOSE_S)
-
-    def _is_stopping(self) -> bool:
-        return self._stop.is_set() or self._ctx.should_stop()
-
-    def _serve(self, link: socket.socket) -> None:
-        """Answer frames until the front closes the connection."""
-        link.sendall(encode(Frame(Kind.HELLO, [Entry(0, self._hello)])))
-        decoder = Decoder()
-        ready = poll()
-        ready.register(link, POLLIN)
-        while True:
-            if ready.poll(TICK_MS):
-                data = link.recv(READ_BYTES)
-                if not data:
-                    return
-                frames = decoder.feed(data)
-                if frames:
-                    answers = self._answer_all(frames)
-                    link.sendall(b"".join([encode(frame) for frame in answers]))
-            self._capture.tick()
-
-    def _answer_all(self, frames: Sequence[Frame]) -> list[Frame]:
-        """One frame of answers for each frame of requests; all that has arrived is computed together."""
-        answers = iter(self._answer([entry for frame in frames for entry in frame.entries]))
-        return [Frame(Kind.ANSWERS, [next(answers) for _ in frame.entries], frame.slot) for frame in frames]
-
-    def _answer(self, entries: Sequence[Entry]) -> list[Entry]:
-        """An answer for each request, in order; one that is malformed costs the others nothing."""
-        form = self._model.form
-        answers: dict[int, Entry] = {}
-        good: list[tuple[Entry, Array]] = []
-        for entry in entries:
-            try:
-                good.append((entry, read_rows(entry.body, entry.media, form)))
-            except LeptonError as fault:
-                answers[entry.id] = refusal(entry, fault)
-        answers.update((answer.id, answer) for answer in self._predict(good))
-        return [answers[entry.id] for entry in entries]
-
-    def _predict(self, asked: Sequence[tuple[Entry, Array]]) -> list[Entry]:
-        if not asked:
-            return []
-        rows = asked[0][1] if len(asked) == 1 else np.concatenate([rows for _, rows in asked])
-        try:
-            scores = self._model.scores(rows)
-        except Exception as fault:  # noqa: BLE001 - onnxruntime raises a dozen unrelated types
-            if len(asked) > 1:  # one of them spoils it: each alone then
-                return [answer for one in asked for answer in self._predict([one])]
-            return [refusal(asked[0][0], BatchError(f"The model failed on this input: {fault}"))]
-        self._capture.add(rows, scores)
-        counts = [len(own) for _, own in asked]
-        bodies = answer_bodies(scores, counts, self._model.form, self._name)
-        return [
-            Entry(entry.id, body, 0, count, 200) for (entry, _), body, count in zip(asked, bodies, counts, strict=True)
-        ]
+    Raises:
+        ConfigError, ModelFileError: it cannot be.
+        Exception: whatever the user's code raises.
+    """
+    if spec.entry:
+        return open_entry(ctx.input("code"), spec.entry)
+    load = import_module("lepton.serve.inference").load_program
+    return cast(Program, load(ctx, spec))
 
 
-def refusal(entry: Entry, fault: LeptonError) -> Entry:
-    """The answer to a request that cannot be computed."""
-    return Entry(entry.id, error_body(fault), 0, 0, fault.status)
+async def serve(ctx: Context, program: Program, spec: EndpointSpec) -> None:
+    """Run the replica in this loop; SIGTERM lets it drain."""
+    replica = Replica(program, socket_path(), hang_s=spec.deadline_ms / 1000 + HANG_S)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, replica.stop)
+    watching = asyncio.ensure_future(_watch(ctx, replica))
+    try:
+        await replica.run()
+    finally:
+        watching.cancel()
+
+
+async def _watch(ctx: Context, replica: Replica) -> None:
+    """Hear of a stop that comes by the platform."""
+    while not ctx.should_stop():
+        await asyncio.sleep(0.5)
+    replica.stop()

@@ -25,8 +25,12 @@ RANGES = {
 class EndpointSpec:
     """What a user asks of an endpoint."""
 
-    model: str
-    """Id of the model version."""
+    model: str = ""
+    """Id of the model version; or instead of it `code` and `entry`."""
+    code: str = ""
+    """Id of the version that holds a service's files."""
+    entry: str = ""
+    """Where in them it is: `file.py:Class`."""
     replicas: int = 1
     """Worker processes, each with the model loaded."""
     host: str = "127.0.0.1"
@@ -44,10 +48,11 @@ class EndpointSpec:
     """Of each worker; from 2000 on its model computes with that many threads."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, str) or not is_id(self.model):
-            raise InvalidError(
-                f"{str(self.model)[:80]!r} is not a version id", fix="Give the id of a model version, ver_...."
-            )
+        if bool(self.model) == bool(self.code) or bool(self.code) != bool(self.entry):
+            raise InvalidError("An endpoint serves a model or a service", fix="Give `model`, or `code` and `entry`.")
+        for id in filter(None, (self.model, self.code)):
+            if not isinstance(id, str) or not is_id(id):
+                raise InvalidError(f"{str(id)[:80]!r} is not a version id", fix="Give the id of a version, ver_....")
         if not isinstance(self.host, str) or not 1 <= len(self.host) <= 253 or not self.host.isprintable():
             raise InvalidError(f"{str(self.host)[:80]!r} is not a host", fix="Give an address of this machine.")
         for name, (low, high) in RANGES.items():
@@ -72,6 +77,6 @@ class EndpointSpec:
             raise InvalidError(
                 f"An endpoint has no field {unknown[0][:80]!r}", fix=f"Its fields are {', '.join(known)}."
             )
-        if "model" not in plain:
+        if "model" not in plain and "code" not in plain:
             raise InvalidError("The endpoint names no model", fix="Give `model`, the id of a model version.")
         return cls(**plain)

@@ -16,8 +16,8 @@ from lepton.core.clock import Clock, to_micros
 from lepton.core.errors import LeptonError, NotFoundError, StaleError, UnavailableError
 from lepton.core.resource import Resource
 from lepton.engine.base import Engine
-from lepton.jobs.gang import Surroundings, Turn, keys, refuse, requeue, think
-from lepton.jobs.life import HOLDS_DEVICES, State
+from lepton.jobs.gang import Surroundings, Turn, keys, needs_surroundings, refuse, requeue, think
+from lepton.jobs.life import HOLDS_DEVICES
 from lepton.jobs.preload import AHEAD
 from lepton.jobs.spec import JobSpec
 from lepton.server.lease import STANDBY_S, Lease
@@ -26,7 +26,7 @@ from lepton.store import resources
 from lepton.store.database import Database, Tx
 
 log = logging.getLogger("lepton.server")
-KEY = re.compile(r"(?P<job>[a-z]+_[0-9A-Za-z]+)\.(?P<generation>[0-9]+)\.(?P<rank>[0-9]+)")
+KEY = re.compile(r"(?P<job>[a-z]+_[0-9A-Za-z]+)\.(?P<generation>[0-9]+)\.(?P<rank>[0-9]+)(?:\.[0-9]+)?")
 MOST_AT_ONCE = 32
 """Jobs stepped in one turn."""
 
@@ -102,7 +102,7 @@ class Running:
         spec = JobSpec.from_json(job.spec)
         seen = [self._engine.look(key) for key in keys(job, spec.size)] if job.state in HOLDS_DEVICES else []
         try:
-            around = self._around(job, spec) if job.state == State.PLACED else Surroundings()
+            around = self._around(job, spec) if needs_surroundings(job, spec, seen) else Surroundings()
         except UnavailableError:
             raise
         except LeptonError as fault:  # a secret is gone, or does not open: no later turn could do better

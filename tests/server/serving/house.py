@@ -1,5 +1,6 @@
 """A real endpoint for tests: a front and workers as processes, a small real model, and a bare HTTP client."""
 
+import io
 import json
 import os
 import signal
@@ -155,6 +156,40 @@ def open_house(
             house.close()
 
 
+@contextmanager
+def open_service(entry: str, *, workers: int = 1, **spec: Any) -> Iterator[House]:
+    """A running endpoint of a service from `served/`."""
+    with tempfile.TemporaryDirectory(prefix="lsrv") as name:
+        folder = Path(name)
+        (folder / "code").symlink_to(Path(__file__).with_name("served"))
+        wish = {"code": VERSION, "entry": entry, "replicas": max(1, workers), **spec}
+        params = {"endpoint": "ep_00000000000000000000000001", "name": "shop", "spec": wish}
+        (folder / "settings.json").write_text(json.dumps({"params": params, "limits": {}}))
+        house = House(folder, {})
+        try:
+            house.start("front")
+            for rank in range(1, workers + 1):
+                house.start(str(rank))
+            assert house.address
+            yield house
+        finally:
+            house.close()
+
+
+class Npy:
+    """Arrays as numpy's own files."""
+
+    @staticmethod
+    def dump(array: np.ndarray[Any, Any]) -> bytes:
+        file = io.BytesIO()
+        np.save(file, array)
+        return file.getvalue()
+
+    @staticmethod
+    def load(data: bytes) -> np.ndarray[Any, Any]:
+        return np.asarray(np.load(io.BytesIO(data)))
+
+
 class Wire:
     """A connection on which every byte is the test's own."""
 
@@ -182,6 +217,9 @@ class Wire:
             headers[name.lower()] = value.strip()
         size = int(headers.get("content-length", 0)) if has_body else 0
         return status, self._file.read(size), headers
+
+    def line(self) -> bytes:
+        return self._file.readline()
 
     def ask(self, data: bytes) -> tuple[int, bytes, Mapping[str, str]]:
         self.send(data)

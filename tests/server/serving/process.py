@@ -24,9 +24,9 @@ class FolderContext:
         self.folder.mkdir(exist_ok=True)
 
     def input(self, name: str) -> Path:
-        if name != "model":
+        if name not in ("model", "code"):
             raise NotFoundError(name)
-        return self.root / "model"
+        return self.root / name
 
     def input_meta(self, name: str) -> Mapping[str, Any]:
         return {"id": self.params["spec"]["model"], "kind": "model", "name": "tiny", "number": 3}

@@ -1,0 +1,128 @@
+"""What goes along when a service is deployed: its file, the Python files beside it, and what its class names.
+
+The class is read, never run: its attributes `replicas`, `cpus`, `memory` and `files` must be plain values.
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lepton.core.errors import InvalidError
+
+SKIPPED = frozenset((".git", "__pycache__", "node_modules", ".venv", "venv", ".mypy_cache", ".pytest_cache"))
+MOST_FILES = 2000
+MOST_BYTES = 64 << 20
+"""Of Python files that nobody named; what a class names in `files` may be larger."""
+KINDS_OF_CODE = ("", "photon")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Files to upload, and how they are served."""
+
+    entry: str
+    """As the endpoint's spec has it."""
+    files: tuple[tuple[str, Path], ...]
+    """(path in the version, file)."""
+    wishes: dict[str, Any] = field(default_factory=dict)
+    """Attributes of the class, as far as they are plain values."""
+
+
+def is_source(target: str) -> bool:
+    """Whether a target names files to serve rather than a model version: `file.py[:Class]` or `kind:path`."""
+    kind, colon, rest = target.partition(":")
+    return kind.endswith(".py") or (bool(colon) and kind.isidentifier() and Path(rest.partition(":")[0]).exists())
+
+
+def read_source(target: str) -> Source:
+    """What to upload for `file.py[:Class]`, or `kind:path`.
+
+    Raises:
+        InvalidError: a file is missing, the class is not there, or it is too much.
+    """
+    kind, colon, rest = target.partition(":")
+    if not colon or kind.endswith(".py"):
+        kind, rest = "", target
+    place, _, name = rest.partition(":") if kind in KINDS_OF_CODE else (rest, "", "")
+    path = Path(place)
+    if not path.exists():
+        raise InvalidError(f"There is no file {place}", fix="Give the path of a file that is there.")
+    prefix = f"{kind}:" if kind else ""
+    if kind not in KINDS_OF_CODE:
+        return Source(entry=f"{prefix}{path.name}", files=tuple(_tree(path, path.parent)))
+    wishes = read_class(path, name)
+    files = dict(_python_beside(path))
+    for extra in wishes.get("files", ()):
+        found = path.parent / extra
+        if not found.exists():
+            raise InvalidError(f"{path.name} names the file {extra!r}, which is not there", fix="Mend `files`.")
+        files.update(_tree(found, path.parent))
+    entry = f"{prefix}{path.name}" + (f":{name}" if name else "")
+    return Source(entry=entry, files=tuple(sorted(files.items())), wishes=wishes)
+
+
+def read_class(path: Path, name: str) -> dict[str, Any]:
+    """The plain attributes of the class called `name`, or of the last class in the file.
+
+    Raises:
+        InvalidError: the file is no Python, or has no such class.
+    """
+    try:
+        tree = ast.parse(path.read_text(), str(path))
+    except (OSError, SyntaxError, ValueError) as fault:
+        raise InvalidError(f"{path} cannot be read as Python: {fault}", fix="Mend the file.") from None
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and (not name or node.name == name)]
+    if not classes:
+        raise InvalidError(f"{path.name} has no class {name}".rstrip(), fix="Give file.py:Class.")
+    found: dict[str, Any] = {}
+    for node in classes[-1].body:
+        for key, value in _assigned(node):
+            try:
+                found[key] = ast.literal_eval(value)
+            except ValueError:
+                continue  # worked out when the class is made: then it is no wish of the kind read here
+    return found
+
+
+def _assigned(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
+    if isinstance(node, ast.Assign):
+        for target in node.targets:
+            if isinstance(target, ast.Name):
+                yield target.id, node.value
+    elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+        yield node.target.id, node.value
+
+
+def _python_beside(path: Path) -> Iterator[tuple[str, Path]]:
+    """The file itself and the other Python files of its folder, below it too."""
+    count = size = 0
+    yield path.name, path
+    for found in _walk(path.parent):
+        if found.suffix != ".py" or found == path:
+            continue
+        count, size = count + 1, size + found.stat().st_size
+        if count > MOST_FILES or size > MOST_BYTES:
+            raise InvalidError(
+                f"The folder of {path.name} holds over {MOST_FILES} Python files or {MOST_BYTES >> 20} MiB",
+                fix="Put the service into a folder of its own.",
+            )
+        yield str(found.relative_to(path.parent)), found
+
+
+def _tree(path: Path, root: Path) -> Iterator[tuple[str, Path]]:
+    """A file, or all files below a folder, by their paths from `root`."""
+    for found in [path] if path.is_file() else _walk(path):
+        try:
+            yield str(found.resolve().relative_to(root.resolve())), found
+        except ValueError:
+            raise InvalidError(f"{found} lies outside {root}", fix="Put it beside the service.") from None
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for found in sorted(folder.iterdir()):
+        if found.is_dir() and found.name not in SKIPPED and not found.is_symlink():
+            yield from _walk(found)
+        elif found.is_file():
+            yield found

@@ -1,0 +1,248 @@
+"""ASGI and WSGI applications, Gradio apps and folders of files, mounted under a path of an endpoint."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from lepton.core.errors import ConfigError
+from lepton.serve.calls import Call
+from lepton.serve.faults import HandlerError, is_line
+from lepton.serve.frames import Media
+from lepton.serve.program import Line, Reply, Work
+from lepton.serve.routes import Operation
+from lepton.serve.websocket import Socket, accept
+
+App = Callable[..., Awaitable[None]]
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+HOP = frozenset((b"connection", b"transfer-encoding", b"content-length", b"keep-alive", b"upgrade", b"x-request-id"))
+"""Headers that are the front's to set."""
+AHEAD = 16
+"""Pieces that an application may be ahead of what was sent."""
+
+
+def mount_of(path: str, app: Any) -> "Mount":
+    """What shall answer under `path`.
+
+    Raises:
+        ConfigError: it is nothing that can be mounted.
+    """
+    place = f"/{path.strip('/')}" if path.strip("/") else ""
+    if isinstance(app, str | Path):
+        from starlette.middleware.exceptions import ExceptionMiddleware  # noqa: PLC0415  only for services ...
+        from starlette.staticfiles import StaticFiles  # noqa: PLC0415  ... that mount a folder
+
+        if not Path(app).is_dir():
+            raise ConfigError(f"There is no folder {app} to mount at {path}", fix="Make it, or name another.")
+        return Mount(place, ExceptionMiddleware(StaticFiles(directory=app, html=True)))
+    if type(app).__module__.partition(".")[0] == "gradio":
+        import gradio  # noqa: PLC0415  the service has imported it
+
+        return Mount(place, gradio.routes.App.create_app(app))
+    if not callable(app):
+        raise ConfigError(f"A {type(app).__name__} cannot be mounted at {path}", fix="Mount an ASGI or WSGI app.")
+    return Mount(place, app if is_asgi(app) else wsgi(app))
+
+
+def is_asgi(app: Any) -> bool:
+    """Whether it is ASGI 3 rather than WSGI: its call is a coroutine function, or takes three arguments."""
+    call = app if inspect.isroutine(app) else type(app).__call__
+    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(call):
+        return True
+    wanted = [p for p in inspect.signature(app).parameters.values() if p.default is inspect.Parameter.empty]
+    return len(wanted) >= 3
+
+
+def wsgi(app: Any) -> App:
+    """A WSGI application as an ASGI one; it runs in threads."""
+    from a2wsgi import WSGIMiddleware  # noqa: PLC0415  only for services that mount one
+
+    return WSGIMiddleware(app)  # type: ignore[no-any-return]
+
+
+class Mount:
+    """One application under a path; `path` is empty at the root."""
+
+    def __init__(self, path: str, app: App) -> None:
+        self.path = path
+        self._app = app
+        self._lifespan: asyncio.Task[None] | None = None
+        self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._done: asyncio.Queue[str] = asyncio.Queue()
+
+    def work(self, number: int) -> Work:
+        """How a replica answers for it."""
+        operation = Operation(
+            id=number, path=self.path or "/", methods=METHODS, is_prefix=True, is_headed=True, has_body=False
+        )
+        return Work(operation=operation, answer=self.answer, tunnel=self.tunnel)
+
+    async def start(self) -> None:
+        """Let the application get ready, if it wants to."""
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}}
+        self._lifespan = asyncio.ensure_future(self._live(scope))
+        await self._events.put({"type": "lifespan.startup"})
+        said = await self._done.get()
+        if said.startswith("!"):
+            raise HandlerError(f"What is mounted at {self.path or '/'} did not start: {said[1:]}")
+
+    async def _live(self, scope: dict[str, Any]) -> None:
+        async def send(event: dict[str, Any]) -> None:
+            failed = event["type"].endswith(".failed")
+            await self._done.put(f"!{event.get('message', '')}" if failed else event["type"])
+
+        with suppress(Exception):  # an application that knows no lifespan may raise whatever it likes
+            await self._app(scope, self._events.get, send)
+        await self._done.put("ended")
+
+    async def close(self) -> None:
+        """Let the application let go."""
+        if self._lifespan is not None and not self._lifespan.done():
+            await self._events.put({"type": "lifespan.shutdown"})
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._lifespan, 5)
+
+    def scope(self, call: Call, kind: str) -> dict[str, Any]:
+        """What the application is told of a request."""
+        assert call.head is not None
+        head = call.head
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.headers]
+        found: dict[str, Any] = {
+            "type": kind,
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": head.version,
+            "scheme": "ws" if kind == "websocket" else "http",
+            "path": unquote(head.path),
+            "raw_path": head.path.encode("latin-1"),
+            "query_string": head.query.encode("latin-1"),
+            "root_path": self.path,
+            "headers": headers,
+            "client": head.client,
+            "server": (head.merged().get("host", "localhost").partition(":")[0], 80),
+            "state": {},
+        }
+        if kind == "http":
+            found["method"] = head.method
+        return found
+
+    async def answer(self, call: Call) -> Reply:
+        """One request."""
+        course = Course(call.body)
+        course.begin(self._app(self.scope(call, "http"), course.receive, course.send))
+        start = await course.next()
+        if start is None or start["type"] != "http.response.start":
+            raise HandlerError(f"What is mounted at {self.path or '/'} gave no answer") from course.fault
+        headers = head_lines(start.get("headers", ()))
+        first = await course.next()
+        reply = Reply(status=start["status"], media=Media.OTHER, headers=headers)
+        if first is None or not first.get("more_body"):
+            reply.body = bytes(first.get("body", b"")) if first else b""
+            await course.end()
+        else:
+            reply.stream = course.pieces(first)
+        return reply
+
+    async def tunnel(self, call: Call, line: Line) -> None:
+        """One WebSocket."""
+        socket = await accept(call, line)
+        if socket is not None:
+            await self._talk(call, socket)
+
+    async def _talk(self, call: Call, socket: Socket) -> None:
+        is_first = True
+
+        async def receive() -> dict[str, Any]:
+            nonlocal is_first
+            if is_first:
+                is_first = False
+                return {"type": "websocket.connect"}
+            message = await socket.receive()
+            if message is None:
+                return {"type": "websocket.disconnect", "code": socket.close_code or 1005}
+            kind = "text" if isinstance(message, str) else "bytes"
+            return {"type": "websocket.receive", kind: message}
+
+        async def send(event: dict[str, Any]) -> None:
+            if event["type"] == "websocket.accept":
+                await socket.open(event.get("subprotocol"))
+            elif event["type"] == "websocket.send":
+                text = event.get("text")
+                await socket.send(text if text is not None else event["bytes"])
+            elif event["type"] == "websocket.close":
+                await socket.close(event.get("code", 1000), event.get("reason") or "")
+
+        scope = {**self.scope(call, "websocket"), "subprotocols": socket.offered}
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            await socket.close(1011 if not socket.is_closed else 1000)
+
+
+class Course:
+    """One request's way through an application."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body: bytes | None = body
+        self._gone = asyncio.Event()
+        self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(AHEAD)
+        self._task: asyncio.Task[None] | None = None
+        self.fault: BaseException | None = None
+
+    def begin(self, running: Awaitable[None]) -> None:
+        """Let it run."""
+        self._task = asyncio.ensure_future(self._run(running))
+
+    async def _run(self, running: Awaitable[None]) -> None:
+        try:
+            await running
+        except Exception as fault:  # noqa: BLE001  whatever an application raises
+            self.fault = fault
+        await self._events.put(None)
+
+    async def receive(self) -> dict[str, Any]:
+        """For the application: the body, then that the client is gone."""
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, event: dict[str, Any]) -> None:
+        """For the application: a part of the answer."""
+        await self._events.put(event)
+
+    async def next(self) -> dict[str, Any] | None:
+        """The next part; None at the end.
+
+        Raises:
+            HandlerError: the application raised.
+        """
+        event = await self._events.get()
+        if event is None and self.fault is not None:
+            raise self.fault
+        return event
+
+    async def pieces(self, first: dict[str, Any]) -> AsyncIterator[bytes]:
+        """The rest of the answer."""
+        event: dict[str, Any] | None = first
+        try:
+            while event is not None:
+                if event.get("body"):
+                    yield bytes(event["body"])
+                event = await self.next() if event.get("more_body") else None
+        finally:
+            await self.end()
+
+    async def end(self) -> None:
+        """Tell the application that nobody listens any more; what it still does after its answer, it may finish."""
+        self._gone.set()
+
+
+def head_lines(headers: Any) -> bytes:
+    """The application's headers as the front sends them."""
+    kept = [(bytes(name), bytes(value)) for name, value in headers if bytes(name).lower() not in HOP]
+    lines = [b"%b: %b\r\n" % (name, value) for name, value in kept if is_line((name + value).decode("latin-1"))]
+    return b"".join(lines)

@@ -1,0 +1,147 @@
+"""A request as a program sees it, and what a body that comes in one of the usual forms holds."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import orjson
+
+from lepton.core.errors import InvalidError
+from lepton.serve.frames import Media
+from lepton.serve.service import Request, Upload
+
+
+@dataclass(slots=True)
+class Call:
+    """One request as a program sees it."""
+
+    id: int
+    body: bytes
+    media: int
+    head: "Head | None" = None
+    seconds_left: float = 0.0
+
+
+@dataclass(slots=True)
+class Head:
+    """A request's line and headers."""
+
+    method: str
+    path: str
+    query: str
+    headers: list[tuple[str, str]]
+    client: tuple[str, int]
+    version: str = "1.1"
+
+    @classmethod
+    def read(cls, text: bytes) -> Self:
+        """From what the front wrote of it."""
+        client, line, *rest = text.decode("latin-1").split("\r\n")
+        method, target, version = line.split(" ", 2)
+        path, _, query = target.partition("?")
+        host, _, port = client.rpartition(" ")
+        pairs = [(name.lower(), value) for name, _, value in (each.partition(": ") for each in rest if each)]
+        return cls(method, path, query, pairs, (host, int(port)), version.removeprefix("HTTP/"))
+
+    @property
+    def is_upgrade(self) -> bool:
+        """Whether the client asks to speak another protocol on this connection."""
+        return any(name == "upgrade" for name, _ in self.headers)
+
+    def merged(self) -> dict[str, str]:
+        """Header -> value; of one that came twice both, joined by commas."""
+        found: dict[str, str] = {}
+        for name, value in self.headers:
+            found[name] = f"{found[name]}, {value}" if name in found else value
+        return found
+
+
+def read_json(body: bytes) -> Any:
+    """Any JSON.
+
+    Raises:
+        InvalidError: it is none.
+    """
+    try:
+        return orjson.loads(body)
+    except ValueError as fault:
+        raise InvalidError(f"The body is no JSON: {fault}", fix="Send JSON in UTF-8.") from None
+
+
+def read_other(call: Call, names: list[str]) -> Any:
+    """The value of a body that is not JSON."""
+    if call.media == Media.MSGPACK:
+        return _unpack(call.body)
+    if call.media == Media.NPY:
+        return read_array(call.body)
+    if call.media == Media.TEXT:
+        try:
+            return call.body.decode()
+        except UnicodeDecodeError as fault:
+            raise InvalidError(f"The body is no UTF-8: {fault}", fix="Send UTF-8.") from None
+    if call.media == Media.FORM:
+        return read_form(call)
+    return call.body
+
+
+def _unpack(body: bytes) -> Any:
+    import msgpack  # noqa: PLC0415  only where such a body comes
+
+    try:
+        return msgpack.unpackb(body, strict_map_key=False)
+    except Exception as fault:  # noqa: BLE001  msgpack raises several unrelated types
+        raise InvalidError(f"The body is no msgpack: {fault}", fix="Send what msgpack.packb writes.") from None
+
+
+def read_array(body: bytes) -> Any:
+    """An array from a file that `numpy.save` wrote; never unpickles."""
+    import numpy as np  # noqa: PLC0415  only where such a body comes
+
+    try:
+        return np.load(io.BytesIO(body), allow_pickle=False)
+    except Exception as fault:  # noqa: BLE001  numpy raises several unrelated types
+        raise InvalidError(f"The body is no npy file: {str(fault)[:200]}", fix="Send what numpy.save writes.") from None
+
+
+def read_form(call: Call) -> dict[str, Any]:
+    """The fields of a form: texts, and files as `Upload`."""
+    from python_multipart import parse_form  # noqa: PLC0415  only where such a body comes
+
+    found: dict[str, Any] = {}
+
+    def keep(name: bytes | None, value: Any) -> None:
+        key = (name or b"").decode()
+        found[key] = [*found[key], value] if isinstance(found.get(key), list) else value
+
+    def on_field(field: Any) -> None:
+        keep(field.field_name, (field.value or b"").decode("utf-8", "replace"))
+
+    def on_file(file: Any) -> None:
+        file.file_object.seek(0)
+        kind = (file.content_type or b"application/octet-stream") if hasattr(file, "content_type") else b""
+        kind_text = kind.decode() if isinstance(kind, bytes) else str(kind)
+        keep(file.field_name, Upload(file.file_object.read(), (file.file_name or b"").decode(), kind_text))
+
+    headers = {name.title(): value.encode() for name, value in (call.head.headers if call.head else [])}
+    wanted = {k: v for k, v in headers.items() if k in ("Content-Type", "Content-Length")}
+    try:
+        parse_form(wanted, io.BytesIO(call.body), on_field, on_file)
+    except Exception as fault:  # noqa: BLE001  whatever the parser dislikes
+        raise InvalidError(f"The form cannot be read: {fault}", fix="Send multipart/form-data.") from None
+    return found
+
+
+def request_of(call: Call, path: Mapping[str, str]) -> Request:
+    """The request as a handler sees it."""
+    head = call.head or Head("POST", "/", "", [], ("", 0))
+    return Request(
+        method=head.method,
+        path=head.path,
+        query=head.query,
+        headers=head.merged(),
+        body=call.body,
+        client=head.client,
+        path_params=path,
+        seconds_left=call.seconds_left,
+    )

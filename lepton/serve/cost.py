@@ -1,0 +1,38 @@
+"""What a request of one kind costs a worker: seconds for a batch of n as a + b n, fitted while it runs. Pure.
+
+Older batches count less and less, so that the fit follows a model that becomes slower or faster (BentoML's batching
+fits the same line, but waits by it; here it only bounds a batch and refuses what could not be answered in time).
+"""
+
+KEEP = 0.97
+"""Weight that what was seen keeps with each new batch."""
+MAX_GUESS_S = 3600.0
+
+
+class Cost:
+    """The line through what was seen; before anything was, every guess is zero."""
+
+    __slots__ = ("_n", "_nn", "_nt", "_t", "_w", "base_s", "each_s")
+
+    def __init__(self) -> None:
+        self._w = self._n = self._t = self._nn = self._nt = 0.0
+        self.base_s = 0.0
+        """a: seconds for any batch."""
+        self.each_s = 0.0
+        """b: seconds for one more request."""
+
+    def saw(self, count: int, seconds: float) -> None:
+        """A batch of `count` requests took so long."""
+        self._w = self._w * KEEP + 1
+        self._n = self._n * KEEP + count
+        self._t = self._t * KEEP + seconds
+        self._nn = self._nn * KEEP + count * count
+        self._nt = self._nt * KEEP + count * seconds
+        spread = self._w * self._nn - self._n * self._n
+        mean_n, mean_t = self._n / self._w, self._t / self._w
+        if spread > 1e-6 * self._w * self._nn:
+            each_s = (self._w * self._nt - self._n * self._t) / spread
+        else:  # all batches had one size: the line is through the origin
+            each_s = mean_t / mean_n
+        self.each_s = min(max(each_s, 0.05 * mean_t / mean_n), MAX_GUESS_S)
+        self.base_s = max(0.0, mean_t - self.each_s * mean_n)

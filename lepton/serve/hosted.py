@@ -1,0 +1,349 @@
+"""A service as a program: its handlers become operations, its documentation pages, its mounts prefixes."""
+
+import asyncio
+import inspect
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+
+from lepton.core.errors import ConfigError
+from lepton.core.resource import Json
+from lepton.serve.asgi import Mount, mount_of
+from lepton.serve.calls import Call
+from lepton.serve.faults import HandlerError, is_line, reply_for
+from lepton.serve.frames import Media
+from lepton.serve.loading import load_service
+from lepton.serve.openapi import document, page
+from lepton.serve.program import Reply, Work
+from lepton.serve.routes import Operation
+from lepton.serve.service import MARK, Response, Service, Wish
+from lepton.serve.signature import Signature
+from lepton.serve.streams import sse
+
+FIRST = 16
+"""Number of the first handler's operation; those before it are for protocols."""
+ASYNC_ROOM = 256
+DUMP = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+USUAL = frozenset((dict, list, str, int, float, bool))
+"""Types of answers that are JSON at once."""
+BODY_MEDIA = ("JSON", "OCTETS", "NPY", "MSGPACK", "TEXT", "FORM")
+
+
+class Method:
+    """One handler of a service in one replica: reads, calls, writes."""
+
+    def __init__(self, name: str, function: Callable[..., Any], wish: Wish) -> None:
+        self.name = name
+        self.wish = wish
+        self.function = function
+        self.signature = Signature(name, function, wish)
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        self.doc = inspect.getdoc(function) or ""
+
+    @property
+    def is_headed(self) -> bool:
+        """Whether the front must pass on the request's line and headers."""
+        return self.signature.is_headed
+
+    def operation(self, number: int) -> Operation:
+        """As the front is told."""
+        wish = self.wish
+        is_from_url = self.signature.is_from_url
+        return Operation(
+            id=number,
+            path=wish.path,
+            methods=wish.methods,
+            is_headed=self.is_headed,
+            is_public=wish.is_public,
+            is_repeatable=wish.is_repeatable,
+            has_body=not is_from_url and self.signature.needs_body,
+            media=None if self.is_headed else BODY_MEDIA,
+            timeout_s=wish.timeout_s,
+        )
+
+    def work(self, number: int) -> Work:
+        """How a replica answers it."""
+        operation = self.operation(number)
+        if self.wish.batch and self.is_async:
+            raise ConfigError(f"Method {self.name}: a batch handler cannot be async", fix="Make it a plain function.")
+        if self.wish.batch:
+            return Work(operation=operation, batch=self.batch, max_batch=self.wish.batch)
+        if self.is_async and not inspect.isasyncgenfunction(self.function):
+            return Work(operation=operation, answer=self.answer)
+        return Work(operation=operation, call=self.call)
+
+    def call(self, call: Call) -> Reply:
+        """Answer one request."""
+        return self.reply(self.function(**self.signature.arguments(call)), call)
+
+    async def answer(self, call: Call) -> Reply:
+        """Answer one request, in the loop."""
+        return self.reply(await self.function(**self.signature.arguments(call)), call)
+
+    def batch(self, calls: Sequence[Call]) -> Sequence[Reply]:
+        """Answer several requests by one call; one that is malformed costs the others nothing."""
+        replies: dict[int, Reply] = {}
+        good: list[tuple[Call, dict[str, Any]]] = []
+        for call in calls:
+            try:
+                good.append((call, self.signature.arguments(call)))
+            except Exception as fault:  # noqa: BLE001  whatever is wrong with this one
+                replies[call.id] = reply_for(fault)
+        if good:
+            replies.update(zip((call.id for call, _ in good), self._together(good), strict=True))
+        return [replies[call.id] for call in calls]
+
+    def _together(self, good: Sequence[tuple[Call, dict[str, Any]]]) -> list[Reply]:
+        columns = {name: [arguments[name] for _, arguments in good] for name in good[0][1]}
+        try:
+            values = self.function(**columns)
+            if not isinstance(values, Sequence) and not hasattr(values, "__array__"):
+                values = list(values)
+            if len(values) != len(good):
+                raise HandlerError(
+                    f"{self.name} was given {len(good)} requests and returned {len(values)} answers",
+                    fix="Return one answer for each request, in order.",
+                )
+            return [self.reply(value, call) for value, (call, _) in zip(values, good, strict=True)]
+        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
+            if len(good) == 1 or isinstance(fault, HandlerError):
+                return [reply_for(fault)] * len(good)
+            return [reply for one in good for reply in self._together([one])]  # one of them spoils it: each alone
+
+    def reply(self, value: Any, call: Call) -> Reply:
+        """An answer from what the handler returned."""
+        if type(value) in USUAL and call.media == Media.JSON:
+            return dump(value, call)
+        if isinstance(value, Response):
+            return self._response(value, call)
+        if value is None:
+            return Reply(status=204)
+        if isinstance(value, Iterator | AsyncIterator):
+            media = Media.SSE if self.wish.sse else Media.OCTETS
+            return Reply(stream=pieces(value, sse if self.wish.sse else chunk), media=media)
+        if isinstance(value, bytes | bytearray | memoryview):
+            return Reply(bytes(value), media=Media.OCTETS)
+        return dump(value, call)
+
+    def _response(self, value: Response, call: Call) -> Reply:
+        content, kind = value.content, value.media_type
+        if isinstance(content, Iterator | AsyncIterator):
+            reply = Reply(stream=pieces(content, chunk), media=Media.OCTETS)
+        elif isinstance(content, str):
+            reply = Reply(content.encode(), media=Media.TEXT)
+        elif isinstance(content, bytes | bytearray | memoryview):
+            reply = Reply(bytes(content), media=Media.OCTETS)
+        else:
+            reply = dump(content, call)
+        pairs = [(name, text) for name, text in value.headers.items() if is_line(name) and is_line(text)]
+        if kind and is_line(kind):
+            pairs.append(("content-type", kind))
+            reply.media = Media.OTHER
+        reply.headers = "".join(f"{name}: {text}\r\n" for name, text in pairs).encode("latin-1", "replace")
+        reply.status = value.status
+        return reply
+
+
+def dump(value: Any, call: Call) -> Reply:
+    """A value in the form that the request had: msgpack for msgpack, npy for npy, else JSON."""
+    if call.media == Media.JSON:
+        try:
+            return Reply(orjson.dumps(value, plain, DUMP))
+        except TypeError as fault:
+            raise HandlerError(
+                f"The answer cannot be JSON: {fault}", fix="Return JSON, bytes, an array, a Response or a stream."
+            ) from fault
+    return dump_other(value, call)
+
+
+def dump_other(value: Any, call: Call) -> Reply:
+    """A value in another form than JSON, where the request had one that fits."""
+    if call.media == Media.NPY and hasattr(value, "__array__"):
+        import io  # noqa: PLC0415  only where such a body comes
+
+        import numpy as np  # noqa: PLC0415
+
+        file = io.BytesIO()
+        np.save(file, np.asarray(value), allow_pickle=False)
+        return Reply(file.getvalue(), media=Media.NPY)
+    if call.media == Media.MSGPACK:
+        import msgpack  # noqa: PLC0415  only where such a body comes
+
+        return Reply(msgpack.packb(value, default=plain), media=Media.MSGPACK)
+    return dump(value, replace(call, media=Media.JSON))
+
+
+def plain(value: Any) -> Any:
+    """What JSON has no word for, in its words."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, set | frozenset | tuple):
+        return list(value)
+    for name in ("tolist", "to_json", "isoformat"):
+        if hasattr(value, name):
+            return getattr(value, name)()
+    raise TypeError(f"it holds a {type(value).__name__}")
+
+
+def chunk(value: Any) -> bytes:
+    """One piece of a stream that is not server-sent events."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, str):
+        return value.encode()
+    return orjson.dumps(value, default=plain, option=DUMP) + b"\n"
+
+
+def pieces(values: Any, write: Callable[[Any], bytes]) -> Iterator[bytes] | AsyncIterator[bytes]:
+    """The bytes of what a generator yields; closing it closes the generator."""
+    return _pieces_async(values, write) if isinstance(values, AsyncIterator) else _pieces(values, write)
+
+
+def _pieces(values: Iterator[Any], write: Callable[[Any], bytes]) -> Iterator[bytes]:
+    try:
+        for value in values:
+            yield write(value)
+    finally:
+        close = getattr(values, "close", None)
+        if close is not None:
+            close()
+
+
+async def _pieces_async(values: AsyncIterator[Any], write: Callable[[Any], bytes]) -> AsyncIterator[bytes]:
+    try:
+        async for value in values:
+            yield write(value)
+    finally:
+        close = getattr(values, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def open_program(folder: Path, entry: str) -> "ServiceProgram":
+    """The program of the service that `entry` names in the code in `folder`.
+
+    Raises:
+        ConfigError: there is none.
+        Exception: whatever the user's code raises.
+    """
+    return ServiceProgram(load_service(folder, entry))
+
+
+class ServiceProgram:
+    """`program.Program` of one service.
+
+    Raises:
+        ConfigError: it has no handler, or one that cannot be; the message says which.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.handlers = list(handlers_of(service))
+        self._mounts: list[Mount] = []
+        is_async = any(handler.is_async for handler in self.handlers)
+        many = service.concurrency
+        self.threads = many if many > 1 else (1 if is_async and not all(h.is_async for h in self.handlers) else 0)
+        self.room = many if many > 1 else (ASYNC_ROOM if is_async else 0)
+        self._background: set[asyncio.Task[Any]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def start(self) -> None:
+        """Let the service get ready, and open what it mounts."""
+        service = self._service
+        self._loop = asyncio.get_running_loop()
+        service.background = self.background  # type: ignore[method-assign]
+        made = service.init()
+        if inspect.isawaitable(made):
+            await made
+        for path, app in service.mounts().items():
+            mount = mount_of(path, app)
+            await mount.start()
+            self._mounts.append(mount)
+        if self._mounts and not self.room:
+            self.room, self.threads = ASYNC_ROOM, max(1, self.threads)
+        if not self.handlers and not self._mounts:
+            raise ConfigError(
+                f"{type(service).__name__} has no handler", fix="Decorate a method with @handler, or mount something."
+            )
+
+    def works(self) -> list[Work]:
+        """One for each handler and mount."""
+        made = [handler.work(FIRST + number) for number, handler in enumerate(self.handlers)]
+        return made + [mount.work(FIRST + len(made) + number) for number, mount in enumerate(self._mounts)]
+
+    def about(self) -> Mapping[str, Json]:
+        """Its handlers, and their documentation."""
+        name, doc = type(self._service).__name__, inspect.getdoc(type(self._service)) or ""
+        spec = document(name, doc, self.handlers)
+        return {
+            "service": name,
+            "handlers": [f"{'/'.join(h.wish.methods)} {h.wish.path}" for h in self.handlers if not h.wish.is_hidden],
+            "mounts": [mount.path for mount in self._mounts],
+            "pages": {
+                "/openapi.json": {"type": "application/json", "text": orjson.dumps(spec).decode()},
+                "/docs": {"type": "text/html; charset=utf-8", "text": page(spec)},
+            },
+        }
+
+    async def close(self) -> None:
+        """Let the service let go."""
+        for mount in self._mounts:
+            await mount.close()
+        made = self._service.close()
+        if inspect.isawaitable(made):
+            await made
+
+    def is_healthy(self) -> bool:
+        """What the service says; raising means no."""
+        try:
+            return bool(self._service.is_healthy())
+        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
+            sys.stderr.write(f"serve: is_healthy raised {type(fault).__name__}: {fault}\n")
+            return False
+
+    def tick(self) -> None:
+        """Nothing to do by the clock."""
+
+    def background(self, work: Callable[..., Any], *args: Any) -> None:
+        """Run `work(*args)` once the answer has been given."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._begin, partial(work, *args))
+
+    def _begin(self, work: Callable[[], Any]) -> None:
+        is_async = inspect.iscoroutinefunction(work.func if isinstance(work, partial) else work)
+        task = asyncio.ensure_future(work() if is_async else asyncio.to_thread(work))
+        self._background.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            sys.stderr.write(f"serve: background work raised {type(fault).__name__}: {fault}\n")
+
+
+def handlers_of(service: Service) -> Iterator[Method]:
+    """Its handlers in the order of their definition, those of its bases first.
+
+    Raises:
+        ConfigError: two share a path and method.
+    """
+    taken: dict[tuple[str, str], str] = {}
+    names = [name for kind in reversed(type(service).__mro__) for name in vars(kind)]
+    for name in dict.fromkeys(names):
+        function = getattr(service, name, None)
+        wish = getattr(function, MARK, None)
+        if not isinstance(wish, Wish) or function is None:
+            continue
+        for method in wish.methods:
+            other = taken.setdefault((method, wish.path), name)
+            if other != name:
+                raise ConfigError(
+                    f"Handlers {other} and {name} both answer {method} {wish.path}", fix="Give one another path."
+                )
+        yield Method(name, function, wish)

@@ -1,0 +1,102 @@
+"""A model version that is served without code: one operation that computes rows through ONNX Runtime."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lepton.core.clock import SystemClock
+from lepton.core.context import Context
+from lepton.core.errors import LeptonError
+from lepton.core.resource import Json
+from lepton.serve.bodies import answer_bodies, describe, read_rows
+from lepton.serve.calls import Call
+from lepton.serve.capture import Capture
+from lepton.serve.faults import refusal
+from lepton.serve.model import Array, Model, load_model
+from lepton.serve.program import Reply, Work
+from lepton.serve.routes import PREDICTION
+from lepton.serve.spec import EndpointSpec
+
+CLOSE_S = 3.0
+
+
+class BatchError(LeptonError):
+    """The model failed on rows that had the right form."""
+
+    code = "model"
+
+
+class ModelProgram:
+    """`program.Program` of one model version."""
+
+    room = 0
+    threads = 0
+
+    def __init__(self, model: Model, capture: Capture, about: Mapping[str, Json], name: bytes) -> None:
+        self._model = model
+        self._capture = capture
+        self._about = about
+        self._name = name
+
+    async def start(self) -> None:
+        """It is loaded already."""
+
+    def works(self) -> list[Work]:
+        """Prediction."""
+        return [Work(operation=PREDICTION, batch=self.predict)]
+
+    def about(self) -> Mapping[str, Json]:
+        """What a client must know to ask the model."""
+        return self._about
+
+    async def close(self) -> None:
+        """Leave the last sample of what was asked."""
+        self._capture.close(CLOSE_S)
+
+    def is_healthy(self) -> bool:
+        """A loaded model does not fall ill."""
+        return True
+
+    def tick(self) -> None:
+        """Leave a sample of what was asked, now and then."""
+        self._capture.tick()
+
+    def predict(self, calls: Sequence[Call]) -> list[Reply]:
+        """An answer for each request, in order; one that is malformed costs the others nothing."""
+        replies: dict[int, Reply] = {}
+        good: list[tuple[Call, Array]] = []
+        for call in calls:
+            try:
+                good.append((call, read_rows(call.body, call.media, self._model.form)))
+            except LeptonError as fault:
+                replies[call.id] = refusal(fault)
+        replies.update(zip((call.id for call, _ in good), self._compute([rows for _, rows in good]), strict=True))
+        return [replies[call.id] for call in calls]
+
+    def _compute(self, asked: Sequence[Array]) -> list[Reply]:
+        if not asked:
+            return []
+        rows = asked[0] if len(asked) == 1 else np.concatenate(asked)
+        try:
+            scores = self._model.scores(rows)
+        except Exception as fault:  # noqa: BLE001 - onnxruntime raises a dozen unrelated types
+            if len(asked) > 1:  # one of them spoils it: each alone then
+                return [reply for one in asked for reply in self._compute([one])]
+            return [refusal(BatchError(f"The model failed on this input: {fault}"))]
+        self._capture.add(rows, scores)
+        counts = [len(own) for own in asked]
+        bodies = answer_bodies(scores, counts, self._model.form, self._name)
+        return [Reply(body, rows=count) for body, count in zip(bodies, counts, strict=True)]
+
+
+def load_program(ctx: Context, spec: EndpointSpec) -> ModelProgram:
+    """The program of the job's input `model`.
+
+    Raises:
+        ModelFileError: it cannot be loaded.
+    """
+    model = load_model(ctx.input("model"), threads=max(1, spec.worker_cpu_milli // 1000))
+    name = str(ctx.params.get("name", "endpoint"))
+    capture = Capture(ctx, SystemClock(), name=name, capacity=spec.capture_rows)
+    about, shown = describe(model.form, ctx.input_meta("model"))
+    return ModelProgram(model, capture, about, shown)

@@ -1,0 +1,127 @@
+"""One request as its bytes arrive: what its head holds, and whether that is in order. Pure."""
+
+from lepton.serve import answers
+from lepton.serve.answers import Refusal
+from lepton.serve.exchange import Limits
+from lepton.serve.frames import Media
+from lepton.serve.routes import Route, find_media
+
+WANTED = frozenset(
+    (
+        b"host",
+        b"content-type",
+        b"content-length",
+        b"content-encoding",
+        b"transfer-encoding",
+        b"expect",
+        b"authorization",
+        b"x-request-id",
+    )
+)
+RARE = WANTED - {b"host", b"content-type", b"content-length", b"authorization", b"x-request-id"}
+IDENTITY = b"identity"
+SWALLOW_BYTES = 64 << 10
+"""A refused request's body up to this size is read and dropped, so that the connection can be kept."""
+MAX_ID_BYTES = 128
+
+
+class Message:
+    """A request that is arriving."""
+
+    __slots__ = ("body", "body_bytes", "fields", "has_twice", "head_bytes", "is_fresh", "is_plain", "lines", "url")
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.fields: dict[bytes, bytes] = {}
+        """Headers that mean something here, by their names in lower case."""
+        self.lines: list[tuple[bytes, bytes]] = []
+        """All headers as they came."""
+        self.head_bytes = 0
+        self.has_twice = False
+        self.is_plain = True
+        """No rare header so far."""
+        self.is_fresh = True
+        """It began in the bytes that are being read."""
+        self.body: list[bytes] = []
+        self.body_bytes = 0
+
+    def add_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self.head_bytes += len(name) + len(value)
+        self.lines.append((name, value))
+        name = name.lower()
+        if name in WANTED:
+            if name in RARE or name in self.fields:
+                self.is_plain = False
+                self.has_twice |= name in self.fields
+            self.fields[name] = value
+
+    @property
+    def request_id(self) -> bytes:
+        """What the client calls it; empty: nothing that can be used."""
+        name = self.fields.get(b"x-request-id", b"")
+        return name if len(name) <= MAX_ID_BYTES and name.isascii() else b""
+
+    @property
+    def length(self) -> int | None:
+        """The body's, if it is told."""
+        told = self.fields.get(b"content-length")
+        return None if told is None else int(told)
+
+    @property
+    def has_body(self) -> bool:
+        """Whether one follows."""
+        return b"transfer-encoding" in self.fields or bool(self.length)
+
+    def has_long_body(self, *, is_upgrade: bool) -> bool:
+        """Whether the body, if this is refused, is better not waited for."""
+        if is_upgrade:
+            return self.has_body
+        return (b"expect" in self.fields and self.has_body) or (self.length or 0) > SWALLOW_BYTES
+
+    def whole_body(self) -> bytes:
+        """All of the body."""
+        return self.body[0] if len(self.body) == 1 else b"".join(self.body)
+
+    def judge_head(self, version: str, limits: Limits, *, is_upgrade: bool) -> Refusal | None:
+        """Why the message itself is not in order; None if it is."""
+        if len(self.url) > limits.max_url_bytes:
+            return answers.LONG_URL
+        if self.head_bytes > limits.max_head_bytes or len(self.lines) > limits.max_headers:
+            return answers.BIG_HEADERS
+        if version not in ("1.1", "1.0"):
+            return answers.OLD_HTTP
+        if b"host" not in self.fields and version == "1.1":
+            return answers.NO_HOST
+        return None if self.is_plain and not is_upgrade else self._judge_rare(is_upgrade=is_upgrade)
+
+    def _judge_rare(self, *, is_upgrade: bool) -> Refusal | None:
+        """Whether headers that few messages have are in order."""
+        fields = self.fields
+        if self.has_twice:
+            return answers.TWICE
+        if fields.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+            return answers.CODING
+        if fields.get(b"expect", b"100-continue").lower() != b"100-continue":
+            return answers.BAD_EXPECT
+        return answers.NO_UPGRADE if is_upgrade and self.has_body else None
+
+    def judge_body(self, route: Route, limits: Limits) -> tuple[int, Refusal | None]:
+        """What kind of body it has, and why its route cannot take it; None if it can."""
+        length = self.length
+        if length is None and route.has_body and b"transfer-encoding" not in self.fields:
+            return Media.OTHER, answers.NO_LENGTH
+        if length is not None and length > limits.max_body_bytes:
+            return Media.OTHER, answers.too_large(limits.max_body_bytes)
+        media = find_media(self.fields.get(b"content-type", b""))
+        if route.media is None:
+            return media, None
+        if not self.is_plain and self.fields.get(b"content-encoding", IDENTITY).lower() != IDENTITY:
+            return media, answers.MEDIA
+        return media, None if media in route.media else answers.MEDIA
+
+    def head_text(self, method: bytes, version: str, client: tuple[str, int] | None) -> bytes:
+        """The request line and headers, and in front of them the client's address."""
+        place = f"{client[0]} {client[1]}" if client else "- 0"
+        line = b"%b\r\n%b %b HTTP/%b\r\n" % (place.encode(), method, self.url, version.encode())
+        return line + b"".join([b"%b: %b\r\n" % pair for pair in self.lines])

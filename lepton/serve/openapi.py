@@ -1,0 +1,82 @@
+"""The OpenAPI document of a service, and a page that shows it and lets one try it: no script from elsewhere."""
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lepton.serve.hosted import Method
+
+ERROR = {
+    "type": "object",
+    "required": ["code", "message", "fix"],
+    "properties": {name: {"type": "string"} for name in ("code", "message", "fix")},
+}
+
+
+def document(name: str, doc: str, handlers: "Sequence[Method]") -> dict[str, Any]:
+    """OpenAPI 3.1 of all handlers that are not hidden."""
+    paths: dict[str, dict[str, Any]] = {}
+    schemas: dict[str, Any] = {"Error": ERROR}
+    for handler in handlers:
+        if not handler.wish.is_hidden:
+            for method in handler.wish.methods:
+                path = handler.wish.path.replace(":path}", "}")
+                paths.setdefault(path, {})[method.lower()] = operation(handler, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": name, "version": "1", "description": doc},
+        "paths": paths,
+        "components": {"schemas": schemas, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"token": []}, {}],
+    }
+
+
+def operation(handler: "Method", schemas: dict[str, Any]) -> dict[str, Any]:
+    """One method of one path; what its schemas define goes into `schemas`."""
+    signature = handler.signature
+    body, answer = signature.schemas()
+    for schema in (body, answer):
+        schemas.update(schema.pop("$defs", {}))
+    summary, _, description = handler.doc.partition("\n")
+    media = "text/event-stream" if signature.is_stream and handler.wish.sse else "application/json"
+    problem = {
+        "description": "Refused",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+    }
+    found: dict[str, Any] = {
+        "operationId": handler.name,
+        "summary": summary or handler.name,
+        "description": description.strip(),
+        "responses": {
+            "200": {"description": "The answer", "content": {media: {"schema": answer}}},
+            **{str(status): problem for status in (401, 413, 422, 500, 503, 504)},
+        },
+    }
+    parameters = [parameter(signature, name, default) for name, (_, default) in signature.url_fields().items()]
+    if parameters:
+        found["parameters"] = parameters
+    if not signature.is_from_url and (body.get("properties") or signature.whole_name):
+        found["requestBody"] = {"required": signature.needs_body, "content": {"application/json": {"schema": body}}}
+    if handler.wish.is_public:
+        found["security"] = []
+    return found
+
+
+def parameter(signature: Any, name: str, default: Any) -> dict[str, Any]:
+    """One parameter of the URL."""
+    schema = signature.url_schema().get("properties", {}).get(name, {})
+    is_in_path = name in signature.path_names
+    return {
+        "name": name,
+        "in": "path" if is_in_path else "query",
+        "required": is_in_path or default is ...,
+        "schema": schema,
+    }
+
+
+def page(spec: dict[str, Any]) -> str:
+    """The documentation page of a document."""
+    text = resources.files("lepton.serve").joinpath("docs.html").read_text()
+    return text.replace("{{spec}}", json.dumps(spec).replace("</", "<\\/"))

@@ -1,0 +1,332 @@
+"""One worker process of an endpoint: takes batches from its front, has its program answer them, sends what is ready.
+
+Everything happens in one event loop. Plain functions run in it too, unless the program asks for threads: a call
+through a thread costs more than most of them. A loop that stands still for longer than any deadline allows is ended,
+with a traceback of where it hangs, and the engine replaces the process.
+"""
+
+import asyncio
+import faulthandler
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lepton.core.errors import LeptonError, UnavailableError
+from lepton.serve.calls import Call, Head
+from lepton.serve.faults import refusal, reply_for
+from lepton.serve.frames import (
+    HEADED,
+    LAST,
+    Decoder,
+    Entry,
+    Frame,
+    Kind,
+    encode,
+    split_head,
+    with_head,
+)
+from lepton.serve.program import Program, Reply, Work
+from lepton.serve.streams import Flow, Pump, Tunnel
+
+TICK_S = 0.5
+RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5)
+"""Pauses between attempts to reach the front; the last for ever."""
+UNHEALTHY_EVERY = 10
+"""Ticks between two questions after the program's health."""
+
+
+class Replica:
+    """A program and its connection to the front.
+
+    Args:
+        path: of the front's socket.
+        hang_s: a loop that stands still for this long is ended.
+    """
+
+    def __init__(self, program: Program, path: Path, *, hang_s: float) -> None:
+        self._program = program
+        self._path = path
+        self._hang_s = hang_s
+        self._stop = asyncio.Event()
+        self._works: dict[int, Work] = {}
+        self._hello = b""
+        self._threads: ThreadPoolExecutor | None = None
+        self._is_ill = False
+
+    def stop(self) -> None:
+        """Serve on until the front lets go, then end."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until asked to stop and the front has drained.
+
+        Raises:
+            UnavailableError: the program says that it is broken.
+        """
+        program = self._program
+        await program.start()
+        self._works = {work.operation.id: work for work in program.works()}
+        self._hello = hello(program, self._works.values())
+        if program.threads:
+            self._threads = ThreadPoolExecutor(program.threads, thread_name_prefix="lepton-call")
+        ticking = asyncio.ensure_future(self._tick())
+        try:
+            await self._connect_forever()
+        finally:
+            ticking.cancel()
+            faulthandler.cancel_dump_traceback_later()
+            await program.close()
+        if self._is_ill:
+            raise UnavailableError("The program says that it is not healthy", fix="See its log; it is started again.")
+
+    async def _connect_forever(self) -> None:
+        tries = 0
+        loop = asyncio.get_running_loop()
+        while not self._stop.is_set():
+            try:
+                _, link = await loop.create_unix_connection(self._link, str(self._path))
+                tries = 0
+                await link.closed
+            except OSError:
+                pause_s = RETRY_S[min(tries, len(RETRY_S) - 1)]
+                tries += 1
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), pause_s)
+
+    def _link(self) -> "Link":
+        return Link(self._works, self._hello, self._threads)
+
+    async def _tick(self) -> None:
+        count = 0
+        while True:
+            faulthandler.dump_traceback_later(self._hang_s, exit=True)
+            await asyncio.sleep(TICK_S)
+            self._program.tick()
+            count += 1
+            if count % UNHEALTHY_EVERY == 0 and not self._program.is_healthy():
+                self._is_ill = True
+                self._stop.set()
+
+
+def hello(program: Program, works: Any) -> bytes:
+    """What the front must know."""
+    operations = [vars_of(work) for work in works]
+    return orjson.dumps({**program.about(), "operations": operations, "room": program.room})
+
+
+def vars_of(work: Work) -> dict[str, Any]:
+    """An operation as the hello tells it."""
+    fields = work.operation.__dataclass_fields__
+    return {name: getattr(work.operation, name) for name in fields}
+
+
+class Link(asyncio.Protocol):
+    """One connection to the front."""
+
+    def __init__(self, works: dict[int, Work], hello: bytes, threads: ThreadPoolExecutor | None) -> None:
+        self._works = works
+        self._hello = hello
+        self._threads = threads
+        self._decoder = Decoder()
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._flows: dict[int, Flow] = {}
+        self._outbox: list[Entry] = []
+        self._frames = 0
+        self._is_flushing = False
+
+    # what the transport tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Introduce ourselves."""
+        self._transport = transport  # type: ignore[assignment]
+        transport.write(encode(Frame(Kind.HELLO, [Entry(0, self._hello)])))  # type: ignore[attr-defined]
+
+    def connection_lost(self, fault: Exception | None) -> None:
+        """The front is gone: nobody waits for what we do."""
+        self._transport = None
+        for task in list(self._tasks.values()):
+            task.cancel()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        """Some frames."""
+        asked: list[Entry] = []
+        for frame in self._decoder.feed(data):
+            if frame.kind == Kind.BATCH:
+                self._frames += 1
+                asked += frame.entries
+            else:
+                self._control(frame)
+        if asked:
+            self._begin(asked)
+
+    def _control(self, frame: Frame) -> None:
+        for entry in frame.entries:
+            if frame.kind == Kind.CANCEL:
+                task = self._tasks.get(entry.id)
+                if task is not None:
+                    task.cancel()
+            elif frame.kind == Kind.FLOW and (flow := self._flows.get(entry.id)):
+                flow.turn(is_on=bool(entry.status))
+            elif frame.kind == Kind.INPUT and isinstance(flow := self._flows.get(entry.id), Tunnel):
+                flow.feed(entry.body, is_last=bool(entry.flags & LAST))
+
+    # work
+
+    def _begin(self, asked: Sequence[Entry]) -> None:
+        """Answer what can be at once; begin the rest."""
+        batches: dict[int, list[Call]] = {}
+        for entry in asked:
+            work = self._works.get(entry.operation)
+            if work is None:
+                self.put(Entry(entry.id, status=500))
+                continue
+            try:
+                call = call_of(entry)
+            except LeptonError as fault:
+                self.put(answer_of(entry.id, refusal(fault)))
+                continue
+            if work.batch is not None:
+                batches.setdefault(entry.operation, []).append(call)
+            elif work.call is not None and self._threads is None:
+                try:
+                    reply = work.call(call)
+                except Exception as fault:  # noqa: BLE001  whatever a user's code raises
+                    reply = reply_for(fault)
+                self._finish(entry.id, reply)
+            else:
+                self._spawn(work, call)
+        for operation, calls in batches.items():
+            self._compute(self._works[operation], calls)
+        self._flush()
+
+    def _compute(self, work: Work, calls: list[Call]) -> None:
+        size = work.max_batch or len(calls)
+        for at in range(0, len(calls), size):
+            part = calls[at : at + size]
+            if self._threads is None:
+                self._finish_all(part, self._batch(work, part))
+            else:
+                task = asyncio.ensure_future(self._batch_in_thread(work, part))
+                self._tasks[part[0].id] = task
+
+    def _batch(self, work: Work, calls: Sequence[Call]) -> Sequence[Reply]:
+        assert work.batch is not None
+        try:
+            return work.batch(calls)
+        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
+            return [reply_for(fault)] * len(calls)
+
+    async def _batch_in_thread(self, work: Work, calls: Sequence[Call]) -> None:
+        replies = await self._loop.run_in_executor(self._threads, self._batch, work, calls)
+        self._tasks.pop(calls[0].id, None)
+        self._finish_all(calls, replies)
+        self._flush_soon()
+
+    def _finish_all(self, calls: Sequence[Call], replies: Sequence[Reply]) -> None:
+        for call, reply in zip(calls, replies, strict=True):
+            self._finish(call.id, reply)
+
+    def _safely(self, work: Callable[[], Reply]) -> Reply:
+        try:
+            return work()
+        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
+            return reply_for(fault)
+
+    def _finish(self, id: int, reply: Reply) -> None:
+        """Give an answer, or begin to stream it."""
+        if reply.stream is None:
+            self._outbox.append(answer_of(id, reply))
+            return
+        pump = Pump(id, reply, self.put_soon)
+        self._flows[id] = pump
+        self._keep(id, pump.run())
+
+    def _spawn(self, work: Work, call: Call) -> None:
+        if work.tunnel is not None and call.head is not None and call.head.is_upgrade:
+            tunnel = Tunnel(call.id, self.put_soon)
+            self._flows[call.id] = tunnel
+            self._keep(call.id, tunnel.run(work.tunnel, call))
+        else:
+            self._keep(call.id, self._answer(work, call))
+
+    def _keep(self, id: int, course: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(course)
+        self._tasks[id] = task
+        task.add_done_callback(partial(self._forget, id))
+
+    def _forget(self, id: int, task: "asyncio.Task[None]") -> None:
+        if self._tasks.get(id) is task:
+            del self._tasks[id]
+            self._flows.pop(id, None)
+        if task.cancelled():
+            self.put_soon(Entry(id, status=499))
+        elif (fault := task.exception()) is not None:
+            sys.stderr.write(f"serve: request {id}: {type(fault).__name__}: {fault}\n")
+            self.put_soon(answer_of(id, reply_for(fault)))
+
+    async def _answer(self, work: Work, call: Call) -> None:
+        """One request in a task of its own."""
+        try:
+            if work.answer is not None:
+                reply = await work.answer(call)
+            else:
+                assert work.call is not None
+                reply = await self._loop.run_in_executor(self._threads, self._safely, partial(work.call, call))
+        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
+            reply = reply_for(fault)
+        if reply.stream is None:
+            self.put_soon(answer_of(call.id, reply))
+            return
+        pump = self._flows[call.id] = Pump(call.id, reply, self.put_soon)
+        await pump.run()
+
+    # answers
+
+    def put(self, entry: Entry) -> None:
+        """Send it with the next flush."""
+        self._outbox.append(entry)
+
+    def put_soon(self, entry: Entry) -> None:
+        """Send it at the end of this turn of the loop, together with whatever else is ready then."""
+        self._outbox.append(entry)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._is_flushing:
+            self._is_flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_flushing = False
+        if self._transport is None or not (self._outbox or self._frames):
+            return
+        frame = Frame(Kind.ANSWERS, self._outbox, self._frames)
+        self._outbox, self._frames = [], 0
+        self._transport.write(encode(frame))
+
+
+def call_of(entry: Entry) -> Call:
+    """A request from its entry."""
+    if entry.flags & HEADED:
+        head, body = split_head(entry.body)
+        return Call(entry.id, body, entry.media, Head.read(head), entry.deadline_ms / 1000)
+    return Call(entry.id, entry.body, entry.media, None, entry.deadline_ms / 1000)
+
+
+def answer_of(id: int, reply: Reply) -> Entry:
+    """The entry of a whole answer."""
+    if reply.headers:
+        body = with_head(reply.headers, reply.body)
+        return Entry(id, body, 0, reply.rows, 0, reply.status, reply.media, LAST | HEADED)
+    return Entry(id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST)

@@ -1,0 +1,198 @@
+"""Answers that take their time: a stream of pieces, and a connection that an operation has taken over."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from threading import Event, Thread
+from typing import Any
+
+import orjson
+
+from lepton.serve.calls import Call
+from lepton.serve.faults import reply_for
+from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Media, with_head
+from lepton.serve.program import Line, Reply
+
+Put = Callable[[Entry], None]
+AHEAD = 256
+"""Pieces that a plain generator may be ahead of what was sent."""
+
+
+class Flow:
+    """Something that the front may ask to pause."""
+
+    def __init__(self) -> None:
+        self._is_on = asyncio.Event()
+        self._is_on.set()
+
+    def turn(self, *, is_on: bool) -> None:
+        """Pause or go on."""
+        if is_on:
+            self._is_on.set()
+        else:
+            self._is_on.clear()
+
+
+class Pump(Flow):
+    """Sends one stream, piece by piece. Nothing goes out before the first piece: an early fault has a status."""
+
+    def __init__(self, id: int, reply: Reply, put: Put) -> None:
+        super().__init__()
+        self._id = id
+        self._reply = reply
+        self._put = put
+        self._has_begun = False
+
+    async def run(self) -> None:
+        """Send it all."""
+        stream = self._reply.stream
+        pieces = stream if isinstance(stream, AsyncIterator) else Feeder(stream or iter(())).read()
+        try:
+            async for piece in pieces:
+                self._send(piece, 0)
+                if not self._is_on.is_set():
+                    await self._is_on.wait()
+        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
+            self._break_off(fault)
+            return
+        finally:
+            close = getattr(pieces, "aclose", None)
+            if close is not None:
+                await close()
+        self._send(b"", LAST)
+
+    def _send(self, piece: bytes, flags: int) -> None:
+        if self._has_begun:
+            self._put(Entry(self._id, piece, media=self._reply.media, flags=flags))
+            return
+        self._has_begun = True
+        self._put(self._headed(piece, flags))
+
+    def _headed(self, piece: bytes, flags: int) -> Entry:
+        reply = self._reply
+        body = with_head(reply.headers, piece) if reply.headers else piece
+        flags |= HEADED if reply.headers else 0
+        return Entry(self._id, body, rows=reply.rows, status=reply.status, media=reply.media, flags=flags)
+
+    def _break_off(self, fault: Exception) -> None:
+        told = reply_for(fault)
+        if not self._has_begun:
+            self._put(Entry(self._id, told.body, status=told.status))
+        elif self._reply.media == Media.SSE:
+            self._put(Entry(self._id, b"event: error\ndata: " + told.body + b"\n\n", flags=LAST))
+        else:
+            self._put(Entry(self._id, flags=LAST | FAILED))
+
+
+class Feeder:
+    """The pieces of a plain iterator, which runs in one thread of its own; the loop is woken once for many of them."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._loop = asyncio.get_running_loop()
+        self._ready: deque[bytes | Exception | None] = deque()
+        self._wake = asyncio.Event()
+        self._room = Event()
+        self._is_left = False
+        Thread(target=self._turn, name="lepton-stream", daemon=True).start()
+
+    async def read(self) -> AsyncIterator[bytes]:
+        """What it yields; raises what it raises. Leaving early ends the thread at its next piece."""
+        try:
+            while True:
+                self._wake.clear()
+                while self._ready:
+                    piece = self._ready.popleft()
+                    self._room.set()
+                    if piece is None:
+                        return
+                    if isinstance(piece, Exception):
+                        raise piece
+                    yield piece
+                await self._wake.wait()
+        finally:
+            self._is_left = True
+            self._room.set()
+
+    def _turn(self) -> None:
+        try:
+            for piece in self._pieces:
+                self._push(piece)
+                if self._is_left:
+                    break
+            self._push(None)
+        except Exception as fault:  # noqa: BLE001  raised again where the stream is read
+            self._push(fault)
+        finally:
+            close = getattr(self._pieces, "close", None)
+            if close is not None:
+                close()
+
+    def _push(self, piece: bytes | Exception | None) -> None:
+        self._ready.append(piece)
+        if len(self._ready) == 1 and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake.set)
+        if len(self._ready) >= AHEAD:
+            self._room.clear()
+            if len(self._ready) >= AHEAD and not self._is_left:
+                self._room.wait()
+
+
+class Tunnel(Flow):
+    """A connection that an operation speaks for: a `program.Line`."""
+
+    def __init__(self, id: int, put: Put) -> None:
+        super().__init__()
+        self._id = id
+        self._put = put
+        self._inbox: deque[bytes] = deque()
+        self._has_input = asyncio.Event()
+        self._is_ended = False
+        self._has_begun = False
+
+    def feed(self, data: bytes, *, is_last: bool) -> None:
+        """Bytes from the client."""
+        if data:
+            self._inbox.append(data)
+        self._is_ended |= is_last
+        self._has_input.set()
+
+    async def run(self, work: Callable[[Call, Line], Awaitable[None]], call: Call) -> None:
+        """Let `work` speak until it returns."""
+        try:
+            await work(call, self)
+        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
+            told = reply_for(fault)
+            if not self._has_begun:
+                self._put(Entry(self._id, told.body, status=told.status))
+            else:
+                self._put(Entry(self._id, flags=LAST | FAILED))
+            return
+        self._put(Entry(self._id, flags=LAST))
+
+    async def receive(self) -> bytes:
+        """The next bytes from the client; empty once it has closed its side."""
+        while not self._inbox and not self._is_ended:
+            self._has_input.clear()
+            await self._has_input.wait()
+        return self._inbox.popleft() if self._inbox else b""
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes; waits while the client does not read."""
+        self._put(Entry(self._id, data, flags=0))
+        if not self._is_on.is_set():
+            await self._is_on.wait()
+
+    async def begin(self, status: int, headers: bytes) -> None:
+        """Give the head of the answer."""
+        self._has_begun = True
+        self._put(Entry(self._id, with_head(headers, b""), status=status, media=Media.OTHER, flags=HEADED))
+
+
+def sse(value: Any) -> bytes:
+    """One value as a server-sent event: text as it is, line by line; anything else as JSON."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return b"".join(b"data: %b\n" % line.encode() for line in value.split("\n")) + b"\n"
+    return b"data: %b\n\n" % orjson.dumps(value, default=str)

@@ -1,0 +1,216 @@
+"""A service with every kind of handler, for tests."""
+
+import asyncio
+import ctypes
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, WebSocket
+from pydantic import BaseModel
+
+from lepton.serve import Body, FileResponse, HTTPError, Request, Response, Service, Upload, handler
+
+
+class Item(BaseModel):
+    """What is sold."""
+
+    name: str
+    price: float
+    tags: list[str] = []
+
+
+@dataclass
+class Point:
+    """A place."""
+
+    x: int
+    y: int = 0
+
+
+class Plain(Service):
+    """Only plain functions: one after the other, in the replica's own thread."""
+
+    def init(self) -> None:
+        self.count = 0
+
+    @handler
+    def greet(self, name: str, lang: str = "en") -> str:
+        """Greet one person.
+
+        In a language of their choice.
+        """
+        if lang != "en":
+            raise HTTPError(404, f"No language {lang}", fix="Use en.", code="no_language", headers={"x-lang": "en"})
+        return f"Hello {name}"
+
+    @handler
+    def echo(self, body: dict[str, Any]) -> dict[str, Any]:
+        return body
+
+    @handler
+    def anything(self, body: Body[Any]) -> Any:
+        return body
+
+    @handler
+    def item(self, item: Item) -> Item:
+        return item
+
+    @handler
+    def point(self, at: Point, scale: int = 1) -> Point:
+        return Point(at.x * scale, at.y * scale)
+
+    @handler(batch=8)
+    def double(self, x: list[float]) -> list[float]:
+        self.count += 1
+        if any(value < 0 for value in x):
+            raise ValueError("a negative number")
+        return [value * 2 for value in x]
+
+    @handler(batch=8)
+    def short(self, x: list[int]) -> list[int]:
+        return x[:-1]
+
+    @handler
+    def total(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.asarray(values).sum(axis=0)
+
+    @handler("/items/{id}/{rest:path}", method="GET")
+    def find(self, id: int, rest: str, q: str = "", limit: list[int] = []) -> dict[str, Any]:  # noqa: B006
+        return {"id": id, "rest": rest, "q": q, "limit": limit}
+
+    @handler("/things/{id}", method=["PUT", "PATCH"])
+    def put(self, id: int, name: str) -> dict[str, Any]:
+        return {"id": id, "name": name}
+
+    @handler
+    def nothing(self) -> None:
+        return None
+
+    @handler
+    def upload(self, file: Upload, note: str = "") -> dict[str, Any]:
+        return {"size": len(file.content), "name": file.filename, "note": note}
+
+    @handler
+    def who(self, request: Request, x: int = 0) -> dict[str, Any]:
+        return {"x": x, "agent": request.headers.get("user-agent", ""), "path": request.path, "query": request.query}
+
+    @handler
+    def page(self) -> Response:
+        return Response("<h1>hi</h1>", media_type="text/html; charset=utf-8", headers={"x-kind": "page"}, status=201)
+
+    @handler("/file", method="GET")
+    def file(self) -> FileResponse:
+        return FileResponse(Path(__file__))
+
+    @handler
+    def raw(self, data: bytes) -> bytes:
+        return data[::-1]
+
+    @handler
+    def count_to(self, to: int = 3, fail_at: int = -1) -> Iterator[dict[str, int]]:
+        for number in range(to):
+            if number == fail_at:
+                raise ValueError("cannot count further")
+            yield {"number": number}
+
+    @handler(sse=False)
+    def lines(self, size: int, count: int) -> Iterator[bytes]:
+        for _ in range(count):
+            yield b"x" * size
+
+    @handler
+    def crash(self, how: str) -> str:
+        if how == "raise":
+            raise RuntimeError("broken")
+        if how == "exit":
+            os._exit(3)
+        if how == "segfault":
+            ctypes.string_at(0)
+        if how == "json":
+            return {1j}  # type: ignore[return-value]
+        return "whole"
+
+    @handler
+    def pid(self) -> int:
+        return os.getpid()
+
+
+app = FastAPI()
+
+
+@app.get("/hello/{name}")
+async def hello(name: str, loud: bool = False) -> dict[str, str]:
+    return {"hello": name.upper() if loud else name}
+
+
+@app.websocket("/talk")
+async def talk(socket: WebSocket) -> None:
+    await socket.accept()
+    async for text in socket.iter_text():
+        await socket.send_text(f"you said {text}")
+
+
+def wsgi(environ: Mapping[str, Any], start: Any) -> list[bytes]:
+    start("200 OK", [("content-type", "text/plain")])
+    return [f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}".encode()]
+
+
+class Busy(Service):
+    """Async handlers, threads and mounts."""
+
+    concurrency = 4
+
+    async def init(self) -> None:
+        self.open = 0
+        self.most = 0
+        self.cancelled = 0
+        self.done: list[str] = []
+        self.gate = threading.Event()
+
+    def mounts(self) -> Mapping[str, Any]:
+        return {"/app": app, "/wsgi": wsgi, "/files": Path(__file__).parent}
+
+    @handler
+    async def wait(self, seconds: float) -> int:
+        self.open += 1
+        self.most = max(self.most, self.open)
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.open -= 1
+        return self.most
+
+    @handler("/state", method="GET")
+    async def state(self) -> dict[str, Any]:
+        return {"cancelled": self.cancelled, "open": self.open, "done": self.done}
+
+    @handler
+    def block(self, seconds: float) -> str:
+        self.gate.wait(seconds)
+        return threading.current_thread().name
+
+    @handler
+    async def tokens(self, count: int, pause: float = 0.0) -> AsyncIterator[str]:
+        try:
+            for number in range(count):
+                yield f"t{number}"
+                await asyncio.sleep(pause)
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled += 1
+            raise
+
+    @handler
+    async def later(self, name: str) -> str:
+        async def work() -> None:
+            self.done.append(name)
+
+        self.background(work)
+        return "soon"

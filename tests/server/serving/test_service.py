@@ -1,0 +1,249 @@
+"""A service over a real front and a real replica: handlers of every kind, bad input, and handlers that go wrong."""
+
+import base64
+import json
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+from websockets.sync.client import connect
+
+from tests.server.serving.house import House, Npy, open_service, wait_until
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[House]:
+    with open_service("shop.py:Plain") as house:
+        yield house
+
+
+@pytest.fixture(scope="module")
+def busy() -> Iterator[House]:
+    with open_service("shop.py:Busy") as house:
+        yield house
+
+
+def post(house: House, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    status, answer, _ = house.ask("POST", path, data, **{"content_type": "application/json", **headers})
+    return status, answer
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "wanted"),
+    [
+        ("/greet", {"name": "Ada"}, "Hello Ada"),
+        ("/echo", {"a": [1, {"b": None}]}, {"a": [1, {"b": None}]}),
+        ("/anything", [1, "x", None], [1, "x", None]),
+        ("/item", {"name": "pen", "price": 2}, {"name": "pen", "price": 2.0, "tags": []}),
+        ("/point", {"at": {"x": 2, "y": 3}, "scale": 2}, {"x": 4, "y": 6}),
+        ("/double", {"x": 2.5}, 5.0),
+        ("/total", {"values": [[1, 2], [3, 4]]}, [4, 6]),
+        ("/upload", {"file": base64.b64encode(b"abc").decode()}, {"size": 3, "name": "", "note": ""}),
+    ],
+)
+def test_json_in_json_out(plain: House, path: str, body: Any, wanted: Any) -> None:
+    assert post(plain, path, body) == (200, wanted)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "word"),
+    [
+        ("/greet", {"name": 5}, "name"),
+        ("/greet", {}, "name: is missing"),
+        ("/greet", {"name": "x", "langs": "en"}, "langs: is unknown"),
+        ("/greet", b'{"name": ', "no JSON"),
+        ("/greet", b"\xff", "no JSON"),
+        ("/greet", b"[" * 100_000, "no JSON"),
+        ("/echo", [1], "no JSON object"),
+        ("/echo", b"[" * 100_000, "no JSON"),
+        ("/item", {"name": "pen", "price": "2"}, "price"),
+        ("/item", {"name": "pen", "price": 2, "tags": [1]}, "tags.0"),
+        ("/point", {"at": {"y": 3}}, "at.x: is missing"),
+        ("/double", {"x": "much"}, "x"),
+        ("/total", {"values": [[1], [2, 3]]}, "values"),
+        ("/upload", {"file": "?"}, "base64"),
+    ],
+)
+def test_a_body_that_does_not_fit_is_refused_naming_the_field(plain: House, path: str, body: Any, word: str) -> None:
+    status, answer = post(plain, path, body)
+    assert status == 422
+    assert word in answer["message"]
+    assert answer["fix"]
+
+
+def test_url_parameters_are_read_and_checked(plain: House) -> None:
+    assert plain.ask("GET", "/items/7/a/b?q=x%20y&limit=1&limit=2")[:2] == (
+        200,
+        {"id": 7, "rest": "a/b", "q": "x y", "limit": [1, 2]},
+    )
+    status, answer, _ = plain.ask("GET", "/items/seven/a")
+    assert (status, "id" in answer["message"]) == (422, True)
+    assert plain.ask("GET", "/items/7/a?nope=1")[0] == 422
+    body = json.dumps({"name": "n"}).encode()
+    assert plain.ask("PUT", "/things/3", body, content_type="application/json")[:2] == (200, {"id": 3, "name": "n"})
+    assert plain.ask("DELETE", "/things/3")[0] == 405
+
+
+def test_other_bodies_come_back_in_their_own_form(plain: House) -> None:
+    status, answer, headers = plain.ask("POST", "/echo", msgpack.packb({"a": 1}), content_type="application/msgpack")
+    assert (status, msgpack.unpackb(answer), headers["content-type"]) == (200, {"a": 1}, "application/msgpack")
+    status, answer, headers = plain.ask(
+        "POST", "/total", Npy.dump(np.arange(6).reshape(2, 3)), content_type="application/x-npy"
+    )
+    assert (status, Npy.load(answer).tolist(), headers["content-type"]) == (200, [3, 5, 7], "application/x-npy")
+    status, answer, _ = plain.ask("POST", "/raw", b"abc", content_type="application/octet-stream")
+    assert (status, answer) == (200, b"cba")
+    form = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\nabcd\r\n--B\r\n'
+    form += b'Content-Disposition: form-data; name="note"\r\n\r\nhi\r\n--B--\r\n'
+    status, answer, _ = plain.ask("POST", "/upload", form, content_type="multipart/form-data; boundary=B")
+    assert (status, answer) == (200, {"size": 4, "name": "a.txt", "note": "hi"})
+    assert plain.ask("POST", "/echo", b"\xc1", content_type="application/msgpack")[0] == 422
+    assert plain.ask("POST", "/total", b"no npy", content_type="application/x-npy")[0] == 422
+
+
+def test_answers_that_are_not_json(plain: House) -> None:
+    status, answer, headers = plain.ask("POST", "/page", b"{}", content_type="application/json")
+    assert (status, answer, headers["x-kind"]) == (201, b"<h1>hi</h1>", "page")
+    assert headers["content-type"] == "text/html; charset=utf-8"
+    status, answer, headers = plain.ask("GET", "/file")
+    assert status == 200 and b"A service with every kind of handler" in answer
+    assert 'filename="shop.py"' in headers["content-disposition"]
+    assert post(plain, "/nothing", {}) == (204, b"")
+    assert post(plain, "/who?a=1", {"x": 3}, user_agent="me") == (
+        200,
+        {"x": 3, "agent": "me", "path": "/who", "query": "a=1"},
+    )
+
+
+def test_a_handler_that_raises_costs_only_its_caller(plain: House) -> None:
+    status, answer, headers = plain.ask(
+        "POST", "/greet", b'{"name": "x", "lang": "fr"}', content_type="application/json"
+    )
+    assert (status, answer["code"], answer["fix"], headers["x-lang"]) == (404, "no_language", "Use en.", "en")
+    status, answer = post(plain, "/crash", {"how": "raise"})
+    assert (status, answer["code"]) == (500, "handler")
+    assert "RuntimeError: broken" in answer["message"]
+    assert "Traceback" not in json.dumps(answer)
+    assert "RuntimeError: broken" in wait_until(plain.log, "the log has the traceback")
+    assert post(plain, "/crash", {"how": "json"})[1]["message"].startswith("The answer cannot be JSON")
+    assert post(plain, "/crash", {"how": "no"}) == (200, "whole")
+
+
+def test_batches_are_computed_together_and_one_bad_request_spoils_no_other(plain: House) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda x: post(plain, "/double", {"x": x}), [*range(30), -1, *range(30)]))
+    assert [status for status, _ in answers] == [200] * 30 + [500] + [200] * 30
+    assert [answer for status, answer in answers if status == 200] == [x * 2 for x in range(30)] * 2
+    status, answer = post(plain, "/short", {"x": 1})
+    assert status == 500 and "was given 1 requests and returned 0 answers" in answer["message"]
+
+
+def test_a_generator_streams_events_and_says_when_it_breaks_off(plain: House) -> None:
+    status, answer, headers = plain.ask("POST", "/count_to", b'{"to": 3}', content_type="application/json")
+    assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert answer == b"".join(b'data: {"number":%d}\n\n' % number for number in range(3))
+    assert post(plain, "/count_to", {"to": 3, "fail_at": 0})[0] == 500
+    _, answer = post(plain, "/count_to", {"to": 3, "fail_at": 2})
+    assert answer.startswith(b'data: {"number":0}\n\ndata: {"number":1}\n\nevent: error\ndata: {"code":"handler"')
+    _, answer = post(plain, "/lines", {"size": 100_000, "count": 100})
+    assert len(answer) == 10_000_000
+    assert post(plain, "/count_to", {"to": 0}) == (200, b"")
+
+
+def test_the_documents_tell_every_handler(plain: House) -> None:
+    _, spec, _ = plain.ask("GET", "/openapi.json")
+    assert spec["paths"]["/greet"]["post"]["summary"] == "Greet one person."
+    fields = spec["paths"]["/greet"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    assert set(fields) == {"name", "lang"}
+    item = spec["paths"]["/item"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert item["properties"]["price"]["type"] == "number"
+    assert spec["components"]["schemas"]["Point"]["properties"]["x"]["type"] == "integer"
+    parameters = spec["paths"]["/items/{id}/{rest}"]["get"]["parameters"]
+    assert [(one["name"], one["in"]) for one in parameters] == [
+        ("id", "path"),
+        ("rest", "path"),
+        ("q", "query"),
+        ("limit", "query"),
+    ]
+    status, page, _ = plain.ask("GET", "/docs")
+    assert status == 200 and b"Greet one person" in page
+    assert b"http://" not in page and b"https://" not in page
+    _, about, _ = plain.ask("GET", "/")
+    assert "POST /greet" in about["handlers"]
+
+
+@pytest.mark.parametrize("how", ["exit", "segfault"])
+def test_a_replica_that_dies_loses_only_what_it_had_begun(how: str) -> None:
+    with open_service("shop.py:Plain", workers=2) as house:
+        wait_until(lambda: b"workers_ready 2" in house.ask("GET", "/metrics")[1], "both are there")
+        status, answer = post(house, "/crash", {"how": how})
+        assert (status, answer["code"]) == (503, "unavailable")
+        assert {post(house, "/greet", {"name": str(n)})[0] for n in range(20)} == {200}
+
+
+def test_async_handlers_share_a_replica_up_to_its_concurrency(busy: House) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        most = list(pool.map(lambda _: post(busy, "/wait", {"seconds": 0.2})[1], range(8)))
+    assert max(most) == 4
+    with ThreadPoolExecutor(4) as pool:
+        names = set(pool.map(lambda _: post(busy, "/block", {"seconds": 0.2})[1], range(4)))
+    assert len(names) == 4
+
+
+def test_who_hangs_up_cancels_what_is_done_for_it(busy: House) -> None:
+    before = busy.ask("GET", "/state")[1]["cancelled"]
+    body = b'{"seconds": 30}'
+    with busy.wire() as wire:
+        wire.send(b"POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        wait_until(lambda: busy.ask("GET", "/state")[1]["open"] == 1, "it is being worked on")
+    wait_until(lambda: busy.ask("GET", "/state")[1]["cancelled"] == before + 1, "it was cancelled")
+    body = b'{"count": 100000, "pause": 0.01}'
+    with busy.wire() as wire:
+        wire.send(b"POST /tokens HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        assert wire.read(has_body=False)[0] == 200
+    wait_until(lambda: busy.ask("GET", "/state")[1]["cancelled"] == before + 2, "the stream was ended")
+
+
+def test_a_stream_reaches_a_client_piece_by_piece(busy: House) -> None:
+    body = b'{"count": 3, "pause": 0.05}'
+    with busy.wire() as wire:
+        wire.send(b"POST /tokens HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        _, _, headers = wire.read(has_body=False)
+        assert headers["transfer-encoding"] == "chunked"
+        assert wire.line() == b"a\r\n" and wire.line() == b"data: t0\n"
+
+
+def test_background_work_is_done_after_the_answer(busy: House) -> None:
+    assert post(busy, "/later", {"name": "mail"}) == (200, "soon")
+    wait_until(lambda: busy.ask("GET", "/state")[1]["done"] == ["mail"], "it is done")
+
+
+def test_applications_are_mounted_with_their_paths(busy: House) -> None:
+    assert busy.ask("GET", "/app/hello/ada?loud=true")[:2] == (200, {"hello": "ADA"})
+    assert busy.ask("GET", "/app/nope")[0] == 404
+    assert busy.ask("GET", "/wsgi/x/y")[:2] == (200, b"GET /x/y")
+    status, answer, _ = busy.ask("GET", "/files/shop.py")
+    assert status == 200 and b"every kind of handler" in answer
+    assert busy.ask("GET", "/files/../house.py")[0] == 404
+
+
+def test_a_websocket_talks_to_a_mounted_application(busy: House) -> None:
+    host, port = busy.address
+    with connect(f"ws://{host}:{port}/app/talk") as socket:
+        for text in ("one", "zwei äöü", "x" * 100_000):
+            socket.send(text)
+            assert socket.recv(timeout=10) == f"you said {text}"
+    assert busy.ask("GET", "/state")[0] == 200
+
+
+def test_sigterm_ends_a_replica_once_its_front_lets_go(busy: House) -> None:
+    with open_service("shop.py:Plain") as house:
+        assert post(house, "/greet", {"name": "x"})[0] == 200
+        for process in house.processes.values():
+            process.send_signal(signal.SIGTERM)
+        assert [process.wait(15) for process in house.processes.values()] == [0, 0]

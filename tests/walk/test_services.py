@@ -1,0 +1,191 @@
+"""A service on a real platform: deployed from its file, asked, changed, killed piece by piece; one that fails."""
+
+import json
+import os
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import pytest
+
+from lepton.core.errors import InvalidError, JobFailedError
+from lepton.sdk.endpoints import Endpoint
+from tests.walk.house import LEPTON, House, opened_house, wait_until
+
+SERVICE = '''
+from lepton.serve import Service, handler
+from voice import say
+
+class Counter(Service):
+    """Counts in a voice."""
+
+    replicas = 2
+    cpus = 0.1
+    files = ("words.txt",)
+
+    def init(self):
+        self.word = open(__file__.replace("counter.py", "words.txt")).read().strip()
+
+    @handler(is_repeatable=True)
+    def count(self, to: int) -> list[str]:
+        return [say(self.word, number) for number in range(to)]
+'''
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[House]:
+    with opened_house() as house:
+        house.up()
+        yield house
+        house.end()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "counter.py").write_text(SERVICE)
+    (tmp_path / "voice.py").write_text("def say(word, number):\n    return f'{word} {number}'\n")
+    (tmp_path / "words.txt").write_text("no.\n")
+    return tmp_path
+
+
+class Caller:
+    """Asks an endpoint again and again from one connection, and counts what comes back."""
+
+    def __init__(self, endpoint: Endpoint, token: str) -> None:
+        self.counts: Counter[Any] = Counter()
+        self._where = urlsplit(endpoint.url)
+        self._token = token
+        self._stop = Event()
+        self._thread = Thread(target=self._run)
+
+    def ask(self, line: HTTPConnection) -> tuple[int, Any]:
+        headers = {"content-type": "application/json", "authorization": f"Bearer {self._token}"}
+        line.request("POST", "/count", b'{"to": 2}', headers)
+        answer = line.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    def once(self) -> tuple[int, Any]:
+        line = HTTPConnection(str(self._where.hostname), self._where.port, timeout=10)
+        try:
+            return self.ask(line)
+        finally:
+            line.close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.005):
+            try:
+                self.counts[self.once()[0]] += 1
+            except (OSError, HTTPException) as fault:
+                self.counts[type(fault).__name__] += 1
+
+    def __enter__(self) -> "Caller":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def worker_of(up: House, endpoint: Endpoint, rank: int) -> tuple[str, int]:
+    """The engine's key and process id of the present worker of a rank."""
+    found = sorted((up.data / "engine").glob(f"{endpoint.refresh().job}.*.{rank}*/worker.json"), key=os.path.getmtime)
+    return found[-1].parent.name, int(json.loads(found[-1].read_text())["pid"])
+
+
+def test_a_service_is_deployed_with_its_files_and_survives_each_of_its_processes(up: House, folder: Path) -> None:
+    said = up.lepton("serve", "deploy", f"{folder}/counter.py:Counter", "--name", "counter")
+    assert said.returncode == 0, said.stderr
+    endpoint = up.client.serve.get("counter")
+    assert endpoint.fields["spec"]["endpoint"]["replicas"] == 2
+    caller = Caller(endpoint, (up.data / "token").read_text().strip())
+    assert caller.once() == (200, ["no. 0", "no. 1"])
+
+    with caller:
+        for rank in (1, 2):
+            key, pid = worker_of(up, endpoint, rank)
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: worker_of(up, endpoint, rank)[0] != key, "another takes its place")  # noqa: B023
+        wait_until(lambda: caller.counts[200] > 200, "it goes on answering")
+    assert caller.counts.keys() == {200}, caller.counts
+    url, job = endpoint.url, endpoint.refresh().job
+
+    key, pid = worker_of(up, endpoint, 0)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: worker_of(up, endpoint, 0)[0] != key, "another front takes its place")
+    wait_until(lambda: _answers(caller), "it answers again")
+    endpoint.refresh()
+    assert (endpoint.url, endpoint.job, endpoint.state) == (url, job, "ready")
+
+    up.kill()
+    assert caller.once()[0] == 200
+    up.up()
+    (folder / "words.txt").write_text("nr.\n")
+    up.client.serve.get("counter").change(f"{folder}/counter.py", replicas=1).wait()
+    assert Caller(up.client.serve.get("counter"), (up.data / "token").read_text().strip()).once() == (
+        200,
+        ["nr. 0", "nr. 1"],
+    )
+    up.client.serve.get("counter").delete().wait("deleted")
+
+
+def _answers(caller: Caller) -> bool:
+    try:
+        return caller.once()[0] == 200
+    except (OSError, HTTPException):
+        return False
+
+
+def test_a_service_whose_init_raises_fails_and_says_why(up: House, folder: Path) -> None:
+    (folder / "words.txt").unlink()
+    with pytest.raises(InvalidError, match="words"):
+        up.client.serve.deploy(f"{folder}/counter.py", name="wordless")
+    (folder / "counter.py").write_text(SERVICE.replace('files = ("words.txt",)', "files = ()"))
+    endpoint = up.client.serve.deploy(f"{folder}/counter.py", name="wordless")
+    with pytest.raises(JobFailedError, match="FileNotFoundError"):
+        endpoint.wait()
+    said = up.lepton("serve", "why", "wordless").stdout
+    assert said.startswith("failed: FileNotFoundError")
+    assert "Traceback" in said and "words.txt" in said
+    endpoint.delete().wait("deleted")
+
+
+def test_what_cannot_be_deployed_is_refused_before_anything_is_made(up: House, folder: Path) -> None:
+    for target, word in (("nope.py", "no file"), ("voice.py:Nobody", "no class"), ("words.txt", "")):
+        place = str(folder / target)
+        said = up.lepton("serve", "deploy", place, "--name", "x")
+        assert said.returncode != 0 and word in said.stderr
+    (folder / "broken.py").write_text("class X(:\n")
+    assert "Python" in up.lepton("serve", "deploy", f"{folder}/broken.py", "--name", "x").stderr
+    assert not [one for one in up.client.serve.list() if one.name == "x"]
+
+
+def test_serve_run_answers_without_a_platform_and_takes_up_changes(up: House, folder: Path) -> None:
+    command = [*LEPTON, "serve", "run", f"{folder}/counter.py", "--port", "0"]
+    running = subprocess.Popen(command, env=up.env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    try:
+        assert running.stderr is not None
+        line = next(line for line in running.stderr if "answers at" in line)
+        url = line.split("answers at ")[1].split()[0]
+        with urlopen(f"{url}/docs", timeout=10) as page:
+            assert b"Counts in a voice" in page.read()
+        (folder / "counter.py").write_text(SERVICE.replace("a voice", "another voice"))
+        next(line for line in running.stderr if "the new code answers" in line)
+
+        def is_new() -> bool:
+            with urlopen(f"{url}/docs", timeout=10) as page:
+                return b"another voice" in page.read()
+
+        wait_until(is_new, "the page is the new code's")
+    finally:
+        running.send_signal(signal.SIGINT)
+        assert running.wait(20) == 0
+        if running.stderr is not None:
+            running.stderr.close()
