@@ -31,6 +31,8 @@ class EndpointOptions(TypedDict, total=False):
     """0, the default: any free port."""
     max_batch: int
     """Most requests that a worker computes together; 32 unless given."""
+    batch_ms: int
+    """Most work in one batch, in milliseconds, by the cost that is fitted while it serves; 100."""
     deadline_ms: int
     """A request that has no answer after so many milliseconds gets a 504; 5000 unless given."""
     max_body_bytes: int

@@ -58,7 +58,12 @@ class Front:
         self._looked_at = monotonic()
         spec = self._spec
         seats = spec.replicas * WAITING_A_SEAT
-        queue = Queue(max_batch=spec.max_batch, max_waiting=seats * spec.max_batch, max_waiting_bytes=MAX_WAITING_BYTES)
+        queue = Queue(
+            max_batch=spec.max_batch,
+            max_waiting=seats * spec.max_batch,
+            max_waiting_bytes=MAX_WAITING_BYTES,
+            target_s=spec.batch_ms / 1000,
+        )
         self._desk = Desk(
             queue,
             limits=limits or Limits(max_body_bytes=spec.max_body_bytes),

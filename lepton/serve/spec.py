@@ -12,6 +12,7 @@ RANGES = {
     "replicas": (1, 64),
     "port": (0, 65_535),
     "max_batch": (1, 1024),
+    "batch_ms": (1, 600_000),
     "deadline_ms": (10, 600_000),
     "max_body_bytes": (1024, 256 << 20),
     "capture_rows": (0, 100_000),
@@ -38,6 +39,8 @@ class EndpointSpec:
     """0: any free port."""
     max_batch: int = 32
     """Most requests that a worker computes together."""
+    batch_ms: int = 100
+    """Most work in one batch, by the cost that is fitted while it serves."""
     deadline_ms: int = 5000
     """A request that has no answer after this long gets a 504."""
     max_body_bytes: int = 8 << 20
