@@ -157,7 +157,7 @@ def open_house(
 
 
 @contextmanager
-def open_service(entry: str, *, workers: int = 1, **spec: Any) -> Iterator[House]:
+def open_service(entry: str, *, workers: int = 1, is_waiting: bool = True, **spec: Any) -> Iterator[House]:
     """A running endpoint of a service from `served/`."""
     with tempfile.TemporaryDirectory(prefix="lsrv") as name:
         folder = Path(name)
@@ -170,7 +170,7 @@ def open_service(entry: str, *, workers: int = 1, **spec: Any) -> Iterator[House
             house.start("front")
             for rank in range(1, workers + 1):
                 house.start(str(rank))
-            assert house.address
+            assert not is_waiting or house.address
             yield house
         finally:
             house.close()
