@@ -180,7 +180,7 @@ class Workbench:
         host, _, port = self._address.rpartition(":")
         line = HTTPConnection(host.strip("[]"), int(port), timeout=2)
         try:
-            line.request("GET", "/metrics")
+            line.request("GET", "/lepton/metrics")
             text = line.getresponse().read().decode()
         except (OSError, HTTPException):
             return 0
