@@ -53,7 +53,7 @@ def test_what_a_handler_returns_is_the_answer(house: House, path: str, body: Any
     [
         ("/refuse", {}, 429, {"error": "Too many requests"}),
         ("/fail", {}, 500, {"error": "it broke"}),
-        ("/sleep", {"seconds": 30}, 504, {"error": "handler timeout after 1 seconds"}),
+        ("/sleep", {"seconds": 30}, 504, {"error": "handler timeout after 2 seconds"}),
         ("/nothing", {}, 204, b""),
         ("/static/none", {}, 404, {"message": "Not Found"}),
     ],
@@ -96,8 +96,9 @@ def test_as_many_plain_handlers_run_at_a_time_as_the_class_says(house: House) ->
 def test_work_for_a_client_that_leaves_is_cancelled(house: House) -> None:
     line = HTTPConnection(*house.address, timeout=10)
     line.request("POST", "/wait", b"{}", {"content-type": "application/json"})
+    wait_until(lambda: house.ask("GET", "/left")[1] == ["began"], "the handler runs")
     line.sock.close()
-    wait_until(lambda: house.ask("GET", "/left")[1] == ["left"], "the handler was cancelled")
+    wait_until(lambda: house.ask("GET", "/left")[1] == ["began", "left"], "the handler was cancelled")
     wait_until(lambda: "handle_client_disconnected" in house.log(), "the log tells")
 
 

@@ -25,7 +25,7 @@ class Everything(Photon):
 
     requirement_dependency = ["numpy"]  # noqa: RUF012
     handler_max_concurrency = 2
-    handler_timeout = 1
+    handler_timeout = 2
 
     def init(self):
         self.total = 0
@@ -77,6 +77,7 @@ class Everything(Photon):
 
     @Photon.handler(cancel_on_disconnect=0.02)
     async def wait(self) -> str:
+        self.leaving.append("began")
         try:
             await asyncio.sleep(30)
         finally:
