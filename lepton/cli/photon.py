@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from lepton.cli.workbench import Bench, run_bench
 from lepton.serve.photon import alias, archive, config, models
 from lepton.serve.photon.checkout import fetch_code_from_vcs
 from lepton.serve.photon.database import find_all_local_photons, find_local_photon, remove_local_photon
@@ -78,6 +79,9 @@ def remove(name: str | None, local: bool, is_all: bool) -> None:
 def run_options(command: Any) -> Any:
     """What the commands that run a photon share."""
     for option in (
+        click.option(
+            "--front/--no-front", "has_front", default=False, help="Serve behind a front, as on the platform."
+        ),
         click.option("--secret", "-s", multiple=True, help="Name of a variable that must be set."),
         click.option("--env", "-e", multiple=True, help="NAME=VALUE for its environment."),
         click.option("--port", "-p", type=int, default=config.DEFAULT_PORT, help="Where it answers, or the next free."),
@@ -119,6 +123,10 @@ def run_here(name: str | None, model: str | None, path: str | None, port: int, *
     for each in wishes.get("secret", ()):
         if each not in os.environ:
             click.echo(f"The secret {each} is not set in the environment.", err=True)
+    if wishes.get("has_front"):
+        file = Path(place).absolute()
+        run_bench(Bench(source=file.parent, entry=f"photon:{file.name}", port=port, is_reloading=False))
+        return
     url = archive.read_metadata(place).get(config.METADATA_VCS_URL_KEY)
     if url:
         os.chdir(fetch_code_from_vcs(url))

@@ -8,7 +8,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 from lepton.serve.photon import config
 
-LINK = re.compile(r"(?P<url>.*?)(?:@(?P<revision>[^@/:]+))?(?:#(?:.*&)?subdirectory=(?P<below>[^&]+).*)?", re.DOTALL)
+LINK = re.compile(
+    r"(?P<url>.*?)(?:@(?P<revision>[^-@/:#][^@/:#]*))?(?:#(?:.*&)?subdirectory=(?P<below>[^&]+).*)?", re.DOTALL
+)
 PROTOCOLS = "file:git:http:https:ssh"
 
 
@@ -28,8 +30,12 @@ def fetch_code_from_vcs(url: str, target_dir: str | None = None) -> str:
     if not (place / ".git").exists():
         place.mkdir(parents=True, exist_ok=True)
         _git(place, "init", "--quiet")
-    _git(place, "fetch", "--quiet", "--depth", "1", "--", _with_login(link), revision)
-    _git(place, "checkout", "--quiet", "--force", "FETCH_HEAD")
+    try:
+        _git(place, "fetch", "--quiet", "--depth", "1", "--", _with_login(link), revision)
+        revision = "FETCH_HEAD"
+    except ValueError:  # a short commit id is known only to who has everything
+        _git(place, "fetch", "--quiet", "--tags", "--", _with_login(link), "+refs/heads/*:refs/heads/photon/*")
+    _git(place, "checkout", "--quiet", "--force", "--detach", revision)
     return str(place / match["below"] if match["below"] else place)
 
 

@@ -12,6 +12,7 @@ from lepton.core.resource import Json
 from lepton.serve.asgi import Mount
 from lepton.serve.photon import alias, archive, config
 from lepton.serve.photon.app import finish
+from lepton.serve.photon.checkout import fetch_code_from_vcs
 from lepton.serve.photon.marks import marks_of
 from lepton.serve.photon.models import create, load
 from lepton.serve.photon.server import answer_liveness
@@ -36,8 +37,10 @@ def open_program(folder: Path, entry: str) -> "PhotonProgram":
     alias.install()
     sys.path.insert(0, str(folder))
     if entry.endswith(".photon"):
-        os.chdir(tempfile.mkdtemp(prefix="lepton-photon-"))
-        photon = load(str(folder / entry))
+        path = str(folder / entry)
+        url = archive.read_metadata(path).get(config.METADATA_VCS_URL_KEY)
+        os.chdir(fetch_code_from_vcs(url) if url else tempfile.mkdtemp(prefix="lepton-photon-"))
+        photon = load(path)
     else:
         photon = create("photon", str(folder / entry) if (folder / entry.partition(":")[0]).exists() else entry)
         os.chdir(folder)
