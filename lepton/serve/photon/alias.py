@@ -94,7 +94,7 @@ PACKAGES = {name.rpartition(".")[0] for name in TABLE}
 
 
 class Facade(Loader):
-    """Fills a module with the names of ours; names that only the installed one has, stay."""
+    """Fills a module with the names of ours. What the installed one has beside stays, its constants do anyway."""
 
     def __init__(self, modules: Sequence[str], installed: ModuleSpec | None = None) -> None:
         self._modules = modules
@@ -107,10 +107,12 @@ class Facade(Loader):
         """Fill it."""
         if self._installed is not None and self._installed.loader is not None:
             self._installed.loader.exec_module(module)
+        kept = {key for key, value in vars(module).items() if not callable(value)}
         for name in self._modules:
             real = import_module(name)
             module.__doc__ = real.__doc__
-            vars(module).update({key: value for key, value in vars(real).items() if not key.startswith("__")})
+            ours = {key: value for key, value in vars(real).items() if not key.startswith("__") and key not in kept}
+            vars(module).update(ours)
 
 
 class Root(Loader):

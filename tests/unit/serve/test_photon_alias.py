@@ -47,12 +47,12 @@ def test_beside_the_vendors_package_only_photon_is_ours(tmp_path: Path) -> None:
         "import sys; sys.dont_write_bytecode = True\n" + OURS + "import leptonai\n"
         "from leptonai import Client, Photon\n"
         "from leptonai.photon import Photon as Same\n"
-        "from leptonai.config import THEIRS, DEFAULT_PORT, ENV_VAR_REQUIRED\n"
+        "from leptonai.config import THEIRS, DEFAULT_PORT, ENV_VAR_REQUIRED, set_local_deployment_token\n"
         "print(leptonai.__version__, Client.__module__, Photon is Same, THEIRS, DEFAULT_PORT)\n",
         tmp_path,
     )
     assert said.returncode == 0, said.stderr
-    assert said.stdout.split() == ["9.9", "leptonai.client", "True", "1", "8080"]
+    assert said.stdout.split() == ["9.9", "leptonai.client", "True", "1", "1"]
     assert sorted(each.name for each in package.iterdir()) == before
 
 
