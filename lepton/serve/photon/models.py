@@ -70,17 +70,20 @@ def from_python(name: str, model: str) -> Any:
 
 
 def import_file(path: str) -> ModuleType:
-    """A Python file as a module of its own name.
+    """A Python file as a module of its own name, unless another has that.
 
     Raises:
         ValueError: it is no Python file.
     """
     stem, ending = os.path.splitext(os.path.basename(path))
-    spec = importlib.util.spec_from_file_location(stem, path)
+    place = os.path.abspath(path)
+    other = sys.modules.get(stem)
+    name = stem if other is None or getattr(other, "__file__", None) == place else f"photon_{stem}"
+    spec = importlib.util.spec_from_file_location(name, place)
     if ending != ".py" or spec is None or spec.loader is None:
         raise ValueError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[stem] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 

@@ -42,8 +42,8 @@ def open_program(folder: Path, entry: str) -> "PhotonProgram":
         os.chdir(fetch_code_from_vcs(url) if url else tempfile.mkdtemp(prefix="lepton-photon-"))
         photon = load(path)
     else:
-        photon = create("photon", str(folder / entry) if (folder / entry.partition(":")[0]).exists() else entry)
         os.chdir(folder)
+        photon = create("photon", entry)
         photon._photon_name = type(photon).__name__.lower()
         lay_out(photon, folder)
     return PhotonProgram(photon)
