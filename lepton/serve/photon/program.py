@@ -50,21 +50,39 @@ def open_program(folder: Path, entry: str) -> "PhotonProgram":
 
 
 def lay_out(photon: Any, folder: Path) -> None:
-    """Be in a folder where the photon finds its extra files by the names it gave them, and its code."""
+    """Be in a folder where the photon finds its extra files by the names it gave them, and its code.
+
+    Raises:
+        ValueError: one of the names lies outside the folder.
+    """
     found = archive.extra_files_of(photon.extra_files)
     if all(name == path for name, path in found.items()):
         return
     place = Path(tempfile.mkdtemp(prefix="lepton-photon-"))
     for each in folder.iterdir():
-        (place / each.name).symlink_to(each)
+        (place / each.name).symlink_to(each.absolute())
     for name, path in found.items():
-        target = place / name
-        if not target.resolve().is_relative_to(place):
+        parts = Path(os.path.normpath(name)).parts
+        if parts[0] in ("..", "/"):
             raise ValueError(f"extra_files of the photon names {name!r}, which lies outside its folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = _own_folder(place, parts[:-1]) / parts[-1]
         target.unlink(missing_ok=True)
         target.symlink_to((folder / str(path)).absolute())
     os.chdir(place)
+
+
+def _own_folder(place: Path, parts: tuple[str, ...]) -> Path:
+    """A folder below `place` that can be added to: a link on the way becomes a folder of links."""
+    for part in parts:
+        place = place / part
+        if place.is_symlink():
+            real = place.resolve()
+            place.unlink()
+            place.mkdir()
+            for each in real.iterdir():
+                (place / each.name).symlink_to(each)
+        place.mkdir(exist_ok=True)
+    return place
 
 
 class PhotonProgram:

@@ -21,6 +21,7 @@ from lepton.serve.photon.endpoint import Endpoint
 from lepton.serve.photon.files import File, FileParam, get_file_content
 from lepton.serve.photon.lanes import Lane
 from lepton.serve.photon.pickled import is_pickled, lepton_pickle, lepton_unpickle
+from lepton.serve.photon.program import lay_out
 from lepton.serve.photon.tools import check_photon_name
 
 Photon: Any = models.Photon
@@ -217,6 +218,23 @@ def test_pickled_objects_come_back() -> None:
     ):
         with pytest.raises(ValueError):
             wrong()
+
+
+def test_extra_files_lie_beside_the_code_without_touching_it(cache: Path) -> None:
+    folder = cache / "code"
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "old.txt").write_text("old")
+    (folder / "new.txt").write_text("new")
+
+    class Files(Photon):
+        extra_files = {"a/new.txt": str(folder / "new.txt")}  # noqa: RUF012
+
+    lay_out(Files(), folder)
+    assert [Path(name).read_text() for name in ("a/old.txt", "a/new.txt", "new.txt")] == ["old", "new", "new"]
+    assert sorted(each.name for each in folder.rglob("*")) == ["a", "new.txt", "old.txt"]
+    Files.extra_files = {"a/../../x": str(folder / "new.txt")}
+    with pytest.raises(ValueError, match="outside"):
+        lay_out(Files(), folder)
 
 
 @pytest.mark.parametrize("name", ["abc 123", "abcde_1", "abcde-", "a" * 33, "Abc", ""])
