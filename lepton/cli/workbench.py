@@ -91,7 +91,7 @@ class Workbench:
         """Until it is stopped.
 
         Raises:
-            ConfigError: the front cannot start, e.g. because the port is in use.
+            ConfigError: the front cannot start, e.g. because the port is in use; or no replica, and there is no reload.
         """
         self._front = self._start(0, "front", -1)
         self._start_replicas()
@@ -169,6 +169,8 @@ class Workbench:
         living = [one for one in self._replicas if not one.is_over and one.version == self._version]
         if len(living) < self._bench.replicas and monotonic() >= self._due and self._deaths < len(AGAIN_S):
             self._replicas.append(self._start(1, "worker", self._version))
+        elif not living and self._deaths >= len(AGAIN_S) and not self._bench.is_reloading:
+            raise ConfigError("No replica starts", fix="See above.")
         self._replicas = [one for one in self._replicas if not one.is_over]
 
     def _retire(self) -> None:
@@ -190,7 +192,7 @@ class Workbench:
         if where.scheme == "https":
             line = HTTPSConnection(host, port, timeout=2, context=ssl._create_unverified_context())  # our own front
         try:
-            line.request("GET", "/metrics")
+            line.request("GET", "/lepton/metrics")
             text = line.getresponse().read().decode()
         except (OSError, HTTPException):
             return 0

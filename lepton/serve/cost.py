@@ -9,6 +9,7 @@ from collections.abc import Collection
 KEEP = 0.97
 """Weight that what was seen keeps with each new batch."""
 MAX_GUESS_S = 3600.0
+SURE_BATCHES = 8
 
 
 class Cost:
@@ -22,6 +23,11 @@ class Cost:
         """a: seconds for any batch."""
         self.each_s = 0.0
         """b: seconds for one more request."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether enough was seen to refuse somebody by it: the first batches cost more than those that follow."""
+        return self._w >= SURE_BATCHES
 
     def saw(self, count: int, seconds: float) -> None:
         """A batch of `count` requests took so long."""

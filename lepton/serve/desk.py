@@ -139,7 +139,7 @@ class Desk:
     def _enqueue(self, exchange: Exchange, route: Route) -> None:
         exchange.deadline = exchange.arrived + (route.timeout_s or self._deadline_s)
         cost = self._costs.of(route.operation)
-        if cost is not None:
+        if cost is not None and cost.is_sure:
             exchange.cost_s = cost.each_s
             if exchange.arrived + self.queue.wait_s + cost.base_s > exchange.deadline:
                 self.meter.dropped["overload"] += 1

@@ -7,6 +7,7 @@ from lepton.core.errors import InvalidError
 
 PROGRAMS = {
     "service": "lepton.serve.hosted:open_program",
+    "photon": "lepton.serve.photon.program:open_program",
 }
 """Kind -> `module:function`, called with the folder of the code and what the entry names in it."""
 

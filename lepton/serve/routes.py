@@ -4,6 +4,8 @@ What the front knows by itself is fixed; the rest a worker tells in its hello, o
 
     {"operations": [{"id": 1, "path": "/predict", "methods": ["POST"], ...}], "pages": {"/docs": {...}}, ...}
 
+`replaces` names paths of the front's own that the worker answers instead.
+
 An operation's path is exact, has parameters (`/items/{id}`), or is a prefix (`/app/` with `"is_prefix": true`).
 """
 
@@ -69,8 +71,11 @@ OWN: Mapping[bytes, Route] = {
     b"/readyz": READY,
     b"/metrics": METRICS,
     b"/queue-length": QUEUE,
+    b"/lepton/metrics": METRICS,
 }
 """Read with GET."""
+KEPT = (b"/readyz", b"/lepton/metrics")
+"""Of these, what a worker cannot take over."""
 
 MEDIA = {
     b"": Media.JSON,
@@ -135,8 +140,10 @@ class Table:
         self._patterns: list[tuple[re.Pattern[bytes], dict[bytes, Route]]] = []
         self._prefixes: list[tuple[bytes, dict[bytes, Route]]] = []
         self._fallback = Route(page=Page.MOVED, is_public=True, text=moved) if (moved := _moved(about)) else None
+        replaced = {str(path).encode() for path in about.get("replaces") or ()}.difference(KEPT)
         for path, route in OWN.items():
-            self._exact[path] = {b"GET": route}
+            if path not in replaced:
+                self._exact[path] = {b"GET": route}
         try:
             for operation in map(_operation, about.get("operations") or ()):
                 self._add(operation)

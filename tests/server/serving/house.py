@@ -157,15 +157,23 @@ def open_house(
 
 
 @contextmanager
-def open_service(entry: str, *, workers: int = 1, is_waiting: bool = True, **spec: Any) -> Iterator[House]:
-    """A running endpoint of a service from `served/`."""
+def open_service(
+    entry: str,
+    *,
+    workers: int = 1,
+    is_waiting: bool = True,
+    code: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    **spec: Any,
+) -> Iterator[House]:
+    """A running endpoint of a service from `served/`, or of the folder `code`."""
     with tempfile.TemporaryDirectory(prefix="lsrv") as name:
         folder = Path(name)
-        (folder / "code").symlink_to(Path(__file__).with_name("served"))
+        (folder / "code").symlink_to(code or Path(__file__).with_name("served"))
         wish = {"code": VERSION, "entry": entry, "replicas": max(1, workers), **spec}
         params = {"endpoint": "ep_00000000000000000000000001", "name": "shop", "spec": wish}
         (folder / "settings.json").write_text(json.dumps({"params": params, "limits": {}}))
-        house = House(folder, {})
+        house = House(folder, env or {})
         try:
             house.start("front")
             for rank in range(1, workers + 1):

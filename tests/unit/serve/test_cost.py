@@ -31,6 +31,15 @@ def test_it_follows_a_model_that_has_become_slower() -> None:
     assert cost.each_s == approx(0.01, rel=0.05)
 
 
+def test_nobody_is_refused_by_what_a_cold_start_cost() -> None:
+    cost = Cost()
+    for _ in range(8):
+        assert not cost.is_sure
+        cost.saw(1, 0.5)
+    cost.saw(1, 0.5)
+    assert cost.is_sure
+
+
 def test_equal_batches_give_a_mean_and_nothing_negative() -> None:
     cost = Cost()
     assert (cost.base_s, cost.each_s) == (0, 0)
