@@ -76,7 +76,7 @@ def main(name: str = "digits", keep: bool = False) -> dict[str, float | list]:
         ask(endpoint, 255 - images[200:400], labels[200:400])
         drifted = left(client, walk.station("observe", check(client, name, turned)), "report")
         alerts = [alert for alert in client.observe.alerts() if alert.report == drifted.id]
-        found = f"held-out images: {verdict(calm)}; inverted: {verdict(drifted)}"
+        found = f"{served(calm)}; held-out images: {verdict(calm)}; inverted: {verdict(drifted)}"
         walk.done(f"{found}, {len(alerts)} alert raised", drifted)
     return {"accuracy": model.meta["accuracy"], "alerts": len(alerts), "seconds": walk.summary(), "stations": walk.rows}
 
@@ -117,6 +117,14 @@ def ask(endpoint: lepton.Endpoint, images: np.ndarray, labels: np.ndarray) -> tu
 def verdict(report: lepton.Version) -> str:
     """A drift report in words."""
     return f"{'drift' if report.meta['drifted'] else 'no drift'} (score {report.meta['score']:.2f})"
+
+
+def served(report: lepton.Version) -> str:
+    """How the endpoint answered meanwhile, in words."""
+    meta = report.meta
+    return (
+        f"p50 {meta['p50_ms']:.1f} ms, {meta['throughput_per_s']:,.0f} requests/s" if "p50_ms" in meta else "no traffic"
+    )
 
 
 def title(made: lepton.Version | lepton.Endpoint) -> str:

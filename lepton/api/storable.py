@@ -37,5 +37,6 @@ def _is_encodable(text: str) -> bool:
 
 
 def _check_number(value: float, where: str) -> None:
-    if not math.isfinite(value) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
+    is_held = -(2**63) <= value < 2**63 if isinstance(value, int) else math.isfinite(value)
+    if not is_held:
         raise ValueError(f"{where} is not a finite number of 64 bits", "Send a finite, smaller number.")

@@ -80,12 +80,20 @@ def submit(session: Session, command: tuple[str, ...], **options: Any) -> None:
 
 def doubt_about(command: Sequence[str], cwd: str) -> str:
     """What is probably wrong with a command, and what to do; empty if nothing is."""
-    if len(command) == 1 and " " in command[0] and not Path(command[0]).exists():
+    if len(command) == 1 and " " in command[0] and not _is_file(command[0]):
         return (
             f"There is hardly a program {shorten(command[0], 80)!r}. With a shell: -- sh -c {shlex.quote(command[0])}"
         )
-    here = [word for word in command if not cwd and not word.startswith("/") and "." in word and Path(word).is_file()]
+    here = [word for word in command if not cwd and not word.startswith("/") and "." in word and _is_file(word)]
     return f"{here[0]} is not in the folder of its own that the job runs in. To run it here: --cwd ." if here else ""
+
+
+def _is_file(word: str) -> bool:
+    """Whether a word of a command names a file here; what cannot be a path is none."""
+    try:
+        return Path(word).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 @jobs.command("list")

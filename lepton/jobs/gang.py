@@ -67,6 +67,7 @@ def launches(job: Resource, spec: JobSpec, around: Surroundings) -> tuple[Launch
             **around.env,
             "LEPTON_ROLE": role.name,
             **({"LEPTON_ADDRESS": job.status["address"]} if job.status.get("address") else {}),
+            **({"LEPTON_SUCCESSOR": "1"} if suffix(job, rank) else {}),
             **role.env,
         }
         found.append(_launch(job, spec, rank=rank, role=role, env=env))

@@ -13,6 +13,8 @@ from lepton.sdk.jobs import AsyncJob, Job
 from lepton.sdk.portal import Blocking, attribute, listing, returning
 from lepton.sdk.show import card
 
+NUMBERS_S = 6.0
+"""An endpoint under load tells its numbers every 5 s."""
 CAPTURE_POLL_S = 0.1
 
 
@@ -152,7 +154,7 @@ class AsyncObserve(Station):
         return await self._submit("/observe", {"endpoint": endpoint, **options})
 
     async def capture(self, endpoint: str, *, until: datetime | None = None, timeout_s: float = 30.0) -> AsyncVersion:
-        """Wait for a sample of what an endpoint was asked.
+        """Wait for a sample of what an endpoint was asked, and for its numbers of the same time.
 
         Args:
             endpoint: its name.
@@ -167,11 +169,21 @@ class AsyncObserve(Station):
         while True:
             found = await catalog.list(kind="capture", name=endpoint, limit=1)
             if found and (until is None or found[0].meta["until"] >= until.timestamp() * 1_000_000):
+                await self._numbers(endpoint, found[0].meta["from"], min(end, loop.time() + NUMBERS_S))
                 return found[0]
             if loop.time() >= end:
                 raise UnavailableError(
                     f"Endpoint '{endpoint}' left no new capture in {timeout_s:g} s", fix="Send it at least 50 rows."
                 )
+            await asyncio.sleep(CAPTURE_POLL_S)
+
+    async def _numbers(self, endpoint: str, at: int, end: float) -> None:
+        """Return once the endpoint has told how it served since then, or the time is over."""
+        loop = asyncio.get_running_loop()
+        while loop.time() < end:
+            fields = await self._http.get(f"/serve/endpoints/{part(endpoint)}", workspace=self._workspace)
+            if fields["status"].get("served", {}).get("at", 0) >= at:
+                return
             await asyncio.sleep(CAPTURE_POLL_S)
 
     async def alert(self, id: str) -> "AsyncAlert":

@@ -36,6 +36,8 @@ from lepton.serve.spec import EndpointSpec
 
 TICK_S = 0.1
 REPORT_S = 5.0
+QUIET_S = 0.5
+"""A report is made this soon after the last one, once nobody asks any more."""
 DRAIN_S = 8.0
 """Under the grace a job gets before it is killed."""
 WAITING_A_SEAT = 64
@@ -58,6 +60,7 @@ class Front:
         self._stop = asyncio.Event()
         self._address = ""
         self._reports = 0
+        self._answered = 0
         self._looked_at = monotonic()
         spec = self._spec
         seats = spec.replicas * WAITING_A_SEAT
@@ -143,9 +146,15 @@ class Front:
             self._desk.sweep()
             if self._ctx.should_stop():
                 self._stop.set()
-            if monotonic() - self._looked_at >= REPORT_S:
+            if monotonic() - self._looked_at >= (QUIET_S if self._is_quiet() else REPORT_S):
                 self._tell_served()
                 self._keep_quota()
+
+    def _is_quiet(self) -> bool:
+        """Whether requests were answered since the last report, and none since the last look: a burst is over."""
+        count, last = self._desk.meter.answers.total(), self._answered
+        self._answered = count
+        return count == last and self._window.has_news
 
     def _keep_quota(self) -> None:
         """Let the next start of the front know what was used today."""

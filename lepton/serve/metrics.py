@@ -63,6 +63,11 @@ class Window:
         self._rows = meter.rows
         self._histogram = list(meter.histogram)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether anything was answered since the last look."""
+        return self._meter.answers != self._answers
+
     def close(self, seconds: float, queue: int) -> dict[str, float]:
         """The numbers since the last call, and begin anew; empty if nobody was answered."""
         meter = self._meter

@@ -17,7 +17,9 @@ from lepton.store import resources
 from lepton.store.database import Database, Tx
 
 WINDOW = 256
-"""Queued jobs looked at in one turn, oldest first."""
+"""Queued jobs that may be placed in one turn, oldest first."""
+MOST_QUEUED = 16 * WINDOW
+"""Queued jobs looked at for them: so many may pause before a retry and keep nobody else waiting."""
 
 
 Holding = tuple[str, Devices, Sequence[int]]
@@ -72,12 +74,12 @@ class Placing:
         now = to_micros(self._clock.now())
         if not even_if_full and not any(node.is_up and node.free.cpu_milli for node in nodes):
             return Queue(Snapshot(nodes=nodes, queue=()), {})
-        revisions = resources.alive_revisions(tx, "job", states=[State.QUEUED], limit=WINDOW)
+        revisions = resources.alive_revisions(tx, "job", states=[State.QUEUED], limit=MOST_QUEUED)
         wanted = [job for job in self._waiting.at(tx, revisions).values() if not job.is_stopping]
-        asks = [job.ask for job in wanted if not pause_left_s(job.not_before, now)]
+        asks = [job.ask for job in wanted if not pause_left_s(job.not_before, now)][:WINDOW]
         later = [left_s for job in wanted if (left_s := pause_left_s(job.not_before, now))]
         snapshot = Snapshot(nodes=nodes, queue=asks, now_s=now / 1_000_000, patience_s=self._patience_s)
-        return Queue(snapshot, revisions, min(later) + 0.001 if later else None)
+        return Queue(snapshot, {ask.job: revisions[ask.job] for ask in asks}, min(later) + 0.001 if later else None)
 
     def _commit(self, tx: Tx, queue: Queue, plan: Plan) -> None:
         self._lease.check(tx)

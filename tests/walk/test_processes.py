@@ -19,7 +19,9 @@ WAIT_S = 120.0
 
 def record(house: House, job: Job, rank: int, name: str) -> int:
     """Process id of a worker, or of the shim that holds it."""
-    folder = house.data / "engine" / f"{job.id}.{job.status.get('generation', 0)}.{rank}"
+    count = job.status.get("replaced", {}).get(str(rank), {}).get("count", 0)
+    key = f"{job.id}.{job.status.get('generation', 0)}.{rank}" + (f".{count}" if count else "")
+    folder = house.data / "engine" / key
     found = records.read(str(folder / name))
     assert found is not None
     return int(found["pid"])
@@ -83,9 +85,15 @@ def test_an_endpoint_answers_again_at_its_address(undisturbed: Undisturbed, rank
     house = undisturbed.house
     endpoint = house.client.serve.get("digits").wait()
     address, job = endpoint.url, house.client.jobs.get(endpoint.job)
-    before = job.generation
+    generation = job.generation
+    before = job.status.get("replaced", {}).get(str(rank), {}).get("count", 0)
     kill(record(house, job, rank, name))
-    wait_until(lambda: job.refresh().generation > before and job.state == "running", "its gang runs again", WAIT_S)
+
+    def is_replaced() -> bool:
+        return bool(job.refresh().status.get("replaced", {}).get(str(rank), {}).get("count", 0) > before)
+
+    wait_until(is_replaced, "another takes its place", WAIT_S)
+    assert (job.generation, job.state) == (generation, "running"), "the others go on"
     assert endpoint.predict(IMAGE)["outputs"]
     assert house.client.serve.get("digits").wait().url == address
 

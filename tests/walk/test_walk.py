@@ -66,6 +66,7 @@ def test_a_second_walk_with_the_same_names_on_the_running_platform_makes_second_
     done = house.lepton("walk", "--keep")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no drift" in done.stdout and "1 alert raised" in done.stdout
+    assert "p50 " in done.stdout and " requests/s" in done.stdout
     after = house.versions()
     assert {name: after[name] for name in ONCE} == {name: before[name] * 2 for name in ONCE}
     endpoint = house.client.serve.get("digits")
