@@ -119,9 +119,13 @@ class DoorProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         """Answer, unless another answer is under way, and hang up once the other side can have read it."""
         self._is_refused = True
         self._await_head(False)
+        cycle = self.cycle
         if self._is_answering():
-            self.transport.close()
-            return
+            if cycle.response_started or getattr(self, "pipeline", None):
+                self.transport.close()
+                return
+            cycle.disconnected = True  # its answer would come after this one
+            cycle.message_event.set()
         self.transport.write(_answer(fault, status or fault.status))
         if self.transport.can_write_eof():
             self.transport.write_eof()
