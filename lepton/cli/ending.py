@@ -33,6 +33,7 @@ EXIT_CODES: tuple[tuple[type[LeptonError], int], ...] = (
 
 LONGEST = 1500
 """Characters of an error that are printed; what a user typed may be far longer."""
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 API_WORDS = re.compile(r"^(?:path\.|query\.)?([A-Za-z_]+)((?:\.[^:\s]+)?: )")
 
 MISSING = re.compile(r"There is no (\w+) ")
@@ -95,6 +96,11 @@ def shorten(text: str, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else f"{text[:longest]} ... ({len(text)} characters)"
 
 
+def printable(text: str) -> str:
+    """The text without control characters, save line breaks and tabs: what a job said must not steer a terminal."""
+    return CONTROL.sub("", text)
+
+
 def exit_code(fault: LeptonError) -> int:
     """How a command ends that met this error."""
     return next((code for kind, code in EXIT_CODES if isinstance(fault, kind)), 1)
@@ -103,9 +109,9 @@ def exit_code(fault: LeptonError) -> int:
 def explain(fault: LeptonError) -> int:
     """Print an error for a person; return the exit code."""
     plain = False if os.environ.get("NO_COLOR") else None
-    click.secho(f"error: {shorten(fault.message)}", fg="red", err=True, color=plain)
+    click.secho(f"error: {printable(shorten(fault.message))}", fg="red", err=True, color=plain)
     if fault.fix:
-        click.echo(f"  try: {shorten(fault.fix)}", err=True)
+        click.echo(f"  try: {printable(shorten(fault.fix))}", err=True)
     return exit_code(fault)
 
 

@@ -8,6 +8,7 @@ from typing import Self
 
 import click
 
+from lepton.cli.ending import printable
 from lepton.cli.output import Session
 from lepton.cli.tables import terminal_width
 from lepton.sdk.jobs import Job
@@ -44,7 +45,7 @@ class Notes:
         said = text if is_waiting else f"{self._job.state} {fraction:4.0%}  {text}"
         is_worth = is_waiting and monotonic() - self._since > PATIENCE_S
         if self._is_live:
-            line = f"{self._job.name}: {said}"[: terminal_width() - 1]
+            line = printable(f"{self._job.name}: {said}")[: terminal_width() - 1]
             click.echo(f"\r\x1b[K{line}", nl=False, err=True)
         elif is_worth and said != self._last:
             self._session.note(f"job {self._job.id} {said}", job=self._job.id)

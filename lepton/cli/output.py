@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 import click
 
-from lepton.cli.ending import explain_as_json, in_words_of, reader_gone
+from lepton.cli.ending import explain_as_json, in_words_of, printable, reader_gone
 from lepton.cli.tables import print_card, print_table
 from lepton.core.clock import from_micros
 from lepton.core.errors import LeptonError
@@ -80,11 +80,11 @@ class Session:
         if self.is_json:
             self.json(raw)
         else:
-            click.echo(text)
+            click.echo(printable(text))
 
     def note(self, text: str, **about: str) -> None:
         """Say something beside the result, on standard error: a line for a person, or a JSON object on a line."""
-        click.echo(json.dumps({"note": text, **about}) if self.is_json else text, err=True)
+        click.echo(json.dumps({"note": text, **about}) if self.is_json else printable(text), err=True)
 
     def stream(self, pieces: Iterable[str], about: Mapping[str, Any]) -> None:
         """Print text as it comes: raw for a person, or one JSON object a line with `about` and the line as `text`."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from lepton.cli.ending import printable
+
 GAP = 2
 COLOURS = {"done": "green", "ready": "green", "up": "green", "failed": "red", "firing": "red", "running": "blue"}
 SHRINK = {
@@ -102,10 +104,10 @@ def terminal_width() -> int:
 
 
 def one_line(text: str) -> str:
-    """The text without tabs and line breaks."""
-    return " ".join(text.splitlines()).replace("\t", " ")
+    """The text without tabs, line breaks and other control characters."""
+    return printable(" ".join(text.splitlines()).replace("\t", " "))
 
 
 def styled(name: str, text: str) -> Any:
     """A cell with its colour; nothing in it is read as markup."""
-    return import_module("rich.text").Text(text, style=COLOURS.get(text, "") if name == "state" else "")
+    return import_module("rich.text").Text(printable(text), style=COLOURS.get(text, "") if name == "state" else "")

@@ -14,11 +14,11 @@ from importlib import import_module
 from pathlib import Path
 
 import uvicorn
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from lepton.api.app import make_app
+from lepton.cli.door import DoorProtocol
 from lepton.cli.owner import OWNER, Owned
-from lepton.core.errors import ConfigError, InvalidError, UnavailableError
+from lepton.core.errors import ConfigError, UnavailableError
 from lepton.engine.shim.processes import identity
 from lepton.sdk.find import notes
 from lepton.server.build import Platform, build
@@ -91,17 +91,6 @@ async def _serve(config: ServerConfig, is_json: bool) -> None:
         (config.data / "server.json").unlink(missing_ok=True)
     if owned is not None and server.is_orphan:
         owned.clear(config.data)
-
-
-class DoorProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """What is not HTTP gets an error of the same form as everything else."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer, and hang up."""
-        body = json.dumps(InvalidError(msg, fix="Send HTTP/1.1.").to_json()).encode()
-        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
-        self.transport.close()
 
 
 class Door(uvicorn.Server):

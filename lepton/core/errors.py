@@ -161,7 +161,7 @@ class ConfigError(LeptonError):
 
 
 class DatabaseError(LeptonError):
-    """The database cannot be used as it is: torn, locked, or of a newer version."""
+    """The database cannot be used as it is: torn, or of a newer version."""
 
     code = "database"
 

@@ -63,12 +63,27 @@ async def _await(work: Awaitable[Any]) -> Any:
 
 
 def pack(outcome: dict[str, Any]) -> bytes:
-    """Pickle an outcome; an exception or value that cannot be pickled is replaced by its text."""
+    """Pickle an outcome; an exception or value that cannot be sent, or not be read again, is replaced by text."""
     try:
-        return bytes(cloudpickle.dumps(outcome))
+        packed = bytes(cloudpickle.dumps(outcome))
+        if not outcome["ok"]:
+            cloudpickle.loads(packed)  # an exception with an `__init__` of its own may not come back
+        return packed
     except Exception as fault:  # noqa: BLE001  pickling runs any code
-        what = repr(outcome.get("error", outcome.get("value")))
-        text = f"The result cannot be sent back: {fault}. It was: {what[:2000]}"
+        error = _told(outcome["error"]) if not outcome["ok"] else _not_sent(outcome["value"], fault)
         return bytes(
-            cloudpickle.dumps({"ok": False, "error": TypeError(text), "traceback": outcome.get("traceback", text)})
+            cloudpickle.dumps({"ok": False, "error": error, "traceback": outcome.get("traceback", str(error))})
         )
+
+
+def _told(error: BaseException) -> Exception:
+    """What stands for an exception that cannot be sent: its type and message."""
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001  it is any code
+        said = "(its message cannot be read)"
+    return RuntimeError(f"{type(error).__qualname__}: {said[:2000]}")
+
+
+def _not_sent(value: Any, fault: Exception) -> Exception:
+    return TypeError(f"The result cannot be sent back: {fault}. It was: {repr(value)[:2000]}")

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from lepton.cli.ending import EXIT_CODES, LISTS, exit_code, explain, in_words_of
 from lepton.cli.main import COMMANDS, cli, main
+from lepton.cli.output import Session
 from lepton.cli.stages import train
 from lepton.core import errors
 from lepton.core.errors import InvalidError, LeptonError, NotFoundError
@@ -70,6 +71,14 @@ def test_every_command_takes_json_and_has_help(words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_help_of_every_command_ends_well(words: tuple[str, ...]) -> None:
     assert CliRunner().invoke(cli, [*words, "--help"]).exit_code == 0
+
+
+def test_what_a_job_said_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    explain(InvalidError("a\x1b[2J\x9b1mb\r\n\tc\x07", fix="\x1b]0;title\x07d"))
+    assert capsys.readouterr().err == "error: a[2J1mb\n\tc\n  try: ]0;titled\n"
+    Session().say("one\x1b[31m\ntwo", {})
+    Session().card({"why": "x\x1b[0my"}, {})
+    assert capsys.readouterr().out == "one[31m\ntwo\nwhy\tx[0my\n"
 
 
 def test_a_typing_mistake_is_answered_with_the_nearest_command() -> None:

@@ -99,3 +99,37 @@ def test_a_coroutine_is_awaited_in_the_worker() -> None:
         return 3
 
     assert worker.run(later, (), {}) == {"ok": True, "value": 3}
+
+
+class OwnError(Exception):
+    """Takes more than it hands on: pickle cannot make it again."""
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"{where} broke")
+        self.lock = why
+
+
+class LockedError(Exception):
+    def __init__(self) -> None:
+        super().__init__("it is locked")
+        self.lock = Lock()
+
+
+def raises(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(OwnError("the mill", "x"), "OwnError: the mill broke"), (LockedError(), "LockedError: it is locked")],
+)
+def test_an_exception_that_cannot_be_made_again_is_told(error: Exception, said: str) -> None:
+    outcome = pickle.loads(worker.pack(worker.run(raises, (error,), {})))
+    assert not outcome["ok"]
+    assert (type(outcome["error"]), str(outcome["error"])) == (RuntimeError, said)
+    assert said in outcome["traceback"]
+
+
+def test_an_exception_that_can_be_made_again_is_itself() -> None:
+    outcome = pickle.loads(worker.pack(worker.run(raises, (KeyError("x"),), {})))
+    assert repr(outcome["error"]) == "KeyError('x')"
