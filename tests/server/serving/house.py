@@ -96,7 +96,7 @@ class House:
 
     @property
     def address(self) -> tuple[str, int]:
-        host, _, port = wait_until(lambda: self.said("ready"), "the front is ready")[0]["address"].rpartition(":")
+        host, _, port = wait_until(lambda: self.said("ready"), "the front is ready", 60)[0]["address"].rpartition(":")
         return host, int(port)
 
     def ask(
@@ -157,15 +157,15 @@ def open_house(
 
 
 @contextmanager
-def open_service(entry: str, *, workers: int = 1, **spec: Any) -> Iterator[House]:
-    """A running endpoint of a service from `served/`."""
+def open_service(entry: str, *, workers: int = 1, code: Path | None = None, **spec: Any) -> Iterator[House]:
+    """A running endpoint of a service, or whatever else the entry names, from `served/` or the folder `code`."""
     with tempfile.TemporaryDirectory(prefix="lsrv") as name:
         folder = Path(name)
-        (folder / "code").symlink_to(Path(__file__).with_name("served"))
+        (folder / "code").symlink_to(code or Path(__file__).with_name("served"))
         wish = {"code": VERSION, "entry": entry, "replicas": max(1, workers), **spec}
         params = {"endpoint": "ep_00000000000000000000000001", "name": "shop", "spec": wish}
         (folder / "settings.json").write_text(json.dumps({"params": params, "limits": {}}))
-        house = House(folder, {})
+        house = House(folder, {"OMP_NUM_THREADS": "1"})
         try:
             house.start("front")
             for rank in range(1, workers + 1):
