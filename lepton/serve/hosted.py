@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -249,6 +250,7 @@ class ServiceProgram:
         self.handlers = list(handlers_of(service))
         self._mounts: list[Mount] = []
         self._api: OpenAI | None = None
+        self.counters: Counter[str] = Counter()
         is_async = any(handler.is_async for handler in self.handlers)
         many = service.concurrency
         self.threads = many if many > 1 else (1 if is_async and not all(h.is_async for h in self.handlers) else 0)
@@ -271,6 +273,7 @@ class ServiceProgram:
         models = service.models()
         if models:
             self._api = OpenAI(models, first=OPENAI)
+            self.counters = self._api.counters
         if (self._mounts or models) and not self.room:
             self.room, self.threads = ASYNC_ROOM, max(1, self.threads)
         if not self.handlers and not self._mounts and not models:

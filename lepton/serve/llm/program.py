@@ -31,6 +31,7 @@ class LanguageProgram:
         self._runtime = runtime
         self._head = head
         self._api = OpenAI({name: runtime}, first=FIRST)
+        self.counters = self._api.counters
 
     def works(self) -> list[Work]:
         """The OpenAI API."""

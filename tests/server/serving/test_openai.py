@@ -174,6 +174,17 @@ def test_a_service_is_a_model_by_its_methods(parrot_client: Any) -> None:
         parrot_client.completions.create(model="parrot", prompt="x")
 
 
+def test_tokens_are_metered(parrot: House, parrot_client: Any) -> None:
+    def counted() -> int:
+        lines = parrot.ask("GET", "/metrics")[1].decode().splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith("lepton_completion_tokens_total "))
+
+    before = counted()
+    for _ in say(parrot_client, "a b c d e"):
+        pass
+    wait_until(lambda: counted() >= before + 5, "the tokens are counted")
+
+
 def say(client: Any, text: str) -> Any:
     return client.chat.completions.create(model="parrot", messages=[{"role": "user", "content": text}], stream=True)
 
