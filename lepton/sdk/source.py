@@ -52,15 +52,23 @@ def read_source(target: str) -> Source:
     prefix = f"{kind}:" if kind else ""
     if kind not in KINDS_OF_CODE:
         return Source(entry=f"{prefix}{path.name}", files=tuple(_tree(path, path.parent)))
+    if path.suffix == ".photon":
+        return Source(entry=f"{prefix}{path.name}", files=((path.name, path),))
     wishes = read_class(path, name)
     files = dict(_python_beside(path))
-    for extra in wishes.get("files", ()):
+    for extra in (*wishes.get("files", ()), *_extra_files(wishes)):
         found = path.parent / extra
         if not found.exists():
             raise InvalidError(f"{path.name} names the file {extra!r}, which is not there", fix="Mend `files`.")
         files.update(_tree(found, path.parent))
     entry = f"{prefix}{path.name}" + (f":{name}" if name else "")
     return Source(entry=entry, files=tuple(sorted(files.items())), wishes=wishes)
+
+
+def _extra_files(wishes: dict[str, Any]) -> tuple[str, ...]:
+    """The paths that a photon's `extra_files` names: a list of them, or a dict of path at run time -> path."""
+    wish = wishes.get("extra_files", ())
+    return tuple(map(str, wish.values() if isinstance(wish, dict) else wish))
 
 
 def read_class(path: Path, name: str) -> dict[str, Any]:

@@ -132,11 +132,15 @@ class Mount:
         """One request."""
         course = Course(call.body)
         course.begin(self._app(self.scope(call, "http"), course.receive, course.send))
-        start = await course.next()
-        if start is None or start["type"] != "http.response.start":
-            raise HandlerError(f"What is mounted at {self.path or '/'} gave no answer") from course.fault
+        try:
+            start = await course.next()
+            if start is None or start["type"] != "http.response.start":
+                raise HandlerError(f"What is mounted at {self.path or '/'} gave no answer") from course.fault
+            first = await course.next()
+        except asyncio.CancelledError:  # the client has gone before there was an answer
+            await course.end()
+            raise
         headers = head_lines(start.get("headers", ()))
-        first = await course.next()
         reply = Reply(status=start["status"], media=Media.OTHER, headers=headers)
         if first is None or not first.get("more_body"):
             reply.body = bytes(first.get("body", b"")) if first else b""
@@ -211,7 +215,13 @@ class Course:
         return {"type": "http.disconnect"}
 
     async def send(self, event: dict[str, Any]) -> None:
-        """For the application: a part of the answer."""
+        """For the application: a part of the answer.
+
+        Raises:
+            OSError: nobody listens any more.
+        """
+        if self._gone.is_set():
+            raise OSError("The client has gone")
         await self._events.put(event)
 
     async def next(self) -> dict[str, Any] | None:
@@ -239,6 +249,8 @@ class Course:
     async def end(self) -> None:
         """Tell the application that nobody listens any more; what it still does after its answer, it may finish."""
         self._gone.set()
+        while not self._events.empty():  # lets go of an application that waits to send more
+            self._events.get_nowait()
 
 
 def head_lines(headers: Any) -> bytes:

@@ -77,6 +77,7 @@ class Replica:
         await program.start()
         self._works = {work.operation.id: work for work in program.works()}
         self._hello = hello(program, self._works.values())
+        self._hang_s += max((work.operation.timeout_s for work in self._works.values()), default=0.0)
         if program.threads:
             self._threads = ThreadPoolExecutor(program.threads, thread_name_prefix="lepton-call")
         ticking = asyncio.ensure_future(self._tick())

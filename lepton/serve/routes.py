@@ -4,6 +4,8 @@ What the front knows by itself is fixed; the rest a worker tells in its hello, o
 
     {"operations": [{"id": 1, "path": "/predict", "methods": ["POST"], ...}], "pages": {"/docs": {...}}, ...}
 
+`replaces` names paths of the front's own that the worker answers instead.
+
 An operation's path is exact, has parameters (`/items/{id}`), or is a prefix (`/app/` with `"is_prefix": true`).
 """
 
@@ -14,7 +16,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from lepton.core.resource import Json
-from lepton.serve.answers import NO_PATH, NO_WORKER, Refusal, wrong_method
+from lepton.serve.answers import NO_PATH, Refusal, wrong_method
 from lepton.serve.frames import PREDICT, FrameError, Media
 
 
@@ -59,6 +61,9 @@ HEALTH = Route(page=Page.HEALTH, is_public=True)
 READY = Route(page=Page.READY, is_public=True)
 METRICS = Route(page=Page.METRICS)
 QUEUE = Route(page=Page.QUEUE)
+HELD = 0xFFFF
+"""The operation of a request that came before any worker did: what it is for is not known yet."""
+UNKNOWN = Route(operation=HELD, has_body=False)
 OWN: Mapping[bytes, Route] = {
     b"/": ABOUT,
     b"/healthz": HEALTH,
@@ -68,8 +73,11 @@ OWN: Mapping[bytes, Route] = {
     b"/v2/health/ready": READY,
     b"/metrics": METRICS,
     b"/queue-length": QUEUE,
+    b"/lepton/metrics": METRICS,
 }
 """Read with GET."""
+KEPT = (b"/readyz", b"/lepton/metrics")
+"""Of these, what a worker cannot take over."""
 
 MEDIA = {
     b"": Media.JSON,
@@ -134,8 +142,10 @@ class Table:
         self._patterns: list[tuple[re.Pattern[bytes], dict[bytes, Route]]] = []
         self._prefixes: list[tuple[bytes, dict[bytes, Route]]] = []
         self._fallback = Route(page=Page.MOVED, is_public=True, text=moved) if (moved := _moved(about)) else None
+        replaced = {str(path).encode() for path in about.get("replaces") or ()}.difference(KEPT)
         for path, route in OWN.items():
-            self._exact[path] = {b"GET": route}
+            if path not in replaced:
+                self._exact[path] = {b"GET": route}
         try:
             for operation in map(_operation, about.get("operations") or ()):
                 self._add(operation)
@@ -161,9 +171,11 @@ class Table:
             return Route(page=Page.OPTIONS, is_public=True, text=b"GET, HEAD, OPTIONS, POST")
         methods = self._methods(path)
         if methods is None:
+            if not self._is_known and method not in (b"OPTIONS", b"TRACE", b"CONNECT"):
+                return UNKNOWN
             if self._fallback is not None and method in (b"GET", b"HEAD"):
                 return self._fallback
-            return NO_PATH if self._is_known else NO_WORKER
+            return NO_PATH
         found = methods.get(method) or methods.get(b"*")
         if found is None and method == b"HEAD":
             found = methods.get(b"GET")
@@ -215,7 +227,7 @@ def _operation(plain: Mapping[str, Any]) -> Operation:
     media = plain.get("media")
     wished = {**plain, "methods": tuple(plain.get("methods", ("POST",)))}
     found = Operation(**{**wished, "media": None if media is None else tuple(media)})
-    if not 0 < found.id < 1 << 16 or not found.path.startswith("/"):
+    if not 0 < found.id < HELD or not found.path.startswith("/"):
         raise ValueError(f"operation {found.id} at {found.path!r}")
     return found
 

@@ -22,10 +22,12 @@ def small(house: House) -> Iterator[House]:
     """A house whose data directory is a disk of 160 MB."""
     house.data.mkdir()
     mount("-t", "tmpfs", "-o", "size=160m", "tmpfs", str(house.data))
-    yield house
-    house.end()
-    wait_until(lambda: not house.left_running(), "nothing runs there")
-    subprocess.run(["umount", "-l", str(house.data)], check=True)
+    try:
+        yield house
+        house.end()
+        wait_until(lambda: not house.left_running(), "nothing runs there")
+    finally:
+        subprocess.run(["umount", "-l", str(house.data)], check=True)
 
 
 def train(house: House, name: str) -> Job:

@@ -39,17 +39,13 @@ class Forker:
             EngineError: no zygote can be kept alive, or it does not answer.
         """
         for _ in range(TRIES):
-            with self._lock:
-                if self._is_closed:
-                    raise EngineError("The engine is closed")
-                reply = ask(self._control, folder, variables)
-                if reply is None:
-                    self._process.wait()
-                    self._control.close()
-                    self._control, self._process = _start_plain()
-                    continue
-            answer = hear(reply)
-            if answer:
+            try:
+                reply = self._ask(folder, variables)
+            except OSError as fault:
+                raise EngineError(
+                    f"No worker can be started: {fault}", fix="Look for memory and file limits."
+                ) from fault
+            if reply is not None and (answer := hear(reply)):
                 return answer
         raise EngineError("The process that starts workers dies again and again", fix="Look for memory or pid limits.")
 
@@ -60,19 +56,36 @@ class Forker:
             self._control.close()
             self._process.wait()
 
+    def _ask(self, folder: Path, variables: Mapping[str, str]) -> socket.socket | None:
+        """Ask the zygote, or another if it is gone."""
+        with self._lock:
+            if self._is_closed:
+                raise EngineError("The engine is closed")
+            reply = ask(self._control, folder, variables)
+            if reply is None:
+                self._process.kill()
+                self._process.wait()
+                self._control.close()
+                self._control, self._process = _start_plain()
+                reply = ask(self._control, folder, variables)
+            return reply
+
 
 def ask(control: socket.socket, folder: Path, variables: Mapping[str, str]) -> socket.socket | None:
-    """Ask a zygote for the shim of a launch; return where it will answer, None if the zygote is gone or stuck."""
-    mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs, open(os.memfd_create("variables"), "w+", encoding="utf-8") as stream:  # it may hold secrets: no file
+    """Ask a zygote for the shim of a launch; return where it will answer, None if the zygote is gone."""
+    with open(os.memfd_create("variables"), "w+", encoding="utf-8") as stream:  # they may hold secrets: no file
         json.dump(dict(variables), stream)
         stream.flush()
         stream.seek(0)
-        try:
-            socket.send_fds(control, [os.fsencode(folder)], [theirs.fileno(), stream.fileno()])
-        except OSError:
-            mine.close()
-            return None
+        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                socket.send_fds(control, [os.fsencode(folder)], [theirs.fileno(), stream.fileno()])
+            except OSError as fault:
+                mine.close()
+                if isinstance(fault, ConnectionError):
+                    return None
+                raise
     return mine
 
 

@@ -70,7 +70,9 @@ class WarmZygotes:
             if zygote is None or not zygote.is_ready:
                 return ""
             self._zygotes[preload] = self._zygotes.pop(preload)
-            reply = ask(zygote.control, folder, variables)
+            reply = None
+            with suppress(OSError):
+                reply = ask(zygote.control, folder, variables)
         try:
             return hear(reply, patience_s=self.patience_s) if reply is not None else ""
         except EngineError:

@@ -157,20 +157,28 @@ def open_house(
 
 
 @contextmanager
-def open_service(entry: str, *, workers: int = 1, code: Path | None = None, **spec: Any) -> Iterator[House]:
-    """A running endpoint of a service, or whatever else the entry names, from `served/` or the folder `code`."""
+def open_service(
+    entry: str,
+    *,
+    workers: int = 1,
+    is_waiting: bool = True,
+    code: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    **spec: Any,
+) -> Iterator[House]:
+    """A running endpoint of whatever the entry names in `served/` or in the folder `code`."""
     with tempfile.TemporaryDirectory(prefix="lsrv") as name:
         folder = Path(name)
         (folder / "code").symlink_to(code or Path(__file__).with_name("served"))
         wish = {"code": VERSION, "entry": entry, "replicas": max(1, workers), **spec}
         params = {"endpoint": "ep_00000000000000000000000001", "name": "shop", "spec": wish}
         (folder / "settings.json").write_text(json.dumps({"params": params, "limits": {}}))
-        house = House(folder, {"OMP_NUM_THREADS": "1"})
+        house = House(folder, {"OMP_NUM_THREADS": "1", **(env or {})})
         try:
             house.start("front")
             for rank in range(1, workers + 1):
                 house.start(str(rank))
-            assert house.address
+            assert not is_waiting or house.address
             yield house
         finally:
             house.close()

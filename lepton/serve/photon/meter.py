@@ -1,0 +1,119 @@
+"""Counters and histograms of an ASGI application, as Prometheus reads them."""
+
+import sys
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from time import monotonic
+from typing import Any
+
+BUCKETS = tuple([ms / 1000 for ms in range(10, 1000, 10)] + [ms / 1000 for ms in range(1000, 20_000, 100)])
+"""Seconds: hundredths up to 1, tenths up to 20."""
+App = Callable[..., Awaitable[None]]
+NAMES = {
+    "requests": ("http_requests_total", "counter", "Total number of requests by method, status and handler."),
+    "duration": ("http_request_duration_seconds", "histogram", "Latency in seconds."),
+    "asked": ("http_request_size_bytes", "summary", "Content length of incoming requests by handler."),
+    "answered": ("http_response_size_bytes", "summary", "Content length of outgoing responses by handler."),
+}
+
+
+class Meter:
+    """Middleware; `render` tells what it has seen."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        """Requests that are in the application now."""
+        self._requests: Counter[tuple[str, str, str]] = Counter()
+        self._buckets: dict[tuple[str, str], list[int]] = {}
+        self._seconds: Counter[tuple[str, str]] = Counter()
+        self._bytes: dict[str, Counter[str]] = {"asked": Counter(), "answered": Counter()}
+        self._counts: Counter[str] = Counter()
+
+    def around(self, app: App) -> App:
+        """The application, watched."""
+
+        async def watched(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] != "http":
+                await app(scope, receive, send)
+                return
+            status, size, began = 500, 0, monotonic()
+
+            async def tell(event: Any) -> None:
+                nonlocal status, size
+                if event["type"] == "http.response.start":
+                    status = event["status"]
+                size += len(event.get("body", b""))
+                await send(event)
+
+            self.running += 1
+            try:
+                await app(scope, receive, tell)
+            finally:
+                self.running -= 1
+                self._saw(scope, status, size, monotonic() - began)
+
+        return watched
+
+    def _saw(self, scope: Any, status: int, size: int, seconds: float) -> None:
+        handler, method = label_of(scope), scope["method"]
+        self._requests[handler, method, f"{status // 100}xx"] += 1
+        counts = self._buckets.setdefault((handler, method), [0] * (len(BUCKETS) + 1))
+        counts[bisect_left(BUCKETS, seconds)] += 1
+        self._seconds[handler, method] += seconds  # type: ignore[assignment]
+        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        self._bytes["asked"][handler] += int(length) if length.isdigit() else 0
+        self._bytes["answered"][handler] += size
+        self._counts[handler] += 1
+
+    def render(self) -> str:
+        """All of it, and whatever the program itself has counted with prometheus_client."""
+        text = "".join(f"{line}\n" for line in self._lines())
+        client = sys.modules.get("prometheus_client")
+        return text + (client.generate_latest().decode() if client is not None else "")
+
+    def _lines(self) -> Iterator[str]:
+        yield from head("requests")
+        for (handler, method, status), count in self._requests.items():
+            labels = f'handler="{escape(handler)}",method="{method}",status="{status}"'
+            yield f"http_requests_total{{{labels}}} {float(count)}"
+        yield from head("duration")
+        for (handler, method), counts in self._buckets.items():
+            yield from self._histogram(escape(handler), method, counts, self._seconds[handler, method])
+        for what, sizes in self._bytes.items():
+            yield from head(what)
+            for handler, size in sizes.items():
+                yield f'{NAMES[what][0]}_count{{handler="{escape(handler)}"}} {float(self._counts[handler])}'
+                yield f'{NAMES[what][0]}_sum{{handler="{escape(handler)}"}} {float(size)}'
+
+    def _histogram(self, handler: str, method: str, counts: list[int], seconds: float) -> Iterator[str]:
+        name, total = NAMES["duration"][0], 0
+        for bound, count in zip((*map(str, BUCKETS), "+Inf"), counts, strict=True):
+            total += count
+            yield f'{name}_bucket{{handler="{handler}",le="{bound}",method="{method}"}} {float(total)}'
+        yield f'{name}_count{{handler="{handler}",method="{method}"}} {float(total)}'
+        yield f'{name}_sum{{handler="{handler}",method="{method}"}} {seconds}'
+
+
+def head(what: str) -> Iterator[str]:
+    """The two lines before a family."""
+    name, kind, text = NAMES[what]
+    yield f"# HELP {name} {text}"
+    yield f"# TYPE {name} {kind}"
+
+
+def label_of(scope: Any) -> str:
+    """The path of the route that has answered, with its parameters unfilled; `none` if there was no such route."""
+    path = getattr(scope.get("route"), "path", None)
+    if path is None:
+        return scope.get("root_path") or "none" if "endpoint" in scope else "none"
+    filled = path
+    for name, value in scope.get("path_params", {}).items():
+        filled = filled.replace(f"{{{name}}}", str(value)).replace(f"{{{name}:path}}", str(value))
+    asked = str(scope["path"])  # a route of what was included knows its path without the prefix
+    return asked.removesuffix(filled) + path if asked.endswith(filled) else str(path)
+
+
+def escape(text: str) -> str:
+    """A value of a label."""
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
