@@ -225,6 +225,10 @@ class Desk:
         if self.queue.waiting:
             self._pump_soon()
 
+    def count(self, grown: Mapping[str, Json]) -> None:
+        """A worker's own counters have grown."""
+        self.meter.told.update({name: value for name, value in grown.items() if name.isidentifier()})
+
     def _learn(self, link: WorkerLink, tickets: Sequence[Ticket], now: float) -> None:
         """What this batch has cost, if it was of one kind and computed alone."""
         kinds = {exchange.route.operation for t in tickets if (exchange := self._live.get(t.id)) and exchange.route}

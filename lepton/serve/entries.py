@@ -7,6 +7,8 @@ from lepton.core.errors import InvalidError
 
 PROGRAMS = {
     "service": "lepton.serve.hosted:open_program",
+    "onnx": "lepton.serve.onnx:open_onnx",
+    "gguf": "lepton.serve.llm.program:open_gguf",
     "photon": "lepton.serve.photon.program:open_program",
 }
 """Kind -> `module:function`, called with the folder of the code and what the entry names in it."""

@@ -54,6 +54,8 @@ class Kind(IntEnum):
     """Front to worker: of these ids, those with status 0 shall pause, as the client does not read; others go on."""
     INPUT = 6
     """Front to worker: further bytes from the client of an upgraded connection; with LAST it has closed its side."""
+    METERS = 7
+    """Worker to front: one entry whose body is a JSON object, name of a counter -> by how much it has grown."""
 
 
 class Media(IntEnum):

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from lepton.serve.frames import Media
 from lepton.serve.loading import load_service
 from lepton.serve.openapi import document, page
 from lepton.serve.program import Reply, Work
+from lepton.serve.protocols.openai.program import OpenAI
 from lepton.serve.routes import Operation
 from lepton.serve.service import MARK, Response, Service, Wish
 from lepton.serve.signature import Signature
@@ -28,6 +30,7 @@ from lepton.serve.streams import sse
 
 FIRST = 16
 """Number of the first handler's operation; those before it are for protocols."""
+OPENAI = 2
 ASYNC_ROOM = 256
 DUMP = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 USUAL = frozenset((dict, list, str, int, float, bool))
@@ -246,6 +249,8 @@ class ServiceProgram:
         self._service = service
         self.handlers = list(handlers_of(service))
         self._mounts: list[Mount] = []
+        self._api: OpenAI | None = None
+        self.counters: Counter[str] = Counter()
         is_async = any(handler.is_async for handler in self.handlers)
         many = service.concurrency
         self.threads = many if many > 1 else (1 if is_async and not all(h.is_async for h in self.handlers) else 0)
@@ -265,17 +270,24 @@ class ServiceProgram:
             mount = mount_of(path, app)
             await mount.start()
             self._mounts.append(mount)
-        if self._mounts and not self.room:
+        models = service.models()
+        if models:
+            self._api = OpenAI(models, first=OPENAI)
+            self.counters = self._api.counters
+        if (self._mounts or models) and not self.room:
             self.room, self.threads = ASYNC_ROOM, max(1, self.threads)
-        if not self.handlers and not self._mounts:
+        if not self.handlers and not self._mounts and not models:
             raise ConfigError(
-                f"{type(service).__name__} has no handler", fix="Decorate a method with @handler, or mount something."
+                f"{type(service).__name__} has no handler",
+                fix="Decorate a method with @handler, mount something, or offer models.",
             )
 
     def works(self) -> list[Work]:
         """One for each handler and mount."""
         made = [handler.work(FIRST + number) for number, handler in enumerate(self.handlers)]
-        return made + [mount.work(FIRST + len(made) + number) for number, mount in enumerate(self._mounts)]
+        first = FIRST + len(made)
+        made += [mount.work(first + number) for number, mount in enumerate(self._mounts)]
+        return [*made, *(self._api.works() if self._api else ())]
 
     def about(self) -> Mapping[str, Json]:
         """Its handlers, and their documentation."""

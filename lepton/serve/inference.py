@@ -6,7 +6,7 @@ import numpy as np
 
 from lepton.core.clock import SystemClock
 from lepton.core.context import Context
-from lepton.core.errors import LeptonError
+from lepton.core.errors import InvalidError, LeptonError
 from lepton.core.resource import Json
 from lepton.serve.bodies import answer_bodies, describe, read_rows
 from lepton.serve.calls import Call
@@ -14,16 +14,47 @@ from lepton.serve.capture import Capture
 from lepton.serve.faults import refusal
 from lepton.serve.model import Array, Model, load_model
 from lepton.serve.program import Reply, Work
+from lepton.serve.protocols.inference.program import Inference
+from lepton.serve.protocols.inference.tensors import NAMES, Tensor
 from lepton.serve.routes import PREDICTION
 from lepton.serve.spec import EndpointSpec
 
 CLOSE_S = 3.0
+FIRST = 7
+"""Number of the first operation of the Open Inference Protocol."""
 
 
 class BatchError(LeptonError):
     """The model failed on rows that had the right form."""
 
     code = "model"
+
+
+class VersionTensors:
+    """`tensors.TensorModel` of a model version: one input, and one output of scores."""
+
+    platform = "onnx_onnxv1"
+    is_batched = True
+
+    def __init__(self, model: Model, capture: Capture, about: Mapping[str, Json]) -> None:
+        form = model.form
+        told = about.get("model") or {}
+        shape = model.scores(np.zeros((1, *form.row_shape), dtype=form.dtype)).shape
+        self.name = str(told.get("name") or "model")
+        self.version = str(told.get("number") or 1)
+        self.inputs = [Tensor(form.input_name, NAMES[np.dtype(form.dtype)], [-1, *form.row_shape])]
+        self.outputs = [Tensor(form.output_name, "FP32", [-1, *shape[1:]])]
+        self._model = model
+        self._capture = capture
+
+    def infer(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """What the model says of each row; of a classifier probabilities."""
+        rows = inputs[self.inputs[0].name]
+        if not len(rows) or (rows.dtype.kind == "f" and not np.isfinite(rows).all()):
+            raise InvalidError("The input has no rows, or a value that is not a finite number", fix="Check it.")
+        scores = self._model.scores(rows)
+        self._capture.add(rows, scores)
+        return {self.outputs[0].name: scores}
 
 
 class ModelProgram:
@@ -37,13 +68,14 @@ class ModelProgram:
         self._capture = capture
         self._about = about
         self._name = name
+        self._inference = Inference([VersionTensors(model, capture, about)], first=FIRST)
 
     async def start(self) -> None:
         """It is loaded already."""
 
     def works(self) -> list[Work]:
         """Prediction."""
-        return [Work(operation=PREDICTION, batch=self.predict)]
+        return [Work(operation=PREDICTION, batch=self.predict), *self._inference.works()]
 
     def about(self) -> Mapping[str, Json]:
         """What a client must know to ask the model."""

@@ -21,6 +21,10 @@ class Hub(Protocol):
         """A worker has answered something."""
         ...
 
+    def count(self, grown: Mapping[str, Json]) -> None:
+        """A worker's own counters have grown."""
+        ...
+
     def leave(self, link: "WorkerLink") -> None:
         """A worker is gone."""
         ...
@@ -69,6 +73,8 @@ class WorkerLink(asyncio.Protocol):
     def _read(self, frame: Frame) -> None:
         if frame.kind == Kind.ANSWERS and self.is_joined:
             self._hub.settle(self, frame)
+        elif frame.kind == Kind.METERS and self.is_joined and len(frame.entries) == 1:
+            self._hub.count(read_hello(frame.entries[0].body))
         elif frame.kind == Kind.HELLO and not self.is_joined and len(frame.entries) == 1:
             self.slot = frame.slot
             self.is_joined = True

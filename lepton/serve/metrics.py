@@ -27,6 +27,8 @@ class Meter:
         self.retries = 0
         self.dropped: Counter[str] = Counter()
         """Requests that no worker was given: `late`, `busy`."""
+        self.told: Counter[str] = Counter()
+        """What the workers' programs count, e.g. tokens; summed over all that ever were."""
         self.total_s = 0.0
         self.histogram = [0] * BUCKETS
 
@@ -100,6 +102,7 @@ def lines(meter: Meter, gauges: Mapping[str, float]) -> Iterator[str]:
     yield from counter("batches_total", "Batches sent to workers", "why", meter.batches)
     yield from counter("dropped_total", "Requests given to no worker", "why", meter.dropped)
     plain = {"batched_requests_total": meter.sent, "rows_total": meter.rows, "retries_total": meter.retries}
+    plain |= {f"{name}_total": value for name, value in sorted(meter.told.items())}
     for name, value in plain.items():
         yield f"# TYPE lepton_{name} counter"
         yield f"lepton_{name} {value}"

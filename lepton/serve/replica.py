@@ -8,7 +8,8 @@ with a traceback of where it hangs, and the engine replaces the process.
 import asyncio
 import faulthandler
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -58,6 +59,9 @@ class Replica:
         self._hello = b""
         self._threads: ThreadPoolExecutor | None = None
         self._is_ill = False
+        self._links: list[Link] = []
+        """The connection that is open, if one is."""
+        self._told: Counter[str] = Counter()
 
     def stop(self) -> None:
         """Serve on until the front lets go, then end."""
@@ -101,7 +105,15 @@ class Replica:
                     await asyncio.wait_for(self._stop.wait(), pause_s)
 
     def _link(self) -> "Link":
-        return Link(self._works, self._hello, self._threads)
+        self._links = [Link(self._works, self._hello, self._threads)]
+        return self._links[0]
+
+    def _tell_counters(self) -> None:
+        """By how much the program's counters, if it has any, have grown."""
+        counters: Counter[str] = Counter(getattr(self._program, "counters", {}))
+        grown = counters - self._told
+        if grown and any(link.tell(grown) for link in self._links):
+            self._told = counters
 
     async def _tick(self) -> None:
         count = 0
@@ -109,6 +121,7 @@ class Replica:
             faulthandler.dump_traceback_later(self._hang_s, exit=True)
             await asyncio.sleep(TICK_S)
             self._program.tick()
+            self._tell_counters()
             count += 1
             if count % UNHEALTHY_EVERY == 0 and not self._program.is_healthy():
                 self._is_ill = True
@@ -181,6 +194,13 @@ class Link(asyncio.Protocol):
                 flow.turn(is_on=bool(entry.status))
             elif frame.kind == Kind.INPUT and isinstance(flow := self._flows.get(entry.id), Tunnel):
                 flow.feed(entry.body, is_last=bool(entry.flags & LAST))
+
+    def tell(self, grown: Mapping[str, int]) -> bool:
+        """Let the front add to its counters; False: it is gone."""
+        if self._transport is None:
+            return False
+        self._transport.write(encode(Frame(Kind.METERS, [Entry(0, orjson.dumps(grown))])))
+        return True
 
     # work
 

@@ -69,6 +69,8 @@ OWN: Mapping[bytes, Route] = {
     b"/healthz": HEALTH,
     b"/livez": HEALTH,
     b"/readyz": READY,
+    b"/v2/health/live": HEALTH,
+    b"/v2/health/ready": READY,
     b"/metrics": METRICS,
     b"/queue-length": QUEUE,
     b"/lepton/metrics": METRICS,

@@ -248,6 +248,11 @@ class Service:
         """Path -> an ASGI or WSGI application, a Gradio app, or a folder of static files. Called after `init`."""
         return {}
 
+    def models(self) -> Mapping[str, Any]:
+        """Name -> a model that the OpenAI API shall offer: an object, perhaps the service itself, that has `chat`,
+        `complete` or `embed` as `lepton.serve.llm.runtime.Model` describes them. Called after `init`."""
+        return {}
+
     def background(self, work: Callable[..., Any], *args: Any) -> None:
         """Run `work(*args)` after the answer has been given: a coroutine function in the loop, others in a thread."""
         raise RuntimeError("There is no replica to run it: call it from a handler")

@@ -42,14 +42,23 @@ class Pump(Flow):
         self._reply = reply
         self._put = put
         self._has_begun = False
+        self._ready: list[bytes] = []
+        """Pieces of this turn of the loop, which travel together."""
 
     async def run(self) -> None:
         """Send it all."""
+        later = asyncio.get_running_loop().call_soon
         stream = self._reply.stream
         pieces = stream if isinstance(stream, AsyncIterator) else Feeder(stream or iter(())).read()
         try:
             async for piece in pieces:
-                self._send(piece, 0)
+                if not self._has_begun:
+                    self._has_begun = True
+                    self._put(self._headed(piece, 0))
+                else:
+                    if not self._ready:
+                        later(self._send_ready)
+                    self._ready.append(piece)
                 if not self._is_on.is_set():
                     await self._is_on.wait()
         except Exception as fault:  # noqa: BLE001  whatever a user's code raises
@@ -59,14 +68,17 @@ class Pump(Flow):
             close = getattr(pieces, "aclose", None)
             if close is not None:
                 await close()
-        self._send(b"", LAST)
-
-    def _send(self, piece: bytes, flags: int) -> None:
         if self._has_begun:
-            self._put(Entry(self._id, piece, media=self._reply.media, flags=flags))
-            return
-        self._has_begun = True
-        self._put(self._headed(piece, flags))
+            self._send_ready(LAST)
+        else:
+            self._put(self._headed(b"", LAST))
+
+    def _send_ready(self, flags: int = 0) -> None:
+        """What is there, as one part; with LAST also if nothing is."""
+        if self._ready or flags:
+            body = self._ready[0] if len(self._ready) == 1 else b"".join(self._ready)
+            self._ready.clear()
+            self._put(Entry(self._id, body, media=self._reply.media, flags=flags))
 
     def _headed(self, piece: bytes, flags: int) -> Entry:
         reply = self._reply
@@ -76,6 +88,7 @@ class Pump(Flow):
 
     def _break_off(self, fault: Exception) -> None:
         told = reply_for(fault)
+        self._send_ready()
         if not self._has_begun:
             self._put(Entry(self._id, told.body, status=told.status))
         elif self._reply.media == Media.SSE:
@@ -194,5 +207,7 @@ def sse(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
     if isinstance(value, str):
+        if "\n" not in value:
+            return b"data: %b\n\n" % value.encode()
         return b"".join(b"data: %b\n" % line.encode() for line in value.split("\n")) + b"\n"
     return b"data: %b\n\n" % orjson.dumps(value, default=str)

