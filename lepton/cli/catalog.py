@@ -1,5 +1,6 @@
 """`lepton catalog`: what exists, and what it was made from."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -8,7 +9,7 @@ from lepton.cli import complete
 from lepton.cli.group import Group
 from lepton.cli.kinds import COUNT, KINDS, Id, Ref
 from lepton.cli.output import Session, common, moment
-from lepton.sdk.artifacts import Version
+from lepton.sdk.artifacts import MOMENTS, Version
 
 FILES_SHOWN = 10
 
@@ -48,7 +49,10 @@ def get(session: Session, ref: str, kind: str | None) -> None:
 
 def version_card(version: Version) -> dict[str, str]:
     """Fact -> text of a version: what it is, what is known of it, its files and what it was made from."""
-    facts = {name: str(value) for name, value in version.meta.items()}
+    facts = {
+        name: moment(value) if name in MOMENTS and isinstance(value, int) else str(value)
+        for name, value in version.meta.items()
+    }
     row = version.row() | {"sha256": version.digest}
     files = [f"{file['path']}  {file['size_bytes']} B  sha256 {file['digest']}" for file in version.fields["files"]]
     return {
@@ -79,28 +83,40 @@ def lineage_lines(found: dict[str, Any]) -> list[str]:
     """The chain as a tree, one version a line under what was made from it; raw files with their SHA-256."""
     versions = {link["version"]["id"]: link["version"] for link in found["links"]}
     start = found["links"][0]["version"]["id"]
+    tree = Tree(versions)
     if found["subject"]["kind"] != "endpoint":
-        return _branch(versions, start, "", 0, set())
+        return tree.branch(start, "")
     subject = found["subject"]
-    return [
-        f"endpoint {subject['name']}  {subject['state']}  {subject['id']}",
-        *_branch(versions, start, "model", 1, set()),
-    ]
+    title = f"endpoint {subject['name']}  {subject['state']}  {subject['id']}"
+    return [title, *hang([tree.branch(start, "model")])]
 
 
-def _branch(versions: dict[str, Any], id: str, role: str, depth: int, shown: set[str]) -> list[str]:
-    """One version and what it was made from; what was shown before is only named."""
-    version = versions[id]
-    indent = "   " * (depth - 1) + "└─ " if depth else ""
-    title = f"{indent}{f'{role}: ' if role else ''}{version['kind']} {version['name']}@{version['number']}"
-    if id in shown:
-        return [f"{title}  (see above)"]
-    shown.add(id)
-    lines = [f"{title}  {version['digest'][:16]}  {id}"]
-    if version["kind"] == "raw":
-        lines += [f"{'   ' * depth}└─ file {file['path']}  sha256 {file['digest']}" for file in version["files"]]
-    for name, parent in version["parents"].items():
-        lines += _branch(versions, parent, name, depth + 1, shown)
+class Tree:
+    """Draws versions below what was made from them; what was drawn before is only named."""
+
+    def __init__(self, versions: Mapping[str, Any]) -> None:
+        self._versions = versions
+        self._shown: set[str] = set()
+
+    def branch(self, id: str, role: str) -> list[str]:
+        """One version and what it was made from."""
+        version = self._versions[id]
+        title = f"{f'{role}: ' if role else ''}{version['kind']} {version['name']}@{version['number']}"
+        if id in self._shown:
+            return [f"{title}  (see above)"]
+        self._shown.add(id)
+        files = version["files"] if version["kind"] == "raw" else []
+        below = [[f"file {file['path']}  sha256 {file['digest']}"] for file in files]
+        below += [self.branch(parent, name) for name, parent in version["parents"].items()]
+        return [f"{title}  {version['digest'][:16]}  {id}", *hang(below)]
+
+
+def hang(branches: Sequence[Sequence[str]]) -> list[str]:
+    """Branches below one stem: each is the lines of it."""
+    lines: list[str] = []
+    for number, (title, *rest) in enumerate(branches, 1):
+        fork, stem = ("└─ ", "   ") if number == len(branches) else ("├─ ", "│  ")
+        lines += [fork + title, *(stem + line for line in rest)]
     return lines
 
 

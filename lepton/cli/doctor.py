@@ -1,11 +1,13 @@
 """`lepton doctor`: what this machine has, what is missing, and the command that adds it."""
 
 import os
+import re
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,15 +20,9 @@ from lepton.core.errors import LeptonError
 from lepton.sdk.client import connect
 from lepton.sdk.find import default_data
 
-EXTRAS = {
-    "data": ("numpy", "pillow"),
-    "train": ("torch",),
-    "optimize": ("onnx", "onnxruntime"),
-    "serve": ("onnxruntime", "httptools", "uvloop"),
-    "observe": ("numpy",),
-    "postgres": ("psycopg",),
-}
-"""Extra -> packages it brings."""
+DISTRIBUTION = "lepton-platform"
+REQUIRED = re.compile(r"""^([\w.-]+)[^;]*;.*extra == ['"]([\w-]+)['"]""")
+"""A requirement of an extra, as the metadata of a distribution has it: the package, the extra."""
 
 
 @click.command()
@@ -81,13 +77,28 @@ def _engine() -> list[dict[str, str]]:
     return rows
 
 
+def extras(required: Iterable[str]) -> dict[str, list[str]]:
+    """Extra -> the packages it brings, from the requirements of a distribution."""
+    found: dict[str, list[str]] = {}
+    for match in filter(None, map(REQUIRED.match, required)):
+        package, extra = match.groups()
+        if package != DISTRIBUTION:  # an extra made of others
+            found.setdefault(extra, []).append(package)
+    return found
+
+
 def _extras() -> list[dict[str, str]]:
+    try:
+        required = requires(DISTRIBUTION) or []
+    except PackageNotFoundError:
+        detail = f"{DISTRIBUTION} is not installed: it runs from its source, and what its extras bring is not known"
+        return [_row("extras", "none", detail, "pip install -e . in the checkout")]
     rows = []
-    for extra, packages in EXTRAS.items():
+    for extra, packages in extras(required).items():
         versions = {package: _version(package) for package in packages}
         missing = [package for package, found in versions.items() if not found]
         detail = ", ".join(f"{package} {found or 'missing'}" for package, found in versions.items())
-        fix = f"pip install 'lepton-platform[{extra}]'" if missing else ""
+        fix = f"pip install '{DISTRIBUTION}[{extra}]'" if missing else ""
         rows.append(_row(f"extra {extra}", "missing" if missing else "ok", detail, fix))
     return rows
 

@@ -22,6 +22,8 @@ from lepton.sdk.find import default_data, noted
 
 START_S = 30.0
 STOP_S = 20.0
+COUNTED = 1000
+"""How many jobs of a state `status` counts: the longest list there is."""
 NOTED = "LEPTON_NOTED"
 """Variable: 0 keeps a server from being noted as the one this user started last."""
 data_option = click.option(
@@ -187,7 +189,7 @@ def status(session: Session) -> None:
     """Say whether the server answers, and what runs on it."""
     client = session.client
     who, nodes = client.security.whoami(), client.security.nodes()
-    counts = {state: len(client.jobs.list(state=state, limit=1000)) for state in ("queued", "running")}
+    counts = {state: len(client.jobs.list(state=state, limit=COUNTED)) for state in ("queued", "running")}
     endpoints = [endpoint for endpoint in client.serve.list() if endpoint.state not in ("deleted",)]
     raw = {
         "url": client.url,
@@ -195,11 +197,18 @@ def status(session: Session) -> None:
         "user": who["name"],
         "nodes": [node["name"] for node in nodes if node["state"] == "up"],
         "jobs": counts,
+        "counted_up_to": COUNTED,
         "endpoints": {endpoint.name: endpoint.state for endpoint in endpoints},
     }
     lines = [
         f"Lepton {who['version']} answers at {client.url}; you are {who['name']}",
-        f"nodes up: {len(raw['nodes'])}; jobs queued: {counts['queued']}, running: {counts['running']}",
+        f"nodes up: {len(raw['nodes'])}; jobs queued: {_at_least(counts['queued'])}, "
+        f"running: {_at_least(counts['running'])}",
         *(f"endpoint {endpoint.name}: {endpoint.state} {endpoint.url}" for endpoint in endpoints),
     ]
     session.say("\n".join(lines), raw)
+
+
+def _at_least(count: int) -> str:
+    """The count, or that there may be more."""
+    return f"{count}+" if count >= COUNTED else str(count)

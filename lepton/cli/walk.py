@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import shlex
 import shutil
 import signal
 import sys
@@ -112,11 +113,26 @@ def _end(folder: Path, *, is_fresh: bool) -> None:
 
 
 def _say_what_next(folder: Path | None, name: str) -> None:
-    prefix = f"LEPTON_DATA={folder} " if folder is not None else ""
+    prefix = f"LEPTON_DATA={shlex.quote(str(folder))} " if folder is not None else ""
     where = f" at {connect().url}, its data in {folder}" if folder is not None else ""
     click.echo(f"\nThe platform is still up{where}. Try:")
-    for command in (f"catalog lineage {name}", f"serve get {name}", "jobs list", "observe alerts", "status", "down"):
-        click.echo(f"  {prefix}lepton {command}")
+    looks = (f"catalog lineage {name}", f"serve get {name}", "jobs list", "observe alerts", "status")
+    for command in (*looks, f"serve delete {name}", "down"):
+        click.echo(f"  {prefix}{as_typed(sys.argv[0])} {command}")
+
+
+def as_typed(called: str) -> str:
+    """What to type for `lepton`, in a shell as this one: the word alone if that finds it, else as it was called.
+
+    Args:
+        called: `sys.argv[0]`.
+    """
+    if called.endswith(".py"):  # python -m
+        return f"{shlex.quote(sys.executable)} -m lepton.cli.main"
+    found = shutil.which("lepton")
+    if found and Path(called).exists() and Path(found).samefile(called):
+        return "lepton"
+    return shlex.quote(called)
 
 
 def example(name: str) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton.core.artifact import check_path
+from lepton.core.clock import from_micros
 from lepton.core.errors import IntegrityError, InvalidError
 from lepton.core.ids import check_name
 from lepton.sdk.http import Http, part
@@ -13,6 +14,8 @@ from lepton.sdk.portal import Blocking, Portal, attribute, blocking, listing, re
 from lepton.sdk.show import card
 
 CHUNK_BYTES = 1 << 20
+MOMENTS = ("from", "until")
+"""Facts of a capture that are times, in microseconds since 1970."""
 
 
 class AsyncVersion:
@@ -76,7 +79,7 @@ class AsyncVersion:
 
     def row(self) -> dict[str, str]:
         """Column -> text, for a table."""
-        facts = ", ".join(f"{name} {_short(value)}" for name, value in self.meta.items() if _is_plain(value))
+        facts = ", ".join(f"{name} {_short(name, value)}" for name, value in self.meta.items() if _is_plain(value))
         return {
             "version": self.ref,
             "kind": self.kind,
@@ -218,7 +221,9 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, str | int | float) and len(str(value)) <= 60
 
 
-def _short(value: Any) -> str:
+def _short(name: str, value: Any) -> str:
+    if name in MOMENTS and isinstance(value, int):
+        return str(from_micros(value))[:19]
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

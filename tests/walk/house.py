@@ -53,6 +53,16 @@ def wait_until(holds: Any, what: str, timeout_s: float = 30.0) -> Any:
 
 
 @contextmanager
+def interruptible() -> Iterator[None]:
+    """What is started meanwhile can be ended by SIGINT, even if these tests run where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def short_folder() -> Iterator[Path]:
     """A folder with a short name, so that the engine's sockets stay inside it."""
     folder = Path(tempfile.mkdtemp(prefix="lw-", dir="/tmp"))
@@ -122,7 +132,7 @@ class House:
 
     def begin(self, *words: str) -> "subprocess.Popen[str]":
         """Start a command whose output goes to `<first word>.out`."""
-        with (self.folder / f"{words[0]}.out").open("a") as out:
+        with (self.folder / f"{words[0]}.out").open("a") as out, interruptible():
             process = subprocess.Popen([*LEPTON, *words], env=self.env, stdout=out, stderr=out, text=True)
         self.processes.append(process)
         return process

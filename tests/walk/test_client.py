@@ -12,7 +12,7 @@ import pytest
 
 from lepton.core.errors import InvalidError, UnavailableError
 from lepton.sdk.jobs import Job
-from tests.walk.house import LEPTON, House, opened_house, wait_until
+from tests.walk.house import LEPTON, House, interruptible, opened_house, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -155,9 +155,14 @@ def test_a_reader_that_goes_away_is_no_error(up: House, thrice: Job) -> None:
 
 def test_ctrl_c_ends_a_follower_quietly(up: House) -> None:
     job = up.client.jobs.submit(["sh", "-c", "echo up; sleep 600"], cpus=0.1)
-    follower = subprocess.Popen(
-        [*LEPTON, "jobs", "logs", "-f", job.id], env=up.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    with interruptible():
+        follower = subprocess.Popen(
+            [*LEPTON, "jobs", "logs", "-f", job.id],
+            env=up.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     assert follower.stdout is not None
     assert follower.stdout.readline() == "up\n"
     follower.send_signal(signal.SIGINT)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 from contextlib import closing
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.walk.conftest import Undisturbed
-from tests.walk.house import END_S, ONCE, WALK_S, Books, House, opened_house, wait_until
+from tests.walk.house import END_S, LEPTON, ONCE, WALK_S, Books, House, opened_house, wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CHECKS = ("corrupt", "blank", "unlabelled", "unknown_label", "duplicate", "conflict")
@@ -67,6 +68,9 @@ def test_a_second_walk_with_the_same_names_on_the_running_platform_makes_second_
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no drift" in done.stdout and "1 alert raised" in done.stdout
     assert "p50 " in done.stdout and " requests/s" in done.stdout
+    advice = [line.strip() for line in done.stdout.partition("Try:\n")[2].splitlines()]
+    assert [line.removeprefix(shlex.join(LEPTON)).strip() for line in advice[-2:]] == ["serve delete digits", "down"]
+    assert subprocess.run(advice[0], shell=True, env=house.env, capture_output=True, check=False).returncode == 0
     after = house.versions()
     assert {name: after[name] for name in ONCE} == {name: before[name] * 2 for name in ONCE}
     endpoint = house.client.serve.get("digits")
