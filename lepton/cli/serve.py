@@ -3,7 +3,7 @@
 import json
 import sys
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -11,6 +11,11 @@ from lepton.cli import complete
 from lepton.cli.group import Group
 from lepton.cli.kinds import ENDPOINT_STATES, PORT, RANK, Name, Number
 from lepton.cli.output import Session, common
+
+if TYPE_CHECKING:
+    from lepton.sdk.endpoints import EndpointOptions
+
+RATE = Number(1, 1_000_000, is_whole=True)
 
 
 @click.group(cls=Group)
@@ -23,12 +28,20 @@ def serve() -> None:
 @click.option("--name", type=Name(), required=True, help="What to call the endpoint.")
 @click.option("--replicas", type=Number(1, 64, is_whole=True), default=None, help="Worker processes.  [default: 1]")
 @click.option("--port", type=PORT, default=0, show_default=True, help="Where it answers; 0: any free port.")
+@click.option("--host", default=None, help="Address to listen at.  [default: 127.0.0.1]")
+@click.option("--rate", "rate_per_s", type=RATE, default=None, help="Requests a second of each token.")
+@click.option("--quota", "quota_per_day", type=RATE, default=None, help="Requests a day of each token.")
+@click.option("--allow", multiple=True, help="Network whose addresses may connect, e.g. 10.0.0.0/8; several times.")
+@click.option("--tls-cert", default=None, help="Certificate chain in PEM, by its path where the endpoint runs.")
+@click.option("--tls-key", default=None, help="Its key.")
 @click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when it answers.")
 @common
-def deploy(session: Session, target: str, name: str, replicas: int | None, port: int, is_waiting: bool) -> None:
+def deploy(session: Session, target: str, name: str, is_waiting: bool, **wishes: Any) -> None:
     """Deploy TARGET, a model version or a service's file.py[:Class], as an endpoint."""
-    wishes: dict[str, Any] = {"replicas": replicas} if replicas else {}
-    endpoint = session.client.serve.deploy(target, name=name, port=port, **wishes)
+    limits = {
+        field: list(wish) if field == "allow" else wish for field, wish in wishes.items() if wish not in (None, ())
+    }
+    endpoint = session.client.serve.deploy(target, name=name, **cast("EndpointOptions", limits))
     session.one(endpoint.wait() if is_waiting else endpoint)
 
 
@@ -41,6 +54,8 @@ def deploy(session: Session, target: str, name: str, replicas: int | None, port:
 @click.option(
     "--deadline", "deadline_s", type=Number(0.01, 600), default=60.0, show_default=True, help="Seconds for one request."
 )
+@click.option("--tls-cert", default="", help="Certificate chain in PEM; with --tls-key it speaks TLS.")
+@click.option("--tls-key", default="", help="Its key.")
 @common
 def run(session: Session, entry: str, **wishes: Any) -> None:
     """Serve ENTRY, a file.py[:Class], on this machine while you edit it; no platform is needed."""

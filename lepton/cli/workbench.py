@@ -8,17 +8,20 @@ does not start, the old ones stay.
 import json
 import os
 import signal
+import ssl
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from itertools import count
 from pathlib import Path
 from threading import Event
 from time import monotonic
+from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -54,6 +57,8 @@ class Bench:
     replicas: int = 1
     is_reloading: bool = True
     deadline_ms: int = 60_000
+    tls_cert: str = ""
+    tls_key: str = ""
 
 
 @dataclass(slots=True)
@@ -127,6 +132,8 @@ class Workbench:
             port=bench.port,
             replicas=bench.replicas,
             deadline_ms=bench.deadline_ms,
+            tls_cert=bench.tls_cert,
+            tls_key=bench.tls_key,
         )
         job = plan(spec, endpoint="", name=Path(bench.entry.partition(":")[0]).stem)
         part = next(part for part in job.roles if part.name == role)
@@ -182,8 +189,11 @@ class Workbench:
         """How many replicas the front knows."""
         if not self._address:
             return 0
-        host, _, port = self._address.rpartition(":")
-        line = HTTPConnection(host.strip("[]"), int(port), timeout=2)
+        where = urlsplit(self._address if "://" in self._address else f"http://{self._address}")
+        host, port = str(where.hostname), where.port
+        line = HTTPConnection(host, port, timeout=2)
+        if where.scheme == "https":
+            line = HTTPSConnection(host, port, timeout=2, context=ssl._create_unverified_context())  # our own front
         try:
             line.request("GET", "/lepton/metrics")
             text = line.getresponse().read().decode()
@@ -199,7 +209,8 @@ class Workbench:
         line = file.read_text().splitlines()[:1] if file.exists() else []
         if line:
             self._address = str(json.loads(line[0])["address"])
-            say(f"answers at http://{self._address} - try it at http://{self._address}/docs - Ctrl-C ends it")
+            url = self._address if "://" in self._address else f"http://{self._address}"
+            say(f"answers at {url} - try it at {url}/docs - Ctrl-C ends it")
 
     def _show_logs(self) -> None:
         for replica in [self._front, *self._replicas]:
@@ -220,24 +231,17 @@ class Workbench:
         self._show_logs()
 
 
-def serve_entry(entry: str, *, port: int, host: str, replicas: int, is_reloading: bool, deadline_s: float) -> None:
+def serve_entry(entry: str, *, deadline_s: float, **wishes: Any) -> None:
     """Serve an entry until Ctrl-C or SIGTERM.
 
+    Args:
+        wishes: further fields of `Bench`.
     Raises:
         InvalidError, ConfigError: there is nothing of that name, or the front cannot start.
     """
     path = Path(file_of(entry)).absolute()
-    run_bench(
-        Bench(
-            source=path.parent,
-            entry=entry.replace(file_of(entry), path.name, 1),
-            host=host,
-            port=port,
-            replicas=replicas,
-            is_reloading=is_reloading,
-            deadline_ms=round(deadline_s * 1000),
-        )
-    )
+    place = entry.replace(file_of(entry), path.name, 1)
+    run_bench(Bench(source=path.parent, entry=place, deadline_ms=round(deadline_s * 1000), **wishes))
 
 
 def run_bench(bench: Bench) -> None:

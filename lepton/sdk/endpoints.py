@@ -31,6 +31,18 @@ class EndpointOptions(TypedDict, total=False):
     """0, the default: any free port."""
     max_batch: int
     """Most requests that a worker computes together; 32 unless given."""
+    rate_per_s: int
+    """Requests a second of each token, or where none is needed of each address; 0: any number."""
+    burst: int
+    """Of them at once; 0: as many as in one second."""
+    quota_per_day: int
+    """Requests a day (of UTC) of each token or address; 0: any number."""
+    allow: list[str]
+    """Networks whose addresses may connect, e.g. 10.0.0.0/8; none: every one."""
+    tls_cert: str
+    """Path, where the front runs, of the certificate chain in PEM; with `tls_key` the endpoint speaks TLS only."""
+    tls_key: str
+    """Path, there too, of its private key in PEM."""
     batch_ms: int
     """Most work in one batch, in milliseconds, by the cost that is fitted while it serves; 100."""
     deadline_ms: int

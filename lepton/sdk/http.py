@@ -23,6 +23,8 @@ TRIES = 4
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 2.0
 PATIENCE_S = 60.0
 """How long a server that has answered before is waited for."""
+OWN_PATIENCE_S = 8.0
+"""How long one that never answered is waited for, if its data directory says that it runs: it may just start again."""
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 1 << 20
 CODES: dict[str, type[LeptonError]] = {
@@ -112,7 +114,9 @@ class Http:
         """The result of `once`, called again while the server is away or busy."""
         self._open()
         loop = asyncio.get_running_loop()
-        end, tries, pause_s = loop.time() + self.patience_s, 0, FIRST_PAUSE_S
+        is_trusted = self._is_known or self.address.folder is not None
+        patience_s = self.patience_s if self._is_known else min(self.patience_s, OWN_PATIENCE_S)
+        end, tries, pause_s = loop.time() + patience_s, 0, FIRST_PAUSE_S
         while True:
             tries += 1
             try:
@@ -121,7 +125,7 @@ class Http:
                 return result
             except (self._httpx.TransportError, UnreachableError) as fault:
                 error: LeptonError = self._unreachable(fault)
-                is_over = loop.time() >= end if self._is_known else tries >= TRIES
+                is_over = loop.time() >= end if is_trusted else tries >= TRIES
             except UnavailableError as fault:
                 error, is_over = fault, fault.status != UnavailableError.status or tries >= TRIES
             if is_over:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
+from math import ceil
 from typing import NamedTuple
 
 from lepton.serve.frames import Media
@@ -77,6 +78,7 @@ SLOW = Refusal(408, "timeout", "The request did not arrive in time", "Send it fa
 BUSY = Refusal(503, "busy", "Too many requests wait already", "Try again later, or serve more replicas.", RETRY)
 CROWDED = Refusal(503, "busy", "Too many connections are open", "Try again later; keep connections open.", RETRY)
 NO_WORKER = Refusal(503, "unavailable", "No worker has the model loaded", "Try again; the log says why.", RETRY)
+NO_ENTRY = Refusal(403, "forbidden", "Your address may not use this endpoint", "Ask who runs it to allow it.")
 OVERLOADED = Refusal(
     503,
     "busy",
@@ -95,6 +97,13 @@ OLD_HTTP = Refusal(505, "invalid", "Only HTTP/1.0 and HTTP/1.1 are spoken here",
 def too_large(limit: int) -> Refusal:
     """For a body of more than `limit` bytes."""
     return Refusal(413, "too_large", f"The body is larger than {limit} bytes", "Send fewer rows in one request.")
+
+
+def too_many(why: str, retry_s: float) -> Refusal:
+    """For a caller that has used up its `rate` or `quota` until `retry_s` seconds from now."""
+    what = "so many requests a second" if why == "rate" else "more requests today"
+    header = b"retry-after: %d\r\n" % max(1, ceil(retry_s))
+    return Refusal(429, why, f"Your token or address may not make {what}", "Try again after Retry-After.", header)
 
 
 def wrong_method(allowed: bytes) -> Refusal:

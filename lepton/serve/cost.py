@@ -4,6 +4,8 @@ Older batches count less and less, so that the fit follows a model that becomes 
 fits the same line, but waits by it; here it only bounds a batch and refuses what could not be answered in time).
 """
 
+from collections.abc import Collection
+
 KEEP = 0.97
 """Weight that what was seen keeps with each new batch."""
 MAX_GUESS_S = 3600.0
@@ -36,3 +38,33 @@ class Cost:
             each_s = mean_t / mean_n
         self.each_s = min(max(each_s, 0.05 * mean_t / mean_n), MAX_GUESS_S)
         self.base_s = max(0.0, mean_t - self.each_s * mean_n)
+
+
+class Costs:
+    """The costs of all operations of a model version, learned from when workers begin and answer."""
+
+    def __init__(self) -> None:
+        self._costs: dict[int, Cost] = {}
+        self._since: dict[int, float] = {}
+        """Worker -> when it began what it computes now."""
+
+    def of(self, operation: int) -> Cost | None:
+        """What is known of an operation."""
+        return self._costs.get(operation)
+
+    def began(self, worker: int, now: float) -> None:
+        """A worker that stood idle was given a batch."""
+        self._since[worker] = now
+
+    def answered(self, worker: int, operations: Collection[int], count: int, now: float) -> None:
+        """A worker has answered `count` requests; if it had more, it has begun with them."""
+        since = self._since.get(worker)
+        if since is None or not count:
+            return
+        self._since[worker] = now
+        if len(operations) == 1:
+            self._costs.setdefault(next(iter(operations)), Cost()).saw(count, now - since)
+
+    def forget(self, worker: int) -> None:
+        """A worker is gone."""
+        self._since.pop(worker, None)

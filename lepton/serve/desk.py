@@ -5,19 +5,21 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from math import inf
-from time import monotonic
+from time import monotonic, time
 
 from lepton.core.resource import Json
 from lepton.serve import answers
-from lepton.serve.access import Gate, bearer
+from lepton.serve.access import Gate, bearer, token_digest
+from lepton.serve.allowance import Addresses, Allowance
 from lepton.serve.answers import Refusal
-from lepton.serve.cost import Cost
+from lepton.serve.cost import Costs
 from lepton.serve.exchange import Client, Exchange, Known, Limits
 from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Frame, Kind, Media, split_head
+from lepton.serve.held import Held
 from lepton.serve.links import WorkerLink
 from lepton.serve.metrics import Meter, render_metrics
 from lepton.serve.queue import Batch, Queue, Ticket
-from lepton.serve.routes import Page, Route, Table
+from lepton.serve.routes import HELD, Page, Route, Table
 
 HUNG_S = 10.0
 """A worker that keeps a request this much longer than its deadline is dropped."""
@@ -44,6 +46,8 @@ class Desk:
         self.connections: set[Client] = set()
         self.is_draining = False
         self.heads: dict[bytes, Known] = {}
+        self.allowance = Allowance()
+        self.addresses = Addresses(())
         self.on_ready: Callable[[], None] = lambda: None
         """Called when a worker has joined."""
         self._deadline_s = deadline_s
@@ -56,12 +60,10 @@ class Desk:
         """Requests to workers without their last answer, oldest first."""
         self._about: Mapping[str, Json] = {}
         self._table = Table({})
-        self._costs: dict[int, Cost] = {}
-        """By operation."""
-        self._busy_since: dict[int, float] = {}
-        """Worker -> when it began the frame it computes."""
+        self._costs = Costs()
         self._cancelled: dict[int, list[Entry]] = {}
         """Worker -> what it is to be told at the end of this turn."""
+        self._held = Held()
         self._is_pumping = False
 
     # for connections
@@ -73,6 +75,10 @@ class Desk:
     def request_id(self, number: int) -> bytes:
         """A name for a request whose client gave none."""
         return b"%b%x" % (self._prefix, number)
+
+    def admits(self, address: str) -> bool:
+        """Whether a client at this address may connect."""
+        return self.addresses.admit(address)
 
     def find(self, method: bytes, url: bytes) -> Route | Refusal:
         """The route of a request line, or why there is none."""
@@ -94,7 +100,8 @@ class Desk:
             self.go(exchange)
             return
         token = bearer(authorization) or b""
-        is_known, verdict = self._gate.look(token)
+        exchange.caller = digest = token_digest(authorization)
+        is_known, verdict = self._gate.recall(digest)
         if is_known:
             self.go(exchange, verdict)
         else:
@@ -119,12 +126,19 @@ class Desk:
             self.refuse(exchange, verdict)
         elif not route.operation:
             self._show(exchange, route)
+        elif self.allowance.is_bounded and (spent := self.allowance.take(exchange.caller, time())):
+            self.meter.dropped[spent.why] += 1
+            self.refuse(exchange, answers.too_many(spent.why, spent.retry_s))
+        elif route.operation == HELD:
+            exchange.deadline = exchange.arrived + self._deadline_s
+            if not self._held.add(exchange):
+                self.refuse(exchange, answers.BUSY)
         else:
             self._enqueue(exchange, route)
 
     def _enqueue(self, exchange: Exchange, route: Route) -> None:
         exchange.deadline = exchange.arrived + (route.timeout_s or self._deadline_s)
-        cost = self._costs.get(route.operation)
+        cost = self._costs.of(route.operation)
         if cost is not None:
             exchange.cost_s = cost.each_s
             if exchange.arrived + self.queue.wait_s + cost.base_s > exchange.deadline:
@@ -188,6 +202,13 @@ class Desk:
         self._about = {name: value for name, value in about.items() if name not in ("operations", "pages", "room")}
         self.queue.join(link.number, room=max(0, int(about.get("room") or 0)))
         self.on_ready()
+        for exchange, route in self._held.release(self._table):
+            if isinstance(route, Refusal):
+                self.refuse(exchange, route)
+            elif route.operation:
+                self._enqueue(exchange, route)
+            else:
+                self._show(exchange, route)
         self._pump_soon()
 
     def settle(self, link: WorkerLink, answers_frame: Frame) -> None:
@@ -206,13 +227,8 @@ class Desk:
 
     def _learn(self, link: WorkerLink, tickets: Sequence[Ticket], now: float) -> None:
         """What this batch has cost, if it was of one kind and computed alone."""
-        began = self._busy_since.get(link.number)
-        if began is None or not tickets:
-            return
-        self._busy_since[link.number] = now
         kinds = {exchange.route.operation for t in tickets if (exchange := self._live.get(t.id)) and exchange.route}
-        if len(kinds) == 1:
-            self._costs.setdefault(kinds.pop(), Cost()).saw(len(tickets), now - began)
+        self._costs.answered(link.number, kinds, len(tickets), now)
 
     def _deliver(self, exchange: Exchange, entry: Entry, now: float) -> None:
         """An answer, or a part of one, to whoever waits for it."""
@@ -241,7 +257,7 @@ class Desk:
     def leave(self, link: WorkerLink) -> None:
         """A worker is gone: what it had not begun is tried once more elsewhere."""
         self._links.pop(link.number, None)
-        self._busy_since.pop(link.number, None)
+        self._costs.forget(link.number)
         self._cancelled.pop(link.number, None)
         for exchange in [one for one in self._live.values() if one.worker == link.number]:
             if exchange.has_begun and not exchange.is_done:
@@ -289,7 +305,7 @@ class Desk:
         self.meter.sent += len(entries)
         link = self._links[batch.worker]
         if batch.why == "idle" and not self.queue.is_roomy(batch.worker):
-            self._busy_since[batch.worker] = now
+            self._costs.began(batch.worker, now)
         link.send(Frame(Kind.BATCH, entries, link.slot))
 
     def _drop(self, ticket: Ticket, refusal: Refusal) -> None:
@@ -311,6 +327,8 @@ class Desk:
                 self._drop(exchange, answers.WORKER_LOST if exchange.tries else answers.NO_WORKER)
             else:
                 self._drop(exchange, answers.LATE)
+        for exchange in self._held.late(now):
+            self.refuse(exchange, answers.NO_WORKER)
         for client in list(self.connections):
             client.check(now)
         for number in self.queue.hung(now - HUNG_S):

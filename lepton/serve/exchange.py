@@ -1,7 +1,8 @@
 """What passes between a client's connection and the desk: exchanges, and the limits a client is held to."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
@@ -68,12 +69,24 @@ class Client(Protocol):
         ...
 
 
+class Asked(NamedTuple):
+    """A request whose route is to be found later."""
+
+    method: bytes
+    url: bytes
+    head: bytes
+    judge: Callable[[Route], tuple[int, Refusal | None]]
+    """What kind of body it has, and why a route cannot take it."""
+
+
 class Exchange(Ticket):
     """One request and the place of its answer."""
 
     __slots__ = (
         "arrived",
+        "asked",
         "body",
+        "caller",
         "connection",
         "flags",
         "has_begun",
@@ -114,6 +127,10 @@ class Exchange(Ticket):
         """The client asks to upgrade the connection; after a 101 its bytes pass both ways unread."""
         self.body = b""
         self.arrived = 0.0
+        self.caller = b""
+        """Whose request it is: the digest of a token, or an address."""
+        self.asked: Asked | None = None
+        """Of one that came before its route was known."""
         self.worker = 0
         """Who has it; 0: nobody yet."""
         self.has_begun = False
@@ -173,6 +190,10 @@ class Desk(Protocol):
     heads: dict[bytes, Known]
     """SHA-256 of a head's bytes -> what it was read as; emptied whenever the routes change."""
     connections: set[Client]
+
+    def admits(self, address: str) -> bool:
+        """Whether a client at this address may connect."""
+        ...
 
     def next_id(self) -> int:
         """A number for a new exchange."""

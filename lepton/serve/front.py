@@ -5,14 +5,16 @@ It keeps no state that a restart would lose, and never looks into a body.
 
 import asyncio
 import gc
+import json
 import os
 import signal
+import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 import uvloop
@@ -22,6 +24,7 @@ from lepton.core.context import Context
 from lepton.core.errors import ConfigError
 from lepton.core.resource import Json
 from lepton.serve.access import Gate, Server
+from lepton.serve.allowance import Addresses, Allowance
 from lepton.serve.desk import Desk
 from lepton.serve.exchange import Limits
 from lepton.serve.gang import socket_path
@@ -73,6 +76,8 @@ class Front:
             prefix=os.urandom(4).hex(),
         )
         self._desk.on_ready = self._tell_ready
+        self._desk.addresses = Addresses(spec.allow)
+        self._desk.allowance = Allowance(rate=spec.rate_per_s, burst=spec.burst, quota=spec.quota_per_day)
         self._window = Window(self._desk.meter)
 
     async def run(self) -> None:
@@ -81,8 +86,10 @@ class Front:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         clients = await self._listen(loop)
-        self._address = reachable(*clients.sockets[0].getsockname()[:2])
+        self._address = ("https://" if self._spec.tls_cert else "") + reachable(*clients.sockets[0].getsockname()[:2])
         path = socket_path()
+        self._quota_file = path.with_name("quota.json")
+        self._desk.allowance.restore(read_object(self._quota_file), time())
         path.unlink(missing_ok=True)
         numbers = count(1)
         workers = await loop.create_unix_server(lambda: WorkerLink(self._desk, next(numbers)), str(path))
@@ -96,6 +103,7 @@ class Front:
         await self._drained()
         ticking.cancel()
         self._tell_served()
+        self._keep_quota()
         self._desk.close()
         workers.close()
         path.unlink(missing_ok=True)
@@ -107,11 +115,16 @@ class Front:
             ConfigError: the address cannot be had.
         """
         host, port = self._spec.host, self._spec.port
+        tls = make_tls(self._spec)
+
+        async def listen(at: int) -> asyncio.Server:
+            return await loop.create_server(partial(Connection, self._desk), host, at, backlog=1024, ssl=tls)
+
         if not port and (last := last_port()):
             with suppress(OSError):  # somebody else has it now
-                return await loop.create_server(partial(Connection, self._desk), host, last, backlog=1024)
+                return await listen(last)
         try:
-            return await loop.create_server(partial(Connection, self._desk), host, port, backlog=1024)
+            return await listen(port)
         except OSError as fault:
             raise ConfigError(
                 f"The endpoint cannot listen at {host}:{port}: {fault}", fix="Give another port, or 0 for any free one."
@@ -132,6 +145,15 @@ class Front:
                 self._stop.set()
             if monotonic() - self._looked_at >= REPORT_S:
                 self._tell_served()
+                self._keep_quota()
+
+    def _keep_quota(self) -> None:
+        """Let the next start of the front know what was used today."""
+        used = self._desk.allowance.used()
+        if used:
+            draft = self._quota_file.with_suffix(".new")
+            draft.write_text(json.dumps(used))
+            draft.replace(self._quota_file)
 
     def _tell_ready(self) -> None:
         """Once, when the first worker has joined."""
@@ -154,6 +176,36 @@ class Front:
         report: Callable[[Mapping[str, Any]], None] | None = getattr(self._ctx, "report", None)
         if report is not None:
             report({**item, "at": to_micros(self._clock.now())})
+
+
+def make_tls(spec: EndpointSpec) -> ssl.SSLContext | None:
+    """How the front speaks TLS; None: it does not.
+
+    Raises:
+        ConfigError: the certificate or key cannot be used.
+    """
+    if not spec.tls_cert:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(spec.tls_cert, spec.tls_key)
+    except (OSError, ssl.SSLError) as fault:
+        raise ConfigError(
+            f"The certificate {spec.tls_cert} or its key cannot be used: {fault}",
+            fix="Give a chain and its key in PEM, readable where the front runs.",
+        ) from fault
+    return context
+
+
+def read_object(file: Path) -> Mapping[str, Any]:
+    """The JSON object in a file; empty if there is none."""
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def last_port() -> int:

@@ -14,10 +14,10 @@ import httptools
 from lepton.serve import answers
 from lepton.serve.access import token_digest
 from lepton.serve.answers import Refusal
-from lepton.serve.exchange import HIGH_BYTES, Desk, Exchange, Known
+from lepton.serve.exchange import HIGH_BYTES, Asked, Desk, Exchange, Known
 from lepton.serve.frames import HEADED, LAST, Media, with_head
 from lepton.serve.message import SWALLOW_BYTES, Message
-from lepton.serve.routes import Route
+from lepton.serve.routes import UNKNOWN, Route
 
 MAX_KNOWN, MAX_KNOWN_BYTES = 4096, 4096
 """Heads that are remembered, and the size of the largest."""
@@ -31,6 +31,7 @@ class Connection(asyncio.Protocol):
         self._limits = desk.limits
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
+        self._address = ""
         self._open: deque[Exchange] = deque()
         self._current: Exchange | None = None
         """The exchange whose body is arriving."""
@@ -56,7 +57,11 @@ class Connection(asyncio.Protocol):
         """A client has connected."""
         self._transport = transport  # type: ignore[assignment]
         self._desk.connections.add(self)
-        if len(self._desk.connections) > self._limits.max_connections:
+        peer = transport.get_extra_info("peername")
+        self._address = str(peer[0]) if isinstance(peer, tuple) else ""
+        if not self._desk.admits(self._address):
+            self._refuse_and_close(answers.NO_ENTRY)
+        elif len(self._desk.connections) > self._limits.max_connections:
             self._refuse_and_close(answers.CROWDED)
 
     def connection_lost(self, fault: Exception | None) -> None:
@@ -110,6 +115,7 @@ class Connection(asyncio.Protocol):
         number = desk.next_id()
         exchange = Exchange(number, self, known.route, known.request_id or desk.request_id(number))
         exchange.media = known.media
+        exchange.caller = known.token or self._address.encode()
         exchange.body = data[end:]
         exchange.size_bytes = known.body_bytes
         exchange.arrived = self._since = monotonic()
@@ -120,7 +126,8 @@ class Connection(asyncio.Protocol):
     def _remember(self, exchange: Exchange, route: Route) -> None:
         """Keep what the head of a usual request was read as."""
         message = self._message
-        is_usual = message.is_plain and not route.is_headed and exchange.media != Media.FORM and route.operation
+        is_usual = message.is_plain and not route.is_headed and exchange.media != Media.FORM and route is not UNKNOWN
+        is_usual = is_usual and bool(route.operation)
         if not (is_usual and self._head_key and message.length and exchange.keep_alive) or exchange.is_old:
             return
         heads = self._desk.heads
@@ -248,13 +255,20 @@ class Connection(asyncio.Protocol):
             self._desk.refuse(exchange, self._refusal)
         else:
             exchange.body = self._message.whole_body()
-            if exchange.media == Media.FORM or (exchange.route is not None and exchange.route.is_headed):
+            exchange.caller = self._address.encode()
+            if exchange.route is UNKNOWN:
+                exchange.asked = self._asked()
+            elif exchange.media == Media.FORM or (exchange.route is not None and exchange.route.is_headed):
                 exchange.body = with_head(self._head_text(), exchange.body)
                 exchange.flags = LAST | HEADED
             exchange.size_bytes = len(exchange.body)
             self._desk.accept(exchange, self._message.fields.get(b"authorization"))
         if len(self._open) >= self._limits.max_pipelined:
             self._balance()
+
+    def _asked(self) -> Asked:
+        message, limits = self._message, self._limits
+        return Asked(self._parser.get_method(), message.url, self._head_text(), lambda r: message.judge_body(r, limits))
 
     def _head_text(self) -> bytes:
         peer = self._transport.get_extra_info("peername") if self._transport is not None else None

@@ -1,5 +1,7 @@
 """One request as its bytes arrive: what its head holds, and whether that is in order. Pure."""
 
+import re
+
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
 from lepton.serve.exchange import Limits
@@ -16,9 +18,12 @@ WANTED = frozenset(
         b"expect",
         b"authorization",
         b"x-request-id",
+        b"traceparent",
     )
 )
-RARE = WANTED - {b"host", b"content-type", b"content-length", b"authorization", b"x-request-id"}
+TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C Trace Context."""
+RARE = WANTED - {b"host", b"content-type", b"content-length", b"authorization", b"x-request-id", b"traceparent"}
 IDENTITY = b"identity"
 SWALLOW_BYTES = 64 << 10
 """A refused request's body up to this size is read and dropped, so that the connection can be kept."""
@@ -58,9 +63,12 @@ class Message:
 
     @property
     def request_id(self) -> bytes:
-        """What the client calls it; empty: nothing that can be used."""
+        """What the client calls it, else its trace; empty: neither, or nothing that can be used."""
         name = self.fields.get(b"x-request-id", b"")
-        return name if len(name) <= MAX_ID_BYTES and name.isascii() else b""
+        if name and len(name) <= MAX_ID_BYTES and name.isascii():
+            return name
+        trace = TRACE.fullmatch(self.fields.get(b"traceparent", b""))
+        return trace[1] if trace else b""
 
     @property
     def length(self) -> int | None:

@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from lepton.core.resource import Json
-from lepton.serve.answers import NO_PATH, NO_WORKER, Refusal, wrong_method
+from lepton.serve.answers import NO_PATH, Refusal, wrong_method
 from lepton.serve.frames import PREDICT, FrameError, Media
 
 
@@ -61,6 +61,9 @@ HEALTH = Route(page=Page.HEALTH, is_public=True)
 READY = Route(page=Page.READY, is_public=True)
 METRICS = Route(page=Page.METRICS)
 QUEUE = Route(page=Page.QUEUE)
+HELD = 0xFFFF
+"""The operation of a request that came before any worker did: what it is for is not known yet."""
+UNKNOWN = Route(operation=HELD, has_body=False)
 OWN: Mapping[bytes, Route] = {
     b"/": ABOUT,
     b"/healthz": HEALTH,
@@ -166,9 +169,11 @@ class Table:
             return Route(page=Page.OPTIONS, is_public=True, text=b"GET, HEAD, OPTIONS, POST")
         methods = self._methods(path)
         if methods is None:
+            if not self._is_known and method not in (b"OPTIONS", b"TRACE", b"CONNECT"):
+                return UNKNOWN
             if self._fallback is not None and method in (b"GET", b"HEAD"):
                 return self._fallback
-            return NO_PATH if self._is_known else NO_WORKER
+            return NO_PATH
         found = methods.get(method) or methods.get(b"*")
         if found is None and method == b"HEAD":
             found = methods.get(b"GET")
@@ -220,7 +225,7 @@ def _operation(plain: Mapping[str, Any]) -> Operation:
     media = plain.get("media")
     wished = {**plain, "methods": tuple(plain.get("methods", ("POST",)))}
     found = Operation(**{**wished, "media": None if media is None else tuple(media)})
-    if not 0 < found.id < 1 << 16 or not found.path.startswith("/"):
+    if not 0 < found.id < HELD or not found.path.startswith("/"):
         raise ValueError(f"operation {found.id} at {found.path!r}")
     return found
 

@@ -7,6 +7,7 @@ from typing import Self
 from lepton.core.errors import InvalidError
 from lepton.core.ids import is_id
 from lepton.core.resource import Json
+from lepton.serve.allowance import read_network
 
 RANGES = {
     "replicas": (1, 64),
@@ -15,11 +16,15 @@ RANGES = {
     "batch_ms": (1, 600_000),
     "deadline_ms": (10, 600_000),
     "max_body_bytes": (1024, 256 << 20),
+    "rate_per_s": (0, 1_000_000),
+    "burst": (0, 1_000_000),
+    "quota_per_day": (0, 1 << 40),
     "capture_rows": (0, 100_000),
     "front_cpu_milli": (50, 64_000),
     "worker_cpu_milli": (50, 256_000),
 }
 """Field -> smallest and largest value."""
+MAX_NETWORKS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +49,17 @@ class EndpointSpec:
     deadline_ms: int = 5000
     """A request that has no answer after this long gets a 504."""
     max_body_bytes: int = 8 << 20
+    rate_per_s: int = 0
+    """Requests a second of each token, or where none is needed of each address; 0: any number."""
+    burst: int = 0
+    """Of them at once; 0: as many as in one second."""
+    quota_per_day: int = 0
+    """Requests a day (of UTC) of each token or address; 0: any number."""
+    allow: tuple[str, ...] = ()
+    """Networks whose addresses may connect, e.g. 10.0.0.0/8; none: every one."""
+    tls_cert: str = ""
+    """Path, where the front runs, of the certificate chain in PEM; with `tls_key` the endpoint speaks TLS only."""
+    tls_key: str = ""
     capture_rows: int = 500
     """How many inputs each worker samples for one `capture` version; 0: none."""
     front_cpu_milli: int = 100
@@ -58,6 +74,12 @@ class EndpointSpec:
                 raise InvalidError(f"{str(id)[:80]!r} is not a version id", fix="Give the id of a version, ver_....")
         if not isinstance(self.host, str) or not 1 <= len(self.host) <= 253 or not self.host.isprintable():
             raise InvalidError(f"{str(self.host)[:80]!r} is not a host", fix="Give an address of this machine.")
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise InvalidError("TLS needs a certificate and its key", fix="Give both `tls_cert` and `tls_key`.")
+        if len(self.allow) > MAX_NETWORKS:
+            raise InvalidError("`allow` is no list of networks", fix=f"Give up to {MAX_NETWORKS}, e.g. 10.0.0.0/8.")
+        for network in self.allow:
+            read_network(str(network))
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
@@ -65,7 +87,7 @@ class EndpointSpec:
 
     def to_json(self) -> dict[str, Json]:
         """A JSON object from which `from_json` makes an equal spec."""
-        return asdict(self)
+        return {**asdict(self), "allow": list(self.allow)}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Json]) -> Self:
@@ -82,4 +104,4 @@ class EndpointSpec:
             )
         if "model" not in plain and "code" not in plain:
             raise InvalidError("The endpoint names no model", fix="Give `model`, the id of a model version.")
-        return cls(**plain)
+        return cls(**{**plain, "allow": tuple(plain.get("allow") or ())})

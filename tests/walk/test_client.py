@@ -70,6 +70,16 @@ def test_why_tells_of_every_start(up: House, thrice: Job) -> None:
     assert (found["start"], found["limit"], len(found["starts"])) == (3, 3, 3)
 
 
+def test_a_command_waits_for_a_server_that_was_killed_and_is_started_again(up: House) -> None:
+    up.kill()
+    asked = subprocess.Popen([*LEPTON, "jobs", "list", "--json"], env=up.env, stdout=subprocess.PIPE)
+    with pytest.raises(subprocess.TimeoutExpired):
+        asked.wait(3)
+    up.up()
+    assert isinstance(json.loads(asked.communicate(timeout=20)[0]), list)
+    assert asked.returncode == 0
+
+
 def test_while_it_waits_for_its_next_start_the_log_of_the_last_is_shown(up: House) -> None:
     job = up.client.jobs.submit(["sh", "-c", "echo here; exit 1"], cpus=0.1, retries=9)
     wait_until(lambda: job.refresh().generation >= 4 and job.state == "queued", "it pauses for seconds")

@@ -158,7 +158,13 @@ def open_house(
 
 @contextmanager
 def open_service(
-    entry: str, *, workers: int = 1, code: Path | None = None, env: Mapping[str, str] | None = None, **spec: Any
+    entry: str,
+    *,
+    workers: int = 1,
+    is_waiting: bool = True,
+    code: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    **spec: Any,
 ) -> Iterator[House]:
     """A running endpoint of a service from `served/`, or of the folder `code`."""
     with tempfile.TemporaryDirectory(prefix="lsrv") as name:
@@ -172,7 +178,7 @@ def open_service(
             house.start("front")
             for rank in range(1, workers + 1):
                 house.start(str(rank))
-            assert house.address
+            assert not is_waiting or house.address
             yield house
         finally:
             house.close()

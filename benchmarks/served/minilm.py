@@ -1,0 +1,22 @@
+"""The sentence encoder that every peer serves, through ONNX Runtime."""
+
+import os
+
+os.environ.update(WORK="minilm", BACKEND="ort")
+
+import models
+
+from lepton.serve import Service, handler
+
+
+class MiniLM(Service):
+    """Batched."""
+
+    def init(self) -> None:
+        """Load it."""
+        self.model = models.model()
+
+    @handler("/predict", batch=32)
+    def predict(self, text: list[str]) -> list[dict[str, list[float]]]:
+        """The vector of each text."""
+        return [{"embedding": vector} for vector in self.model.predict(text)]

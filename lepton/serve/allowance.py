@@ -1,0 +1,134 @@
+"""What each caller of an endpoint may ask: so many requests a second, so many a day, from these addresses. Pure.
+
+A caller is its token, or where none is needed its address. Time is passed in.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import NamedTuple
+
+from lepton.core.errors import InvalidError
+
+DAY_S = 86_400
+MAX_CALLERS = 50_000
+"""Whoever has been silent longest is forgotten first; it then begins with a full bucket."""
+
+
+class Verdict(NamedTuple):
+    """Why a request may not be made now."""
+
+    why: str
+    """`rate` or `quota`."""
+    retry_s: float
+    """Seconds until it may be."""
+
+
+class Caller:
+    """One caller's bucket and count."""
+
+    __slots__ = ("at", "day", "left", "used")
+
+    def __init__(self, left: float, at: float, day: int) -> None:
+        self.left = left
+        self.at = at
+        self.day = day
+        self.used = 0
+
+
+class Allowance:
+    """The buckets of all callers.
+
+    Args:
+        rate: requests a second, on average; 0: any number.
+        burst: requests at once; 0: as many as in one second, at least one.
+        quota: requests a day (of UTC); 0: any number.
+    """
+
+    def __init__(self, *, rate: float = 0.0, burst: int = 0, quota: int = 0) -> None:
+        self._rate = rate
+        self._burst = float(burst or max(1.0, rate))
+        self._quota = quota
+        self._callers: OrderedDict[bytes, Caller] = OrderedDict()
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there is anything to count."""
+        return bool(self._rate or self._quota)
+
+    def take(self, caller: bytes, now: float) -> Verdict | None:
+        """Count one request of a caller; None: it may be made.
+
+        Args:
+            now: seconds since the epoch.
+        """
+        found = self._callers.get(caller)
+        if found is None:
+            found = self._callers[caller] = Caller(self._burst, now, int(now) // DAY_S)
+            if len(self._callers) > MAX_CALLERS:
+                self._callers.popitem(last=False)
+        else:
+            self._callers.move_to_end(caller)
+        return self._judge(found, now)
+
+    def _judge(self, caller: Caller, now: float) -> Verdict | None:
+        day = int(now) // DAY_S
+        if day != caller.day:
+            caller.day, caller.used = day, 0
+        if self._quota and caller.used >= self._quota:
+            return Verdict("quota", (day + 1) * DAY_S - now)
+        if self._rate:
+            caller.left = min(self._burst, caller.left + max(0.0, now - caller.at) * self._rate)
+            caller.at = now
+            if caller.left < 1.0:
+                return Verdict("rate", (1.0 - caller.left) / self._rate)
+            caller.left -= 1.0
+        caller.used += 1
+        return None
+
+    def used(self) -> dict[str, list[int]]:
+        """What was used of the quota, to be kept over a restart: caller in hex -> [day, requests]."""
+        return {key.hex(): [one.day, one.used] for key, one in self._callers.items() if one.used} if self._quota else {}
+
+    def restore(self, used: Mapping[str, Sequence[int]], now: float) -> None:
+        """Take up what an earlier start had counted; what does not look like it is passed over."""
+        for key, pair in used.items():
+            try:
+                caller = Caller(self._burst, now, int(pair[0]))
+                caller.used = int(pair[1])
+                self._callers[bytes.fromhex(key)] = caller
+            except (ValueError, TypeError, IndexError):
+                continue
+
+
+class Addresses:
+    """The networks that may connect; none named: every one."""
+
+    def __init__(self, networks: Sequence[str]) -> None:
+        self._networks = [read_network(text) for text in networks]
+
+    def admit(self, address: str) -> bool:
+        """Whether a client at this address may connect."""
+        if not self._networks:
+            return True
+        try:
+            place: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(place, IPv6Address) and place.ipv4_mapped is not None:
+            place = place.ipv4_mapped
+        return any(place in network for network in self._networks)
+
+
+def read_network(text: str) -> IPv4Network | IPv6Network:
+    """A network from `10.0.0.0/8`, `::1` and the like.
+
+    Raises:
+        InvalidError: it is none.
+    """
+    try:
+        return ip_network(text)
+    except ValueError as fault:
+        raise InvalidError(
+            f"{text[:80]!r} is no network: {fault}", fix="Give e.g. 10.0.0.0/8 or 192.168.1.7."
+        ) from None

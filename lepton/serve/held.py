@@ -1,0 +1,56 @@
+"""Requests that came before any worker did: kept until the first one tells what can be asked."""
+
+from collections.abc import Iterator
+
+from lepton.serve import answers
+from lepton.serve.answers import Refusal
+from lepton.serve.exchange import Exchange
+from lepton.serve.frames import HEADED, LAST, Media, with_head
+from lepton.serve.routes import Route, Table
+
+MAX_HELD = 1024
+
+
+class Held:
+    """The requests, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._exchanges: list[Exchange] = []
+
+    def add(self, exchange: Exchange) -> bool:
+        """Keep one; False if there are too many."""
+        if len(self._exchanges) >= MAX_HELD:
+            return False
+        self._exchanges.append(exchange)
+        return True
+
+    def release(self, table: Table) -> Iterator[tuple[Exchange, Route | Refusal]]:
+        """All of them, each with its route, or why there is none."""
+        held, self._exchanges = self._exchanges, []
+        for exchange in held:
+            if not exchange.is_done:
+                yield exchange, settle(exchange, table)
+
+    def late(self, now: float) -> list[Exchange]:
+        """Those whose deadline has passed; they are forgotten, as is whoever has gone."""
+        gone = [one for one in self._exchanges if one.is_done or one.deadline <= now]
+        self._exchanges = [one for one in self._exchanges if one not in gone]
+        return [one for one in gone if not one.is_done]
+
+
+def settle(exchange: Exchange, table: Table) -> Route | Refusal:
+    """Give the exchange the route that its request has now."""
+    asked = exchange.asked
+    if asked is None:
+        return answers.NO_PATH
+    route = table.find(asked.method, asked.url)
+    if isinstance(route, Refusal):
+        return route
+    media, refusal = asked.judge(route)
+    if refusal is not None:
+        return refusal
+    exchange.route, exchange.media, exchange.is_repeatable = route, media, route.is_repeatable
+    if route.is_headed or media == Media.FORM:
+        exchange.body, exchange.flags = with_head(asked.head, exchange.body), LAST | HEADED
+        exchange.size_bytes = len(exchange.body)
+    return route

@@ -1,0 +1,129 @@
+"""Who may ask, how often, over what: TLS, addresses, rates, quotas; and requests that come before any worker."""
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
+
+import pytest
+
+from tests.server.serving.house import House, Wire, open_service, wait_until
+
+BODY = b'{"name": "Ada"}'
+JSON = {"content-type": "application/json"}
+
+
+def greet(house: House, **headers: str) -> tuple[int, object, object]:
+    return house.ask("POST", "/greet", BODY, content_type="application/json", **headers)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for this machine, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(command, check=True, capture_output=True)
+    return cert, key
+
+
+def test_tls_only_where_there_is_a_certificate(pair: tuple[Path, Path]) -> None:
+    cert, key = map(str, pair)
+    with open_service("shop.py:Plain", tls_cert=cert, tls_key=key) as house:
+        host, port = house.address
+        assert host == "https://127.0.0.1"
+        trusted = ssl.create_default_context(cafile=cert)
+        line = HTTPSConnection("127.0.0.1", port, timeout=10, context=trusted)
+        for _ in range(3):
+            line.request("POST", "/greet", BODY, JSON)
+            answer = line.getresponse()
+            assert (answer.status, json.loads(answer.read())) == (200, "Hello Ada")
+        assert line.sock.version() in ("TLSv1.2", "TLSv1.3")
+        line.close()
+        with Wire(("127.0.0.1", port)) as wire:
+            wire.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert wire.is_closed()
+
+
+def test_a_certificate_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.pem"
+    bad.write_text("no certificate")
+    with open_service("shop.py:Plain", is_waiting=False, tls_cert=str(bad), tls_key=str(bad)) as house:
+        assert house.processes["front"].wait(20) != 0
+        assert "cannot be used" in house.log()
+
+
+def test_an_address_that_is_not_allowed_is_turned_away() -> None:
+    with open_service("shop.py:Plain", allow=["10.0.0.0/8"]) as house:
+        status, answer, headers = greet(house)
+        assert (status, answer["code"], headers["connection"]) == (403, "forbidden", "close")  # type: ignore[index]
+    with open_service("shop.py:Plain", allow=["10.0.0.0/8", "127.0.0.0/8"]) as house:
+        assert greet(house)[0] == 200
+
+
+def test_a_rate_is_kept_and_says_when_to_come_again() -> None:
+    with open_service("shop.py:Plain", rate_per_s=1, burst=3) as house:
+        found = [greet(house) for _ in range(5)]
+        assert [status for status, _, _ in found] == [200, 200, 200, 429, 429]
+        assert found[-1][1]["code"] == "rate"  # type: ignore[index]
+        assert found[-1][2]["retry-after"] == "1"  # type: ignore[index]
+        assert house.ask("GET", "/healthz")[0] == 200
+        assert b'lepton_dropped_total{why="rate"} 2' in house.ask("GET", "/metrics")[1]
+
+
+def test_a_quota_outlives_the_front() -> None:
+    with open_service("shop.py:Plain", quota_per_day=2) as house:
+        assert [greet(house)[0] for _ in range(3)] == [200, 200, 429]
+        house.processes["front"].send_signal(signal.SIGTERM)
+        assert house.processes["front"].wait(15) == 0
+        (house.folder / "said.jsonl").unlink()
+        house.start("front")
+        status, answer, headers = greet(house)
+        assert (status, answer["code"]) == (429, "quota")  # type: ignore[index]
+        assert 0 < int(headers["retry-after"]) <= 86_400  # type: ignore[index]
+
+
+def test_what_comes_before_the_first_worker_waits_for_it() -> None:
+    with open_service("shop.py:Plain") as house:
+        host, port = house.address
+        os.kill(house.processes["1"].pid, signal.SIGKILL)
+        house.processes["1"].wait(10)
+        house.processes["front"].kill()
+        house.processes["front"].wait(10)
+        house.env["LEPTON_ADDRESS"] = f"{host}:{port}"
+        house.start("front")
+
+        def is_up() -> bool:
+            line = HTTPConnection(host, port, timeout=5)
+            try:
+                line.request("GET", "/healthz")
+                return line.getresponse().status == 200
+            except OSError:
+                return False
+            finally:
+                line.close()
+
+        wait_until(is_up, "the front is back, without a worker")
+        with ThreadPoolExecutor(3) as pool:
+            asked = [
+                pool.submit(greet, house),
+                pool.submit(house.ask, "GET", "/items/7/a?q=1"),
+                pool.submit(house.ask, "GET", "/nowhere"),
+            ]
+            house.start("1")
+            assert [one.result()[0] for one in asked] == [200, 200, 404]
+            assert asked[1].result()[1] == {"id": 7, "rest": "a", "q": "1", "limit": []}
+
+
+def test_a_trace_names_the_request() -> None:
+    with open_service("shop.py:Plain") as house:
+        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        assert greet(house, traceparent=trace)[2]["x-request-id"] == "0af7651916cd43dd8448eb211c80319c"  # type: ignore[index]
+        assert greet(house, traceparent="nonsense")[2]["x-request-id"] != "nonsense"  # type: ignore[index]
+        _, answer, _ = house.ask("POST", "/who", b"{}", content_type="application/json", traceparent=trace)
+        assert answer["path"] == "/who"

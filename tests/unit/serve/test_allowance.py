@@ -1,0 +1,68 @@
+"""What each caller may ask: rates, quotas and addresses."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lepton.core.errors import InvalidError
+from lepton.serve.allowance import DAY_S, MAX_CALLERS, Addresses, Allowance
+
+
+@given(
+    rate=st.integers(1, 50),
+    burst=st.integers(1, 20),
+    gaps=st.lists(st.floats(0, 2), min_size=1, max_size=200),
+)
+def test_nobody_gets_more_than_a_burst_and_the_rate(rate: int, burst: int, gaps: list[float]) -> None:
+    allowance, now, admitted, start = Allowance(rate=rate, burst=burst), 1000.0, 0, 1000.0
+    for gap in gaps:
+        now += gap
+        spent = allowance.take(b"a", now)
+        admitted += spent is None
+        assert admitted <= burst + (now - start) * rate + 1e-6
+        if spent is not None:
+            assert spent.why == "rate" and 0 < spent.retry_s <= 1 / rate + 1e-9
+
+
+def test_who_waits_as_told_is_admitted_and_callers_do_not_share() -> None:
+    allowance = Allowance(rate=2, burst=1)
+    assert allowance.take(b"a", 0) is None
+    spent = allowance.take(b"a", 0.1)
+    assert spent is not None and spent.retry_s == pytest.approx(0.4)
+    assert allowance.take(b"b", 0.1) is None
+    assert allowance.take(b"a", 0.1 + spent.retry_s) is None
+
+
+def test_a_clock_that_is_set_back_takes_nothing_away() -> None:
+    allowance = Allowance(rate=1, burst=2)
+    assert [allowance.take(b"a", now) for now in (100.0, 50.0)] == [None, None]
+    assert allowance.take(b"a", 50.0) is not None
+    assert allowance.take(b"a", 51.1) is None
+
+
+def test_a_quota_is_of_one_day_and_outlives_a_restart() -> None:
+    allowance, noon = Allowance(quota=2), 10 * DAY_S + DAY_S / 2
+    assert [allowance.take(b"a", noon) for _ in range(2)] == [None, None]
+    spent = allowance.take(b"a", noon)
+    assert spent is not None and (spent.why, spent.retry_s) == ("quota", DAY_S / 2)
+    again = Allowance(quota=2)
+    again.restore({**allowance.used(), "zz": [1, 2], "00": ["x"]}, noon)
+    assert again.take(b"a", noon) is not None
+    assert again.take(b"a", noon + DAY_S / 2) is None
+
+
+def test_the_book_of_callers_is_bounded() -> None:
+    allowance = Allowance(rate=1, burst=1)
+    for number in range(MAX_CALLERS + 10):
+        assert allowance.take(str(number).encode(), 0) is None
+    assert allowance.take(b"0", 0) is None, "the first was forgotten"
+    assert allowance.take(str(MAX_CALLERS).encode(), 0) is not None
+
+
+def test_addresses() -> None:
+    home = Addresses(("10.0.0.0/8", "::1"))
+    assert [home.admit(address) for address in ("10.1.2.3", "::1", "::ffff:10.9.9.9")] == [True] * 3
+    assert [home.admit(address) for address in ("11.0.0.1", "::2", "", "unix")] == [False] * 4
+    assert Addresses(()).admit("anything")
+    with pytest.raises(InvalidError, match="no network"):
+        Addresses(("10.0.0.1/8",))
