@@ -6,6 +6,7 @@ does not start, the old ones stay.
 """
 
 import json
+import os
 import signal
 import ssl
 import sys
@@ -39,6 +40,8 @@ AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Pauses before a replica that died is started again."""
 SKIPPED = frozenset((".git", "__pycache__", "node_modules", ".venv", "venv", ".mypy_cache", ".pytest_cache"))
 MOST_FILES = 5000
+PASSED_ON = frozenset(("LEPTON_ALLOW_ORIGINS", "LEPTON_CACHE_DIR", "LEPTON_LOCAL_DEPLOYMENT_TOKEN"))
+"""For Photon programs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +145,7 @@ class Workbench:
                 entry=part.entry,
                 params=job.params,
                 inputs={"code": str(bench.source)},
-                env={"LEPTON_OFF_PLATFORM": str(self._folder / "store"), "LEPTON_URL": ""},
+                env={**own_environment(), "LEPTON_OFF_PLATFORM": str(self._folder / "store"), "LEPTON_URL": ""},
                 cwd=str(bench.source),
                 devices=part.devices,
                 rank=rank,
@@ -260,6 +263,15 @@ def run_bench(bench: Bench) -> None:
             workbench.run()
         finally:
             engine.close()
+
+
+def own_environment() -> dict[str, str]:
+    """What the code under edit finds in its environment: the person's own, without what is for Lepton itself."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.isidentifier() and (not name.startswith("LEPTON_") or name in PASSED_ON)
+    }
 
 
 def stamp(source: Path) -> dict[str, int]:
