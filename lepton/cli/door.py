@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from itertools import chain
 from typing import Any
 
@@ -99,6 +100,8 @@ class DoorProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser could not read, and hang up."""
+        if getattr(sys.exception(), "error_status_hint", 0) == 431:  # h11
+            self._fault = _too_large()
         self._refuse(self._fault or InvalidError(msg, fix="Send HTTP/1.1."), status=None if self._fault else 400)
 
     def _await_head(self, is_awaited: bool) -> None:
