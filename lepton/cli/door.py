@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from itertools import chain
 from typing import Any
 
@@ -16,6 +17,7 @@ HEAD_S = 15.0
 """How long a connection may take for the head of a request once it has begun, and a new one for its first."""
 LINGER_S = 1.0
 """How long what a refused connection still sends is thrown away, so that it gets to read the answer."""
+IS_H11 = not hasattr(AutoHTTPProtocol, "on_headers_complete")
 REASONS = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
 
 
@@ -44,6 +46,7 @@ class DoorProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         self._is_refused = False
         self._is_head_due = True
         self._unread = 0  # bytes fed to the parser since it last finished a head, a piece of a body or a message
+        self._is_behind = False  # the head began amid bytes that came together: `_unread` says too little of it
         self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEAD_S, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -57,9 +60,11 @@ class DoorProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             return
         self._unread += len(data)
         super().data_received(data)
+        if not self._unread and self._deadline is None:
+            return  # nearly always: the parser has used up all of it
         if self._is_refused or self.transport.is_closing():
             return
-        if hasattr(self, "conn"):  # h11
+        if IS_H11:
             held = len(self.conn.trailing_data[0])
             self._unread, self._is_head_due = held or self.cycle is None, str(self.conn.their_state) == "IDLE"
         elif self._unread > HEAD_BYTES:
@@ -70,15 +75,17 @@ class DoorProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     def on_message_begin(self) -> None:
         """The first byte of a request was read."""
         super().on_message_begin()
-        self._unread = self._unread or 1
+        if not self._unread:
+            self._unread, self._is_behind = 1, True
 
     def on_headers_complete(self) -> None:
         """A head was read; whoever called the parser passes what is raised here to `send_400_response`."""
-        self._unread, self._is_head_due = 0, False
-        size = len(self.url) + sum(map(len, chain.from_iterable(self.headers)))
-        if len(self.headers) > HEADERS or size > HEAD_BYTES:
-            self._fault = _too_large()
-            raise self._fault
+        if self._unread > HEAD_BYTES or self._is_behind or len(self.headers) > HEADERS:
+            size = len(self.url) + sum(map(len, chain.from_iterable(self.headers)))
+            if size > HEAD_BYTES or len(self.headers) > HEADERS:
+                self._fault = _too_large()
+                raise self._fault
+        self._unread, self._is_head_due, self._is_behind = 0, False, False
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -93,6 +100,8 @@ class DoorProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser could not read, and hang up."""
+        if getattr(sys.exception(), "error_status_hint", 0) == 431:  # h11
+            self._fault = _too_large()
         self._refuse(self._fault or InvalidError(msg, fix="Send HTTP/1.1."), status=None if self._fault else 400)
 
     def _await_head(self, is_awaited: bool) -> None:
