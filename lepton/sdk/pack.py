@@ -15,6 +15,8 @@ import cloudpickle
 
 from lepton.core.errors import InvalidError
 
+DEEPEST = 4000
+"""Calls within calls while pickling: functions that name functions that name others go deep."""
 LONGEST_SOURCE = 1 << 20
 """Characters of a file that goes along; longer ones are no program that somebody wrote."""
 
@@ -48,9 +50,14 @@ def pack(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[st
 
 def dump(thing: Any) -> bytes:
     """The pickle of a thing."""
-    with BytesIO() as file:
-        Pickler(file).dump(thing)
-        return file.getvalue()
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, DEEPEST))
+    try:
+        with BytesIO() as file:
+            Pickler(file).dump(thing)
+            return file.getvalue()
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 class Anonymous:
