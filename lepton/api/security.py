@@ -1,5 +1,6 @@
 """`/security`: workspaces, users, tokens, members and secrets."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
@@ -85,13 +86,23 @@ async def create_workspace(visit: Platforming, body: NameIn, idempotency_key: Id
 
 
 @router.get("/workspaces", response_model=ResourcePage)
-async def list_workspaces(visit: ReadingAny) -> JSONResponse:
-    """The workspaces that the token reaches."""
+async def list_workspaces(visit: ReadingAny, limit: Limit = 100, cursor: Cursor = "") -> JSONResponse:
+    """The workspaces that the token reaches, newest first."""
 
-    def work(tx: Tx) -> list[dict[str, Any]]:
-        return [ResourceOut.of(row) for row in resources.alive(tx, "workspace") if visit.may_see(row.name)]
+    def work(tx: Tx) -> list[Resource]:
+        if visit.principal.is_platform_admin:
+            return resources.alive_page(tx, "workspace", before=cursor, limit=limit + 1)
+        reached = [resources.by_name(tx, "workspace", "", name) for name in visit.principal.roles]
+        found = [row for row in reached if row is not None and (not cursor or row.id < cursor)]
+        return sorted(found, key=lambda row: row.id, reverse=True)[: limit + 1]
 
-    return answer({"items": await visit.read(work), "next": None})
+    return answer(_page(await visit.read(work), limit))
+
+
+def _page(rows: Sequence[Resource], limit: int) -> dict[str, Any]:
+    """A page of up to `limit` + 1 resources."""
+    cursor = rows[limit - 1].id if len(rows) > limit else None
+    return {"items": [ResourceOut.of(row) for row in rows[:limit]], "next": cursor}
 
 
 @router.delete("/workspaces/{name}", status_code=204, responses=NO_CONTENT)
@@ -151,10 +162,10 @@ async def create_user(visit: Platforming, body: UserIn, idempotency_key: Idempot
 
 
 @router.get("/users", response_model=ResourcePage)
-async def list_users(visit: Platforming) -> JSONResponse:
-    """All users."""
-    found = await visit.read(lambda tx: resources.alive(tx, "user"))
-    return answer({"items": [ResourceOut.of(row) for row in found], "next": None})
+async def list_users(visit: Platforming, limit: Limit = 100, cursor: Cursor = "") -> JSONResponse:
+    """All users, newest first."""
+    found = await visit.read(lambda tx: resources.alive_page(tx, "user", before=cursor, limit=limit + 1))
+    return answer(_page(found, limit))
 
 
 @router.delete("/users/{name}", status_code=204, responses=NO_CONTENT)

@@ -104,8 +104,14 @@ class AsyncSecurity:
         return await self._items("/pool/nodes")
 
     async def _items(self, path: str, **query: str) -> Rows:
-        found: Rows = (await self._http.get(path, **query))["items"]
-        return found
+        found: Rows = []
+        cursor = ""
+        while True:
+            page = await self._http.get(path, **query, **({"cursor": cursor} if cursor else {}))
+            found += page["items"]
+            cursor = page.get("next") or ""
+            if not cursor:
+                return found
 
 
 class Security(Blocking[AsyncSecurity]):

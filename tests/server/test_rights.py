@@ -222,3 +222,28 @@ def test_every_route_names_the_very_statuses_and_codes_it_can_answer_with(shared
         Promises({"paths": {f"{API}/jobs/{{id}}": {"get": {"responses": {"200": {}}}}}}).check(
             shared_house.http.get(f"{API}/jobs/nothing")
         )
+
+
+def test_users_and_workspaces_come_in_pages(house: House) -> None:
+    for number in range(5):
+        house.ask("POST", "/security/workspaces", {"name": f"place{number}"}, status=201)
+    member = house.user("pat", place0="viewer", place3="editor")
+    for number in range(4):
+        house.ask("POST", "/security/users", {"name": f"user{number}"}, status=201)
+
+    def all_of(path: str, client: httpx.Client) -> list[str]:
+        names, cursor = [], ""
+        while True:
+            page = client.get(f"{API}{path}", params={"limit": 2, **({"cursor": cursor} if cursor else {})}).json()
+            assert len(page["items"]) <= 2
+            names += [item["name"] for item in page["items"]]
+            if not page["next"]:
+                return names
+            cursor = page["next"]
+
+    places = all_of("/security/workspaces", house.http)
+    assert sorted(places) == ["default", *(f"place{number}" for number in range(5))]
+    assert sorted(all_of("/security/users", house.http)) == ["admin", "pat", *(f"user{number}" for number in range(4))]
+    assert sorted(all_of("/security/workspaces", member)) == ["place0", "place3"]
+    with house.sdk() as client:
+        assert sorted(row["name"] for row in client.security.workspaces()) == sorted(places)
