@@ -74,12 +74,20 @@ class Placing:
         now = to_micros(self._clock.now())
         if not even_if_full and not any(node.is_up and node.free.cpu_milli for node in nodes):
             return Queue(Snapshot(nodes=nodes, queue=()), {})
-        revisions = resources.alive_revisions(tx, "job", states=[State.QUEUED], limit=MOST_QUEUED)
-        wanted = [job for job in self._waiting.at(tx, revisions).values() if not job.is_stopping]
-        asks = [job.ask for job in wanted if not pause_left_s(job.not_before, now)][:WINDOW]
-        later = [left_s for job in wanted if (left_s := pause_left_s(job.not_before, now))]
+        asks: list[Ask] = []
+        pauses: list[float] = []
+        revisions: dict[str, int] = {}
+        for limit in (WINDOW, MOST_QUEUED):  # further than the window only where some of it cannot be placed
+            revisions = resources.alive_revisions(tx, "job", states=[State.QUEUED], limit=limit)
+            wanted = [job for job in self._waiting.at(tx, revisions).values() if not job.is_stopping]
+            left = [(job.ask, pause_left_s(job.not_before, now)) for job in wanted]
+            asks = [ask for ask, left_s in left if not left_s][:WINDOW]
+            pauses = [left_s for _, left_s in left if left_s]
+            if len(asks) == WINDOW or len(revisions) < limit:
+                break
         snapshot = Snapshot(nodes=nodes, queue=asks, now_s=now / 1_000_000, patience_s=self._patience_s)
-        return Queue(snapshot, {ask.job: revisions[ask.job] for ask in asks}, min(later) + 0.001 if later else None)
+        due_s = min(pauses) + 0.001 if pauses else None
+        return Queue(snapshot, {ask.job: revisions[ask.job] for ask in asks}, due_s)
 
     def _commit(self, tx: Tx, queue: Queue, plan: Plan) -> None:
         self._lease.check(tx)
