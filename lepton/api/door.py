@@ -306,7 +306,6 @@ Platforming = Annotated[Visit, Depends(visit(Action.PLATFORM))]
 WorkerReading = Annotated[Visit, Depends(visit(Action.READ, is_for_workers=True))]
 WorkerWriting = Annotated[Visit, Depends(visit(Action.WRITE, is_for_workers=True))]
 WorkerReadingAnywhere = Annotated[Visit, Depends(anywhere(Action.READ, is_for_workers=True))]
-WorkerWritingAnywhere = Annotated[Visit, Depends(anywhere(Action.WRITE, is_for_workers=True))]
 WorkerWritingIn = Annotated[Visit, Depends(in_workspace(Action.WRITE, is_for_workers=True))]
 WorkerReadingIn = Annotated[Visit, Depends(in_workspace(Action.READ, is_for_workers=True))]
 IdempotencyKey = Annotated[

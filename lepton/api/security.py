@@ -1,6 +1,5 @@
 """`/security`: workspaces, users, tokens, members and secrets."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
@@ -49,6 +48,8 @@ from lepton.store.people import Token
 
 router = APIRouter(prefix="/security", tags=["security"], route_class=DoorRoute)
 NamePath = Annotated[Name, Path()]
+LIVING = {"state": "ready"}
+"""What has been deleted is `deleted`."""
 NO_CONTENT: dict[int | str, dict[str, Any]] = {204: {"description": "Done."}}
 
 
@@ -86,23 +87,17 @@ async def create_workspace(visit: Platforming, body: NameIn, idempotency_key: Id
 
 
 @router.get("/workspaces", response_model=ResourcePage)
-async def list_workspaces(visit: ReadingAny, limit: Limit = 100, cursor: Cursor = "") -> JSONResponse:
+async def list_workspaces(visit: ReadingAny, limit: Limit = 100, cursor: Cursor = "") -> Response:
     """The workspaces that the token reaches, newest first."""
+    if visit.principal.is_platform_admin:
+        return await list_resources(visit, "workspace", LIVING, limit=limit, cursor=cursor)
 
-    def work(tx: Tx) -> list[Resource]:
-        if visit.principal.is_platform_admin:
-            return resources.alive_page(tx, "workspace", before=cursor, limit=limit + 1)
-        reached = [resources.by_name(tx, "workspace", "", name) for name in visit.principal.roles]
-        found = [row for row in reached if row is not None and (not cursor or row.id < cursor)]
-        return sorted(found, key=lambda row: row.id, reverse=True)[: limit + 1]
+    def work(tx: Tx) -> str:
+        wishes = [{**LIVING, "name": name} for name in visit.principal.roles]
+        rows = [row for where in wishes for row in resources.list_rows(tx, "workspace", "", where=where, before=cursor)]
+        return ResourcePage.text(sorted(rows, reverse=True)[: limit + 1], limit)
 
-    return answer(_page(await visit.read(work), limit))
-
-
-def _page(rows: Sequence[Resource], limit: int) -> dict[str, Any]:
-    """A page of up to `limit` + 1 resources."""
-    cursor = rows[limit - 1].id if len(rows) > limit else None
-    return {"items": [ResourceOut.of(row) for row in rows[:limit]], "next": cursor}
+    return Response(await visit.read(work), media_type="application/json")
 
 
 @router.delete("/workspaces/{name}", status_code=204, responses=NO_CONTENT)
@@ -162,10 +157,9 @@ async def create_user(visit: Platforming, body: UserIn, idempotency_key: Idempot
 
 
 @router.get("/users", response_model=ResourcePage)
-async def list_users(visit: Platforming, limit: Limit = 100, cursor: Cursor = "") -> JSONResponse:
+async def list_users(visit: Platforming, limit: Limit = 100, cursor: Cursor = "") -> Response:
     """All users, newest first."""
-    found = await visit.read(lambda tx: resources.alive_page(tx, "user", before=cursor, limit=limit + 1))
-    return answer(_page(found, limit))
+    return await list_resources(visit, "user", LIVING, limit=limit, cursor=cursor)
 
 
 @router.delete("/users/{name}", status_code=204, responses=NO_CONTENT)

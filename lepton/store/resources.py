@@ -124,13 +124,6 @@ def alive(tx: Tx, kind: str, *, states: Sequence[str] = (), limit: int = 100_000
     return [read(row) for row in tx.rows(sql, (kind, *states, limit))]
 
 
-def alive_page(tx: Tx, kind: str, *, before: str = "", limit: int = 100) -> list[Resource]:
-    """Up to `limit` living resources of a kind, newest first, with ids before `before` (keyset pagination)."""
-    among, values = (" AND id < ?", (before,)) if before else ("", ())
-    sql = f"SELECT {COLUMNS} FROM resources WHERE is_final = 0 AND kind = ?{among} ORDER BY id DESC LIMIT ?"
-    return [read(row) for row in tx.rows(sql, (kind, *values, limit))]
-
-
 def alive_revisions(tx: Tx, kind: str, *, states: Sequence[str], limit: int = 100_000) -> dict[str, int]:
     """Id -> revision of the living in these states, oldest first: what is known at its revision is not read again."""
     among = _marks(states)
