@@ -10,12 +10,10 @@ from lepton.core.event import Event
 from lepton.core.launch import Exit, ExitReason, Launch, Sighting
 from lepton.core.resource import Json, Resource
 from lepton.jobs.life import State, move
+from lepton.jobs.replace import ACTOR, replaced, suffix
 from lepton.jobs.replace import ended as replaceable_ended
-from lepton.jobs.replace import replaced, suffix
 from lepton.jobs.retry import pause_after_refusal, pause_before_retry
 from lepton.jobs.spec import JobSpec, Role
-
-ACTOR = "loop:jobs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +169,8 @@ def _replace(
     if found is None or spec.stop_grace_s is not None or "ready_generation" not in job.status:
         return None  # one that has never answered is tried again as a whole, a few times
     rank, ended = found
-    others = [(n, s) for n, s in enumerate(seen) if s.exit is not None or s.status == "unknown"]
-    if any(not dict(spec.ranks())[number].is_replaceable for number, _ in others):
+    gone = [role for (_, role), one in zip(spec.ranks(), seen, strict=True) if one.status != "running"]
+    if not all(role.is_replaceable for role in gone):
         return None
     made = replaced(job, rank, why=describe(ended), at=at)
     if made is None:

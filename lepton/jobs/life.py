@@ -55,14 +55,18 @@ def move(job: Resource, to: State, *, why: str, at: datetime, actor: str, **stat
     if to not in NEXT[State(job.state)]:
         raise IllegalMoveError(f"Job {job.id} cannot go from {job.state} to {to}")
     moved = replace(job, state=to, updated_at=at, status={**job.status, **status}, is_final=to in FINAL)
-    event = Event(
+    return moved, happened(moved, f"{job.state}->{to}", why=why, at=at, actor=actor)
+
+
+def happened(job: Resource, verb: str, *, why: str, at: datetime, actor: str, **data: Json) -> Event:
+    """The event of something in the life of a job, as the job is after it."""
+    return Event(
         subject=job.id,
         kind="job",
         workspace=job.workspace,
-        verb=f"{job.state}->{to}",
+        verb=verb,
         why=why,
         actor=actor,
         at=at,
-        data={"generation": moved.status.get("generation", 0), "stage": moved.spec.get("stage", "")},
+        data={"generation": job.status.get("generation", 0), **data, "stage": job.spec.get("stage", "")},
     )
-    return moved, event

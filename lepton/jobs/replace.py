@@ -13,6 +13,7 @@ from lepton.core.clock import to_micros
 from lepton.core.event import Event
 from lepton.core.launch import Exit, Sighting
 from lepton.core.resource import Resource
+from lepton.jobs.life import happened
 from lepton.jobs.spec import JobSpec
 
 QUICK_S = 30.0
@@ -27,15 +28,10 @@ def suffix(job: Resource, rank: int) -> str:
     return f".{count}" if count else ""
 
 
-def is_replaceable(spec: JobSpec, rank: int) -> bool:
-    """Whether this worker's role is replaced one by one."""
-    return any(role.is_replaceable for number, role in spec.ranks() if number == rank)
-
-
 def ended(spec: JobSpec, seen: Sequence[Sighting]) -> tuple[int, Exit] | None:
     """The first worker that has ended and can be replaced, and how it ended."""
-    for rank, sighting in enumerate(seen):
-        if sighting.exit is not None and is_replaceable(spec, rank):
+    for (rank, role), sighting in zip(spec.ranks(), seen, strict=True):
+        if sighting.exit is not None and role.is_replaceable:
             return rank, sighting.exit
     return None
 
@@ -50,17 +46,9 @@ def replaced(job: Resource, rank: int, *, why: str, at: datetime) -> tuple[Resou
         return None
     new = {"count": record.get("count", 0) + 1, "at": to_micros(at), "quick": quick}
     status = {**job.status, "replaced": {**job.status.get("replaced", {}), str(rank): new}}
-    event = Event(
-        subject=job.id,
-        kind="job",
-        workspace=job.workspace,
-        verb="replaced",
-        why=f"worker {rank} ended: {why}; another takes its place",
-        actor=ACTOR,
-        at=at,
-        data={"generation": job.status.get("generation", 0), "rank": rank, "stage": job.spec.get("stage", "")},
-    )
-    return replace(job, status=status, updated_at=at), event
+    again = replace(job, status=status, updated_at=at)
+    said = f"worker {rank} ended: {why}; another takes its place"
+    return again, happened(again, "replaced", why=said, at=at, actor=ACTOR, rank=rank)
 
 
 def _record(job: Resource, rank: int) -> Mapping[str, Any]:
