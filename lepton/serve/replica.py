@@ -9,12 +9,12 @@ import asyncio
 import faulthandler
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -59,8 +59,8 @@ class Replica:
         self._hello = b""
         self._threads: ThreadPoolExecutor | None = None
         self._is_ill = False
-        self._links: list[Link] = []
-        """The connection that is open, if one is."""
+        self._link: Link | None = None
+        """The connection to the front, the last there was."""
         self._told: Counter[str] = Counter()
 
     def stop(self) -> None:
@@ -95,7 +95,7 @@ class Replica:
         loop = asyncio.get_running_loop()
         while not self._stop.is_set():
             try:
-                _, link = await loop.create_unix_connection(self._link, str(self._path))
+                _, link = await loop.create_unix_connection(self._make_link, str(self._path))
                 tries = 0
                 await link.closed
             except OSError:
@@ -104,15 +104,15 @@ class Replica:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), pause_s)
 
-    def _link(self) -> "Link":
-        self._links = [Link(self._works, self._hello, self._threads)]
-        return self._links[0]
+    def _make_link(self) -> "Link":
+        self._link = Link(self._works, self._hello, self._threads)
+        return self._link
 
     def _tell_counters(self) -> None:
         """By how much the program's counters, if it has any, have grown."""
         counters: Counter[str] = Counter(getattr(self._program, "counters", {}))
         grown = counters - self._told
-        if grown and any(link.tell(grown) for link in self._links):
+        if grown and self._link is not None and self._link.tell(grown):
             self._told = counters
 
     async def _tick(self) -> None:
@@ -128,16 +128,10 @@ class Replica:
                 self._stop.set()
 
 
-def hello(program: Program, works: Any) -> bytes:
+def hello(program: Program, works: Iterable[Work]) -> bytes:
     """What the front must know."""
-    operations = [vars_of(work) for work in works]
+    operations = [asdict(work.operation) for work in works]
     return orjson.dumps({**program.about(), "operations": operations, "room": program.room})
-
-
-def vars_of(work: Work) -> dict[str, Any]:
-    """An operation as the hello tells it."""
-    fields = work.operation.__dataclass_fields__
-    return {name: getattr(work.operation, name) for name in fields}
 
 
 class Link(asyncio.Protocol):
@@ -152,6 +146,7 @@ class Link(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._batches: set[asyncio.Task[None]] = set()
         self._flows: dict[int, Flow] = {}
         self._outbox: list[Entry] = []
         self._frames = 0
@@ -167,7 +162,7 @@ class Link(asyncio.Protocol):
     def connection_lost(self, fault: Exception | None) -> None:
         """The front is gone: nobody waits for what we do."""
         self._transport = None
-        for task in list(self._tasks.values()):
+        for task in [*self._tasks.values(), *self._batches]:
             task.cancel()
         if not self.closed.done():
             self.closed.set_result(None)
@@ -220,11 +215,7 @@ class Link(asyncio.Protocol):
             if work.batch is not None:
                 batches.setdefault(entry.operation, []).append(call)
             elif work.call is not None and self._threads is None:
-                try:
-                    reply = work.call(call)
-                except Exception as fault:  # noqa: BLE001  whatever a user's code raises
-                    reply = reply_for(fault)
-                self._finish(entry.id, reply)
+                self._finish(entry.id, self._safely(work.call, call))
             else:
                 self._spawn(work, call)
         for operation, calls in batches.items():
@@ -239,7 +230,8 @@ class Link(asyncio.Protocol):
                 self._finish_all(part, self._batch(work, part))
             else:
                 task = asyncio.ensure_future(self._batch_in_thread(work, part))
-                self._tasks[part[0].id] = task
+                self._batches.add(task)  # of several requests: none of them may cancel it
+                task.add_done_callback(self._batches.discard)
 
     def _batch(self, work: Work, calls: Sequence[Call]) -> Sequence[Reply]:
         assert work.batch is not None
@@ -250,7 +242,6 @@ class Link(asyncio.Protocol):
 
     async def _batch_in_thread(self, work: Work, calls: Sequence[Call]) -> None:
         replies = await self._loop.run_in_executor(self._threads, self._batch, work, calls)
-        self._tasks.pop(calls[0].id, None)
         self._finish_all(calls, replies)
         self._flush_soon()
 
@@ -258,9 +249,9 @@ class Link(asyncio.Protocol):
         for call, reply in zip(calls, replies, strict=True):
             self._finish(call.id, reply)
 
-    def _safely(self, work: Callable[[], Reply]) -> Reply:
+    def _safely(self, work: Callable[[Call], Reply], call: Call) -> Reply:
         try:
-            return work()
+            return work(call)
         except Exception as fault:  # noqa: BLE001  whatever a user's code raises
             return reply_for(fault)
 
@@ -303,7 +294,7 @@ class Link(asyncio.Protocol):
                 reply = await work.answer(call)
             else:
                 assert work.call is not None
-                reply = await self._loop.run_in_executor(self._threads, self._safely, partial(work.call, call))
+                reply = await self._loop.run_in_executor(self._threads, self._safely, work.call, call)
         except Exception as fault:  # noqa: BLE001  whatever a user's code raises
             reply = reply_for(fault)
         if reply.stream is None:
