@@ -1,16 +1,15 @@
 """Bodies of predictions: from the bytes of a request to rows, and from scores to the bytes of an answer. Pure."""
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import orjson
-from numpy.lib import format as npy
 
 from lepton.core.errors import InvalidError, LeptonError, TooLargeError, clip
 from lepton.core.resource import Json
+from lepton.serve import npy
 from lepton.serve.frames import Media
 from lepton.serve.model import Array, ModelForm
 
@@ -120,29 +119,11 @@ def read_octets(body: bytes, form: ModelForm) -> Array:
 
 
 def read_npy(body: bytes, form: ModelForm) -> Array:
-    """Rows from a file that `numpy.save` wrote. Never unpickles; believes no size that the bytes do not bear out."""
-    stream = io.BytesIO(body)
-    try:
-        version = npy.read_magic(stream)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"version {version} is not read here")
-        read_head = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, is_fortran, dtype = read_head(stream)
-    except (ValueError, EOFError, SyntaxError, TypeError) as fault:
-        raise InvalidError(
-            f"The body is no npy file: {str(fault)[:200]}", fix="Send what numpy.save writes."
-        ) from fault
-    data = body[stream.tell() :]
-    if dtype.hasobject or dtype.newbyteorder("=") != np.dtype(form.dtype):
-        raise InvalidError(f"The array is of dtype {dtype}", fix=expected(form))
-    count = 1
-    for size in shape:
-        count *= size
-    if min(shape, default=1) < 0 or count * dtype.itemsize != len(data):
-        raise InvalidError(f"An array of shape {shape} has not {len(data)} bytes", fix="Send the whole file.")
-    flat = np.frombuffer(data, dtype=dtype)
-    array = flat.reshape(shape[::-1]).T if is_fortran else flat.reshape(shape)
-    return as_rows(np.ascontiguousarray(array, dtype=form.dtype), form)
+    """Rows from a file that `numpy.save` wrote."""
+    file = npy.open_file(body)
+    if file.dtype.hasobject or file.dtype.newbyteorder("=") != np.dtype(form.dtype):
+        raise InvalidError(f"The array is of dtype {file.dtype}", fix=expected(form))
+    return as_rows(np.ascontiguousarray(file.array(), dtype=form.dtype), form)
 
 
 READERS: Mapping[int, Callable[[bytes, ModelForm], Array]] = {

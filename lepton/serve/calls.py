@@ -69,12 +69,14 @@ def read_json(body: bytes) -> Any:
         raise InvalidError(f"The body is no JSON: {fault}", fix="Send JSON in UTF-8.") from None
 
 
-def read_other(call: Call, names: list[str]) -> Any:
+def read_other(call: Call) -> Any:
     """The value of a body that is not JSON."""
     if call.media == Media.MSGPACK:
         return _unpack(call.body)
     if call.media == Media.NPY:
-        return read_array(call.body)
+        from lepton.serve import npy  # noqa: PLC0415  numpy, only where such a body comes
+
+        return npy.read(call.body)
     if call.media == Media.TEXT:
         try:
             return call.body.decode()
@@ -94,16 +96,6 @@ def _unpack(body: bytes) -> Any:
         raise InvalidError(f"The body is no msgpack: {fault}", fix="Send what msgpack.packb writes.") from None
 
 
-def read_array(body: bytes) -> Any:
-    """An array from a file that `numpy.save` wrote; never unpickles."""
-    import numpy as np  # noqa: PLC0415  only where such a body comes
-
-    try:
-        return np.load(io.BytesIO(body), allow_pickle=False)
-    except Exception as fault:  # noqa: BLE001  numpy raises several unrelated types
-        raise InvalidError(f"The body is no npy file: {str(fault)[:200]}", fix="Send what numpy.save writes.") from None
-
-
 def read_form(call: Call) -> dict[str, Any]:
     """The fields of a form: texts, and files as `Upload`."""
     from python_multipart import parse_form  # noqa: PLC0415  only where such a body comes
@@ -111,8 +103,7 @@ def read_form(call: Call) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     def keep(name: bytes | None, value: Any) -> None:
-        key = (name or b"").decode()
-        found[key] = [*found[key], value] if isinstance(found.get(key), list) else value
+        found[(name or b"").decode()] = value
 
     def on_field(field: Any) -> None:
         keep(field.field_name, (field.value or b"").decode("utf-8", "replace"))

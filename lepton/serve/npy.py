@@ -1,0 +1,76 @@
+"""Arrays as the files that `numpy.save` writes. Never unpickles; believes no size that the bytes do not bear out."""
+
+import io
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from lepton.core.errors import InvalidError
+
+Array = NDArray[Any]
+
+
+class File(NamedTuple):
+    """What a file says it holds, and its bytes."""
+
+    shape: tuple[int, ...]
+    is_fortran: bool
+    dtype: np.dtype[Any]
+    data: bytes
+
+    def array(self) -> Array:
+        """The array; its dtype must hold no objects.
+
+        Raises:
+            InvalidError: the bytes are not as many as the shape says.
+        """
+        count = 1
+        for size in self.shape:
+            count *= size
+        if min(self.shape, default=1) < 0 or count * self.dtype.itemsize != len(self.data):
+            raise InvalidError(
+                f"An array of shape {self.shape} has not {len(self.data)} bytes", fix="Send the whole file."
+            )
+        flat = np.frombuffer(self.data, dtype=self.dtype)
+        return flat.reshape(self.shape[::-1]).T if self.is_fortran else flat.reshape(self.shape)
+
+
+def open_file(body: bytes) -> File:
+    """What a body says it holds.
+
+    Raises:
+        InvalidError: it is no such file.
+    """
+    stream = io.BytesIO(body)
+    try:
+        version = npy.read_magic(stream)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"version {version} is not read here")
+        read_head = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, is_fortran, dtype = read_head(stream)
+    except (ValueError, EOFError, SyntaxError, TypeError) as fault:
+        raise InvalidError(
+            f"The body is no npy file: {str(fault)[:200]}", fix="Send what numpy.save writes."
+        ) from fault
+    return File(shape, is_fortran, dtype, body[stream.tell() :])
+
+
+def read(body: bytes) -> Array:
+    """The array in a file.
+
+    Raises:
+        InvalidError: it is no such file, or holds Python objects.
+    """
+    file = open_file(body)
+    if file.dtype.hasobject:
+        raise InvalidError(f"The body is no npy file: its dtype is {file.dtype}", fix="Send an array of numbers.")
+    return file.array()
+
+
+def write(array: Any) -> bytes:
+    """The file of an array."""
+    stream = io.BytesIO()
+    np.save(stream, np.asarray(array), allow_pickle=False)
+    return stream.getvalue()
