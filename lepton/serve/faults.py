@@ -2,11 +2,16 @@
 
 import sys
 import traceback
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import orjson
 
 from lepton.core.errors import LeptonError
+from lepton.serve.calls import Call
 from lepton.serve.program import Reply
+
+T = TypeVar("T")
 
 
 class HandlerError(LeptonError):
@@ -19,9 +24,30 @@ def reply_for(fault: BaseException) -> Reply:
     """The answer to a request whose handler raised. What the caller did not cause goes to the log, with a traceback."""
     if isinstance(fault, LeptonError):
         return refusal(fault)
+    note(fault)
+    return refusal(HandlerError(f"{type(fault).__name__}: {fault}"[:500], fix="The endpoint's log has the traceback."))
+
+
+def note(fault: BaseException) -> None:
+    """Write a fault with its traceback to the replica's log."""
     sys.stderr.write("".join(traceback.format_exception(fault)))
     sys.stderr.flush()
-    return refusal(HandlerError(f"{type(fault).__name__}: {fault}"[:500], fix="The endpoint's log has the traceback."))
+
+
+def answer_together(
+    calls: Sequence[Call], read: Callable[[Call], T], compute: Callable[[Sequence[tuple[Call, T]]], Sequence[Reply]]
+) -> list[Reply]:
+    """An answer for each request, in order: what can be read is computed together, what cannot costs it nothing."""
+    replies: dict[int, Reply] = {}
+    good: list[tuple[Call, T]] = []
+    for call in calls:
+        try:
+            good.append((call, read(call)))
+        except Exception as fault:  # noqa: BLE001  whatever is wrong with this one
+            replies[call.id] = reply_for(fault)
+    if good:
+        replies.update(zip((call.id for call, _ in good), compute(good), strict=True))
+    return [replies[call.id] for call in calls]
 
 
 def refusal(fault: LeptonError) -> Reply:

@@ -5,7 +5,6 @@ import inspect
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,17 @@ from lepton.core.errors import ConfigError
 from lepton.core.resource import Json
 from lepton.serve.asgi import Mount, mount_of
 from lepton.serve.calls import Call
-from lepton.serve.faults import HandlerError, is_line, reply_for
+from lepton.serve.faults import HandlerError, answer_together, is_line, reply_for
 from lepton.serve.frames import Media
 from lepton.serve.loading import load_service
 from lepton.serve.openapi import document, page
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.openai.program import OpenAI
-from lepton.serve.routes import Operation
+from lepton.serve.routes import HANDLERS, OPENAI, Operation
 from lepton.serve.service import MARK, Response, Service, Wish
 from lepton.serve.signature import Signature
 from lepton.serve.streams import sse
 
-FIRST = 16
-"""Number of the first handler's operation; those before it are for protocols."""
-OPENAI = 2
 ASYNC_ROOM = 256
 DUMP = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 USUAL = frozenset((dict, list, str, int, float, bool))
@@ -49,24 +45,18 @@ class Method:
         self.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         self.doc = inspect.getdoc(function) or ""
 
-    @property
-    def is_headed(self) -> bool:
-        """Whether the front must pass on the request's line and headers."""
-        return self.signature.is_headed
-
     def operation(self, number: int) -> Operation:
         """As the front is told."""
-        wish = self.wish
-        is_from_url = self.signature.is_from_url
+        wish, is_headed = self.wish, self.signature.is_headed
         return Operation(
             id=number,
             path=wish.path,
             methods=wish.methods,
-            is_headed=self.is_headed,
+            is_headed=is_headed,
             is_public=wish.is_public,
             is_repeatable=wish.is_repeatable,
-            has_body=not is_from_url and self.signature.needs_body,
-            media=None if self.is_headed else BODY_MEDIA,
+            has_body=self.signature.needs_body,
+            media=None if is_headed else BODY_MEDIA,
             timeout_s=wish.timeout_s,
         )
 
@@ -74,7 +64,7 @@ class Method:
         """How a replica answers it."""
         operation = self.operation(number)
         if self.wish.batch and self.is_async:
-            raise ConfigError(f"Method {self.name}: a batch handler cannot be async", fix="Make it a plain function.")
+            raise ConfigError(f"Handler {self.name}: a batch handler cannot be async", fix="Make it a plain function.")
         if self.wish.batch:
             return Work(operation=operation, batch=self.batch, max_batch=self.wish.batch)
         if self.is_async and not inspect.isasyncgenfunction(self.function):
@@ -91,16 +81,7 @@ class Method:
 
     def batch(self, calls: Sequence[Call]) -> Sequence[Reply]:
         """Answer several requests by one call; one that is malformed costs the others nothing."""
-        replies: dict[int, Reply] = {}
-        good: list[tuple[Call, dict[str, Any]]] = []
-        for call in calls:
-            try:
-                good.append((call, self.signature.arguments(call)))
-            except Exception as fault:  # noqa: BLE001  whatever is wrong with this one
-                replies[call.id] = reply_for(fault)
-        if good:
-            replies.update(zip((call.id for call, _ in good), self._together(good), strict=True))
-        return [replies[call.id] for call in calls]
+        return answer_together(calls, self.signature.arguments, self._together)
 
     def _together(self, good: Sequence[tuple[Call, dict[str, Any]]]) -> list[Reply]:
         columns = {name: [arguments[name] for _, arguments in good] for name in good[0][1]}
@@ -155,31 +136,20 @@ class Method:
 
 def dump(value: Any, call: Call) -> Reply:
     """A value in the form that the request had: msgpack for msgpack, npy for npy, else JSON."""
-    if call.media == Media.JSON:
-        try:
-            return Reply(orjson.dumps(value, plain, DUMP))
-        except TypeError as fault:
-            raise HandlerError(
-                f"The answer cannot be JSON: {fault}", fix="Return JSON, bytes, an array, a Response or a stream."
-            ) from fault
-    return dump_other(value, call)
-
-
-def dump_other(value: Any, call: Call) -> Reply:
-    """A value in another form than JSON, where the request had one that fits."""
     if call.media == Media.NPY and hasattr(value, "__array__"):
-        import io  # noqa: PLC0415  only where such a body comes
+        from lepton.serve import npy  # noqa: PLC0415  numpy, only where such a body comes
 
-        import numpy as np  # noqa: PLC0415
-
-        file = io.BytesIO()
-        np.save(file, np.asarray(value), allow_pickle=False)
-        return Reply(file.getvalue(), media=Media.NPY)
+        return Reply(npy.write(value), media=Media.NPY)
     if call.media == Media.MSGPACK:
         import msgpack  # noqa: PLC0415  only where such a body comes
 
         return Reply(msgpack.packb(value, default=plain), media=Media.MSGPACK)
-    return dump(value, replace(call, media=Media.JSON))
+    try:
+        return Reply(orjson.dumps(value, plain, DUMP))
+    except TypeError as fault:
+        raise HandlerError(
+            f"The answer cannot be JSON: {fault}", fix="Return JSON, bytes, an array, a Response or a stream."
+        ) from fault
 
 
 def plain(value: Any) -> Any:
@@ -284,8 +254,8 @@ class ServiceProgram:
 
     def works(self) -> list[Work]:
         """One for each handler and mount."""
-        made = [handler.work(FIRST + number) for number, handler in enumerate(self.handlers)]
-        first = FIRST + len(made)
+        made = [handler.work(HANDLERS + number) for number, handler in enumerate(self.handlers)]
+        first = HANDLERS + len(made)
         made += [mount.work(first + number) for number, mount in enumerate(self._mounts)]
         return [*made, *(self._api.works() if self._api else ())]
 

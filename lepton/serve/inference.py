@@ -11,17 +11,15 @@ from lepton.core.resource import Json
 from lepton.serve.bodies import answer_bodies, describe, read_rows
 from lepton.serve.calls import Call
 from lepton.serve.capture import Capture
-from lepton.serve.faults import refusal
+from lepton.serve.faults import answer_together, refusal
 from lepton.serve.model import Array, Model, load_model
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.inference.program import Inference
 from lepton.serve.protocols.inference.tensors import NAMES, Tensor
-from lepton.serve.routes import PREDICTION
+from lepton.serve.routes import INFERENCE, PREDICTION
 from lepton.serve.spec import EndpointSpec
 
 CLOSE_S = 3.0
-FIRST = 7
-"""Number of the first operation of the Open Inference Protocol."""
 
 
 class BatchError(LeptonError):
@@ -68,7 +66,7 @@ class ModelProgram:
         self._capture = capture
         self._about = about
         self._name = name
-        self._inference = Inference([VersionTensors(model, capture, about)], first=FIRST)
+        self._inference = Inference([VersionTensors(model, capture, about)], first=INFERENCE)
 
     async def start(self) -> None:
         """It is loaded already."""
@@ -95,19 +93,13 @@ class ModelProgram:
 
     def predict(self, calls: Sequence[Call]) -> list[Reply]:
         """An answer for each request, in order; one that is malformed costs the others nothing."""
-        replies: dict[int, Reply] = {}
-        good: list[tuple[Call, Array]] = []
-        for call in calls:
-            try:
-                good.append((call, read_rows(call.body, call.media, self._model.form)))
-            except LeptonError as fault:
-                replies[call.id] = refusal(fault)
-        replies.update(zip((call.id for call, _ in good), self._compute([rows for _, rows in good]), strict=True))
-        return [replies[call.id] for call in calls]
+        return answer_together(
+            calls,
+            lambda call: read_rows(call.body, call.media, self._model.form),
+            lambda good: self._compute([rows for _, rows in good]),
+        )
 
     def _compute(self, asked: Sequence[Array]) -> list[Reply]:
-        if not asked:
-            return []
         rows = asked[0] if len(asked) == 1 else np.concatenate(asked)
         try:
             scores = self._model.scores(rows)

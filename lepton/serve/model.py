@@ -119,12 +119,7 @@ def load_model(folder: Path, threads: int) -> Model:
     """
     try:
         form = ModelForm.from_json(json.loads((folder / "model.json").read_text()))
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = ort.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
-        model = Model(session, form)
+        model = Model(open_session(folder / "model.onnx", threads), form)
         out = model.scores(np.zeros((1, *form.row_shape), dtype=form.dtype))
     except LeptonError:
         raise
@@ -138,6 +133,15 @@ def load_model(folder: Path, threads: int) -> Model:
             fix="Give one label for each score.",
         )
     return model
+
+
+def open_session(path: Path, threads: int) -> ort.InferenceSession:
+    """ONNX Runtime over a file, on the CPU with so many threads, which sleep while there is nothing to do."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def softmax(logits: Array) -> Array:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,12 @@ import orjson
 from lepton.core.errors import ConfigError, InvalidError
 from lepton.core.resource import Json
 from lepton.serve.calls import Call, read_json
-from lepton.serve.faults import reply_for
-from lepton.serve.model import ModelFileError
+from lepton.serve.faults import answer_together, reply_for
+from lepton.serve.model import ModelFileError, open_session
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.inference.program import Inference
 from lepton.serve.protocols.inference.tensors import DATATYPES, Array, Tensor, check, infer_all
-from lepton.serve.routes import Operation
+from lepton.serve.routes import INFERENCE, PREDICTION
 
 TYPES = {
     "tensor(bool)": "BOOL",
@@ -33,7 +34,6 @@ TYPES = {
     "tensor(double)": "FP64",
     "tensor(string)": "BYTES",
 }
-PREDICT, FIRST = 1, 7
 EXAMPLE = 'Send {"inputs": {"NAME": [...], ...}}; GET /v2/models/NAME names them.'
 
 
@@ -48,12 +48,8 @@ class OnnxModel:
     platform = "onnx_onnxv1"
 
     def __init__(self, path: Path, *, threads: int) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = open_session(path, threads)
         except Exception as fault:
             raise ModelFileError(f"{path.name} cannot be loaded: {fault}", fix="Export the model again.") from fault
         self.name = path.stem
@@ -96,7 +92,7 @@ class TensorProgram:
 
     def __init__(self, model: OnnxModel) -> None:
         self._model = model
-        self._inference = Inference([model], first=FIRST)
+        self._inference = Inference([model], first=INFERENCE)
 
     async def start(self) -> None:
         """It is loaded already."""
@@ -113,7 +109,7 @@ class TensorProgram:
 
     def works(self) -> list[Work]:
         """Prediction in plain JSON, and the Open Inference Protocol."""
-        plain = Operation(id=PREDICT, path="/predict", is_repeatable=True, media=("JSON",))
+        plain = replace(PREDICTION, media=("JSON",))
         return [Work(operation=plain, batch=self.predict), *self._inference.works()]
 
     def about(self) -> Mapping[str, Json]:
@@ -125,16 +121,11 @@ class TensorProgram:
 
     def predict(self, calls: Sequence[Call]) -> list[Reply]:
         """`{"inputs": {name: nested lists}}` -> `{"outputs": {name: nested lists}}`."""
-        replies: dict[int, Reply] = {}
-        good: list[tuple[Call, Mapping[str, Array]]] = []
-        for call in calls:
-            try:
-                good.append((call, self._read(call)))
-            except Exception as fault:  # noqa: BLE001  whatever is wrong with this one
-                replies[call.id] = reply_for(fault)
-        for (call, _), found in zip(good, infer_all(self._model, [given for _, given in good]), strict=True):
-            replies[call.id] = reply_for(found) if isinstance(found, Exception) else dump(found)
-        return [replies[call.id] for call in calls]
+        return answer_together(calls, self._read, self._compute)
+
+    def _compute(self, good: Sequence[tuple[Call, Mapping[str, Array]]]) -> list[Reply]:
+        found = infer_all(self._model, [given for _, given in good])
+        return [reply_for(one) if isinstance(one, Exception) else dump(one) for one in found]
 
     def _read(self, call: Call) -> Mapping[str, Array]:
         plain = read_json(call.body)

@@ -55,12 +55,18 @@ class Route(NamedTuple):
     """Of a page TEXT; of OPTIONS, the methods; of MOVED, where to."""
     type: bytes = b""
 
+    def wants_head(self, media: int) -> bool:
+        """Whether the worker needs the request's line and headers: it asks for them, or a form's bounds are in them."""
+        return self.is_headed or media == Media.FORM
+
 
 ABOUT = Route(page=Page.ABOUT)
 HEALTH = Route(page=Page.HEALTH, is_public=True)
 READY = Route(page=Page.READY, is_public=True)
 METRICS = Route(page=Page.METRICS)
 QUEUE = Route(page=Page.QUEUE)
+OPENAI, INFERENCE, HANDLERS = 2, 7, 16
+"""Numbers of the first operations of the OpenAI API, the Open Inference Protocol, and a service's own handlers."""
 HELD = 0xFFFF
 """The operation of a request that came before any worker did: what it is for is not known yet."""
 UNKNOWN = Route(operation=HELD, has_body=False)

@@ -25,10 +25,10 @@ one annotated `Request` gets the request itself. GET handlers and names in `{}` 
 """
 
 import mimetypes
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypedDict, TypeVar, Unpack, overload
+from typing import Annotated, Any, TypedDict, TypeVar, Unpack, overload
 
 from lepton.core.errors import InvalidError, LeptonError
 
@@ -36,8 +36,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 MARK = "_lepton_handler"
-Json = Any
-"""Whatever JSON can hold."""
 
 
 class _Whole:
@@ -133,14 +131,6 @@ class Upload:
     content: bytes
     filename: str = ""
     media_type: str = "application/octet-stream"
-
-
-class ASGI(Protocol):
-    """An ASGI 3 application."""
-
-    def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
-        """Serve one connection."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +246,3 @@ class Service:
     def background(self, work: Callable[..., Any], *args: Any) -> None:
         """Run `work(*args)` after the answer has been given: a coroutine function in the loop, others in a thread."""
         raise RuntimeError("There is no replica to run it: call it from a handler")
-
-
-Streaming = AsyncIterator[Any]
-"""For annotations."""

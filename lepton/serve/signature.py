@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
+from functools import cached_property
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl, unquote
 
@@ -68,11 +69,8 @@ class Signature:
         self._settle_whole(fields)
         self.is_from_url = wish.methods == ("GET",) or wish.methods == ("DELETE",)
         self._fields = fields
-        body = {name: field for name, field in fields.items() if name not in self.path_names}
-        self._model = self._make("Input", body, STRICT)
-        self._form = self._make("Form", body, LAX)
-        self._query = self._make("Query", fields, LAX)
-        self._path = self._make("Path", {name: fields.get(name, (str, ...)) for name in self.path_names}, LAX)
+        self._body = {name: field for name, field in fields.items() if name not in self.path_names}
+        self._model = self._make("Input", self._body, STRICT)
         self._whole = TypeAdapter(fields[self.whole_name][0], config=None) if self.whole_name else None
         self._is_anything = bool(self.whole_name) and fields[self.whole_name][0] in (Any, dict, dict[str, Any])
         self._is_simple = self._is_anything and not (self.request_name or self.path_names or self.is_from_url)
@@ -88,8 +86,19 @@ class Signature:
     @property
     def needs_body(self) -> bool:
         """Whether a request without a body cannot fit."""
-        fields = {name: default for name, (_, default) in self._fields.items() if name not in self.path_names}
-        return not self.is_from_url and any(default is ... for default in fields.values())
+        return not self.is_from_url and any(default is ... for _, default in self._body.values())
+
+    @cached_property
+    def _form(self) -> type[BaseModel]:
+        return self._make("Form", self._body, LAX)
+
+    @cached_property
+    def _query(self) -> type[BaseModel]:
+        return self._make("Query", self._fields, LAX)
+
+    @cached_property
+    def _path(self) -> type[BaseModel]:
+        return self._make("Path", {name: self._fields.get(name, (str, ...)) for name in self.path_names}, LAX)
 
     def _place(self, parameter: inspect.Parameter, fields: dict[str, tuple[Any, Any]]) -> None:
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
@@ -185,19 +194,18 @@ class Signature:
                     raise InvalidError("The body is no JSON object", fix='Send {"field": value, ...}.')
                 return value
             return self._whole.validate_json(call.body, strict=True)
-        return self._whole.validate_python(read_other(call, [self.whole_name]))
+        return self._whole.validate_python(read_other(call))
 
     def _body_fields(self, call: Call) -> dict[str, Any]:
         if call.media in (Media.JSON, Media.OTHER):
             return _spread(self._model.model_validate_json(call.body or b"{}"))
-        body = [name for name in self._fields if name not in self.path_names]
-        value = read_other(call, body)
+        value = read_other(call)
         if call.media in (Media.NPY, Media.OCTETS, Media.TEXT):
-            if len(body) != 1:
+            if len(self._body) != 1:
                 raise InvalidError(
-                    f"{self.name} takes {len(body)} fields, and such a body holds one value", fix="Send JSON."
+                    f"{self.name} takes {len(self._body)} fields, and such a body holds one value", fix="Send JSON."
                 )
-            value = {body[0]: value}
+            value = dict.fromkeys(self._body, value)
         is_text = call.media == Media.FORM
         return _spread((self._form if is_text else self._model).model_validate(value))
 

@@ -13,9 +13,8 @@ from lepton.serve.llm.gguf import read_head
 from lepton.serve.llm.runtime import Runtime
 from lepton.serve.program import Work
 from lepton.serve.protocols.openai.program import OpenAI
+from lepton.serve.routes import OPENAI
 
-FIRST = 2
-"""Number of the first operation of the OpenAI API; 1 is a model's prediction."""
 MOST_WAITING = 2
 """A replica takes this many times what its runtime computes together, so that a slot that becomes free is filled."""
 
@@ -30,7 +29,7 @@ class LanguageProgram:
         self._name = name
         self._runtime = runtime
         self._head = head
-        self._api = OpenAI({name: runtime}, first=FIRST)
+        self._api = OpenAI({name: runtime}, first=OPENAI)
         self.counters = self._api.counters
 
     def works(self) -> list[Work]:

@@ -16,12 +16,13 @@ from lepton.serve.photon.checkout import fetch_code_from_vcs
 from lepton.serve.photon.marks import marks_of
 from lepton.serve.photon.models import create, load
 from lepton.serve.photon.server import answer_liveness
+from lepton.serve.routes import HANDLERS
 
 MARGIN_S = 15.0
 """Beyond the photon's own timeout, so that the answer is the photon's."""
 ROOM = 1024
 """Requests that a replica holds; the photon itself decides how many of them run."""
-FIRST = 16
+
 ALWAYS = ("/", "/metrics")
 """What a photon answers instead of the front."""
 BEHIND_TOKEN = ("/healthz", "/livez", "/queue-length")
@@ -100,7 +101,7 @@ class PhotonProgram:
 
     def works(self) -> list[Any]:
         """One: whatever is asked."""
-        work = self._mount.work(FIRST)
+        work = self._mount.work(HANDLERS)
         limit_s = float(self._photon.handler_timeout or 0) + MARGIN_S
         return [replace(work, operation=replace(work.operation, timeout_s=limit_s))]
 

@@ -1,8 +1,6 @@
 """The routes of the OpenAI API, answered by models in this process."""
 
 import asyncio
-import sys
-import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import orjson
 
 from lepton.core.errors import LeptonError, NotFoundError, clip
 from lepton.serve.calls import Call
+from lepton.serve.faults import note
 from lepton.serve.frames import Media
 from lepton.serve.llm.runtime import Ask, Piece, RuntimeFaultError, Usage
 from lepton.serve.program import Reply, Work
@@ -210,6 +209,5 @@ def known(fault: Exception) -> LeptonError:
         return fault
     if isinstance(fault, asyncio.TimeoutError):
         return RuntimeFaultError("The model took too long", fix="Ask for less.")
-    sys.stderr.write("".join(traceback.format_exception(fault)))
-    sys.stderr.flush()
+    note(fault)
     return RuntimeFaultError(f"{type(fault).__name__}: {fault}"[:500], fix="The endpoint's log has the traceback.")
