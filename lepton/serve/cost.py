@@ -62,12 +62,15 @@ class Costs:
         """A worker that stood idle was given a batch."""
         self._since[worker] = now
 
+    def is_timing(self, worker: int) -> bool:
+        """Whether it is known when the worker began what it computes."""
+        return worker in self._since
+
     def answered(self, worker: int, operations: Collection[int], count: int, now: float) -> None:
-        """A worker has answered `count` requests; if it had more, it has begun with them."""
-        since = self._since.get(worker)
-        if since is None or not count:
+        """A worker that is timed has answered `count` requests; if it had more, it has begun with them."""
+        if not count:
             return
-        self._since[worker] = now
+        since, self._since[worker] = self._since[worker], now
         if len(operations) == 1:
             self._costs.setdefault(next(iter(operations)), Cost()).saw(count, now - since)
 

@@ -231,6 +231,8 @@ class Desk:
 
     def _learn(self, link: WorkerLink, tickets: Sequence[Ticket], now: float) -> None:
         """What this batch has cost, if it was of one kind and computed alone."""
+        if not self._costs.is_timing(link.number):
+            return
         kinds = {exchange.route.operation for t in tickets if (exchange := self._live.get(t.id)) and exchange.route}
         self._costs.answered(link.number, kinds, len(tickets), now)
 
@@ -250,13 +252,9 @@ class Desk:
         if entry.status and not exchange.has_begun:
             self._count(exchange, entry.status, entry.rows)
             exchange.begin(entry.status, media, headers)
-        exchange.deadline = inf if exchange.is_tunnel else now + self._limits_stream_s(exchange)
+        silent_s = max(exchange.route.timeout_s if exchange.route is not None else 0.0, self.limits.stream_s)
+        exchange.deadline = inf if exchange.is_tunnel else now + silent_s
         exchange.part(body, is_last=is_last, is_broken=bool(entry.flags & FAILED))
-
-    def _limits_stream_s(self, exchange: Exchange) -> float:
-        """How long a stream may be silent."""
-        timeout_s = exchange.route.timeout_s if exchange.route is not None else 0.0
-        return max(timeout_s, self.limits.stream_s)
 
     def leave(self, link: WorkerLink) -> None:
         """A worker is gone: what it had not begun is tried once more elsewhere."""

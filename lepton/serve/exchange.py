@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
-from lepton.serve.frames import LAST, Media
+from lepton.serve.frames import HEADED, LAST, Media, with_head
 from lepton.serve.queue import Ticket
 from lepton.serve.routes import Route
 
@@ -142,6 +142,12 @@ class Exchange(Ticket):
         self.out: list[bytes] = []
         """What is not yet written to the connection."""
         self.out_bytes = 0
+
+    def bear(self, body: bytes, head: bytes | None) -> None:
+        """Take the body for the worker, and in front of it the request's head if the worker wants it."""
+        self.body = body if head is None else with_head(head, body)
+        self.flags = LAST if head is None else LAST | HEADED
+        self.size_bytes = len(self.body)
 
     def finish(self, status: int, body: bytes, media: bytes = answers.JSON_TYPE, headers: bytes = b"") -> None:
         """Give the whole answer; it is written when all before it on the connection are. A second call does nothing."""

@@ -60,7 +60,6 @@ class Front:
         self._stop = asyncio.Event()
         self._address = ""
         self._reports = 0
-        self._answered = 0
         self._looked_at = monotonic()
         spec = self._spec
         seats = spec.replicas * WAITING_A_SEAT
@@ -141,20 +140,17 @@ class Front:
 
     async def _tick(self) -> None:
         """Everything that happens by the clock."""
+        answered = 0
         while True:
             await asyncio.sleep(TICK_S)
             self._desk.sweep()
             if self._ctx.should_stop():
                 self._stop.set()
-            if monotonic() - self._looked_at >= (QUIET_S if self._is_quiet() else REPORT_S):
+            answered, before = self._desk.meter.answers.total(), answered
+            is_quiet = answered == before and self._window.has_news  # a burst is over
+            if monotonic() - self._looked_at >= (QUIET_S if is_quiet else REPORT_S):
                 self._tell_served()
                 self._keep_quota()
-
-    def _is_quiet(self) -> bool:
-        """Whether requests were answered since the last report, and none since the last look: a burst is over."""
-        count, last = self._desk.meter.answers.total(), self._answered
-        self._answered = count
-        return count == last and self._window.has_news
 
     def _keep_quota(self) -> None:
         """Let the next start of the front know what was used today."""

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
 from lepton.serve.exchange import Exchange
-from lepton.serve.frames import HEADED, LAST, Media, with_head
 from lepton.serve.routes import Route, Table
 
 MAX_HELD = 1024
@@ -50,7 +49,5 @@ def settle(exchange: Exchange, table: Table) -> Route | Refusal:
     if refusal is not None:
         return refusal
     exchange.route, exchange.media, exchange.is_repeatable = route, media, route.is_repeatable
-    if route.is_headed or media == Media.FORM:
-        exchange.body, exchange.flags = with_head(asked.head, exchange.body), LAST | HEADED
-        exchange.size_bytes = len(exchange.body)
+    exchange.bear(exchange.body, asked.head if route.wants_head(media) else None)
     return route

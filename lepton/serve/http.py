@@ -15,7 +15,6 @@ from lepton.serve import answers
 from lepton.serve.access import token_digest
 from lepton.serve.answers import Refusal
 from lepton.serve.exchange import HIGH_BYTES, Asked, Desk, Exchange, Known
-from lepton.serve.frames import HEADED, LAST, Media, with_head
 from lepton.serve.message import SWALLOW_BYTES, Message
 from lepton.serve.routes import UNKNOWN, Route
 
@@ -31,7 +30,9 @@ class Connection(asyncio.Protocol):
         self._limits = desk.limits
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
-        self._address = ""
+        self._peer: tuple[str, int] | None = None
+        self._caller = b""
+        """The client's address."""
         self._open: deque[Exchange] = deque()
         self._current: Exchange | None = None
         """The exchange whose body is arriving."""
@@ -58,8 +59,10 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
         self._desk.connections.add(self)
         peer = transport.get_extra_info("peername")
-        self._address = str(peer[0]) if isinstance(peer, tuple) else ""
-        if not self._desk.admits(self._address):
+        if isinstance(peer, tuple):
+            self._peer = str(peer[0]), int(peer[1])
+            self._caller = self._peer[0].encode()
+        if not self._desk.admits(self._caller.decode()):
             self._refuse_and_close(answers.NO_ENTRY)
         elif len(self._desk.connections) > self._limits.max_connections:
             self._refuse_and_close(answers.CROWDED)
@@ -115,9 +118,8 @@ class Connection(asyncio.Protocol):
         number = desk.next_id()
         exchange = Exchange(number, self, known.route, known.request_id or desk.request_id(number))
         exchange.media = known.media
-        exchange.caller = known.token or self._address.encode()
-        exchange.body = data[end:]
-        exchange.size_bytes = known.body_bytes
+        exchange.caller = known.token or self._caller
+        exchange.bear(data[end:], None)
         exchange.arrived = self._since = monotonic()
         self._open.append(exchange)
         desk.go(exchange, verdict)
@@ -126,7 +128,7 @@ class Connection(asyncio.Protocol):
     def _remember(self, exchange: Exchange, route: Route) -> None:
         """Keep what the head of a usual request was read as."""
         message = self._message
-        is_usual = message.is_plain and not route.is_headed and exchange.media != Media.FORM and route is not UNKNOWN
+        is_usual = message.is_plain and not route.wants_head(exchange.media) and route is not UNKNOWN
         is_usual = is_usual and bool(route.operation)
         if not (is_usual and self._head_key and message.length and exchange.keep_alive) or exchange.is_old:
             return
@@ -254,14 +256,12 @@ class Connection(asyncio.Protocol):
         if self._refusal is not None:
             self._desk.refuse(exchange, self._refusal)
         else:
-            exchange.body = self._message.whole_body()
-            exchange.caller = self._address.encode()
-            if exchange.route is UNKNOWN:
+            route = exchange.route
+            wants_head = route is not None and route is not UNKNOWN and route.wants_head(exchange.media)
+            exchange.bear(self._message.whole_body(), self._head_text() if wants_head else None)
+            exchange.caller = self._caller
+            if route is UNKNOWN:
                 exchange.asked = self._asked()
-            elif exchange.media == Media.FORM or (exchange.route is not None and exchange.route.is_headed):
-                exchange.body = with_head(self._head_text(), exchange.body)
-                exchange.flags = LAST | HEADED
-            exchange.size_bytes = len(exchange.body)
             self._desk.accept(exchange, self._message.fields.get(b"authorization"))
         if len(self._open) >= self._limits.max_pipelined:
             self._balance()
@@ -271,9 +271,7 @@ class Connection(asyncio.Protocol):
         return Asked(self._parser.get_method(), message.url, self._head_text(), lambda r: message.judge_body(r, limits))
 
     def _head_text(self) -> bytes:
-        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
-        client = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
-        return self._message.head_text(self._parser.get_method(), self._parser.get_http_version(), client)
+        return self._message.head_text(self._parser.get_method(), self._parser.get_http_version(), self._peer)
 
     # answers
 
