@@ -3,7 +3,8 @@
 import os
 from typing import Any
 
-os.environ.update(WORK="cnn", BACKEND="torch")
+os.environ["WORK"] = "cnn"
+os.environ.setdefault("BACKEND", "torch")
 
 import models
 

@@ -2,11 +2,10 @@
 
 import asyncio
 import json
-import sys
 from itertools import chain
 from typing import Any
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lepton.core.errors import InvalidError, LeptonError, TooLargeError
 
@@ -17,7 +16,6 @@ HEAD_S = 15.0
 """How long a connection may take for the head of a request once it has begun, and a new one for its first."""
 LINGER_S = 1.0
 """How long what a refused connection still sends is thrown away, so that it gets to read the answer."""
-IS_H11 = not hasattr(AutoHTTPProtocol, "on_headers_complete")
 REASONS = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
 
 
@@ -33,13 +31,10 @@ class HeadTooLateError(LeptonError):
     code, status = "timeout", 408
 
 
-class DoorProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """HTTP with bounds on a request's head; what breaks them, or is not HTTP, gets an error of the usual form.
+class DoorProtocol(HttpToolsProtocol):
+    """HTTP with bounds on a request's head; what breaks them, or is not HTTP, gets an error of the usual form."""
 
-    With httptools the parser tells of its progress below. Without it uvicorn takes h11, which has a bound of its own.
-    """
-
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection begins: its first head is awaited."""
         super().connection_made(transport)
         self._fault: LeptonError | None = None
@@ -64,10 +59,7 @@ class DoorProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             return  # nearly always: the parser has used up all of it
         if self._is_refused or self.transport.is_closing():
             return
-        if IS_H11:
-            held = len(self.conn.trailing_data[0])
-            self._unread, self._is_head_due = held or self.cycle is None, str(self.conn.their_state) == "IDLE"
-        elif self._unread > HEAD_BYTES:
+        if self._unread > HEAD_BYTES:
             self._refuse(_too_large())
             return
         self._await_head(self._is_head_due and self._unread > 0)
@@ -100,8 +92,6 @@ class DoorProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser could not read, and hang up."""
-        if getattr(sys.exception(), "error_status_hint", 0) == 431:  # h11
-            self._fault = _too_large()
         self._refuse(self._fault or InvalidError(msg, fix="Send HTTP/1.1."), status=None if self._fault else 400)
 
     def _await_head(self, is_awaited: bool) -> None:

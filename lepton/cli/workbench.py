@@ -30,6 +30,7 @@ from lepton.core.ids import make_id
 from lepton.core.launch import Launch
 from lepton.engine.base import Engine, open_engine
 from lepton.jobs.gang import describe
+from lepton.sdk.source import SKIPPED
 from lepton.serve.entries import file_of
 from lepton.serve.plan import plan
 from lepton.serve.spec import EndpointSpec
@@ -38,7 +39,6 @@ POLL_S = 0.15
 GRACE_S = 3.0
 AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Pauses before a replica that died is started again."""
-SKIPPED = frozenset((".git", "__pycache__", "node_modules", ".venv", "venv", ".mypy_cache", ".pytest_cache"))
 MOST_FILES = 5000
 PASSED_ON = frozenset(("LEPTON_ALLOW_ORIGINS", "LEPTON_CACHE_DIR", "LEPTON_LOCAL_DEPLOYMENT_TOKEN"))
 """For Photon programs."""
@@ -85,7 +85,7 @@ class Workbench:
         self._stamp = stamp(bench.source)
         self._replicas: list[Replica] = []
         self._front = Replica("", -1)
-        self._address = ""
+        self._url = ""
         self._deaths = 0
         self._due = 0.0
         self.stop = Event()
@@ -106,7 +106,7 @@ class Workbench:
 
     def _turn(self) -> None:
         self._show_logs()
-        if not self._address:
+        if not self._url:
             self._say_address()
         if self._engine.look(self._front.key).status == "exited":
             raise ConfigError("The front has ended", fix="See above; another port may help.")
@@ -187,9 +187,9 @@ class Workbench:
 
     def _ready(self) -> int:
         """How many replicas the front knows."""
-        if not self._address:
+        if not self._url:
             return 0
-        where = urlsplit(self._address if "://" in self._address else f"http://{self._address}")
+        where = urlsplit(self._url)
         host, port = str(where.hostname), where.port
         line = HTTPConnection(host, port, timeout=2)
         if where.scheme == "https":
@@ -208,8 +208,8 @@ class Workbench:
         file = self._folder / "store" / "ready.jsonl"
         line = file.read_text().splitlines()[:1] if file.exists() else []
         if line:
-            self._address = str(json.loads(line[0])["address"])
-            url = self._address if "://" in self._address else f"http://{self._address}"
+            address = str(json.loads(line[0])["address"])
+            self._url = url = address if "://" in address else f"http://{address}"
             say(f"answers at {url} - try it at {url}/docs - Ctrl-C ends it")
 
     def _show_logs(self) -> None:
