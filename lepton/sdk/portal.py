@@ -72,16 +72,24 @@ class Portal:
     def iterate(self, items: AsyncIterator[R]) -> Iterator[R]:
         """The items of an async iterator, each as it comes."""
         done = object()
+        steps: list[asyncio.Task[Any] | None] = []
 
         async def step() -> Any:
+            steps[:] = [asyncio.current_task()]
             return await anext(items, done)
+
+        async def close() -> None:
+            for running in [one for one in steps if one is not None and not one.done()]:
+                running.cancel()  # Ctrl-C came before anybody waited for it, or it is slow to end
+                await asyncio.wait([running])
+            if isinstance(items, AsyncGenerator):  # whoever stops reading leaves no connection behind
+                await items.aclose()
 
         try:
             while (item := self.run(step())) is not done:
                 yield item
         finally:
-            if isinstance(items, AsyncGenerator):  # whoever stops reading leaves no connection behind
-                self.run(items.aclose())
+            self.run(close())
 
 
 class Blocking(Generic[Inner]):
