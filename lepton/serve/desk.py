@@ -146,9 +146,11 @@ class Desk:
                 self.refuse(exchange, answers.OVERLOADED)
                 return
         if not self.queue.offer(exchange):
-            self.meter.dropped["busy"] += 1
-            self.refuse(exchange, answers.BUSY)
-            return
+            self._pump()  # what came in this very turn still waits in the queue, perhaps beside an idle worker
+            if not self.queue.offer(exchange):
+                self.meter.dropped["busy"] += 1
+                self.refuse(exchange, answers.BUSY)
+                return
         self._live[exchange.id] = exchange
         self._pump_soon()
 
