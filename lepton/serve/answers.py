@@ -88,8 +88,14 @@ OVERLOADED = Refusal(
 )
 WORKER_LOST = Refusal(503, "unavailable", "The worker that computed this was lost", "Try again.", RETRY)
 NO_ACCESS_CHECK = Refusal(503, "unavailable", "The token cannot be checked now", "Try again later.", RETRY)
+NO_RPC = Refusal(
+    501, "unimplemented", "This endpoint does not speak the Open Inference Protocol", "GET / says what it answers."
+)
 LATE = Refusal(
     504, "deadline", "No answer came within the deadline", "Try again, or raise deadline_ms of the endpoint."
+)
+NO_HTTP2 = Refusal(
+    505, "invalid", "HTTP/2 is not spoken here", "Use HTTP/1.1; gRPC needs the packages of lepton-platform[grpc]."
 )
 OLD_HTTP = Refusal(505, "invalid", "Only HTTP/1.0 and HTTP/1.1 are spoken here", "Use HTTP/1.1.")
 

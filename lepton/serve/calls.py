@@ -21,6 +21,8 @@ class Call:
     media: int
     head: "Head | None" = None
     seconds_left: float = 0.0
+    operation: int = 0
+    """What is asked, for a function that answers several operations."""
 
 
 @dataclass(slots=True)

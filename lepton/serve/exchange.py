@@ -1,5 +1,6 @@
 """What passes between a client's connection and the desk: exchanges, and the limits a client is held to."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -243,4 +244,12 @@ class Desk(Protocol):
 
     def pass_on(self, exchange: Exchange, data: bytes, *, is_last: bool) -> None:
         """Bytes from the client of an upgraded connection."""
+        ...
+
+
+class Door(Protocol):
+    """Where connections go that speak HTTP/2."""
+
+    def take(self, transport: asyncio.Transport, early: bytes, caller: bytes) -> None:
+        """Serve the client behind `transport`, which has sent `early` so far; `caller` is its address."""
         ...

@@ -2,7 +2,8 @@
 
 An operation answers in one of these ways, and the replica picks what costs least for it:
 
-- `batch`: plain function, all requests that have arrived are computed by one call;
+- `batch`: plain function, all requests that have arrived are computed by one call, also those of several operations
+  whose function is the same;
 - `call`: plain function, one request a call, in the replica's own thread or in one of several;
 - `answer`: coroutine, many at a time;
 - `tunnel`: coroutine that speaks for the whole connection (WebSocket, any ASGI application).

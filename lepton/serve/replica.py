@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -201,7 +202,7 @@ class Link(asyncio.Protocol):
 
     def _begin(self, asked: Sequence[Entry]) -> None:
         """Answer what can be at once; begin the rest."""
-        batches: dict[int, list[Call]] = {}
+        batches: dict[Callable[..., Any], tuple[Work, list[Call]]] = {}
         for entry in asked:
             work = self._works.get(entry.operation)
             if work is None:
@@ -213,13 +214,13 @@ class Link(asyncio.Protocol):
                 self.put(answer_of(entry.id, refusal(fault)))
                 continue
             if work.batch is not None:
-                batches.setdefault(entry.operation, []).append(call)
+                batches.setdefault(work.batch, (work, []))[1].append(call)
             elif work.call is not None and self._threads is None:
                 self._finish(entry.id, self._safely(work.call, call))
             else:
                 self._spawn(work, call)
-        for operation, calls in batches.items():
-            self._compute(self._works[operation], calls)
+        for work, calls in batches.values():
+            self._compute(work, calls)
         self._flush()
 
     def _compute(self, work: Work, calls: list[Call]) -> None:
@@ -332,8 +333,8 @@ def call_of(entry: Entry) -> Call:
     """A request from its entry."""
     if entry.flags & HEADED:
         head, body = split_head(entry.body)
-        return Call(entry.id, body, entry.media, Head.read(head), entry.deadline_ms / 1000)
-    return Call(entry.id, entry.body, entry.media, None, entry.deadline_ms / 1000)
+        return Call(entry.id, body, entry.media, Head.read(head), entry.deadline_ms / 1000, entry.operation)
+    return Call(entry.id, entry.body, entry.media, None, entry.deadline_ms / 1000, entry.operation)
 
 
 def answer_of(id: int, reply: Reply) -> Entry:

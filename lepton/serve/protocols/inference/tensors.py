@@ -91,6 +91,11 @@ def check(model: TensorModel, given: Mapping[str, Array]) -> None:
         raise InvalidError("The inputs have different numbers of rows", fix="Give all as many rows.")
 
 
+def rows_of(model: TensorModel, given: Mapping[str, Array]) -> int:
+    """How many rows a request has; 1 if the model knows no rows."""
+    return len(next(iter(given.values()))) if model.is_batched and given else 1
+
+
 def infer_all(model: TensorModel, asked: Sequence[Mapping[str, Array]]) -> list[Mapping[str, Array] | Exception]:
     """The outputs for each request; those that fit share one computation. What one spoils costs the others nothing."""
     found: list[Mapping[str, Array] | Exception | None] = [None] * len(asked)
