@@ -23,6 +23,8 @@ class Call:
     seconds_left: float = 0.0
     operation: int = 0
     """What is asked, for a function that answers several operations."""
+    rows: Any = None
+    """What is asked of a handler by tensors: a `protocols.inference.services.Rows`."""
 
 
 @dataclass(slots=True)

@@ -68,6 +68,10 @@ class ModelProgram:
         self._name = name
         self._inference = Inference([VersionTensors(model, capture, about)], first=INFERENCE)
 
+    def known_as(self, name: str) -> None:
+        """Let the model be called by a further name."""
+        self._inference.models.alias = name
+
     async def start(self) -> None:
         """It is loaded already."""
 

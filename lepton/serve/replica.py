@@ -213,6 +213,12 @@ class Link(asyncio.Protocol):
             except LeptonError as fault:
                 self.put(answer_of(entry.id, refusal(fault)))
                 continue
+            if work.pick is not None:
+                picked = work.pick(call)
+                if isinstance(picked, Reply):
+                    self._finish(entry.id, picked)
+                    continue
+                work = picked
             if work.batch is not None:
                 batches.setdefault(work.batch, (work, []))[1].append(call)
             elif work.call is not None and self._threads is None:

@@ -63,6 +63,8 @@ class Signature:
         self.whole_name = ""
         self.path_names = list(_names(wish.path))
         self.takes_rest = False
+        self.kinds: dict[str, Any] = {}
+        """Parameter -> its annotation, of a batch that of one item."""
         fields: dict[str, tuple[Any, Any]] = {}
         for parameter in parameters:
             self._place(parameter, fields)
@@ -116,6 +118,7 @@ class Signature:
             kind = _item(kind)
         if _Whole in get_args(kind)[1:]:
             self.whole_name = parameter.name
+        self.kinds[parameter.name] = kind
         default = ... if parameter.default is EMPTY else parameter.default
         fields[parameter.name] = (_annotated(kind), default)
 
@@ -208,6 +211,19 @@ class Signature:
             value = dict.fromkeys(self._body, value)
         is_text = call.media == Media.FORM
         return _spread((self._form if is_text else self._model).model_validate(value))
+
+    def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments from values that came otherwise than in a body.
+
+        Raises:
+            InvalidError: they do not fit; the message names the field.
+        """
+        try:
+            if self._whole is not None:
+                return {self.whole_name: self._whole.validate_python(values.get(self.whole_name))}
+            return _spread(self._model.model_validate(values))
+        except ValidationError as fault:
+            raise explain(fault) from None
 
     # schemas
 
