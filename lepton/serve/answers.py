@@ -94,9 +94,6 @@ NO_RPC = Refusal(
 LATE = Refusal(
     504, "deadline", "No answer came within the deadline", "Try again, or raise deadline_ms of the endpoint."
 )
-NO_HTTP2 = Refusal(
-    505, "invalid", "HTTP/2 is not spoken here", "Use HTTP/1.1; gRPC needs the packages of lepton-platform[grpc]."
-)
 OLD_HTTP = Refusal(505, "invalid", "Only HTTP/1.0 and HTTP/1.1 are spoken here", "Use HTTP/1.1.")
 
 

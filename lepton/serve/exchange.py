@@ -1,6 +1,5 @@
 """What passes between a client's connection and the desk: exchanges, and the limits a client is held to."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -198,6 +197,11 @@ class Desk(Protocol):
     """SHA-256 of a head's bytes -> what it was read as; emptied whenever the routes change."""
     connections: set[Client]
 
+    @property
+    def is_ready(self) -> bool:
+        """A worker has the model loaded, and no drain has begun."""
+        ...
+
     def admits(self, address: str) -> bool:
         """Whether a client at this address may connect."""
         ...
@@ -244,12 +248,4 @@ class Desk(Protocol):
 
     def pass_on(self, exchange: Exchange, data: bytes, *, is_last: bool) -> None:
         """Bytes from the client of an upgraded connection."""
-        ...
-
-
-class Door(Protocol):
-    """Where connections go that speak HTTP/2."""
-
-    def take(self, transport: asyncio.Transport, early: bytes, caller: bytes) -> None:
-        """Serve the client behind `transport`, which has sent `early` so far; `caller` is its address."""
         ...

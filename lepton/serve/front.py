@@ -31,7 +31,6 @@ from lepton.serve.gang import socket_path
 from lepton.serve.http import Connection
 from lepton.serve.links import WorkerLink
 from lepton.serve.metrics import Window
-from lepton.serve.protocols.grpc.door import Door, is_there
 from lepton.serve.queue import Queue
 from lepton.serve.spec import EndpointSpec
 
@@ -82,7 +81,6 @@ class Front:
         self._desk.addresses = Addresses(spec.allow)
         self._desk.allowance = Allowance(rate=spec.rate_per_s, burst=spec.burst, quota=spec.quota_per_day)
         self._window = Window(self._desk.meter)
-        self._door = Door(self._desk, socket_path().parent) if is_there() else None
 
     async def run(self) -> None:
         """Open the sockets, serve, drain."""
@@ -109,8 +107,6 @@ class Front:
         self._tell_served()
         self._keep_quota()
         self._desk.close()
-        if self._door is not None:
-            await self._door.close()
         workers.close()
         path.unlink(missing_ok=True)
 
@@ -124,9 +120,7 @@ class Front:
         tls = make_tls(self._spec)
 
         async def listen(at: int) -> asyncio.Server:
-            return await loop.create_server(
-                partial(Connection, self._desk, self._door), host, at, backlog=1024, ssl=tls
-            )
+            return await loop.create_server(partial(Connection, self._desk), host, at, backlog=1024, ssl=tls)
 
         if not port and (last := last_port()):
             with suppress(OSError):  # somebody else has it now
@@ -199,7 +193,7 @@ def make_tls(spec: EndpointSpec) -> ssl.SSLContext | None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1", "h2"] if is_there() else ["http/1.1"])  # the first that a client knows
+    context.set_alpn_protocols(["http/1.1", "h2"])  # the first that a client knows, too: gRPC's know h2 only
     try:
         context.load_cert_chain(spec.tls_cert, spec.tls_key)
     except (OSError, ssl.SSLError) as fault:

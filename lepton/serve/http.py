@@ -5,7 +5,6 @@ refused and the connection closed. A body is collected and never looked into.
 """
 
 import asyncio
-import sys
 from collections import deque
 from hashlib import sha256
 from time import monotonic
@@ -14,22 +13,19 @@ import httptools
 
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
-from lepton.serve.exchange import HIGH_BYTES, Asked, Desk, Door, Exchange
+from lepton.serve.exchange import HIGH_BYTES, Asked, Desk, Exchange
 from lepton.serve.heads import MAX_KNOWN_BYTES, is_http2, remember
 from lepton.serve.message import SWALLOW_BYTES, Message
+from lepton.serve.protocols.grpc.calls import open_stream
+from lepton.serve.protocols.http2.connection import Http2
 from lepton.serve.routes import UNKNOWN, Route
 
 
 class Connection(asyncio.Protocol):
-    """One TCP connection from a client.
+    """One TCP connection from a client."""
 
-    Args:
-        door: where it goes if it speaks HTTP/2; None: nowhere.
-    """
-
-    def __init__(self, desk: Desk, door: Door | None = None) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._door = door
         self._first: bytes | None = b""
         """What has come so far, until it is clear which protocol that is."""
         self._limits = desk.limits
@@ -122,13 +118,9 @@ class Connection(asyncio.Protocol):
         self._first = None
         if not verdict:
             return first
-        if self._door is None:
-            sys.stderr.write("serve: a client speaks HTTP/2; gRPC needs the packages of lepton-platform[grpc]\n")
-            self._refuse_and_close(answers.NO_HTTP2)
-            return b""
         self._is_deaf = True
         self._desk.connections.discard(self)
-        self._door.take(self._transport, first, self._caller)
+        Http2(self._desk, self._transport, self._caller, open_stream).begin(first)
         return b""
 
     def _is_known(self, data: bytes) -> bool:

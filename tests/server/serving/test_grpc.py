@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import socket
+import ssl
+import subprocess
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -300,38 +302,54 @@ def test_garbage_after_the_preface_ends_that_connection_only(house: House) -> No
     assert infer(house)[0] == "OK"
 
 
-def test_without_the_package_http2_is_refused_and_the_log_says_why(tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['grpc'] = None\n")
+def test_where_protobuf_is_not_installed_methods_are_unimplemented(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nsys.modules['google.protobuf'] = sys.modules['grpc'] = None\n"
+    )
     paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
     with open_house(env={"PYTHONPATH": os.pathsep.join(paths)}) as house:
-        with Wire(house.address) as wire:
-            status, body, headers = wire.ask(PREFACE)
-            assert (status, headers["connection"]) == (505, "close")
-            assert "lepton-platform[grpc]" in json.loads(body)["fix"]
-        assert infer(house)[0] == "UNAVAILABLE"
-        assert "gRPC needs the packages" in house.log()
+        code, detail, _ = infer(house)
+        assert (code, "Open Inference Protocol" in detail) == ("UNIMPLEMENTED", True)
+        assert ask(house, f"{SERVICE}ServerReady")[0] == "OK"
         assert house.predict(ROWS.tolist())[0] == 200
 
 
-def has_grpc(house: House) -> bool:
-    return "cygrpc" in Path(f"/proc/{house.processes['front'].pid}/maps").read_text()
+def test_what_is_not_grpc_is_told_so_by_its_status(house: House) -> None:
+    url = f"http://{place_of(house)}/predict"
+    for arguments in ([], ["-d", "{}"]):
+        command = ["curl", "-sS", "--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_code} %{http_version}"]
+        found = subprocess.run([*command, *arguments, url], capture_output=True, text=True, timeout=WAIT_S, check=False)
+        if "HTTP/2" in found.stderr and found.returncode == 2:
+            pytest.skip("this curl has no HTTP/2")
+        assert found.stdout == "415 2"
 
 
-def test_a_front_loads_grpc_only_when_it_is_asked() -> None:
-    with open_house() as house:
-        assert house.predict(ROWS.tolist())[0] == 200
-        assert not has_grpc(house)
-        assert not (house.folder / "grpc.sock").exists()
-        assert infer(house)[0] == "OK"
-        assert has_grpc(house)
-        assert (house.folder / "grpc.sock").stat().st_mode & 0o777 == 0o600
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for this machine, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(command, check=True, capture_output=True)
+    return cert, key
 
 
-def test_who_is_not_a_client_of_the_front_is_refused(house: House) -> None:
-    assert infer(house)[0] == "OK"
-    with grpc.insecure_channel(f"unix:{house.folder / 'grpc.sock'}") as channel, pytest.raises(grpc.RpcError) as told:
-        channel.unary_unary(f"{SERVICE}ModelInfer")(infer_message(), timeout=WAIT_S)
-    assert told.value.code() == grpc.StatusCode.PERMISSION_DENIED
+def test_over_tls_grpc_and_http_share_the_port(pair: tuple[Path, Path]) -> None:
+    cert, key = pair
+    with open_house(tls_cert=str(cert), tls_key=str(key)) as house:
+        host, port = house.address
+        place = f"{host.removeprefix('https://')}:{port}"
+        with triton.InferenceServerClient(place, ssl=True, root_certificates=str(cert)) as client:
+            a = np.zeros((300_000, 2, 2), dtype=np.uint8)
+            assert client.infer("tiny", [tensor("x", a, "UINT8")]).as_numpy("logits").shape == (300_000, 4)
+            assert client.is_server_ready()
+        for offered, chosen in ((["h2", "http/1.1"], "http/1.1"), (["h2"], "h2"), (["http/1.1"], "http/1.1")):
+            context = ssl.create_default_context(cafile=str(cert))
+            context.set_alpn_protocols(offered)
+            plain = socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as line:
+                assert line.selected_alpn_protocol() == chosen
 
 
 def test_tokens_are_checked_as_over_http() -> None:
@@ -370,7 +388,6 @@ def test_a_rate_is_kept_over_grpc_and_counted_with_http() -> None:
 def test_addresses_are_checked_before_the_protocol() -> None:
     with open_house(allow=["10.0.0.0/8"]) as house:
         assert infer(house)[0] == "UNAVAILABLE"
-        assert not has_grpc(house)
 
 
 @pytest.fixture

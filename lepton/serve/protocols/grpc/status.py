@@ -1,32 +1,51 @@
-"""Answers of an endpoint as gRPC tells them: a status, its detail, and what goes into the trailer."""
+"""Answers of an endpoint as gRPC tells them: a status, its detail, and what else goes into the trailer. Pure."""
 
 import json
 from collections.abc import Mapping
+from enum import IntEnum
 from typing import NamedTuple
 
-import grpc
+from lepton.serve.protocols.http2.hpack import write_field
 
-CODES: Mapping[int, grpc.StatusCode] = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    401: grpc.StatusCode.UNAUTHENTICATED,
-    403: grpc.StatusCode.PERMISSION_DENIED,
-    404: grpc.StatusCode.NOT_FOUND,
-    405: grpc.StatusCode.UNIMPLEMENTED,
-    408: grpc.StatusCode.DEADLINE_EXCEEDED,
-    409: grpc.StatusCode.FAILED_PRECONDITION,
-    411: grpc.StatusCode.INVALID_ARGUMENT,
-    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    415: grpc.StatusCode.INVALID_ARGUMENT,
-    422: grpc.StatusCode.INVALID_ARGUMENT,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    499: grpc.StatusCode.CANCELLED,
-    501: grpc.StatusCode.UNIMPLEMENTED,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+
+class Status(IntEnum):
+    """The statuses of gRPC that are used here."""
+
+    OK = 0
+    CANCELLED = 1
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
+
+
+STATUSES: Mapping[int, Status] = {
+    400: Status.INVALID_ARGUMENT,
+    401: Status.UNAUTHENTICATED,
+    403: Status.PERMISSION_DENIED,
+    404: Status.NOT_FOUND,
+    405: Status.UNIMPLEMENTED,
+    408: Status.DEADLINE_EXCEEDED,
+    411: Status.INVALID_ARGUMENT,
+    413: Status.RESOURCE_EXHAUSTED,
+    415: Status.INVALID_ARGUMENT,
+    422: Status.INVALID_ARGUMENT,
+    429: Status.RESOURCE_EXHAUSTED,
+    499: Status.CANCELLED,
+    501: Status.UNIMPLEMENTED,
+    503: Status.UNAVAILABLE,
+    504: Status.DEADLINE_EXCEEDED,
 }
 """HTTP status -> gRPC's; further ones from 400 on FAILED_PRECONDITION, from 500 on INTERNAL."""
 MAX_DETAIL = 2000
-"""Characters: a trailer has 8 kB for all."""
+"""Characters: clients take 8 kB for a whole trailer."""
+GOOD = write_field(b"grpc-status", b"0")
 
 
 class Answer(NamedTuple):
@@ -34,7 +53,7 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
-    headers: bytes
+    headers: bytes = b""
 
     @property
     def is_good(self) -> bool:
@@ -42,10 +61,10 @@ class Answer(NamedTuple):
         return self.status < 300
 
 
-def code_of(answer: Answer) -> grpc.StatusCode:
+def status_of(answer: Answer) -> Status:
     """The status of gRPC."""
-    usual = grpc.StatusCode.INTERNAL if answer.status >= 500 else grpc.StatusCode.FAILED_PRECONDITION
-    return CODES.get(answer.status, usual)
+    usual = Status.INTERNAL if answer.status >= 500 else Status.FAILED_PRECONDITION
+    return STATUSES.get(answer.status, usual)
 
 
 def told(answer: Answer) -> tuple[str, str]:
@@ -59,23 +78,31 @@ def told(answer: Answer) -> tuple[str, str]:
     return text[:MAX_DETAIL], code
 
 
-def trailer(answer: Answer, request_id: bytes) -> tuple[tuple[str, str], ...]:
-    """What follows an answer: the request's name; of an error its code, and when to come again."""
-    named = (("x-request-id", request_id.decode("latin-1")),)
+def trailer(answer: Answer, request_id: bytes) -> bytes:
+    """The header block after an answer: its status and the request's name; of an error what it says, and its code."""
+    named = write_field(b"x-request-id", request_id)
     if answer.is_good:
-        return named
-    lines = [line.partition(": ") for line in answer.headers.decode("latin-1").split("\r\n")]
-    again = [("retry-after", value) for name, _, value in lines if name == "retry-after"]
-    code = told(answer)[1]
-    return (*named, *([("lepton-code", code)] if code.isascii() and code.isprintable() and code else ()), *again)
+        return GOOD + named
+    text, code = told(answer)
+    found = [write_field(b"grpc-status", b"%d" % status_of(answer)), write_field(b"grpc-message", escaped(text)), named]
+    if code and code.isascii() and code.isprintable():
+        found.append(write_field(b"lepton-code", code.encode()))
+    for line in answer.headers.split(b"\r\n"):
+        name, _, value = line.partition(b": ")
+        if name == b"retry-after":
+            found.append(write_field(name, value))
+    return b"".join(found)
+
+
+def escaped(text: str) -> bytes:
+    """Text as `grpc-message` has it."""
+    return b"".join(b"%c" % byte if 32 <= byte < 127 and byte != 37 else b"%%%02X" % byte for byte in text.encode())
 
 
 def stream_part(answer: Answer) -> bytes:
     """The `ModelStreamInferResponse` round an answer: its message is field 2, an error's text field 1."""
-    if answer.is_good:
-        return b"\x12" + varint(len(answer.body)) + answer.body
-    text = told(answer)[0].encode()
-    return b"\x0a" + varint(len(text)) + text
+    body = answer.body if answer.is_good else told(answer)[0].encode()
+    return (b"\x12" if answer.is_good else b"\x0a") + varint(len(body)) + body
 
 
 def varint(number: int) -> bytes:
