@@ -29,6 +29,7 @@ def remember(heads: dict[bytes, Known], key: bytes, message: Message, exchange: 
     if len(heads) >= MAX_KNOWN:
         heads.clear()
     heads[key] = Known(
+        desk=exchange.desk,
         route=route,
         body_bytes=message.length or 0,
         media=exchange.media,

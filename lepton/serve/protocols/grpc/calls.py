@@ -45,7 +45,10 @@ def open_stream(connection: Http2, number: int, opened: Opened) -> Stream:
     """The stream of a request, by its method."""
     if opened.method != b"POST" or not opened.media.startswith(b"application/grpc"):
         return Foreign(connection, number, opened)
-    return Streamed(connection, number, opened) if opened.path == STREAM else Unary(connection, number, opened)
+    desk, path, _ = connection.lobby.lead(opened.path, opened.host)
+    if path == STREAM:
+        return Streamed(connection, number, opened, desk)
+    return Unary(connection, number, opened, desk, path)
 
 
 class Foreign(Stream):
@@ -65,9 +68,7 @@ class Call(Exchange):
     __slots__ = ("reply", "stream")
 
     def __init__(self, stream: "Unary | Streamed", route: Route | None) -> None:
-        desk = stream.connection.desk
-        number = desk.next_id()
-        super().__init__(number, stream.connection, route, stream.opened.request_id or desk.request_id(number))
+        super().__init__(stream.desk, stream.connection, route, stream.opened.request_id)
         self.stream = stream
         self.reply: Answer | None = None
         self.media = Media.OCTETS
@@ -85,7 +86,7 @@ class Call(Exchange):
         """Nobody waits for the answer any more."""
         if not self.is_done:
             self.is_done = True
-            self.stream.connection.desk.give_up(self)
+            self.desk.give_up(self)
 
 
 def find(desk: Desk, path: bytes, authorization: bytes | None) -> tuple[Route | None, Refusal | None]:
@@ -108,17 +109,26 @@ def submit(call: Call, path: bytes, message: bytes) -> None:
     call.arrived = monotonic()
     if call.route is UNKNOWN:
         call.asked = Asked(b"POST", path, b"", judge)
-    call.stream.connection.desk.accept(call, call.stream.opened.authorization)
+    call.desk.accept(call, call.stream.opened.authorization)
 
 
 class Unary(Stream):
-    """One message for one."""
+    """One message for one.
+
+    Args:
+        desk: whose it is.
+        path: of the method there.
+    """
+
+    def __init__(self, connection: Http2, number: int, opened: Opened, desk: Desk, path: bytes) -> None:
+        super().__init__(connection, number, opened)
+        self.desk = desk
+        self._path = path
+        self._fixed = FIXED.get(path)
 
     def begin(self) -> None:
         """Look where it goes."""
-        desk = self.connection.desk
-        self._fixed = FIXED.get(self.opened.path)
-        route, self._refusal = (None, None) if self._fixed else find(desk, self.opened.path, self.opened.authorization)
+        route, self._refusal = (None, None) if self._fixed else find(self.desk, self._path, self.opened.authorization)
         self._call = Call(self, route)
         self._body = bytearray()
         self._size = 0
@@ -137,15 +147,15 @@ class Unary(Stream):
         if self._refusal is not None:
             self._forget()
             if is_last or self._size > SWALLOW_BYTES:
-                self.connection.desk.refuse(self._call, self._refusal)
+                self.desk.refuse(self._call, self._refusal)
         elif not is_last:
             self.take_more()
         elif self._fixed is not None:
-            self._call.finish(200, self._fixed(self.connection.desk))
+            self._call.finish(200, self._fixed(self.desk))
         else:
             message = bytes(body[PREFIX_BYTES:])
             self._forget()
-            submit(self._call, self.opened.path, message)
+            submit(self._call, self._path, message)
 
     def _gather(self, data: bytes) -> None:
         self._body += data
@@ -153,7 +163,7 @@ class Unary(Stream):
 
     def _weigh(self, body: bytes | bytearray, *, is_last: bool) -> Refusal | None:
         """Why the body cannot be taken, as far as it is there."""
-        limit = self.connection.desk.limits.max_body_bytes
+        limit = self.desk.limits.max_body_bytes
         length = int.from_bytes(body[1:PREFIX_BYTES], "big") if len(body) >= PREFIX_BYTES else 0
         if length > limit or len(body) > limit + PREFIX_BYTES:
             return answers.too_large(limit)
@@ -181,12 +191,12 @@ class Unary(Stream):
 
     def late(self, now: float) -> None:
         """Give up what the client no longer waits for, or does not send."""
-        slow = not self.is_ended and now - self.since > self.connection.desk.limits.body_s
+        slow = not self.is_ended and now - self.since > self.connection.lobby.limits.body_s
         if (slow or now > self.deadline) and not self._call.is_done:
             self._forget()
             if self.is_ended:
-                self.connection.desk.give_up(self._call)
-            self.connection.desk.refuse(self._call, answers.SLOW if slow else answers.LATE)
+                self.desk.give_up(self._call)
+            self.desk.refuse(self._call, answers.SLOW if slow else answers.LATE)
 
     def close(self) -> None:
         """The client has dropped it, or is gone."""
@@ -195,11 +205,19 @@ class Unary(Stream):
 
 
 class Streamed(Stream):
-    """Messages as they come, answers in the same order; what is wrong with one is told in its place."""
+    """Messages as they come, answers in the same order; what is wrong with one is told in its place.
+
+    Args:
+        desk: whose they are.
+    """
+
+    def __init__(self, connection: Http2, number: int, opened: Opened, desk: Desk) -> None:
+        super().__init__(connection, number, opened)
+        self.desk = desk
 
     def begin(self) -> None:
         """Look where its messages go."""
-        self._route, self._refusal = find(self.connection.desk, INFER, self.opened.authorization)
+        self._route, self._refusal = find(self.desk, INFER, self.opened.authorization)
         self._calls: deque[Call] = deque()
         self._body = bytearray()
         self._is_reading = False
@@ -245,7 +263,7 @@ class Streamed(Stream):
         body = self._body
         if len(body) < PREFIX_BYTES:
             return None
-        length, limit = int.from_bytes(body[1:PREFIX_BYTES], "big"), self.connection.desk.limits.max_body_bytes
+        length, limit = int.from_bytes(body[1:PREFIX_BYTES], "big"), self.desk.limits.max_body_bytes
         if body[0] or length > limit:
             self._finish(PACKED if body[0] else answers.too_large(limit))
             return None
@@ -273,7 +291,7 @@ class Streamed(Stream):
 
     def _finish(self, refusal: Refusal | None) -> None:
         """End it, for a reason or because all is answered."""
-        desk = self.connection.desk
+        desk = self.desk
         answer = Answer(200, b"") if refusal is None else Answer(refusal.status, refusal.body(), refusal.headers)
         self._close_with(answer, self.opened.request_id or desk.request_id(desk.next_id()))
 
@@ -283,7 +301,7 @@ class Streamed(Stream):
 
     def late(self, now: float) -> None:
         """Give up what the client no longer waits for, or a message that does not come."""
-        slow = bool(self._body) and self._has_room() and now - self._moved > self.connection.desk.limits.body_s
+        slow = bool(self._body) and self._has_room() and now - self._moved > self.connection.lobby.limits.body_s
         if (slow or now > self.deadline) and not self._is_over:
             self._finish(answers.SLOW if slow else answers.LATE)
 

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 
-from lepton.serve.exchange import Desk
+from lepton.serve.exchange import Lobby
 from lepton.serve.heads import PREFACE
 from lepton.serve.protocols.http2 import wire
 from lepton.serve.protocols.http2.hpack import HeaderError, Reader
@@ -37,15 +37,15 @@ Open = Callable[["Http2", int, Opened], Stream]
 
 
 class Http2(asyncio.Protocol):
-    """One connection; a `Client` of the desk.
+    """One connection; a `Client` of the lobby.
 
     Args:
         caller: the client's address.
         open: makes the stream of a request.
     """
 
-    def __init__(self, desk: Desk, transport: asyncio.Transport, caller: bytes, open: Open) -> None:
-        self.desk = desk
+    def __init__(self, lobby: Lobby, transport: asyncio.Transport, caller: bytes, open: Open) -> None:
+        self.lobby = lobby
         self.caller = caller
         self.window = wire.DEFAULT_WINDOW
         """Bytes that the client takes."""
@@ -59,7 +59,7 @@ class Http2(asyncio.Protocol):
         """The begin of a frame."""
         self._begun = 0.0
         """When it came."""
-        self._reader = Reader(Opened.read, desk.limits.max_head_bytes)
+        self._reader = Reader(Opened.read, lobby.limits.max_head_bytes)
         self._last = 0
         """Number of the newest stream."""
         self._block: tuple[int, int, list[bytes]] | None = None
@@ -80,9 +80,9 @@ class Http2(asyncio.Protocol):
     def begin(self, first: bytes) -> None:
         """Take over the transport, from which `first` has come; it begins with the preface."""
         self._transport.set_protocol(self)
-        self.desk.connections.add(self)
+        self.lobby.connections.add(self)
         more = WINDOW - wire.DEFAULT_WINDOW
-        told = {**OURS, Setting.MAX_HEADER_LIST_SIZE: self.desk.limits.max_head_bytes}
+        told = {**OURS, Setting.MAX_HEADER_LIST_SIZE: self.lobby.limits.max_head_bytes}
         self.put(wire.settings(told) + wire.window_update(0, more))
         self.data_received(first[len(PREFACE) :])
 
@@ -126,7 +126,7 @@ class Http2(asyncio.Protocol):
     def connection_lost(self, fault: Exception | None) -> None:
         """The client is gone: nobody waits for its answers any more."""
         self._is_over = True
-        self.desk.connections.discard(self)
+        self.lobby.connections.discard(self)
         for stream in list(self.streams.values()):
             stream.close()
         self.streams.clear()
@@ -205,7 +205,7 @@ class Http2(asyncio.Protocol):
             raise WireError(Code.PROTOCOL_ERROR, "A header block goes on that has not begun")
         _, first, parts = self._block
         parts.append(payload)
-        if len(parts) > MAX_CONTINUATIONS or sum(map(len, parts)) > self.desk.limits.max_head_bytes:
+        if len(parts) > MAX_CONTINUATIONS or sum(map(len, parts)) > self.lobby.limits.max_head_bytes:
             raise WireError(Code.ENHANCE_YOUR_CALM, "A header block is too large")
         if flags & wire.END_HEADERS:
             self._block = None
@@ -326,7 +326,7 @@ class Http2(asyncio.Protocol):
         self.streams.clear()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        asyncio.get_running_loop().call_later(self.desk.limits.linger_s, self._transport.abort)
+        asyncio.get_running_loop().call_later(self.lobby.limits.linger_s, self._transport.abort)
 
     def _flush(self) -> None:
         self._is_flushing = False
@@ -340,7 +340,7 @@ class Http2(asyncio.Protocol):
             self._flush()
             self._transport.close()
 
-    # what the desk asks
+    # what the lobby asks
 
     def flush(self) -> None:
         """Streams write by themselves."""
@@ -358,7 +358,7 @@ class Http2(asyncio.Protocol):
 
     def check(self, now: float) -> None:
         """Let go of a client that is too slow or has long been silent, and of requests whose time is up."""
-        limits = self.desk.limits
+        limits = self.lobby.limits
         for stream in list(self.streams.values()):
             stream.check(now)
         waited_s = now - self._since

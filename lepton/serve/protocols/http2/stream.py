@@ -24,6 +24,7 @@ class Opened(NamedTuple):
 
     method: bytes
     path: bytes
+    host: bytes
     media: bytes
     authorization: bytes | None
     request_id: bytes
@@ -39,6 +40,7 @@ class Opened(NamedTuple):
         return cls(
             method=found.get(b":method", b""),
             path=found.get(b":path", b""),
+            host=found.get(b":authority", b""),
             media=found.get(b"content-type", b""),
             authorization=found.get(b"authorization"),
             request_id=request_id_of(found),
@@ -97,7 +99,7 @@ class Stream:
 
     def check(self, now: float) -> None:
         """By the clock: an answer that the client does not take is dropped."""
-        if self._out and now - self.since > self.connection.desk.limits.idle_s:
+        if self._out and now - self.since > self.connection.lobby.limits.idle_s:
             self.connection.put(wire.reset(self.number, Code.CANCEL))
             self.connection.streams.pop(self.number, None)
             self.close()
