@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.server.serving.house import House, open_service, wait_until
+from tests.server.serving.house import House, open_service, rest_client, wait_until
 
 http = pytest.importorskip("tritonclient.http")
 rpc = pytest.importorskip("tritonclient.grpc")
@@ -34,7 +34,7 @@ def infer(house: House, of: Any, name: str, /, **arrays: tuple[str, Any]) -> Any
         tensor = of.InferInput(parameter, list(array.shape), datatype)
         tensor.set_data_from_numpy(array)
         asked.append(tensor)
-    with of.InferenceServerClient(place_of(house)) as client:
+    with rest_client(house) if of is http else rpc.InferenceServerClient(place_of(house)) as client:
         return client.infer(name, asked)
 
 
@@ -56,7 +56,7 @@ def of(request: pytest.FixtureRequest) -> Any:
 
 
 def test_handlers_tell_of_themselves_as_models(house: House) -> None:
-    with http.InferenceServerClient(place_of(house)) as client:
+    with rest_client(house) as client:
         names = [one["name"] for one in client.get_model_repository_index()]
         embed, stats = client.get_model_metadata("embed"), client.get_model_metadata("stats")
         scale = client.get_model_metadata("scale")

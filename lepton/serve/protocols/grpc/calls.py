@@ -55,11 +55,20 @@ class Foreign(Stream):
     """A request that is not gRPC."""
 
     def begin(self) -> None:
-        """Say that it is none."""
-        self.end(NOT_GRPC)
+        """Read and drop its body, if it is not too long."""
+        self._size = 0
 
     def receive(self, data: bytes, *, is_last: bool) -> None:
-        """Nobody reads it."""
+        """Say that it is none."""
+        self.is_ended = is_last
+        self._size += len(data)
+        if is_last or self._size > SWALLOW_BYTES:
+            self.end(NOT_GRPC)
+
+    def late(self, now: float) -> None:
+        """Wait for its body no longer."""
+        if now - self.since > self.connection.lobby.limits.body_s:
+            self.end(NOT_GRPC)
 
 
 class Call(Exchange):

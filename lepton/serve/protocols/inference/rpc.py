@@ -1,7 +1,7 @@
 """The Open Inference Protocol over gRPC, as a worker sees it: messages in, messages out; the front speaks HTTP/2."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from lepton.serve.calls import Call
@@ -31,23 +31,32 @@ class Rpc:
 
     def read(self, call: Call, models: Models) -> Asked | Reply:
         """What a message asks."""
-        from lepton.serve.protocols.inference import protobuf  # noqa: PLC0415  only where such a body comes
-
+        codec = self._codec
         name = operations.RPCS[call.operation - self._first]
-        message = protobuf.read_message(f"{name}Request", call.body)
-        if name == "ServerMetadata":
-            return plain(protobuf.write("ServerMetadataResponse", SERVER))
-        if name == "RepositoryIndex":
-            return plain(protobuf.write("RepositoryIndexResponse", {"models": models.index()}))
+        message = codec.read_message(f"{name}Request", call.body)
         if name == "ModelInfer":
             model = models.find(message.model_name, message.model_version)
-            inputs = protobuf.read_inputs(message)
-            return Asked(model, inputs, partial(answer, model, message, rows_of(model, inputs)))
+            inputs = codec.read_inputs(message)
+            return Asked(model, inputs, partial(self._answer, model, message, rows_of(model, inputs)))
+        if name == "ServerMetadata":
+            return plain(codec.write("ServerMetadataResponse", SERVER))
+        if name == "RepositoryIndex":
+            return plain(codec.write("RepositoryIndexResponse", {"models": models.index()}))
         model = models.find(message.name, message.version)
         if name == "ModelConfig":
-            return plain(protobuf.write("ModelConfigResponse", {"config": config(model)}))
+            return plain(codec.write("ModelConfigResponse", {"config": config(model)}))
         told: Mapping[str, Any] = metadata(model) if name == "ModelMetadata" else {"ready": True}
-        return plain(protobuf.write(f"{name}Response", told))
+        return plain(codec.write(f"{name}Response", told))
+
+    @cached_property
+    def _codec(self) -> Any:
+        from lepton.serve.protocols.inference import protobuf  # noqa: PLC0415  only where such a body comes
+
+        return protobuf
+
+    def _answer(self, model: TensorModel, message: Any, rows: int, outputs: Mapping[str, Array]) -> Reply:
+        """What was computed."""
+        return Reply(self._codec.write_infer(model, message, outputs), media=Media.OCTETS, rows=rows)
 
     def refuse(self, fault: Exception) -> Reply:
         """An error of the platform, of which the front makes a status of gRPC."""
@@ -57,10 +66,3 @@ class Rpc:
 def plain(body: bytes) -> Reply:
     """An answer for which nothing was computed."""
     return Reply(body, media=Media.OCTETS, rows=0)
-
-
-def answer(model: TensorModel, message: Any, rows: int, outputs: Mapping[str, Array]) -> Reply:
-    """What was computed."""
-    from lepton.serve.protocols.inference import protobuf  # noqa: PLC0415  it is imported by now
-
-    return Reply(protobuf.write_infer(model, message, outputs), media=Media.OCTETS, rows=rows)

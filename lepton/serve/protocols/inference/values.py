@@ -9,6 +9,10 @@ import numpy as np
 from lepton.core.errors import InvalidError, clip
 from lepton.serve.protocols.inference.tensors import DATATYPES, NAMES, Array
 
+KINDS = {name: np.dtype(kind) for name, kind in DATATYPES.items()}
+WIRE = {name: kind.newbyteorder("<") for name, kind in KINDS.items()}
+"""Datatype -> how its values are on the wire."""
+
 
 def check_form(datatype: Any, shape: Sequence[Any]) -> None:
     """See that there are tensors of this datatype and shape.
@@ -16,7 +20,7 @@ def check_form(datatype: Any, shape: Sequence[Any]) -> None:
     Raises:
         InvalidError: there are none.
     """
-    if datatype not in DATATYPES or not all(type(size) is int and size >= 0 for size in shape):
+    if datatype not in DATATYPES or not all([type(size) is int and size >= 0 for size in shape]):
         raise InvalidError(f"{clip(str(datatype), 40)} of shape {clip(str(shape), 80)} is no tensor", fix="Check it.")
 
 
@@ -51,10 +55,10 @@ def from_raw(raw: memoryview, datatype: str, shape: Sequence[int]) -> Array:
         InvalidError: they are too few or too many.
     """
     if datatype != "BYTES":
-        kind = np.dtype(DATATYPES[datatype])
+        kind = KINDS[datatype]
         if len(raw) != prod(shape) * kind.itemsize:
             raise InvalidError(f"{len(raw)} bytes do not fill {datatype} of shape {list(shape)}", fix="Check both.")
-        return np.frombuffer(raw, dtype=kind.newbyteorder("<")).astype(kind, copy=False).reshape(shape)
+        return np.frombuffer(raw, dtype=WIRE[datatype]).astype(kind, copy=False).reshape(shape)
     found = []
     at, end = 0, len(raw)
     while end - at >= 4:
@@ -81,8 +85,8 @@ def shaped(array: Array, shape: Sequence[int]) -> Array:
 
 def to_raw(array: Array) -> bytes:
     """The bytes of a tensor."""
-    if array.dtype != object and array.dtype.kind not in "SU":
-        return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+    if array.dtype.kind not in "OSU":
+        return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     parts = [one if isinstance(one, bytes) else str(one).encode() for one in array.ravel().tolist()]
     return b"".join([len(part).to_bytes(4, "little") + part for part in parts])
 
