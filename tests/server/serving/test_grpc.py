@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from queue import Queue
@@ -438,6 +439,21 @@ def test_a_front_that_is_told_to_stop_answers_what_is_open(stopped: House) -> No
         assert call.result(WAIT_S)
         assert stopped.processes["front"].wait(WAIT_S) == 0
     assert "Traceback" not in stopped.log()
+
+
+def test_predictions_and_tensors_are_computed_together(stopped: House) -> None:
+    with grpc.insecure_channel(place_of(stopped)) as channel, ThreadPoolExecutor(1) as pool:
+        plain = pool.submit(stopped.predict, ROWS.tolist())
+        wait_until(lambda: "requests_held 1" in metrics(stopped), "the worker has one", WAIT_S)
+        call = channel.unary_unary(f"{SERVICE}ModelInfer").future(infer_message(), timeout=WAIT_S)
+        wait_until(lambda: "requests_held 2" in metrics(stopped), "the worker has both", WAIT_S)
+        stopped.processes["1"].send_signal(signal.SIGCONT)
+        answer = messages()["ModelInferResponse"].FromString(call.result(WAIT_S))
+        status, told, _ = plain.result()
+    scores = np.frombuffer(answer.raw_output_contents[0], "<f4").reshape(-1, 4)
+    assert status == 200
+    assert np.allclose([row["scores"] for row in told["outputs"]], scores, atol=1e-6)
+    assert "lepton_rows_total 6" in metrics(stopped)  # two of the fixture's call, two of each of these
 
 
 def test_the_endpoints_own_deadline_ends_a_call() -> None:

@@ -15,11 +15,12 @@ class Inference:
 
     Args:
         first: number of its first operation; it has nine.
+        more: further forms, asked elsewhere.
     """
 
-    def __init__(self, models: Sequence[TensorModel], *, first: int) -> None:
+    def __init__(self, models: Sequence[TensorModel], *, first: int, more: Sequence[Dialect] = ()) -> None:
         self.models = Models(models)
-        dialects: Sequence[Dialect] = (Rest(first), Rpc(first + 3))
+        dialects: Sequence[Dialect] = (*more, Rest(first), Rpc(first + 3))
         self._dialects = {operation.id: (operation, one) for one in dialects for operation in one.operations()}
 
     def works(self) -> list[Work]:
