@@ -14,7 +14,7 @@ from lepton.serve.protocols.http2 import huffman, wire
 from lepton.serve.protocols.http2.hpack import HeaderError, Reader, write_field, write_int
 from lepton.serve.protocols.http2.wire import Code, Kind, Setting
 from lepton.serve.protocols.inference.operations import SERVICE
-from tests.fuzz.front import Transport
+from tests.fuzz.front import Transport, Worker
 from tests.fuzz.http2 import MESSAGE, SETTINGS, call, head, make_front, read_frames, storm, throw, turn
 
 STREAM = f"{SERVICE}ModelStreamInfer"
@@ -351,6 +351,31 @@ def test_calls_that_come_slowly_or_wait_too_long_end_alone() -> None:
         assert not [kind for kind, _, _, _ in line.feed(*call(5)) if kind == Kind.DATA]
         assert (Kind.RST_STREAM, 0, 5, Code.CANCEL.to_bytes(4, "big")) in line.check(76)
         assert line.transport.protocol.partial_bytes == 0
+
+    run(course)
+
+
+def test_a_front_that_many_share_finds_the_endpoint_of_a_call() -> None:
+    async def course() -> None:
+        line = Line()
+        other = make_front()[0].own
+        worker = Worker(other)
+        other.name = "digits"
+        line.lobby.open(other, ("digits.example",))
+        method = f"{SERVICE}ModelInfer"
+        ways = ({":authority": "digits.example:80"}, {":path": f"/digits{method}"}, {"lepton-endpoint": "digits"})
+        for number, way in zip((1, 3, 5), ways, strict=True):
+            block = head(method, **way)
+            opened = wire.frame(Kind.HEADERS, H, number, block)
+            line.feed(SETTINGS, opened, wire.frame(Kind.DATA, wire.END_STREAM, number, MESSAGE))
+            other._pump()
+            worker.work()
+            assert trailers(line.feed())[number][b"grpc-status"] == b"0", way
+        assert other.meter.answers[200] == 3
+        assert not line.lobby.own.meter.answers
+        unknown = wire.frame(Kind.HEADERS, H, 7, head(method, **{"lepton-endpoint": "none"}))
+        frames = line.feed(unknown, wire.frame(Kind.DATA, wire.END_STREAM, 7, MESSAGE))
+        assert trailers(frames)[7][b"grpc-status"] == b"12"
 
     run(course)
 

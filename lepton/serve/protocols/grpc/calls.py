@@ -45,7 +45,8 @@ def open_stream(connection: Http2, number: int, opened: Opened) -> Stream:
     """The stream of a request, by its method."""
     if opened.method != b"POST" or not opened.media.startswith(b"application/grpc"):
         return Foreign(connection, number, opened)
-    desk, path, _ = connection.lobby.lead(opened.path, opened.host)
+    named = b"/" + opened.endpoint + opened.path if opened.endpoint else opened.path
+    desk, path, _ = connection.lobby.lead(named, opened.host)
     if path == STREAM:
         return Streamed(connection, number, opened, desk)
     return Unary(connection, number, opened, desk, path)

@@ -25,6 +25,8 @@ class Opened(NamedTuple):
     method: bytes
     path: bytes
     host: bytes
+    endpoint: bytes
+    """Whose request it is, at a front that many share; empty: by its host or path."""
     media: bytes
     authorization: bytes | None
     request_id: bytes
@@ -41,6 +43,7 @@ class Opened(NamedTuple):
             method=found.get(b":method", b""),
             path=found.get(b":path", b""),
             host=found.get(b":authority", b""),
+            endpoint=found.get(b"lepton-endpoint", b""),
             media=found.get(b"content-type", b""),
             authorization=found.get(b"authorization"),
             request_id=request_id_of(found),
