@@ -105,6 +105,12 @@ def test_the_table_forgets_its_oldest() -> None:
         b"\x82\x20",  # a change of the table, too late
         b"\xbe",  # an empty table's entry
         kept(b"x", b"y" * 4000) + b"\xbe" * 5,  # small, but large once it is read
+        write_field(b"authorization", b"Bearer a\r\nx: y"),
+        write_field(b"x", b"a\x00"),
+        write_field(b"Upper", b"a"),
+        write_field(b"", b"a"),
+        write_field(b"a b", b"a"),
+        kept(b"x", b"\n"),
     ],
 )
 def test_a_block_that_cannot_be_is_refused(block: bytes) -> None:

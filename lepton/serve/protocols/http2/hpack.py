@@ -1,5 +1,6 @@
 """Header blocks of HTTP/2 (HPACK, RFC 7541): read with the client's table; written without any. Pure."""
 
+import re
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -37,6 +38,9 @@ TABLE_BYTES = 4096
 """What a client's table may hold; the protocol's default, which we leave."""
 ENTRY_BYTES = 32
 """Counted for each entry beside its name and value."""
+NAME = re.compile(rb":?[a-z0-9!#$%&'*+.^_`|~-]+")
+CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no value may hold: elsewhere a line break would begin another field."""
 MAX_CACHED, MAX_CACHED_BYTES = 64, 1024
 """Blocks that are remembered, and the size of the largest."""
 
@@ -101,6 +105,8 @@ class Reader(Generic[T]):
             size += len(field[0]) + len(field[1]) + ENTRY_BYTES
             if size > self._max_bytes:
                 raise ValueError(f"its fields have more than {self._max_bytes} bytes")
+            if not NAME.fullmatch(field[0]) or CONTROL.search(field[1]):
+                raise ValueError("a field has a character that it must not have")
             found.append(field)
         return found
 
