@@ -31,6 +31,7 @@ from lepton.serve.streams import sse
 
 ASYNC_ROOM = 256
 DUMP = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+JSON = int(Media.JSON)
 USUAL = frozenset((dict, list, str, int, float, bool))
 """Types of answers that are JSON at once."""
 BODY_MEDIA = ("JSON", "OCTETS", "NPY", "MSGPACK", "TEXT", "FORM")
@@ -127,8 +128,11 @@ class Method:
 
     def reply(self, value: Any, call: Call) -> Reply:
         """An answer from what the handler returned."""
-        if type(value) in USUAL and call.media == Media.JSON:
-            return dump(value, call)
+        if type(value) in USUAL and call.media == JSON:
+            try:
+                return Reply(orjson.dumps(value, plain, DUMP))
+            except TypeError:
+                return dump(value, call)  # which says what is wrong with it
         if isinstance(value, Response):
             return self._response(value, call)
         if value is None:

@@ -141,7 +141,8 @@ class Connection(asyncio.Protocol):
         exchange = Exchange(desk, self, known.route, known.request_id)
         exchange.media = known.media
         exchange.caller = known.token or self._caller
-        exchange.bear(data[end:], None)
+        exchange.body = body = data[end:]
+        exchange.size_bytes = len(body)
         exchange.arrived = self._since = monotonic()
         self._open.append(exchange)
         desk.go(exchange, verdict)
@@ -294,7 +295,8 @@ class Connection(asyncio.Protocol):
                 break
             self._open.popleft()
             closes = not exchange.keep_alive
-        self._weigh_streams()
+        if self._open:
+            self._weigh_streams()
         if self._transport is None or not ready:
             return
         self._transport.write(ready[0] if len(ready) == 1 else b"".join(ready))

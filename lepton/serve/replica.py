@@ -161,6 +161,8 @@ class Link(asyncio.Protocol):
         tell: Tell,
     ) -> None:
         self._works = works
+        self._direct = {id: work.call for id, work in works.items() if work.call and not work.batch and not threads}
+        """Plain functions that run in the loop: most of what is asked."""
         self._tell = tell
         self._hello = hello
         self._threads = threads
@@ -234,6 +236,11 @@ class Link(asyncio.Protocol):
         """Answer what can be at once; begin the rest."""
         batches: dict[Callable[..., Any], tuple[Work, list[Call]]] = {}
         for entry in asked:
+            direct = self._direct.get(entry.operation)
+            if direct is not None and not entry.flags & HEADED:
+                call = Call(entry.id, entry.body, entry.media, None, entry.deadline_ms / 1000)
+                self._finish(entry.id, self._safely(direct, call))
+                continue
             work = self._works.get(entry.operation)
             if work is None:
                 self.put(Entry(entry.id, status=500))
@@ -295,7 +302,8 @@ class Link(asyncio.Protocol):
     def _finish(self, id: int, reply: Reply) -> None:
         """Give an answer, or begin to stream it."""
         if reply.stream is None:
-            self._outbox.append(answer_of(id, reply))
+            told = (id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST)
+            self._outbox.append(answer_of(id, reply) if reply.headers else tuple.__new__(Entry, told))
             return
         pump = Pump(id, reply, self.put_soon)
         self._flows[id] = pump
