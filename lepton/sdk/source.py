@@ -6,6 +6,7 @@ The class is read, never run: its attributes `replicas`, `cpus`, `memory` and `f
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from os.path import abspath
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -39,7 +40,7 @@ def is_source(target: str) -> bool:
 
 
 def read_source(target: str) -> Source:
-    """What to upload for `file.py[:Class]`, or `kind:path[?options]`; an option `class=file.py:Class` names code beside it.
+    """What to upload for `file.py[:Class]`, or `kind:path[?options]`; `?class=file.py:Class` names code beside it.
 
     Raises:
         InvalidError: a file is missing, the class is not there, or it is too much.
@@ -53,8 +54,9 @@ def read_source(target: str) -> Source:
         raise InvalidError(f"There is no file {place}", fix="Give the path of a file that is there.")
     prefix = f"{kind}:" if kind else ""
     if kind not in KINDS_OF_CODE:
+        path = Path(abspath(path))  # `.` has a name and a parent then
         files = {**dict(_tree(path, path.parent)), **_code_of(name, path.parent)}
-        return Source(entry=f"{prefix}{path.resolve().name}{mark}{name}", files=tuple(sorted(files.items())))
+        return Source(entry=f"{prefix}{path.name}{mark}{name}", files=tuple(sorted(files.items())))
     if path.suffix == ".photon":
         return Source(entry=f"{prefix}{path.name}", files=((path.name, path),))
     wishes = read_class(path, name)

@@ -137,9 +137,9 @@ def _texts(data: Any, tensor: Tensor) -> Array:
         array = np.array(data, dtype=object)
     except (ValueError, RecursionError) as fault:
         raise _unfit(tensor, f"is no array: {clip(str(fault))}") from None
-    wrong = next((one for one in array.flat if not isinstance(one, str)), None)
-    if wrong is not None:
-        raise _unfit(tensor, f"holds a {type(wrong).__name__}, not only texts")
+    wrong = {type(one).__name__ for one in array.flat if not isinstance(one, str)}
+    if wrong:
+        raise _unfit(tensor, f"holds {', '.join(sorted(wrong))}, not only texts")
     return array
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,8 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "dog", "sle
 
 
 def write_torch(folder: Path) -> Any:
-    """`net.pt` knows its inputs, `bare.pt` does not; `net.safetensors` has its class in `net.py`. Returns the network."""
-    import torch
-    from safetensors.torch import save_file
+    """`net.pt` knows its inputs, `bare.pt` does not; the class of `net.safetensors` is in `net.py`."""
+    torch, save_file = import_module("torch"), import_module("safetensors.torch").save_file
 
     (folder / "net.py").write_text(CLASS)
     torch.manual_seed(1)
@@ -48,26 +48,22 @@ def write_torch(folder: Path) -> Any:
 
 def write_sklearn(folder: Path) -> Any:
     """`flowers.skops` is a classifier with named classes, `forest.skops` holds trees, which skops does not trust."""
-    import skops.io
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
+    dump, make_pipeline = import_module("skops.io").dump, import_module("sklearn.pipeline").make_pipeline
+    forest = import_module("sklearn.ensemble").RandomForestClassifier(3, n_jobs=-1)
+    line, scale = import_module("sklearn.linear_model"), import_module("sklearn.preprocessing")
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(60, 4))
     labels = np.where(rows[:, 0] > 0, "rose", "tulip")
-    flowers = make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, labels)
-    skops.io.dump(flowers, folder / "flowers.skops")
-    skops.io.dump(RandomForestClassifier(3, n_jobs=-1).fit(rows, labels), folder / "forest.skops")
+    flowers = make_pipeline(scale.StandardScaler(), line.LogisticRegression()).fit(rows, labels)
+    dump(flowers, folder / "flowers.skops")
+    dump(forest.fit(rows, labels), folder / "forest.skops")
     return flowers
 
 
 def write_keras(folder: Path) -> Any:
     """`two.keras` has two inputs and two outputs; `lambda.keras` holds Python code."""
     os.environ["KERAS_BACKEND"] = "torch"
-    import keras
-
+    keras = import_module("keras")
     keras.utils.set_random_seed(1)
     a, b = keras.Input((4,), name="a"), keras.Input((2,), name="b")
     kinds = keras.layers.Dense(3, activation="softmax", name="kinds")(keras.layers.Concatenate()([a, b]))
@@ -78,23 +74,20 @@ def write_keras(folder: Path) -> Any:
 
 
 def write_tokenizer(folder: Path) -> None:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    found = Tokenizer(models.WordPiece({word: place for place, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    found.normalizer = normalizers.BertNormalizer(lowercase=True)
-    found.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    parts, wrap = import_module("tokenizers"), import_module("transformers").PreTrainedTokenizerFast
+    places = {word: place for place, word in enumerate(WORDS)}
+    found = parts.Tokenizer(parts.models.WordPiece(places, unk_token="[UNK]"))
+    found.normalizer = parts.normalizers.BertNormalizer(lowercase=True)
+    found.pre_tokenizer = parts.pre_tokenizers.BertPreTokenizer()
     ends = [("[CLS]", 2), ("[SEP]", 3)]
-    found.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    found.post_processor = parts.processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
     names = {f"{word.strip('[]').lower()}_token": word for word in WORDS[:5]}
-    PreTrainedTokenizerFast(tokenizer_object=found, model_max_length=32, **names).save_pretrained(folder)
+    wrap(tokenizer_object=found, model_max_length=32, **names).save_pretrained(folder)
 
 
 def write_transformer(folder: Path, kind: str, **fields: Any) -> Any:
     """A tiny transformer of one of transformers' classes, with random weights, and a tokenizer of a dozen words."""
-    import torch
-    import transformers
-
+    torch, transformers = import_module("torch"), import_module("transformers")
     torch.manual_seed(1)
     size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     if kind.startswith("ViT"):
