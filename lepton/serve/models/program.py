@@ -73,8 +73,12 @@ class TensorProgram:
             "outputs": told(model.outputs),
             "predict": "/predict",
             "inference": f"/v2/models/{model.name}",
-            "pages": pages(sheet(model.name, ABOUT, tensor_paths(model), {"Error": ERROR})),
+            "pages": pages(self._sheet()),
         }
+
+    def _sheet(self) -> dict[str, Any]:
+        paths, schemas = self._api.described() if self._api else ({}, {})
+        return sheet(self._model.name, ABOUT, {**tensor_paths(self._model), **paths}, {"Error": ERROR, **schemas})
 
     def predict(self, calls: Sequence[Call]) -> list[Reply]:
         """`{"inputs": {name: nested lists}}` -> `{"outputs": {name: nested lists}}`."""
