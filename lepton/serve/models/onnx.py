@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lepton.core.resource import Json
 from lepton.serve.faults import ModelFileError
 from lepton.serve.loading import find_named
 from lepton.serve.model import open_session
+from lepton.serve.models.probe import SIZES, zeros
 from lepton.serve.models.program import TensorProgram
 from lepton.serve.protocols.inference.tensors import Array, Tensor
 
@@ -44,7 +46,6 @@ class OnnxModel:
     version = "1"
     platform = "onnx_onnxv1"
     allows_nan = False
-    details: Mapping[str, Json] = {}
 
     def __init__(self, path: Path, *, threads: int) -> None:
         try:
@@ -56,6 +57,17 @@ class OnnxModel:
         self.outputs = [output_of(one) for one in self._session.get_outputs()]
         everything = [*self.inputs, *self.outputs]
         self.is_batched = all(tensor.shape and tensor.shape[0] == -1 for tensor in everything)
+        self.details = self._classes()
+
+    def _classes(self) -> Mapping[str, Json]:
+        """The classes of outputs that are maps, as far as a row of zeros tells them."""
+        maps = [one.name for one in self._session.get_outputs() if one.type in MAPS]
+        if not maps:
+            return {}
+        with suppress(Exception):  # not every model computes zeros
+            found = self._session.run(maps, zeros(self.inputs, rows=1, size=SIZES[0]))
+            return {"classes": {name: list(rows[0]) for name, rows in zip(maps, found, strict=True)}}
+        return {}
 
     def infer(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """All outputs."""

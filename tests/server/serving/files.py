@@ -73,14 +73,15 @@ def write_keras(folder: Path) -> Any:
     return model
 
 
-def write_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path, *, has_ends: bool) -> None:
     parts, wrap = import_module("tokenizers"), import_module("transformers").PreTrainedTokenizerFast
     places = {word: place for place, word in enumerate(WORDS)}
     found = parts.Tokenizer(parts.models.WordPiece(places, unk_token="[UNK]"))
     found.normalizer = parts.normalizers.BertNormalizer(lowercase=True)
     found.pre_tokenizer = parts.pre_tokenizers.BertPreTokenizer()
     ends = [("[CLS]", 2), ("[SEP]", 3)]
-    found.post_processor = parts.processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    template = "[CLS] $A [SEP]" if has_ends else "$A"
+    found.post_processor = parts.processors.TemplateProcessing(single=template, special_tokens=ends)
     names = {f"{word.strip('[]').lower()}_token": word for word in WORDS[:5]}
     wrap(tokenizer_object=found, model_max_length=32, **names).save_pretrained(folder)
 
@@ -95,11 +96,23 @@ def write_transformer(folder: Path, kind: str, **fields: Any) -> Any:
         transformers.ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
     elif kind.startswith("GPT2"):
         ends = {"bos_token_id": 2, "eos_token_id": 3}
-        config = transformers.GPT2Config(len(WORDS), n_embd=16, n_layer=2, n_head=2, n_positions=80, **ends, **fields)
+        sizes = {"vocab_size": len(WORDS), "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 80}
+        config = transformers.GPT2Config(**sizes, **ends, **fields)
     else:
         config = transformers.BertConfig(vocab_size=len(WORDS), max_position_embeddings=32, **size, **fields)
     model = getattr(transformers, kind)(config).eval()
     model.save_pretrained(folder)
     if not kind.startswith("ViT"):
-        write_tokenizer(folder)
+        write_tokenizer(folder, has_ends=not kind.startswith("GPT2"))
     return model
+
+
+def write_exported(path: Path, *, has_zipmap: bool) -> Any:
+    """The classifier of `write_sklearn` as ONNX; with ZipMap its probabilities are a map a row."""
+    folder = path.parent / "skops"
+    folder.mkdir()
+    flowers = write_sklearn(folder)
+    options = {id(flowers): {"zipmap": has_zipmap}}
+    made = import_module("skl2onnx").to_onnx(flowers, np.zeros((1, 4), np.float32), options=options)
+    path.write_bytes(made.SerializeToString())
+    return flowers

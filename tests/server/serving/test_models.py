@@ -232,3 +232,18 @@ def test_it_tells_of_itself_and_its_documents_example_is_answered(served: Served
     status, page, headers = served.house.ask("GET", "/docs")
     assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert b"/predict" in page
+
+
+@pytest.mark.parametrize("has_zipmap", [True, False])
+def test_scikit_learn_through_onnx_gives_labels_and_probabilities(tmp_path: Path, has_zipmap: bool) -> None:
+    flowers = files.write_exported(tmp_path / "flowers.onnx", has_zipmap=has_zipmap)
+    label, scores = ("output_label", "output_probability") if has_zipmap else ("label", "probabilities")
+    with open_service("onnx:flowers.onnx", code=tmp_path) as house:
+        body = json.dumps({"inputs": X4.tolist()}).encode()
+        status, answer, _ = house.ask("POST", "/predict", body, content_type="application/json")
+        assert status == 200
+        alike(answer["outputs"], {label: flowers.predict(X4), scores: flowers.predict_proba(X4)})
+        about = house.ask("GET", "/")[1]
+        assert [one["name"] for one in about["outputs"]] == [label, scores]
+        if has_zipmap:
+            assert about["model"]["classes"] == {scores: ["rose", "tulip"]}
