@@ -37,7 +37,7 @@ def serve() -> None:
 @click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when it answers.")
 @common
 def deploy(session: Session, target: str, name: str, is_waiting: bool, **wishes: Any) -> None:
-    """Deploy TARGET, a model version or a service's file.py[:Class], as an endpoint."""
+    """Deploy TARGET as an endpoint: a model version, a service's file.py[:Class], or a model's KIND:FILE."""
     limits = {
         field: list(wish) if field == "allow" else wish for field, wish in wishes.items() if wish not in (None, ())
     }
@@ -58,7 +58,7 @@ def deploy(session: Session, target: str, name: str, is_waiting: bool, **wishes:
 @click.option("--tls-key", default="", help="Its key.")
 @common
 def run(session: Session, entry: str, **wishes: Any) -> None:
-    """Serve ENTRY, a file.py[:Class], on this machine while you edit it; no platform is needed."""
+    """Serve ENTRY, a file.py[:Class] or a model's KIND:FILE, here while you edit it; no platform is needed."""
     import_module("lepton.cli.workbench").serve_entry(entry, **wishes)
 
 

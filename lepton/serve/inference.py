@@ -13,6 +13,8 @@ from lepton.serve.calls import Call
 from lepton.serve.capture import Capture
 from lepton.serve.faults import answer_together, refusal
 from lepton.serve.model import Array, Model, load_model
+from lepton.serve.models.pages import row_paths
+from lepton.serve.openapi import ERROR, pages, sheet
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.inference.program import Inference
 from lepton.serve.protocols.inference.tensors import NAMES, Tensor
@@ -66,7 +68,8 @@ class ModelProgram:
         self._capture = capture
         self._about = about
         self._name = name
-        self._inference = Inference([VersionTensors(model, capture, about)], first=INFERENCE)
+        self._tensors = VersionTensors(model, capture, about)
+        self._inference = Inference([self._tensors], first=INFERENCE)
 
     async def start(self) -> None:
         """It is loaded already."""
@@ -77,7 +80,8 @@ class ModelProgram:
 
     def about(self) -> Mapping[str, Json]:
         """What a client must know to ask the model."""
-        return self._about
+        described = sheet(self._tensors.name, "A model version.", row_paths(self._tensors), {"Error": ERROR})
+        return {**self._about, "pages": pages(described)}
 
     async def close(self) -> None:
         """Leave the last sample of what was asked."""

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from lepton.serve.models.arrays import ServedModel
 from lepton.serve.openapi import REFUSED, refusals
-from lepton.serve.protocols.inference.tensors import Tensor
+from lepton.serve.protocols.inference.tensors import Tensor, TensorModel
 
 JSON_TYPES = {"BOOL": "boolean", "BYTES": "string", "FP16": "number", "FP32": "number", "FP64": "number"}
 """Datatype -> type in JSON; the others are whole numbers."""
@@ -15,11 +14,24 @@ MOST_SHOWN = 256
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
-def tensor_paths(model: ServedModel) -> dict[str, dict[str, Any]]:
-    """Path -> method -> operation, of a model's own program."""
+def tensor_paths(model: TensorModel) -> dict[str, dict[str, Any]]:
+    """Path -> method -> operation, of a model of named tensors."""
+    return {"/predict": {"post": _predict(model)}, **_protocol(model)}
+
+
+def row_paths(model: TensorModel) -> dict[str, dict[str, Any]]:
+    """The same of a model version: rows in, what it says of each out."""
+    rows = model.inputs[0]
+    inputs = schema_of(rows) | ({"examples": [example(rows)]} if _count(rows) <= MOST_SHOWN else {})
+    body = {"application/json": {"schema": _object({"inputs": inputs})}}
+    body |= {f"application/{kind}": BINARY for kind in ("x-npy", "octet-stream")}
+    answer = _object({"outputs": {"type": "array", "items": {}}, "model": {"type": "object"}})
+    return {"/predict": {"post": _operation("What it says of each row", answer, body)}, **_protocol(model)}
+
+
+def _protocol(model: TensorModel) -> dict[str, dict[str, Any]]:
     place = f"/v2/models/{model.name}"
     return {
-        "/predict": {"post": _predict(model)},
         place: {"get": _operation("Inputs and outputs, by the Open Inference Protocol", {"type": "object"})},
         f"{place}/infer": {"post": _infer(model)},
     }
@@ -38,7 +50,7 @@ def _operation(summary: str, answer: dict[str, Any], body: dict[str, Any] | None
     return found
 
 
-def _predict(model: ServedModel) -> dict[str, Any]:
+def _predict(model: TensorModel) -> dict[str, Any]:
     inputs = _named(model.inputs)
     if all(_count(tensor) <= MOST_SHOWN for tensor in model.inputs):
         inputs["examples"] = [{tensor.name: example(tensor) for tensor in model.inputs}]
@@ -50,7 +62,7 @@ def _predict(model: ServedModel) -> dict[str, Any]:
     return _operation("Outputs for inputs, row by row", _object({"outputs": _named(model.outputs)}), body)
 
 
-def _infer(model: ServedModel) -> dict[str, Any]:
+def _infer(model: TensorModel) -> dict[str, Any]:
     shown = [tensor for tensor in model.inputs if _count(tensor) <= MOST_SHOWN]
     inputs = [
         {**tensor._asdict(), "shape": [max(1, size) for size in tensor.shape], "data": example(tensor)}
