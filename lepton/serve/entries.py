@@ -9,6 +9,9 @@ from urllib.parse import parse_qsl
 
 from lepton.core.errors import InvalidError, clip
 
+VARIABLES = "lepton.serve.models.variables"
+"""Imported before all that reads its variables."""
+
 
 class Kind(NamedTuple):
     """How one kind of thing is served."""
@@ -19,8 +22,8 @@ class Kind(NamedTuple):
     """Of the distribution, that brings what it needs."""
     options: tuple[str, ...] | None = ()
     """What may follow a `?`; None: the kind itself says."""
-    env: Mapping[str, str] = {}
-    """Variables of the replica, set before the module is imported."""
+    preload: tuple[str, ...] = ()
+    """Further modules that take long to import: a warm zygote has them ready for the next replica."""
 
 
 PROGRAMS = {
@@ -28,11 +31,11 @@ PROGRAMS = {
     "photon": Kind("lepton.serve.photon.program:open_program"),
     "gguf": Kind("lepton.serve.llm.program:open_gguf", "llm"),
     "onnx": Kind("lepton.serve.models.onnx:open_onnx"),
-    "torchscript": Kind("lepton.serve.models.torchscript:open_torchscript", "serve,train", None),
-    "safetensors": Kind("lepton.serve.models.weights:open_weights", "serve,train", None),
-    "skops": Kind("lepton.serve.models.skops:open_skops", "sklearn", ("trust",)),
-    "keras": Kind("lepton.serve.models.keras:open_keras", "keras", env={"KERAS_BACKEND": "torch"}),
-    "hf": Kind("lepton.serve.models.huggingface:open_pipeline", "hf", ("task",), {"HF_HUB_OFFLINE": "1"}),
+    "torchscript": Kind("lepton.serve.models.torchscript:open_torchscript", "serve,train", None, ("torch",)),
+    "safetensors": Kind("lepton.serve.models.weights:open_weights", "serve,train", None, ("torch",)),
+    "skops": Kind("lepton.serve.models.skops:open_skops", "sklearn", ("trust",), ("skops.io",)),
+    "keras": Kind("lepton.serve.models.keras:open_keras", "keras", (), (VARIABLES, "keras")),
+    "hf": Kind("lepton.serve.models.huggingface:open_pipeline", "hf", ("task",), (VARIABLES, "transformers.pipelines")),
 }
 CODE = ("service", "photon")
 """Kinds whose files are code, and stand beside others that it imports."""
@@ -84,6 +87,11 @@ def _check_options(kind: str, options: Mapping[str, str]) -> None:
             f"{kind} has no option {clip(unknown[0], 80)!r}",
             fix=f"It has {', '.join(known)}." if known else "Leave out what follows the `?`.",
         )
+
+
+def preload_of(entry: str) -> tuple[str, ...]:
+    """What a warm zygote shall have imported for replicas of an entry; of none nothing."""
+    return PROGRAMS[split_entry(entry)[0]].preload if entry else ()
 
 
 def file_of(entry: str) -> str:

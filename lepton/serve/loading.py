@@ -1,7 +1,6 @@
 """Open what an entry names. A user's file is imported with its folder first on the path."""
 
 import importlib.util
-import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -10,7 +9,7 @@ from types import ModuleType
 from typing import TypeVar, cast
 
 from lepton.core.errors import ConfigError
-from lepton.serve.entries import PROGRAMS, Kind, read_what, split_entry
+from lepton.serve.entries import PROGRAMS, VARIABLES, Kind, read_what, split_entry
 from lepton.serve.program import Program
 from lepton.serve.service import Service
 
@@ -28,12 +27,13 @@ def open_entry(folder: Path, entry: str) -> Program:
         Exception: whatever the user's code raises when it is imported.
     """
     kind, what = split_entry(entry)
-    os.environ.update(PROGRAMS[kind].env)
     return _opener(kind, PROGRAMS[kind])(folder, what)
 
 
 def _opener(name: str, kind: Kind) -> Opener:
     module, _, function = kind.opener.partition(":")
+    if VARIABLES in kind.preload:
+        import_module(VARIABLES)
     try:
         return cast(Opener, getattr(import_module(module), function))
     except ModuleNotFoundError as fault:

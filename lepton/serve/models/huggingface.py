@@ -44,6 +44,7 @@ def open_pipeline(folder: Path, what: str) -> TensorProgram:
     """
     path, options = find_named(folder, what)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a replica computes with the threads that it is given
     transformers.utils.logging.disable_progress_bar()
     config = read_config(path)
     task = options.get("task") or task_of(path, config)

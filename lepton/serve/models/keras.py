@@ -1,7 +1,7 @@
 """Keras models, computed by PyTorch: `keras:FILE.keras`.
 
 A layer that holds Python code of its own (`Lambda`) is refused: Keras's safe mode stays on. KERAS_BACKEND is set, in
-the replica only, before this module is imported.
+the replica only, before this module is imported: see `variables`.
 """
 
 import os

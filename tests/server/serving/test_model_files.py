@@ -14,7 +14,6 @@ import pytest
 
 from lepton.core.errors import ConfigError, InvalidError, LeptonError
 from lepton.serve.calls import Call
-from lepton.serve.entries import PROGRAMS
 from lepton.serve.faults import ModelFileError
 from lepton.serve.frames import Media
 from lepton.serve.loading import open_entry
@@ -28,9 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries that make 
 @pytest.fixture(autouse=True)
 def variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """What opening an entry sets is unset again."""
-    for kind in PROGRAMS.values():
-        for name, value in kind.env.items():
-            monkeypatch.setenv(name, value)
+    for name, value in (("KERAS_BACKEND", "torch"), ("HF_HUB_OFFLINE", "1"), ("TOKENIZERS_PARALLELISM", "false")):
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 

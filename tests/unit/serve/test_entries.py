@@ -7,8 +7,11 @@ import pytest
 
 from lepton.cli.workbench import Bench, stamp
 from lepton.core.errors import InvalidError
+from lepton.jobs.preload import LIGHT
 from lepton.sdk.source import is_source, read_source
-from lepton.serve.entries import PROGRAMS, file_of, read_what, rename, split_entry
+from lepton.serve.entries import PROGRAMS, VARIABLES, file_of, read_what, rename, split_entry
+from lepton.serve.plan import plan
+from lepton.serve.spec import EndpointSpec
 
 
 @pytest.mark.parametrize(
@@ -50,6 +53,18 @@ def test_every_kind_names_an_extra_that_there_is() -> None:
     text = (Path(__file__).parents[3] / "pyproject.toml").read_text()
     for kind in PROGRAMS.values():
         assert all(f"\n{extra} = [" in text for extra in kind.extra.split(","))
+
+
+def test_what_takes_long_to_import_is_kept_warm_for_further_replicas() -> None:
+    code = "ver_00000000000000000000000001"
+    found = {
+        entry: plan(EndpointSpec(code=code, entry=entry), endpoint="", name="x").roles[1].preload
+        for entry in ("shop.py", "onnx:a.onnx", "torchscript:a.pt?x=FP32[-1]", "safetensors:a?class=b.py", "hf:a")
+    }
+    assert found["shop.py"] == found["onnx:a.onnx"] == LIGHT
+    assert found["torchscript:a.pt?x=FP32[-1]"] == found["safetensors:a?class=b.py"] == (*LIGHT, "torch")
+    assert found["hf:a"] == (*LIGHT, VARIABLES, "transformers.pipelines")
+    assert plan(EndpointSpec(model=code), endpoint="", name="x").roles[1].preload == LIGHT
 
 
 def test_what_goes_along_with_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
