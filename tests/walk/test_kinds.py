@@ -11,7 +11,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from lepton.core.errors import JobFailedError
 from tests.server.serving import files
+from tests.server.serving.house import write_model
 from tests.walk.house import LEPTON, House, opened_house, wait_until
 
 if not all(map(find_spec, ("torch", "safetensors", "transformers"))):
@@ -37,9 +39,9 @@ def post(url: str, body: Any, token: str = "") -> Any:
 
 def deployed(up: House, target: str, name: str) -> tuple[str, str]:
     """Address and token of a new endpoint."""
-    said = up.lepton("serve", "deploy", target, "--name", name)
-    assert said.returncode == 0, said.stderr + up.lepton("serve", "why", name).stdout
-    return up.client.serve.get(name).url, (up.data / "token").read_text().strip()
+    said = up.lepton("serve", "deploy", target, "--name", name, "--no-wait")
+    assert said.returncode == 0, said.stderr
+    return up.client.serve.get(name).wait(timeout_s=180).url, (up.data / "token").read_text().strip()
 
 
 def test_weights_are_deployed_with_the_class_they_belong_to(up: House, tmp_path: Path) -> None:
@@ -77,8 +79,10 @@ def test_a_language_model_is_deployed(up: House) -> None:
 
 def test_a_file_that_cannot_be_served_makes_an_endpoint_that_says_why(up: House, tmp_path: Path) -> None:
     (tmp_path / "torn.onnx").write_bytes(b"\x08\x09garbage")
-    said = up.lepton("serve", "deploy", f"onnx:{tmp_path}/torn.onnx", "--name", "torn")
-    assert said.returncode != 0
+    said = up.lepton("serve", "deploy", f"onnx:{tmp_path}/torn.onnx", "--name", "torn", "--no-wait")
+    assert said.returncode == 0, said.stderr
+    with pytest.raises(JobFailedError, match="torn"):
+        up.client.serve.get("torn").wait(timeout_s=180)
     why = up.lepton("serve", "why", "torn").stdout
     assert why.startswith("failed: model_file: torn.onnx cannot be loaded")
     assert "Export the model again." in why
@@ -87,20 +91,24 @@ def test_a_file_that_cannot_be_served_makes_an_endpoint_that_says_why(up: House,
     assert refused.returncode != 0 and "no option 'x'" in refused.stderr
 
 
+def takes(url: str, shape: list[int]) -> bool:
+    with urlopen(url, timeout=30) as answer:
+        return bool(json.loads(answer.read())["inputs"][0]["shape"][1:] == shape)
+
+
 def test_serve_run_starts_anew_when_the_model_changes(up: House, tmp_path: Path) -> None:
-    files.write_torch(tmp_path)
-    command = [*LEPTON, "serve", "run", f"torchscript:{tmp_path}/net.pt", "--port", "0"]
+    write_model(tmp_path / "first")
+    write_model(tmp_path / "second", shape=(1, 4))
+    command = [*LEPTON, "serve", "run", f"onnx:{tmp_path}/first/model.onnx", "--port", "0"]
     running = subprocess.Popen(command, env=up.env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     try:
         assert running.stderr is not None
         line = next(line for line in running.stderr if "answers at" in line)
         url = line.split("answers at ")[1].split()[0]
-        before = post(f"{url}/predict", {"inputs": ROW})["outputs"]["output"]
-        torch = files.import_module("torch")
-        twice = torch.jit.trace(torch.nn.Softmax(-1), torch.zeros(1, 4))
-        torch.jit.save(twice, str(tmp_path / "net.pt"), _extra_files={"inputs.json": '{"input": "FP32[-1,4]"}'})
+        assert post(f"{url}/predict", {"inputs": [[1, 2], [3, 4]]})["outputs"]["logits"] == [[1, 2, 3, 4]]
+        (tmp_path / "second" / "model.onnx").replace(tmp_path / "first" / "model.onnx")
         next(line for line in running.stderr if "the new code answers" in line)
-        wait_until(lambda: post(f"{url}/predict", {"inputs": ROW})["outputs"]["output"] != before, "it is the new one")
+        wait_until(lambda: takes(url, [1, 4]), "the new one answers alone")
     finally:
         running.send_signal(SIGINT)
         assert running.wait(20) == 0

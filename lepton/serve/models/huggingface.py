@@ -50,7 +50,7 @@ def open_pipeline(folder: Path, what: str) -> TensorProgram:
     task = options.get("task") or task_of(path, config)
     if task != EMBEDDING and task not in TASKS:
         raise InvalidError(f"The task {task[:80]!r} is not known here", fix=f"Use {', '.join([EMBEDDING, *TASKS])}.")
-    name = path.resolve().name
+    name = path.name
     if task == EMBEDDING:
         encoder = Encoder(path, *_guarded(path, load_encoder))
         return TensorProgram(EmbeddingModel(name, encoder), api=OpenAI({name: encoder}, first=OPENAI))
