@@ -55,6 +55,7 @@ def test_weights_are_deployed_with_the_class_they_belong_to(up: House, tmp_path:
     endpoint.delete().wait("deleted")
 
 
+@pytest.mark.slow
 def test_a_folder_of_hugging_face_is_deployed_whole(up: House, tmp_path: Path) -> None:
     files.write_transformer(tmp_path / "words", "BertModel")
     url, token = deployed(up, f"hf:{tmp_path}/words", "words")

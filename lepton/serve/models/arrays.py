@@ -23,6 +23,11 @@ class ServedModel(TensorModel, Protocol):
     """Whether NaN means something to it: a missing value."""
 
     @property
+    def examples(self) -> Mapping[str, Json]:
+        """One row of each input that not every value fits."""
+        ...
+
+    @property
     def details(self) -> Mapping[str, Json]:
         """What else a client should know of it."""
         ...

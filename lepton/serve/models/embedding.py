@@ -96,6 +96,7 @@ class EmbeddingModel:
     platform = "transformers"
     is_batched = True
     allows_nan = False
+    examples: Mapping[str, Json] = {}
 
     def __init__(self, name: str, encoder: Encoder) -> None:
         self.name = name

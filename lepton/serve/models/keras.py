@@ -31,6 +31,7 @@ class KerasModel:
     version = "1"
     platform = "keras"
     allows_nan = False
+    examples: Mapping[str, Json] = {}
     details: Mapping[str, Json] = {}
 
     def __init__(self, name: str, model: Any) -> None:

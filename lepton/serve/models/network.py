@@ -34,6 +34,7 @@ class NetworkModel:
 
     version = "1"
     allows_nan = False
+    examples: Mapping[str, Json] = {}
     details: Mapping[str, Json] = {}
 
     def __init__(self, name: str, module: torch.nn.Module, told: Mapping[str, str], platform: str) -> None:

@@ -46,6 +46,7 @@ class OnnxModel:
     version = "1"
     platform = "onnx_onnxv1"
     allows_nan = False
+    examples: Mapping[str, Json] = {}
 
     def __init__(self, path: Path, *, threads: int) -> None:
         try:

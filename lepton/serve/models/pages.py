@@ -1,9 +1,10 @@
 """How the documentation shows a model of named tensors: its paths, as OpenAPI has them. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
+from lepton.serve.models.arrays import ServedModel
 from lepton.serve.openapi import REFUSED, refusals
 from lepton.serve.protocols.inference.tensors import Tensor, TensorModel
 
@@ -14,26 +15,26 @@ MOST_SHOWN = 256
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
-def tensor_paths(model: TensorModel) -> dict[str, dict[str, Any]]:
+def tensor_paths(model: ServedModel) -> dict[str, dict[str, Any]]:
     """Path -> method -> operation, of a model of named tensors."""
-    return {"/predict": {"post": _predict(model)}, **_protocol(model)}
+    return {"/predict": {"post": _predict(model)}, **_protocol(model, model.examples)}
 
 
 def row_paths(model: TensorModel) -> dict[str, dict[str, Any]]:
     """The same of a model version: rows in, what it says of each out."""
     rows = model.inputs[0]
-    inputs = schema_of(rows) | ({"examples": [example(rows)]} if _count(rows) <= MOST_SHOWN else {})
+    inputs = schema_of(rows) | ({"examples": [example(rows, {})]} if _count(rows) <= MOST_SHOWN else {})
     body = {"application/json": {"schema": _object({"inputs": inputs})}}
     body |= {f"application/{kind}": BINARY for kind in ("x-npy", "octet-stream")}
     answer = _object({"outputs": {"type": "array", "items": {}}, "model": {"type": "object"}})
-    return {"/predict": {"post": _operation("What it says of each row", answer, body)}, **_protocol(model)}
+    return {"/predict": {"post": _operation("What it says of each row", answer, body)}, **_protocol(model, {})}
 
 
-def _protocol(model: TensorModel) -> dict[str, dict[str, Any]]:
+def _protocol(model: TensorModel, examples: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     place = f"/v2/models/{model.name}"
     return {
         place: {"get": _operation("Inputs and outputs, by the Open Inference Protocol", {"type": "object"})},
-        f"{place}/infer": {"post": _infer(model)},
+        f"{place}/infer": {"post": _infer(model, examples)},
     }
 
 
@@ -50,10 +51,10 @@ def _operation(summary: str, answer: dict[str, Any], body: dict[str, Any] | None
     return found
 
 
-def _predict(model: TensorModel) -> dict[str, Any]:
+def _predict(model: ServedModel) -> dict[str, Any]:
     inputs = _named(model.inputs)
     if all(_count(tensor) <= MOST_SHOWN for tensor in model.inputs):
-        inputs["examples"] = [{tensor.name: example(tensor) for tensor in model.inputs}]
+        inputs["examples"] = [{tensor.name: example(tensor, model.examples) for tensor in model.inputs}]
     body: dict[str, Any] = {"application/json": {"schema": _object({"inputs": inputs})}}
     if len(model.inputs) == 1:
         body["application/x-npy"] = BINARY
@@ -62,10 +63,10 @@ def _predict(model: TensorModel) -> dict[str, Any]:
     return _operation("Outputs for inputs, row by row", _object({"outputs": _named(model.outputs)}), body)
 
 
-def _infer(model: TensorModel) -> dict[str, Any]:
+def _infer(model: TensorModel, examples: Mapping[str, Any]) -> dict[str, Any]:
     shown = [tensor for tensor in model.inputs if _count(tensor) <= MOST_SHOWN]
     inputs = [
-        {**tensor._asdict(), "shape": [max(1, size) for size in tensor.shape], "data": example(tensor)}
+        {**tensor._asdict(), "shape": [max(1, size) for size in tensor.shape], "data": example(tensor, examples)}
         for tensor in shown
     ]
     schema: dict[str, Any] = {"type": "object", "required": ["inputs"], "examples": [{"inputs": inputs}]}
@@ -101,8 +102,10 @@ def _count(tensor: Tensor) -> int:
     return prod(max(1, size) for size in tensor.shape)
 
 
-def example(tensor: Tensor) -> Any:
+def example(tensor: Tensor, examples: Mapping[str, Any]) -> Any:
     """Nested lists that fit."""
+    if tensor.name in examples:
+        return [examples[tensor.name]]
     value: Any = {"BOOL": True, "BYTES": "text"}.get(tensor.datatype, 1)
     for size in reversed(tensor.shape):
         value = [value] * max(1, size)

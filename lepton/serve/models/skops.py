@@ -34,6 +34,7 @@ class EstimatorModel:
 
     version = "1"
     platform = "sklearn"
+    examples: Mapping[str, Json] = {}
 
     def __init__(self, name: str, estimator: Any) -> None:
         self.name = name

@@ -19,6 +19,8 @@ CHUNK = 32
 """Rows computed in one go."""
 MOST_PIXELS = 50_000_000
 """Of one image."""
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAEElEQVR4nGP8zwABTAwUMQBJQQEPeWDz+AAAAABJRU5ErkJggg=="
+"""A PNG of 8 x 8 pixels, in base64."""
 FILLS = 5
 """Likely tokens in the place of a mask."""
 NEW_TOKENS = 64
@@ -53,6 +55,14 @@ class PipelineModel:
         self.inputs = [Tensor(self._task.input, "BYTES", [-1])]
         self.outputs = [Tensor(word, kind, [-1, *shape]) for word, (kind, shape) in self._task.outputs.items()]
         _settle(pipeline)
+
+    @property
+    def examples(self) -> Mapping[str, Json]:
+        """A text with a mask in it, or the smallest of images."""
+        if self._task.is_image:
+            return {"image": DOT}
+        mask = getattr(self._pipeline.tokenizer, "mask_token", None) if self._word == "fill-mask" else None
+        return {"text": f"The {mask} sleeps." if mask else "The cat sleeps."}
 
     @property
     def details(self) -> Mapping[str, Json]:

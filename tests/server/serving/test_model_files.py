@@ -174,6 +174,9 @@ def test_each_task_is_known_by_its_folder_and_rows_of_several_lengths_share_a_ba
     together = ask(program, {"inputs": good}, {"inputs": [3]}, {"inputs": [longer, good]})
     assert [status for status, _ in (*alone, *together)] == [200, 200, 200, 422, 200]
     assert all(holds(answer["outputs"]) for _, answer in alone)
+    body = json.loads(program.about()["pages"]["/openapi.json"]["text"])["paths"]["/predict"]["post"]["requestBody"]
+    example = body["content"]["application/json"]["schema"]["properties"]["inputs"]["examples"][0]
+    assert ask(program, {"inputs": example})[0] == 200
     names = [one["name"] for one in program.about()["outputs"]]
     for name in names:
         found = [answer["outputs"][name] for _, answer in (alone[1], alone[0])]
