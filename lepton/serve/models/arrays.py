@@ -116,20 +116,26 @@ def _is_number(value: Any) -> bool:
 
 def _cast(array: Array, kind: "np.dtype[Any]", tensor: Tensor, *, allows_nan: bool) -> Array:
     """The array in the wanted type, if no value means something else by that."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        is_fit = allows_nan and kind.kind == "f" and not np.isinf(array).any()
-        if not is_fit:
-            raise _unfit(tensor, "holds a value that is not a finite number")
+    if kind.kind == "f":
+        with np.errstate(over="ignore"):
+            made = array.astype(kind, order="C", copy=False)
+        if not np.isfinite(made).all():
+            _check_finite(array, made, tensor, allows_nan=allows_nan)
+        return made
     if kind.kind in "iu" and array.size:
         bounds = np.iinfo(kind)
-        is_whole = array.dtype.kind != "f" or bool((array == np.floor(array)).all())
+        is_whole = array.dtype.kind != "f" or bool(np.isfinite(array).all() and (array == np.floor(array)).all())
         if not is_whole or array.min() < bounds.min or array.max() > bounds.max:
             raise _unfit(tensor, f"holds a value that is no {tensor.datatype}")
-    with np.errstate(over="ignore"):
-        made = np.ascontiguousarray(array).astype(kind, copy=False)
-    if kind.kind == "f" and np.isinf(made).any():
+    return array.astype(kind, order="C", copy=False)
+
+
+def _check_finite(array: Array, made: Array, tensor: Tensor, *, allows_nan: bool) -> None:
+    """Refuse infinity, NaN unless it is allowed, and what has become infinite only by its new type."""
+    if array.dtype.kind == "f" and (np.isinf(array).any() or (not allows_nan and np.isnan(array).any())):
+        raise _unfit(tensor, "holds a value that is not a finite number")
+    if np.isinf(made).any():
         raise _unfit(tensor, f"holds a value that is too large for {tensor.datatype}")
-    return made
 
 
 def _texts(data: Any, tensor: Tensor) -> Array:
