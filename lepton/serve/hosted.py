@@ -5,6 +5,7 @@ import inspect
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -13,19 +14,21 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from lepton.core.errors import ConfigError
+from lepton.core.errors import ConfigError, LeptonError
 from lepton.core.resource import Json
+from lepton.serve import websocket
 from lepton.serve.asgi import Mount, mount_of
 from lepton.serve.calls import Call
+from lepton.serve.conversation import WebSocket
 from lepton.serve.faults import HandlerError, answer_together, is_line, reply_for
 from lepton.serve.frames import Media
 from lepton.serve.loading import load_service
 from lepton.serve.openapi import document, page
-from lepton.serve.program import Reply, Work
+from lepton.serve.program import Line, Reply, Work
 from lepton.serve.protocols.inference.offer import Offer
 from lepton.serve.protocols.openai.program import OpenAI
 from lepton.serve.routes import HANDLERS, OPENAI, Operation
-from lepton.serve.service import MARK, Response, Service, Wish
+from lepton.serve.service import MARK, HTTPError, Response, Service, Wish
 from lepton.serve.signature import Signature
 from lepton.serve.streams import sse
 
@@ -42,9 +45,9 @@ class Method:
 
     def __init__(self, name: str, function: Callable[..., Any], wish: Wish) -> None:
         self.name = name
-        self.wish = wish
         self.function = function
-        self.signature = Signature(name, function, wish)
+        self.signature = signature = Signature(name, function, wish)
+        self.wish = replace(wish, methods=("GET",), is_repeatable=False) if signature.socket_name else wish
         self.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         self.doc = inspect.getdoc(function) or ""
 
@@ -68,8 +71,12 @@ class Method:
         operation = self.operation(number)
         if self.wish.batch and self.is_async:
             raise ConfigError(f"Handler {self.name}: a batch handler cannot be async", fix="Make it a plain function.")
+        if self.signature.socket_name and not inspect.iscoroutinefunction(self.function):
+            raise ConfigError(f"Handler {self.name} talks over a WebSocket", fix="Make it `async def`, without yield.")
         if self.wish.batch:
             return Work(operation=operation, batch=self.batch, max_batch=self.wish.batch)
+        if self.signature.socket_name:
+            return Work(operation=operation, answer=self.refuse, tunnel=self.talk)
         if self.is_async and not inspect.isasyncgenfunction(self.function):
             return Work(operation=operation, answer=self.answer)
         return Work(operation=operation, call=self.call)
@@ -81,6 +88,35 @@ class Method:
     async def answer(self, call: Call) -> Reply:
         """Answer one request, in the loop."""
         return self.reply(await self.function(**self.signature.arguments(call)), call)
+
+    async def talk(self, call: Call, line: Line) -> None:
+        """Talk with a client over a WebSocket until the handler returns."""
+        arguments = self.signature.arguments(call)
+        peer = await websocket.accept(call, line)
+        if peer is None:
+            return
+        try:
+            await self.function(**{**arguments, self.signature.socket_name: WebSocket(peer)})
+        except LeptonError:
+            if not peer.is_open:
+                raise
+            await peer.close(1011)
+        except Exception:
+            if peer.is_open:
+                await peer.close(1011)
+            raise
+        await peer.open()
+        await peer.close()
+
+    async def refuse(self, call: Call) -> Reply:
+        """A request that does not ask for a WebSocket.
+
+        Raises:
+            HTTPError: it must.
+        """
+        raise HTTPError(
+            426, f"{self.wish.path} speaks WebSocket", fix="Connect by ws://.", headers={"upgrade": "websocket"}
+        )
 
     def batch(self, calls: Sequence[Call]) -> Sequence[Reply]:
         """Answer several requests by one call; one that is malformed costs the others nothing."""
@@ -357,10 +393,11 @@ def handlers_of(service: Service) -> Iterator[Method]:
         wish = getattr(function, MARK, None)
         if not isinstance(wish, Wish) or function is None:
             continue
-        for method in wish.methods:
+        made = Method(name, function, wish)
+        for method in made.wish.methods:
             other = taken.setdefault((method, wish.path), name)
             if other != name:
                 raise ConfigError(
                     f"Handlers {other} and {name} both answer {method} {wish.path}", fix="Give one another path."
                 )
-        yield Method(name, function, wish)
+        yield made

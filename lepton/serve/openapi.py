@@ -64,6 +64,8 @@ def operation(handler: "Method", schemas: dict[str, Any]) -> dict[str, Any]:
             **refusals(REFUSED),
         },
     }
+    if signature.socket_name:
+        found["responses"] = {"101": {"description": "A WebSocket"}, **refusals(REFUSED)}
     parameters = [parameter(signature, name, default) for name, (_, default) in signature.url_fields().items()]
     if parameters:
         found["parameters"] = parameters

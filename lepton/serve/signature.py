@@ -28,6 +28,7 @@ from pydantic import (
 
 from lepton.core.errors import ConfigError, InvalidError
 from lepton.serve.calls import Call, read_json, read_other, request_of
+from lepton.serve.conversation import WebSocket
 from lepton.serve.frames import Media
 from lepton.serve.routes import path_pattern
 from lepton.serve.service import Request, Upload, Wish, _Whole
@@ -61,6 +62,8 @@ class Signature:
         if parameters and parameters[0].name == "self":
             parameters = parameters[1:]
         self.request_name = ""
+        self.socket_name = ""
+        """Of the parameter that gets the WebSocket, if it is for one."""
         self.whole_name = ""
         self.path_names = list(_names(wish.path))
         self.takes_rest = False
@@ -70,7 +73,7 @@ class Signature:
         for parameter in parameters:
             self._place(parameter, fields)
         self._settle_whole(fields)
-        self.is_from_url = wish.methods == ("GET",) or wish.methods == ("DELETE",)
+        self.is_from_url = bool(self.socket_name) or wish.methods in (("GET",), ("DELETE",))
         self._fields = fields
         self._body = {name: field for name, field in fields.items() if name not in self.path_names}
         self._model = self._make("Input", self._body, STRICT)
@@ -115,6 +118,9 @@ class Signature:
         kind = self._hints.get(parameter.name, Any)
         if kind is Request:
             self.request_name = parameter.name
+            return
+        if kind is WebSocket:
+            self.socket_name = parameter.name
             return
         if self.wish.batch:
             kind = _item(kind)
