@@ -6,7 +6,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lepton.serve.hosted import Method
+    from lepton.serve.method import Method
 
 ERROR = {
     "type": "object",
