@@ -189,8 +189,7 @@ class Unary(Stream):
         reply = call.reply
         assert reply is not None
         if reply.is_good:
-            self.send(HEAD, prefixed(reply.body))
-            self.end(trailer(reply, call.request_id))
+            self.answer(HEAD, prefixed(reply.body), trailer(reply, call.request_id))
         else:
             self.end(HEAD + trailer(reply, call.request_id))
 

@@ -138,6 +138,19 @@ class Stream:
         self.out_bytes += len(data)
         self.push()
 
+    def answer(self, head: bytes, data: bytes, trailer: bytes) -> None:
+        """Send a whole answer; nothing was sent before."""
+        connection, size = self.connection, len(data)
+        if size > self.window or size > connection.window or size > connection.max_frame:
+            self.send(head, data)
+            self.end(trailer)
+            return
+        connection.window -= size
+        first = wire.frame(Kind.HEADERS, wire.END_HEADERS, self.number, head)
+        last = wire.frame(Kind.HEADERS, wire.END_HEADERS | wire.END_STREAM, self.number, trailer)
+        connection.put(first + wire.frame(Kind.DATA, 0, self.number, data) + last)
+        connection.done(self)
+
     def end(self, trailer: bytes) -> None:
         """End the answer with a header block, once all before it is sent."""
         self._trailer = trailer
