@@ -42,10 +42,25 @@ class Refusal(NamedTuple):
     fix: str
     headers: bytes = b""
     """Further header lines, each ended by CR LF."""
+    form: str = ""
+    """That of the errors where it was asked, if no route says so; see `body`."""
 
-    def body(self) -> bytes:
-        """The JSON object every error of the platform has."""
+    def body(self, form: str = "") -> bytes:
+        """The JSON object every error of the platform has; in the form `openai` that of its API."""
+        if form == OPENAI_FORM:
+            told = openai_error(self.status, f"{self.message}. {self.fix}", self.code)
+            return json.dumps({"error": told}).encode()
         return json.dumps({"code": self.code, "message": self.message, "fix": self.fix}).encode()
+
+
+OPENAI_FORM = "openai"
+OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+def openai_error(status: int, message: str, code: str | None, param: str | None = None) -> dict[str, str | None]:
+    """An error as the OpenAI API tells it."""
+    kind = OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"message": message, "type": kind, "param": param, "code": code}
 
 
 BODILESS = frozenset((204, 304))

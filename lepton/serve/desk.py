@@ -122,7 +122,8 @@ class Desk:
 
     def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         """Answer with a refusal, and count it."""
-        self.answer(exchange, refusal.status, refusal.body(), headers=refusal.headers)
+        form = exchange.route.form if exchange.route is not None else refusal.form
+        self.answer(exchange, refusal.status, refusal.body(form), headers=refusal.headers)
 
     def go(self, exchange: Exchange, verdict: Refusal | None = None) -> None:
         """The token is judged: on to the route."""

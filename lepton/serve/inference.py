@@ -15,6 +15,8 @@ from lepton.serve.capture import Capture
 from lepton.serve.faults import answer_together, refusal
 from lepton.serve.frames import PREDICT
 from lepton.serve.model import Array, Model, load_model
+from lepton.serve.models.pages import row_paths
+from lepton.serve.openapi import ERROR, pages, sheet
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.inference.plain import Plain
 from lepton.serve.protocols.inference.program import Inference
@@ -69,9 +71,9 @@ class ModelProgram:
         self._capture = capture
         self._about = about
         self._name = name
-        tensors = VersionTensors(model, capture, about)
-        plain = Plain(PREDICTION, tensors, self._read, self._write)
-        self._inference = Inference([tensors], first=INFERENCE, more=[plain])
+        self._tensors = VersionTensors(model, capture, about)
+        plain = Plain(PREDICTION, self._tensors, self._read, self._write)
+        self._inference = Inference([self._tensors], first=INFERENCE, more=[plain])
 
     def known_as(self, name: str) -> None:
         """Let the model be called by a further name."""
@@ -86,7 +88,8 @@ class ModelProgram:
 
     def about(self) -> Mapping[str, Json]:
         """What a client must know to ask the model."""
-        return self._about
+        described = sheet(self._tensors.name, "A model version.", row_paths(self._tensors), {"Error": ERROR})
+        return {**self._about, "pages": pages(described)}
 
     async def close(self) -> None:
         """Leave the last sample of what was asked."""

@@ -101,6 +101,13 @@ def test_several_tensors_of_several_types_pass_both_ways(sums: House, is_binary:
     assert (status, found["outputs"]["sum"], found["outputs"]["same"]) == (200, (a + b).tolist(), ["x", "y"])
 
 
+def test_a_model_versions_documentation_has_an_example_that_is_answered(version: House) -> None:
+    assert version.ask("GET", "/docs")[0] == 200
+    predict = version.ask("GET", "/openapi.json")[1]["paths"]["/predict"]["post"]
+    inputs = predict["requestBody"]["content"]["application/json"]["schema"]["properties"]["inputs"]
+    assert version.predict(inputs["examples"][0])[0] == 200
+
+
 X = {"name": "x", "datatype": "UINT8", "shape": [1, 2, 2], "data": [1, 2, 3, 4]}
 
 
