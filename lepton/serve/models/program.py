@@ -9,14 +9,13 @@ import numpy as np
 import orjson
 
 from lepton.core.resource import Json
-from lepton.serve.calls import Call
-from lepton.serve.faults import answer_together, reply_for
 from lepton.serve.models.arrays import ServedModel, read_inputs
 from lepton.serve.models.pages import tensor_paths
 from lepton.serve.openapi import ERROR, pages, sheet
 from lepton.serve.program import Reply, Work
+from lepton.serve.protocols.inference.plain import Plain
 from lepton.serve.protocols.inference.program import Inference
-from lepton.serve.protocols.inference.tensors import Array, Tensor, infer_all
+from lepton.serve.protocols.inference.tensors import Array, Tensor, rows_of
 from lepton.serve.routes import INFERENCE, PREDICTION
 
 if TYPE_CHECKING:
@@ -40,9 +39,14 @@ class TensorProgram:
 
     def __init__(self, model: ServedModel, *, api: "OpenAI | None" = None) -> None:
         self._model = model
-        self._inference = Inference([model], first=INFERENCE)
+        plain = Plain(replace(PREDICTION, media=MEDIA), model, lambda call: read_inputs(call, model), self._write)
+        self._inference = Inference([model], first=INFERENCE, more=[plain])
         self._api = api
         self.counters: Counter[str] = api.counters if api else Counter()
+
+    def known_as(self, name: str) -> None:
+        """Let the model be called by a further name."""
+        self._inference.models.alias = name
 
     async def start(self) -> None:
         """It is loaded already."""
@@ -58,13 +62,8 @@ class TensorProgram:
         """Nothing to do by the clock."""
 
     def works(self) -> list[Work]:
-        """Prediction in plain JSON, and the Open Inference Protocol."""
-        plain = replace(PREDICTION, media=MEDIA)
-        return [
-            Work(operation=plain, batch=self.predict),
-            *self._inference.works(),
-            *(self._api.works() if self._api else ()),
-        ]
+        """Prediction, and the Open Inference Protocol."""
+        return [*self._inference.works(), *(self._api.works() if self._api else ())]
 
     def about(self) -> Mapping[str, Json]:
         """What goes in and what comes out."""
@@ -82,19 +81,8 @@ class TensorProgram:
         paths, schemas = self._api.described() if self._api else ({}, {})
         return sheet(self._model.name, ABOUT, {**tensor_paths(self._model), **paths}, {"Error": ERROR, **schemas})
 
-    def predict(self, calls: Sequence[Call]) -> list[Reply]:
-        """`{"inputs": {name: nested lists}}` -> `{"outputs": {name: nested lists}}`."""
-        return answer_together(calls, lambda call: read_inputs(call, self._model), self._compute)
-
-    def _compute(self, good: Sequence[tuple[Call, Mapping[str, Array]]]) -> list[Reply]:
-        found = infer_all(self._model, [given for _, given in good])
-        return [
-            reply_for(one) if isinstance(one, Exception) else dump(one, self._rows(given))
-            for one, (_, given) in zip(found, good, strict=True)
-        ]
-
-    def _rows(self, given: Mapping[str, Array]) -> int:
-        return len(next(iter(given.values()))) if self._model.is_batched else 1
+    def _write(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Reply:
+        return dump(outputs, rows_of(self._model, inputs))
 
 
 def told(tensors: Sequence[Tensor]) -> list[Json]:
