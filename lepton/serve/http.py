@@ -16,7 +16,7 @@ from lepton.serve.access import token_digest
 from lepton.serve.answers import Refusal
 from lepton.serve.exchange import HIGH_BYTES, Asked, Desk, Exchange, Known, Limits, Lobby
 from lepton.serve.message import SWALLOW_BYTES, Message
-from lepton.serve.routes import UNKNOWN, Route
+from lepton.serve.routes import Route
 
 MAX_KNOWN, MAX_KNOWN_BYTES = 4096, 4096
 """Heads that are remembered, and the size of the largest."""
@@ -128,7 +128,7 @@ class Connection(asyncio.Protocol):
     def _remember(self, exchange: Exchange, route: Route) -> None:
         """Keep what the head of a usual request was read as."""
         message = self._message
-        is_usual = message.is_plain and not route.wants_head(exchange.media) and route is not UNKNOWN
+        is_usual = message.is_plain and not route.wants_head(exchange.media) and not route.is_held
         is_usual = is_usual and bool(route.operation)
         if not (is_usual and self._head_key and message.length and exchange.keep_alive) or exchange.is_old:
             return
@@ -259,10 +259,10 @@ class Connection(asyncio.Protocol):
             exchange.desk.refuse(exchange, self._refusal)
         else:
             route = exchange.route
-            wants_head = route is not None and route is not UNKNOWN and route.wants_head(exchange.media)
+            wants_head = route is not None and not route.is_held and route.wants_head(exchange.media)
             exchange.bear(self._message.whole_body(), self._head_text() if wants_head else None)
             exchange.caller = self._caller
-            if route is UNKNOWN:
+            if route is not None and route.is_held:
                 exchange.asked = self._asked(exchange.desk.limits)
             exchange.desk.accept(exchange, self._message.fields.get(b"authorization"))
         if len(self._open) >= self._limits.max_pipelined:

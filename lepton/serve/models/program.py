@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from lepton.serve.protocols.openai.program import OpenAI
 
 ABOUT = "A model of named tensors; requests that arrive together are computed together."
-SMALL = 64
-"""Up to so many elements lists are the quicker way to JSON."""
 MEDIA = ("JSON", "NPY", "OCTETS")
 
 
@@ -112,8 +110,7 @@ def plain_of(array: Array) -> Any:
     """An array as what becomes nested lists in JSON."""
     if array.dtype.kind in "SUO":
         return _texts(array.tolist())
-    is_quick = array.ndim and array.size > SMALL and array.dtype != np.float16
-    return np.ascontiguousarray(array) if is_quick else array.tolist()
+    return array.tolist() if array.dtype == np.float16 or not array.ndim else np.ascontiguousarray(array)
 
 
 def _texts(value: Any) -> Any:
