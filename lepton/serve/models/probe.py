@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from lepton.serve.faults import ModelFileError
-from lepton.serve.protocols.inference.tensors import DATATYPES, Array, Tensor, datatype_of
+from lepton.serve.protocols.inference.tensors import DATATYPES, Array, Tensor
+from lepton.serve.protocols.inference.values import datatype_of
 
 SIZES = (8, 32, 224)
 """Tried for axes of any size, beside that over rows."""
