@@ -71,9 +71,9 @@ class ModelProgram:
         self._capture = capture
         self._about = about
         self._name = name
-        self._tensors = tensors = VersionTensors(model, capture, about)
-        plain = Plain(PREDICTION, tensors, self._read, self._write)
-        self._inference = Inference([tensors], first=INFERENCE, more=[plain])
+        self._tensors = VersionTensors(model, capture, about)
+        plain = Plain(PREDICTION, self._tensors, self._read, self._write)
+        self._inference = Inference([self._tensors], first=INFERENCE, more=[plain])
 
     def known_as(self, name: str) -> None:
         """Let the model be called by a further name."""
