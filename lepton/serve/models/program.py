@@ -9,21 +9,22 @@ import numpy as np
 import orjson
 
 from lepton.core.resource import Json
+from lepton.serve.calls import Call
+from lepton.serve.faults import answer_together, reply_for
+from lepton.serve.frames import PREDICT
 from lepton.serve.models.arrays import ServedModel, read_inputs
 from lepton.serve.models.pages import tensor_paths
 from lepton.serve.openapi import ERROR, pages, sheet
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.inference.plain import Plain
 from lepton.serve.protocols.inference.program import Inference
-from lepton.serve.protocols.inference.tensors import Array, Tensor, rows_of
+from lepton.serve.protocols.inference.tensors import Array, Tensor, infer_all
 from lepton.serve.routes import INFERENCE, PREDICTION
 
 if TYPE_CHECKING:
     from lepton.serve.protocols.openai.program import OpenAI
 
 ABOUT = "A model of named tensors; requests that arrive together are computed together."
-SMALL = 64
-"""Up to so many elements lists are the quicker way to JSON."""
 MEDIA = ("JSON", "NPY", "OCTETS")
 
 
@@ -39,14 +40,10 @@ class TensorProgram:
 
     def __init__(self, model: ServedModel, *, api: "OpenAI | None" = None) -> None:
         self._model = model
-        plain = Plain(replace(PREDICTION, media=MEDIA), model, lambda call: read_inputs(call, model), self._write)
+        plain = Plain(replace(PREDICTION, media=MEDIA), model, self._read, self._write)
         self._inference = Inference([model], first=INFERENCE, more=[plain])
         self._api = api
         self.counters: Counter[str] = api.counters if api else Counter()
-
-    def known_as(self, name: str) -> None:
-        """Let the model be called by a further name."""
-        self._inference.models.alias = name
 
     async def start(self) -> None:
         """It is loaded already."""
@@ -62,8 +59,18 @@ class TensorProgram:
         """Nothing to do by the clock."""
 
     def works(self) -> list[Work]:
-        """Prediction, and the Open Inference Protocol."""
-        return [*self._inference.works(), *(self._api.works() if self._api else ())]
+        """Prediction in plain JSON, the Open Inference Protocol, and of the OpenAI API what it offers."""
+        tensors = [replace(work, batch=self.answer) for work in self._inference.works()]
+        return [*tensors, *(self._api.works() if self._api else ())]
+
+    def known_as(self, name: str) -> None:
+        """Let the Open Inference Protocol call the model by a further name."""
+        self._inference.models.alias = name
+
+    def answer(self, calls: Sequence[Call]) -> list[Reply]:
+        """An answer for each request, however it asks; what only asks for predictions is told them in one go."""
+        is_plain = all([call.operation == PREDICT for call in calls])
+        return self.predict(calls) if is_plain else self._inference.batch(calls)
 
     def about(self) -> Mapping[str, Json]:
         """What goes in and what comes out."""
@@ -81,8 +88,23 @@ class TensorProgram:
         paths, schemas = self._api.described() if self._api else ({}, {})
         return sheet(self._model.name, ABOUT, {**tensor_paths(self._model), **paths}, {"Error": ERROR, **schemas})
 
+    def predict(self, calls: Sequence[Call]) -> list[Reply]:
+        """`{"inputs": {name: nested lists}}` -> `{"outputs": {name: nested lists}}`."""
+        return answer_together(calls, self._read, self._compute)
+
+    def _compute(self, good: Sequence[tuple[Call, Mapping[str, Array]]]) -> list[Reply]:
+        found = infer_all(self._model, [given for _, given in good])
+        return [
+            reply_for(one) if isinstance(one, Exception) else self._write(given, one)
+            for one, (_, given) in zip(found, good, strict=True)
+        ]
+
+    def _read(self, call: Call) -> Mapping[str, Array]:
+        return read_inputs(call, self._model)
+
     def _write(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Reply:
-        return dump(outputs, rows_of(self._model, inputs))
+        rows = len(next(iter(inputs.values()))) if self._model.is_batched else 1
+        return dump(outputs, rows)
 
 
 def told(tensors: Sequence[Tensor]) -> list[Json]:
@@ -100,8 +122,7 @@ def plain_of(array: Array) -> Any:
     """An array as what becomes nested lists in JSON."""
     if array.dtype.kind in "SUO":
         return _texts(array.tolist())
-    is_quick = array.ndim and array.size > SMALL and array.dtype != np.float16
-    return np.ascontiguousarray(array) if is_quick else array.tolist()
+    return array.tolist() if array.dtype == np.float16 or not array.ndim else np.ascontiguousarray(array)
 
 
 def _texts(value: Any) -> Any:
