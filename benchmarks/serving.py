@@ -35,7 +35,7 @@ FILES = {
     "echo": "echo.py",
     "cnn-batch": "cnn.py",
     "cnn-batch-ort": "cnn_ort.py",
-    "minilm-ort-batch": "minilm.py",
+    "minilm-ort-batch": "encoder.py",
     "stream": "stream.py",
 }
 

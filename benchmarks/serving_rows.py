@@ -117,7 +117,7 @@ def minilm(run: Run) -> Iterator[Record]:
     """The sentence encoder beside mosec, and beside the bare runtime in a loop."""
     for size, micros in peers.limits("minilm", BATCHES, run.folder).items():
         yield {"row": "minilm", "server": "bare runtime", "batch": size, "cpu_us": round(micros, 1)}
-    endpoint = run.platform.deploy("minilm.py:MiniLM", "minilm", deadline_ms=30_000)
+    endpoint = run.platform.deploy("encoder.py:MiniLM", "minilm", deadline_ms=30_000)
     ours = [run.platform.served(endpoint, peers.ask_of("minilm"))]
     longer = replace(run, seconds=max(run.seconds, 5.0))
     yield from beside("minilm", ours, ("mosec",), "minilm-ort-batch", longer)
