@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 SERVED = HERE / "served"
 START_S = 60.0
+BESIDE = {"cnn_ort.py": ("cnn.py",)}
+"""Service -> the files that it imports."""
 LIMITS: dict[str, int] = {"rate_per_s": 1_000_000, "burst": 1_000_000, "quota_per_day": 1_000_000_000}
 """So high that they refuse nobody; each request is counted against them all the same."""
 SHARES: dict[str, int] = {"front_cpu_milli": 400, "worker_cpu_milli": 500}
@@ -44,11 +47,20 @@ class Platform:
 
     def deploy(self, target: str, name: str, **limits: Any) -> Endpoint:
         """Deploy a service of `served/`, or a model version by its name, and wait until it answers."""
-        place = str(SERVED / target) if ".py" in target else target
+        place = self.lone(target, name) if ".py" in target else target
         endpoint = self.client.serve.deploy(place, name=name, **{**SHARES, **limits}).wait(timeout_s=START_S)
         self.jobs.add(endpoint.job)
         self.pin()
         return endpoint
+
+    def lone(self, target: str, name: str) -> str:
+        """The file of a service, with no other file beside it that would be deployed too."""
+        file, colon, kind = target.partition(":")
+        folder = self.folder / f"code-{name}"
+        folder.mkdir(exist_ok=True)
+        for part in (file, *BESIDE.get(file, ())):
+            shutil.copy(SERVED / part, folder / part)
+        return f"{folder / file}{colon}{kind}"
 
     def pin(self) -> None:
         """Keep all that the server has started, and will start from there, on one core; not itself: it would think

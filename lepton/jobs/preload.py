@@ -10,6 +10,7 @@ LIGHT = (
     "lepton.serve.front",
     "lepton.serve.hosted",
     "lepton.serve.inference",
+    "encodings.idna",
 )
 """numpy, onnxruntime and pydantic: for workers that must stay small, or live long."""
 TORCH = ("lepton.train.run", "lepton.optimize.run")
