@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
-from pydantic import create_model
+from pydantic import BaseModel, create_model
 
-from lepton.api.door import IdempotencyKey, Reading, Visit, Writing, answer, check_known
+from lepton.api.door import IdempotencyKey, Reading, Visit, WorkerReading, Writing, answer, check_known
 from lepton.api.jobs import Cursor, Limit, NameFilter, list_resources
 from lepton.api.match import IfMatch, check_match, etag
 from lepton.api.promises import raises
@@ -20,6 +20,7 @@ from lepton.core.resource import Resource
 from lepton.serve.entries import split_entry
 from lepton.serve.plan import plan
 from lepton.serve.spec import RANGES, EndpointSpec
+from lepton.server.fronts import check_hosts, check_unused, find_front
 from lepton.server.people import find_named
 from lepton.server.submit import changed, check_capacity, created
 from lepton.store import catalog, resources
@@ -32,6 +33,19 @@ SERVED_FILES = {"model.json", "model.onnx"}
 LimitsIn = wish_model(EndpointSpec, REFS, title="EndpointLimitsIn", ranges=RANGES)
 EndpointIn = create_model("EndpointIn", __base__=LimitsIn, name=(Name, ...))
 EndpointIn.__doc__ = "An endpoint: its name, and what it serves within which limits."
+
+
+class SiteOut(BaseModel):
+    """The endpoint that a worker serves, as a front that it shares needs to know it."""
+
+    endpoint: str
+    name: str
+    job: str
+    front: str
+    """Id of that front; empty: the endpoint has one of its own."""
+    spec: dict[str, Any]
+
+
 RefPath = Annotated[str, Path(min_length=1, max_length=63, description="name or id")]
 
 
@@ -42,7 +56,8 @@ async def create(visit: Writing, body: Wish, idempotency_key: IdempotencyKey = N
     def work(tx: Tx) -> dict[str, Any]:
         check_known(visit.workspace, tx)
         author = visit.author()
-        spec, name = _spec(tx, author.workspace, body)
+        spec, name = _spec(tx, visit, author.workspace, body)
+        check_hosts(tx, spec, but="")
         endpoint = Resource(
             id=make_id("endpoint", at=author.at),
             kind="endpoint",
@@ -61,10 +76,14 @@ async def create(visit: Writing, body: Wish, idempotency_key: IdempotencyKey = N
     return answer(made, status=201, headers=headers | {"location": f"/api/v1/serve/endpoints/{made['id']}"})
 
 
-def _spec(tx: Tx, workspace: str, body: Wish) -> tuple[EndpointSpec, str]:
+def _spec(tx: Tx, visit: Visit, workspace: str, body: Wish) -> tuple[EndpointSpec, str]:
     plain = resolve(tx, workspace, body, REFS)
     name = plain.pop("name", "")
+    if plain["front"]:
+        plain["front"] = find_front(tx, workspace, plain["front"]).id
     spec = EndpointSpec.from_json(plain)
+    if spec.is_front:
+        return spec, name
     if spec.entry:
         split_entry(spec.entry)
         return spec, name
@@ -121,7 +140,10 @@ async def change(visit: Writing, ref: RefPath, body: Wish, if_match: IfMatch = N
         check_match(endpoint, if_match)
         if endpoint.is_final or endpoint.spec.get("is_deleted"):
             raise IllegalMoveError(f"Endpoint '{endpoint.name}' is being taken down", fix="Make a new one.")
-        spec, _ = _spec(tx, endpoint.workspace, body)
+        spec, _ = _spec(tx, visit, endpoint.workspace, body)
+        if spec.is_front != bool(endpoint.spec["endpoint"].get("is_front")):
+            raise InvalidError(f"'{endpoint.name}' cannot become a front, or cease to be one", fix="Make a new one.")
+        check_hosts(tx, spec, but=endpoint.id)
         check_capacity(tx, plan(spec, endpoint=endpoint.id, name=endpoint.name))
         author = visit.author(endpoint.workspace)
         wished = replace(endpoint, spec={**endpoint.spec, "endpoint": spec.to_json()}, updated_at=author.at)
@@ -136,6 +158,7 @@ router.put("/endpoints/{ref}", response_model=ResourceOut)(change)
 
 
 @router.delete("/endpoints/{ref}", response_model=ResourceOut)
+@raises(IllegalMoveError)
 async def delete(visit: Writing, ref: RefPath, if_match: IfMatch = None) -> JSONResponse:
     """Take an endpoint down: it drains, ends its workers, and frees its name."""
 
@@ -144,9 +167,29 @@ async def delete(visit: Writing, ref: RefPath, if_match: IfMatch = None) -> JSON
         check_match(endpoint, if_match)
         if endpoint.is_final or endpoint.spec.get("is_deleted"):
             return endpoint
+        check_unused(tx, endpoint)
         author = visit.author(endpoint.workspace)
         wished = replace(endpoint, spec={**endpoint.spec, "is_deleted": True}, updated_at=author.at)
         return resources.update(tx, wished, changed(endpoint, "delete", author), expected=endpoint.revision)
 
     endpoint = await visit.write(work)
     return answer(ResourceOut.of(endpoint), headers={"etag": etag(endpoint)})
+
+
+@router.get("/site", response_model=SiteOut)
+@raises(NotFoundError)
+async def site(visit: WorkerReading) -> JSONResponse:
+    """What the worker whose token this is serves: asked by a front that many endpoints share, before it trusts one."""
+
+    def work(tx: Tx) -> dict[str, Any]:
+        if not visit.principal.job:
+            raise NotFoundError("Only the worker of an endpoint serves something", fix="Use a worker's token.")
+        job = resources.get(tx, visit.principal.job, kind="job")
+        spec = job.spec["params"].get("spec", {})
+        if job.spec.get("stage") != "serve" or not job.spec["params"].get("endpoint"):
+            raise NotFoundError(f"Job {job.id} serves no endpoint", fix="Ask with the token of one that does.")
+        params = job.spec["params"]
+        front = str(spec.get("front") or "")
+        return {"endpoint": params["endpoint"], "name": params["name"], "job": job.id, "front": front, "spec": spec}
+
+    return answer(await visit.read(work))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +14,7 @@ from lepton.cli.kinds import ENDPOINT_STATES, PORT, RANK, Name, Number
 from lepton.cli.output import Session, common
 
 if TYPE_CHECKING:
-    from lepton.sdk.endpoints import EndpointOptions
+    from lepton.sdk.endpoints import EndpointOptions, FrontOptions
 
 RATE = Number(1, 1_000_000, is_whole=True)
 
@@ -27,8 +28,12 @@ def serve() -> None:
 @click.argument("target", shell_complete=complete.models)
 @click.option("--name", type=Name(), required=True, help="What to call the endpoint.")
 @click.option("--replicas", type=Number(1, 64, is_whole=True), default=None, help="Worker processes.  [default: 1]")
-@click.option("--port", type=PORT, default=0, show_default=True, help="Where it answers; 0: any free port.")
+@click.option("--port", type=PORT, default=None, help="Where it answers; 0: any free port.  [default: 0]")
 @click.option("--host", default=None, help="Address to listen at.  [default: 127.0.0.1]")
+@click.option("--front", default=None, shell_complete=complete.endpoints, help="Front that it shares with others.")
+@click.option(
+    "--host-name", "hosts", multiple=True, help="Name by which that front's clients ask for it; several times."
+)
 @click.option("--rate", "rate_per_s", type=RATE, default=None, help="Requests a second of each token.")
 @click.option("--quota", "quota_per_day", type=RATE, default=None, help="Requests a day of each token.")
 @click.option("--allow", multiple=True, help="Network whose addresses may connect, e.g. 10.0.0.0/8; several times.")
@@ -38,11 +43,29 @@ def serve() -> None:
 @common
 def deploy(session: Session, target: str, name: str, is_waiting: bool, **wishes: Any) -> None:
     """Deploy TARGET, a model version or a service's file.py[:Class], as an endpoint."""
-    limits = {
-        field: list(wish) if field == "allow" else wish for field, wish in wishes.items() if wish not in (None, ())
-    }
-    endpoint = session.client.serve.deploy(target, name=name, **cast("EndpointOptions", limits))
+    endpoint = session.client.serve.deploy(target, name=name, **cast("EndpointOptions", _given(wishes)))
     session.one(endpoint.wait() if is_waiting else endpoint)
+
+
+@serve.command()
+@click.argument("name", type=Name())
+@click.option("--port", type=PORT, default=None, help="Where it answers; 0: any free port.  [default: 0]")
+@click.option("--host", default=None, help="Address to listen at.  [default: 127.0.0.1]")
+@click.option("--allow", multiple=True, help="Network whose addresses may connect, e.g. 10.0.0.0/8; several times.")
+@click.option("--tls-cert", default=None, help="Certificate chain in PEM, by its path where the front runs.")
+@click.option("--tls-key", default=None, help="Its key.")
+@click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when it answers.")
+@common
+def front(session: Session, name: str, is_waiting: bool, **wishes: Any) -> None:
+    """Make NAME a front that endpoints share: one address for all that are deployed with --front NAME."""
+    made = session.client.serve.front(name, **cast("FrontOptions", _given(wishes)))
+    session.one(made.wait() if is_waiting else made)
+
+
+def _given(wishes: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for; the rest is the server's to choose."""
+    given = {field: wish for field, wish in wishes.items() if wish not in (None, ())}
+    return {field: list(wish) if isinstance(wish, tuple) else wish for field, wish in given.items()}
 
 
 @serve.command()
@@ -85,7 +108,13 @@ def get(session: Session, endpoint: str) -> None:
 @serve.command()
 @click.argument("endpoint", shell_complete=complete.endpoints)
 @click.option("-f", "--follow", is_flag=True, help="Go on until it is taken down.")
-@click.option("--rank", type=RANK, default=0, show_default=True, help="0: the front; 1 and up: the workers.")
+@click.option(
+    "--rank",
+    type=RANK,
+    default=0,
+    show_default=True,
+    help="0: the front; 1 and up: the workers. Of an endpoint that shares a front, 0 is the first worker.",
+)
 @common
 def logs(session: Session, endpoint: str, follow: bool, rank: int) -> None:
     """Print what the processes of ENDPOINT write."""

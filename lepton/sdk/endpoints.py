@@ -27,6 +27,10 @@ class EndpointOptions(TypedDict, total=False):
     """Worker processes, each with the model loaded; 1 unless given."""
     host: str
     """Address to listen on; loopback unless given."""
+    front: str
+    """Name or id of a front that it shares with others, see `Serve.front`; none: it has one of its own."""
+    hosts: list[str]
+    """Names by which clients of that front may ask for it, besides the path `/<its name>/`."""
     port: int
     """0, the default: any free port."""
     max_batch: int
@@ -55,6 +59,23 @@ class EndpointOptions(TypedDict, total=False):
     """Of the front process, in thousandths of a CPU; 100 unless given."""
     worker_cpu_milli: int
     """Of each worker, in thousandths of a CPU; 500 unless given, and a thread for each whole CPU."""
+
+
+class FrontOptions(TypedDict, total=False):
+    """Of a front that several endpoints share."""
+
+    host: str
+    """Address to listen on; loopback unless given."""
+    port: int
+    """0, the default: any free port."""
+    allow: list[str]
+    """Networks whose addresses may connect, e.g. 10.0.0.0/8; none: every one."""
+    tls_cert: str
+    """Path, where the front runs, of the certificate chain in PEM; with `tls_key` it speaks TLS only."""
+    tls_key: str
+    """Path, there too, of its private key in PEM."""
+    front_cpu_milli: int
+    """Of its process, in thousandths of a CPU; 100 unless given."""
 
 
 class AsyncEndpoint:
@@ -190,7 +211,7 @@ class AsyncEndpoint:
             "state": self.state,
             "address": self.url,
             "replicas": str(wish.get("replicas", "")),
-            "model": str(wish.get("model") or wish.get("entry", "")),
+            "model": "(a front)" if wish.get("is_front") else str(wish.get("model") or wish.get("entry", "")),
             "id": self.id,
         }
 
@@ -248,6 +269,18 @@ class AsyncServe:
         body = {"name": name, **await _wish(self._http, self._workspace, target, name, limits)}
         return AsyncEndpoint(self._http, await self._http.post("/serve/endpoints", body, workspace=self._workspace))
 
+    async def front(self, name: str, **options: Unpack[FrontOptions]) -> AsyncEndpoint:
+        """Make a front that several endpoints share; it is starting when this returns.
+
+        An endpoint that is deployed with `front=name` answers at the front's address under `/<its name>/`, and at the
+        hosts it names. It costs no front process of its own.
+
+        Raises:
+            NameTakenError, InvalidError, CapacityError: it was refused; none was made.
+        """
+        body = {"name": name, "is_front": True, **options}
+        return AsyncEndpoint(self._http, await self._http.post("/serve/endpoints", body, workspace=self._workspace))
+
     async def apply(self, target: str, *, name: str, **limits: Unpack[EndpointOptions]) -> AsyncEndpoint:
         """Deploy a model version or service, or give it to the endpoint of that name if there is one.
 
@@ -279,6 +312,7 @@ class Serve(Blocking[AsyncServe]):
     """The endpoints of a workspace."""
 
     deploy = returning(lambda: Endpoint)(AsyncServe.deploy)
+    front = returning(lambda: Endpoint)(AsyncServe.front)
     apply = returning(lambda: Endpoint)(AsyncServe.apply)
     get = returning(lambda: Endpoint)(AsyncServe.get)
     list = listing(lambda: Endpoint)(AsyncServe.list)

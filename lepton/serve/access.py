@@ -22,6 +22,7 @@ PAUSE_S = 5.0
 TIMEOUT_S = 3.0
 MAX_KNOWN = 10_000
 MAX_ASKING = 256
+MAX_ANSWER_BYTES = 1 << 20
 VERDICTS: dict[int, Refusal | None] = {200: None, 401: BAD_TOKEN, 403: FORBIDDEN, 404: HIDDEN}
 
 Verdict = Refusal | None
@@ -50,56 +51,61 @@ class Known(NamedTuple):
 
 
 class Server:
-    """Asks a Lepton server about tokens.
+    """Asks a Lepton server.
 
     Args:
         url: its address.
-        endpoint: id of the endpoint that is guarded.
         url_file: a file that holds its present address, read whenever it does not answer; None: it never changes.
     """
 
-    def __init__(self, url: str, endpoint: str, url_file: Path | None = None) -> None:
+    def __init__(self, url: str, url_file: Path | None = None) -> None:
         self._url = url
-        self._endpoint = endpoint
         self._url_file = url_file
 
-    async def ask(self, token: bytes) -> int:
-        """The status of its answer.
+    async def get(self, path: str, token: bytes) -> tuple[int, bytes]:
+        """Status and body of its answer.
 
+        Args:
+            path: below `/api/v1`.
+            token: whose.
         Raises:
             UnavailableError: it does not answer.
         """
         try:
-            return await asyncio.wait_for(self._ask(token), TIMEOUT_S)
+            return await asyncio.wait_for(self._get(path, token), TIMEOUT_S)
         except (OSError, TimeoutError, ValueError, EOFError) as fault:
             if self._url_file is not None and self._url_file.exists():
                 self._url = self._url_file.read_text().strip() or self._url
             raise UnavailableError(f"The server at {self._url} does not answer: {fault}") from fault
 
-    async def _ask(self, token: bytes) -> int:
+    async def _get(self, path: str, token: bytes) -> tuple[int, bytes]:
         url = urlsplit(self._url)
         is_tls = url.scheme == "https"
         host, port = url.hostname or "127.0.0.1", url.port or (443 if is_tls else 80)
-        path = f"{url.path.rstrip('/')}/api/v1/security/access?endpoint={self._endpoint}"
         tls = ssl.create_default_context() if is_tls else None
         reader, writer = await asyncio.open_connection(host, port, ssl=tls)
         try:
-            head = f"GET {path} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: close\r\nAuthorization: Bearer "
-            writer.write(head.encode() + token + b"\r\n\r\n")
-            status_line = await reader.readline()
-            version, status = status_line.split()[:2]
+            head = f"GET {url.path.rstrip('/')}/api/v1{path} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: close\r\n"
+            writer.write(b"%bAuthorization: Bearer %b\r\n\r\n" % (head.encode(), token))
+            version, status = (await reader.readline()).split()[:2]
             if not version.startswith(b"HTTP/1."):
                 raise ValueError("the answer is not HTTP")
-            return int(status)
+            while (await reader.readline()).strip():
+                pass
+            body = b""
+            while len(body) < MAX_ANSWER_BYTES and (piece := await reader.read(MAX_ANSWER_BYTES)):
+                body += piece
+            return int(status), body
         finally:
             writer.close()
 
 
 class Gate:
-    """Verdicts about tokens, cached; equal questions at one time are asked once."""
+    """Verdicts about the tokens of an endpoint's callers, cached; equal questions at one time are asked once."""
 
-    def __init__(self, server: Server, clock: Callable[[], float]) -> None:
+    def __init__(self, server: Server, endpoint: str, clock: Callable[[], float]) -> None:
         self._server = server
+        self._path = f"/security/access?endpoint={endpoint}"
         self._clock = clock
         self._allowed: dict[bytes, Known] = {}
         self._refused: dict[bytes, Known] = {}
@@ -131,7 +137,7 @@ class Gate:
 
     async def _judge(self, token: bytes, digest: bytes) -> Verdict:
         try:
-            status = await self._server.ask(token)
+            status, _ = await self._server.get(self._path, token)
         except UnavailableError:
             status = 0
         finally:

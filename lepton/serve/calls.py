@@ -33,16 +33,18 @@ class Head:
     headers: list[tuple[str, str]]
     client: tuple[str, int]
     version: str = "1.1"
+    prefix: str = ""
+    """What was left out in front of the path: that of the endpoint, at a front that many share."""
 
     @classmethod
     def read(cls, text: bytes) -> Self:
         """From what the front wrote of it."""
-        client, line, *rest = text.decode("latin-1").split("\r\n")
+        place, line, *rest = text.decode("latin-1").split("\r\n")
         method, target, version = line.split(" ", 2)
         path, _, query = target.partition("?")
-        host, _, port = client.rpartition(" ")
+        host, port, prefix = place.split(" ", 2)
         pairs = [(name.lower(), value) for name, _, value in (each.partition(": ") for each in rest if each)]
-        return cls(method, path, query, pairs, (host, int(port)), version.removeprefix("HTTP/"))
+        return cls(method, path, query, pairs, (host, int(port)), version.removeprefix("HTTP/"), prefix)
 
     @property
     def is_upgrade(self) -> bool:

@@ -1,8 +1,7 @@
 """The heart of a front: takes complete requests, gives them to workers, and sees that each gets an answer in time."""
 
 import asyncio
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from math import inf
 from time import monotonic, time
@@ -10,16 +9,17 @@ from time import monotonic, time
 from lepton.core.resource import Json
 from lepton.serve import answers
 from lepton.serve.access import Gate, bearer, token_digest
-from lepton.serve.allowance import Addresses, Allowance
+from lepton.serve.allowance import Allowance
 from lepton.serve.answers import Refusal
 from lepton.serve.cost import Costs
-from lepton.serve.exchange import Client, Exchange, Known, Limits
+from lepton.serve.exchange import Exchange, Known, Limits, Lobby
 from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Frame, Kind, Media, split_head
 from lepton.serve.held import Held
 from lepton.serve.links import WorkerLink
-from lepton.serve.metrics import Meter, render_metrics
+from lepton.serve.metrics import Meter
+from lepton.serve.pages import show
 from lepton.serve.queue import Batch, Queue, Ticket
-from lepton.serve.routes import HELD, Page, Route, Table
+from lepton.serve.routes import HELD, Route, Table
 
 HUNG_S = 10.0
 """A worker that keeps a request this much longer than its deadline is dropped."""
@@ -43,28 +43,39 @@ class Desk:
         self.limits = limits
         self.meter = Meter()
         self.queue = queue
-        self.connections: set[Client] = set()
-        self.is_draining = False
-        self.heads: dict[bytes, Known] = {}
+        self.name = name
         self.allowance = Allowance()
-        self.addresses = Addresses(())
         self.on_ready: Callable[[], None] = lambda: None
         """Called when a worker has joined."""
+        self.more_metrics: Callable[[], Iterable[str]] = tuple
         self._deadline_s = deadline_s
-        self._name = name
         self._gate = gate
         self._prefix = prefix.encode() + b"-"
         self._numbers = count(1)
+        self.lobby: Lobby | None = None
         self._links: dict[int, WorkerLink] = {}
         self._live: dict[int, Exchange] = {}
         """Requests to workers without their last answer, oldest first."""
-        self._about: Mapping[str, Json] = {}
+        self.about: Mapping[str, Json] = {}
+        """What a worker has told of its program."""
         self._table = Table({})
         self._costs = Costs()
         self._cancelled: dict[int, list[Entry]] = {}
         """Worker -> what it is to be told at the end of this turn."""
         self._held = Held()
         self._is_pumping = False
+        self._is_own = False
+        """It is ready without workers."""
+        self._leaving: set[WorkerLink] = set()
+
+    def enter(self, lobby: Lobby) -> None:
+        """Answer the clients of this lobby."""
+        self.lobby = lobby
+
+    def open_empty(self) -> None:
+        """Answer only what a front knows by itself: no worker will come."""
+        self._table = Table({"operations": []})
+        self._is_own = True
 
     # for connections
 
@@ -75,10 +86,6 @@ class Desk:
     def request_id(self, number: int) -> bytes:
         """A name for a request whose client gave none."""
         return b"%b%x" % (self._prefix, number)
-
-    def admits(self, address: str) -> bool:
-        """Whether a client at this address may connect."""
-        return self.addresses.admit(address)
 
     def find(self, method: bytes, url: bytes) -> Route | Refusal:
         """The route of a request line, or why there is none."""
@@ -115,7 +122,7 @@ class Desk:
 
     def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         """Answer with a refusal, and count it."""
-        self._finish(exchange, refusal.status, refusal.body(), headers=refusal.headers)
+        self.answer(exchange, refusal.status, refusal.body(), headers=refusal.headers)
 
     def go(self, exchange: Exchange, verdict: Refusal | None = None) -> None:
         """The token is judged: on to the route."""
@@ -125,7 +132,7 @@ class Desk:
         if verdict is not None:
             self.refuse(exchange, verdict)
         elif not route.operation:
-            self._show(exchange, route)
+            show(self, exchange, route)
         elif self.allowance.is_bounded and (spent := self.allowance.take(exchange.caller, time())):
             self.meter.dropped[spent.why] += 1
             self.refuse(exchange, answers.too_many(spent.why, spent.retry_s))
@@ -154,7 +161,7 @@ class Desk:
         self._live[exchange.id] = exchange
         self._pump_soon()
 
-    def _finish(self, exchange: Exchange, status: int, body: bytes, *, headers: bytes = b"") -> None:
+    def answer(self, exchange: Exchange, status: int, body: bytes, *, headers: bytes = b"") -> None:
         """An answer of the front's own."""
         if exchange.is_done:
             return
@@ -199,9 +206,10 @@ class Desk:
             FrameError: what it says of it cannot be.
         """
         self._table = Table(about)
-        self.heads.clear()
+        if self.lobby is not None:
+            self.lobby.heads.clear()
         self._links[link.number] = link
-        self._about = {name: value for name, value in about.items() if name not in ("operations", "pages", "room")}
+        self.about = {name: value for name, value in about.items() if name not in ("operations", "pages", "room")}
         self.queue.join(link.number, room=max(0, int(about.get("room") or 0)))
         self.on_ready()
         for exchange, route in self._held.release(self._table):
@@ -210,7 +218,7 @@ class Desk:
             elif route.operation:
                 self._enqueue(exchange, route)
             else:
-                self._show(exchange, route)
+                show(self, exchange, route)
         self._pump_soon()
 
     def settle(self, link: WorkerLink, answers_frame: Frame) -> None:
@@ -226,6 +234,18 @@ class Desk:
                 self._deliver(exchange, entry, now)
         if self.queue.waiting:
             self._pump_soon()
+        if self._leaving:
+            self._let_go()
+
+    def retire(self, link: WorkerLink) -> None:
+        """A worker wants to end: it is let go once it has answered all it has, and others or nobody need it."""
+        self._leaving.add(link)
+        self.queue.retire(link.number)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for link in [one for one in self._leaving if self.queue.is_free(one.number)]:
+            link.finish()
 
     def count(self, grown: Mapping[str, Json]) -> None:
         """A worker's own counters have grown."""
@@ -261,6 +281,7 @@ class Desk:
     def leave(self, link: WorkerLink) -> None:
         """A worker is gone: what it had not begun is tried once more elsewhere."""
         self._links.pop(link.number, None)
+        self._leaving.discard(link)
         self._costs.forget(link.number)
         self._cancelled.pop(link.number, None)
         for exchange in [one for one in self._live.values() if one.worker == link.number]:
@@ -320,7 +341,9 @@ class Desk:
     # by the clock
 
     def sweep(self) -> None:
-        """A few times a second: answer what is late, let go of slow clients and of workers that hang."""
+        """A few times a second: answer what is late, let go of workers that hang."""
+        if not (self._live or self._held.is_any or self.queue.is_busy):
+            return
         now = monotonic()
         for exchange in [one for one in self._live.values() if one.is_done or one.deadline <= now]:
             if exchange.worker and not exchange.is_done:
@@ -333,62 +356,20 @@ class Desk:
                 self._drop(exchange, answers.LATE)
         for exchange in self._held.late(now):
             self.refuse(exchange, answers.NO_WORKER)
-        for client in list(self.connections):
-            client.check(now)
         for number in self.queue.hung(now - HUNG_S):
             self._links[number].close()
 
     @property
     def is_ready(self) -> bool:
         """A worker has the model loaded, and no drain has begun."""
-        return bool(self._links) and not self.is_draining
+        return (bool(self._links) or self._is_own) and not (self.lobby is not None and self.lobby.is_draining)
 
     @property
     def open(self) -> int:
         """Predictions that somebody waits for."""
         return sum(not exchange.is_done for exchange in self._live.values())
 
-    def drain(self) -> None:
-        """Answer what is open, and let each connection end with it."""
-        self.is_draining = True
-        for client in list(self.connections):
-            client.close_if_idle()
-
     def close(self) -> None:
-        """Drop every connection."""
-        for client in list(self.connections):
-            client.abort()
+        """Drop every worker."""
         for link in list(self._links.values()):
             link.close()
-
-    # pages
-
-    def _show(self, exchange: Exchange, route: Route) -> None:
-        """Answer from what the front itself knows."""
-        if route.page == Page.METRICS:
-            self.meter.pages[200] += 1
-            exchange.finish(200, render_metrics(self.meter, self._gauges()), answers.TEXT_TYPE)
-        elif route.page == Page.OPTIONS:
-            self._finish(exchange, 200, b"{}", headers=b"allow: " + route.text + b"\r\n")
-        elif route.page == Page.TEXT:
-            self.meter.pages[200] += 1
-            exchange.finish(200, route.text, route.type)
-        elif route.page == Page.MOVED:
-            self._finish(exchange, 307, b"{}", headers=b"location: " + route.text + b"\r\n")
-        elif route.page == Page.QUEUE:
-            self._finish(exchange, 200, b"%d" % (self.queue.waiting + self.queue.held))
-        elif route.page == Page.READY and not self.is_ready:
-            self.refuse(exchange, answers.NO_WORKER)
-        elif route.page == Page.ABOUT:
-            about = {"endpoint": self._name, "ready": self.is_ready, **self._about}
-            self._finish(exchange, 200, json.dumps(about).encode())
-        else:
-            self._finish(exchange, 200, b'{"status": "ok"}')
-
-    def _gauges(self) -> dict[str, float]:
-        return {
-            "queue_waiting": self.queue.waiting,
-            "requests_held": self.queue.held,
-            "workers_ready": self.queue.workers,
-            "connections": len(self.connections),
-        }

@@ -40,6 +40,7 @@ class Limits:
 class Known:
     """What the head of a request was read as."""
 
+    desk: "Desk"
     route: Route
     body_bytes: int
     media: int
@@ -88,6 +89,7 @@ class Exchange(Ticket):
         "body",
         "caller",
         "connection",
+        "desk",
         "flags",
         "has_begun",
         "is_chunked",
@@ -100,13 +102,15 @@ class Exchange(Ticket):
         "media",
         "out",
         "out_bytes",
+        "prefix",
         "request_id",
         "route",
         "worker",
     )
 
-    def __init__(self, id: int, connection: Client, route: Route | None, request_id: bytes) -> None:
-        self.id = id
+    def __init__(self, desk: "Desk", connection: Client, route: Route | None, request_id: bytes) -> None:
+        self.id = number = desk.next_id()
+        self.desk = desk
         self.size_bytes = 0
         self.cost_s = 0.0
         self.deadline = 0.0
@@ -116,10 +120,13 @@ class Exchange(Ticket):
         self.connection = connection
         self.route = route
         """None: it was refused before its path was known."""
-        self.request_id = request_id
+        self.request_id = request_id or desk.request_id(number)
+        """What its client calls it, or a name that was made for it."""
         self.media: int = Media.JSON
         self.flags = LAST
         self.keep_alive = True
+        self.prefix = b""
+        """What was left out in front of its path, at a front that many endpoints share."""
         self.is_head = False
         self.is_old = False
         """The client speaks HTTP/1.0."""
@@ -189,17 +196,9 @@ class Exchange(Ticket):
 
 
 class Desk(Protocol):
-    """Where complete requests go."""
+    """Where complete requests for one endpoint go."""
 
     limits: Limits
-    is_draining: bool
-    heads: dict[bytes, Known]
-    """SHA-256 of a head's bytes -> what it was read as; emptied whenever the routes change."""
-    connections: set[Client]
-
-    def admits(self, address: str) -> bool:
-        """Whether a client at this address may connect."""
-        ...
 
     def next_id(self) -> int:
         """A number for a new exchange."""
@@ -243,4 +242,27 @@ class Desk(Protocol):
 
     def pass_on(self, exchange: Exchange, data: bytes, *, is_last: bool) -> None:
         """Bytes from the client of an upgraded connection."""
+        ...
+
+
+class Lobby(Protocol):
+    """What all clients of a front share."""
+
+    limits: Limits
+    is_draining: bool
+    heads: dict[bytes, Known]
+    """SHA-256 of a head's bytes -> what it was read as; emptied whenever the routes change."""
+    connections: set[Client]
+
+    @property
+    def own(self) -> Desk:
+        """Answers what is for no other."""
+        ...
+
+    def admits(self, address: str) -> bool:
+        """Whether a client at this address may connect."""
+        ...
+
+    def lead(self, url: bytes, host: bytes) -> tuple[Desk, bytes, bytes]:
+        """Whose a request is, its URL there, and the part of the path that is left out."""
         ...

@@ -9,10 +9,11 @@ little-endian. A deadline is told as the time that is left, so both ends need no
 Requests travel one frame a batch. Answers travel as they come: whole ones together, those that stream in parts, the
 first of which carries the status and each last one the flag LAST. A body may begin with a head of its own (flag HEAD):
 its length as u32, then for a request its line and headers as HTTP writes them, for an answer further header lines.
+A large body may lie in memory that both ends share (`shared.py`): then the kind has the bit BESIDE.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from itertools import chain
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from typing import NamedTuple
 from lepton.core.errors import InvalidError
 
 MAGIC = b"Lp"
-PROTOCOL = 2
+PROTOCOL = 3
 HEAD = struct.Struct("<2sBBHHI")
 ENTRY = struct.Struct("<QIIIHHBB")
 LENGTH = struct.Struct("<I")
@@ -31,6 +32,10 @@ HEADED = 2
 """Flag: the body begins with a head, see `with_head`."""
 FAILED = 4
 """Flag, of the last part of a stream: it broke off; an HTTP answer that has begun is cut short."""
+SHARED = 8
+"""Flag: the body is the place of the real one in shared memory."""
+BESIDE = 0x80
+"""In the kind of a frame: some of its entries have the flag SHARED."""
 
 
 class FrameError(InvalidError):
@@ -56,6 +61,16 @@ class Kind(IntEnum):
     """Front to worker: further bytes from the client of an upgraded connection; with LAST it has closed its side."""
     METERS = 7
     """Worker to front: one entry whose body is a JSON object, name of a counter -> by how much it has grown."""
+    OFFER = 8
+    """Either way: one entry whose body is a JSON object that says where the sender's shared memory is found."""
+    OPENED = 9
+    """Either way: the peer's shared memory is open, it may be used."""
+    FREED = 10
+    """Either way: `slot` more bodies have been read from the peer's shared memory, the oldest first."""
+    LEAVE = 11
+    """Worker to front: it wants to end; the front closes the link once nobody needs the worker."""
+    TELL = 12
+    """Front to worker: one entry whose body is a JSON object, to be reported to the platform in its name."""
 
 
 class Media(IntEnum):
@@ -103,24 +118,38 @@ class Frame(NamedTuple):
     entries: Sequence[Entry]
     slot: int = 0
     """Which of the endpoint's model versions."""
+    is_shared: bool = False
+    """Some bodies are the places of the real ones."""
 
 
-def encode(frame: Frame) -> bytes:
+Share = Callable[[Sequence[Entry]], Sequence[Entry]]
+"""Puts what it can of large bodies beside the frame, and leaves their places instead."""
+
+
+def encode(frame: Frame, large_bytes: int = MAX_FRAME_BYTES, share: Share | None = None) -> bytes:
     """The bytes of a frame.
+
+    Args:
+        large_bytes: bodies that are together larger than this are shown to `share` first.
 
     Raises:
         FrameError: a number does not fit its field, or the frame is too large.
     """
-    pack = ENTRY.pack
+    entries, kind, pack = frame.entries, int(frame.kind), ENTRY.pack
+    bodies = sum([len(entry[1]) for entry in entries])
+    if bodies > large_bytes and share is not None:
+        entries = share(entries)
+        bodies = sum([len(entry[1]) for entry in entries])
+        kind |= BESIDE if any(entry.flags & SHARED for entry in entries) else 0
     try:
-        heads = [pack(entry[0], len(entry[1]), *entry[2:]) for entry in frame.entries]
-        size = ENTRY.size * len(heads) + sum([len(entry[1]) for entry in frame.entries])
-        head = HEAD.pack(MAGIC, PROTOCOL, frame.kind, frame.slot, len(heads), size)
+        heads = [pack(entry[0], len(entry[1]), *entry[2:]) for entry in entries]
+        size = ENTRY.size * len(heads) + bodies
+        head = HEAD.pack(MAGIC, PROTOCOL, kind, frame.slot, len(heads), size)
     except struct.error as fault:
         raise FrameError(f"An entry does not fit a frame: {fault}") from fault
     if size > MAX_FRAME_BYTES:
         raise FrameError(f"A frame of {size} bytes is too large", fix=f"Stay under {MAX_FRAME_BYTES} bytes.")
-    return b"".join(chain((head,), heads, [entry[1] for entry in frame.entries]))
+    return b"".join(chain((head,), heads, [entry[1] for entry in entries]))
 
 
 class Decoder:
@@ -149,21 +178,22 @@ class Decoder:
             if len(self._buffer) < end:
                 break
             with memoryview(self._buffer) as view, view[done + HEAD.size : end] as payload:
-                frames.append(Frame(kind, read_entries(payload, count), slot))
+                entries = read_entries(payload, count)
+                frames.append(Frame(KINDS[kind & ~BESIDE], entries, slot, kind >= BESIDE))
             done = end
         if done:
             del self._buffer[:done]
         return frames
 
-    def _read_head(self, at: int) -> tuple[Kind, int, int, int]:
+    def _read_head(self, at: int) -> tuple[int, int, int, int]:
         magic, version, kind, slot, count, size = HEAD.unpack_from(self._buffer, at)
         if magic != MAGIC or version != PROTOCOL:
             raise FrameError("The other end does not speak this protocol", fix="Run the same release at both ends.")
         if size > self._max_bytes or size < count * ENTRY.size:
             raise FrameError(f"A frame says it has {count} entries in {size} bytes, which cannot be")
-        if kind not in KINDS:
+        if kind & ~BESIDE not in KINDS:
             raise FrameError(f"A frame is of the unknown kind {kind}")
-        return KINDS[kind], slot, count, size
+        return kind, slot, count, size
 
 
 KINDS = {int(kind): kind for kind in Kind}

@@ -1,4 +1,4 @@
-"""Where the front and the workers of one gang meet."""
+"""Where a front and its workers meet."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,11 @@ from lepton.core.errors import ConfigError
 SOCKET = "front.sock"
 
 
-def socket_path() -> Path:
+def socket_path(front: str = "") -> Path:
     """Where the front waits for its workers.
+
+    Args:
+        front: id of a front that many endpoints share; empty: that of this gang.
 
     Raises:
         ConfigError: the gang has no folder.
@@ -19,4 +22,4 @@ def socket_path() -> Path:
         raise ConfigError(
             "LEPTON_GANG_FOLDER is not set", fix="Set it to one short folder for the front and all its workers."
         )
-    return Path(folder) / SOCKET
+    return Path(folder).with_name(f"{front}.sock") if front else Path(folder) / SOCKET

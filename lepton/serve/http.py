@@ -14,7 +14,7 @@ import httptools
 from lepton.serve import answers
 from lepton.serve.access import token_digest
 from lepton.serve.answers import Refusal
-from lepton.serve.exchange import HIGH_BYTES, Asked, Desk, Exchange, Known
+from lepton.serve.exchange import HIGH_BYTES, Asked, Desk, Exchange, Known, Limits, Lobby
 from lepton.serve.message import SWALLOW_BYTES, Message
 from lepton.serve.routes import UNKNOWN, Route
 
@@ -25,9 +25,9 @@ MAX_KNOWN, MAX_KNOWN_BYTES = 4096, 4096
 class Connection(asyncio.Protocol):
     """One TCP connection from a client."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._limits = desk.limits
+    def __init__(self, lobby: Lobby) -> None:
+        self._lobby = lobby
+        self._limits = lobby.limits
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._peer: tuple[str, int] | None = None
@@ -57,31 +57,31 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         self._transport = transport  # type: ignore[assignment]
-        self._desk.connections.add(self)
+        self._lobby.connections.add(self)
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self._peer = str(peer[0]), int(peer[1])
             self._caller = self._peer[0].encode()
-        if not self._desk.admits(self._caller.decode()):
+        if not self._lobby.admits(self._caller.decode()):
             self._refuse_and_close(answers.NO_ENTRY)
-        elif len(self._desk.connections) > self._limits.max_connections:
+        elif len(self._lobby.connections) > self._limits.max_connections:
             self._refuse_and_close(answers.CROWDED)
 
     def connection_lost(self, fault: Exception | None) -> None:
         """The client is gone: nobody waits for its answers any more."""
         self._transport = None
-        self._desk.connections.discard(self)
+        self._lobby.connections.discard(self)
         for exchange in self._open:
             if not exchange.is_done:
                 exchange.is_done = True
-                self._desk.give_up(exchange)
+                exchange.desk.give_up(exchange)
         self._open.clear()
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of one or more requests; or of whatever an upgraded connection speaks."""
         if self._is_deaf:
             if self._tunnel is not None:
-                self._desk.pass_on(self._tunnel, data, is_last=False)
+                self._tunnel.desk.pass_on(self._tunnel, data, is_last=False)
             return
         if self._phase == "idle":
             self._message_count = 0
@@ -93,7 +93,7 @@ class Connection(asyncio.Protocol):
             self._is_deaf = True
             rest = data[upgrade.args[0] :]
             if rest and self._tunnel is not None:
-                self._desk.pass_on(self._tunnel, rest, is_last=False)
+                self._tunnel.desk.pass_on(self._tunnel, rest, is_last=False)
         except httptools.HttpParserError as fault:
             if isinstance(fault, httptools.HttpParserCallbackError):
                 raise
@@ -106,17 +106,17 @@ class Connection(asyncio.Protocol):
 
         Clients that keep a connection send equal heads; to parse each anew is most of what a request costs here.
         """
-        desk = self._desk
+        lobby = self._lobby
         end = data.find(b"\r\n\r\n") + 4
         self._head_key = key = sha256(data[:end]).digest() if 4 < end <= MAX_KNOWN_BYTES else b""
-        known = desk.heads.get(key)
-        if known is None or len(data) - end != known.body_bytes or desk.is_draining or self._is_paused:
+        known = lobby.heads.get(key)
+        if known is None or len(data) - end != known.body_bytes or lobby.is_draining or self._is_paused:
             return False
+        desk = known.desk
         is_judged, verdict = desk.recall(known)
         if not is_judged:
             return False
-        number = desk.next_id()
-        exchange = Exchange(number, self, known.route, known.request_id or desk.request_id(number))
+        exchange = Exchange(desk, self, known.route, known.request_id)
         exchange.media = known.media
         exchange.caller = known.token or self._caller
         exchange.bear(data[end:], None)
@@ -132,10 +132,11 @@ class Connection(asyncio.Protocol):
         is_usual = is_usual and bool(route.operation)
         if not (is_usual and self._head_key and message.length and exchange.keep_alive) or exchange.is_old:
             return
-        heads = self._desk.heads
+        heads = self._lobby.heads
         if len(heads) >= MAX_KNOWN:
             heads.clear()
         heads[self._head_key] = Known(
+            desk=exchange.desk,
             route=route,
             body_bytes=message.length,
             media=exchange.media,
@@ -158,7 +159,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends nothing more; it may still read."""
         if self._tunnel is not None:
-            self._desk.pass_on(self._tunnel, b"", is_last=True)
+            self._tunnel.desk.pass_on(self._tunnel, b"", is_last=True)
             return True
         return False
 
@@ -191,10 +192,11 @@ class Connection(asyncio.Protocol):
         if self._is_deaf:
             return
         self._phase = "body"
-        desk, parser, message = self._desk, self._parser, self._message
+        parser, message = self._parser, self._message
         version, is_upgrade = parser.get_http_version(), parser.should_upgrade()
+        desk = message.lead(self._lobby)
         route = desk.find(parser.get_method(), message.url)
-        exchange = self._open_exchange(route, version, is_upgrade=is_upgrade)
+        exchange = self._open_exchange(desk, route, is_upgrade=is_upgrade)
         refusal = message.judge_head(version, self._limits, is_upgrade=is_upgrade)
         if refusal is None:
             refusal = self._judge_request(exchange, route) if isinstance(route, Route) else route
@@ -208,15 +210,14 @@ class Connection(asyncio.Protocol):
         elif isinstance(route, Route):
             self._remember(exchange, route)
 
-    def _open_exchange(self, route: Route | Refusal, version: str, *, is_upgrade: bool) -> Exchange:
+    def _open_exchange(self, desk: Desk, route: Route | Refusal, *, is_upgrade: bool) -> Exchange:
         """The exchange of the message whose head is complete."""
-        desk, message = self._desk, self._message
-        number = desk.next_id()
-        name = message.request_id or desk.request_id(number)
-        exchange = Exchange(number, self, route if isinstance(route, Route) else None, name)
-        exchange.keep_alive = self._parser.should_keep_alive() and not desk.is_draining and not is_upgrade
-        exchange.is_head = self._parser.get_method() == b"HEAD"
-        exchange.is_old = version == "1.0"
+        parser, message = self._parser, self._message
+        exchange = Exchange(desk, self, route if isinstance(route, Route) else None, message.request_id)
+        exchange.keep_alive = parser.should_keep_alive() and not self._lobby.is_draining and not is_upgrade
+        exchange.prefix = message.prefix
+        exchange.is_head = parser.get_method() == b"HEAD"
+        exchange.is_old = parser.get_http_version() == "1.0"
         if is_upgrade and isinstance(route, Route) and route.is_headed and not message.has_body:
             exchange.is_tunnel = True
             self._tunnel = exchange
@@ -226,10 +227,10 @@ class Connection(asyncio.Protocol):
 
     def _judge_request(self, exchange: Exchange, route: Route) -> Refusal | None:
         """Whether this request may go on to its route."""
-        doubt = self._desk.doubt(route, self._message.fields.get(b"authorization"))
+        doubt = exchange.desk.doubt(route, self._message.fields.get(b"authorization"))
         if doubt is not None or not route.operation:
             return doubt
-        exchange.media, refusal = self._message.judge_body(route, self._limits)
+        exchange.media, refusal = self._message.judge_body(route, exchange.desk.limits)
         return refusal
 
     def on_body(self, data: bytes) -> None:
@@ -238,8 +239,9 @@ class Connection(asyncio.Protocol):
         message.body_bytes += len(data)
         if self._is_deaf:
             return
-        if message.body_bytes > (SWALLOW_BYTES if self._refusal else self._limits.max_body_bytes):
-            self._refuse_and_close(self._refusal or answers.too_large(self._limits.max_body_bytes))
+        limit = self._current.desk.limits.max_body_bytes if self._current is not None else 0
+        if message.body_bytes > (SWALLOW_BYTES if self._refusal else limit):
+            self._refuse_and_close(self._refusal or answers.too_large(limit))
         elif self._refusal is None:
             message.body.append(data)
 
@@ -254,20 +256,20 @@ class Connection(asyncio.Protocol):
         if not exchange.keep_alive:
             self._is_deaf = True
         if self._refusal is not None:
-            self._desk.refuse(exchange, self._refusal)
+            exchange.desk.refuse(exchange, self._refusal)
         else:
             route = exchange.route
             wants_head = route is not None and route is not UNKNOWN and route.wants_head(exchange.media)
             exchange.bear(self._message.whole_body(), self._head_text() if wants_head else None)
             exchange.caller = self._caller
             if route is UNKNOWN:
-                exchange.asked = self._asked()
-            self._desk.accept(exchange, self._message.fields.get(b"authorization"))
+                exchange.asked = self._asked(exchange.desk.limits)
+            exchange.desk.accept(exchange, self._message.fields.get(b"authorization"))
         if len(self._open) >= self._limits.max_pipelined:
             self._balance()
 
-    def _asked(self) -> Asked:
-        message, limits = self._message, self._limits
+    def _asked(self, limits: Limits) -> Asked:
+        message = self._message
         return Asked(self._parser.get_method(), message.url, self._head_text(), lambda r: message.judge_body(r, limits))
 
     def _head_text(self) -> bytes:
@@ -306,7 +308,7 @@ class Connection(asyncio.Protocol):
         for exchange in self._open:
             if exchange.has_begun and exchange.is_paused != (exchange.out_bytes > HIGH_BYTES):
                 exchange.is_paused = not exchange.is_paused
-                self._desk.flow(exchange, is_paused=exchange.is_paused)
+                exchange.desk.flow(exchange, is_paused=exchange.is_paused)
 
     def close_if_idle(self) -> None:
         """For a drain: hang up if no request is open, else with the answer of the last one."""
@@ -358,12 +360,11 @@ class Connection(asyncio.Protocol):
         self._is_deaf = True
         exchange, self._current = self._current, None
         if exchange is None:
-            number = self._desk.next_id()
-            exchange = Exchange(number, self, None, self._desk.request_id(number))
+            exchange = Exchange(self._lobby.own, self, None, b"")
             self._open.append(exchange)
         exchange.keep_alive = False
         exchange.arrived = monotonic()
-        self._desk.refuse(exchange, refusal)
+        exchange.desk.refuse(exchange, refusal)
 
     def _hang_up(self) -> None:
         """Say that nothing more comes, and close a little later: at once would destroy an answer in flight."""

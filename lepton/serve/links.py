@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from lepton.core.resource import Json
-from lepton.serve.frames import Decoder, Frame, FrameError, Kind, encode
+from lepton.serve.frames import Frame, FrameError, Kind
+from lepton.serve.shared import Wire
 
 
 class Hub(Protocol):
@@ -25,6 +26,10 @@ class Hub(Protocol):
         """A worker's own counters have grown."""
         ...
 
+    def retire(self, link: "WorkerLink") -> None:
+        """A worker wants to end."""
+        ...
+
     def leave(self, link: "WorkerLink") -> None:
         """A worker is gone."""
         ...
@@ -38,8 +43,8 @@ class WorkerLink(asyncio.Protocol):
         self.slot = 0
         self.is_joined = False
         self._hub = hub
-        self._decoder = Decoder()
         self._transport: asyncio.Transport | None = None
+        self._wire = Wire(self._write)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A worker has connected; it says hello once its model is loaded."""
@@ -48,13 +53,15 @@ class WorkerLink(asyncio.Protocol):
     def connection_lost(self, fault: Exception | None) -> None:
         """The worker has died or closed its end."""
         self._transport = None
+        self._wire.close()
         if self.is_joined:
+            self.is_joined = False
             self._hub.leave(self)
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of frames."""
         try:
-            for frame in self._decoder.feed(data):
+            for frame in self._wire.feed(data):
                 self._read(frame)
         except FrameError as fault:
             sys.stderr.write(f"serve: worker link {self.number} dropped: {fault}\n")
@@ -63,16 +70,31 @@ class WorkerLink(asyncio.Protocol):
     def send(self, frame: Frame) -> None:
         """Send a batch; a link that is closing loses it, and `leave` follows."""
         if self._transport is not None:
-            self._transport.write(encode(frame))
+            self._wire.send(frame)
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
 
     def close(self) -> None:
         """Drop the worker now."""
         if self._transport is not None:
             self._transport.abort()
 
+    def move(self, hub: Hub) -> None:
+        """From now on the worker is known there."""
+        self._hub = hub
+
+    def finish(self) -> None:
+        """Let the worker go; what is on its way to it still arrives."""
+        if self._transport is not None:
+            self._transport.close()
+
     def _read(self, frame: Frame) -> None:
         if frame.kind == Kind.ANSWERS and self.is_joined:
             self._hub.settle(self, frame)
+        elif frame.kind == Kind.LEAVE and self.is_joined:
+            self._hub.retire(self)
         elif frame.kind == Kind.METERS and self.is_joined and len(frame.entries) == 1:
             self._hub.count(read_hello(frame.entries[0].body))
         elif frame.kind == Kind.HELLO and not self.is_joined and len(frame.entries) == 1:

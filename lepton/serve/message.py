@@ -4,7 +4,7 @@ import re
 
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
-from lepton.serve.exchange import Limits
+from lepton.serve.exchange import Desk, Limits, Lobby
 from lepton.serve.frames import Media
 from lepton.serve.routes import Route, find_media
 
@@ -33,10 +33,23 @@ MAX_ID_BYTES = 128
 class Message:
     """A request that is arriving."""
 
-    __slots__ = ("body", "body_bytes", "fields", "has_twice", "head_bytes", "is_fresh", "is_plain", "lines", "url")
+    __slots__ = (
+        "body",
+        "body_bytes",
+        "fields",
+        "has_twice",
+        "head_bytes",
+        "is_fresh",
+        "is_plain",
+        "lines",
+        "prefix",
+        "url",
+    )
 
     def __init__(self) -> None:
         self.url = b""
+        self.prefix = b""
+        """What was left out in front of it: the path of its endpoint at a front that many share."""
         self.fields: dict[bytes, bytes] = {}
         """Headers that mean something here, by their names in lower case."""
         self.lines: list[tuple[bytes, bytes]] = []
@@ -60,6 +73,11 @@ class Message:
                 self.is_plain = False
                 self.has_twice |= name in self.fields
             self.fields[name] = value
+
+    def lead(self, lobby: Lobby) -> Desk:
+        """Whose it is; from now on its URL is the one there."""
+        desk, self.url, self.prefix = lobby.lead(self.url, self.fields.get(b"host", b""))
+        return desk
 
     @property
     def request_id(self) -> bytes:
@@ -129,7 +147,7 @@ class Message:
         return media, None if media in route.media else answers.MEDIA
 
     def head_text(self, method: bytes, version: str, client: tuple[str, int] | None) -> bytes:
-        """The request line and headers, and in front of them the client's address."""
-        place = f"{client[0]} {client[1]}" if client else "- 0"
-        line = b"%b\r\n%b %b HTTP/%b\r\n" % (place.encode(), method, self.url, version.encode())
+        """The request line and headers, and in front of them the client's address and the path that was left out."""
+        place = f"{client[0]} {client[1]} " if client else "- 0 "
+        line = b"%b%b\r\n%b %b HTTP/%b\r\n" % (place.encode(), self.prefix, method, self.url, version.encode())
         return line + b"".join([b"%b: %b\r\n" % pair for pair in self.lines])

@@ -1,7 +1,8 @@
 """What a front counts: plain integers on the hot path, made into text only when somebody asks. Pure."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from math import log2
 
 STEPS = 8
@@ -90,9 +91,26 @@ class Window:
         }
 
 
-def render_metrics(meter: Meter, gauges: Mapping[str, float]) -> bytes:
-    """All counters in the text format of Prometheus. `gauges`: name -> value now."""
-    return "".join(f"{line}\n" for line in lines(meter, gauges)).encode()
+def render_metrics(meter: Meter, gauges: Mapping[str, float], more: Iterable[str] = ()) -> bytes:
+    """All counters in the text format of Prometheus.
+
+    Args:
+        gauges: name -> value now.
+        more: further lines.
+    """
+    return "".join(f"{line}\n" for line in chain(lines(meter, gauges), more)).encode()
+
+
+def total_lines(meters: Mapping[str, Meter]) -> Iterator[str]:
+    """The answers of each endpoint at a front that several share. `meters`: its name -> its counters."""
+    yield "# HELP lepton_endpoint_requests_total Answers to predictions"
+    yield "# TYPE lepton_endpoint_requests_total counter"
+    for name, meter in sorted(meters.items()):
+        for status, count in sorted(meter.answers.items()):
+            yield f'lepton_endpoint_requests_total{{endpoint="{name}",status="{status}"}} {count}'
+    yield "# TYPE lepton_endpoint_seconds_total counter"
+    for name, meter in sorted(meters.items()):
+        yield f'lepton_endpoint_seconds_total{{endpoint="{name}"}} {meter.total_s:.6f}'
 
 
 def lines(meter: Meter, gauges: Mapping[str, float]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""From the wish for an endpoint to its job: one front and its workers. Pure."""
+"""From the wish for an endpoint to its job: one front and its workers, or one of both. Pure."""
 
 from lepton.core.launch import Devices
 from lepton.jobs.preload import LIGHT
@@ -8,9 +8,20 @@ from lepton.serve.spec import EndpointSpec
 
 def plan(spec: EndpointSpec, *, endpoint: str, name: str) -> JobSpec:
     """The job that keeps the endpoint called `name`, with id `endpoint`, answering until it is stopped."""
+    inputs = {"model": spec.model} if spec.model else {"code": spec.code} if spec.code else {}
+    return JobSpec(
+        roles=_roles(spec),
+        stage="serve",
+        is_service=True,
+        inputs=inputs,
+        params={"endpoint": endpoint, "name": name, "spec": spec.to_json()},
+    )
+
+
+def _roles(spec: EndpointSpec) -> tuple[Role, ...]:
     front = Role(
         name="front",
-        entry="lepton.serve.front:main",
+        entry="lepton.serve.gateway:main" if spec.is_front else "lepton.serve.front:main",
         preload=LIGHT,
         devices=Devices(cpu_milli=spec.front_cpu_milli),
         is_replaceable=True,
@@ -23,10 +34,6 @@ def plan(spec: EndpointSpec, *, endpoint: str, name: str) -> JobSpec:
         devices=Devices(cpu_milli=spec.worker_cpu_milli),
         is_replaceable=True,
     )
-    return JobSpec(
-        roles=(front, worker),
-        stage="serve",
-        is_service=True,
-        inputs={"model": spec.model} if spec.model else {"code": spec.code},
-        params={"endpoint": endpoint, "name": name, "spec": spec.to_json()},
-    )
+    if spec.is_front:
+        return (front,)
+    return (worker,) if spec.front else (front, worker)

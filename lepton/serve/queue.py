@@ -52,10 +52,11 @@ class Batch(NamedTuple):
 class Seat:
     """What the queue knows of one worker."""
 
-    __slots__ = ("credits", "frames", "held", "limit", "room")
+    __slots__ = ("credits", "frames", "held", "is_leaving", "limit", "room")
 
     def __init__(self, credits: int, room: int) -> None:
         self.credits = self.limit = credits
+        self.is_leaving = False
         self.room = room
         """Requests it may hold; 0: what its credits allow."""
         self.held: dict[int, Ticket] = {}
@@ -82,6 +83,8 @@ class Queue:
         self._waiting_bytes = 0
         self._waiting_s = 0.0
         self._seats: dict[int, Seat] = {}
+        self._open: dict[int, Seat] = {}
+        """Those that are given requests: who leaves only gets some if nobody else is there."""
 
     @property
     def waiting(self) -> int:
@@ -95,8 +98,13 @@ class Queue:
 
     @property
     def workers(self) -> int:
-        """Workers that can be given requests."""
-        return len(self._seats)
+        """Workers that can be given requests, those that leave not counted while there are others."""
+        return len(self._open)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a worker has something."""
+        return any(seat.held for seat in self._seats.values())
 
     @property
     def wait_s(self) -> float:
@@ -119,12 +127,29 @@ class Queue:
     def join(self, worker: int, credits: int = CREDITS, room: int = 0) -> None:
         """A worker has its model loaded and asks for requests."""
         self._seats[worker] = Seat(credits, room)
+        self._sort()
+
+    def retire(self, worker: int) -> None:
+        """A worker wants to leave: others are given requests before it is."""
+        if worker in self._seats:
+            self._seats[worker].is_leaving = True
+            self._sort()
+
+    def is_free(self, worker: int) -> bool:
+        """Whether nobody needs a worker any more that wants to leave."""
+        seat = self._seats.get(worker)
+        return seat is None or not (seat.held or (self._waiting and worker in self._open))
+
+    def _sort(self) -> None:
+        staying = {worker: seat for worker, seat in self._seats.items() if not seat.is_leaving}
+        self._open = staying or dict(self._seats)
 
     def leave(self, worker: int) -> list[Ticket]:
         """A worker is gone. What it held waits again, in front; returned is what must not be tried again."""
         seat = self._seats.pop(worker, None)
         if seat is None:
             return []
+        self._sort()
         begun = seat.begun()
         lost = [ticket for ticket in seat.held.values() if not ticket.is_done]
         given_up = [t for t in lost if t.tries >= MAX_TRIES or (t.id in begun and not t.is_repeatable)]
@@ -179,17 +204,17 @@ class Queue:
 
     def _choose(self) -> tuple[int, int, str] | None:
         """The worker to serve next, how many requests it may get, and why; None if all shall wait."""
-        idle = [(worker, seat) for worker, seat in self._seats.items() if not seat.held and seat.credits > 0]
+        idle = [(worker, seat) for worker, seat in self._open.items() if not seat.held and seat.credits > 0]
         if idle:
             worker, seat = idle[0]
             share = -(-len(self._waiting) // len(idle))
             return worker, min(share, self._max_batch, seat.room or share), "idle"
-        roomy = [(len(seat.held) / seat.room, worker) for worker, seat in self._seats.items() if seat.room]
+        roomy = [(len(seat.held) / seat.room, worker) for worker, seat in self._open.items() if seat.room]
         if roomy:
             load, worker = min(roomy)
             room = self._seats[worker].room
             return None if load >= 1 else (worker, max(1, min(self._max_batch, room // 8)), "room")
-        spare = [(len(seat.held), worker) for worker, seat in self._seats.items() if seat.credits > 0]
+        spare = [(len(seat.held), worker) for worker, seat in self._open.items() if seat.credits > 0]
         if not spare:
             return None
         held, worker = min(spare)

@@ -24,15 +24,15 @@ from lepton.serve.faults import refusal, reply_for
 from lepton.serve.frames import (
     HEADED,
     LAST,
-    Decoder,
     Entry,
     Frame,
     Kind,
-    encode,
     split_head,
     with_head,
 )
 from lepton.serve.program import Program, Reply, Work
+from lepton.serve.reporter import Tell
+from lepton.serve.shared import Wire
 from lepton.serve.streams import Flow, Pump, Tunnel
 
 TICK_S = 0.5
@@ -48,12 +48,24 @@ class Replica:
     Args:
         path: of the front's socket.
         hang_s: a loop that stands still for this long is ended.
+        proof: of who this worker is, for a front that many endpoints share.
+        tell: passes on what the front has to tell the platform in this worker's name.
     """
 
-    def __init__(self, program: Program, path: Path, *, hang_s: float) -> None:
+    def __init__(
+        self,
+        program: Program,
+        path: Path,
+        *,
+        hang_s: float,
+        proof: str = "",
+        tell: Tell = lambda _: None,
+    ) -> None:
         self._program = program
         self._path = path
         self._hang_s = hang_s
+        self._proof = proof
+        self._tell = tell
         self._stop = asyncio.Event()
         self._works: dict[int, Work] = {}
         self._hello = b""
@@ -64,8 +76,10 @@ class Replica:
         self._told: Counter[str] = Counter()
 
     def stop(self) -> None:
-        """Serve on until the front lets go, then end."""
+        """Tell the front, serve on until it lets go, then end."""
         self._stop.set()
+        if self._link is not None:
+            self._link.leave()
 
     async def run(self) -> None:
         """Serve until asked to stop and the front has drained.
@@ -76,7 +90,7 @@ class Replica:
         program = self._program
         await program.start()
         self._works = {work.operation.id: work for work in program.works()}
-        self._hello = hello(program, self._works.values())
+        self._hello = hello(program, self._works.values(), self._proof)
         self._hang_s += max((work.operation.timeout_s for work in self._works.values()), default=0.0)
         if program.threads:
             self._threads = ThreadPoolExecutor(program.threads, thread_name_prefix="lepton-call")
@@ -105,7 +119,7 @@ class Replica:
                     await asyncio.wait_for(self._stop.wait(), pause_s)
 
     def _make_link(self) -> "Link":
-        self._link = Link(self._works, self._hello, self._threads)
+        self._link = Link(self._works, self._hello, self._threads, self._tell)
         return self._link
 
     def _tell_counters(self) -> None:
@@ -128,21 +142,29 @@ class Replica:
                 self._stop.set()
 
 
-def hello(program: Program, works: Iterable[Work]) -> bytes:
+def hello(program: Program, works: Iterable[Work], proof: str) -> bytes:
     """What the front must know."""
     operations = [asdict(work.operation) for work in works]
-    return orjson.dumps({**program.about(), "operations": operations, "room": program.room})
+    known = {"pass": proof} if proof else {}
+    return orjson.dumps({**program.about(), "operations": operations, "room": program.room, **known})
 
 
 class Link(asyncio.Protocol):
     """One connection to the front."""
 
-    def __init__(self, works: dict[int, Work], hello: bytes, threads: ThreadPoolExecutor | None) -> None:
+    def __init__(
+        self,
+        works: dict[int, Work],
+        hello: bytes,
+        threads: ThreadPoolExecutor | None,
+        tell: Tell,
+    ) -> None:
         self._works = works
+        self._tell = tell
         self._hello = hello
         self._threads = threads
-        self._decoder = Decoder()
         self._transport: asyncio.Transport | None = None
+        self._wire = Wire(self._write)
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -157,11 +179,12 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Introduce ourselves."""
         self._transport = transport  # type: ignore[assignment]
-        transport.write(encode(Frame(Kind.HELLO, [Entry(0, self._hello)])))  # type: ignore[attr-defined]
+        self._wire.send(Frame(Kind.HELLO, [Entry(0, self._hello)]))
 
     def connection_lost(self, fault: Exception | None) -> None:
         """The front is gone: nobody waits for what we do."""
         self._transport = None
+        self._wire.close()
         for task in [*self._tasks.values(), *self._batches]:
             task.cancel()
         if not self.closed.done():
@@ -170,10 +193,12 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Some frames."""
         asked: list[Entry] = []
-        for frame in self._decoder.feed(data):
+        for frame in self._wire.feed(data):
             if frame.kind == Kind.BATCH:
                 self._frames += 1
                 asked += frame.entries
+            elif frame.kind == Kind.TELL:
+                self._tell(orjson.loads(frame.entries[0].body))
             else:
                 self._control(frame)
         if asked:
@@ -190,11 +215,16 @@ class Link(asyncio.Protocol):
             elif frame.kind == Kind.INPUT and isinstance(flow := self._flows.get(entry.id), Tunnel):
                 flow.feed(entry.body, is_last=bool(entry.flags & LAST))
 
+    def leave(self) -> None:
+        """Tell the front that this worker wants to end."""
+        if self._transport is not None:
+            self._wire.send(Frame(Kind.LEAVE, []))
+
     def tell(self, grown: Mapping[str, int]) -> bool:
         """Let the front add to its counters; False: it is gone."""
         if self._transport is None:
             return False
-        self._transport.write(encode(Frame(Kind.METERS, [Entry(0, orjson.dumps(grown))])))
+        self._wire.send(Frame(Kind.METERS, [Entry(0, orjson.dumps(grown))]))
         return True
 
     # work
@@ -325,7 +355,11 @@ class Link(asyncio.Protocol):
             return
         frame = Frame(Kind.ANSWERS, self._outbox, self._frames)
         self._outbox, self._frames = [], 0
-        self._transport.write(encode(frame))
+        self._wire.send(frame)
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
 
 
 def call_of(entry: Entry) -> Call:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import signal
 from importlib import import_module
 from typing import cast
@@ -13,6 +14,7 @@ from lepton.serve.gang import socket_path
 from lepton.serve.loading import open_entry
 from lepton.serve.program import Program
 from lepton.serve.replica import Replica
+from lepton.serve.reporter import Reporter
 from lepton.serve.spec import EndpointSpec
 
 HANG_S = 15.0
@@ -43,7 +45,13 @@ def open_program(ctx: Context, spec: EndpointSpec) -> Program:
 
 async def serve(ctx: Context, program: Program, spec: EndpointSpec) -> None:
     """Run the replica in this loop; SIGTERM lets it drain."""
-    replica = Replica(program, socket_path(), hang_s=spec.deadline_ms / 1000 + HANG_S)
+    replica = Replica(
+        program,
+        socket_path(spec.front),
+        hang_s=spec.deadline_ms / 1000 + HANG_S,
+        proof=os.environ.get("LEPTON_TOKEN", "") if spec.front else "",
+        tell=Reporter(ctx).tell,
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, replica.stop)

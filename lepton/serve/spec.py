@@ -1,5 +1,10 @@
-"""The wish for an endpoint: which model version is served, by how many workers, within which limits."""
+"""The wish for an endpoint: which model version is served, by how many workers, within which limits.
 
+An endpoint has a front of its own, or shares one: a front is an endpoint that serves nothing itself (`is_front`), and
+others name it (`front`). It takes from the front the address, TLS and the networks that may connect.
+"""
+
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Self
@@ -24,7 +29,10 @@ RANGES = {
     "worker_cpu_milli": (50, 256_000),
 }
 """Field -> smallest and largest value."""
-MAX_NETWORKS = 1000
+MAX_NETWORKS = MAX_HOSTS = 1000
+HOST = re.compile(r"(?!.*\.\.)[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+FRONTS = ("host", "port", "allow", "tls_cert", "tls_key")
+"""Fields that belong to the front."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +45,12 @@ class EndpointSpec:
     """Id of the version that holds a service's files."""
     entry: str = ""
     """Where in them it is: `file.py:Class`."""
+    is_front: bool = False
+    """It serves nothing itself: others answer through it."""
+    front: str = ""
+    """Id of the front that it shares; empty: it has one of its own."""
+    hosts: tuple[str, ...] = ()
+    """Names by which clients of a shared front may ask for it; its path there is `/<its name>/` in any case."""
     replicas: int = 1
     """Worker processes, each with the model loaded."""
     host: str = "127.0.0.1"
@@ -67,11 +81,8 @@ class EndpointSpec:
     """Of each worker; from 2000 on its model computes with that many threads."""
 
     def __post_init__(self) -> None:
-        if bool(self.model) == bool(self.code) or bool(self.code) != bool(self.entry):
-            raise InvalidError("An endpoint serves a model or a service", fix="Give `model`, or `code` and `entry`.")
-        for id in filter(None, (self.model, self.code)):
-            if not isinstance(id, str) or not is_id(id):
-                raise InvalidError(f"{str(id)[:80]!r} is not a version id", fix="Give the id of a version, ver_....")
+        self._check_served()
+        self._check_shared()
         if not isinstance(self.host, str) or not 1 <= len(self.host) <= 253 or not self.host.isprintable():
             raise InvalidError(f"{str(self.host)[:80]!r} is not a host", fix="Give an address of this machine.")
         if bool(self.tls_cert) != bool(self.tls_key):
@@ -85,9 +96,37 @@ class EndpointSpec:
             if type(value) is not int or not low <= value <= high:
                 raise InvalidError(f"{name} cannot be {str(value)[:80]}", fix=f"Give a whole number, {low} to {high}.")
 
+    def _check_served(self) -> None:
+        if self.is_front and (self.model or self.code or self.entry):
+            raise InvalidError("A front serves nothing itself", fix="Leave out `model`, `code` and `entry`.")
+        is_whole = bool(self.model) != bool(self.code) and bool(self.code) == bool(self.entry)
+        if not self.is_front and not is_whole:
+            raise InvalidError("An endpoint serves a model or a service", fix="Give `model`, or `code` and `entry`.")
+        for id in filter(None, (self.model, self.code)):
+            if not isinstance(id, str) or not is_id(id):
+                raise InvalidError(f"{str(id)[:80]!r} is not a version id", fix="Give the id of a version, ver_....")
+
+    def _check_shared(self) -> None:
+        if self.front and (not isinstance(self.front, str) or not is_id(self.front)):
+            raise InvalidError(f"{str(self.front)[:80]!r} is not the id of a front", fix="Give one, ep_....")
+        if self.front and self.is_front:
+            raise InvalidError("A front cannot have a front", fix="Leave out `front`.")
+        if self.hosts and not self.front:
+            raise InvalidError("`hosts` are for a front that several share", fix="Name it as `front`.")
+        for name in FRONTS if self.front else ():
+            if getattr(self, name) != DEFAULTS[name]:
+                raise InvalidError(f"{name} belongs to the front that it shares", fix=f"Give {name} to the front.")
+        if len(self.hosts) > MAX_HOSTS or len(set(self.hosts)) != len(self.hosts):
+            raise InvalidError("`hosts` is no list of names", fix=f"Give up to {MAX_HOSTS}, each once.")
+        for host in self.hosts:
+            if not isinstance(host, str) or not HOST.fullmatch(host):
+                raise InvalidError(
+                    f"{str(host)[:80]!r} is no host name", fix="Give it in small letters and without a port: a.example."
+                )
+
     def to_json(self) -> dict[str, Json]:
         """A JSON object from which `from_json` makes an equal spec."""
-        return {**asdict(self), "allow": list(self.allow)}
+        return {**asdict(self), "allow": list(self.allow), "hosts": list(self.hosts)}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Json]) -> Self:
@@ -102,6 +141,9 @@ class EndpointSpec:
             raise InvalidError(
                 f"An endpoint has no field {unknown[0][:80]!r}", fix=f"Its fields are {', '.join(known)}."
             )
-        if "model" not in plain and "code" not in plain:
+        if "model" not in plain and "code" not in plain and not plain.get("is_front"):
             raise InvalidError("The endpoint names no model", fix="Give `model`, the id of a model version.")
-        return cls(**{**plain, "allow": tuple(plain.get("allow") or ())})
+        return cls(**{**plain, **{name: tuple(plain.get(name) or ()) for name in ("allow", "hosts")}})
+
+
+DEFAULTS = {field.name: field.default for field in fields(EndpointSpec)}

@@ -15,11 +15,13 @@ from random import Random
 from time import monotonic
 from typing import Any
 
+from lepton.serve.allowance import Addresses
 from lepton.serve.desk import Desk
 from lepton.serve.exchange import Limits
 from lepton.serve.frames import Decoder, Entry, Frame, Kind, encode
 from lepton.serve.http import Connection
 from lepton.serve.links import WorkerLink
+from lepton.serve.lobby import Lobby
 from lepton.serve.queue import Queue
 
 BODY = b'{"inputs": [[0, 1], [2, 3]]}'
@@ -203,32 +205,33 @@ async def storm(messages: int, seed: int) -> Counter[int]:
     random, seen = Random(seed), Counter[int]()
     queue = Queue(max_batch=32, max_waiting=4096, max_waiting_bytes=1 << 28)
     desk = Desk(queue, limits=Limits(linger_s=0), deadline_s=60, name="fuzz", gate=None, prefix="f")
+    lobby = Lobby(desk, Addresses(()))
     worker = Worker(desk)
     for number in range(messages):
         message = mutate(random, random.choice(SEEDS))
-        seen.update(throw(desk, worker, list(cut(random, message))))
+        seen.update(throw(lobby, worker, list(cut(random, message))))
         if number % 1000 == 0:
-            assert throw(desk, worker, [GOOD]) == [200]
-            assert not desk.connections and not desk.open and not queue.waiting and not queue.held
-            desk.sweep()
+            assert throw(lobby, worker, [GOOD]) == [200]
+            assert not lobby.connections and not desk.open and not queue.waiting and not queue.held
+            lobby.sweep(monotonic())
             await asyncio.sleep(0)
     return seen
 
 
-def throw(desk: Desk, worker: Worker, pieces: list[bytes]) -> list[int]:
+def throw(lobby: Lobby, worker: Worker, pieces: list[bytes]) -> list[int]:
     """One connection's life: its statuses."""
-    connection, transport = Connection(desk), Transport()
+    connection, transport = Connection(lobby), Transport()
     connection.connection_made(transport)  # type: ignore[arg-type]
     for piece in pieces:
         connection.data_received(piece)
-        desk._pump()
+        lobby.own._pump()
         worker.work()
         if transport.is_closed:
             break
     is_head = any(b"HEAD" in piece for piece in pieces)
     statuses = [] if is_head else read_answers(bytes(transport.written))
     connection.connection_lost(None)
-    desk._pump()
+    lobby.own._pump()
     worker.work()
     return statuses
 

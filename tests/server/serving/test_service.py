@@ -2,9 +2,12 @@
 
 import base64
 import json
+import os
+import random
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -247,3 +250,30 @@ def test_sigterm_ends_a_replica_once_its_front_lets_go(busy: House) -> None:
         for process in house.processes.values():
             process.send_signal(signal.SIGTERM)
         assert [process.wait(15) for process in house.processes.values()] == [0, 0]
+
+
+def test_large_bodies_pass_through_memory_that_front_and_replica_share(plain: House) -> None:
+    for size in (70_000, 1_000_000, 7_000_000, 100):
+        data = random.Random(size).randbytes(size)
+        for _ in range(3):
+            status, answer, _ = plain.ask("POST", "/raw", data, content_type="application/octet-stream")
+            assert (status, answer == data[::-1]) == (200, True)
+    shared = [os.readlink(path) for path in Path(f"/proc/{plain.processes['front'].pid}/fd").iterdir()]
+    assert any("lepton-bodies" in name for name in shared)
+    with ThreadPoolExecutor(8) as pool:
+        bodies = [random.Random(n).randbytes(3_000_000) for n in range(8)]
+        found = pool.map(lambda data: plain.ask("POST", "/raw", data, content_type="application/octet-stream"), bodies)
+        assert [answer == data[::-1] for (_, answer, _), data in zip(found, bodies, strict=True)] == [True] * 8
+
+
+def test_a_replica_that_is_asked_to_end_first_answers_what_it_has_begun() -> None:
+    with open_service("shop.py:Busy", workers=2) as house:
+        wait_until(lambda: b"workers_ready 2" in house.ask("GET", "/metrics")[1], "both are there")
+        with ThreadPoolExecutor(4) as pool:
+            waits = [pool.submit(post, house, "/wait", {"seconds": 1}) for _ in range(4)]
+            wait_until(lambda: b"requests_held 4" in house.ask("GET", "/metrics")[1], "all have been begun")
+            house.processes["1"].send_signal(signal.SIGTERM)
+            assert house.processes["1"].wait(30) == 0
+            assert [wait.result()[0] for wait in waits] == [200] * 4
+        assert post(house, "/wait", {"seconds": 0})[0] == 200
+        assert b"workers_ready 1" in house.ask("GET", "/metrics")[1]

@@ -21,12 +21,13 @@ class Book:
         self.is_away = False
         self.asked: list[bytes] = []
 
-    async def ask(self, token: bytes) -> int:
+    async def get(self, path: str, token: bytes) -> tuple[int, bytes]:
+        assert path == "/security/access?endpoint=ep_1"
         self.asked.append(token)
         await asyncio.sleep(0)
         if self.is_away:
             raise UnavailableError("away")
-        return self.known.get(token, 401)
+        return self.known.get(token, 401), b""
 
 
 async def verdict(gate: Gate, token: bytes) -> Verdict:
@@ -40,7 +41,7 @@ async def verdict(gate: Gate, token: bytes) -> Verdict:
 
 def make() -> tuple[Gate, Book, ManualClock]:
     book, clock = Book(), ManualClock()
-    return Gate(book, clock.monotonic), book, clock  # type: ignore[arg-type]
+    return Gate(book, "ep_1", clock.monotonic), book, clock  # type: ignore[arg-type]
 
 
 def run(story: Callable) -> None:
@@ -105,11 +106,11 @@ def test_the_server_is_asked_over_http_and_found_again_where_its_file_says(tmp_p
         port = listener.sockets[0].getsockname()[1]
         file = tmp_path / "url"
         file.write_text(f"http://127.0.0.1:{port}/base\n")
-        server = Server("http://127.0.0.1:1", "ep_1", file)
+        server = Server("http://127.0.0.1:1", file)
         with pytest.raises(UnavailableError):
-            await server.ask(b"tok")
-        assert await server.ask(b"tok") == 403
-        assert seen[0].startswith(b"GET /base/api/v1/security/access?endpoint=ep_1 HTTP/1.1\r\n")
+            await server.get("/x?y=1", b"tok")
+        assert await server.get("/x?y=1", b"tok") == (403, b"")
+        assert seen[0].startswith(b"GET /base/api/v1/x?y=1 HTTP/1.1\r\n")
         assert b"\r\nAuthorization: Bearer tok\r\n" in seen[0]
         listener.close()
 

@@ -10,7 +10,7 @@ from lepton.serve.frames import ENTRY, HEAD, MAGIC, PROTOCOL, Decoder, Entry, Fr
 
 U8, U16, U32, U64 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32, 64))
 ENTRIES = st.builds(Entry, U64, st.binary(max_size=40), U32, U32, U16, U8, U8, U8)
-FRAMES = st.builds(Frame, st.sampled_from(Kind), st.lists(ENTRIES, max_size=4), U16)
+FRAMES = st.builds(Frame, st.sampled_from(Kind), st.lists(ENTRIES, max_size=4), U16, st.just(False))
 
 
 @given(frames=st.lists(FRAMES, max_size=5), cuts=st.lists(st.integers(0, 900)))

@@ -36,6 +36,7 @@ class Traffic(RuleBasedStateMachine):
         self.next_worker = 0
         self.all: dict[int, Ticket] = {}
         self.frames: dict[int, list[list[Ticket]]] = {}
+        self.leaving: set[int] = set()
         self.gone: set[int] = set()
         """Answered, dropped as late, or given up."""
 
@@ -86,12 +87,22 @@ class Traffic(RuleBasedStateMachine):
             again = [ticket for ticket in held if not ticket.is_done and ticket.tries < MAX_TRIES]
             self.gone.update(ticket.id for ticket in held if ticket not in again)
 
+    @rule(pick=st.integers(0, 9))
+    def retire(self, pick: int) -> None:
+        if self.frames:
+            worker = list(self.frames)[pick % len(self.frames)]
+            self.leaving.add(worker)
+            self.queue.retire(worker)
+            assert not self.queue.is_free(worker) or not self.frames[worker]
+
     @rule()
     def take(self) -> None:
+        staying = self.frames.keys() - self.leaving
         batches, late = self.queue.take(self.now)
         assert all(ticket.deadline <= self.now and not ticket.is_done for ticket in late)
         self.gone.update(ticket.id for ticket in late)
         for batch in batches:
+            assert batch.worker in staying or not staying, "who leaves gets something only if nobody stays"
             assert 1 <= len(batch.tickets) <= MAX_BATCH
             assert all(ticket.deadline > self.now and not ticket.is_done for ticket in batch.tickets)
             assert all(ticket.tries <= MAX_TRIES for ticket in batch.tickets)
@@ -100,7 +111,9 @@ class Traffic(RuleBasedStateMachine):
         fresh = [ticket.id for batch in batches for ticket in batch.tickets if ticket.tries == 1]
         assert fresh == sorted(fresh)
         if self.queue.waiting:
-            assert all(self.frames.values()), "somebody waits while a worker has nothing to do"
+            open_to = staying or self.frames.keys()
+            assert all(self.frames[worker] for worker in open_to), "somebody waits while a worker has nothing to do"
+            assert not any(self.queue.is_free(worker) for worker in open_to)
 
     @invariant()
     def nobody_is_forgotten(self) -> None:

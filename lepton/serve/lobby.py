@@ -1,0 +1,96 @@
+"""What all clients of a front share: who may connect, what heads were read as, and whose a request is.
+
+A front of one endpoint gives it every request. A front that many share looks at the name the client asked for (`Host`,
+one of an endpoint's `hosts`), then at the first part of the path: `/digits/predict` is `/predict` of the endpoint
+`digits`. What is for none of them the front answers itself.
+"""
+
+from lepton.serve.allowance import Addresses
+from lepton.serve.desk import Desk
+from lepton.serve.exchange import Client, Known, Limits
+
+
+class Lobby:
+    """The clients of one front, and the endpoints behind it.
+
+    Args:
+        own: answers what is for no other.
+    """
+
+    def __init__(self, own: Desk, addresses: Addresses) -> None:
+        self.own = own
+        self.limits: Limits = own.limits
+        self.connections: set[Client] = set()
+        self.heads: dict[bytes, Known] = {}
+        self.is_draining = False
+        self._addresses = addresses
+        self._desks: dict[str, Desk] = {}
+        self._hosts: dict[bytes, Desk] = {}
+        self._names: dict[bytes, Desk] = {}
+        own.enter(self)
+
+    @property
+    def desks(self) -> list[Desk]:
+        """All that answer, the front's own first."""
+        return [self.own, *self._desks.values()]
+
+    def admits(self, address: str) -> bool:
+        """Whether a client at this address may connect."""
+        return self._addresses.admit(address)
+
+    def lead(self, url: bytes, host: bytes) -> tuple[Desk, bytes, bytes]:
+        """Whose a request is, its URL there, and the part of the path that is left out."""
+        if not self._desks:
+            return self.own, url, b""
+        found = self._hosts.get(host.partition(b":")[0].lower())
+        if found is not None:
+            return found, url, b""
+        name, slash, rest = url[1:].partition(b"/")
+        if not slash:
+            name, mark, query = name.partition(b"?")
+            rest = mark + query
+        found = self._names.get(name)
+        return (found, b"/" + rest, b"/" + name) if found is not None else (self.own, url, b"")
+
+    def open(self, desk: Desk, hosts: tuple[str, ...]) -> None:
+        """Let an endpoint answer, under its name and these; a name that another has already stays that one's."""
+        self.close(desk.name)
+        self._desks[desk.name] = self._names[desk.name.encode()] = desk
+        for host in hosts:
+            self._hosts.setdefault(host.encode(), desk)
+        desk.enter(self)
+        self.heads.clear()
+
+    def close(self, name: str) -> None:
+        """It answers no more."""
+        desk = self._desks.pop(name, None)
+        if desk is not None:
+            self._names.pop(name.encode(), None)
+            self._hosts = {host: found for host, found in self._hosts.items() if found is not desk}
+            self.heads.clear()
+            desk.close()
+
+    def sweep(self, now: float) -> None:
+        """A few times a second: let go of slow clients, of workers that hang, and answer what is late."""
+        for desk in self.desks:
+            desk.sweep()
+        for client in list(self.connections):
+            client.check(now)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a client is there, or waits for an answer."""
+        return bool(self.connections) or any(desk.open for desk in self.desks)
+
+    def drain(self) -> None:
+        """Answer what is open, and let each connection end with it."""
+        self.is_draining = True
+        for client in list(self.connections):
+            client.close_if_idle()
+
+    def end(self) -> None:
+        """Drop every connection."""
+        for client in list(self.connections):
+            client.abort()
+        for desk in self.desks:
+            desk.close()

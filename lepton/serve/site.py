@@ -1,0 +1,113 @@
+"""One endpoint at a front: its desk, what its callers have used today, and what is told of it."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from time import monotonic, time
+from typing import Any
+
+from lepton.serve.access import Gate, Server
+from lepton.serve.allowance import Allowance
+from lepton.serve.desk import Desk
+from lepton.serve.exchange import Limits
+from lepton.serve.metrics import Window
+from lepton.serve.queue import Queue
+from lepton.serve.reporter import Tell
+from lepton.serve.spec import EndpointSpec
+
+REPORT_S = 5.0
+QUIET_S = 0.5
+"""A report is made this soon after the last one, once nobody asks any more."""
+WAITING_A_SEAT = 64
+"""Batches of each worker that may wait, counted in its largest batches."""
+MAX_WAITING_BYTES = 256 << 20
+
+
+class Site:
+    """An endpoint as its front keeps it.
+
+    Args:
+        endpoint: its id; empty off the platform.
+        tell: hears what the platform shall know of it.
+        quota_file: keeps what its callers have used today, over a restart.
+    """
+
+    def __init__(
+        self,
+        spec: EndpointSpec,
+        *,
+        endpoint: str,
+        name: str,
+        tell: Tell,
+        quota_file: Path,
+        limits: Limits | None = None,
+    ) -> None:
+        seats = spec.replicas * WAITING_A_SEAT
+        queue = Queue(
+            max_batch=spec.max_batch,
+            max_waiting=seats * spec.max_batch,
+            max_waiting_bytes=MAX_WAITING_BYTES,
+            target_s=spec.batch_ms / 1000,
+        )
+        self.spec = spec
+        self.endpoint = endpoint
+        self.desk = Desk(
+            queue,
+            limits=limits or Limits(max_body_bytes=spec.max_body_bytes),
+            deadline_s=spec.deadline_ms / 1000,
+            name=name,
+            gate=make_gate(endpoint),
+            prefix=os.urandom(4).hex(),
+        )
+        self.desk.allowance = Allowance(rate=spec.rate_per_s, burst=spec.burst, quota=spec.quota_per_day)
+        self.desk.allowance.restore(read_object(quota_file), time())
+        self._tell = tell
+        self._quota_file = quota_file
+        self._window = Window(self.desk.meter)
+        self._looked_at = monotonic()
+        self._answered = 0
+
+    def turn(self, now: float) -> None:
+        """By the clock: tell what was answered, if it is time."""
+        if now - self._looked_at < QUIET_S:
+            return
+        answered, before = self.desk.meter.answers.total(), self._answered
+        self._answered = answered
+        is_quiet = answered == before and self._window.has_news  # a burst is over
+        if is_quiet or now - self._looked_at >= REPORT_S:
+            self.close(now)
+
+    def close(self, now: float) -> None:
+        """Tell the numbers since the last time, if there was traffic; keep for the next front what was used today."""
+        numbers = self._window.close(now - self._looked_at, self.desk.queue.waiting)
+        self._looked_at = now
+        if numbers:
+            self._tell({"type": "served", **numbers})
+        used = self.desk.allowance.used()
+        if used:
+            draft = self._quota_file.with_suffix(".new")
+            draft.write_text(json.dumps(used))
+            draft.replace(self._quota_file)
+
+
+def make_gate(endpoint: str) -> Gate | None:
+    """Who checks tokens: the server that LEPTON_URL names; off the platform nobody."""
+    server = find_server()
+    return None if server is None else Gate(server, endpoint, monotonic)
+
+
+def find_server() -> Server | None:
+    """The server that LEPTON_URL names; off the platform None."""
+    url = os.environ.get("LEPTON_URL", "")
+    file = os.environ.get("LEPTON_URL_FILE", "")
+    return Server(url, Path(file) if file else None) if url else None
+
+
+def read_object(file: Path) -> Mapping[str, Any]:
+    """The JSON object in a file; empty if there is none."""
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,187 @@
+"""A front that endpoints share: by path and by host; killed, with the server away, taken down; strangers stay out."""
+
+import http.client
+import json
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from lepton.core.errors import IllegalMoveError, InvalidError, NameTakenError, NotFoundError
+from lepton.sdk.endpoints import Endpoint
+from tests.walk.house import House, opened_house, wait_until
+
+SERVICE = """
+from fastapi import FastAPI, Request
+from lepton.serve import Service, handler
+
+page = FastAPI()
+
+@page.get("/where")
+def where(request: Request) -> dict[str, str]:
+    return {"url": str(request.url_for("where")), "path": request.scope["path"]}
+
+class Say(Service):
+    cpus = 0.05
+
+    def mounts(self):
+        return {"/page": page}
+
+    @handler(is_repeatable=True)
+    def say(self, word: str) -> str:
+        return f"WORD {word}"
+"""
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[House]:
+    with opened_house() as house:
+        house.up()
+        yield house
+        house.end()
+
+
+def ask(front: Endpoint, path: str, *, host: str = "", token: str = "", **body: Any) -> tuple[int, Any]:
+    where = urlsplit(front.url)
+    line = HTTPConnection(str(where.hostname), where.port, timeout=30)
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    if host:
+        headers["host"] = host
+    if body:
+        line.request("POST", path, json.dumps(body).encode(), {**headers, "content-type": "application/json"})
+    else:
+        line.request("GET", path, headers=headers)
+    answer = line.getresponse()
+    data = answer.read()
+    line.close()
+    return answer.status, json.loads(data) if answer.getheader("content-type") == "application/json" else data.decode()
+
+
+def pids(up: House, job: str) -> list[int]:
+    found = (up.data / "engine").glob(f"{job}.*/worker.json")
+    return [int(json.loads(path.read_text())["pid"]) for path in sorted(found, key=os.path.getmtime)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """A front, and the two endpoints behind it."""
+
+    front: Endpoint
+    token: str
+    files: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def shared(up: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    said = up.lepton("serve", "front", "edge")
+    assert said.returncode == 0, said.stderr
+    files = {}
+    for word in ("one", "two"):
+        file = tmp_path_factory.mktemp(word) / "say.py"
+        file.write_text(SERVICE.replace("WORD", word))
+        files[word] = str(file)
+    said = up.lepton("serve", "deploy", f"{files['one']}:Say", "--name", "one", "--front", "edge")
+    assert said.returncode == 0, said.stderr
+    up.client.serve.deploy(files["two"], name="two", front="edge", hosts=["two.example"]).wait()
+    front = up.client.serve.get("edge")
+    yield Shared(front=front, token=(up.data / "token").read_text().strip(), files=files)
+    for name in ("one", "two"):
+        up.client.serve.get(name).delete().wait("deleted")
+    assert front.delete().wait("deleted").state == "deleted"
+
+
+def test_a_request_goes_by_its_host_or_the_first_part_of_its_path(up: House, shared: Shared) -> None:
+    front, token = shared.front, shared.token
+    assert up.client.serve.get("two").url == f"{front.url}/two"
+    assert ask(front, "/one/say", token=token, word="x") == (200, "one x")
+    assert ask(front, "/two/say", token=token, word="x") == (200, "two x")
+    assert ask(front, "/say", host="two.example", token=token, word="y") == (200, "two y")
+    assert ask(front, "/say", host="TWO.example:80", token=token, word="y") == (200, "two y")
+    assert ask(front, "/two/say", host="two.example", token=token, word="y")[0] == 404, "a host has the whole path"
+    for path in ("/say", "/three/say", "/on/say", "/one", "/one?x=1"):
+        assert ask(front, path, token=token, word="x")[0] in (404, 405), path
+
+
+def test_each_endpoint_has_its_own_pages_rights_and_counts(up: House, shared: Shared) -> None:
+    front, token = shared.front, shared.token
+    assert ask(front, "/one/say", word="x")[0] == 401
+    assert ask(front, "/one/say", token="no", word="x")[0] == 401
+    assert ask(front, "/two/say", token=token, word="x")[0] == 200
+    _, about = ask(front, "/two/", token=token)
+    assert (about["endpoint"], about["ready"]) == ("two", True)
+    assert ask(front, "/readyz")[0] == ask(front, "/one/readyz")[0] == 200
+    status, where = ask(front, "/one/page/where", token=token)
+    assert (status, where["path"]) == (200, "/one/page/where")
+    assert where["url"].endswith("/one/page/where")
+    metrics = ask(front, "/metrics", token=token)[1]
+    assert 'lepton_endpoint_requests_total{endpoint="two",status="200"}' in metrics
+    wait_until(lambda: up.client.serve.get("two").status.get("served"), "what it has answered is told")
+
+
+def test_wishes_that_a_front_cannot_meet_are_refused(up: House, shared: Shared) -> None:
+    file = shared.files["one"]
+    with pytest.raises(NameTakenError, match=r"two\.example"):
+        up.client.serve.deploy(file, name="three", front="edge", hosts=["two.example"])
+    with pytest.raises(NotFoundError):
+        up.client.serve.deploy(file, name="three", front="nowhere")
+    with pytest.raises(InvalidError, match="is no front"):
+        up.client.serve.deploy(file, name="three", front="one")
+    with pytest.raises(InvalidError, match="port belongs to the front"):
+        up.client.serve.deploy(file, name="three", front="edge", port=80)
+    with pytest.raises(InvalidError, match="no host name"):
+        up.client.serve.deploy(file, name="three", front="edge", hosts=["A b"])
+    with pytest.raises(IllegalMoveError, match="answer through the front"):
+        shared.front.delete()
+
+
+def test_each_of_its_processes_may_be_killed(up: House, shared: Shared) -> None:
+    front, token = shared.front, shared.token
+    address = front.url
+    up.kill()
+    assert ask(front, "/one/say", token=token, word="z") == (200, "one z"), "the server is away"
+    up.up()
+    os.kill(pids(up, front.job)[-1], signal.SIGKILL)
+    wait_until(lambda: _answers(front, token), "a front that starts again has its workers back")
+    assert front.refresh().url == address
+
+    os.kill(pids(up, up.client.serve.get("one").job)[-1], signal.SIGKILL)
+    assert ask(front, "/one/say", token=token, word="w") == (200, "one w"), "it waits for the next worker"
+    assert ask(front, "/two/say", token=token, word="w") == (200, "two w")
+
+
+def _answers(front: Endpoint, token: str) -> bool:
+    try:
+        return ask(front, "/one/say", token=token, word="v") == (200, "one v")
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def test_a_process_that_is_no_worker_of_the_front_does_not_get_in(up: House, tmp_path: Path) -> None:
+    up.client.serve.front("gate").wait()
+    file = tmp_path / "say.py"
+    file.write_text(SERVICE)
+    up.client.serve.deploy(str(file), name="say", front="gate").wait()
+    code = """
+import glob, json, os, socket, struct
+path = max(glob.glob(os.environ["LEPTON_GANG_FOLDER"] + "/../ep_*.sock"), key=os.path.getmtime)
+hello = json.dumps({"pass": os.environ["LEPTON_TOKEN"], "operations": [{"id": 16, "path": "/say"}]}).encode()
+entry = struct.pack("<QIIIHHBB", 0, len(hello), 0, 0, 1, 0, 1, 1)
+line = socket.socket(socket.AF_UNIX)
+line.settimeout(30)
+line.connect(path)
+line.sendall(struct.pack("<2sBBHHI", b"Lp", 3, 1, 0, 1, len(entry) + len(hello)) + entry + hello)
+print("closed" if line.recv(1) == b"" else "open")
+"""
+    job = up.client.jobs.submit(["python", "-c", code], name="intruder").wait()
+    assert job.state == "done", "".join(job.logs())
+    assert "".join(job.logs()).strip() == "closed"
+    token = (up.data / "token").read_text().strip()
+    assert ask(up.client.serve.get("gate"), "/say/say", token=token, word="x") == (200, "WORD x")
+    for name in ("say", "gate"):
+        up.client.serve.get(name).delete().wait("deleted")
