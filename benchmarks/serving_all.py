@@ -15,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import serving_crowd as crowd
 import serving_growth as growth
 import serving_peers as peers
 import wrk
@@ -26,7 +27,8 @@ from serving_rows import ROWS, Record, Run
 
 HERE = Path(__file__).parent
 RAW, PAGE, PICTURE = HERE / "raw", HERE / "SERVING.md", HERE / "serving-growth.svg"
-PARTS = (*ROWS, "replicas", "idle", *(f"growth-{name}" for name in growth.CURVES))
+CURVES = {**growth.CURVES, "endpoints": crowd.endpoints}
+PARTS = (*ROWS, "replicas", "idle", *(f"growth-{name}" for name in CURVES))
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -55,7 +57,7 @@ def _part(part: str, options: argparse.Namespace) -> list[Record]:
 
 def _records(part: str, options: argparse.Namespace) -> Iterator[Record]:
     if part.startswith("growth-"):
-        yield from growth.CURVES[part.removeprefix("growth-")]()
+        yield from CURVES[part.removeprefix("growth-")]()
         return
     with run_of(options) as run:
         measured = {"replicas": replicas, "idle": idle, **ROWS}[part]

@@ -160,18 +160,12 @@ def llm(run: Run) -> Iterator[Record]:
     yield {"row": "llm", "server": "llama-server", "absent": "not run: its package does not build here"}
 
 
-def endpoints(run: Run) -> Iterator[Record]:
-    """The echo on a front that serves a thousand endpoints: to be measured here once one front can serve several."""
-    yield {"row": "endpoints", "server": "lepton", "absent": "not run: each endpoint has a front of its own so far"}
-
-
 ROWS: dict[str, Callable[[Run], Iterator[Record]]] = {
     "echo": echo,
     "cnn": cnn,
     "cnn-onnx": cnn_onnx,
     "minilm": minilm,
     "stream": stream,
-    "endpoints": endpoints,
     "llm": llm,
 }
 __all__ = ["ROWS", "Record", "Run", "prepare"]

@@ -29,6 +29,12 @@ request = function()
 end
 """
 
+NAMED = """
+request = function()
+  return wrk.format(nil, string.format({path!r}, math.random(0, {names} - 1)))
+end
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -40,6 +46,8 @@ class Ask:
     method: str = "POST"
     keys: int = 0
     """Each request bears one of so many tokens; 0: none but what `headers` say."""
+    names: int = 0
+    """Each request puts one of so many numbers where `path` says %d; 0: the path is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,8 @@ def command(url: str, ask: Ask, folder: Path, *, connections: int, seconds: floa
     pairs = ", ".join(f"[{json.dumps(name)}] = {json.dumps(value)}" for name, value in ask.headers.items())
     text = SCRIPT.format(body=str(body), method=ask.method, path=ask.path, headers="{" + pairs + "}")
     script = folder / f"wrk-{connections}.lua"
-    script.write_text(text + (KEYED.format(keys=ask.keys) if ask.keys else ""))
+    text += KEYED.format(keys=ask.keys) if ask.keys else ""
+    script.write_text(text + (NAMED.format(path=ask.path, names=ask.names) if ask.names else ""))
     pinned = ["taskset", "-c", core] if core else []
     lasting = f"-d{max(1, round(seconds))}s"
     return [*pinned, "wrk", "-t1", f"-c{connections}", lasting, "--timeout", "20s", "-s", str(script), url]
