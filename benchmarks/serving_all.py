@@ -135,7 +135,7 @@ def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="What to measure; nothing: all.")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--peers", nargs="*", default=[], help="Only these peers.")
     options = parser.parse_args(words)
     if not wrk.is_there():

@@ -11,7 +11,8 @@ HEAD = """# Serving beside its peers
 
     SERVING_BENCH=path/to/bench/serving VENVS=folder/of/the/peers python benchmarks/serving.py table
 
-makes this page, the picture and [raw/](raw/), where every single run is one line. {where}
+makes this page, the picture and [raw/](raw/), where every single run is one line.
+{where}
 Each server's whole process tree runs on one core, `wrk` on another; bodies and models are the same for all; figures
 are medians of {repeats} runs taken in turns, so that the ratio holds although machines differ. CPU is user and system
 time of the tree: for ours the server of the platform, its zygotes, shims, front and replica.
@@ -121,8 +122,9 @@ def crowd_ratio(found: Records, server: str) -> str:
 
 def best_limit(found: Records) -> float | None:
     """CPU microseconds of one text in the bare runtime's loop, at its best batch size."""
-    values = [one["cpu_us"] for one in found.of("minilm", "bare runtime")]
-    return min(values) if values else None
+    sizes = {one["batch"] for one in found.of("minilm", "bare runtime")}
+    medians = [found.median("cpu_us", "minilm", "bare runtime", batch=size) for size in sizes]
+    return min((median for median in medians if median is not None), default=None)
 
 
 def minilm_peer(found: Records, limit: float | None) -> str:

@@ -150,13 +150,10 @@ found = {{}}
 for size in {sizes!r}:
     items = [TXT] * size
     run(items)
-    best = 1e9
-    for _ in range(3):
-        count, cpu, until = 0, time.process_time(), time.perf_counter() + 1.5
-        while time.perf_counter() < until:
-            run(items); count += size
-        best = min(best, (time.process_time() - cpu) / count * 1e6)
-    found[size] = best
+    count, cpu, until = 0, time.process_time(), time.perf_counter() + 2
+    while time.perf_counter() < until:
+        run(items); count += size
+    found[size] = (time.process_time() - cpu) / count * 1e6
 print(json.dumps(found))
 """
     env = {**os.environ, "PYTHONPATH": f"{bench_folder()}/peers", "OMP_NUM_THREADS": "1", "BENCH_TMP": str(folder)}

