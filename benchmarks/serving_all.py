@@ -5,6 +5,7 @@ import json
 import os
 import platform as machine
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -141,6 +142,7 @@ def main(words: list[str]) -> None:
     if not wrk.is_there():
         sys.exit("wrk is needed: apt install wrk")
     peers.spec()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running then either
     with tempfile.TemporaryDirectory(prefix="lm-", dir="/tmp") as made:
         options.made = Path(made)
         measure(options)

@@ -88,10 +88,15 @@ def _spec(tx: Tx, visit: Visit, workspace: str, body: Wish) -> tuple[EndpointSpe
         split_entry(spec.entry)
         return spec, name
     model = catalog.get(tx, spec.model)
+    entry = model.meta.get("entry")
+    if entry:  # it says itself by which program it is served
+        split_entry(str(entry))
+        return replace(spec, model="", code=model.id, entry=str(entry)), name
     if not {file.path for file in model.files} >= SERVED_FILES:
         raise InvalidError(
             f"Model {model.name}@{model.number} cannot be served: it has no {' and '.join(sorted(SERVED_FILES))}",
-            fix=f"Optimise it first: lepton optimize {model.name} --dataset DATASET --name NAME",
+            fix=f"Optimise it first: lepton optimize {model.name} --dataset DATASET --name NAME; or publish it with "
+            'meta={"entry": "KIND:FILE"}.',
         )
     return spec, name
 

@@ -42,7 +42,7 @@ def serve() -> None:
 @click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when it answers.")
 @common
 def deploy(session: Session, target: str, name: str, is_waiting: bool, **wishes: Any) -> None:
-    """Deploy TARGET, a model version or a service's file.py[:Class], as an endpoint."""
+    """Deploy TARGET as an endpoint: a model version, a service's file.py[:Class], or a model's KIND:FILE."""
     endpoint = session.client.serve.deploy(target, name=name, **cast("EndpointOptions", _given(wishes)))
     session.one(endpoint.wait() if is_waiting else endpoint)
 
@@ -81,7 +81,7 @@ def _given(wishes: Mapping[str, Any]) -> dict[str, Any]:
 @click.option("--tls-key", default="", help="Its key.")
 @common
 def run(session: Session, entry: str, **wishes: Any) -> None:
-    """Serve ENTRY, a file.py[:Class], on this machine while you edit it; no platform is needed."""
+    """Serve ENTRY, a file.py[:Class] or a model's KIND:FILE, here while you edit it; no platform is needed."""
     import_module("lepton.cli.workbench").serve_entry(entry, **wishes)
 
 

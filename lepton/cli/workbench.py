@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -31,7 +31,7 @@ from lepton.core.launch import Launch
 from lepton.engine.base import Engine, open_engine
 from lepton.jobs.gang import describe
 from lepton.sdk.source import SKIPPED
-from lepton.serve.entries import file_of
+from lepton.serve.entries import CODE, file_of, read_what, rename, split_entry
 from lepton.serve.plan import plan
 from lepton.serve.spec import EndpointSpec
 
@@ -82,7 +82,7 @@ class Workbench:
         self._folder = folder
         self._numbers = count()
         self._version = 0
-        self._stamp = stamp(bench.source)
+        self._stamp = stamp(bench)
         self._replicas: list[Replica] = []
         self._front = Replica("", -1)
         self._url = ""
@@ -111,7 +111,7 @@ class Workbench:
         if self._engine.look(self._front.key).status == "exited":
             raise ConfigError("The front has ended", fix="See above; another port may help.")
         self._replace_dead()
-        if self._bench.is_reloading and (now := stamp(self._bench.source)) != self._stamp:
+        if self._bench.is_reloading and (now := stamp(self._bench)) != self._stamp:
             self._stamp = now
             self._version += 1
             self._deaths = 0
@@ -135,7 +135,7 @@ class Workbench:
             tls_cert=bench.tls_cert,
             tls_key=bench.tls_key,
         )
-        job = plan(spec, endpoint="", name=Path(bench.entry.partition(":")[0]).stem)
+        job = plan(spec, endpoint="", name=Path(file_of(bench.entry)).stem)
         part = next(part for part in job.roles if part.name == role)
         key = f"run.0.{next(self._numbers)}"
         self._engine.start(
@@ -240,8 +240,7 @@ def serve_entry(entry: str, *, deadline_s: float, **wishes: Any) -> None:
         InvalidError, ConfigError: there is nothing of that name, or the front cannot start.
     """
     path = Path(file_of(entry)).absolute()
-    place = entry.replace(file_of(entry), path.name, 1)
-    run_bench(Bench(source=path.parent, entry=place, deadline_ms=round(deadline_s * 1000), **wishes))
+    run_bench(Bench(source=path.parent, entry=rename(entry, path.name), deadline_ms=round(deadline_s * 1000), **wishes))
 
 
 def run_bench(bench: Bench) -> None:
@@ -274,15 +273,26 @@ def own_environment() -> dict[str, str]:
     }
 
 
-def stamp(source: Path) -> dict[str, int]:
-    """What the files of the code look like now: path -> time of the last change."""
+def stamp(bench: Bench) -> dict[str, int]:
+    """What the files that are served look like now: path -> time of the last change."""
     found: dict[str, int] = {}
-    for path in _files(source):
+    for path in islice(watched(bench), MOST_FILES):
         with suppress(OSError):
             found[str(path)] = path.stat().st_mtime_ns
-        if len(found) >= MOST_FILES:
-            break
     return found
+
+
+def watched(bench: Bench) -> Iterator[Path]:
+    """The files whose change starts it anew: of code all Python files of its folder, for it may import them."""
+    kind, what = split_entry(bench.entry)
+    if kind in CODE:
+        yield from _files(bench.source)
+        return
+    name, options = read_what(what)
+    path = bench.source / name
+    yield from (sorted(path.rglob("*")) if path.is_dir() else [path])
+    if "class" in options:
+        yield from _files(path.parent)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -261,7 +261,7 @@ class AsyncServe:
 
         Args:
             target: id, `name` or `name@number` of a model version; or `file.py[:Class]`, a service, whose Python files
-                go along, and whose class says what it needs.
+                go along, and whose class says what it needs; or `kind:path`, a model's file, e.g. `onnx:net.onnx`.
         Raises:
             NameTakenError, NotFoundError, CapacityError: it was refused; no endpoint was made.
             InvalidError: a file is missing, or is not what it should be.

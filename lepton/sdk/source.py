@@ -6,8 +6,10 @@ The class is read, never run: its attributes `replicas`, `cpus`, `memory` and `f
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from os.path import abspath
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from lepton.core.errors import InvalidError
 
@@ -31,13 +33,14 @@ class Source:
 
 
 def is_source(target: str) -> bool:
-    """Whether a target names files to serve rather than a model version: `file.py[:Class]` or `kind:path`."""
+    """Whether a target names files to serve rather than a model version: `file.py[:Class]` or `kind:path[?options]`."""
     kind, colon, rest = target.partition(":")
-    return kind.endswith(".py") or (bool(colon) and kind.isidentifier() and Path(rest.partition(":")[0]).exists())
+    path = rest.partition("?")[0].partition(":")[0]
+    return kind.endswith(".py") or (bool(colon) and kind.isidentifier() and Path(path).exists())
 
 
 def read_source(target: str) -> Source:
-    """What to upload for `file.py[:Class]`, or `kind:path`.
+    """What to upload for `file.py[:Class]`, or `kind:path[?options]`; `?class=file.py:Class` names code beside it.
 
     Raises:
         InvalidError: a file is missing, the class is not there, or it is too much.
@@ -45,13 +48,15 @@ def read_source(target: str) -> Source:
     kind, colon, rest = target.partition(":")
     if not colon or kind.endswith(".py"):
         kind, rest = "", target
-    place, _, name = rest.partition(":") if kind in KINDS_OF_CODE else (rest, "", "")
+    place, mark, name = rest.partition(":" if kind in KINDS_OF_CODE else "?")
     path = Path(place)
     if not path.exists():
         raise InvalidError(f"There is no file {place}", fix="Give the path of a file that is there.")
     prefix = f"{kind}:" if kind else ""
     if kind not in KINDS_OF_CODE:
-        return Source(entry=f"{prefix}{path.name}", files=tuple(_tree(path, path.parent)))
+        path = Path(abspath(path))  # `.` has a name and a parent then
+        files = {**dict(_tree(path, path.parent)), **_code_of(name, path.parent)}
+        return Source(entry=f"{prefix}{path.name}{mark}{name}", files=tuple(sorted(files.items())))
     if path.suffix == ".photon":
         return Source(entry=f"{prefix}{path.name}", files=((path.name, path),))
     wishes = read_class(path, name)
@@ -63,6 +68,16 @@ def read_source(target: str) -> Source:
         files.update(_tree(found, path.parent))
     entry = f"{prefix}{path.name}" + (f":{name}" if name else "")
     return Source(entry=entry, files=tuple(sorted(files.items())), wishes=wishes)
+
+
+def _code_of(options: str, folder: Path) -> dict[str, Path]:
+    """The Python files that go along with a model whose options name a class."""
+    place = dict(parse_qsl(options)).get("class", "").partition(":")[0]
+    if not place:
+        return {}
+    if not (folder / place).is_file():
+        raise InvalidError(f"There is no file {folder / place}", fix="Name a Python file beside the model.")
+    return {str(file.relative_to(folder)): file for _, file in _python_beside(folder / place)}
 
 
 def _extra_files(wishes: dict[str, Any]) -> tuple[str, ...]:

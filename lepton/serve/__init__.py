@@ -1,5 +1,6 @@
 """Station 4: a model version or a service becomes an endpoint: one front process and its workers."""
 
+from lepton.serve.conversation import WebSocket
 from lepton.serve.service import (
     Body,
     FileResponse,
@@ -11,4 +12,4 @@ from lepton.serve.service import (
     handler,
 )
 
-__all__ = ["Body", "FileResponse", "HTTPError", "Request", "Response", "Service", "Upload", "handler"]
+__all__ = ["Body", "FileResponse", "HTTPError", "Request", "Response", "Service", "Upload", "WebSocket", "handler"]

@@ -25,6 +25,14 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 HEADS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
+BEGINS = {
+    (status, media): HEADS[status] + b"content-type: %b\r\ncontent-length: " % media
+    for status in (200, 422, 500, 503)
+    for media in TYPES.values()
+}
+"""How the most usual answers begin."""
+
+
 class Refusal(NamedTuple):
     """An answer that the front gives by itself."""
 
@@ -34,10 +42,25 @@ class Refusal(NamedTuple):
     fix: str
     headers: bytes = b""
     """Further header lines, each ended by CR LF."""
+    form: str = ""
+    """That of the errors where it was asked, if no route says so; see `body`."""
 
-    def body(self) -> bytes:
-        """The JSON object every error of the platform has."""
+    def body(self, form: str = "") -> bytes:
+        """The JSON object every error of the platform has; in the form `openai` that of its API."""
+        if form == OPENAI_FORM:
+            told = openai_error(self.status, f"{self.message}. {self.fix}", self.code)
+            return json.dumps({"error": told}).encode()
         return json.dumps({"code": self.code, "message": self.message, "fix": self.fix}).encode()
+
+
+OPENAI_FORM = "openai"
+OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+def openai_error(status: int, message: str, code: str | None, param: str | None = None) -> dict[str, str | None]:
+    """An error as the OpenAI API tells it."""
+    kind = OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"message": message, "type": kind, "param": param, "code": code}
 
 
 BODILESS = frozenset((204, 304))
@@ -88,6 +111,9 @@ OVERLOADED = Refusal(
 )
 WORKER_LOST = Refusal(503, "unavailable", "The worker that computed this was lost", "Try again.", RETRY)
 NO_ACCESS_CHECK = Refusal(503, "unavailable", "The token cannot be checked now", "Try again later.", RETRY)
+NO_RPC = Refusal(
+    501, "unimplemented", "This endpoint does not speak the Open Inference Protocol", "GET / says what it answers."
+)
 LATE = Refusal(
     504, "deadline", "No answer came within the deadline", "Try again, or raise deadline_ms of the endpoint."
 )
@@ -114,6 +140,8 @@ def wrong_method(allowed: bytes) -> Refusal:
 
 def render(status: int, body: bytes, request_id: bytes, *, media: bytes = JSON_TYPE, headers: bytes = b"") -> bytes:
     """A whole answer. `headers` are further lines, each ended by CR LF; `media` empty: they name the type."""
+    if not headers and (begin := BEGINS.get((status, media))) is not None:
+        return b"%b%d\r\nx-request-id: %b\r\n\r\n%b" % (begin, len(body), request_id, body)
     if status in BODILESS:
         return b"%b%bx-request-id: %b\r\n\r\n" % (line(status), headers, request_id)
     return b"%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (

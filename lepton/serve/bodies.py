@@ -12,9 +12,7 @@ from lepton.core.resource import Json
 from lepton.serve import npy
 from lepton.serve.frames import Media
 from lepton.serve.model import Array, ModelForm
-
-MAX_ROWS = 4096
-"""In one request."""
+from lepton.serve.models.arrays import MAX_ROWS
 
 
 def read_rows(body: bytes, media: int, form: ModelForm) -> Array:

@@ -21,6 +21,10 @@ class Call:
     media: int
     head: "Head | None" = None
     seconds_left: float = 0.0
+    operation: int = 0
+    """What is asked, for a function that answers several operations."""
+    rows: Any = None
+    """What is asked of a handler by tensors: a `protocols.inference.services.Rows`."""
 
 
 @dataclass(slots=True)

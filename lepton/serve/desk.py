@@ -122,7 +122,8 @@ class Desk:
 
     def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         """Answer with a refusal, and count it."""
-        self.answer(exchange, refusal.status, refusal.body(), headers=refusal.headers)
+        form = exchange.route.form if exchange.route is not None else refusal.form
+        self.answer(exchange, refusal.status, refusal.body(form), headers=refusal.headers)
 
     def go(self, exchange: Exchange, verdict: Refusal | None = None) -> None:
         """The token is judged: on to the route."""
@@ -168,9 +169,9 @@ class Desk:
         self._count(exchange, status)
         exchange.finish(status, body, headers=headers)
 
-    def _count(self, exchange: Exchange, status: int, rows: int = 0) -> None:
+    def _count(self, exchange: Exchange, status: int) -> None:
         if exchange.route is not None and exchange.route.operation:
-            self.meter.predicted(status, monotonic() - exchange.arrived, rows)
+            self.meter.predicted(status, monotonic() - exchange.arrived, 0)
         else:
             self.meter.pages[status] += 1
 
@@ -268,11 +269,11 @@ class Desk:
         headers, body = split_head(entry.body) if entry.flags & HEADED else (b"", entry.body)
         media = b"" if entry.flags & HEADED and entry.media == Media.OTHER else answers.TYPES[entry.media]
         if entry.status and is_last and not exchange.is_tunnel:
-            self._count(exchange, entry.status, entry.rows)
+            self.meter.predicted(entry.status, now - exchange.arrived, entry.rows)
             exchange.finish(entry.status, body, media, headers)
             return
         if entry.status and not exchange.has_begun:
-            self._count(exchange, entry.status, entry.rows)
+            self.meter.predicted(entry.status, now - exchange.arrived, entry.rows)
             exchange.begin(entry.status, media, headers)
         silent_s = max(exchange.route.timeout_s if exchange.route is not None else 0.0, self.limits.stream_s)
         exchange.deadline = inf if exchange.is_tunnel else now + silent_s
@@ -318,14 +319,15 @@ class Desk:
             self._drop(ticket, answers.LATE)
 
     def _send(self, batch: Batch, now: float) -> None:
-        live = self._live
+        live, make = self._live, tuple.__new__
         entries = []
         for ticket in batch.tickets:
             exchange = live[ticket.id]
             exchange.worker = batch.worker
             left_ms = int((exchange.deadline - now) * 1000)
             operation = exchange.route.operation if exchange.route is not None else 0
-            entries.append(Entry(exchange.id, exchange.body, left_ms, 0, operation, 0, exchange.media, exchange.flags))
+            told = (exchange.id, exchange.body, left_ms, 0, operation, 0, exchange.media, exchange.flags)
+            entries.append(make(Entry, told))
         self.meter.batches[batch.why] += 1
         self.meter.sent += len(entries)
         link = self._links[batch.worker]

@@ -46,7 +46,7 @@ def make_tls(spec: EndpointSpec) -> ssl.SSLContext | None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["http/1.1", "h2"])  # the first that a client knows, too: gRPC's know h2 only
     try:
         context.load_cert_chain(spec.tls_cert, spec.tls_key)
     except (OSError, ssl.SSLError) as fault:

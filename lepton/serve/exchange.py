@@ -83,72 +83,46 @@ class Asked(NamedTuple):
 class Exchange(Ticket):
     """One request and the place of its answer."""
 
-    __slots__ = (
-        "arrived",
-        "asked",
-        "body",
-        "caller",
-        "connection",
-        "desk",
-        "flags",
-        "has_begun",
-        "is_chunked",
-        "is_complete",
-        "is_head",
-        "is_old",
-        "is_paused",
-        "is_tunnel",
-        "keep_alive",
-        "media",
-        "out",
-        "out_bytes",
-        "prefix",
-        "request_id",
-        "route",
-        "worker",
-    )
+    media: int = Media.JSON
+    flags = LAST
+    keep_alive = True
+    prefix = b""
+    """What was left out in front of its path, at a front that many endpoints share."""
+    is_head = False
+    is_old = False
+    """The client speaks HTTP/1.0."""
+    is_tunnel = False
+    """The client asks to upgrade the connection; after a 101 its bytes pass both ways unread."""
+    body = b""
+    arrived = 0.0
+    caller = b""
+    """Whose request it is: the digest of a token, or an address."""
+    asked: Asked | None = None
+    """Of one that came before its route was known."""
+    worker = 0
+    """Who has it; 0: nobody yet."""
+    has_begun = False
+    """Its answer streams."""
+    is_complete = False
+    """Its answer is all in `out`."""
+    is_chunked = False
+    is_paused = False
+    out_bytes = 0
 
     def __init__(self, desk: "Desk", connection: Client, route: Route | None, request_id: bytes) -> None:
         self.id = number = desk.next_id()
-        self.desk = desk
         self.size_bytes = 0
-        self.cost_s = 0.0
         self.deadline = 0.0
-        self.tries = 0
-        self.is_done = False
-        self.is_repeatable = route is None or route.is_repeatable
+        self.desk = desk
         self.connection = connection
         self.route = route
         """None: it was refused before its path was known."""
+        if route is not None:
+            self.is_repeatable = route.is_repeatable
         self.request_id = request_id or desk.request_id(number)
         """What its client calls it, or a name that was made for it."""
-        self.media: int = Media.JSON
-        self.flags = LAST
-        self.keep_alive = True
-        self.prefix = b""
-        """What was left out in front of its path, at a front that many endpoints share."""
-        self.is_head = False
-        self.is_old = False
-        """The client speaks HTTP/1.0."""
-        self.is_tunnel = False
-        """The client asks to upgrade the connection; after a 101 its bytes pass both ways unread."""
-        self.body = b""
-        self.arrived = 0.0
-        self.caller = b""
-        """Whose request it is: the digest of a token, or an address."""
-        self.asked: Asked | None = None
-        """Of one that came before its route was known."""
-        self.worker = 0
-        """Who has it; 0: nobody yet."""
-        self.has_begun = False
-        """Its answer streams."""
-        self.is_complete = False
-        """Its answer is all in `out`."""
-        self.is_chunked = False
-        self.is_paused = False
         self.out: list[bytes] = []
         """What is not yet written to the connection."""
-        self.out_bytes = 0
 
     def bear(self, body: bytes, head: bytes | None) -> None:
         """Take the body for the worker, and in front of it the request's head if the worker wants it."""
@@ -199,6 +173,11 @@ class Desk(Protocol):
     """Where complete requests for one endpoint go."""
 
     limits: Limits
+
+    @property
+    def is_ready(self) -> bool:
+        """A worker has the model loaded, and no drain has begun."""
+        ...
 
     def next_id(self) -> int:
         """A number for a new exchange."""

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import orjson
 
-from lepton.core.errors import LeptonError
+from lepton.core.errors import InvalidError, LeptonError
 from lepton.serve.calls import Call
 from lepton.serve.program import Reply
 
@@ -18,6 +18,12 @@ class HandlerError(LeptonError):
     """A handler raised something that it did not mean for its caller."""
 
     code, status = "handler", 500
+
+
+class ModelFileError(InvalidError):
+    """The files of a model are not what a replica can serve."""
+
+    code = "model_file"
 
 
 def reply_for(fault: BaseException) -> Reply:

@@ -5,30 +5,36 @@ import inspect
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import orjson
 from pydantic import BaseModel
 
-from lepton.core.errors import ConfigError
+from lepton.core.errors import ConfigError, LeptonError
 from lepton.core.resource import Json
+from lepton.serve import websocket
 from lepton.serve.asgi import Mount, mount_of
 from lepton.serve.calls import Call
+from lepton.serve.conversation import WebSocket
 from lepton.serve.faults import HandlerError, answer_together, is_line, reply_for
 from lepton.serve.frames import Media
 from lepton.serve.loading import load_service
 from lepton.serve.openapi import document, page
-from lepton.serve.program import Reply, Work
+from lepton.serve.program import Line, Reply, Work
+from lepton.serve.protocols.inference.offer import Offer
 from lepton.serve.protocols.openai.program import OpenAI
 from lepton.serve.routes import HANDLERS, OPENAI, Operation
-from lepton.serve.service import MARK, Response, Service, Wish
+from lepton.serve.service import MARK, HTTPError, Response, Service, Wish
 from lepton.serve.signature import Signature
 from lepton.serve.streams import sse
 
 ASYNC_ROOM = 256
 DUMP = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+JSON = int(Media.JSON)
 USUAL = frozenset((dict, list, str, int, float, bool))
 """Types of answers that are JSON at once."""
 BODY_MEDIA = ("JSON", "OCTETS", "NPY", "MSGPACK", "TEXT", "FORM")
@@ -39,9 +45,9 @@ class Method:
 
     def __init__(self, name: str, function: Callable[..., Any], wish: Wish) -> None:
         self.name = name
-        self.wish = wish
         self.function = function
-        self.signature = Signature(name, function, wish)
+        self.signature = signature = Signature(name, function, wish)
+        self.wish = replace(wish, methods=("GET",), is_repeatable=False) if signature.socket_name else wish
         self.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         self.doc = inspect.getdoc(function) or ""
 
@@ -65,8 +71,12 @@ class Method:
         operation = self.operation(number)
         if self.wish.batch and self.is_async:
             raise ConfigError(f"Handler {self.name}: a batch handler cannot be async", fix="Make it a plain function.")
+        if self.signature.socket_name and not inspect.iscoroutinefunction(self.function):
+            raise ConfigError(f"Handler {self.name} talks over a WebSocket", fix="Make it `async def`, without yield.")
         if self.wish.batch:
             return Work(operation=operation, batch=self.batch, max_batch=self.wish.batch)
+        if self.signature.socket_name:
+            return Work(operation=operation, answer=self.refuse, tunnel=self.talk)
         if self.is_async and not inspect.isasyncgenfunction(self.function):
             return Work(operation=operation, answer=self.answer)
         return Work(operation=operation, call=self.call)
@@ -79,31 +89,86 @@ class Method:
         """Answer one request, in the loop."""
         return self.reply(await self.function(**self.signature.arguments(call)), call)
 
+    async def talk(self, call: Call, line: Line) -> None:
+        """Talk with a client over a WebSocket until the handler returns."""
+        arguments = self.signature.arguments(call)
+        peer = await websocket.accept(call, line)
+        if peer is None:
+            return
+        try:
+            await self.function(**{**arguments, self.signature.socket_name: WebSocket(peer)})
+        except LeptonError:
+            if not peer.is_open:
+                raise
+            await peer.close(1011)
+        except Exception:
+            if peer.is_open:
+                await peer.close(1011)
+            raise
+        await peer.open()
+        await peer.close()
+
+    async def refuse(self, call: Call) -> Reply:
+        """A request that does not ask for a WebSocket.
+
+        Raises:
+            HTTPError: it must.
+        """
+        raise HTTPError(
+            426, f"{self.wish.path} speaks WebSocket", fix="Connect by ws://.", headers={"upgrade": "websocket"}
+        )
+
     def batch(self, calls: Sequence[Call]) -> Sequence[Reply]:
         """Answer several requests by one call; one that is malformed costs the others nothing."""
-        return answer_together(calls, self.signature.arguments, self._together)
+        return answer_together(calls, self._rows, self._together)
 
-    def _together(self, good: Sequence[tuple[Call, dict[str, Any]]]) -> list[Reply]:
-        columns = {name: [arguments[name] for _, arguments in good] for name in good[0][1]}
+    def _rows(self, call: Call) -> Sequence[dict[str, Any]]:
+        """The arguments of each row of a request; it has one, unless it came as tensors."""
+        return call.rows.arguments if call.rows is not None else [self.signature.arguments(call)]
+
+    def _together(self, good: Sequence[tuple[Call, Sequence[dict[str, Any]]]]) -> list[Reply]:
+        rows = [row for _, own in good for row in own]
+        values: list[Any] = []
+        for at in range(0, len(rows), self.wish.batch):
+            values += self._compute(rows[at : at + self.wish.batch])
+        ends = accumulate(len(own) for _, own in good)
+        return [self._written(call, values[end - len(own) : end]) for (call, own), end in zip(good, ends, strict=True)]
+
+    def _compute(self, rows: Sequence[dict[str, Any]]) -> Sequence[Any]:
+        """What the handler returns for each of as many rows as it takes; for one that it fails on, the exception."""
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
         try:
             values = self.function(**columns)
             if not isinstance(values, Sequence) and not hasattr(values, "__array__"):
                 values = list(values)
-            if len(values) != len(good):
+            if len(values) != len(rows):
                 raise HandlerError(
-                    f"{self.name} was given {len(good)} requests and returned {len(values)} answers",
+                    f"{self.name} was given {len(rows)} requests and returned {len(values)} answers",
                     fix="Return one answer for each request, in order.",
                 )
-            return [self.reply(value, call) for value, (call, _) in zip(values, good, strict=True)]
         except Exception as fault:  # noqa: BLE001  whatever a user's code raises
-            if len(good) == 1 or isinstance(fault, HandlerError):
-                return [reply_for(fault)] * len(good)
-            return [reply for one in good for reply in self._together([one])]  # one of them spoils it: each alone
+            if len(rows) == 1 or isinstance(fault, HandlerError):
+                return [fault] * len(rows)
+            return [value for row in rows for value in self._compute([row])]  # one of them spoils it: each alone
+        return list(values)
+
+    def _written(self, call: Call, values: Sequence[Any]) -> Reply:
+        if call.rows is not None:
+            return call.rows.answer(values)  # type: ignore[no-any-return]
+        if isinstance(values[0], Exception):
+            return reply_for(values[0])
+        try:
+            return self.reply(values[0], call)
+        except Exception as fault:  # noqa: BLE001  what a handler returned may be anything
+            return reply_for(fault)
 
     def reply(self, value: Any, call: Call) -> Reply:
         """An answer from what the handler returned."""
-        if type(value) in USUAL and call.media == Media.JSON:
-            return dump(value, call)
+        if type(value) in USUAL and call.media == JSON:
+            try:
+                return Reply(orjson.dumps(value, plain, DUMP))
+            except TypeError:
+                return dump(value, call)  # which says what is wrong with it
         if isinstance(value, Response):
             return self._response(value, call)
         if value is None:
@@ -220,6 +285,7 @@ class ServiceProgram:
         self.handlers = list(handlers_of(service))
         self._mounts: list[Mount] = []
         self._api: OpenAI | None = None
+        self._offer = Offer(self.handlers)
         self.counters: Counter[str] = Counter()
         is_async = any(handler.is_async for handler in self.handlers)
         many = service.concurrency
@@ -253,12 +319,16 @@ class ServiceProgram:
             )
 
     def works(self) -> list[Work]:
-        """One for each handler and mount."""
+        """One for each handler and mount; those of protocols before, so that a handler may take their place."""
         made = [handler.work(HANDLERS + number) for number, handler in enumerate(self.handlers)]
         first = HANDLERS + len(made)
         made += [mount.work(first + number) for number, mount in enumerate(self._mounts)]
         made += [page_work(first + len(self._mounts) + n, *page) for n, page in enumerate(self._pages().items())]
-        return [*made, *(self._api.works() if self._api else ())]
+        return [*self._offer.works(), *made, *(self._api.works() if self._api else ())]
+
+    def known_as(self, name: str) -> None:
+        """Let the protocols of tensors call its only model by a further name."""
+        self._offer.alias = name
 
     def _pages(self) -> dict[str, Callable[[], Reply]]:
         """The documentation by its paths, made when somebody asks for it: a new replica need not wait for it."""
@@ -278,6 +348,7 @@ class ServiceProgram:
             "service": type(self._service).__name__,
             "handlers": [f"{'/'.join(h.wish.methods)} {h.wish.path}" for h in self.handlers if not h.wish.is_hidden],
             "mounts": [mount.path for mount in self._mounts],
+            "models": [f"/v2/models/{handler.name}" for handler in self._offer.handlers],
         }
 
     async def close(self) -> None:
@@ -335,10 +406,11 @@ def handlers_of(service: Service) -> Iterator[Method]:
         wish = getattr(function, MARK, None)
         if not isinstance(wish, Wish) or function is None:
             continue
-        for method in wish.methods:
+        made = Method(name, function, wish)
+        for method in made.wish.methods:
             other = taken.setdefault((method, wish.path), name)
             if other != name:
                 raise ConfigError(
                     f"Handlers {other} and {name} both answer {method} {wish.path}", fix="Give one another path."
                 )
-        yield Method(name, function, wish)
+        yield made

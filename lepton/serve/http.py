@@ -12,14 +12,13 @@ from time import monotonic
 import httptools
 
 from lepton.serve import answers
-from lepton.serve.access import token_digest
 from lepton.serve.answers import Refusal
-from lepton.serve.exchange import HIGH_BYTES, Asked, Desk, Exchange, Known, Limits, Lobby
+from lepton.serve.exchange import HIGH_BYTES, Asked, Desk, Exchange, Limits, Lobby
+from lepton.serve.heads import MAX_KNOWN_BYTES, is_http2, remember
 from lepton.serve.message import SWALLOW_BYTES, Message
+from lepton.serve.protocols.grpc.calls import open_stream
+from lepton.serve.protocols.http2.connection import Http2
 from lepton.serve.routes import UNKNOWN, Route
-
-MAX_KNOWN, MAX_KNOWN_BYTES = 4096, 4096
-"""Heads that are remembered, and the size of the largest."""
 
 
 class Connection(asyncio.Protocol):
@@ -28,6 +27,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, lobby: Lobby) -> None:
         self._lobby = lobby
         self._limits = lobby.limits
+        self._first: bytes | None = b""
+        """What has come so far, until it is clear which protocol that is."""
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._peer: tuple[str, int] | None = None
@@ -83,10 +84,17 @@ class Connection(asyncio.Protocol):
             if self._tunnel is not None:
                 self._tunnel.desk.pass_on(self._tunnel, data, is_last=False)
             return
+        if self._first is not None and not (data := self._sort(data)):
+            return
         if self._phase == "idle":
             self._message_count = 0
             if self._is_known(data):
                 return
+        self._parse(data)
+        if self._phase == "head" and (refusal := self._message.weigh_part(data, self._limits)):
+            self._refuse_and_close(refusal)
+
+    def _parse(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -98,8 +106,22 @@ class Connection(asyncio.Protocol):
             if isinstance(fault, httptools.HttpParserCallbackError):
                 raise
             self._refuse_and_close(answers.NOT_HTTP)
-        if self._phase == "head":
-            self._weigh_partial(data)
+
+    def _sort(self, data: bytes) -> bytes:
+        """What is to be read of the first bytes as HTTP/1.1: nothing while they may be HTTP/2's, or if they are."""
+        assert self._first is not None and self._transport is not None
+        self._first = first = self._first + data
+        verdict = is_http2(first)
+        self._phase = "head" if verdict is None else "idle"
+        if verdict is None:
+            return b""
+        self._first = None
+        if not verdict:
+            return first
+        self._is_deaf = True
+        self._lobby.connections.discard(self)
+        Http2(self._lobby, self._transport, self._caller, open_stream).begin(first)
+        return b""
 
     def _is_known(self, data: bytes) -> bool:
         """Take one whole request whose head was read before, byte for byte: it means the same again.
@@ -119,30 +141,12 @@ class Connection(asyncio.Protocol):
         exchange = Exchange(desk, self, known.route, known.request_id)
         exchange.media = known.media
         exchange.caller = known.token or self._caller
-        exchange.bear(data[end:], None)
+        exchange.body = body = data[end:]
+        exchange.size_bytes = len(body)
         exchange.arrived = self._since = monotonic()
         self._open.append(exchange)
         desk.go(exchange, verdict)
         return True
-
-    def _remember(self, exchange: Exchange, route: Route) -> None:
-        """Keep what the head of a usual request was read as."""
-        message = self._message
-        is_usual = message.is_plain and not route.wants_head(exchange.media) and route is not UNKNOWN
-        is_usual = is_usual and bool(route.operation)
-        if not (is_usual and self._head_key and message.length and exchange.keep_alive) or exchange.is_old:
-            return
-        heads = self._lobby.heads
-        if len(heads) >= MAX_KNOWN:
-            heads.clear()
-        heads[self._head_key] = Known(
-            desk=exchange.desk,
-            route=route,
-            body_bytes=message.length,
-            media=exchange.media,
-            token=token_digest(message.fields.get(b"authorization")),
-            request_id=message.request_id,
-        )
 
     def pause_writing(self) -> None:
         """The client does not read its answers: read nothing more from it."""
@@ -207,8 +211,8 @@ class Connection(asyncio.Protocol):
         elif not message.is_plain and b"expect" in message.fields:
             self._wants_continue = True
             self._continue_if_due()
-        elif isinstance(route, Route):
-            self._remember(exchange, route)
+        else:
+            remember(self._lobby.heads, self._head_key, message, exchange)
 
     def _open_exchange(self, desk: Desk, route: Route | Refusal, *, is_upgrade: bool) -> Exchange:
         """The exchange of the message whose head is complete."""
@@ -291,7 +295,8 @@ class Connection(asyncio.Protocol):
                 break
             self._open.popleft()
             closes = not exchange.keep_alive
-        self._weigh_streams()
+        if self._open:
+            self._weigh_streams()
         if self._transport is None or not ready:
             return
         self._transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
@@ -342,16 +347,6 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and self._open and self._open[0] is self._current:
             self._wants_continue = False
             self._transport.write(answers.CONTINUE)
-
-    def _weigh_partial(self, data: bytes) -> None:
-        """Bound a head that has not ended: the parser holds back a header until it is whole."""
-        message = self._message
-        if message.is_fresh:
-            message.is_fresh = False
-            return
-        message.head_bytes += len(data)
-        if message.head_bytes > 2 * self._limits.max_head_bytes:
-            self._refuse_and_close(answers.BIG_HEADERS)
 
     def _refuse_and_close(self, refusal: Refusal) -> None:
         """Refuse the request that is arriving, read nothing more, and close after the answer."""

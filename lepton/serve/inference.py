@@ -1,6 +1,7 @@
 """A model version that is served without code: one operation that computes rows through ONNX Runtime."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,8 +13,12 @@ from lepton.serve.bodies import answer_bodies, describe, read_rows
 from lepton.serve.calls import Call
 from lepton.serve.capture import Capture
 from lepton.serve.faults import answer_together, refusal
+from lepton.serve.frames import PREDICT
 from lepton.serve.model import Array, Model, load_model
+from lepton.serve.models.pages import row_paths
+from lepton.serve.openapi import ERROR, pages, sheet
 from lepton.serve.program import Reply, Work
+from lepton.serve.protocols.inference.plain import Plain
 from lepton.serve.protocols.inference.program import Inference
 from lepton.serve.protocols.inference.tensors import NAMES, Tensor
 from lepton.serve.routes import INFERENCE, PREDICTION
@@ -66,18 +71,25 @@ class ModelProgram:
         self._capture = capture
         self._about = about
         self._name = name
-        self._inference = Inference([VersionTensors(model, capture, about)], first=INFERENCE)
+        self._tensors = VersionTensors(model, capture, about)
+        plain = Plain(PREDICTION, self._tensors, self._read, self._write)
+        self._inference = Inference([self._tensors], first=INFERENCE, more=[plain])
+
+    def known_as(self, name: str) -> None:
+        """Let the model be called by a further name."""
+        self._inference.models.alias = name
 
     async def start(self) -> None:
         """It is loaded already."""
 
     def works(self) -> list[Work]:
-        """Prediction."""
-        return [Work(operation=PREDICTION, batch=self.predict), *self._inference.works()]
+        """Prediction, and the Open Inference Protocol."""
+        return [replace(work, batch=self.answer) for work in self._inference.works()]
 
     def about(self) -> Mapping[str, Json]:
         """What a client must know to ask the model."""
-        return self._about
+        described = sheet(self._tensors.name, "A model version.", row_paths(self._tensors), {"Error": ERROR})
+        return {**self._about, "pages": pages(described)}
 
     async def close(self) -> None:
         """Leave the last sample of what was asked."""
@@ -90,6 +102,19 @@ class ModelProgram:
     def tick(self) -> None:
         """Leave a sample of what was asked, now and then."""
         self._capture.tick()
+
+    def answer(self, calls: Sequence[Call]) -> list[Reply]:
+        """An answer for each request, however it asks; what only asks for predictions is told them in one go."""
+        is_plain = all([call.operation == PREDICT for call in calls])
+        return self.predict(calls) if is_plain else self._inference.batch(calls)
+
+    def _read(self, call: Call) -> Mapping[str, Array]:
+        return {self._model.form.input_name: read_rows(call.body, call.media, self._model.form)}
+
+    def _write(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Reply:
+        form = self._model.form
+        count = len(inputs[form.input_name])
+        return Reply(answer_bodies(outputs[form.output_name], [count], form, self._name)[0], rows=count)
 
     def predict(self, calls: Sequence[Call]) -> list[Reply]:
         """An answer for each request, in order; one that is malformed costs the others nothing."""

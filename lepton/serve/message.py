@@ -1,6 +1,7 @@
 """One request as its bytes arrive: what its head holds, and whether that is in order. Pure."""
 
 import re
+from collections.abc import Mapping
 
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
@@ -82,11 +83,7 @@ class Message:
     @property
     def request_id(self) -> bytes:
         """What the client calls it, else its trace; empty: neither, or nothing that can be used."""
-        name = self.fields.get(b"x-request-id", b"")
-        if name and len(name) <= MAX_ID_BYTES and name.isascii():
-            return name
-        trace = TRACE.fullmatch(self.fields.get(b"traceparent", b""))
-        return trace[1] if trace else b""
+        return request_id_of(self.fields)
 
     @property
     def length(self) -> int | None:
@@ -108,6 +105,14 @@ class Message:
     def whole_body(self) -> bytes:
         """All of the body."""
         return self.body[0] if len(self.body) == 1 else b"".join(self.body)
+
+    def weigh_part(self, data: bytes, limits: Limits) -> Refusal | None:
+        """Bound a head that has not ended with `data`: the parser holds back a header until it is whole."""
+        if self.is_fresh:
+            self.is_fresh = False
+            return None
+        self.head_bytes += len(data)
+        return answers.BIG_HEADERS if self.head_bytes > 2 * limits.max_head_bytes else None
 
     def judge_head(self, version: str, limits: Limits, *, is_upgrade: bool) -> Refusal | None:
         """Why the message itself is not in order; None if it is."""
@@ -151,3 +156,12 @@ class Message:
         place = f"{client[0]} {client[1]} " if client else "- 0 "
         line = b"%b%b\r\n%b %b HTTP/%b\r\n" % (place.encode(), self.prefix, method, self.url, version.encode())
         return line + b"".join([b"%b: %b\r\n" % pair for pair in self.lines])
+
+
+def request_id_of(fields: Mapping[bytes, bytes]) -> bytes:
+    """What a client calls its request, else its trace, by its headers; empty: neither, or nothing that can be used."""
+    name = fields.get(b"x-request-id", b"")
+    if name and len(name) <= MAX_ID_BYTES and name.isascii():
+        return name
+    trace = TRACE.fullmatch(fields.get(b"traceparent", b""))
+    return trace[1] if trace else b""

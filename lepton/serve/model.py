@@ -18,8 +18,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from lepton.core.errors import InvalidError, LeptonError
+from lepton.core.errors import LeptonError
 from lepton.core.resource import Json
+from lepton.serve.faults import ModelFileError
 
 DTYPES = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "bool")
 KINDS = ("logits", "probabilities")
@@ -27,12 +28,6 @@ CHUNK_ROWS = 256
 """Rows computed in one go: more would not be faster, and would take more memory."""
 
 Array = NDArray[Any]
-
-
-class ModelFileError(InvalidError):
-    """`model.json` or `model.onnx` is not what a worker can run."""
-
-    code = "model_file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

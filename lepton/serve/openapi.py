@@ -13,6 +13,7 @@ ERROR = {
     "required": ["code", "message", "fix"],
     "properties": {name: {"type": "string"} for name in ("code", "message", "fix")},
 }
+REFUSED = (401, 413, 422, 500, 503, 504)
 
 
 def document(name: str, doc: str, handlers: "Sequence[Method]") -> dict[str, Any]:
@@ -24,12 +25,25 @@ def document(name: str, doc: str, handlers: "Sequence[Method]") -> dict[str, Any
             for method in handler.wish.methods:
                 path = handler.wish.path.replace(":path}", "}")
                 paths.setdefault(path, {})[method.lower()] = operation(handler, schemas)
+    return sheet(name, doc, paths, schemas)
+
+
+def sheet(name: str, doc: str, paths: dict[str, dict[str, Any]], schemas: dict[str, Any]) -> dict[str, Any]:
+    """OpenAPI 3.1 of some paths."""
     return {
         "openapi": "3.1.0",
         "info": {"title": name, "version": "1", "description": doc},
         "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
         "security": [{"token": []}, {}],
+    }
+
+
+def pages(spec: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """The document and the page that shows it, as a hello tells them."""
+    return {
+        "/openapi.json": {"type": "application/json", "text": json.dumps(spec)},
+        "/docs": {"type": "text/html; charset=utf-8", "text": page(spec)},
     }
 
 
@@ -41,19 +55,17 @@ def operation(handler: "Method", schemas: dict[str, Any]) -> dict[str, Any]:
         schemas.update(schema.pop("$defs", {}))
     summary, _, description = handler.doc.partition("\n")
     media = "text/event-stream" if signature.is_stream and handler.wish.sse else "application/json"
-    problem = {
-        "description": "Refused",
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
-    }
     found: dict[str, Any] = {
         "operationId": handler.name,
         "summary": summary or handler.name,
         "description": description.strip(),
         "responses": {
             "200": {"description": "The answer", "content": {media: {"schema": answer}}},
-            **{str(status): problem for status in (401, 413, 422, 500, 503, 504)},
+            **refusals(REFUSED),
         },
     }
+    if signature.socket_name:
+        found["responses"] = {"101": {"description": "A WebSocket"}, **refusals(REFUSED)}
     parameters = [parameter(signature, name, default) for name, (_, default) in signature.url_fields().items()]
     if parameters:
         found["parameters"] = parameters
@@ -62,6 +74,12 @@ def operation(handler: "Method", schemas: dict[str, Any]) -> dict[str, Any]:
     if handler.wish.is_public:
         found["security"] = []
     return found
+
+
+def refusals(statuses: Sequence[int], schema: str = "Error") -> dict[str, Any]:
+    """Answers that are errors."""
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {str(status): {"description": "Refused", "content": content} for status in statuses}
 
 
 def parameter(signature: Any, name: str, default: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from lepton.core.launch import Devices
 from lepton.jobs.preload import LIGHT
 from lepton.jobs.spec import JobSpec, Role
+from lepton.serve.entries import preload_of
 from lepton.serve.spec import EndpointSpec
 
 
@@ -29,7 +30,7 @@ def _roles(spec: EndpointSpec) -> tuple[Role, ...]:
     worker = Role(
         name="worker",
         entry="lepton.serve.run:main",
-        preload=LIGHT,
+        preload=(*LIGHT, *preload_of(spec.entry)),
         count=spec.replicas,
         devices=Devices(cpu_milli=spec.worker_cpu_milli),
         is_replaceable=True,

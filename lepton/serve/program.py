@@ -2,10 +2,12 @@
 
 An operation answers in one of these ways, and the replica picks what costs least for it:
 
-- `batch`: plain function, all requests that have arrived are computed by one call;
+- `batch`: plain function, all requests that have arrived are computed by one call, also those of several operations
+  whose function is the same;
 - `call`: plain function, one request a call, in the replica's own thread or in one of several;
 - `answer`: coroutine, many at a time;
-- `tunnel`: coroutine that speaks for the whole connection (WebSocket, any ASGI application).
+- `tunnel`: coroutine that speaks for the whole connection (WebSocket, any ASGI application);
+- `pick`: by another `Work`, which the request itself names.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -60,6 +62,8 @@ class Work:
     answer: Callable[[Call], Awaitable[Reply]] | None = None
     tunnel: Callable[[Call, Line], Awaitable[None]] | None = None
     """For requests that ask to upgrade the connection."""
+    pick: "Callable[[Call], Work | Reply] | None" = None
+    """How a request is answered that only its body tells; or the answer."""
 
 
 class Program(Protocol):

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -160,6 +161,8 @@ class Link(asyncio.Protocol):
         tell: Tell,
     ) -> None:
         self._works = works
+        self._direct = {id: work.call for id, work in works.items() if work.call and not work.batch and not threads}
+        """Plain functions that run in the loop: most of what is asked."""
         self._tell = tell
         self._hello = hello
         self._threads = threads
@@ -231,8 +234,13 @@ class Link(asyncio.Protocol):
 
     def _begin(self, asked: Sequence[Entry]) -> None:
         """Answer what can be at once; begin the rest."""
-        batches: dict[int, list[Call]] = {}
+        batches: dict[Callable[..., Any], tuple[Work, list[Call]]] = {}
         for entry in asked:
+            direct = self._direct.get(entry.operation)
+            if direct is not None and not entry.flags & HEADED:
+                call = Call(entry.id, entry.body, entry.media, None, entry.deadline_ms / 1000)
+                self._finish(entry.id, self._safely(direct, call))
+                continue
             work = self._works.get(entry.operation)
             if work is None:
                 self.put(Entry(entry.id, status=500))
@@ -242,14 +250,20 @@ class Link(asyncio.Protocol):
             except LeptonError as fault:
                 self.put(answer_of(entry.id, refusal(fault)))
                 continue
+            if work.pick is not None:
+                picked = work.pick(call)
+                if isinstance(picked, Reply):
+                    self._finish(entry.id, picked)
+                    continue
+                work = picked
             if work.batch is not None:
-                batches.setdefault(entry.operation, []).append(call)
+                batches.setdefault(work.batch, (work, []))[1].append(call)
             elif work.call is not None and self._threads is None:
                 self._finish(entry.id, self._safely(work.call, call))
             else:
                 self._spawn(work, call)
-        for operation, calls in batches.items():
-            self._compute(self._works[operation], calls)
+        for work, calls in batches.values():
+            self._compute(work, calls)
         self._flush()
 
     def _compute(self, work: Work, calls: list[Call]) -> None:
@@ -288,7 +302,8 @@ class Link(asyncio.Protocol):
     def _finish(self, id: int, reply: Reply) -> None:
         """Give an answer, or begin to stream it."""
         if reply.stream is None:
-            self._outbox.append(answer_of(id, reply))
+            told = (id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST)
+            self._outbox.append(answer_of(id, reply) if reply.headers else tuple.__new__(Entry, told))
             return
         pump = Pump(id, reply, self.put_soon)
         self._flows[id] = pump
@@ -366,8 +381,8 @@ def call_of(entry: Entry) -> Call:
     """A request from its entry."""
     if entry.flags & HEADED:
         head, body = split_head(entry.body)
-        return Call(entry.id, body, entry.media, Head.read(head), entry.deadline_ms / 1000)
-    return Call(entry.id, entry.body, entry.media, None, entry.deadline_ms / 1000)
+        return Call(entry.id, body, entry.media, Head.read(head), entry.deadline_ms / 1000, entry.operation)
+    return Call(entry.id, entry.body, entry.media, None, entry.deadline_ms / 1000, entry.operation)
 
 
 def answer_of(id: int, reply: Reply) -> Entry:

@@ -51,6 +51,8 @@ class Route(NamedTuple):
     """What its body may be; None: anything."""
     timeout_s: float = 0.0
     """Instead of the endpoint's deadline, if not 0."""
+    form: str = ""
+    """That of the front's own errors; see `answers.Refusal.body`."""
     text: bytes = b""
     """Of a page TEXT; of OPTIONS, the methods; of MOVED, where to."""
     type: bytes = b""
@@ -114,6 +116,8 @@ class Operation:
     has_body: bool = True
     media: tuple[str, ...] | None = None
     timeout_s: float = 0.0
+    form: str = ""
+    """That of the errors which the front answers there, and on paths beside it that are not known."""
 
     def route(self) -> Route:
         """As a front keeps it."""
@@ -125,6 +129,7 @@ class Operation:
             has_body=self.has_body,
             media=None if self.media is None else frozenset(int(Media[name]) for name in self.media),
             timeout_s=self.timeout_s,
+            form=self.form,
         )
 
 
@@ -147,6 +152,8 @@ class Table:
         self._exact: dict[bytes, dict[bytes, Route]] = {}
         self._patterns: list[tuple[re.Pattern[bytes], dict[bytes, Route]]] = []
         self._prefixes: list[tuple[bytes, dict[bytes, Route]]] = []
+        self._forms: dict[bytes, str] = {}
+        """First part of a path -> form of the errors there."""
         self._fallback = Route(page=Page.MOVED, is_public=True, text=moved) if (moved := _moved(about)) else None
         replaced = {str(path).encode() for path in about.get("replaces") or ()}.difference(KEPT)
         for path, route in OWN.items():
@@ -181,13 +188,14 @@ class Table:
                 return UNKNOWN
             if self._fallback is not None and method in (b"GET", b"HEAD"):
                 return self._fallback
-            return NO_PATH
+            return NO_PATH._replace(form=next((f for prefix, f in self._forms.items() if path.startswith(prefix)), ""))
         found = methods.get(method) or methods.get(b"*")
         if found is None and method == b"HEAD":
             found = methods.get(b"GET")
         if found is None and method == b"OPTIONS":
             return Route(page=Page.OPTIONS, is_public=True, text=_allowed(methods))
-        return found or wrong_method(_allowed(methods))
+        form = next(iter(methods.values())).form
+        return found or wrong_method(_allowed(methods))._replace(form=form)
 
     def _methods(self, path: bytes) -> dict[bytes, Route] | None:
         methods = self._exact.get(path)
@@ -213,6 +221,8 @@ class Table:
             methods = self._exact.setdefault(path, {})
         if path in OWN and path != b"/":
             raise ValueError(f"{operation.path} is the front's own")
+        if operation.form:
+            self._forms[b"/%b/" % path.split(b"/")[1]] = operation.form
         for method in operation.methods:
             methods[method.encode()] = operation.route()
 

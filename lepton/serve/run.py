@@ -38,9 +38,13 @@ def open_program(ctx: Context, spec: EndpointSpec) -> Program:
         Exception: whatever the user's code raises.
     """
     if spec.entry:
-        return open_entry(ctx.input("code"), spec.entry)
-    load = import_module("lepton.serve.inference").load_program
-    return cast(Program, load(ctx, spec))
+        program = open_entry(ctx.input("code"), spec.entry)
+    else:
+        program = cast(Program, import_module("lepton.serve.inference").load_program(ctx, spec))
+    known_as = getattr(program, "known_as", None)
+    if known_as is not None:  # its only model answers to the endpoint's name too
+        known_as(str(ctx.params.get("name", "")))
+    return program
 
 
 async def serve(ctx: Context, program: Program, spec: EndpointSpec) -> None:

@@ -28,6 +28,7 @@ from pydantic import (
 
 from lepton.core.errors import ConfigError, InvalidError
 from lepton.serve.calls import Call, read_json, read_other, request_of
+from lepton.serve.conversation import WebSocket
 from lepton.serve.frames import Media
 from lepton.serve.routes import path_pattern
 from lepton.serve.service import Request, Upload, Wish, _Whole
@@ -35,6 +36,7 @@ from lepton.serve.service import Request, Upload, Wish, _Whole
 EMPTY = inspect.Parameter.empty
 STRICT = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True, val_json_bytes="base64")
 LAX = ConfigDict(strict=False, extra="forbid", arbitrary_types_allowed=True, val_json_bytes="base64")
+JSON = int(Media.JSON)
 PREFIX = "f_"
 STREAMS = (Iterator, AsyncIterator, Iterable, typing.AsyncIterable, typing.Generator, typing.AsyncGenerator)
 
@@ -60,19 +62,24 @@ class Signature:
         if parameters and parameters[0].name == "self":
             parameters = parameters[1:]
         self.request_name = ""
+        self.socket_name = ""
+        """Of the parameter that gets the WebSocket, if it is for one."""
         self.whole_name = ""
         self.path_names = list(_names(wish.path))
         self.takes_rest = False
+        self.kinds: dict[str, Any] = {}
+        """Parameter -> its annotation, of a batch that of one item."""
         fields: dict[str, tuple[Any, Any]] = {}
         for parameter in parameters:
             self._place(parameter, fields)
         self._settle_whole(fields)
-        self.is_from_url = wish.methods == ("GET",) or wish.methods == ("DELETE",)
+        self.is_from_url = bool(self.socket_name) or wish.methods in (("GET",), ("DELETE",))
         self._fields = fields
         self._body = {name: field for name, field in fields.items() if name not in self.path_names}
         self._model = self._make("Input", self._body, STRICT)
         self._whole = TypeAdapter(fields[self.whole_name][0], config=None) if self.whole_name else None
         self._is_anything = bool(self.whole_name) and fields[self.whole_name][0] in (Any, dict, dict[str, Any])
+        self._wants_object = self._is_anything and fields[self.whole_name][0] is not Any
         self._is_simple = self._is_anything and not (self.request_name or self.path_names or self.is_from_url)
         returned = self._hints.get("return", EMPTY)
         self.returns = _item(returned) if wish.batch and returned is not EMPTY else returned
@@ -112,10 +119,14 @@ class Signature:
         if kind is Request:
             self.request_name = parameter.name
             return
+        if kind is WebSocket:
+            self.socket_name = parameter.name
+            return
         if self.wish.batch:
             kind = _item(kind)
         if _Whole in get_args(kind)[1:]:
             self.whole_name = parameter.name
+        self.kinds[parameter.name] = kind
         default = ... if parameter.default is EMPTY else parameter.default
         fields[parameter.name] = (_annotated(kind), default)
 
@@ -152,8 +163,8 @@ class Signature:
         Raises:
             InvalidError: the request does not fit; the message names the field.
         """
-        if self._is_simple and call.media == Media.JSON:
-            return {self.whole_name: self._whole_body(call)}
+        if self._is_simple and call.media == JSON:
+            return {self.whole_name: self._anything(call.body)}
         found: dict[str, Any] = {}
         path = self._path_values(call) if self.path_names else {}
         try:
@@ -189,12 +200,15 @@ class Signature:
         assert self._whole is not None
         if call.media == Media.JSON or call.media == Media.OTHER:
             if self._is_anything:
-                value = read_json(call.body)
-                if self._fields[self.whole_name][0] is not Any and not isinstance(value, dict):
-                    raise InvalidError("The body is no JSON object", fix='Send {"field": value, ...}.')
-                return value
+                return self._anything(call.body)
             return self._whole.validate_json(call.body, strict=True)
         return self._whole.validate_python(read_other(call))
+
+    def _anything(self, body: bytes) -> Any:
+        value = read_json(body)
+        if self._wants_object and not isinstance(value, dict):
+            raise InvalidError("The body is no JSON object", fix='Send {"field": value, ...}.')
+        return value
 
     def _body_fields(self, call: Call) -> dict[str, Any]:
         if call.media in (Media.JSON, Media.OTHER):
@@ -208,6 +222,19 @@ class Signature:
             value = dict.fromkeys(self._body, value)
         is_text = call.media == Media.FORM
         return _spread((self._form if is_text else self._model).model_validate(value))
+
+    def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments from values that came otherwise than in a body.
+
+        Raises:
+            InvalidError: they do not fit; the message names the field.
+        """
+        try:
+            if self._whole is not None:
+                return {self.whole_name: self._whole.validate_python(values.get(self.whole_name))}
+            return _spread(self._model.model_validate(values))
+        except ValidationError as fault:
+            raise explain(fault) from None
 
     # schemas
 

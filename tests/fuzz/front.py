@@ -81,6 +81,11 @@ class Transport:
     def __init__(self) -> None:
         self.written = bytearray()
         self.is_closed = False
+        self.protocol: Any = None
+        """Another than the one that it began with."""
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -223,14 +228,14 @@ def throw(lobby: Lobby, worker: Worker, pieces: list[bytes]) -> list[int]:
     connection, transport = Connection(lobby), Transport()
     connection.connection_made(transport)  # type: ignore[arg-type]
     for piece in pieces:
-        connection.data_received(piece)
+        (transport.protocol or connection).data_received(piece)
         lobby.own._pump()
         worker.work()
         if transport.is_closed:
             break
-    is_head = any(b"HEAD" in piece for piece in pieces)
-    statuses = [] if is_head else read_answers(bytes(transport.written))
-    connection.connection_lost(None)
+    is_read = transport.protocol is None and not any(b"HEAD" in piece for piece in pieces)
+    statuses = read_answers(bytes(transport.written)) if is_read else []
+    (transport.protocol or connection).connection_lost(None)
     lobby.own._pump()
     worker.work()
     return statuses

@@ -111,6 +111,23 @@ def _forever() -> Course:
     return Course(seconds=1e12)
 
 
+def test_a_model_version_that_says_how_it_is_served_is_served_so(house: House) -> None:
+    house.engine._course = lambda launch: _forever()
+    file = {"path": "flowers.skops", "digest": house.store(b"w"), "size_bytes": 1}
+    body = {"kind": "model", "name": "flowers", "files": [file], "meta": {"entry": "skops:flowers.skops"}}
+    version = house.ask("POST", "/catalog/versions", body, status=201)
+    made = house.ask("POST", "/serve/endpoints", {"name": "e", "model": "flowers", "replicas": 2}, status=201)
+    wish = made["spec"]["endpoint"]
+    assert (wish["code"], wish["entry"], wish["model"], wish["replicas"]) == (
+        version["id"],
+        "skops:flowers.skops",
+        "",
+        2,
+    )
+    house.ask("POST", "/catalog/versions", {**body, "name": "odd", "meta": {"entry": "tar:x"}}, status=201)
+    error_of(house.http.post(f"{API}/serve/endpoints", json={"name": "o", "model": "odd"}), 422, "invalid")
+
+
 def test_a_model_that_cannot_be_served_is_refused_with_the_way_out(house: House) -> None:
     file = {"path": "weights.safetensors", "digest": house.store(b"w"), "size_bytes": 1}
     house.ask("POST", "/catalog/versions", {"kind": "model", "name": "raw-net", "files": [file]}, status=201)

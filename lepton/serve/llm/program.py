@@ -11,10 +11,13 @@ from lepton.core.errors import ConfigError
 from lepton.core.resource import Json
 from lepton.serve.llm.gguf import read_head
 from lepton.serve.llm.runtime import Runtime
+from lepton.serve.loading import find_named
+from lepton.serve.openapi import pages, sheet
 from lepton.serve.program import Work
 from lepton.serve.protocols.openai.program import OpenAI
 from lepton.serve.routes import OPENAI
 
+ABOUT = "A language model, asked through the OpenAI API."
 MOST_WAITING = 2
 """A replica takes this many times what its runtime computes together, so that a slot that becomes free is filled."""
 
@@ -47,6 +50,7 @@ class LanguageProgram:
             "context": self._runtime.context,
             "runtime": type(self._runtime).__name__,
             "openai": "/v1",
+            "pages": pages(sheet(self._name, ABOUT, *self._api.described())),
         }
 
     async def start(self) -> None:
@@ -72,9 +76,7 @@ def open_gguf(folder: Path, entry: str) -> LanguageProgram:
         ConfigError: no such file, or no runtime for it is installed.
         GgufError, RuntimeFaultError: it cannot be loaded.
     """
-    path = folder / entry
-    if not path.is_file():
-        raise ConfigError(f"There is no file {path}", fix="Check the name.")
+    path, _ = find_named(folder, entry)
     head = read_head(path)
     return LanguageProgram(path.stem, open_runtime(path, head), head)
 

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection
+from importlib import import_module
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -243,3 +244,15 @@ class Wire:
         except TimeoutError:
             return False
         return True
+
+
+@contextmanager
+def rest_client(house: House) -> Iterator[Any]:
+    """Triton's client over REST; closed once, in this thread: garbage that closes itself again may be met in any."""
+    host, port = house.address
+    client = import_module("tritonclient.http").InferenceServerClient(f"{host.removeprefix('https://')}:{port}")
+    try:
+        yield client
+    finally:
+        client.close()
+        client.close = lambda: None

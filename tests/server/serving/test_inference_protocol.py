@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.server.serving.house import House, open_house, open_service
+from tests.server.serving.house import House, open_house, open_service, rest_client
 
 triton = pytest.importorskip("tritonclient.http")
 
@@ -53,11 +53,6 @@ def sums(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield house
 
 
-def client_of(house: House) -> Any:
-    host, port = house.address
-    return triton.InferenceServerClient(f"{host}:{port}")
-
-
 def tensor(name: str, array: np.ndarray[Any, Any], datatype: str, *, is_binary: bool) -> Any:
     made = triton.InferInput(name, list(array.shape), datatype)
     made.set_data_from_numpy(array, binary_data=is_binary)
@@ -65,7 +60,7 @@ def tensor(name: str, array: np.ndarray[Any, Any], datatype: str, *, is_binary: 
 
 
 def test_the_server_and_its_model_tell_of_themselves(version: House) -> None:
-    with client_of(version) as client:
+    with rest_client(version) as client:
         assert client.is_server_live()
         assert client.is_server_ready()
         assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
@@ -81,7 +76,7 @@ def test_the_server_and_its_model_tell_of_themselves(version: House) -> None:
 @pytest.mark.parametrize("is_binary", [True, False])
 def test_a_model_version_answers_as_predict_does(version: House, is_binary: bool) -> None:
     rows = np.array([[[0, 1], [5, 2]], [[9, 0], [0, 0]]], dtype=np.uint8)
-    with client_of(version) as client:
+    with rest_client(version) as client:
         wanted = [triton.InferRequestedOutput("logits", binary_data=is_binary)]
         asked = [tensor("x", rows, "UINT8", is_binary=is_binary)]
         answer = client.infer("tiny", asked, outputs=wanted, request_id="r-1")
@@ -95,7 +90,7 @@ def test_several_tensors_of_several_types_pass_both_ways(sums: House, is_binary:
     a = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)
     b = np.array([[1, 1, 1], [-1, 0, 1 << 20]], dtype=np.int64)
     label = np.array([b"one", "zw\u00f6lf".encode()], dtype=object)
-    with client_of(sums) as client:
+    with rest_client(sums) as client:
         asked = [tensor("a", a, "FP32", is_binary=is_binary), tensor("b", b, "INT64", is_binary=is_binary)]
         asked.append(tensor("label", label, "BYTES", is_binary=True))
         answer = client.infer("sums", asked)
@@ -104,6 +99,13 @@ def test_several_tensors_of_several_types_pass_both_ways(sums: House, is_binary:
     body = {"inputs": {"a": a.tolist(), "b": b.tolist(), "label": ["x", "y"]}}
     status, found, _ = sums.ask("POST", "/predict", json.dumps(body).encode(), content_type="application/json")
     assert (status, found["outputs"]["sum"], found["outputs"]["same"]) == (200, (a + b).tolist(), ["x", "y"])
+
+
+def test_a_model_versions_documentation_has_an_example_that_is_answered(version: House) -> None:
+    assert version.ask("GET", "/docs")[0] == 200
+    predict = version.ask("GET", "/openapi.json")[1]["paths"]["/predict"]["post"]
+    inputs = predict["requestBody"]["content"]["application/json"]["schema"]["properties"]["inputs"]
+    assert version.predict(inputs["examples"][0])[0] == 200
 
 
 X = {"name": "x", "datatype": "UINT8", "shape": [1, 2, 2], "data": [1, 2, 3, 4]}

@@ -210,3 +210,62 @@ def test_a_client_that_leaves_ends_the_generation(parrot: House, parrot_client: 
     assert parrot.ask("GET", "/busy")[1] == 1
     stream.close()
     wait_until(lambda: parrot.ask("GET", "/busy")[1] == 0, "the generation has ended")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "wanted"),
+    [
+        ("GET", "/v1/chat/completions", None, (405, "invalid_request_error", "method")),
+        ("POST", "/v1/nothing", b"{}", (404, "not_found_error", "not_found")),
+        ("POST", "/v1/embeddings", b'{"model": "parrot", "input": "a"}', (429, "rate_limit_error", "quota")),
+    ],
+)
+def test_what_the_front_refuses_has_the_apis_form_there(
+    bounded: House, method: str, path: str, body: bytes | None, wanted: tuple[int, str, str]
+) -> None:
+    status, answer, _ = bounded.ask(method, path, body, content_type="application/json")
+    assert (status, answer["error"]["type"], answer["error"]["code"]) == wanted
+    assert answer["error"]["message"] and answer.keys() == {"error"}
+    assert bounded.ask("POST", "/nothing", b"{}")[1].keys() == {"code", "message", "fix"}
+
+
+def test_so_have_bodies_that_are_too_large_or_not_there(bounded: House) -> None:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n"
+    for more, wanted in (
+        (b"\r\n", (411, "length_required")),
+        (b"content-length: 99999999\r\n\r\n", (413, "too_large")),
+    ):
+        with bounded.wire() as wire:
+            status, body, _ = wire.ask(head + more)
+        assert (status, json.loads(body)["error"]["code"]) == wanted
+
+
+@pytest.fixture(scope="module")
+def bounded() -> Iterator[House]:
+    """Today's only request has been answered."""
+    with open_service("words.py:Parrot", quota_per_day=1) as house:
+        wait_until(lambda: house.ask("GET", "/readyz")[0] == 200, "it is loaded", 30)
+        body = b'{"model": "parrot", "input": "a"}'
+        assert house.ask("POST", "/v1/embeddings", body, content_type="application/json")[0] == 200
+        yield house
+
+
+def test_a_client_without_a_token_learns_so_in_the_apis_form() -> None:
+    with open_service("words.py:Parrot", env={"LEPTON_URL": "http://127.0.0.1:1"}) as house:
+        wait_until(lambda: house.ask("GET", "/readyz")[0] == 200, "it is loaded", 30)
+        status, answer, headers = house.ask("GET", "/v1/models")
+        assert (status, answer["error"]["type"]) == (401, "authentication_error")
+        assert headers["www-authenticate"]
+        with client_of(house) as client, pytest.raises(openai.InternalServerError) as caught:
+            client.models.list()  # its token cannot be checked: nobody answers at that address
+        assert (caught.value.status_code, caught.value.code) == (503, "unavailable")
+
+
+def test_a_language_models_documentation_has_examples_that_are_answered(smol: House) -> None:
+    document = smol.ask("GET", "/openapi.json")[1]
+    assert smol.ask("GET", "/docs")[0] == 200
+    asked = {path: way["post"]["requestBody"]["content"] for path, way in document["paths"].items() if "post" in way}
+    assert asked.keys() == {"/v1/chat/completions", "/v1/completions", "/v1/embeddings"}
+    for path, content in asked.items():
+        body = json.dumps(content["application/json"]["schema"]["examples"][0]).encode()
+        assert smol.ask("POST", path, body, content_type="application/json")[0] == 200

@@ -13,6 +13,8 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
+from websockets import Subprotocol
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.server.serving.house import House, Npy, open_service, wait_until
@@ -277,3 +279,37 @@ def test_a_replica_that_is_asked_to_end_first_answers_what_it_has_begun() -> Non
             assert [wait.result()[0] for wait in waits] == [200] * 4
         assert post(house, "/wait", {"seconds": 0})[0] == 200
         assert b"workers_ready 1" in house.ask("GET", "/metrics")[1]
+
+
+def test_a_handler_talks_over_a_websocket() -> None:
+    with open_service("talk.py") as house:
+        host, port = house.address
+        with connect(f"ws://{host}:{port}/rooms/blue?times=2") as socket:
+            for message in ("hi", "x" * 100_000):
+                socket.send(message)
+                assert [socket.recv(timeout=30) for _ in range(2)] == [f"blue: {message}"] * 2
+            socket.send(b"\x00\xff")
+            assert [socket.recv(timeout=30) for _ in range(2)] == [b"\x00\xff"] * 2
+            socket.send("leave")
+            with pytest.raises(ConnectionClosed):
+                socket.recv(timeout=30)
+            assert socket.close_code == 1000
+        with connect(f"ws://{host}:{port}/rooms/red") as socket:
+            socket.send("fail")
+            with pytest.raises(ConnectionClosed):
+                socket.recv(timeout=30)
+            assert socket.close_code == 1011
+        with connect(f"ws://{host}:{port}/pick", subprotocols=[Subprotocol("v1"), Subprotocol("v2")]) as socket:
+            assert socket.subprotocol == "v2"
+            socket.send("seven")
+            assert json.loads(socket.recv(timeout=30)) == {"code": "seven"}
+        with pytest.raises(InvalidStatus) as caught:
+            connect(f"ws://{host}:{port}/pick")
+        assert caught.value.response.status_code == 400
+        with pytest.raises(InvalidStatus) as caught:
+            connect(f"ws://{host}:{port}/rooms/blue?times=many")
+        assert caught.value.response.status_code == 422
+        status, answer, headers = house.ask("GET", "/rooms/blue")
+        assert (status, headers["upgrade"], "WebSocket" in answer["message"]) == (426, "websocket", True)
+        assert house.ask("POST", "/rooms/blue", b"{}")[0] == 405
+        assert "101" in house.ask("GET", "/openapi.json")[1]["paths"]["/rooms/{room}"]["get"]["responses"]

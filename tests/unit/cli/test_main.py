@@ -1,6 +1,7 @@
 """The command as a whole: what it imports, how it ends, and that every command takes --json."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -154,3 +155,19 @@ def test_the_defaults_that_train_shows_are_the_stations() -> None:
     }
     assert len(shown) == 5
     assert all(defaults[str(name)] == text for name, text in shown.items())
+
+
+def test_ctrl_c_while_the_modules_are_read_ends_the_command_without_a_traceback() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Press:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'lepton.cli.ending':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Press())\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from lepton.cli.start import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")

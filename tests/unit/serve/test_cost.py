@@ -8,6 +8,12 @@ from lepton.serve.cost import Cost
 from lepton.serve.queue import Queue, Ticket
 
 
+def priced(number: int, cost_s: float) -> Ticket:
+    ticket = Ticket(number, 1, 1e9)
+    ticket.cost_s = cost_s
+    return ticket
+
+
 @given(
     base_ms=st.floats(0, 20),
     each_ms=st.floats(0.05, 20),
@@ -54,7 +60,7 @@ def test_no_batch_holds_more_work_than_the_target_but_every_request_goes(costs: 
     queue = Queue(max_batch=8, max_waiting=100, max_waiting_bytes=1 << 20, target_s=0.1)
     queue.join(1)
     for number, cost_s in enumerate(costs):
-        assert queue.offer(Ticket(number, 1, 1e9, cost_s))
+        assert queue.offer(priced(number, cost_s))
     assert queue.wait_s == approx(sum(costs))
     seen: list[int] = []
     while len(seen) < len(costs):

@@ -5,16 +5,24 @@ JSON names them, each as long as its parameter `binary_data_size` says: little-e
 behind their length in four bytes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
 import orjson
 
 from lepton.core.errors import InvalidError, clip
-from lepton.serve.protocols.inference.tensors import DATATYPES, NAMES, Array, TensorModel
+from lepton.serve.protocols.inference.tensors import Array, Tensor, TensorModel
+from lepton.serve.protocols.inference.values import (
+    check_form,
+    datatype_of,
+    from_elements,
+    from_numbers,
+    from_raw,
+    shaped,
+    to_raw,
+)
 
 HEADER = "inference-header-content-length"
 
@@ -53,7 +61,7 @@ def read_request(body: bytes, head_bytes: int | None) -> Request:
         id = str(plain.get("id") or "")
     except InvalidError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as fault:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as fault:
         what = f"lacks {fault}" if isinstance(fault, KeyError) else f"cannot be read: {fault}"
         raise InvalidError(f"The request {clip(what)}", fix="See the Open Inference Protocol, version 2.") from None
     if len(raw):
@@ -67,35 +75,16 @@ def _parameter(plain: Mapping[str, Any], name: str) -> Any:
 
 def _read_tensor(plain: Mapping[str, Any], raw: memoryview) -> tuple[Array, memoryview]:
     datatype, shape = plain["datatype"], plain["shape"]
-    if datatype not in DATATYPES or not all(type(size) is int and size >= 0 for size in shape):
-        raise InvalidError(f"{clip(str(datatype), 40)} of shape {clip(str(shape), 80)} is no tensor", fix="Check it.")
+    check_form(datatype, shape)
     size = _parameter(plain, "binary_data_size")
     if size is None:
         data = plain["data"]
         if datatype == "BYTES":
-            return _shaped(np.array([_bytes(one) for one in _flat(data)], dtype=object), shape), raw
-        return _shaped(_numbers(data, datatype), shape), raw
+            return shaped(from_elements([_bytes(one) for one in _flat(data)]), shape), raw
+        return shaped(from_numbers(data, datatype), shape), raw
     if type(size) is not int or not 0 <= size <= len(raw):
         raise InvalidError(f"binary_data_size {size} is more than the {len(raw)} bytes left", fix="Check it.")
     return from_raw(raw[:size], datatype, shape), raw[size:]
-
-
-def _numbers(data: Any, datatype: str) -> Array:
-    kind = np.dtype(DATATYPES[datatype])
-    given = np.array(data)
-    if given.size and given.dtype.kind not in ("b" if kind.kind == "b" else "iuf"):
-        raise InvalidError(f"The data are {given.dtype.name}, not {datatype}", fix="Send numbers of that type.")
-    if kind.kind in "iu" and given.size:
-        bounds = np.iinfo(kind)
-        if given.dtype.kind == "f" or given.min() < bounds.min or given.max() > bounds.max:
-            raise InvalidError(f"The data hold a value that is no {datatype}", fix="Send whole numbers in its range.")
-    return given.astype(kind)
-
-
-def _shaped(array: Array, shape: Sequence[int]) -> Array:
-    if array.size != prod(shape):
-        raise InvalidError(f"{array.size} values do not fill the shape {list(shape)}", fix="Check shape and data.")
-    return array.reshape(shape)
 
 
 def _flat(data: Any) -> list[Any]:
@@ -106,44 +95,6 @@ def _bytes(value: Any) -> bytes:
     if not isinstance(value, str):
         raise InvalidError("BYTES in JSON are strings", fix="Send strings, or the tensor as raw bytes.")
     return value.encode()
-
-
-def from_raw(raw: memoryview, datatype: str, shape: Sequence[int]) -> Array:
-    """A tensor from its bytes.
-
-    Raises:
-        InvalidError: they are too few or too many.
-    """
-    if datatype != "BYTES":
-        kind = np.dtype(DATATYPES[datatype])
-        if len(raw) != prod(shape) * kind.itemsize:
-            raise InvalidError(f"{len(raw)} bytes do not fill {datatype} of shape {list(shape)}", fix="Check both.")
-        return np.frombuffer(raw, dtype=kind.newbyteorder("<")).astype(kind, copy=False).reshape(shape)
-    found = []
-    while len(raw) >= 4:
-        size = int.from_bytes(raw[:4], "little")
-        if size > len(raw) - 4:
-            break
-        found.append(bytes(raw[4 : 4 + size]))
-        raw = raw[4 + size :]
-    if len(raw):
-        raise InvalidError("A BYTES tensor is cut short", fix="Put its length before each element.")
-    array = np.empty(len(found), dtype=object)
-    array[:] = found
-    return _shaped(array, shape)
-
-
-def to_raw(array: Array) -> bytes:
-    """The bytes of a tensor."""
-    if array.dtype != object and array.dtype.kind not in "SU":
-        return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
-    parts = [one if isinstance(one, bytes) else str(one).encode() for one in array.ravel().tolist()]
-    return b"".join([len(part).to_bytes(4, "little") + part for part in parts])
-
-
-def datatype_of(array: Array) -> str:
-    """What the protocol calls its type."""
-    return "BYTES" if array.dtype.kind in "SUO" else NAMES[array.dtype]
 
 
 def write_answer(model: TensorModel, asked: Request, outputs: Mapping[str, Array]) -> tuple[bytes, int | None]:
@@ -186,3 +137,15 @@ def metadata(model: TensorModel) -> dict[str, Any]:
         "inputs": [{**one._asdict(), "shape": list(one.shape)} for one in model.inputs],
         "outputs": [{**one._asdict(), "shape": list(one.shape)} for one in model.outputs],
     }
+
+
+def config(model: TensorModel) -> dict[str, Any]:
+    """What Triton's extension of the protocol tells of a model: shapes with the axis over rows, as in the metadata."""
+    kinds = {"input": model.inputs, "output": model.outputs}
+    told = {kind: [_configured(tensor) for tensor in tensors] for kind, tensors in kinds.items()}
+    return {"name": model.name, "platform": model.platform, "max_batch_size": 0, **told}
+
+
+def _configured(tensor: Tensor) -> dict[str, Any]:
+    datatype = "STRING" if tensor.datatype == "BYTES" else tensor.datatype
+    return {"name": tensor.name, "data_type": f"TYPE_{datatype}", "dims": list(tensor.shape)}

@@ -69,6 +69,20 @@ def check(model: TensorModel, given: Mapping[str, Array]) -> None:
     Raises:
         InvalidError: one is missing, unknown, or of another type or shape; the message names it.
     """
+    if len(given) != len(model.inputs) or not all([_fits(tensor, given.get(tensor.name)) for tensor in model.inputs]):
+        _explain(model, given)
+    if len(given) > 1 and model.is_batched and len({len(array) for array in given.values()}) > 1:
+        raise InvalidError("The inputs have different numbers of rows", fix="Give all as many rows.")
+
+
+def _fits(tensor: Tensor, array: Array | None) -> bool:
+    if array is None or array.dtype != DATATYPES[tensor.datatype] or len(array.shape) != len(tensor.shape):
+        return False
+    return all([wish in (-1, size) for wish, size in zip(tensor.shape, array.shape, strict=True)])
+
+
+def _explain(model: TensorModel, given: Mapping[str, Array]) -> None:
+    """Raise what is wrong with the inputs."""
     wanted = {tensor.name: tensor for tensor in model.inputs}
     for name in given:
         if name not in wanted:
@@ -80,15 +94,15 @@ def check(model: TensorModel, given: Mapping[str, Array]) -> None:
         if NAMES.get(array.dtype) != tensor.datatype:
             told = NAMES.get(array.dtype, str(array.dtype))
             raise InvalidError(f"The input {name!r} is {told}, not {tensor.datatype}", fix="Send that datatype.")
-        fits = len(array.shape) == len(tensor.shape) and all(
-            wish in (-1, size) for wish, size in zip(tensor.shape, array.shape, strict=True)
-        )
-        if not fits:
+        if not _fits(tensor, array):
             raise InvalidError(
                 f"The input {name!r} has the shape {list(array.shape)}, not {list(tensor.shape)}", fix="-1 is any size."
             )
-    if model.is_batched and len({len(array) for array in given.values()}) > 1:
-        raise InvalidError("The inputs have different numbers of rows", fix="Give all as many rows.")
+
+
+def rows_of(model: TensorModel, given: Mapping[str, Array]) -> int:
+    """How many rows a request has; 1 if the model knows no rows."""
+    return len(next(iter(given.values()))) if model.is_batched and given else 1
 
 
 def infer_all(model: TensorModel, asked: Sequence[Mapping[str, Array]]) -> list[Mapping[str, Array] | Exception]:

@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 
 from lepton.core.errors import LeptonError
+from lepton.serve.answers import openai_error
 from lepton.serve.faults import refusal
 from lepton.serve.llm.runtime import Likely, Piece, Usage, Vectors
 from lepton.serve.program import Reply
 
-TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 DONE = b"data: [DONE]\n\n"
 
 
@@ -189,8 +189,6 @@ def error_reply(fault: LeptonError) -> Reply:
 def error_body(fault: LeptonError) -> bytes:
     """The JSON object of an error."""
     status = 400 if fault.status == 422 else fault.status
-    kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     message = f"{fault.message}. {fault.fix}".strip() if fault.fix else fault.message
     code = None if fault.code == "invalid" else fault.code
-    told = {"message": message, "type": kind, "param": getattr(fault, "param", None), "code": code}
-    return orjson.dumps({"error": told})
+    return orjson.dumps({"error": openai_error(status, message, code, getattr(fault, "param", None))})

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from lepton.core.errors import LeptonError, NotFoundError, clip
+from lepton.serve.answers import OPENAI_FORM
 from lepton.serve.calls import Call
 from lepton.serve.faults import note
 from lepton.serve.frames import Media
@@ -20,6 +21,7 @@ from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.openai import answers
 from lepton.serve.protocols.openai.answers import Choice, Form
 from lepton.serve.protocols.openai.merge import merged
+from lepton.serve.protocols.openai.pages import openai_paths
 from lepton.serve.protocols.openai.requests import Body, Chat, Completion, Embedding, RequestError, read
 from lepton.serve.routes import Operation
 
@@ -77,6 +79,10 @@ class OpenAI:
             for number, (method, path, answer) in enumerate(routes)
         ]
 
+    def described(self) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+        """Its paths and schemas as OpenAPI has them."""
+        return openai_paths(self._models)
+
     def _operation(self, number: int, method: str, path: str) -> Operation:
         is_get = method == "GET"
         return Operation(
@@ -87,6 +93,7 @@ class OpenAI:
             is_repeatable=is_get,
             has_body=not is_get,
             timeout_s=0.0 if is_get else TIMEOUT_S,
+            form=OPENAI_FORM,
         )
 
     def _guarded(self, answer: Ready) -> Ready:

@@ -1,0 +1,38 @@
+"""What the first bytes of a connection and of a request are: a protocol, and a head that was read before. Pure."""
+
+from lepton.serve.access import token_digest
+from lepton.serve.exchange import Exchange, Known
+from lepton.serve.message import Message
+from lepton.serve.routes import UNKNOWN
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What every HTTP/2 connection begins with (RFC 9113, 3.4)."""
+MAX_KNOWN, MAX_KNOWN_BYTES = 4096, 4096
+"""Heads that are remembered, and the size of the largest."""
+
+
+def is_http2(first: bytes) -> bool | None:
+    """Whether a connection that begins so speaks HTTP/2; None: it may."""
+    if first.startswith(PREFACE):
+        return True
+    return None if PREFACE.startswith(first) else False
+
+
+def remember(heads: dict[bytes, Known], key: bytes, message: Message, exchange: Exchange) -> None:
+    """Keep what the head of a usual request was read as; `key` is of its bytes, empty if they did not come at once."""
+    route = exchange.route
+    if route is None or route is UNKNOWN or not route.operation:
+        return
+    is_usual = message.is_plain and bool(message.length) and not route.wants_head(exchange.media)
+    if not (key and is_usual and exchange.keep_alive) or exchange.is_old:
+        return
+    if len(heads) >= MAX_KNOWN:
+        heads.clear()
+    heads[key] = Known(
+        desk=exchange.desk,
+        route=route,
+        body_bytes=message.length or 0,
+        media=exchange.media,
+        token=token_digest(message.fields.get(b"authorization")),
+        request_id=message.request_id,
+    )

@@ -1,0 +1,122 @@
+"""The program of a model that is served without code: `/predict`, and the Open Inference Protocol."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from lepton.core.resource import Json
+from lepton.serve.calls import Call
+from lepton.serve.faults import answer_together, reply_for
+from lepton.serve.models.arrays import ServedModel, read_inputs
+from lepton.serve.models.pages import tensor_paths
+from lepton.serve.openapi import ERROR, pages, sheet
+from lepton.serve.program import Reply, Work
+from lepton.serve.protocols.inference.program import Inference
+from lepton.serve.protocols.inference.tensors import Array, Tensor, infer_all
+from lepton.serve.routes import INFERENCE, PREDICTION
+
+if TYPE_CHECKING:
+    from lepton.serve.protocols.openai.program import OpenAI
+
+ABOUT = "A model of named tensors; requests that arrive together are computed together."
+SMALL = 64
+"""Up to so many elements lists are the quicker way to JSON."""
+MEDIA = ("JSON", "NPY", "OCTETS")
+
+
+class TensorProgram:
+    """`program.Program` of one model.
+
+    Args:
+        api: beside it; None: it offers nothing of the OpenAI API.
+    """
+
+    room = 0
+    threads = 0
+
+    def __init__(self, model: ServedModel, *, api: "OpenAI | None" = None) -> None:
+        self._model = model
+        self._inference = Inference([model], first=INFERENCE)
+        self._api = api
+        self.counters: Counter[str] = api.counters if api else Counter()
+
+    async def start(self) -> None:
+        """It is loaded already."""
+
+    async def close(self) -> None:
+        """It holds nothing."""
+
+    def is_healthy(self) -> bool:
+        """A loaded model does not fall ill."""
+        return True
+
+    def tick(self) -> None:
+        """Nothing to do by the clock."""
+
+    def works(self) -> list[Work]:
+        """Prediction in plain JSON, and the Open Inference Protocol."""
+        plain = replace(PREDICTION, media=MEDIA)
+        return [
+            Work(operation=plain, batch=self.predict),
+            *self._inference.works(),
+            *(self._api.works() if self._api else ()),
+        ]
+
+    def about(self) -> Mapping[str, Json]:
+        """What goes in and what comes out."""
+        model = self._model
+        return {
+            "model": {"name": model.name, "platform": model.platform, **model.details},
+            "inputs": told(model.inputs),
+            "outputs": told(model.outputs),
+            "predict": "/predict",
+            "inference": f"/v2/models/{model.name}",
+            "pages": pages(self._sheet()),
+        }
+
+    def _sheet(self) -> dict[str, Any]:
+        paths, schemas = self._api.described() if self._api else ({}, {})
+        return sheet(self._model.name, ABOUT, {**tensor_paths(self._model), **paths}, {"Error": ERROR, **schemas})
+
+    def predict(self, calls: Sequence[Call]) -> list[Reply]:
+        """`{"inputs": {name: nested lists}}` -> `{"outputs": {name: nested lists}}`."""
+        return answer_together(calls, lambda call: read_inputs(call, self._model), self._compute)
+
+    def _compute(self, good: Sequence[tuple[Call, Mapping[str, Array]]]) -> list[Reply]:
+        found = infer_all(self._model, [given for _, given in good])
+        return [
+            reply_for(one) if isinstance(one, Exception) else dump(one, self._rows(given))
+            for one, (_, given) in zip(found, good, strict=True)
+        ]
+
+    def _rows(self, given: Mapping[str, Array]) -> int:
+        return len(next(iter(given.values()))) if self._model.is_batched else 1
+
+
+def told(tensors: Sequence[Tensor]) -> list[Json]:
+    """Tensors as a client is told of them."""
+    return [{**one._asdict(), "shape": list(one.shape)} for one in tensors]
+
+
+def dump(outputs: Mapping[str, Array], rows: int) -> Reply:
+    """All outputs as nested lists."""
+    plain = {name: plain_of(array) for name, array in outputs.items()}
+    return Reply(orjson.dumps({"outputs": plain}, option=orjson.OPT_SERIALIZE_NUMPY), rows=rows)
+
+
+def plain_of(array: Array) -> Any:
+    """An array as what becomes nested lists in JSON."""
+    if array.dtype.kind in "SUO":
+        return _texts(array.tolist())
+    is_quick = array.ndim and array.size > SMALL and array.dtype != np.float16
+    return np.ascontiguousarray(array) if is_quick else array.tolist()
+
+
+def _texts(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_texts(one) for one in value]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
