@@ -98,8 +98,8 @@ def bare(model: Path, tokens: int, repeats: int) -> list[float]:
     return found[1:]
 
 
-def compare(model: Path, tokens: int, repeats: int) -> None:
-    """Ours and the bare runtime, turn by turn."""
+def compare(model: Path, tokens: int, repeats: int) -> dict[str, list[float]]:
+    """Tokens per CPU second of ours and of the bare runtime, run by run."""
     house = import_module("tests.server.serving.house")
     ours = []
     with house.open_service(f"gguf:{model.name}", code=model.parent.absolute(), deadline_ms=600_000) as end:
@@ -107,10 +107,20 @@ def compare(model: Path, tokens: int, repeats: int) -> None:
             bodies = [{**body, "model": model.stem} for body in asks(tokens, turn)]
             _, cost_s = served(end, "/v1/completions", bodies)
             ours.append(STREAMS * tokens / cost_s)
-    alone = bare(model, tokens, repeats)
-    show("lepton, tokens per CPU second", ours[1:])
-    show("bare runtime, tokens per CPU second", alone)
-    print(f"share: {100 * statistics.median(ours[1:]) / statistics.median(alone):.1f} %")
+    return {"lepton": ours[1:], "bare runtime": bare(model, tokens, repeats)}
+
+
+def tell(found: dict[str, list[float]], *, is_raw: bool) -> None:
+    """All runs as lines of JSON, or medians for people."""
+    if is_raw:
+        for server, numbers in found.items():
+            for turn, number in enumerate(numbers):
+                print(json.dumps({"server": server, "turn": turn, "tokens_per_cpu_s": round(number, 2)}))
+        return
+    for server, numbers in found.items():
+        show(f"{server}, tokens per CPU second", numbers)
+    ours, alone = (statistics.median(numbers) for numbers in found.values())
+    print(f"share: {100 * ours / alone:.1f} %")
 
 
 def tokens_only(repeats: int) -> None:
@@ -139,12 +149,13 @@ def main() -> None:
     parser.add_argument("what")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--raw", action="store_true", help="Every run as a line of JSON.")
     wishes = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     if wishes.what == "tokens":
         tokens_only(wishes.repeats)
     else:
-        compare(Path(wishes.what), wishes.tokens, wishes.repeats)
+        tell(compare(Path(wishes.what), wishes.tokens, wishes.repeats), is_raw=wishes.raw)
 
 
 if __name__ == "__main__":

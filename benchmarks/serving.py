@@ -1,6 +1,13 @@
 """Our server beside its peers: CPU of the server's whole process tree a request, on one core, the same work for all.
 
-    SERVING_BENCH=path/to/bench/serving VENVS=folder/of/the/peers python benchmarks/serving.py [WORK[:PEER,PEER...]] ...
+    export SERVING_BENCH=path/to/bench/serving VENVS=folder/of/the/peers
+    python benchmarks/serving.py table [PART ...] [--repeats 3] [--seconds 3] [--peers NAME ...]
+    python benchmarks/serving.py page
+    python benchmarks/serving.py [WORK[:PEER,PEER...]] ...
+
+`table` measures every row of the table of numbers and the growth of the costs (some ten minutes; or only the parts
+that are named), keeps each run as a line in raw/serving-PART.jsonl, and writes SERVING.md and its picture; `page` only
+writes them anew. The last form runs single works with that folder's own script:
 
 The measuring script and the peers are that folder's own (its README says which virtual environments they want, and that
 `wrk` is needed); ours is one entry more. A peer whose environment is not there is left out. Raw results go to
@@ -28,7 +35,7 @@ FILES = {
     "echo": "echo.py",
     "cnn-batch": "cnn.py",
     "cnn-batch-ort": "cnn_ort.py",
-    "minilm-ort-batch": "minilm.py",
+    "minilm-ort-batch": "encoder.py",
     "stream": "stream.py",
 }
 
@@ -70,6 +77,11 @@ def figures(record: dict[str, Any]) -> dict[str, float] | None:
 
 def main() -> None:
     """Run the works that were named, or all, and print a table of each."""
+    if sys.argv[1:2] in (["table"], ["page"]):
+        sys.path.insert(0, str(HERE.parent))
+        whole = importlib.import_module("serving_all")
+        whole.main(sys.argv[2:]) if sys.argv[1] == "table" else whole.write_page()
+        return
     bench = load_bench()
     for asked in sys.argv[1:] or WORKS:
         work, _, names = asked.partition(":")

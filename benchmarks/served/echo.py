@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lepton.serve import Service, handler
+from lepton.serve import Body, Service, handler
 
 
 class Echo(Service):
@@ -11,4 +11,9 @@ class Echo(Service):
     @handler("/predict")
     def predict(self, body: dict[str, Any]) -> dict[str, Any]:
         """Give back what came."""
+        return body
+
+    @handler("/bytes")
+    def bytes(self, body: Body[bytes]) -> bytes:
+        """The same with bytes that nobody reads."""
         return body

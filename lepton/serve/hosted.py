@@ -17,10 +17,10 @@ from lepton.serve.asgi import Mount, mount_of
 from lepton.serve.loading import load_service
 from lepton.serve.method import handlers_of
 from lepton.serve.openapi import document, page
-from lepton.serve.program import Work
+from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.inference.offer import Offer
 from lepton.serve.protocols.openai.program import OpenAI
-from lepton.serve.routes import HANDLERS, OPENAI
+from lepton.serve.routes import HANDLERS, OPENAI, Operation
 from lepton.serve.service import Service
 
 ASYNC_ROOM = 256
@@ -86,25 +86,32 @@ class ServiceProgram:
         made = [handler.work(HANDLERS + number) for number, handler in enumerate(self.handlers)]
         first = HANDLERS + len(made)
         made += [mount.work(first + number) for number, mount in enumerate(self._mounts)]
+        made += [page_work(first + len(self._mounts) + n, *page) for n, page in enumerate(self._pages().items())]
         return [*self._offer.works(), *made, *(self._api.works() if self._api else ())]
 
     def known_as(self, name: str) -> None:
         """Let the protocols of tensors call its only model by a further name."""
         self._offer.alias = name
 
+    def _pages(self) -> dict[str, Callable[[], Reply]]:
+        """The documentation by its paths, made when somebody asks for it: a new replica need not wait for it."""
+        name, doc = type(self._service).__name__, inspect.getdoc(type(self._service)) or ""
+
+        def spec() -> dict[str, Any]:
+            return document(name, doc, self.handlers)
+
+        return {
+            "/openapi.json": lambda: Reply(orjson.dumps(spec())),
+            "/docs": lambda: Reply(page(spec()).encode(), media=Media.HTML),
+        }
+
     def about(self) -> Mapping[str, Json]:
         """Its handlers, and their documentation."""
-        name, doc = type(self._service).__name__, inspect.getdoc(type(self._service)) or ""
-        spec = document(name, doc, self.handlers)
         return {
-            "service": name,
+            "service": type(self._service).__name__,
             "handlers": [f"{'/'.join(h.wish.methods)} {h.wish.path}" for h in self.handlers if not h.wish.is_hidden],
             "mounts": [mount.path for mount in self._mounts],
             "models": [f"/v2/models/{handler.name}" for handler in self._offer.handlers],
-            "pages": {
-                "/openapi.json": {"type": "application/json", "text": orjson.dumps(spec).decode()},
-                "/docs": {"type": "text/html; charset=utf-8", "text": page(spec)},
-            },
         }
 
     async def close(self) -> None:
@@ -141,3 +148,9 @@ class ServiceProgram:
         self._background.discard(task)
         if not task.cancelled() and (fault := task.exception()) is not None:
             sys.stderr.write(f"serve: background work raised {type(fault).__name__}: {fault}\n")
+
+
+def page_work(number: int, path: str, make: Callable[[], Reply]) -> Work:
+    """A page that anybody may read."""
+    operation = Operation(id=number, path=path, methods=("GET",), is_public=True, is_repeatable=True, has_body=False)
+    return Work(operation=operation, call=lambda _: make())

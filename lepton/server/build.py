@@ -235,7 +235,7 @@ def _wire(platform: Platform, serving: Serving) -> None:
     main = asyncio.get_running_loop()
 
     def on_change(key: str) -> None:
-        running.touch(key.rsplit(".", 2)[0])
+        running.touch(key.partition(".")[0])  # job.generation.rank, and of one that was replaced its count
         if not main.is_closed():
             main.call_soon_threadsafe(loops["jobs"].wake)
 

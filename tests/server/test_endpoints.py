@@ -1,5 +1,6 @@
 """The life of an endpoint, on the simulated engine: starting, ready, changed, deleted, its name free again."""
 
+from itertools import pairwise
 from typing import Any
 
 from lepton.engine.simulated import Course
@@ -61,6 +62,19 @@ def test_an_endpoint_lives_and_its_name_is_free_again(house: House) -> None:
     error_of(house.http.get(path), 404)
     error_of(house.http.put(f"{API}/serve/endpoints/{id}", json={"model": first}), 409)
     house.ask("POST", "/serve/endpoints", body, status=201)
+
+
+def test_a_replica_that_ends_again_and_again_is_replaced_at_once_each_time(house: House) -> None:
+    house.engine._course = lambda launch: _forever()
+    model = house.version("m", "model")["id"]
+    house.ask("POST", "/serve/endpoints", {"name": "digits", "model": model}, status=201)
+    job = living_job(house, model)
+    make_ready(house, job, "127.0.0.1:1")
+    keys = [f"{job}.0.1{suffix}" for suffix in ("", ".1", ".2", ".3")]
+    for key, successor in pairwise(keys):
+        house.engine.stop(key, grace_s=0)
+        house.engine.advance(0)  # virtual time stands still: nothing but the engine's word tells of the end
+        wait_until(lambda: house.engine.look(successor).status == "running", f"{successor} runs")  # noqa: B023
 
 
 def test_an_endpoint_takes_no_model_of_another_workspace(house: House) -> None:

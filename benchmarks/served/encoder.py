@@ -1,8 +1,10 @@
 """The sentence encoder that every peer serves, through ONNX Runtime."""
 
 import os
+import tempfile
 
 os.environ.update(WORK="minilm", BACKEND="ort")
+os.environ.setdefault("BENCH_TMP", tempfile.gettempdir())
 
 import models
 
