@@ -14,6 +14,7 @@ import orjson
 from lepton.core.errors import ConfigError
 from lepton.core.resource import Json
 from lepton.serve.asgi import Mount, mount_of
+from lepton.serve.frames import Media
 from lepton.serve.loading import load_service
 from lepton.serve.method import handlers_of
 from lepton.serve.openapi import document, page
