@@ -115,7 +115,11 @@ def write_page() -> None:
         file = RAW / f"serving-{part}.jsonl"
         if file.exists():
             records += map(json.loads, file.read_text().splitlines())
-    PAGE.write_text(page(records, where(records), 1 + max((one.get("turn", 0) for one in records), default=0)))
+    PAGE.write_text(
+        page(
+            records, where(records), 1 + max((one.get("turn", 0) for one in records if one["row"] == "echo"), default=0)
+        )
+    )
     plot(records, PICTURE)
     say(f"wrote {PAGE.name} and {PICTURE.name}")
 
