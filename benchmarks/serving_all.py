@@ -27,6 +27,8 @@ from serving_replicas import idle, replicas
 from serving_rows import ROWS, Record, Run
 
 HERE = Path(__file__).parent
+BUSY = 2.5
+"""Load average, our own load included, above which somebody else was at work."""
 RAW, PAGE, PICTURE = HERE / "raw", HERE / "SERVING.md", HERE / "serving-growth.svg"
 CURVES = {**growth.CURVES, "endpoints": crowd.endpoints}
 PARTS = (*ROWS, "replicas", "idle", *(f"growth-{name}" for name in CURVES))
@@ -113,7 +115,11 @@ def write_page() -> None:
         file = RAW / f"serving-{part}.jsonl"
         if file.exists():
             records += map(json.loads, file.read_text().splitlines())
-    PAGE.write_text(page(records, where(records), 1 + max((one.get("turn", 0) for one in records), default=0)))
+    PAGE.write_text(
+        page(
+            records, where(records), 1 + max((one.get("turn", 0) for one in records if one["row"] == "echo"), default=0)
+        )
+    )
     plot(records, PICTURE)
     say(f"wrote {PAGE.name} and {PICTURE.name}")
 
@@ -123,7 +129,10 @@ def where(records: list[Record]) -> str:
     told = [one for one in records if one["row"] == "meta"]
     commits = ", ".join(sorted({one["commit"] for one in told}))
     days = ", ".join(sorted({one["at"][:10] for one in told}))
-    return f"Measured {days} at commit {commits} on {told[0]['cores']} cores, Python {told[0]['python']}."
+    place = f"on {told[0]['cores']} cores, Python {told[0]['python']}"
+    most = max(one["load"] for one in told)
+    busy = f" Others used the machine too (load up to {most:.1f}): of these figures only ratios mean much."
+    return f"Measured {days} at commit {commits} {place}.{busy if most > BUSY else ''}"
 
 
 def say(text: str) -> None:

@@ -4,6 +4,7 @@
 fate of each of its own. Run by hand: pytest -m slow -s tests/walk/test_kills.py; LEPTON_KILL_CYCLES sets how many.
 """
 
+import faulthandler
 import json
 import os
 import shutil
@@ -157,6 +158,7 @@ def cycle(stage: Stage) -> None:
 
 @pytest.mark.slow
 def test_whatever_is_killed_nobody_fails_whose_request_had_not_begun(stage: Stage, tmp_path: Path) -> None:
+    faulthandler.cancel_dump_traceback_later()  # minutes long by intention
     headers = {"authorization": f"Bearer {stage.token}"}
     again = Caller(stage.address, "/again", is_repeating=True, headers=headers)
     once = Caller(stage.address, "/once", is_repeating=False, headers=headers, first=1_000_000_000)
