@@ -342,7 +342,7 @@ def _class_limits(wishes: Mapping[str, Any]) -> dict[str, Any]:
         found["replicas"] = wishes["replicas"]
     if isinstance(wishes.get("cpus"), int | float):
         found["worker_cpu_milli"] = round(wishes["cpus"] * 1000)
-    if wishes.get("preload"):
+    if isinstance(wishes.get("preload"), list | tuple):
         found["preload"] = list(wishes["preload"])
     return found
 
