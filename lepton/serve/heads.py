@@ -3,7 +3,6 @@
 from lepton.serve.access import token_digest
 from lepton.serve.exchange import Exchange, Known
 from lepton.serve.message import Message
-from lepton.serve.routes import UNKNOWN
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What every HTTP/2 connection begins with (RFC 9113, 3.4)."""
@@ -21,7 +20,7 @@ def is_http2(first: bytes) -> bool | None:
 def remember(heads: dict[bytes, Known], key: bytes, message: Message, exchange: Exchange) -> None:
     """Keep what the head of a usual request was read as; `key` is of its bytes, empty if they did not come at once."""
     route = exchange.route
-    if route is None or route is UNKNOWN or not route.operation:
+    if route is None or route.is_held or not route.operation:
         return
     is_usual = message.is_plain and bool(message.length) and not route.wants_head(exchange.media)
     if not (key and is_usual and exchange.keep_alive) or exchange.is_old:

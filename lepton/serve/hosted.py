@@ -4,263 +4,27 @@ import asyncio
 import inspect
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic import BaseModel
 
-from lepton.core.errors import ConfigError, LeptonError
+from lepton.core.errors import ConfigError
 from lepton.core.resource import Json
-from lepton.serve import websocket
 from lepton.serve.asgi import Mount, mount_of
-from lepton.serve.calls import Call
-from lepton.serve.conversation import WebSocket
-from lepton.serve.faults import HandlerError, answer_together, is_line, reply_for
 from lepton.serve.frames import Media
 from lepton.serve.loading import load_service
-from lepton.serve.openapi import page_works
-from lepton.serve.program import Line, Reply, Work
+from lepton.serve.method import handlers_of
+from lepton.serve.openapi import document, page
+from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.inference.offer import Offer
 from lepton.serve.protocols.openai.program import OpenAI
 from lepton.serve.routes import HANDLERS, OPENAI, Operation
-from lepton.serve.service import MARK, HTTPError, Response, Service, Wish
-from lepton.serve.signature import Signature
-from lepton.serve.streams import sse
+from lepton.serve.service import Service
 
 ASYNC_ROOM = 256
-DUMP = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-JSON = int(Media.JSON)
-USUAL = frozenset((dict, list, str, int, float, bool))
-"""Types of answers that are JSON at once."""
-BODY_MEDIA = ("JSON", "OCTETS", "NPY", "MSGPACK", "TEXT", "FORM")
-
-
-class Method:
-    """One handler of a service in one replica: reads, calls, writes."""
-
-    def __init__(self, name: str, function: Callable[..., Any], wish: Wish) -> None:
-        self.name = name
-        self.function = function
-        self.signature = signature = Signature(name, function, wish)
-        self.wish = replace(wish, methods=("GET",), is_repeatable=False) if signature.socket_name else wish
-        self.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-        self.doc = inspect.getdoc(function) or ""
-
-    def operation(self, number: int) -> Operation:
-        """As the front is told."""
-        wish, is_headed = self.wish, self.signature.is_headed
-        return Operation(
-            id=number,
-            path=wish.path,
-            methods=wish.methods,
-            is_headed=is_headed,
-            is_public=wish.is_public,
-            is_repeatable=wish.is_repeatable,
-            has_body=self.signature.needs_body,
-            media=None if is_headed else BODY_MEDIA,
-            timeout_s=wish.timeout_s,
-        )
-
-    def work(self, number: int) -> Work:
-        """How a replica answers it."""
-        operation = self.operation(number)
-        if self.wish.batch and self.is_async:
-            raise ConfigError(f"Handler {self.name}: a batch handler cannot be async", fix="Make it a plain function.")
-        if self.signature.socket_name and not inspect.iscoroutinefunction(self.function):
-            raise ConfigError(f"Handler {self.name} talks over a WebSocket", fix="Make it `async def`, without yield.")
-        if self.wish.batch:
-            return Work(operation=operation, batch=self.batch, max_batch=self.wish.batch)
-        if self.signature.socket_name:
-            return Work(operation=operation, answer=self.refuse, tunnel=self.talk)
-        if self.is_async and not inspect.isasyncgenfunction(self.function):
-            return Work(operation=operation, answer=self.answer)
-        return Work(operation=operation, call=self.call)
-
-    def call(self, call: Call) -> Reply:
-        """Answer one request."""
-        return self.reply(self.function(**self.signature.arguments(call)), call)
-
-    async def answer(self, call: Call) -> Reply:
-        """Answer one request, in the loop."""
-        return self.reply(await self.function(**self.signature.arguments(call)), call)
-
-    async def talk(self, call: Call, line: Line) -> None:
-        """Talk with a client over a WebSocket until the handler returns."""
-        arguments = self.signature.arguments(call)
-        peer = await websocket.accept(call, line)
-        if peer is None:
-            return
-        try:
-            await self.function(**{**arguments, self.signature.socket_name: WebSocket(peer)})
-        except LeptonError:
-            if not peer.is_open:
-                raise
-            await peer.close(1011)
-        except Exception:
-            if peer.is_open:
-                await peer.close(1011)
-            raise
-        await peer.open()
-        await peer.close()
-
-    async def refuse(self, call: Call) -> Reply:
-        """A request that does not ask for a WebSocket.
-
-        Raises:
-            HTTPError: it must.
-        """
-        raise HTTPError(
-            426, f"{self.wish.path} speaks WebSocket", fix="Connect by ws://.", headers={"upgrade": "websocket"}
-        )
-
-    def batch(self, calls: Sequence[Call]) -> Sequence[Reply]:
-        """Answer several requests by one call; one that is malformed costs the others nothing."""
-        return answer_together(calls, self._rows, self._together)
-
-    def _rows(self, call: Call) -> Sequence[dict[str, Any]]:
-        """The arguments of each row of a request; it has one, unless it came as tensors."""
-        return call.rows.arguments if call.rows is not None else [self.signature.arguments(call)]
-
-    def _together(self, good: Sequence[tuple[Call, Sequence[dict[str, Any]]]]) -> list[Reply]:
-        rows = [row for _, own in good for row in own]
-        values: list[Any] = []
-        for at in range(0, len(rows), self.wish.batch):
-            values += self._compute(rows[at : at + self.wish.batch])
-        ends = accumulate(len(own) for _, own in good)
-        return [self._written(call, values[end - len(own) : end]) for (call, own), end in zip(good, ends, strict=True)]
-
-    def _compute(self, rows: Sequence[dict[str, Any]]) -> Sequence[Any]:
-        """What the handler returns for each of as many rows as it takes; for one that it fails on, the exception."""
-        columns = {name: [row[name] for row in rows] for name in rows[0]}
-        try:
-            values = self.function(**columns)
-            if not isinstance(values, Sequence) and not hasattr(values, "__array__"):
-                values = list(values)
-            if len(values) != len(rows):
-                raise HandlerError(
-                    f"{self.name} was given {len(rows)} requests and returned {len(values)} answers",
-                    fix="Return one answer for each request, in order.",
-                )
-        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
-            if len(rows) == 1 or isinstance(fault, HandlerError):
-                return [fault] * len(rows)
-            return [value for row in rows for value in self._compute([row])]  # one of them spoils it: each alone
-        return list(values)
-
-    def _written(self, call: Call, values: Sequence[Any]) -> Reply:
-        if call.rows is not None:
-            return call.rows.answer(values)  # type: ignore[no-any-return]
-        if isinstance(values[0], Exception):
-            return reply_for(values[0])
-        try:
-            return self.reply(values[0], call)
-        except Exception as fault:  # noqa: BLE001  what a handler returned may be anything
-            return reply_for(fault)
-
-    def reply(self, value: Any, call: Call) -> Reply:
-        """An answer from what the handler returned."""
-        if type(value) in USUAL and call.media == JSON:
-            try:
-                return Reply(orjson.dumps(value, plain, DUMP))
-            except TypeError:
-                return dump(value, call)  # which says what is wrong with it
-        if isinstance(value, Response):
-            return self._response(value, call)
-        if value is None:
-            return Reply(status=204)
-        if isinstance(value, Iterator | AsyncIterator):
-            media = Media.SSE if self.wish.sse else Media.OCTETS
-            return Reply(stream=pieces(value, sse if self.wish.sse else chunk), media=media)
-        if isinstance(value, bytes | bytearray | memoryview):
-            return Reply(bytes(value), media=Media.OCTETS)
-        return dump(value, call)
-
-    def _response(self, value: Response, call: Call) -> Reply:
-        content, kind = value.content, value.media_type
-        if isinstance(content, Iterator | AsyncIterator):
-            reply = Reply(stream=pieces(content, chunk), media=Media.OCTETS)
-        elif isinstance(content, str):
-            reply = Reply(content.encode(), media=Media.TEXT)
-        elif isinstance(content, bytes | bytearray | memoryview):
-            reply = Reply(bytes(content), media=Media.OCTETS)
-        else:
-            reply = dump(content, call)
-        pairs = [(name, text) for name, text in value.headers.items() if is_line(name) and is_line(text)]
-        if kind and is_line(kind):
-            pairs.append(("content-type", kind))
-            reply.media = Media.OTHER
-        reply.headers = "".join(f"{name}: {text}\r\n" for name, text in pairs).encode("latin-1", "replace")
-        reply.status = value.status
-        return reply
-
-
-def dump(value: Any, call: Call) -> Reply:
-    """A value in the form that the request had: msgpack for msgpack, npy for npy, else JSON."""
-    if call.media == Media.NPY and hasattr(value, "__array__"):
-        from lepton.serve import npy  # noqa: PLC0415  numpy, only where such a body comes
-
-        return Reply(npy.write(value), media=Media.NPY)
-    if call.media == Media.MSGPACK:
-        import msgpack  # noqa: PLC0415  only where such a body comes
-
-        return Reply(msgpack.packb(value, default=plain), media=Media.MSGPACK)
-    try:
-        return Reply(orjson.dumps(value, plain, DUMP))
-    except TypeError as fault:
-        raise HandlerError(
-            f"The answer cannot be JSON: {fault}", fix="Return JSON, bytes, an array, a Response or a stream."
-        ) from fault
-
-
-def plain(value: Any) -> Any:
-    """What JSON has no word for, in its words."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, set | frozenset | tuple):
-        return list(value)
-    for name in ("tolist", "to_json", "isoformat"):
-        if hasattr(value, name):
-            return getattr(value, name)()
-    raise TypeError(f"it holds a {type(value).__name__}")
-
-
-def chunk(value: Any) -> bytes:
-    """One piece of a stream that is not server-sent events."""
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)
-    if isinstance(value, str):
-        return value.encode()
-    return orjson.dumps(value, default=plain, option=DUMP) + b"\n"
-
-
-def pieces(values: Any, write: Callable[[Any], bytes]) -> Iterator[bytes] | AsyncIterator[bytes]:
-    """The bytes of what a generator yields; closing it closes the generator."""
-    return _pieces_async(values, write) if isinstance(values, AsyncIterator) else _pieces(values, write)
-
-
-def _pieces(values: Iterator[Any], write: Callable[[Any], bytes]) -> Iterator[bytes]:
-    try:
-        for value in values:
-            yield write(value)
-    finally:
-        close = getattr(values, "close", None)
-        if close is not None:
-            close()
-
-
-async def _pieces_async(values: AsyncIterator[Any], write: Callable[[Any], bytes]) -> AsyncIterator[bytes]:
-    try:
-        async for value in values:
-            yield write(value)
-    finally:
-        close = getattr(values, "aclose", None)
-        if close is not None:
-            await close()
 
 
 def open_program(folder: Path, entry: str) -> "ServiceProgram":
@@ -323,12 +87,24 @@ class ServiceProgram:
         made = [handler.work(HANDLERS + number) for number, handler in enumerate(self.handlers)]
         first = HANDLERS + len(made)
         made += [mount.work(first + number) for number, mount in enumerate(self._mounts)]
-        made += page_works(first + len(self._mounts), type(self._service), self.handlers)
+        made += [page_work(first + len(self._mounts) + n, *page) for n, page in enumerate(self._pages().items())]
         return [*self._offer.works(), *made, *(self._api.works() if self._api else ())]
 
     def known_as(self, name: str) -> None:
         """Let the protocols of tensors call its only model by a further name."""
         self._offer.alias = name
+
+    def _pages(self) -> dict[str, Callable[[], Reply]]:
+        """The documentation by its paths, made when somebody asks for it: a new replica need not wait for it."""
+        name, doc = type(self._service).__name__, inspect.getdoc(type(self._service)) or ""
+
+        def spec() -> dict[str, Any]:
+            return document(name, doc, self.handlers)
+
+        return {
+            "/openapi.json": lambda: Reply(orjson.dumps(spec())),
+            "/docs": lambda: Reply(page(spec()).encode(), media=Media.HTML),
+        }
 
     def about(self) -> Mapping[str, Json]:
         """Its handlers, and their documentation."""
@@ -375,24 +151,7 @@ class ServiceProgram:
             sys.stderr.write(f"serve: background work raised {type(fault).__name__}: {fault}\n")
 
 
-def handlers_of(service: Service) -> Iterator[Method]:
-    """Its handlers in the order of their definition, those of its bases first.
-
-    Raises:
-        ConfigError: two share a path and method.
-    """
-    taken: dict[tuple[str, str], str] = {}
-    names = [name for kind in reversed(type(service).__mro__) for name in vars(kind)]
-    for name in dict.fromkeys(names):
-        function = getattr(service, name, None)
-        wish = getattr(function, MARK, None)
-        if not isinstance(wish, Wish) or function is None:
-            continue
-        made = Method(name, function, wish)
-        for method in made.wish.methods:
-            other = taken.setdefault((method, wish.path), name)
-            if other != name:
-                raise ConfigError(
-                    f"Handlers {other} and {name} both answer {method} {wish.path}", fix="Give one another path."
-                )
-        yield made
+def page_work(number: int, path: str, make: Callable[[], Reply]) -> Work:
+    """A page that anybody may read."""
+    operation = Operation(id=number, path=path, methods=("GET",), is_public=True, is_repeatable=True, has_body=False)
+    return Work(operation=operation, call=lambda _: make())

@@ -18,7 +18,7 @@ from lepton.serve.heads import MAX_KNOWN_BYTES, is_http2, remember
 from lepton.serve.message import SWALLOW_BYTES, Message
 from lepton.serve.protocols.grpc.calls import open_stream
 from lepton.serve.protocols.http2.connection import Http2
-from lepton.serve.routes import UNKNOWN, Route
+from lepton.serve.routes import Route
 
 
 class Connection(asyncio.Protocol):
@@ -263,10 +263,10 @@ class Connection(asyncio.Protocol):
             exchange.desk.refuse(exchange, self._refusal)
         else:
             route = exchange.route
-            wants_head = route is not None and route is not UNKNOWN and route.wants_head(exchange.media)
+            wants_head = route is not None and not route.is_held and route.wants_head(exchange.media)
             exchange.bear(self._message.whole_body(), self._head_text() if wants_head else None)
             exchange.caller = self._caller
-            if route is UNKNOWN:
+            if route is not None and route.is_held:
                 exchange.asked = self._asked(exchange.desk.limits)
             exchange.desk.accept(exchange, self._message.fields.get(b"authorization"))
         if len(self._open) >= self._limits.max_pipelined:

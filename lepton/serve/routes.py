@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from lepton.core.resource import Json
-from lepton.serve.answers import NO_PATH, Refusal, wrong_method
+from lepton.serve.answers import NO_PATH, OPENAI_FORM, Refusal, wrong_method
 from lepton.serve.frames import PREDICT, FrameError, Media
 
 
@@ -57,6 +57,11 @@ class Route(NamedTuple):
     """Of a page TEXT; of OPTIONS, the methods; of MOVED, where to."""
     type: bytes = b""
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it came before any worker did, and what it is for is not known yet."""
+        return self.operation == HELD
+
     def wants_head(self, media: int) -> bool:
         """Whether the worker needs the request's line and headers: it asks for them, or a form's bounds are in them."""
         return self.is_headed or media == Media.FORM
@@ -72,6 +77,8 @@ OPENAI, INFERENCE, HANDLERS = 2, 7, 16
 HELD = 0xFFFF
 """The operation of a request that came before any worker did: what it is for is not known yet."""
 UNKNOWN = Route(operation=HELD, has_body=False)
+UNKNOWN_V1 = UNKNOWN._replace(form=OPENAI_FORM)
+"""Below /v1/: whoever asks there speaks the OpenAI API, also while its model is still being loaded."""
 OWN: Mapping[bytes, Route] = {
     b"/": ABOUT,
     b"/healthz": HEALTH,
@@ -185,7 +192,7 @@ class Table:
         methods = self._methods(path)
         if methods is None:
             if not self._is_known and method not in (b"OPTIONS", b"TRACE", b"CONNECT"):
-                return UNKNOWN
+                return UNKNOWN_V1 if path.startswith(b"/v1/") else UNKNOWN
             if self._fallback is not None and method in (b"GET", b"HEAD"):
                 return self._fallback
             return NO_PATH._replace(form=next((f for prefix, f in self._forms.items() if path.startswith(prefix)), ""))

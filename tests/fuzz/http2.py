@@ -63,7 +63,7 @@ SESSIONS = (
     ],
     [
         SETTINGS,
-        wire.frame(Kind.HEADERS, wire.END_HEADERS | wire.PRIORITY, 1, b"\0\0\0\0\1" + b"\x83\x86\x44\x01/\x5f\x10" * 1),
+        wire.frame(Kind.HEADERS, wire.END_HEADERS | wire.PRIORITY, 1, b"\0\0\0\0\1" + head(f"{SERVICE}ModelReady")),
         wire.frame(Kind.HEADERS, wire.END_HEADERS | wire.END_STREAM, 1, head("/")),
         wire.goaway(0, wire.Code.NO_ERROR),
     ],

@@ -92,6 +92,22 @@ def test_a_file_that_cannot_be_served_makes_an_endpoint_that_says_why(up: House,
     assert refused.returncode != 0 and "no option 'x'" in refused.stderr
 
 
+def test_a_model_version_that_says_how_is_deployed_by_its_name(up: House, tmp_path: Path) -> None:
+    write_model(tmp_path / "net")
+    url, token = deployed(up, f"onnx:{tmp_path}/net/model.onnx", "by-path")
+    api = f"{(up.data / 'url').read_text().strip()}/api/v1/catalog/versions"
+    code = up.client.serve.get("by-path").fields["spec"]["endpoint"]["code"]
+    with urlopen(Request(f"{api}/{code}", headers={"authorization": f"Bearer {token}"}), timeout=30) as answer:
+        parts = [{name: file[name] for name in ("path", "digest", "size_bytes")} for file in json.load(answer)["files"]]
+    body = {"kind": "model", "name": "tiny", "files": parts, "meta": {"entry": "onnx:model.onnx"}}
+    post(api, body, token)
+    named, _ = deployed(up, "tiny", "by-name")
+    asked = {"inputs": [[1, 2], [3, 4]]}
+    assert post(f"{named}/predict", asked, token) == post(f"{url}/predict", asked, token)
+    for name in ("by-path", "by-name"):
+        up.client.serve.get(name).delete().wait("deleted")
+
+
 def takes(url: str, shape: list[int]) -> bool:
     with urlopen(url, timeout=30) as answer:
         return bool(json.loads(answer.read())["inputs"][0]["shape"][1:] == shape)

@@ -11,10 +11,12 @@ import orjson
 from lepton.core.resource import Json
 from lepton.serve.calls import Call
 from lepton.serve.faults import answer_together, reply_for
+from lepton.serve.frames import PREDICT
 from lepton.serve.models.arrays import ServedModel, read_inputs
 from lepton.serve.models.pages import tensor_paths
 from lepton.serve.openapi import ERROR, pages, sheet
 from lepton.serve.program import Reply, Work
+from lepton.serve.protocols.inference.plain import Plain
 from lepton.serve.protocols.inference.program import Inference
 from lepton.serve.protocols.inference.tensors import Array, Tensor, infer_all
 from lepton.serve.routes import INFERENCE, PREDICTION
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from lepton.serve.protocols.openai.program import OpenAI
 
 ABOUT = "A model of named tensors; requests that arrive together are computed together."
-SMALL = 64
-"""Up to so many elements lists are the quicker way to JSON."""
 MEDIA = ("JSON", "NPY", "OCTETS")
 
 
@@ -40,7 +40,8 @@ class TensorProgram:
 
     def __init__(self, model: ServedModel, *, api: "OpenAI | None" = None) -> None:
         self._model = model
-        self._inference = Inference([model], first=INFERENCE)
+        plain = Plain(replace(PREDICTION, media=MEDIA), model, self._read, self._write)
+        self._inference = Inference([model], first=INFERENCE, more=[plain])
         self._api = api
         self.counters: Counter[str] = api.counters if api else Counter()
 
@@ -58,13 +59,18 @@ class TensorProgram:
         """Nothing to do by the clock."""
 
     def works(self) -> list[Work]:
-        """Prediction in plain JSON, and the Open Inference Protocol."""
-        plain = replace(PREDICTION, media=MEDIA)
-        return [
-            Work(operation=plain, batch=self.predict),
-            *self._inference.works(),
-            *(self._api.works() if self._api else ()),
-        ]
+        """Prediction in plain JSON, the Open Inference Protocol, and of the OpenAI API what it offers."""
+        tensors = [replace(work, batch=self.answer) for work in self._inference.works()]
+        return [*tensors, *(self._api.works() if self._api else ())]
+
+    def known_as(self, name: str) -> None:
+        """Let the Open Inference Protocol call the model by a further name."""
+        self._inference.models.alias = name
+
+    def answer(self, calls: Sequence[Call]) -> list[Reply]:
+        """An answer for each request, however it asks; what only asks for predictions is told them in one go."""
+        is_plain = all([call.operation == PREDICT for call in calls])
+        return self.predict(calls) if is_plain else self._inference.batch(calls)
 
     def about(self) -> Mapping[str, Json]:
         """What goes in and what comes out."""
@@ -84,17 +90,21 @@ class TensorProgram:
 
     def predict(self, calls: Sequence[Call]) -> list[Reply]:
         """`{"inputs": {name: nested lists}}` -> `{"outputs": {name: nested lists}}`."""
-        return answer_together(calls, lambda call: read_inputs(call, self._model), self._compute)
+        return answer_together(calls, self._read, self._compute)
 
     def _compute(self, good: Sequence[tuple[Call, Mapping[str, Array]]]) -> list[Reply]:
         found = infer_all(self._model, [given for _, given in good])
         return [
-            reply_for(one) if isinstance(one, Exception) else dump(one, self._rows(given))
+            reply_for(one) if isinstance(one, Exception) else self._write(given, one)
             for one, (_, given) in zip(found, good, strict=True)
         ]
 
-    def _rows(self, given: Mapping[str, Array]) -> int:
-        return len(next(iter(given.values()))) if self._model.is_batched else 1
+    def _read(self, call: Call) -> Mapping[str, Array]:
+        return read_inputs(call, self._model)
+
+    def _write(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Reply:
+        rows = len(next(iter(inputs.values()))) if self._model.is_batched else 1
+        return dump(outputs, rows)
 
 
 def told(tensors: Sequence[Tensor]) -> list[Json]:
@@ -112,8 +122,7 @@ def plain_of(array: Array) -> Any:
     """An array as what becomes nested lists in JSON."""
     if array.dtype.kind in "SUO":
         return _texts(array.tolist())
-    is_quick = array.ndim and array.size > SMALL and array.dtype != np.float16
-    return np.ascontiguousarray(array) if is_quick else array.tolist()
+    return array.tolist() if array.dtype == np.float16 or not array.ndim else np.ascontiguousarray(array)
 
 
 def _texts(value: Any) -> Any:

@@ -99,6 +99,7 @@ def test_the_server_and_its_model_tell_of_themselves(house: House) -> None:
         assert client.get_server_metadata().name == "lepton"
         assert client.is_model_ready("tiny")
         assert client.is_model_ready("tiny", "3")
+        assert client.is_model_ready("digits")  # the endpoint's name
         about = client.get_model_metadata("tiny", as_json=True)
         config = client.get_model_config("tiny", as_json=True)["config"]
         index = client.get_model_repository_index(as_json=True)["models"]
@@ -161,7 +162,7 @@ def test_several_tensors_of_several_types_pass_both_ways(sums: House) -> None:
     label = np.array([b"one", "zw\u00f6lf".encode()], dtype=object)
     with client_of(sums) as client:
         asked = [tensor("a", a, "FP32"), tensor("b", b, "INT64"), tensor("label", label, "BYTES")]
-        answer = client.infer("sums", asked)
+        answer = client.infer("shop", asked)
         one = client.infer("sums", asked, outputs=[triton.InferRequestedOutput("same")])
         with pytest.raises(triton.InferenceServerException, match="no output 'z'"):
             client.infer("sums", asked, outputs=[triton.InferRequestedOutput("z")])

@@ -15,7 +15,7 @@ import pytest
 from lepton.core.errors import ConfigError, InvalidError, LeptonError
 from lepton.serve.calls import Call
 from lepton.serve.faults import ModelFileError
-from lepton.serve.frames import Media
+from lepton.serve.frames import PREDICT, Media
 from lepton.serve.loading import open_entry
 from tests.server.serving import files
 
@@ -129,10 +129,12 @@ def test_missing_values_are_for_estimators_that_know_them(tmp_path: Path) -> Non
 def ask(program: Any, *bodies: Any, media: int = Media.JSON) -> Any:
     """Status and answer of each body, all asked together; of one alone not in a list."""
     calls = [
-        Call(number, body if isinstance(body, bytes) else json.dumps(body).encode(), media)
+        Call(number, body if isinstance(body, bytes) else json.dumps(body).encode(), media, operation=PREDICT)
         for number, body in enumerate(bodies)
     ]
-    found = [(reply.status, json.loads(reply.body)) for reply in program.predict(calls)]
+    answer = program.works()[0].batch
+    assert answer is not None
+    found = [(reply.status, json.loads(reply.body)) for reply in answer(calls)]
     return found[0] if len(found) == 1 else found
 
 

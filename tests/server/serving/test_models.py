@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lepton.serve.protocols.inference.tensors import DATATYPES
 from tests.server.serving import files
 from tests.server.serving.house import House, Npy, open_service, wait_until
 
@@ -213,6 +214,26 @@ def test_the_open_inference_protocol_says_the_same(served: Served) -> None:
     assert [(one["name"], one["datatype"]) for one in answer["outputs"]] == [
         (one["name"], one["datatype"]) for one in about["outputs"]
     ]
+
+
+def test_tritons_client_gets_the_same_over_grpc_by_the_name_of_the_endpoint_too(served: Served) -> None:
+    triton = pytest.importorskip("tritonclient.grpc")
+    about = served.house.ask("GET", "/")[1]
+    inputs = []
+    for tensor in about["inputs"]:
+        array = np.array(served.case.inputs[tensor["name"]], dtype=DATATYPES[tensor["datatype"]])
+        inputs.append(triton.InferInput(tensor["name"], array.shape, tensor["datatype"]))
+        inputs[-1].set_data_from_numpy(array)
+    host, port = served.house.address
+    with triton.InferenceServerClient(f"{host}:{port}") as client:
+        for name in (about["model"]["name"], about["endpoint"]):
+            answer = client.infer(name, inputs)
+            found = {one["name"]: answer.as_numpy(one["name"]) for one in about["outputs"]}
+            alike({name: texts_of(array) for name, array in found.items()}, served.compute())
+
+
+def texts_of(array: Any) -> Any:
+    return [one.decode() for one in array] if array.dtype == object else array
 
 
 def test_it_tells_of_itself_and_its_documents_example_is_answered(served: Served) -> None:

@@ -261,6 +261,27 @@ def test_a_client_without_a_token_learns_so_in_the_apis_form() -> None:
         assert (caught.value.status_code, caught.value.code) == (503, "unavailable")
 
 
+def test_a_client_that_comes_before_the_model_is_loaded_learns_so_in_the_apis_form() -> None:
+    with open_service("words.py:Parrot", deadline_ms=300) as house:
+        house.processes["1"].kill()
+        house.processes["1"].wait(10)
+        house.processes["front"].kill()
+        address = house.address
+        house.env["LEPTON_ADDRESS"] = f"{address[0]}:{address[1]}"
+        house.start("front")
+        wait_until(lambda: is_there(house), "the front is back, without a worker", 30)
+        for path, key in (("/v1/models", "error"), ("/greet", "code")):
+            status, answer, headers = house.ask("GET", path)
+            assert (status, headers["retry-after"], key in answer) == (503, "1", True), answer
+
+
+def is_there(house: House) -> bool:
+    try:
+        return bool(house.ask("GET", "/healthz")[0] == 200)
+    except OSError:
+        return False
+
+
 def test_a_language_models_documentation_has_examples_that_are_answered(smol: House) -> None:
     document = smol.ask("GET", "/openapi.json")[1]
     assert smol.ask("GET", "/docs")[0] == 200

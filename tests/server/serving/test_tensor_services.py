@@ -156,7 +156,7 @@ def twice(house: House, of: Any) -> list[float]:
 
 
 def test_the_only_model_answers_to_the_endpoints_name_and_batches_with_plain_requests(of: Any) -> None:
-    with open_service("tensors.py:Only") as house:
+    with open_service("tensors.py:Only", deadline_ms=60_000) as house:
         assert infer(house, of, "double", x=numbers([1.0])).as_numpy("output").tolist() == [[2.0, 1.0]]
         assert infer(house, of, "shop", x=numbers([2.0])).as_numpy("output").tolist() == [[4.0, 1.0]]
 
@@ -178,7 +178,7 @@ def test_the_only_model_answers_to_the_endpoints_name_and_batches_with_plain_req
 
 
 def test_coroutines_and_threads_answer_tensors_and_a_cancelled_call_is_cancelled() -> None:
-    with open_service("tensors.py:Mixed") as house:
+    with open_service("tensors.py:Mixed", deadline_ms=60_000) as house:
         assert infer(house, rpc, "wait", seconds=numbers([0.01])).as_numpy("output").tolist() == [0.01]
         assert (
             "lepton-call"
@@ -186,7 +186,7 @@ def test_coroutines_and_threads_answer_tensors_and_a_cancelled_call_is_cancelled
         )
         with rpc.InferenceServerClient(place_of(house)) as client:
             tensor = rpc.InferInput("seconds", [1], "FP64")
-            tensor.set_data_from_numpy(np.array([4.0]))
+            tensor.set_data_from_numpy(np.array([50.0]))
             call = client.async_infer("wait", [tensor], lambda result, error: None)
             held = b"lepton_requests_held 1"
             wait_until(lambda: held in house.ask("GET", "/metrics")[1], "the worker has it", WAIT_S)

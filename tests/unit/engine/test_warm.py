@@ -82,7 +82,7 @@ def family(context):
     if os.fork() == 0:
         os.setsid()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    print("one", os.getpid(), flush=True)
+    os.write(1, f"one {os.getpid()}\\n".encode())  # in one piece: the two write at one time
     time.sleep(1000)
 """
 ENV = {"LEPTON_URL": "http://127.0.0.1:1", "LEPTON_TOKEN": "token-of-the-job", "LEPTON_ROLE": "worker"}
@@ -316,7 +316,7 @@ def test_a_lost_warm_worker_leaves_no_process_though_it_has_forked(warm: Warm) -
     warm.ready()
     warm.start("k", "family")
     local = warm.local
-    local.until(lambda: local.logged("k").count("one") == 2)
+    local.until(lambda: local.logged("k").count("\n") == 2)
     pids = [int(line.split()[1]) for line in local.logged("k").splitlines()]
     worker = local.record("k", records.WORKER)
     records.write(str(local.folder / "k" / records.WORKER), {**worker, "cgroups": []})  # to be found by its environment

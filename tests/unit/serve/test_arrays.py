@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lepton.core.errors import InvalidError, TooLargeError
@@ -138,6 +138,7 @@ def test_too_many_rows_are_too_large() -> None:
         read_inputs(call(body, Media.NPY), Sums())
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists))
 def test_no_value_at_all_passes_unless_it_is_two_finite_numbers(data: Any) -> None:
     try:

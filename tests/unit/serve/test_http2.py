@@ -315,6 +315,26 @@ def test_a_stream_is_worked_on_a_little_ahead_and_may_not_send_more_than_its_win
     run(course)
 
 
+@pytest.mark.parametrize("path", [f"{SERVICE}ModelInfer", STREAM])
+def test_what_is_not_whole_is_bounded_over_all_calls_of_a_connection(path: str) -> None:
+    async def course() -> None:
+        line = Line()
+        line.feed(SETTINGS)
+        part = b"\0\0\x7f\0\0" + b"x" * 200_000
+        statuses = {}
+        for number in range(1, 2 * 40, 2):
+            line.feed(wire.frame(Kind.HEADERS, H, number, head(path)))
+            for piece in [part, *[part[5:]] * 9]:
+                if number in line.transport.protocol.streams:
+                    statuses |= trailers(line.feed(wire.frame(Kind.DATA, 0, number, piece)))
+        assert {fields[b"grpc-status"] for fields in statuses.values()} == {b"8"}
+        assert line.transport.protocol.partial_bytes <= 64 << 20
+        line.transport.protocol.connection_lost(None)
+        assert line.transport.protocol.partial_bytes == 0
+
+    run(course)
+
+
 def test_streams_over_the_limit_are_refused_and_may_be_tried_again() -> None:
     async def course() -> None:
         line = Line()

@@ -13,7 +13,7 @@ from lepton.serve.exchange import HIGH_BYTES, Asked, Desk, Exchange
 from lepton.serve.frames import Media
 from lepton.serve.message import SWALLOW_BYTES
 from lepton.serve.protocols.grpc.status import Answer, stream_part, trailer
-from lepton.serve.protocols.http2.connection import MAX_PARTIAL, Http2
+from lepton.serve.protocols.http2.connection import Http2
 from lepton.serve.protocols.http2.hpack import write_int
 from lepton.serve.protocols.http2.stream import Opened, Stream
 from lepton.serve.protocols.inference.operations import FIRST_RPC, RPCS, SERVICE
@@ -151,7 +151,7 @@ class Unary(Stream):
         body: bytes | bytearray = data
         if self._refusal is None:
             if not is_last or self._body:
-                self._gather(data)
+                self._body += data
                 body = self._body
             self._refusal = self._weigh(body, is_last=is_last)
         if self._refusal is not None:
@@ -167,10 +167,6 @@ class Unary(Stream):
             self._forget()
             submit(self._call, self._path, message)
 
-    def _gather(self, data: bytes) -> None:
-        self._body += data
-        self.connection.partial_bytes += len(data)
-
     def _weigh(self, body: bytes | bytearray, *, is_last: bool) -> Refusal | None:
         """Why the body cannot be taken, as far as it is there."""
         limit = self.desk.limits.max_body_bytes
@@ -181,21 +177,19 @@ class Unary(Stream):
             return PACKED
         if is_last and (len(body) < PREFIX_BYTES or len(body) != PREFIX_BYTES + length):
             return NOT_WHOLE
-        is_alone = self.connection.partial_bytes == len(self._body)
-        return CROWDED if self.connection.partial_bytes > MAX_PARTIAL and not is_alone else None
+        return None if self.hold(len(self._body)) else CROWDED
 
     def _forget(self) -> None:
         """Let go of what came of the body."""
-        self.connection.partial_bytes -= len(self._body)
         self._body = bytearray()
+        self.hold(0)
 
     def answered(self, call: Call) -> None:
         """The answer is there."""
         reply = call.reply
         assert reply is not None
         if reply.is_good:
-            self.send(HEAD, prefixed(reply.body))
-            self.end(trailer(reply, call.request_id))
+            self.answer(HEAD, prefixed(reply.body), trailer(reply, call.request_id))
         else:
             self.end(HEAD + trailer(reply, call.request_id))
 
@@ -252,18 +246,23 @@ class Streamed(Stream):
         """Bring messages to the desk, not too many ahead of their answers."""
         if self._is_reading or self._is_over:
             return
-        self._is_reading = True
-        while self._has_room() and (message := self._next()) is not None:
-            call = Call(self, self._route)
-            self._calls.append(call)
-            submit(call, INFER, message)
-        self._is_reading = False
+        self._bring()
+        if not self._is_over and not self.hold(len(self._body)):
+            self._finish(CROWDED)
         if self._is_over or not self._has_room():
             return
         if not self.is_ended:
             self.take_more()
         elif not self._calls:
             self._finish(NOT_WHOLE if self._body else None)
+
+    def _bring(self) -> None:
+        self._is_reading = True
+        while self._has_room() and (message := self._next()) is not None:
+            call = Call(self, self._route)
+            self._calls.append(call)
+            submit(call, INFER, message)
+        self._is_reading = False
 
     def _has_room(self) -> bool:
         return not self._is_over and len(self._calls) < MAX_AHEAD and self.out_bytes < HIGH_BYTES
@@ -319,6 +318,7 @@ class Streamed(Stream):
         """Work on nothing more."""
         self._is_over = True
         self._body.clear()
+        self.hold(0)
         for call in self._calls:
             call.give_up()
         self._calls.clear()

@@ -20,8 +20,6 @@ WINDOW = 16 << 20
 """Bytes that a client may be ahead of us on all its streams."""
 MAX_FRAME = 256 << 10
 MAX_STREAMS = 256
-MAX_PARTIAL = 64 << 20
-"""Bytes of requests that are not whole yet, on one connection; one request may always arrive."""
 MAX_IDLE_FRAMES = 10_000
 """Frames in a row that bring no request any further."""
 MAX_RESETS = 1000

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 WINDOW = 1 << 20
 """Bytes that a client may be ahead of us on a stream."""
+MAX_PARTIAL = 64 << 20
+"""Bytes of requests that are not whole yet, on one connection; one request may always arrive."""
 TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
@@ -68,6 +70,7 @@ class Stream:
         """When it began, or when its answer was last waited for."""
         self.deadline = self.since + opened.timeout_s
         self.out_bytes = 0
+        self._held_bytes = 0
         self._out: deque[bytes] = deque()
         self._at = 0
         """Of the first piece of `_out`: how much is sent."""
@@ -111,6 +114,13 @@ class Stream:
 
     # what subclasses do
 
+    def hold(self, size_bytes: int) -> bool:
+        """Tell how much is kept of a request that is not whole; False: with all others' it is too much."""
+        connection = self.connection
+        connection.partial_bytes += size_bytes - self._held_bytes
+        self._held_bytes = size_bytes
+        return connection.partial_bytes <= MAX_PARTIAL or connection.partial_bytes == size_bytes
+
     def take_more(self) -> None:
         """Let the client send on."""
         if self.room < WINDOW // 2 and not self.is_ended:
@@ -127,6 +137,19 @@ class Stream:
         self._out.append(data)
         self.out_bytes += len(data)
         self.push()
+
+    def answer(self, head: bytes, data: bytes, trailer: bytes) -> None:
+        """Send a whole answer; nothing was sent before."""
+        connection, size = self.connection, len(data)
+        if size > self.window or size > connection.window or size > connection.max_frame:
+            self.send(head, data)
+            self.end(trailer)
+            return
+        connection.window -= size
+        first = wire.frame(Kind.HEADERS, wire.END_HEADERS, self.number, head)
+        last = wire.frame(Kind.HEADERS, wire.END_HEADERS | wire.END_STREAM, self.number, trailer)
+        connection.put(first + wire.frame(Kind.DATA, 0, self.number, data) + last)
+        connection.done(self)
 
     def end(self, trailer: bytes) -> None:
         """End the answer with a header block, once all before it is sent."""

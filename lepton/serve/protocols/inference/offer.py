@@ -14,7 +14,7 @@ from lepton.serve.protocols.inference import operations
 from lepton.serve.routes import INFERENCE
 
 if TYPE_CHECKING:
-    from lepton.serve.hosted import Method
+    from lepton.serve.method import Method
     from lepton.serve.protocols.inference.services import Services
 
 SCALARS: dict[Any, str] = {bool: "BOOL", int: "INT64", float: "FP64", str: "BYTES", bytes: "BYTES"}

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from lepton.core.errors import InvalidError, clip
 from lepton.serve.calls import Call
 from lepton.serve.faults import HandlerError
-from lepton.serve.hosted import DUMP, Method, plain
+from lepton.serve.method import DUMP, Method, plain
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.inference.dialect import Dialect, Models
 from lepton.serve.protocols.inference.offer import Form, form_of, forms_of
