@@ -57,6 +57,8 @@ class EndpointOptions(TypedDict, total=False):
     """How many inputs are sampled for drift checks; 0: none; 500 unless given."""
     front_cpu_milli: int
     """Of the front process, in thousandths of a CPU; 100 unless given."""
+    preload: list[str]
+    """Modules that every replica imports anyway, e.g. torch: a new replica then starts warm and shares their memory."""
     worker_cpu_milli: int
     """Of each worker, in thousandths of a CPU; 500 unless given, and a thread for each whole CPU."""
 
@@ -340,6 +342,8 @@ def _class_limits(wishes: Mapping[str, Any]) -> dict[str, Any]:
         found["replicas"] = wishes["replicas"]
     if isinstance(wishes.get("cpus"), int | float):
         found["worker_cpu_milli"] = round(wishes["cpus"] * 1000)
+    if isinstance(wishes.get("preload"), list | tuple):
+        found["preload"] = list(wishes["preload"])
     return found
 
 

@@ -1,6 +1,6 @@
 """What goes along when a service is deployed: its file, the Python files beside it, and what its class names.
 
-The class is read, never run: its attributes `replicas`, `cpus`, `memory` and `files` must be plain values.
+The class is read, never run: its attributes `replicas`, `cpus`, `memory`, `preload` and `files` must be plain values.
 """
 
 import ast

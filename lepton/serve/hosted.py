@@ -9,19 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from lepton.core.errors import ConfigError
 from lepton.core.resource import Json
 from lepton.serve.asgi import Mount, mount_of
-from lepton.serve.frames import Media
 from lepton.serve.loading import load_service
 from lepton.serve.method import handlers_of
-from lepton.serve.openapi import document, page
-from lepton.serve.program import Reply, Work
+from lepton.serve.openapi import page_works
+from lepton.serve.program import Work
 from lepton.serve.protocols.inference.offer import Offer
 from lepton.serve.protocols.openai.program import OpenAI
-from lepton.serve.routes import HANDLERS, OPENAI, Operation
+from lepton.serve.routes import HANDLERS, OPENAI
 from lepton.serve.service import Service
 
 ASYNC_ROOM = 256
@@ -87,24 +84,12 @@ class ServiceProgram:
         made = [handler.work(HANDLERS + number) for number, handler in enumerate(self.handlers)]
         first = HANDLERS + len(made)
         made += [mount.work(first + number) for number, mount in enumerate(self._mounts)]
-        made += [page_work(first + len(self._mounts) + n, *page) for n, page in enumerate(self._pages().items())]
+        made += page_works(first + len(self._mounts), type(self._service), self.handlers)
         return [*self._offer.works(), *made, *(self._api.works() if self._api else ())]
 
     def known_as(self, name: str) -> None:
         """Let the protocols of tensors call its only model by a further name."""
         self._offer.alias = name
-
-    def _pages(self) -> dict[str, Callable[[], Reply]]:
-        """The documentation by its paths, made when somebody asks for it: a new replica need not wait for it."""
-        name, doc = type(self._service).__name__, inspect.getdoc(type(self._service)) or ""
-
-        def spec() -> dict[str, Any]:
-            return document(name, doc, self.handlers)
-
-        return {
-            "/openapi.json": lambda: Reply(orjson.dumps(spec())),
-            "/docs": lambda: Reply(page(spec()).encode(), media=Media.HTML),
-        }
 
     def about(self) -> Mapping[str, Json]:
         """Its handlers, and their documentation."""
@@ -149,9 +134,3 @@ class ServiceProgram:
         self._background.discard(task)
         if not task.cancelled() and (fault := task.exception()) is not None:
             sys.stderr.write(f"serve: background work raised {type(fault).__name__}: {fault}\n")
-
-
-def page_work(number: int, path: str, make: Callable[[], Reply]) -> Work:
-    """A page that anybody may read."""
-    operation = Operation(id=number, path=path, methods=("GET",), is_public=True, is_repeatable=True, has_body=False)
-    return Work(operation=operation, call=lambda _: make())

@@ -1,9 +1,14 @@
 """The OpenAPI document of a service, and a page that shows it and lets one try it: no script from elsewhere."""
 
+import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
+
+from lepton.serve.frames import Media
+from lepton.serve.program import Reply, Work
+from lepton.serve.routes import Operation
 
 if TYPE_CHECKING:
     from lepton.serve.method import Method
@@ -14,6 +19,27 @@ ERROR = {
     "properties": {name: {"type": "string"} for name in ("code", "message", "fix")},
 }
 REFUSED = (401, 413, 422, 500, 503, 504)
+
+
+def page_works(first: int, kind: type, handlers: "Sequence[Method]") -> list[Work]:
+    """The documentation, made when somebody asks for it: a new replica need not wait for it.
+
+    Args:
+        first: number of the first operation.
+        kind: class of the service.
+    """
+
+    def spec() -> dict[str, Any]:
+        return document(kind.__name__, inspect.getdoc(kind) or "", handlers)
+
+    def work(number: int, path: str, make: Callable[[], Reply]) -> Work:
+        asked = Operation(id=number, path=path, methods=("GET",), is_public=True, is_repeatable=True, has_body=False)
+        return Work(operation=asked, call=lambda _: make())
+
+    return [
+        work(first, "/openapi.json", lambda: Reply(json.dumps(spec()).encode())),
+        work(first + 1, "/docs", lambda: Reply(page(spec()).encode(), media=Media.HTML)),
+    ]
 
 
 def document(name: str, doc: str, handlers: "Sequence[Method]") -> dict[str, Any]:

@@ -30,7 +30,7 @@ def _roles(spec: EndpointSpec) -> tuple[Role, ...]:
     worker = Role(
         name="worker",
         entry="lepton.serve.run:main",
-        preload=(*LIGHT, *preload_of(spec.entry)),
+        preload=tuple(dict.fromkeys((*LIGHT, *preload_of(spec.entry), *spec.preload))),
         count=spec.replicas,
         devices=Devices(cpu_milli=spec.worker_cpu_milli),
         is_replaceable=True,

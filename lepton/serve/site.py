@@ -66,12 +66,14 @@ class Site:
         self._quota_file = quota_file
         self._window = Window(self.desk.meter)
         self._looked_at = monotonic()
+        self._due = 0.0
         self._answered = 0
 
     def turn(self, now: float) -> None:
         """By the clock: tell what was answered, if it is time."""
-        if now - self._looked_at < QUIET_S:
+        if now < self._due:
             return
+        self._due = now + QUIET_S
         answered, before = self.desk.meter.answers.total(), self._answered
         self._answered = answered
         is_quiet = answered == before and self._window.has_news  # a burst is over

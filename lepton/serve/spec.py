@@ -30,7 +30,9 @@ RANGES = {
 }
 """Field -> smallest and largest value."""
 MAX_NETWORKS = MAX_HOSTS = 1000
+MAX_PRELOAD = 16
 HOST = re.compile(r"(?!.*\.\.)[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+LISTS = ("allow", "hosts", "preload")
 FRONTS = ("host", "port", "allow", "tls_cert", "tls_key")
 """Fields that belong to the front."""
 
@@ -51,6 +53,8 @@ class EndpointSpec:
     """Id of the front that it shares; empty: it has one of its own."""
     hosts: tuple[str, ...] = ()
     """Names by which clients of a shared front may ask for it; its path there is `/<its name>/` in any case."""
+    preload: tuple[str, ...] = ()
+    """Modules that every replica imports anyway: loaded once, so a new replica starts warm and shares their memory."""
     replicas: int = 1
     """Worker processes, each with the model loaded."""
     host: str = "127.0.0.1"
@@ -83,6 +87,8 @@ class EndpointSpec:
     def __post_init__(self) -> None:
         self._check_served()
         self._check_shared()
+        if len(self.preload) > MAX_PRELOAD or not all(map(is_module, self.preload)):
+            raise InvalidError("`preload` is no list of modules", fix=f"Give up to {MAX_PRELOAD}, e.g. torch.")
         if not isinstance(self.host, str) or not 1 <= len(self.host) <= 253 or not self.host.isprintable():
             raise InvalidError(f"{str(self.host)[:80]!r} is not a host", fix="Give an address of this machine.")
         if bool(self.tls_cert) != bool(self.tls_key):
@@ -126,7 +132,7 @@ class EndpointSpec:
 
     def to_json(self) -> dict[str, Json]:
         """A JSON object from which `from_json` makes an equal spec."""
-        return {**asdict(self), "allow": list(self.allow), "hosts": list(self.hosts)}
+        return {**asdict(self), **{name: list(getattr(self, name)) for name in LISTS}}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Json]) -> Self:
@@ -143,7 +149,12 @@ class EndpointSpec:
             )
         if "model" not in plain and "code" not in plain and not plain.get("is_front"):
             raise InvalidError("The endpoint names no model", fix="Give `model`, the id of a model version.")
-        return cls(**{**plain, **{name: tuple(plain.get(name) or ()) for name in ("allow", "hosts")}})
+        return cls(**{**plain, **{name: tuple(plain.get(name) or ()) for name in LISTS}})
+
+
+def is_module(name: object) -> bool:
+    """Whether it could be the dotted name of a module."""
+    return isinstance(name, str) and len(name) <= 200 and all(part.isidentifier() for part in name.split("."))
 
 
 DEFAULTS = {field.name: field.default for field in fields(EndpointSpec)}

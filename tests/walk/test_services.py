@@ -29,6 +29,7 @@ class Counter(Service):
     replicas = 2
     cpus = 0.1
     files = ("words.txt",)
+    preload = ("json",)
 
     def init(self):
         self.word = open(__file__.replace("counter.py", "words.txt")).read().strip()
@@ -105,6 +106,7 @@ def test_a_service_is_deployed_with_its_files_and_survives_each_of_its_processes
     assert said.returncode == 0, said.stderr
     endpoint = up.client.serve.get("counter")
     assert endpoint.fields["spec"]["endpoint"]["replicas"] == 2
+    assert endpoint.fields["spec"]["endpoint"]["preload"] == ["json"]
     caller = Caller(endpoint, (up.data / "token").read_text().strip())
     assert caller.once() == (200, ["no. 0", "no. 1"])
 

@@ -37,12 +37,32 @@ def test_a_number_outside_its_range_is_refused_and_its_edge_is_not(name: str, st
         {"model": MODEL, "max_batch": 1.5},
         {"model": MODEL, "host": ""},
         {"model": MODEL, "colour": "red"},
+        {"model": MODEL, "preload": ["os; x"]},
+        {"model": MODEL, "preload": ["a"] * 17},
+        {"model": MODEL, "is_front": True},
+        {"is_front": True, "front": "ep_00000000000000000000000001"},
+        {"model": MODEL, "front": "edge"},
+        {"model": MODEL, "hosts": ["a.example"]},
+        {"model": MODEL, "front": "ep_00000000000000000000000001", "port": 80},
+        {"model": MODEL, "front": "ep_00000000000000000000000001", "hosts": ["A.example"]},
+        {"model": MODEL, "front": "ep_00000000000000000000000001", "hosts": ["a.example", "a.example"]},
     ],
 )
 def test_what_is_no_wish_is_refused_with_a_way_out(fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidError) as caught:
         EndpointSpec.from_json(fields)
     assert caught.value.fix
+
+
+def test_a_front_has_no_workers_and_who_shares_it_no_front() -> None:
+    front = EndpointSpec(is_front=True, port=8443)
+    shared = EndpointSpec(model=MODEL, front="ep_00000000000000000000000001", hosts=("a.example",), preload=("torch",))
+    for spec, roles in ((front, ["front"]), (shared, ["worker"])):
+        assert EndpointSpec.from_json(spec.to_json()) == spec
+        job = plan(spec, endpoint="ep_00000000000000000000000002", name="x")
+        assert [role.name for role in job.roles] == roles
+        assert JobSpec.from_json(job.to_json()) == job
+    assert "torch" in plan(shared, endpoint="ep_00000000000000000000000002", name="x").roles[0].preload
 
 
 def test_the_plan_is_a_service_of_one_front_and_the_workers() -> None:
