@@ -56,7 +56,7 @@ async def gateway(folder: Path, ctx: Any) -> None:
 
 async def replicas(count: int) -> None:
     """One link for each endpoint, all with one program, at the front's socket."""
-    replica = import_module("lepton.serve.replica")
+    replica, link = import_module("lepton.serve.replica"), import_module("lepton.serve.replica_link")
     program = import_module("lepton.serve.hosted").open_program(SERVED, "echo.py")
     path = import_module("lepton.serve.gang").socket_path(FRONT)
     await program.start()
@@ -64,7 +64,7 @@ async def replicas(count: int) -> None:
     links = []
     for number in range(count):
         hello = replica.hello(program, works.values(), f"job-{number}")
-        links.append(await connect(lambda hello=hello: replica.Link(works, hello, None, lambda _: None), path))
+        links.append(await connect(lambda hello=hello: link.Link(works, hello, None, lambda _: None), path))
     await links[0].closed
 
 

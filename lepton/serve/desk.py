@@ -16,6 +16,7 @@ from lepton.serve.exchange import Exchange, Known, Limits, Lobby
 from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Frame, Kind, Media, split_head
 from lepton.serve.held import Held
 from lepton.serve.links import WorkerLink
+from lepton.serve.marks import open_mark
 from lepton.serve.metrics import Meter
 from lepton.serve.pages import show
 from lepton.serve.queue import Batch, Queue, Ticket
@@ -209,8 +210,11 @@ class Desk:
         self._table = Table(about)
         if self.lobby is not None:
             self.lobby.heads.clear()
+        link.mark = open_mark(about.get("mark"))
         self._links[link.number] = link
-        self.about = {name: value for name, value in about.items() if name not in ("operations", "pages", "room")}
+        self.about = {
+            name: value for name, value in about.items() if name not in ("operations", "pages", "room", "mark")
+        }
         self.queue.join(link.number, room=max(0, int(about.get("room") or 0)))
         self.on_ready()
         for exchange, route in self._held.release(self._table):
@@ -291,7 +295,7 @@ class Desk:
             if exchange.is_done:
                 del self._live[exchange.id]
         held = self.queue.held
-        given_up = self.queue.leave(link.number)
+        given_up = self.queue.leave(link.number, link.mark() if link.mark is not None else None)
         self.meter.retries += max(0, held - self.queue.held - len(given_up))
         for ticket in given_up:
             self._drop(ticket, answers.WORKER_LOST)

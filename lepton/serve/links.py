@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from lepton.core.resource import Json
@@ -42,6 +42,8 @@ class WorkerLink(asyncio.Protocol):
         self.number = number
         self.slot = 0
         self.is_joined = False
+        self.mark: Callable[[], int] | None = None
+        """Tells which request the worker began last."""
         self._hub = hub
         self._transport: asyncio.Transport | None = None
         self._wire = Wire(self._write)

@@ -27,7 +27,7 @@ class Ticket:
     is_repeatable = True
     """Whether it may be tried again although a worker may have begun it."""
     tries = 0
-    """How often it was sent to a worker."""
+    """How often it was sent to a worker that may have begun it."""
     is_done = False
     """Answered or cancelled: nobody waits for it any more."""
 
@@ -62,10 +62,17 @@ class Seat:
         self.frames: deque[list[Ticket]] = deque()
         """What it holds, frame by frame: it computes the first, or all if it has room."""
 
-    def begun(self) -> set[int]:
-        """Ids of the requests it may have begun."""
-        frames = list(self.frames) if self.room else list(self.frames)[:1]
-        return {ticket.id for frame in frames for ticket in frame}
+    def begun(self, last: int | None) -> set[int]:
+        """Ids of the requests it may have begun.
+
+        Args:
+            last: the one that it began last, if it told.
+        """
+        if last is None:
+            frames = list(self.frames) if self.room else list(self.frames)[:1]
+            return {ticket.id for frame in frames for ticket in frame}
+        ids = [ticket.id for frame in self.frames for ticket in frame]
+        return set(ids[: ids.index(last) + 1]) if last in ids else set()
 
 
 class Queue:
@@ -143,16 +150,22 @@ class Queue:
         staying = {worker: seat for worker, seat in self._seats.items() if not seat.is_leaving}
         self._open = staying or dict(self._seats)
 
-    def leave(self, worker: int) -> list[Ticket]:
-        """A worker is gone. What it held waits again, in front; returned is what must not be tried again."""
+    def leave(self, worker: int, last: int | None = None) -> list[Ticket]:
+        """A worker is gone. What it held waits again, in front; returned is what must not be tried again.
+
+        Args:
+            last: the request that it began last, if it told; None: all of its first frame may be begun.
+        """
         seat = self._seats.pop(worker, None)
         if seat is None:
             return []
         self._sort()
-        begun = seat.begun()
+        begun = seat.begun(last)
         lost = [ticket for ticket in seat.held.values() if not ticket.is_done]
-        given_up = [t for t in lost if t.tries >= MAX_TRIES or (t.id in begun and not t.is_repeatable)]
+        given_up = [t for t in lost if t.id in begun and (t.tries >= MAX_TRIES or not t.is_repeatable)]
         again = [ticket for ticket in lost if ticket not in given_up]
+        for ticket in again:
+            ticket.tries -= ticket.id not in begun  # it was sent, but nobody has tried it
         self._waiting.extendleft(reversed(again))
         self._waiting_bytes += sum(ticket.size_bytes for ticket in again)
         self._waiting_s += sum(ticket.cost_s for ticket in again)

@@ -7,34 +7,21 @@ with a traceback of where it hangs, and the engine replaces the process.
 
 import asyncio
 import faulthandler
-import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from lepton.core.errors import LeptonError, UnavailableError
-from lepton.serve.calls import Call, Head
-from lepton.serve.faults import refusal, reply_for
-from lepton.serve.frames import (
-    HEADED,
-    LAST,
-    Entry,
-    Frame,
-    Kind,
-    split_head,
-    with_head,
-)
-from lepton.serve.program import Program, Reply, Work
+from lepton.core.errors import UnavailableError
+from lepton.core.resource import Json
+from lepton.serve.marks import Mark
+from lepton.serve.program import Program, Work
+from lepton.serve.replica_link import Link
 from lepton.serve.reporter import Tell
-from lepton.serve.shared import Wire
-from lepton.serve.streams import Flow, Pump, Tunnel
 
 TICK_S = 0.5
 RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5)
@@ -68,6 +55,7 @@ class Replica:
         self._proof = proof
         self._tell = tell
         self._stop = asyncio.Event()
+        self._mark: Mark | None = None
         self._works: dict[int, Work] = {}
         self._hello = b""
         self._threads: ThreadPoolExecutor | None = None
@@ -91,7 +79,10 @@ class Replica:
         program = self._program
         await program.start()
         self._works = {work.operation.id: work for work in program.works()}
-        self._hello = hello(program, self._works.values(), self._proof)
+        with suppress(OSError):
+            self._mark = Mark()
+        about = self._mark.about if self._mark is not None else None
+        self._hello = hello(program, self._works.values(), self._proof, about)
         self._hang_s += max((work.operation.timeout_s for work in self._works.values()), default=0.0)
         if program.threads:
             self._threads = ThreadPoolExecutor(program.threads, thread_name_prefix="lepton-call")
@@ -119,8 +110,8 @@ class Replica:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), pause_s)
 
-    def _make_link(self) -> "Link":
-        self._link = Link(self._works, self._hello, self._threads, self._tell)
+    def _make_link(self) -> Link:
+        self._link = Link(self._works, self._hello, self._threads, self._tell, self._mark)
         return self._link
 
     def _tell_counters(self) -> None:
@@ -143,251 +134,9 @@ class Replica:
                 self._stop.set()
 
 
-def hello(program: Program, works: Iterable[Work], proof: str) -> bytes:
+def hello(program: Program, works: Iterable[Work], proof: str, mark: Json = None) -> bytes:
     """What the front must know."""
     operations = [asdict(work.operation) for work in works]
-    known = {"pass": proof} if proof else {}
+    known: dict[str, Json] = {"pass": proof} if proof else {}
+    known |= {"mark": dict(mark)} if mark else {}
     return orjson.dumps({**program.about(), "operations": operations, "room": program.room, **known})
-
-
-class Link(asyncio.Protocol):
-    """One connection to the front."""
-
-    def __init__(
-        self,
-        works: dict[int, Work],
-        hello: bytes,
-        threads: ThreadPoolExecutor | None,
-        tell: Tell,
-    ) -> None:
-        self._works = works
-        self._direct = {id: work.call for id, work in works.items() if work.call and not work.batch and not threads}
-        """Plain functions that run in the loop: most of what is asked."""
-        self._tell = tell
-        self._hello = hello
-        self._threads = threads
-        self._transport: asyncio.Transport | None = None
-        self._wire = Wire(self._write)
-        self._loop = asyncio.get_running_loop()
-        self.closed: asyncio.Future[None] = self._loop.create_future()
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._batches: set[asyncio.Task[None]] = set()
-        self._flows: dict[int, Flow] = {}
-        self._outbox: list[Entry] = []
-        self._frames = 0
-        self._is_flushing = False
-
-    # what the transport tells
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Introduce ourselves."""
-        self._transport = transport  # type: ignore[assignment]
-        self._wire.send(Frame(Kind.HELLO, [Entry(0, self._hello)]))
-
-    def connection_lost(self, fault: Exception | None) -> None:
-        """The front is gone: nobody waits for what we do."""
-        self._transport = None
-        self._wire.close()
-        for task in [*self._tasks.values(), *self._batches]:
-            task.cancel()
-        if not self.closed.done():
-            self.closed.set_result(None)
-
-    def data_received(self, data: bytes) -> None:
-        """Some frames."""
-        asked: list[Entry] = []
-        for frame in self._wire.feed(data):
-            if frame.kind == Kind.BATCH:
-                self._frames += 1
-                asked += frame.entries
-            elif frame.kind == Kind.TELL:
-                self._tell(orjson.loads(frame.entries[0].body))
-            else:
-                self._control(frame)
-        if asked:
-            self._begin(asked)
-
-    def _control(self, frame: Frame) -> None:
-        for entry in frame.entries:
-            if frame.kind == Kind.CANCEL:
-                task = self._tasks.get(entry.id)
-                if task is not None:
-                    task.cancel()
-            elif frame.kind == Kind.FLOW and (flow := self._flows.get(entry.id)):
-                flow.turn(is_on=bool(entry.status))
-            elif frame.kind == Kind.INPUT and isinstance(flow := self._flows.get(entry.id), Tunnel):
-                flow.feed(entry.body, is_last=bool(entry.flags & LAST))
-
-    def leave(self) -> None:
-        """Tell the front that this worker wants to end."""
-        if self._transport is not None:
-            self._wire.send(Frame(Kind.LEAVE, []))
-
-    def tell(self, grown: Mapping[str, int]) -> bool:
-        """Let the front add to its counters; False: it is gone."""
-        if self._transport is None:
-            return False
-        self._wire.send(Frame(Kind.METERS, [Entry(0, orjson.dumps(grown))]))
-        return True
-
-    # work
-
-    def _begin(self, asked: Sequence[Entry]) -> None:
-        """Answer what can be at once; begin the rest."""
-        batches: dict[Callable[..., Any], tuple[Work, list[Call]]] = {}
-        for entry in asked:
-            direct = self._direct.get(entry.operation)
-            if direct is not None and not entry.flags & HEADED:
-                call = Call(entry.id, entry.body, entry.media, None, entry.deadline_ms / 1000)
-                self._finish(entry.id, self._safely(direct, call))
-                continue
-            work = self._works.get(entry.operation)
-            if work is None:
-                self.put(Entry(entry.id, status=500))
-                continue
-            try:
-                call = call_of(entry)
-            except LeptonError as fault:
-                self.put(answer_of(entry.id, refusal(fault)))
-                continue
-            if work.pick is not None:
-                picked = work.pick(call)
-                if isinstance(picked, Reply):
-                    self._finish(entry.id, picked)
-                    continue
-                work = picked
-            if work.batch is not None:
-                batches.setdefault(work.batch, (work, []))[1].append(call)
-            elif work.call is not None and self._threads is None:
-                self._finish(entry.id, self._safely(work.call, call))
-            else:
-                self._spawn(work, call)
-        for work, calls in batches.values():
-            self._compute(work, calls)
-        self._flush()
-
-    def _compute(self, work: Work, calls: list[Call]) -> None:
-        size = work.max_batch or len(calls)
-        for at in range(0, len(calls), size):
-            part = calls[at : at + size]
-            if self._threads is None:
-                self._finish_all(part, self._batch(work, part))
-            else:
-                task = asyncio.ensure_future(self._batch_in_thread(work, part))
-                self._batches.add(task)  # of several requests: none of them may cancel it
-                task.add_done_callback(self._batches.discard)
-
-    def _batch(self, work: Work, calls: Sequence[Call]) -> Sequence[Reply]:
-        assert work.batch is not None
-        try:
-            return work.batch(calls)
-        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
-            return [reply_for(fault)] * len(calls)
-
-    async def _batch_in_thread(self, work: Work, calls: Sequence[Call]) -> None:
-        replies = await self._loop.run_in_executor(self._threads, self._batch, work, calls)
-        self._finish_all(calls, replies)
-        self._flush_soon()
-
-    def _finish_all(self, calls: Sequence[Call], replies: Sequence[Reply]) -> None:
-        for call, reply in zip(calls, replies, strict=True):
-            self._finish(call.id, reply)
-
-    def _safely(self, work: Callable[[Call], Reply], call: Call) -> Reply:
-        try:
-            return work(call)
-        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
-            return reply_for(fault)
-
-    def _finish(self, id: int, reply: Reply) -> None:
-        """Give an answer, or begin to stream it."""
-        if reply.stream is None:
-            told = (id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST)
-            self._outbox.append(answer_of(id, reply) if reply.headers else tuple.__new__(Entry, told))
-            return
-        pump = Pump(id, reply, self.put_soon)
-        self._flows[id] = pump
-        self._keep(id, pump.run())
-
-    def _spawn(self, work: Work, call: Call) -> None:
-        if work.tunnel is not None and call.head is not None and call.head.is_upgrade:
-            tunnel = Tunnel(call.id, self.put_soon)
-            self._flows[call.id] = tunnel
-            self._keep(call.id, tunnel.run(work.tunnel, call))
-        else:
-            self._keep(call.id, self._answer(work, call))
-
-    def _keep(self, id: int, course: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(course)
-        self._tasks[id] = task
-        task.add_done_callback(partial(self._forget, id))
-
-    def _forget(self, id: int, task: "asyncio.Task[None]") -> None:
-        if self._tasks.get(id) is task:
-            del self._tasks[id]
-            self._flows.pop(id, None)
-        if task.cancelled():
-            self.put_soon(Entry(id, status=499))
-        elif (fault := task.exception()) is not None:
-            sys.stderr.write(f"serve: request {id}: {type(fault).__name__}: {fault}\n")
-            self.put_soon(answer_of(id, reply_for(fault)))
-
-    async def _answer(self, work: Work, call: Call) -> None:
-        """One request in a task of its own."""
-        try:
-            if work.answer is not None:
-                reply = await work.answer(call)
-            else:
-                assert work.call is not None
-                reply = await self._loop.run_in_executor(self._threads, self._safely, work.call, call)
-        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
-            reply = reply_for(fault)
-        if reply.stream is None:
-            self.put_soon(answer_of(call.id, reply))
-            return
-        pump = self._flows[call.id] = Pump(call.id, reply, self.put_soon)
-        await pump.run()
-
-    # answers
-
-    def put(self, entry: Entry) -> None:
-        """Send it with the next flush."""
-        self._outbox.append(entry)
-
-    def put_soon(self, entry: Entry) -> None:
-        """Send it at the end of this turn of the loop, together with whatever else is ready then."""
-        self._outbox.append(entry)
-        self._flush_soon()
-
-    def _flush_soon(self) -> None:
-        if not self._is_flushing:
-            self._is_flushing = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._is_flushing = False
-        if self._transport is None or not (self._outbox or self._frames):
-            return
-        frame = Frame(Kind.ANSWERS, self._outbox, self._frames)
-        self._outbox, self._frames = [], 0
-        self._wire.send(frame)
-
-    def _write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
-
-
-def call_of(entry: Entry) -> Call:
-    """A request from its entry."""
-    if entry.flags & HEADED:
-        head, body = split_head(entry.body)
-        return Call(entry.id, body, entry.media, Head.read(head), entry.deadline_ms / 1000, entry.operation)
-    return Call(entry.id, entry.body, entry.media, None, entry.deadline_ms / 1000, entry.operation)
-
-
-def answer_of(id: int, reply: Reply) -> Entry:
-    """The entry of a whole answer."""
-    if reply.headers:
-        body = with_head(reply.headers, reply.body)
-        return Entry(id, body, 0, reply.rows, 0, reply.status, reply.media, LAST | HEADED)
-    return Entry(id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST)

@@ -37,6 +37,7 @@ class Traffic(RuleBasedStateMachine):
         self.all: dict[int, Ticket] = {}
         self.frames: dict[int, list[list[Ticket]]] = {}
         self.leaving: set[int] = set()
+        self.sent_again: set[int] = set()
         self.gone: set[int] = set()
         """Answered, dropped as late, or given up."""
 
@@ -77,15 +78,18 @@ class Traffic(RuleBasedStateMachine):
             assert self.queue.settle(worker, [ticket.id for ticket in frame]) == frame
             self.gone.update(ticket.id for ticket in frame)
 
-    @rule(pick=st.integers(0, 9))
-    def die(self, pick: int) -> None:
+    @rule(pick=st.integers(0, 9), last=st.integers(-1, 5), tells=st.booleans())
+    def die(self, pick: int, last: int, tells: bool) -> None:
         if self.frames:
             worker = list(self.frames)[pick % len(self.frames)]
-            held = [ticket for frame in self.frames.pop(worker) for ticket in frame]
-            given_up = self.queue.leave(worker)
-            assert all(ticket.tries == MAX_TRIES and not ticket.is_done for ticket in given_up)
-            again = [ticket for ticket in held if not ticket.is_done and ticket.tries < MAX_TRIES]
-            self.gone.update(ticket.id for ticket in held if ticket not in again)
+            frames = self.frames.pop(worker)
+            held = [ticket for frame in frames for ticket in frame]
+            begun = held[: last + 1] if tells else [ticket for frame in frames[:1] for ticket in frame]
+            lost = [ticket for ticket in begun if not ticket.is_done and ticket.tries == MAX_TRIES]
+            mark = begun[-1].id if begun else -1
+            assert self.queue.leave(worker, mark if tells else None) == lost
+            self.gone.update(ticket.id for ticket in held if ticket.is_done or ticket in lost)
+            self.sent_again.update(ticket.id for ticket in held)
 
     @rule(pick=st.integers(0, 9))
     def retire(self, pick: int) -> None:
@@ -108,7 +112,7 @@ class Traffic(RuleBasedStateMachine):
             assert all(ticket.tries <= MAX_TRIES for ticket in batch.tickets)
             self.frames[batch.worker].append(list(batch.tickets))
             assert len(self.frames[batch.worker]) <= 2
-        fresh = [ticket.id for batch in batches for ticket in batch.tickets if ticket.tries == 1]
+        fresh = [ticket.id for batch in batches for ticket in batch.tickets if ticket.id not in self.sent_again]
         assert fresh == sorted(fresh)
         if self.queue.waiting:
             open_to = staying or self.frames.keys()

@@ -8,7 +8,7 @@ from threading import Event
 from lepton.serve.calls import Call
 from lepton.serve.frames import Decoder, Entry, Frame, Kind, encode
 from lepton.serve.program import Reply, Work
-from lepton.serve.replica import Link
+from lepton.serve.replica_link import Link
 from lepton.serve.routes import Operation
 
 
