@@ -72,17 +72,19 @@ class Allowance:
         return self._judge(found, now)
 
     def _judge(self, caller: Caller, now: float) -> Verdict | None:
-        day = int(now) // DAY_S
-        if day != caller.day:
-            caller.day, caller.used = day, 0
+        if not 0 <= now - caller.day * DAY_S < DAY_S:
+            caller.day, caller.used = int(now) // DAY_S, 0
         if self._quota and caller.used >= self._quota:
-            return Verdict("quota", (day + 1) * DAY_S - now)
+            return Verdict("quota", (caller.day + 1) * DAY_S - now)
         if self._rate:
-            caller.left = min(self._burst, caller.left + max(0.0, now - caller.at) * self._rate)
+            left = caller.left
+            if now > caller.at:
+                left = min(self._burst, left + (now - caller.at) * self._rate)
             caller.at = now
-            if caller.left < 1.0:
-                return Verdict("rate", (1.0 - caller.left) / self._rate)
-            caller.left -= 1.0
+            if left < 1.0:
+                caller.left = left
+                return Verdict("rate", (1.0 - left) / self._rate)
+            caller.left = left - 1.0
         caller.used += 1
         return None
 

@@ -230,13 +230,22 @@ class Desk:
         """A worker has answered something."""
         now = monotonic()
         entries = answers_frame.entries
-        last = [entry.id for entry in entries if entry.flags & LAST]
+        last = [entry[0] for entry in entries if entry[7] & LAST]
         tickets = self.queue.settle(link.number, last, answers_frame.slot)
         self._learn(link, [ticket for ticket in tickets if ticket is not None], now)
+        live, number = self._live, link.number
         for entry in entries:
-            exchange = self._live.get(entry.id)
-            if exchange is not None and exchange.worker == link.number:
+            id, body, _, rows, _, status, media, flags = entry
+            exchange = live.get(id)
+            if exchange is None or exchange.worker != number:
+                continue
+            if flags != LAST or not status or exchange.has_begun or exchange.is_tunnel:
                 self._deliver(exchange, entry, now)
+                continue
+            del live[id]  # a whole answer, as most are
+            if not exchange.is_done:
+                self.meter.predicted(status, now - exchange.arrived, rows)
+                exchange.finish(status, body, answers.TYPES[media])
         if self.queue.waiting:
             self._pump_soon()
         if self._leaving:

@@ -57,6 +57,10 @@ class Client(Protocol):
         """Write the answers that are due."""
         ...
 
+    def write_now(self, exchange: "Exchange", answer: bytes) -> bool:
+        """Write a whole answer at once if nothing is before it; False: it must wait its turn."""
+        ...
+
     def close_if_idle(self) -> None:
         """For a drain: hang up if no request is open, else with the answer of the last one."""
         ...
@@ -138,8 +142,11 @@ class Exchange(Ticket):
         if not self.keep_alive:
             headers += b"connection: close\r\n"
         answer = answers.render(status, body, self.request_id, media=media, headers=headers)
-        self.out.append(answers.headers_only(answer) if self.is_head else answer)
-        self.connection.flush()
+        if self.is_head:
+            answer = answers.headers_only(answer)
+        if not (self.keep_alive and self.connection.write_now(self, answer)):
+            self.out.append(answer)
+            self.connection.flush()
 
     def begin(self, status: int, media: bytes, headers: bytes = b"") -> None:
         """Give the head of an answer that streams."""

@@ -15,7 +15,6 @@ A large body may lie in memory that both ends share (`shared.py`): then the kind
 import struct
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from itertools import chain
 from typing import NamedTuple
 
 from lepton.core.errors import InvalidError
@@ -136,20 +135,22 @@ def encode(frame: Frame, large_bytes: int = MAX_FRAME_BYTES, share: Share | None
         FrameError: a number does not fit its field, or the frame is too large.
     """
     entries, kind, pack = frame.entries, int(frame.kind), ENTRY.pack
-    bodies = sum([len(entry[1]) for entry in entries])
-    if bodies > large_bytes and share is not None:
+    bodies = [entry[1] for entry in entries]
+    body_bytes = sum(map(len, bodies))
+    if body_bytes > large_bytes and share is not None:
         entries = share(entries)
-        bodies = sum([len(entry[1]) for entry in entries])
+        bodies = [entry[1] for entry in entries]
+        body_bytes = sum(map(len, bodies))
         kind |= BESIDE if any(entry.flags & SHARED for entry in entries) else 0
     try:
         heads = [pack(entry[0], len(entry[1]), *entry[2:]) for entry in entries]
-        size = ENTRY.size * len(heads) + bodies
+        size = ENTRY.size * len(heads) + body_bytes
         head = HEAD.pack(MAGIC, PROTOCOL, kind, frame.slot, len(heads), size)
     except struct.error as fault:
         raise FrameError(f"An entry does not fit a frame: {fault}") from fault
     if size > MAX_FRAME_BYTES:
         raise FrameError(f"A frame of {size} bytes is too large", fix=f"Stay under {MAX_FRAME_BYTES} bytes.")
-    return b"".join(chain((head,), heads, [entry[1] for entry in entries]))
+    return b"".join([head, *heads, *bodies])
 
 
 class Decoder:
@@ -161,6 +162,9 @@ class Decoder:
 
     def __init__(self, max_bytes: int = MAX_FRAME_BYTES) -> None:
         self._buffer = bytearray()
+        """What has come of a frame that is not whole."""
+        self._wanted = HEAD.size
+        """Bytes of it that must be there before it is worth a look."""
         self._max_bytes = max_bytes
 
     def feed(self, data: bytes) -> list[Frame]:
@@ -169,24 +173,30 @@ class Decoder:
         Raises:
             FrameError: the stream is not of this protocol; drop the connection.
         """
-        self._buffer += data
+        if self._buffer:
+            self._buffer += data
+            if len(self._buffer) < self._wanted:
+                return []
+            data = bytes(self._buffer)
+            self._buffer.clear()
         frames = []
-        done = 0
-        while len(self._buffer) - done >= HEAD.size:
-            kind, slot, count, size = self._read_head(done)
+        done, length = 0, len(data)
+        self._wanted = HEAD.size
+        while length - done >= HEAD.size:
+            kind, slot, count, size = self._read_head(data, done)
             end = done + HEAD.size + size
-            if len(self._buffer) < end:
+            if length < end:
+                self._wanted = end - done
                 break
-            with memoryview(self._buffer) as view, view[done + HEAD.size : end] as payload:
-                entries = read_entries(payload, count)
-                frames.append(Frame(KINDS[kind & ~BESIDE], entries, slot, kind >= BESIDE))
+            entries = read_entries(data, done + HEAD.size, end, count)
+            frames.append(Frame(KINDS[kind & ~BESIDE], entries, slot, kind >= BESIDE))
             done = end
-        if done:
-            del self._buffer[:done]
+        if done < length:
+            self._buffer += data[done:]
         return frames
 
-    def _read_head(self, at: int) -> tuple[int, int, int, int]:
-        magic, version, kind, slot, count, size = HEAD.unpack_from(self._buffer, at)
+    def _read_head(self, data: bytes, at: int) -> tuple[int, int, int, int]:
+        magic, version, kind, slot, count, size = HEAD.unpack_from(data, at)
         if magic != MAGIC or version != PROTOCOL:
             raise FrameError("The other end does not speak this protocol", fix="Run the same release at both ends.")
         if size > self._max_bytes or size < count * ENTRY.size:
@@ -199,19 +209,19 @@ class Decoder:
 KINDS = {int(kind): kind for kind in Kind}
 
 
-def read_entries(payload: memoryview, count: int) -> list[Entry]:
-    """The entries of one frame, from all that follows its head.
+def read_entries(data: bytes, start: int, end: int, count: int) -> list[Entry]:
+    """The entries of one frame, from all that follows its head: `data[start:end]`.
 
     Raises:
         FrameError: the sizes contradict each other.
     """
-    at = count * ENTRY.size
-    entries, make, text = [], tuple.__new__, payload.tobytes()
-    for id, size, *rest in ENTRY.iter_unpack(payload[:at]):
-        entries.append(make(Entry, (id, text[at : at + size], *rest)))  # by the class itself it costs three times that
+    at = start + count * ENTRY.size
+    entries, make = [], tuple.__new__
+    for id, size, *rest in ENTRY.iter_unpack(data[start:at]):
+        entries.append(make(Entry, (id, data[at : at + size], *rest)))  # by the class itself it costs three times that
         at += size
-    if at != len(payload):
-        raise FrameError(f"The bodies of a frame have {at} bytes, its head says {len(payload)}")
+    if at != end:
+        raise FrameError(f"The bodies of a frame have {at - start} bytes, its head says {end - start}")
     return entries
 
 

@@ -26,7 +26,7 @@ def remember(heads: dict[bytes, Known], key: bytes, message: Message, exchange: 
     if not (key and is_usual and exchange.keep_alive) or exchange.is_old:
         return
     if len(heads) >= MAX_KNOWN:
-        heads.clear()
+        del heads[next(iter(heads))]
     heads[key] = Known(
         desk=exchange.desk,
         route=route,

@@ -47,6 +47,8 @@ class Connection(asyncio.Protocol):
         self._wants_continue = False
         self._head_key = b""
         """Names the bytes of the head that is being read, if they came at once."""
+        self._last_head = self._last_key = b""
+        """The last head that came at once, and its name: most clients send it again."""
         self._message_count = 0
         """Messages begun in the bytes that are being read."""
         self._tunnel: Exchange | None = None
@@ -129,9 +131,12 @@ class Connection(asyncio.Protocol):
         Clients that keep a connection send equal heads; to parse each anew is most of what a request costs here.
         """
         lobby = self._lobby
-        end = data.find(b"\r\n\r\n") + 4
-        self._head_key = key = sha256(data[:end]).digest() if 4 < end <= MAX_KNOWN_BYTES else b""
-        known = lobby.heads.get(key)
+        if not (self._last_head and data.startswith(self._last_head)):
+            end = data.find(b"\r\n\r\n") + 4
+            self._last_head = data[:end] if 4 < end <= MAX_KNOWN_BYTES else b""
+            self._last_key = sha256(self._last_head).digest() if self._last_head else b""
+        end, self._head_key = len(self._last_head), self._last_key
+        known = lobby.heads.get(self._head_key)
         if known is None or len(data) - end != known.body_bytes or lobby.is_draining or self._is_paused:
             return False
         desk = known.desk
@@ -280,6 +285,15 @@ class Connection(asyncio.Protocol):
         return self._message.head_text(self._parser.get_method(), self._parser.get_http_version(), self._peer)
 
     # answers
+
+    def write_now(self, exchange: Exchange, answer: bytes) -> bool:
+        """Write a whole answer at once if nothing is before it; False: it must wait its turn."""
+        is_held = self._is_blocked or self._is_paused or self._wants_continue
+        if self._transport is None or is_held or len(self._open) != 1 or self._open[0] is not exchange:
+            return False
+        self._open.clear()
+        self._transport.write(answer)
+        return True
 
     def flush(self) -> None:
         """Write what is due of the answers, in the order of the requests, as long as the client reads."""

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 
-from lepton.serve.exchange import Lobby
+from lepton.serve.exchange import Exchange, Lobby
 from lepton.serve.heads import PREFACE
 from lepton.serve.protocols.http2 import wire
 from lepton.serve.protocols.http2.hpack import HeaderError, Reader
@@ -339,6 +339,10 @@ class Http2(asyncio.Protocol):
             self._transport.close()
 
     # what the lobby asks
+
+    def write_now(self, exchange: Exchange, answer: bytes) -> bool:
+        """Never: an answer here is frames."""
+        return False
 
     def flush(self) -> None:
         """Streams write by themselves."""
