@@ -29,6 +29,8 @@ from lepton.serve.site import Site
 from lepton.serve.spec import EndpointSpec
 
 TICK_S = 0.1
+WORKERS = 1024
+"""That may be on their way in at one time."""
 DRAIN_S = 8.0
 """Under the grace a job gets before it is killed."""
 
@@ -74,7 +76,7 @@ class Front:
             loop.add_signal_handler(number, self._stop.set)
         clients, self.address = await listen(partial(Connection, self.lobby), self.site.spec)
         self._path.unlink(missing_ok=True)
-        workers = await loop.create_unix_server(self.make_link, str(self._path))
+        workers = await loop.create_unix_server(self.make_link, str(self._path), backlog=WORKERS)
         self._path.chmod(0o600)
         self.begin()
         gc.collect()

@@ -59,6 +59,8 @@ class Gateway(Front):
         self._links: dict[str, set[WorkerLink]] = {}
         self._empty_since: dict[str, float] = {}
         self._asking: set[asyncio.Task[None]] = set()
+        self._has_news = False
+        """Something is known that the file does not hold yet."""
         self.site.desk.open_empty()
         self.site.desk.more_metrics = self._lines
 
@@ -81,6 +83,9 @@ class Gateway(Front):
         super().sweep(now)
         for endpoint in [one for one, since in self._empty_since.items() if now - since > FORGET_S]:
             self._forget(endpoint)
+        if self._has_news:
+            self._has_news = False
+            self._keep()
 
     # for workers that are not at a desk yet
 
@@ -144,7 +149,7 @@ class Gateway(Front):
             if about.get("front") != self.site.endpoint:
                 raise InvalidError(f"it is no worker of an endpoint of this front (the server says {status})")
             self._known[digest] = about
-            self._keep()
+            self._has_news = True
             return about
         return None
 
@@ -183,7 +188,7 @@ class Gateway(Front):
         del self._jobs[endpoint], self._links[endpoint], self._empty_since[endpoint]
         self.lobby.close(site.desk.name)
         self._known = {digest: about for digest, about in self._known.items() if about["endpoint"] != endpoint}
-        self._keep()
+        self._has_news = True
 
     def _keep(self) -> None:
         draft = self._known_file.with_suffix(".new")

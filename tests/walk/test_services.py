@@ -97,7 +97,9 @@ class Caller:
 
 def worker_of(up: House, endpoint: Endpoint, rank: int) -> tuple[str, int]:
     """The engine's key and process id of the present worker of a rank."""
-    found = sorted((up.data / "engine").glob(f"{endpoint.refresh().job}.*.{rank}*/worker.json"), key=os.path.getmtime)
+    records = (up.data / "engine").glob(f"{endpoint.refresh().job}.*/worker.json")
+    own = [path for path in records if path.parent.name.split(".")[2] == str(rank)]
+    found = sorted(own, key=os.path.getmtime)
     return found[-1].parent.name, int(json.loads(found[-1].read_text())["pid"])
 
 
