@@ -311,9 +311,10 @@ class Connection(asyncio.Protocol):
             closes = not exchange.keep_alive
         if self._open:
             self._weigh_streams()
-        if self._transport is None or not ready:
+        if self._transport is None:
             return
-        self._transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
+        if ready:
+            self._transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
         if closes:
             self._hang_up()
             return

@@ -313,3 +313,13 @@ def test_a_handler_talks_over_a_websocket() -> None:
         assert (status, headers["upgrade"], "WebSocket" in answer["message"]) == (426, "websocket", True)
         assert house.ask("POST", "/rooms/blue", b"{}")[0] == 405
         assert "101" in house.ask("GET", "/openapi.json")[1]["paths"]["/rooms/{room}"]["get"]["responses"]
+
+
+def test_a_stream_over_http_1_0_ends_with_its_connection(plain: House) -> None:
+    body = b'{"to": 2}'
+    with plain.wire() as wire:
+        wire.send(b"POST /count_to HTTP/1.0\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        status, _, headers = wire.read(has_body=False)
+        assert (status, "transfer-encoding" in headers) == (200, False)
+        assert wire.line() == b'data: {"number":0}\n'
+        assert wire.is_closed()
