@@ -10,6 +10,8 @@ KEEP = 0.97
 """Weight that what was seen keeps with each new batch."""
 MAX_GUESS_S = 3600.0
 SURE_BATCHES = 8
+OUTLIER, LEAST_S = 4.0, 0.001
+"""A batch that takes longer than so many times what was expected counts as that: a pause of the machine is no cost."""
 
 
 class Cost:
@@ -31,6 +33,8 @@ class Cost:
 
     def saw(self, count: int, seconds: float) -> None:
         """A batch of `count` requests took so long."""
+        if self.is_sure:
+            seconds = min(seconds, max(LEAST_S, OUTLIER * (self.base_s + self.each_s * count)))
         self._w = self._w * KEEP + 1
         self._n = self._n * KEEP + count
         self._t = self._t * KEEP + seconds

@@ -344,7 +344,7 @@ class Desk:
         self.meter.batches[batch.why] += 1
         self.meter.sent += len(entries)
         link = self._links[batch.worker]
-        if batch.why == "idle" and not self.queue.is_roomy(batch.worker):
+        if batch.was_idle and not self.queue.is_roomy(batch.worker):
             self._costs.began(batch.worker, now)
         link.send(Frame(Kind.BATCH, entries, link.slot))
 

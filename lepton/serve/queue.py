@@ -46,6 +46,8 @@ class Batch(NamedTuple):
     why: str
     """`idle`: the worker had nothing to do · `full`: as many as allowed · `target`: as much work as allowed ·
     `ahead`: a busy worker's spare credit · `room`: a worker that takes many at once had room."""
+    was_idle: bool
+    """Whether the worker had nothing: it begins now. Also a batch that is `full` or of `target` size may find it so."""
 
 
 class Seat:
@@ -208,10 +210,11 @@ class Queue:
             tickets, why = self._next(size, why, now, late)
             if tickets:
                 seat = self._seats[worker]
+                was_idle = not seat.held
                 seat.credits -= 0 if seat.room else 1
                 seat.held.update([(ticket.id, ticket) for ticket in tickets])
                 seat.frames.append(tickets)
-                batches.append(Batch(worker, tickets, why))
+                batches.append(Batch(worker, tickets, why, was_idle))
         return batches, late
 
     def _choose(self) -> tuple[int, int, str] | None:

@@ -100,3 +100,14 @@ def test_what_may_have_begun_is_given_up_unless_it_may_be_repeated() -> None:
     assert queue.leave(1) == [tickets[0]], "the first frame may have begun; of it one may be repeated"
     queue.join(2)
     assert [[ticket.id for ticket in batch.tickets] for batch in queue.take(0)[0]] == [[1, 2]]
+
+
+def test_one_pause_of_the_machine_makes_nobody_wait_and_a_slower_model_is_soon_known() -> None:
+    cost = Cost()
+    for _ in range(30):
+        cost.saw(4, 0.004)
+    cost.saw(4, 20.0)
+    assert cost.base_s + 64 * cost.each_s < 0.2
+    for _ in range(60):
+        cost.saw(4, 0.4)
+    assert cost.base_s + 4 * cost.each_s > 0.2

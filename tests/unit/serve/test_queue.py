@@ -108,6 +108,7 @@ class Traffic(RuleBasedStateMachine):
         for batch in batches:
             assert batch.worker in staying or not staying, "who leaves gets something only if nobody stays"
             assert 1 <= len(batch.tickets) <= MAX_BATCH
+            assert batch.was_idle == (not any(self.frames[batch.worker]))
             assert all(ticket.deadline > self.now and not ticket.is_done for ticket in batch.tickets)
             assert all(ticket.tries <= MAX_TRIES for ticket in batch.tickets)
             self.frames[batch.worker].append(list(batch.tickets))
