@@ -2,12 +2,13 @@
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
@@ -29,9 +30,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         folder = Path(f"/tmp/lepton-test-postgres-{os.getpid()}")
         folder.mkdir()
         shutil.chown(folder, "postgres")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     run = {"check": True, "capture_output": True, "cwd": "/"}
     subprocess.run(
         _as_postgres(str(BINARIES[-1] / "initdb"), "-D", f"{folder}/data", "-A", "trust", "-U", "lepton", "-N"), **run

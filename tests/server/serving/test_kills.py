@@ -2,13 +2,13 @@
 
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.server.serving.fates import BROKEN, SERVICE, Caller, Sum, sum_up, tell
 from tests.server.serving.house import House, open_service, wait_until
 
@@ -28,12 +28,6 @@ def house(book: Path) -> Iterator[House]:
     with open_service("ledger.py", code=book.with_name("code"), workers=2, **wish) as house:
         wait_for_workers(house, 2)
         yield house
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for_workers(house: House, count: int) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from lepton.vault.network import load_network
 from lepton.vault.profile import profile
 from lepton.vault.recipe import Recipe, fit_pixels
 from lepton.vault.tables import Table, write_table
+from tests.ports import free_port
 
 RunGang = Callable[..., list[int]]
 SPEC = TrainSpec(dataset="d", name="shapes", workers=2, epochs=3, batch_size=16, learning_rate=0.05)
@@ -61,12 +61,6 @@ for line in sys.stdin:
                 os._exit(code)
     print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in workers]), flush=True)
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
