@@ -35,3 +35,12 @@ def undisturbed() -> Iterator[Undisturbed]:
 def house() -> Iterator[House]:
     with opened_house() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[House]:
+    """A platform that runs for all tests of a file."""
+    with opened_house() as house:
+        house.up()
+        yield house
+        house.end()

@@ -12,15 +12,7 @@ import pytest
 
 from lepton.core.errors import InvalidError, UnavailableError
 from lepton.sdk.jobs import Job
-from tests.walk.house import LEPTON, House, interruptible, opened_house, wait_until
-
-
-@pytest.fixture(scope="module")
-def up() -> Iterator[House]:
-    with opened_house() as house:
-        house.up()
-        yield house
-        house.end()
+from tests.walk.house import LEPTON, House, interruptible, wait_until
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ import pytest
 
 from lepton.core.errors import IllegalMoveError, InvalidError, NameTakenError, NotFoundError
 from lepton.sdk.endpoints import Endpoint
-from tests.walk.house import House, opened_house, wait_until
+from tests.walk.house import House, wait_until
 
 SERVICE = """
 from fastapi import FastAPI, Request
@@ -37,14 +37,6 @@ class Say(Service):
     def say(self, word: str) -> str:
         return f"WORD {word}"
 """
-
-
-@pytest.fixture(scope="module")
-def up() -> Iterator[House]:
-    with opened_house() as house:
-        house.up()
-        yield house
-        house.end()
 
 
 def ask(front: Endpoint, path: str, *, host: str = "", token: str = "", **body: Any) -> tuple[int, Any]:

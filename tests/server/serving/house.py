@@ -62,6 +62,29 @@ def write_model(folder: Path, *, shape: Sequence[int] = (2, 2), heavy: int = 0) 
     (folder / "model.json").write_text(json.dumps(form))
 
 
+def write_sums(path: Path) -> None:
+    """Two inputs of different types, two outputs: their sum, and the labels as they came."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["b"], ["c"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["a", "c"], ["sum"]),
+            helper.make_node("Identity", ["label"], ["same"]),
+        ],
+        "sums",
+        [
+            helper.make_tensor_value_info("a", TensorProto.FLOAT, ["n", 3]),
+            helper.make_tensor_value_info("b", TensorProto.INT64, ["n", 3]),
+            helper.make_tensor_value_info("label", TensorProto.STRING, ["n"]),
+        ],
+        [
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, ["n", 3]),
+            helper.make_tensor_value_info("same", TensorProto.STRING, ["n"]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, str(path))
+
+
 def wait_until(holds: Callable[[], Any], what: str, timeout_s: float = 10.0) -> Any:
     """The first true value of `holds`."""
     until = monotonic() + timeout_s

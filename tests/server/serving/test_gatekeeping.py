@@ -4,12 +4,9 @@ import json
 import os
 import signal
 import ssl
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
-
-import pytest
 
 from tests.server.serving.house import House, Wire, open_service, wait_until
 
@@ -19,17 +16,6 @@ JSON = {"content-type": "application/json"}
 
 def greet(house: House, **headers: str) -> tuple[int, object, object]:
     return house.ask("POST", "/greet", BODY, content_type="application/json", **headers)
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for this machine, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
-    subprocess.run(command, check=True, capture_output=True)
-    return cert, key
 
 
 def test_tls_only_where_there_is_a_certificate(pair: tuple[Path, Path]) -> None:

@@ -19,9 +19,8 @@ import numpy as np
 import pytest
 
 from lepton.serve.protocols.inference.schema import messages
-from tests.server.serving.house import House, Wire, open_house, open_service, rest_client, wait_until
+from tests.server.serving.house import House, Wire, open_house, rest_client, wait_until
 from tests.server.serving.test_endpoint import Access
-from tests.server.serving.test_inference_protocol import write_sums
 
 grpc = pytest.importorskip("grpc")
 triton = pytest.importorskip("tritonclient.grpc")
@@ -38,14 +37,6 @@ WAIT_S = 30
 def house() -> Iterator[House]:
     with open_house() as house:
         assert house.address
-        yield house
-
-
-@pytest.fixture(scope="module")
-def sums(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    folder = tmp_path_factory.mktemp("sums")
-    write_sums(folder / "sums.onnx")
-    with open_service("onnx:sums.onnx", code=folder) as house:
         yield house
 
 
@@ -325,17 +316,6 @@ def test_what_is_not_grpc_is_told_so_by_its_status(house: House) -> None:
         if "HTTP/2" in found.stderr and found.returncode == 2:
             pytest.skip("this curl has no HTTP/2")
         assert found.stdout == "415 2", found.stderr
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for this machine, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
-    subprocess.run(command, check=True, capture_output=True)
-    return cert, key
 
 
 def test_over_tls_grpc_and_http_share_the_port(pair: tuple[Path, Path]) -> None:

@@ -1,56 +1,14 @@
 """The Open Inference Protocol over REST with Triton's own client: a model version, and ONNX files of any form."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
-from tests.server.serving.house import House, open_house, open_service, rest_client
+from tests.server.serving.house import House, rest_client
 
 triton = pytest.importorskip("tritonclient.http")
-
-
-@pytest.fixture(scope="module")
-def version() -> Iterator[House]:
-    with open_house() as house:
-        assert house.address
-        yield house
-
-
-def write_sums(path: Path) -> None:
-    """Two inputs of different types, two outputs: their sum, and the labels as they came."""
-    graph = helper.make_graph(
-        [
-            helper.make_node("Cast", ["b"], ["c"], to=TensorProto.FLOAT),
-            helper.make_node("Add", ["a", "c"], ["sum"]),
-            helper.make_node("Identity", ["label"], ["same"]),
-        ],
-        "sums",
-        [
-            helper.make_tensor_value_info("a", TensorProto.FLOAT, ["n", 3]),
-            helper.make_tensor_value_info("b", TensorProto.INT64, ["n", 3]),
-            helper.make_tensor_value_info("label", TensorProto.STRING, ["n"]),
-        ],
-        [
-            helper.make_tensor_value_info("sum", TensorProto.FLOAT, ["n", 3]),
-            helper.make_tensor_value_info("same", TensorProto.STRING, ["n"]),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save(model, str(path))
-
-
-@pytest.fixture(scope="module")
-def sums(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    folder = tmp_path_factory.mktemp("sums")
-    write_sums(folder / "sums.onnx")
-    with open_service("onnx:sums.onnx", code=folder) as house:
-        yield house
 
 
 def tensor(name: str, array: np.ndarray[Any, Any], datatype: str, *, is_binary: bool) -> Any:
