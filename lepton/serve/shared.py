@@ -4,13 +4,12 @@ Each end of a link owns one segment, made when its first large body comes: a mem
 by number of process and file; the peer opens it, and says so. Until then, and whenever it is full or the peer cannot
 open it (it is on another machine), bodies travel in their frames. Nothing lies in a file system, so nothing is left
 when a process dies. A peer copies a body out as it reads its frame and tells how many it has: space is taken and freed
-in one order. A segment is sealed, and the peer insists on it: a file that can shrink kills who reads it.
+in one order. A segment is sealed (`sealed.py`).
 
     offered frame:  {"pid": 17, "fd": 9, "bytes": 67108864}
     shared body:    offset u64 | bytes u64, in place of the body, its entry flagged SHARED
 """
 
-import fcntl
 import json
 import mmap
 import os
@@ -20,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lepton.core.resource import Json
 from lepton.serve.frames import SHARED, Decoder, Entry, Frame, FrameError, Kind, encode
+from lepton.serve.sealed import make_sealed, open_sealed
 
 LARGE_BYTES = 64 << 10
 """A body above this is shared: a copy through a socket costs more than a place in a segment from here on."""
@@ -28,7 +28,6 @@ ALIGN_BYTES = 64
 PLACE = struct.Struct("<QQ")
 MAX_OFFER_BYTES = 1 << 40
 OURS = frozenset((Kind.OFFER, Kind.OPENED, Kind.FREED))
-SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
 
 class Ring:
@@ -74,9 +73,7 @@ class Segment:
     """
 
     def __init__(self, size: int = SEGMENT_BYTES) -> None:
-        self._fd = os.memfd_create("lepton-bodies", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(self._fd, size)
-        fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, SEALS)
+        self._fd = make_sealed("lepton-bodies", size)
         self._memory = mmap.mmap(self._fd, size)
         self._ring = Ring(size)
         self.about: Mapping[str, Json] = {"pid": os.getpid(), "fd": self._fd, "bytes": size}
@@ -111,17 +108,12 @@ class Window:
     def __init__(self, offer: bytes) -> None:
         try:
             about = json.loads(offer)
-            path, size = f"/proc/{int(about['pid'])}/fd/{int(about['fd'])}", int(about["bytes"])
+            size = int(about["bytes"])
         except (ValueError, TypeError, KeyError) as fault:
             raise FrameError(f"An offer of shared memory cannot be read: {fault}") from fault
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            is_sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & SEALS == SEALS
-            if not is_sealed or not 0 < size <= min(os.fstat(fd).st_size, MAX_OFFER_BYTES):
-                raise FrameError("Shared memory was offered that can shrink, or is smaller than it says")
-            self._memory = mmap.mmap(fd, size, prot=mmap.PROT_READ)
-        finally:
-            os.close(fd)
+        if size > MAX_OFFER_BYTES:
+            raise FrameError(f"Shared memory of {size} bytes was offered")
+        self._memory = open_sealed(about, size)
 
     def get(self, place: bytes) -> bytes:
         """A copy of the body at that place.

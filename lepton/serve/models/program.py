@@ -18,7 +18,7 @@ from lepton.serve.openapi import ERROR, pages, sheet
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.inference.plain import Plain
 from lepton.serve.protocols.inference.program import Inference
-from lepton.serve.protocols.inference.tensors import Array, Tensor, infer_all
+from lepton.serve.protocols.inference.tensors import Array, Tensor, infer_all, rows_of
 from lepton.serve.routes import INFERENCE, PREDICTION
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ class TensorProgram:
         return read_inputs(call, self._model)
 
     def _write(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Reply:
-        rows = len(next(iter(inputs.values()))) if self._model.is_batched else 1
-        return dump(outputs, rows)
+        return dump(outputs, rows_of(self._model, inputs))
 
 
 def told(tensors: Sequence[Tensor]) -> list[Json]:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton.serve.frames import BESIDE, SHARED, Entry, Frame, FrameError, Kind, encode
-from lepton.serve.shared import LARGE_BYTES, PLACE, SEALS, SEGMENT_BYTES, Ring, Wire
+from lepton.serve.sealed import SEALS
+from lepton.serve.shared import LARGE_BYTES, PLACE, SEGMENT_BYTES, Ring, Wire
 
 BIG = os.urandom(LARGE_BYTES + 1)
 

@@ -75,8 +75,6 @@ class Foreign(Stream):
 class Call(Exchange):
     """One message and its answer."""
 
-    __slots__ = ("reply", "stream")
-
     def __init__(self, stream: "Unary | Streamed", route: Route | None) -> None:
         super().__init__(stream.desk, stream.connection, route, stream.opened.request_id)
         self.stream = stream
