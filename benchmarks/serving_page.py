@@ -68,6 +68,7 @@ def page(records: Sequence[Record], where: str, repeats: int) -> str:
     ]
     for row, title in (("cnn torch", "CNN, PyTorch, batched"), ("cnn onnx", "CNN, ONNX Runtime, batched")):
         parts += [f"\n## {title}\n\n", servers_table(found, row)]
+    parts += ["\n## Echo, as a program of the vendor's Photon class\n\n", servers_table(found, "photon")]
     parts += ["\n## MiniLM, ONNX Runtime, batched\n\n", servers_table(found, "minilm")]
     parts += ["\n## Streams: 100 tokens a request\n\n", table(("server", "CPU us a token"), tokens(found))]
     parts += ["\n## One more replica, and an endpoint at rest\n\n", table(REPLICA_HEAD, replica_rows(found))]

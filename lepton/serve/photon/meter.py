@@ -51,19 +51,26 @@ class Meter:
                 await app(scope, receive, tell)
             finally:
                 self.running -= 1
-                self._saw(scope, status, size, monotonic() - began)
+                length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+                asked = int(length) if length.isdigit() else 0
+                self.saw((label_of(scope), scope["method"]), status, asked, size, monotonic() - began)
 
         return watched
 
-    def _saw(self, scope: Any, status: int, size: int, seconds: float) -> None:
-        handler, method = label_of(scope), scope["method"]
+    def saw(self, route: tuple[str, str], status: int, asked: int, answered: int, seconds: float) -> None:
+        """Count one request.
+
+        Args:
+            route: path of its route, and method.
+            asked, answered: bytes of both bodies.
+        """
+        handler, method = route
         self._requests[handler, method, f"{status // 100}xx"] += 1
         counts = self._buckets.setdefault((handler, method), [0] * (len(BUCKETS) + 1))
         counts[bisect_left(BUCKETS, seconds)] += 1
         self._seconds[handler, method] += seconds  # type: ignore[assignment]
-        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        self._bytes["asked"][handler] += int(length) if length.isdigit() else 0
-        self._bytes["answered"][handler] += size
+        self._bytes["asked"][handler] += asked
+        self._bytes["answered"][handler] += answered
         self._counts[handler] += 1
 
     def render(self) -> str:
