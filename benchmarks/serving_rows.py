@@ -144,10 +144,16 @@ def stream(run: Run) -> Iterator[Record]:
 
 
 def photon(run: Run) -> Iterator[Record]:
-    """The echo as a program of the vendor's Photon class, here and with the vendor's own; and as a coroutine."""
+    """The echo as a program of the vendor's Photon class, here and with the vendor's own; as a coroutine; and as asked
+    from another origin, which goes through FastAPI."""
     endpoint = run.platform.deploy("photon:photon_echo.py", "photon", **LIMITS)
     first = run.platform.served(endpoint, peers.ask_of("echo"))
-    ours = [first, first.asked(replace(first.ask, path="/async"), "lepton, coroutine")]
+    foreign = replace(first.ask, headers={**first.ask.headers, "Origin": "http://a"})
+    ours = [
+        first,
+        first.asked(replace(first.ask, path="/async"), "lepton, coroutine"),
+        first.asked(foreign, "lepton, through FastAPI"),
+    ]
     yield from beside("photon", ours, ("raw_proto", "photon", "fastapi"), "echo", run)
     endpoint.delete().wait("deleted")
 

@@ -7,7 +7,7 @@ does not fit, a request of a browser from elsewhere, another method - goes the w
 import asyncio
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -45,6 +45,8 @@ class Direct:
     endpoint: Endpoint
     mount: Mount
     meter: Meter
+    open: set["asyncio.Task[Reply]"] = field(default_factory=set)
+    """What is being worked on."""
 
     def works(self, number: int, timeout_s: float) -> Iterator[Work]:
         """How a replica answers: its own method here, others by the application. Takes two numbers."""
@@ -58,7 +60,10 @@ class Direct:
         given = self._arguments(call)
         if given is None:
             return await self.mount.answer(call)
-        return await asyncio.shield(asyncio.ensure_future(self._answer(call, given)))
+        work = asyncio.ensure_future(self._answer(call, given))
+        self.open.add(work)
+        work.add_done_callback(self.open.discard)
+        return await asyncio.shield(work)
 
     def _arguments(self, call: Call) -> Mapping[str, Any] | None:
         """The handler's arguments; None: this is not for here to answer."""

@@ -218,8 +218,7 @@ class Endpoint:
 
 def given_of(body: Any) -> dict[str, Any]:
     """The arguments that the model of a body holds."""
-    given = {name: getattr(body, name) for name in type(body).model_fields}
-    return {**given, **body.model_extra} if body.model_extra else given
+    return {**vars(body), **(body.model_extra or {})}
 
 
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
