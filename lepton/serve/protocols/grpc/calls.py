@@ -27,5 +27,5 @@ def open_stream(connection: Http2, number: int, opened: Opened) -> Stream:
         kind, method = STREAMS[path]
         return kind(connection, number, opened, desk, method)
     if path == health.WATCH:
-        return health.Watch(connection, number, opened, desk)
+        return health.Watch(connection, number, opened, lambda: connection.lobby.lead(named, opened.host)[0])
     return Unary(connection, number, opened, desk, path)

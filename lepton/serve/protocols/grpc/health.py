@@ -1,5 +1,7 @@
 """The standard health service of gRPC (`grpc.health.v1.Health`), answered by the front: it knows who is ready."""
 
+from collections.abc import Callable
+
 from lepton.serve.answers import LATE, SLOW, Refusal
 from lepton.serve.exchange import Desk
 from lepton.serve.protocols.grpc.call import NOT_WHOLE, PREFIX_BYTES, head_of, prefixed
@@ -43,12 +45,12 @@ class Watch(Stream):
     """The state now, and again whenever it has changed, until the client has enough or the front ends.
 
     Args:
-        desk: whose state.
+        find: whose state it is; at a front that many share an endpoint may be replaced meanwhile.
     """
 
-    def __init__(self, connection: Http2, number: int, opened: Opened, desk: Desk) -> None:
+    def __init__(self, connection: Http2, number: int, opened: Opened, find: Callable[[], Desk]) -> None:
         super().__init__(connection, number, opened)
-        self._desk = desk
+        self._find = find
 
     def begin(self) -> None:
         """Wait for the request."""
@@ -72,7 +74,7 @@ class Watch(Stream):
             self._tell()
 
     def _tell(self) -> None:
-        state = state_of(self._desk) if self._is_known else SERVICE_UNKNOWN
+        state = state_of(self._find()) if self._is_known else SERVICE_UNKNOWN
         if state != self._told and not self.out_bytes:
             self._told = state
             self.send(head_of(self.opened), prefixed(state))
@@ -89,5 +91,6 @@ class Watch(Stream):
 
     def _finish(self, refusal: Refusal) -> None:
         answer = Answer(refusal.status, refusal.body())
-        request_id = self.opened.request_id or self._desk.request_id(self._desk.next_id())
+        desk = self._find()
+        request_id = self.opened.request_id or desk.request_id(desk.next_id())
         self.end((b"" if self._has_begun else head_of(self.opened)) + trailer(answer, request_id))
