@@ -219,9 +219,6 @@ def test_bytes_that_are_no_message_are_refused(house: House) -> None:
 def test_unknown_methods_are_unimplemented(house: House) -> None:
     for method in (f"{SERVICE}ModelTrain", "/other.Service/Call", f"{SERVICE}RepositoryModelLoad"):
         assert ask(house, method)[0] == "UNIMPLEMENTED"
-    with client_of(house) as client, pytest.raises(triton.InferenceServerException) as told:
-        client.get_inference_statistics()
-    assert told.value.status() == "StatusCode.UNIMPLEMENTED"
 
 
 def test_the_standard_health_service_says_serving(house: House) -> None:
