@@ -108,12 +108,13 @@ class Desk:
             self.go(exchange)
             return
         token = bearer(authorization) or b""
-        exchange.caller = digest = token_digest(authorization)
+        client, exchange.caller = exchange.caller, token_digest(authorization)
+        digest = exchange.caller
         is_known, verdict = self._gate.recall(digest)
         if is_known:
             self.go(exchange, verdict)
         else:
-            self._gate.ask(token, lambda answer: self.go(exchange, answer))
+            self._gate.ask(token, lambda answer: self.go(exchange, answer), client)
 
     def recall(self, known: Known) -> tuple[bool, Refusal | None]:
         """Whether a fresh verdict about its token is known, and it."""
@@ -135,7 +136,7 @@ class Desk:
             self.refuse(exchange, verdict)
         elif not route.operation:
             show(self, exchange, route)
-        elif self.allowance.is_bounded and (spent := self.allowance.take(exchange.caller, time())):
+        elif self.allowance.is_bounded and (spent := self.allowance.take(self._owner(exchange), time())):
             self.meter.dropped[spent.why] += 1
             self.refuse(exchange, answers.too_many(spent.why, spent.retry_s))
         elif route.operation == HELD:
@@ -144,6 +145,10 @@ class Desk:
                 self.refuse(exchange, answers.BUSY)
         else:
             self._enqueue(exchange, route)
+
+    def _owner(self, exchange: Exchange) -> bytes:
+        """With whose requests it counts."""
+        return exchange.caller if self._gate is None else self._gate.owner(exchange.caller)
 
     def _enqueue(self, exchange: Exchange, route: Route) -> None:
         exchange.deadline = exchange.arrived + (route.timeout_s or self._deadline_s)
@@ -386,5 +391,7 @@ class Desk:
 
     def close(self) -> None:
         """Drop every worker."""
+        if self._gate is not None:
+            self._gate.close()
         for link in list(self._links.values()):
             link.close()

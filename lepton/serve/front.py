@@ -25,7 +25,7 @@ from lepton.serve.http import Connection
 from lepton.serve.links import WorkerLink
 from lepton.serve.lobby import Lobby
 from lepton.serve.reporter import Reporter
-from lepton.serve.site import Site
+from lepton.serve.site import Place, Site, make_prover
 from lepton.serve.spec import EndpointSpec
 
 TICK_S = 0.1
@@ -57,14 +57,18 @@ class Front:
         self._reporter = Reporter(ctx)
         self._numbers = count(1)
         self.address = ""
+        self.prover = make_prover(self._path.with_suffix(".jwts.json"))
         spec = EndpointSpec.from_json(ctx.params["spec"])
         self.site = Site(
             spec,
-            endpoint=str(ctx.params.get("endpoint", "")),
-            name=str(ctx.params.get("name", "")),
+            Place(
+                endpoint=str(ctx.params.get("endpoint", "")),
+                name=str(ctx.params.get("name", "")),
+                quota_file=self._path.with_name("quota.json"),
+            ),
             tell=self.tell,
-            quota_file=self._path.with_name("quota.json"),
             limits=limits,
+            prover=self.prover,
         )
         self.site.desk.on_ready = self.tell_ready
         self.lobby = Lobby(self.site.desk, Addresses(spec.allow))
@@ -79,6 +83,8 @@ class Front:
         workers = await loop.create_unix_server(self.make_link, str(self._path), backlog=WORKERS)
         self._path.chmod(0o600)
         self.begin()
+        if self.prover is not None:
+            self.prover.authority.begin()
         gc.collect()
         gc.freeze()  # what is there now stays: no later collection looks at it again
         ticking = asyncio.ensure_future(self._tick())
@@ -87,6 +93,8 @@ class Front:
         self.lobby.drain()
         await self._drained()
         ticking.cancel()
+        if self.prover is not None:
+            self.prover.authority.end()
         for site in self.sites():
             site.close(monotonic())
         self.lobby.end()
