@@ -18,8 +18,9 @@ from lepton.server import jwts
 from lepton.server.build import Platform
 from lepton.server.hub import wait_for
 from lepton.server.people import find_named
-from lepton.store import revoked
+from lepton.store import events, revoked
 from lepton.store.database import Tx
+from lepton.store.revoked import Revoked
 
 router = APIRouter(prefix="/security", tags=["security"], route_class=DoorRoute)
 open_router = APIRouter(prefix="/security", tags=["security"])
@@ -115,10 +116,17 @@ async def list_revoked(
     if not visit.principal.job:
         raise NotFoundError("Only an endpoint asks what is revoked", fix="Use a worker's token.")
     arrival = visit.platform.hub.arrival(jwts.REVOKED)  # asked for first, so that nothing falls between
-    found = await visit.read(lambda tx: revoked.after(tx, after))
-    if not found and after >= 0 and wait_s:
+    found, seq = await visit.read(lambda tx: _after(tx, after))
+    if not found and seq >= 0 and wait_s:
         await wait_for(arrival, wait_s)
-        found = await visit.read(lambda tx: revoked.after(tx, after))
-    seq = found[-1].seq if found else max(0, after)
+        found, seq = await visit.read(lambda tx: _after(tx, seq))
     rows = [[one.mark, one.at, one.until] for one in found]
-    return answer({**_keys(visit.platform), "seq": seq, "revoked": rows})
+    return answer({**_keys(visit.platform), "seq": max(0, seq), "revoked": rows})
+
+
+def _after(tx: Tx, seq: int) -> tuple[list[Revoked], int]:
+    """What is new, and up to where that is; all, if the number is of a future that a backup has undone."""
+    found = revoked.after(tx, seq)
+    if not found and seq > 0 and seq > events.newest(tx):
+        found, seq = revoked.after(tx, -1), 0
+    return found, found[-1].seq if found else seq

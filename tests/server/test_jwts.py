@@ -59,6 +59,8 @@ def test_a_front_that_waits_hears_of_each_revocation(house: House) -> None:
             seq = told["seq"]
     assert len(front.get(REVOKED).json()["revoked"]) == 2
     assert front.get(REVOKED, params={"after": seq}).json()["revoked"] == []
+    later = front.get(REVOKED, params={"after": seq + 1_000_000, "wait_s": 20}).json()
+    assert (len(later["revoked"]), later["seq"]) == (2, seq), "a database from a backup is behind what was told"
 
 
 def test_only_its_user_and_administrators_take_a_token_back_and_not_too_many(house: House) -> None:

@@ -58,6 +58,7 @@ class Platform(ThreadingHTTPServer):
         with self.news:
             self.polls += 1
             self.news.notify_all()
+            after = after if after <= len(self._rows) else -1
             self.news.wait_for(lambda: len(self._rows) > after or self.is_closed, wait_s if after >= 0 else 0)
             rows = [list(row) for row in self._rows[max(0, after) :]]
             keys = {"issuer": self.signer.issuer, "keys": self.signer.keys}
