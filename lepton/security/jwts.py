@@ -7,7 +7,7 @@ import json
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -78,6 +78,21 @@ class Keys:
             if key is not None:
                 self._known[str(plain.get("kid") or "")] = key
 
+    @classmethod
+    def read(cls, text: bytes) -> Self:
+        """The keys of a JWKS document.
+
+        Raises:
+            InvalidError: it is none, or none of its keys can be used.
+        """
+        try:
+            keys = cls([dict(key) for key in json.loads(text)["keys"]])
+        except (ValueError, TypeError, KeyError, RecursionError) as fault:
+            raise InvalidError(f"It is no JWKS: {type(fault).__name__}", fix="Give an object with `keys`.") from fault
+        if not len(keys):
+            raise InvalidError("It has no key that can be used", fix=f"Give public keys for {', '.join(ALGORITHMS)}.")
+        return keys
+
     def __len__(self) -> int:
         return len(self._known)
 
@@ -113,21 +128,6 @@ class Keys:
             SIGNATURES.decode_complete(token, key, algorithms=[key.algorithm_name])
         except (jwt.PyJWTError, ValueError, TypeError) as fault:
             raise BadJwtError("The signature of the JWT is wrong", fix="Send it as it was issued.") from fault
-
-
-def read_jwks(text: bytes) -> Keys:
-    """The keys of a JWKS document.
-
-    Raises:
-        InvalidError: it is none, or none of its keys can be used.
-    """
-    try:
-        keys = Keys([dict(key) for key in json.loads(text)["keys"]])
-    except (ValueError, TypeError, KeyError, RecursionError) as fault:
-        raise InvalidError(f"It is no JWKS: {type(fault).__name__}", fix="Give a JSON object with `keys`.") from fault
-    if not len(keys):
-        raise InvalidError("It has no key that can be used", fix=f"Keys are public, and for {', '.join(ALGORITHMS)}.")
-    return keys
 
 
 def _key(plain: Mapping[str, Any]) -> jwt.PyJWK | None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from lepton.core.errors import UnavailableError
 from lepton.security.revoked import Grant
-from lepton.serve.answers import BAD_TOKEN, FORBIDDEN, HIDDEN, NO_ACCESS_CHECK, Refusal
+from lepton.serve.answers import BAD_TOKEN, BUSY, FORBIDDEN, HIDDEN, NO_ACCESS_CHECK, Refusal
 from lepton.serve.server import Server
 from lepton.serve.signed import Judged, Signed, is_signed
 
@@ -22,6 +22,7 @@ PAUSE_S = 5.0
 is looked at again only then."""
 MAX_KNOWN = 10_000
 MAX_ASKING = 256
+MAX_CHECKING = 8192
 VERDICTS: dict[int, Refusal | None] = {200: None, 401: BAD_TOKEN, 403: FORBIDDEN, 404: HIDDEN}
 
 Verdict = Refusal | None
@@ -104,6 +105,9 @@ class Gate:
         digest = sha256(token).digest()
         signed = self._signed
         if signed is not None and is_signed(token):
+            if digest not in self._checking and len(self._checking) >= MAX_CHECKING:
+                then(BUSY)
+                return
             self._once(self._checking, digest, then, lambda: self._check(signed, token, client))
         elif digest not in self._asking and len(self._asking) >= MAX_ASKING:
             then(NO_ACCESS_CHECK)

@@ -3,9 +3,10 @@
 import json
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from time import monotonic, time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from lepton.serve.access import Gate
 from lepton.serve.allowance import Allowance
@@ -18,6 +19,9 @@ from lepton.serve.reporter import Tell
 from lepton.serve.server import Server
 from lepton.serve.signed import Prover, Signed
 from lepton.serve.spec import EndpointSpec
+
+if TYPE_CHECKING:
+    from lepton.serve.outside import Outside
 
 REPORT_S = 5.0
 QUIET_S = 0.5
@@ -68,7 +72,7 @@ class Site:
             limits=limits or Limits(max_body_bytes=spec.max_body_bytes),
             deadline_s=spec.deadline_ms / 1000,
             name=place.name,
-            gate=make_gate(place.endpoint, prover),
+            gate=make_gate(spec, place.endpoint, prover),
             prefix=os.urandom(4).hex(),
         )
         self.desk.allowance = Allowance(rate=spec.rate_per_s, burst=spec.burst, quota=spec.quota_per_day)
@@ -104,12 +108,16 @@ class Site:
             draft.replace(self._quota_file)
 
 
-def make_gate(endpoint: str, prover: Prover | None) -> Gate | None:
+def make_gate(spec: EndpointSpec, endpoint: str, prover: Prover | None) -> Gate | None:
     """Who checks tokens: the server that LEPTON_URL names, those that are signed `prover`; off the platform nobody."""
     server = find_server()
     if server is None:
         return None
-    return Gate(server, endpoint, monotonic, None if prover is None else Signed(prover, endpoint))
+    outside = None
+    if spec.jwt_issuer:  # few endpoints trust another issuer, and the others do without what it takes
+        make = cast("type[Outside]", import_module("lepton.serve.outside").Outside)
+        outside = make(spec.jwt_issuer, spec.jwt_audience, spec.jwt_keys)
+    return Gate(server, endpoint, monotonic, None if prover is None else Signed(prover, endpoint, outside))
 
 
 def make_prover(file: Path) -> Prover | None:

@@ -1,10 +1,16 @@
 """Signed tokens at a front: checked once, without the server; what is known outlives both; each refusal says why."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
+from time import time
+from typing import Any
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.server.serving.granting import Platform, open_platform
+from tests.server.serving.granting import ENDPOINT, Platform, open_platform
 from tests.server.serving.house import House, open_service, wait_until
 
 BODY = b'{"name": "Ada"}'
@@ -95,6 +101,39 @@ def test_a_token_taken_back_is_not_let_in_by_the_cache_of_heads(platform: Platfo
         platform.wait_for_polls(2)
         platform.revoke("ann")
         wait_until(lambda: wire.ask(head.encode() + BODY)[0] == 401, "it is heard", 30)
+
+
+def test_tokens_of_an_endpoints_own_issuer_are_taken_beside_the_platforms(platform: Platform, tmp_path: Path) -> None:
+    key, other = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+    plain = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
+    file = tmp_path / "jwks.json"
+    wish = {"jwt_issuer": "https://id.example", "jwt_audience": "shop", "jwt_keys": str(file)}
+    good = {"iss": "https://id.example", "aud": "shop", "sub": "ann", "exp": time() + 600}
+
+    def token(with_key: Any = key, **claims: Any) -> str:
+        told = {name: value for name, value in {**good, **claims}.items() if value is not None}
+        return jwt.encode(told, with_key, algorithm="RS256", headers={"kid": "k1"})
+
+    with open_service("shop.py:Plain", env=platform.env, **wish) as house:
+        assert greet(house, token())[0] == 503, "its keys cannot be had"
+        file.write_text(json.dumps({"keys": [{**plain, "kid": "k1", "alg": "RS256"}]}))
+        wait_until(lambda: greet(house, token())[0] == 200, "they are fetched", 30)
+        assert greet(house, token(sub=None))[0] == 200
+        for wrong, why in (
+            (token(other), "signature"),
+            (token(aud="else"), "is for 'else'"),
+            (token(aud=ENDPOINT), "is for"),
+            (token(exp=None), "exp"),
+            (token(exp=time() - 60), "has expired"),
+            (token(iss="https://id.example/"), "nobody here trusts"),
+        ):
+            status, told = greet(house, wrong)
+            assert status == 401 and why in str(told), told
+        assert greet(house, platform.sign())[0] == 200
+        platform.revoke("ann")
+        wait_until(lambda: greet(house, platform.sign(age_s=60))[0] == 401, "it is heard", 30)
+        assert greet(house, token())[0] == 200, "it is another ann"
+        assert platform.asked == []
 
 
 def test_an_older_server_that_tells_nothing_leaves_signed_tokens_out(platform: Platform) -> None:

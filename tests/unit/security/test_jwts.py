@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lepton.core.errors import InvalidError
 from lepton.security.claims import LEEWAY_S, MAX_BYTES, BadJwtError, Claims, UnknownKeyError, check, read
-from lepton.security.jwts import Keys, Signer, read_jwks
+from lepton.security.jwts import Keys, Signer
 from lepton.security.revoked import MAX_LIFETIME_S, Grant, of_jwt, of_member, of_token, of_user
 
 NOW = 1_800_000_000.0
@@ -164,7 +164,7 @@ def test_keys_of_others_are_taken_by_their_own_algorithm_and_weak_ones_are_not()
     weak = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(SHORT.public_key()))
     secret = {"kty": "oct", "k": "c2VjcmV0", "kid": "secret"}
     noise = [{"kty": "EC", "crv": "no"}, {"kty": 7}, {"kty": "RSA", "n": 3}, {**found[0], "use": "enc", "kid": "enc"}]
-    keys = read_jwks(json.dumps({"keys": [*noise, secret, {**weak, "kid": "weak"}, *found]}).encode())
+    keys = Keys.read(json.dumps({"keys": [*noise, secret, {**weak, "kid": "weak"}, *found]}).encode())
     assert len(keys) == 2
     for name, key in private.items():
         token = jwt.encode(BODY, key, algorithm=name, headers={"kid": name}).encode()
@@ -184,7 +184,7 @@ def rsa_or_ec(name: str) -> Any:
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"keys": 7}', b'{"keys": [7]}', b'{"keys": []}', b"\xff"])
 def test_what_is_no_jwks_is_told(text: bytes) -> None:
     with pytest.raises(InvalidError):
-        read_jwks(text)
+        Keys.read(text)
 
 
 def test_a_grant_ends_with_each_of_four_things_of_its_own_user_only() -> None:
