@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from lepton.core.errors import UnavailableError
 from lepton.security.revoked import Grant
-from lepton.serve.answers import BAD_TOKEN, BUSY, FORBIDDEN, HIDDEN, NO_ACCESS_CHECK, Refusal
+from lepton.serve.answers import BAD_TOKEN, BUSY, FORBIDDEN, HIDDEN, NO_ACCESS_CHECK, NO_TOKEN, Refusal
 from lepton.serve.server import Server
 from lepton.serve.signed import Judged, Signed, is_signed
 
@@ -79,6 +79,11 @@ class Gate:
         """Hear of no more revocations."""
         if self._signed is not None:
             self._signed.authority.off_news(self._review)
+
+    def doubt(self, authorization: bytes | None) -> Verdict:
+        """What is known at once against a request with this header."""
+        token = bearer(authorization)
+        return NO_TOKEN if token is None else self.look(token)[1]
 
     def look(self, token: bytes) -> tuple[bool, Verdict]:
         """Whether a fresh verdict is known, and it."""

@@ -29,6 +29,8 @@ from lepton.serve.site import Place, Site, make_prover
 from lepton.serve.spec import EndpointSpec
 
 TICK_S = 0.1
+TURNS = 5
+"""Ticks in which each endpoint is looked at once for what is to be told of it."""
 WORKERS = 1024
 """That may be on their way in at one time."""
 DRAIN_S = 8.0
@@ -71,6 +73,10 @@ class Front:
             prover=self.prover,
         )
         self.site.desk.on_ready = self.tell_ready
+        self._round: list[Site] = []
+        """Endpoints whose turn is still to come, before all begin anew."""
+        self._share = 1
+        """How many of them a tick looks at."""
         self.lobby = Lobby(self.site.desk, Addresses(spec.allow))
 
     async def run(self) -> None:
@@ -115,8 +121,11 @@ class Front:
     def sweep(self, now: float) -> None:
         """By the clock: whatever is late."""
         self.lobby.sweep(now)
-        for site in self.sites():
-            site.turn(now)
+        if not self._round:
+            self._round = self.sites()
+            self._share = -(-len(self._round) // TURNS)
+        for _ in range(min(self._share, len(self._round))):
+            self._round.pop().turn(now)
 
     def tell(self, item: Mapping[str, Json]) -> None:
         """Report one item of docs/wire.md."""

@@ -85,14 +85,16 @@ class Site:
         self._answered = 0
 
     def turn(self, now: float) -> None:
-        """By the clock: tell what was answered, if it is time."""
+        """Now and then: tell what was answered, if it is time."""
+        if not self._window.has_news:
+            self._looked_at = now  # the next window begins with what it tells of
+            return
         if now < self._due:
             return
         self._due = now + QUIET_S
         answered, before = self.desk.meter.answers.total(), self._answered
         self._answered = answered
-        is_quiet = answered == before and self._window.has_news  # a burst is over
-        if is_quiet or now - self._looked_at >= REPORT_S:
+        if answered == before or now - self._looked_at >= REPORT_S:  # a burst is over, or it lasts
             self.close(now)
 
     def close(self, now: float) -> None:
