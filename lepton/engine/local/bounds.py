@@ -10,6 +10,7 @@ from lepton.core.errors import EngineError
 from lepton.core.launch import Isolation, Launch
 from lepton.core.resource import Json
 from lepton.engine.local.views import TEMPORARY, WHOLE, lay_link, lay_points, outer, programs_of, small_files, unfold
+from lepton.engine.sandbox.landlock import is_below
 from lepton.engine.sandbox.layers import NONE
 from lepton.engine.sandbox.namespace import NULL
 from lepton.engine.shim import records
@@ -87,9 +88,11 @@ def make_bounds(launch: Launch, folder: Path, ground: Ground, *, shared: Sequenc
     own = {str(folder / records.WORK): "w", str(folder / records.LAUNCH): "r", **{str(path): "w" for path in shared}}
     if ground.url_file is not None:
         own[str(ground.url_file.parent)] = "r"
-    own |= launch.paths
-    roads = roads_out() if level is Isolation.OWN else ()  # who is closed has none
-    private = list(dict.fromkeys((str(ground.hidden), str(shared[0].parent), *roads)))
+    is_closed = level is Isolation.CLOSED
+    private = list(dict.fromkeys((str(ground.hidden), str(shared[0].parent), *(() if is_closed else roads_out()))))
+    own |= {
+        path: mode for path, mode in launch.paths.items() if is_closed or any(is_below(path, one) for one in private)
+    }
     veil = folder / records.VEIL
     bounds = {
         "level": level,
@@ -98,7 +101,7 @@ def make_bounds(launch: Launch, folder: Path, ground: Ground, *, shared: Sequenc
         "own": list(own.items()),
         "abstract": launch.size > 1 and bool(launch.gpus),  # NCCL passes memory on by them
     }
-    return {**bounds, **_closed(folder, ground)} if level is Isolation.CLOSED else bounds
+    return {**bounds, **_closed(folder, ground)} if is_closed else bounds
 
 
 def _closed(folder: Path, ground: Ground) -> dict[str, Json]:
@@ -115,14 +118,14 @@ def told(bounds: Mapping[str, Json] | None) -> str:
     return str(bounds["level"] if (layers["landlock"] or layers["namespaces"]) and layers["filter"] else "none")
 
 
-def is_closed(plan: Mapping[str, Json]) -> bool:
+def holds_closed(plan: Mapping[str, Json]) -> bool:
     """Whether a worker is held closed."""
     return plan["bounds"] is not None and bool(plan["bounds"]["level"] == Isolation.CLOSED)
 
 
 def home_of(bounds: Mapping[str, Json] | None, work: Path) -> dict[str, str]:
     """Variables of a worker that sees no home but its own folder."""
-    if not is_closed({"bounds": bounds}):
+    if not holds_closed({"bounds": bounds}):
         return {}
     return {"HOME": str(work), "TMPDIR": str(work / records.TMP)}
 
@@ -139,7 +142,7 @@ def lay_out(draft: Path, plan: Mapping[str, Json]) -> None:
     own = [path for path, _ in bounds["own"]]
     for number, path in enumerate(bounds["veils"]):
         lay_points(draft / records.VEIL / str(number), path, own)
-    if is_closed(plan):
+    if holds_closed(plan):
         root = Path(bounds["root"])
         lay_points(root, "/", [*bounds["veils"], *own])
         lay_points(draft / records.WORK / records.TMP, "/tmp", [*bounds["veils"], *own])

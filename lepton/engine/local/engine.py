@@ -17,7 +17,7 @@ from pathlib import Path
 from lepton.core.errors import EngineError, StorageFullError
 from lepton.core.launch import Exit, ExitReason, Isolation, Launch, NodeFacts, Sighting
 from lepton.core.resource import Json
-from lepton.engine.local.bounds import Ground, is_closed, lay_out
+from lepton.engine.local.bounds import Ground, holds_closed, lay_out
 from lepton.engine.local.forker import Forker
 from lepton.engine.local.gangs import gang_folder, join_gang, join_meeting, leave_gang, meeting_folder
 from lepton.engine.local.lost import record_lost
@@ -210,7 +210,7 @@ class LocalEngine:
         draft = self.folder / f".new-{launch.key}-{os.getpid()}-{os.urandom(4).hex()}"
         try:
             draft.mkdir(mode=0o700)
-            for name in (records.LOG, records.WORK, *([f"{records.WORK}/{records.TMP}"] if is_closed(plan) else [])):
+            for name in (records.LOG, records.WORK, *([f"{records.WORK}/{records.TMP}"] if holds_closed(plan) else [])):
                 (draft / name).mkdir(mode=0o700)
             lay_out(draft, plan)
             records.write(str(draft / records.LAUNCH), {**launch.to_json(), "env": {}})  # it may hold secrets

@@ -53,20 +53,27 @@ def outer(paths: Sequence[str]) -> list[str]:
 
 def lay_points(folder: Path, stands_for: str, paths: Iterable[str]) -> None:
     """An empty folder or file in `folder` for each path that lies in what it stands for."""
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(str(folder))
     for path in paths:
         if is_below(path, stands_for):
             place = os.path.join(folder, path[len(stands_for) :].lstrip("/"))
             is_file = path.endswith(f"/{records.LAUNCH}") or os.path.isfile(path)
-            os.makedirs(os.path.dirname(place) if is_file else place, exist_ok=True)
+            _make_folder(os.path.dirname(place) if is_file else place)
             if is_file:
-                Path(place).touch()
+                Path(place).touch(mode=0o600)
+
+
+def _make_folder(path: str) -> None:
+    """Make it, and those above it that are missing, for nobody else to look into."""
+    if not os.path.isdir(path):
+        _make_folder(os.path.dirname(path))
+        os.mkdir(path, 0o700)
 
 
 def lay_link(folder: Path, path: str) -> None:
     """A link like the one at `path`, in what stands for the root."""
     place = Path(f"{folder}{path}")
-    place.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(str(place.parent))
     if not place.is_symlink():
         place.symlink_to(os.readlink(path))
 

@@ -51,7 +51,8 @@ def confine(bounds: Bounds) -> None:
             namespace.hide(bounds["veils"], own)
     if layers["landlock"]:
         scopes = landlock.SIGNALS | (0 if bounds["abstract"] else landlock.ABSTRACT_SOCKETS)
-        landlock.restrict(layers["landlock"], _files(bounds, own), lists=not is_closed, scopes=scopes)
+        lists = layers["namespaces"] or not is_closed
+        landlock.restrict(layers["landlock"], _files(bounds, own), lists=lists, scopes=scopes)
     privileges.drop(all_of_them=is_closed)
     if is_closed:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
