@@ -72,7 +72,7 @@ class Gateway(Front):
 
     def make_link(self) -> WorkerLink:
         """The front's end of a worker's connection, whose endpoint is not known yet."""
-        return WorkerLink(self, next(self._numbers))
+        return WorkerLink(self, next(self._numbers), self.claim)
 
     def sites(self) -> list[Site]:
         """All that it answers for."""
