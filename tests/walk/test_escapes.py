@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -96,7 +97,7 @@ def surroundings(house: House) -> Iterator[dict[str, Any]]:
 def tried(house: House, told: dict[str, Any], **wishes: Any) -> dict[str, str]:
     """What a job finds that tries every way."""
     job = house.client.jobs.submit(
-        ["python", "-c", PROGRAM], name="out", env={"TOLD": json.dumps(told)}, **wishes
+        [sys.executable, "-c", PROGRAM], name="out", env={"TOLD": json.dumps(told)}, **wishes
     ).wait(check=False)
     log = "".join(job.logs())
     assert job.state == "done", log

@@ -125,9 +125,10 @@ def holds_closed(plan: Mapping[str, Json]) -> bool:
 
 def home_of(bounds: Mapping[str, Json] | None, work: Path) -> dict[str, str]:
     """Variables of a worker that sees no home but its own folder."""
-    if not holds_closed({"bounds": bounds}):
+    if bounds is None or not holds_closed({"bounds": bounds}):
         return {}
-    return {"HOME": str(work), "TMPDIR": str(work / records.TMP)}
+    tmp = TEMPORARY[0] if bounds["layers"]["namespaces"] else str(work / records.TMP)
+    return {"HOME": str(work), "TMPDIR": tmp}
 
 
 def lay_out(draft: Path, plan: Mapping[str, Json]) -> None:
