@@ -428,6 +428,11 @@ def type_into_a_terminal(_: dict[str, Any]) -> object:
             raise
 
 
+@way
+def change_the_platform(told: dict[str, Any]) -> object:
+    return os.open(told["program"], os.O_WRONLY)
+
+
 @closed
 def read_shadow(_: dict[str, Any]) -> object:
     return read("/etc/shadow")
@@ -446,11 +451,6 @@ def read_the_users_file(told: dict[str, Any]) -> object:
 @closed
 def change_a_program(_: dict[str, Any]) -> object:
     return os.open(os.__file__, os.O_WRONLY)
-
-
-@closed
-def add_a_program(_: dict[str, Any]) -> object:
-    return os.open(f"{sys.prefix}/left-here", os.O_WRONLY | os.O_CREAT)
 
 
 @closed

@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+import lepton
 from lepton.engine.sandbox.layers import find
 from lepton.engine.shim import records
 from tests.walk import escapes
@@ -38,6 +39,7 @@ OPEN_WITHOUT = {
         "trace_another_job",
         "delete_a_file_there",
         "move_the_data_directory",
+        "change_the_platform",
     ),
     *("signal_the_server", "signal_another_job", "signal_its_shim", "signal_the_zygote"),
     *("signal_the_server_by_its_descriptor", "call_an_abstract_socket", "meet_other_gangs"),
@@ -87,6 +89,7 @@ def surroundings(house: House) -> Iterator[dict[str, Any]]:
             "file": str(house.folder / "file.txt"),
             "home": str(house.folder / "home"),
             "disk": os.stat("/").st_dev,
+            "program": lepton.__file__,
             "opens_files": False,
             "only": [],
             "closed": False,

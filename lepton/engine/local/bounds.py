@@ -1,6 +1,7 @@
 """From a launch to what its worker may see of this machine: the bounds that it lays on itself before it begins."""
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,6 +39,12 @@ class Ground:
     least: Isolation = Isolation.OWN
     """How much every worker is held at least; `off`: none is."""
     layers: Mapping[str, Json] = field(default_factory=lambda: NONE)
+
+    @cached_property
+    def fixed(self) -> list[str]:
+        """What the platform itself is made of: who could change it would be the platform at its next start."""
+        environment = [sys.prefix] if sys.prefix != sys.base_prefix else []
+        return outer([*environment, str(Path(__file__).parents[2])])
 
     @cached_property
     def programs(self) -> list[str]:
@@ -90,6 +97,7 @@ def make_bounds(launch: Launch, folder: Path, ground: Ground, *, shared: Sequenc
         own[str(ground.url_file.parent)] = "r"
     is_closed = level is Isolation.CLOSED
     private = list(dict.fromkeys((str(ground.hidden), str(shared[0].parent), *(() if is_closed else roads_out()))))
+    own |= {} if is_closed else dict.fromkeys(ground.fixed, "r")
     own |= {
         path: mode for path, mode in launch.paths.items() if is_closed or any(is_below(path, one) for one in private)
     }

@@ -72,4 +72,5 @@ def _files(bounds: Bounds, own: list[Opening]) -> list[Opening] | None:
         return [*devices, *own, *(each for path, mode in readable for each in landlock.around(path, private, mode))]
     if has_mounts:
         return None
-    return [*landlock.around("/", [*private, *namespace.disks()], "w"), *own]
+    fixed = [path for path, mode in own if mode == "r"]
+    return [*landlock.around("/", [*private, *fixed, *namespace.disks()], "w"), *own]
