@@ -105,6 +105,8 @@ class Launch:
     """Absolute path -> `r` or `w`: what it may see, or change, beside what is its own, however it is held."""
     meets: str = ""
     """Name of a folder that launches of several jobs share: those that give it. Empty: none."""
+    is_host: bool = False
+    """It may change that folder; the others find in it what it has put there."""
 
     def __post_init__(self) -> None:
         if bool(self.command) == bool(self.entry):

@@ -94,6 +94,7 @@ def _launch(job: Resource, spec: JobSpec, *, rank: int, role: Role, env: Mapping
         grace_s=spec.grace_s,
         isolation=role.isolation,
         meets=role.meets,
+        is_host=role.is_host,
     )
 
 

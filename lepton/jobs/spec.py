@@ -31,6 +31,8 @@ class Role:
     """How its workers are held at least."""
     meets: str = ""
     """Name of a folder that its workers share with those of other jobs; empty: none."""
+    is_host: bool = False
+    """They may change that folder."""
     is_replaceable: bool = False
     """One of its workers that ends is replaced by itself; the rest of the gang goes on."""
 

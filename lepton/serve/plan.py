@@ -26,6 +26,7 @@ def _roles(spec: EndpointSpec, endpoint: str) -> tuple[Role, ...]:
         preload=LIGHT,
         devices=Devices(cpu_milli=spec.front_cpu_milli),
         meets=endpoint if spec.is_front else "",
+        is_host=spec.is_front,
         is_replaceable=True,
     )
     worker = Role(

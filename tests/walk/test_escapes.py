@@ -147,6 +147,10 @@ class Out(Service):
     @handler
     def out(self, told: str) -> dict:
         return escapes.main(escapes.json.loads(told))
+
+    @handler
+    def size(self, text: str) -> int:
+        return len(text)
 """)
     endpoint = house.client.serve.deploy(f"{tmp_path}/out.py:Out", name=f"out-{isolation}", isolation=isolation).wait()
     asked = {**told, "closed": isolation == "closed", "opens_files": True}
@@ -157,6 +161,13 @@ class Out(Service):
     request = Request(f"{endpoint.url}/out", json.dumps({"told": json.dumps(asked)}).encode(), headers)
     with urlopen(request) as answer:
         found = json.loads(answer.read())
+    large = Request(f"{endpoint.url}/size", json.dumps({"text": "x" * 300_000}).encode(), headers)
+    for _ in range(2):
+        with urlopen(large) as answer:
+            assert json.loads(answer.read()) == 300_000
+    worker = records.read(str(house.data / "engine" / f"{endpoint.job}.0.1" / records.WORKER))
+    assert worker is not None
+    assert "lepton-bodies" in Path(f"/proc/{worker['pid']}/maps").read_text(), "large bodies lie in shared memory"
     endpoint.delete().wait("deleted")
     assert json.loads(found.pop("sees")) == [isolation == "own"] * 2
     assert {name: led for name, led in found.items() if led} == {}

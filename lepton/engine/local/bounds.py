@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,17 @@ from pathlib import Path
 from lepton.core.errors import EngineError
 from lepton.core.launch import Isolation, Launch
 from lepton.core.resource import Json
-from lepton.engine.local.views import TEMPORARY, WHOLE, lay_link, lay_points, outer, programs_of, small_files, unfold
+from lepton.engine.local.views import (
+    TEMPORARY,
+    WHOLE,
+    aliases,
+    lay_link,
+    lay_points,
+    outer,
+    programs_of,
+    small_files,
+    unfold,
+)
 from lepton.engine.sandbox.landlock import is_below
 from lepton.engine.sandbox.layers import NONE
 from lepton.engine.sandbox.namespace import NULL
@@ -39,6 +49,11 @@ class Ground:
     least: Isolation = Isolation.OWN
     """How much every worker is held at least; `off`: none is."""
     layers: Mapping[str, Json] = field(default_factory=lambda: NONE)
+
+    @cached_property
+    def private(self) -> list[str]:
+        """Every path at which the platform's own folder is to be seen."""
+        return aliases(str(self.hidden), Path("/proc/self/mountinfo").read_text().splitlines())
 
     @cached_property
     def fixed(self) -> list[str]:
@@ -82,21 +97,25 @@ def level_of(launch: Launch, ground: Ground) -> Isolation:
     return max(wished, ground.least, key=list(Isolation).index)
 
 
-def make_bounds(launch: Launch, folder: Path, ground: Ground, *, shared: Sequence[Path]) -> dict[str, Json] | None:
+def make_bounds(
+    launch: Launch, folder: Path, ground: Ground, *, gang: Path, meeting: Path | None = None
+) -> dict[str, Json] | None:
     """What `sandbox.confine` is told; None: nothing is withheld from this worker.
 
     Args:
         folder: the launch's own.
-        shared: folders that it shares with other workers, all in one folder that is this user's.
+        gang, meeting: folders that it shares with other workers, in one folder that is this user's.
     """
     level = level_of(launch, ground)
     if level is Isolation.OFF:
         return None
-    own = {str(folder / records.WORK): "w", str(folder / records.LAUNCH): "r", **{str(path): "w" for path in shared}}
+    own = {str(folder / records.WORK): "w", str(folder / records.LAUNCH): "r", str(gang): "w"}
+    if meeting is not None:
+        own[str(meeting)] = "w" if launch.is_host else "r"
     if ground.url_file is not None:
         own[str(ground.url_file.parent)] = "r"
     is_closed = level is Isolation.CLOSED
-    private = list(dict.fromkeys((str(ground.hidden), str(shared[0].parent), *(() if is_closed else roads_out()))))
+    private = list(dict.fromkeys((*ground.private, str(gang.parent), *(() if is_closed else roads_out()))))
     own |= {} if is_closed else dict.fromkeys(ground.fixed, "r")
     own |= {
         path: mode for path, mode in launch.paths.items() if is_closed or any(is_below(path, one) for one in private)

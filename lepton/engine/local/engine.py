@@ -3,6 +3,7 @@
 It keeps nothing in memory that matters: killed at any moment, another one on the same folder goes on.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ from lepton.core.launch import Exit, ExitReason, Isolation, Launch, NodeFacts, S
 from lepton.core.resource import Json
 from lepton.engine.local.bounds import Ground, holds_closed, lay_out
 from lepton.engine.local.forker import Forker
-from lepton.engine.local.gangs import gang_folder, join_gang, join_meeting, leave_gang, meeting_folder
+from lepton.engine.local.gangs import gang_folder, join_gang, leave_gang, meeting_folder
 from lepton.engine.local.lost import record_lost
 from lepton.engine.local.machine import facts, node_name
 from lepton.engine.local.plan import can_be_warm, make_plan
@@ -29,6 +30,7 @@ from lepton.engine.shim import records
 from lepton.engine.shim.processes import identity, is_alive, start_of
 from lepton.engine.shim.segments import read_segments, size_of
 
+log = logging.getLogger("lepton.engine")
 KEY = re.compile(r"[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,199}")
 
 
@@ -78,6 +80,10 @@ class LocalEngine:
     @cached_property
     def ground(self) -> Ground:
         """What its workers stand on."""
+        for name, why in self.layers["lacks"].items():
+            log.warning("workers are held without %s: %s", name, why)
+        if self._least is Isolation.OFF:
+            log.warning("isolation is off: a worker can read and change all that this user can")
         return Ground(
             folder=self.folder,
             hidden=self._hidden,
@@ -184,7 +190,7 @@ class LocalEngine:
         try:
             self._prepare(launch, folder, plan)
         except OSError as fault:
-            leave_gang(gang, launch.key)
+            _leave(plan, launch.key)
             raise _refusal(folder, fault) from fault
         answer = self._fork_shim(launch, folder, plan, variables)
         if answer.startswith("no"):
@@ -204,9 +210,8 @@ class LocalEngine:
 
     def _prepare(self, launch: Launch, folder: Path, plan: Json) -> None:
         """Make the launch's folder appear whole, in one step. One that is there already has not been started."""
-        join_gang(Path(plan["gang"]), launch.key)
-        if plan["meeting"]:
-            join_meeting(Path(plan["meeting"]))
+        for shared in filter(None, (plan["gang"], plan.get("meeting"))):
+            join_gang(Path(shared), launch.key)
         draft = self.folder / f".new-{launch.key}-{os.getpid()}-{os.urandom(4).hex()}"
         try:
             draft.mkdir(mode=0o700)
@@ -227,7 +232,7 @@ class LocalEngine:
             folder.rename(gone)
             shutil.rmtree(gone, ignore_errors=True)
         if plan:
-            leave_gang(Path(plan["gang"]), folder.name)
+            _leave(plan, folder.name)
 
     def _adopt(self) -> None:
         """Watch what still runs, and clear away what a killed engine left half done."""
@@ -250,6 +255,12 @@ class LocalEngine:
                 call(key)
             except Exception as fault:  # noqa: BLE001 - one listener's fault must not deafen the others
                 threading.excepthook(threading.ExceptHookArgs((type(fault), fault, fault.__traceback__, None)))
+
+
+def _leave(plan: Mapping[str, Json], key: str) -> None:
+    """Let go of the folders that a launch shares with others."""
+    for shared in filter(None, (plan["gang"], plan.get("meeting"))):
+        leave_gang(Path(shared), key)
 
 
 def _rename_new(draft: Path, folder: Path) -> None:

@@ -55,11 +55,6 @@ def join_gang(folder: Path, key: str) -> None:
     (folder / MEMBERS / key).touch()
 
 
-def join_meeting(folder: Path) -> None:
-    """Make the folder if need be."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
 def leave_gang(folder: Path, key: str) -> None:
     """Note that `key` is forgotten; the last one to leave deletes the folder."""
     (folder / MEMBERS / key).unlink(missing_ok=True)

@@ -45,7 +45,7 @@ def make_plan(launch: Launch, folder: Path, ground: Ground, *, gang: Path, meeti
     """
     work = folder / records.WORK
     command = launch.command or (sys.executable, "-m", ENTRY)
-    bounds = make_bounds(launch, folder, ground, shared=[gang, *([meeting] if meeting else [])])
+    bounds = make_bounds(launch, folder, ground, gang=gang, meeting=meeting)
     places = {"LEPTON_FOLDER": str(work), "LEPTON_GANG_FOLDER": str(gang)}
     places["LEPTON_LAUNCH"] = str(folder / records.LAUNCH)
     if meeting is not None:

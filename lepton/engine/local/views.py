@@ -1,6 +1,7 @@
 """What a worker that is held closed sees: which programs and libraries, and what they are mounted on."""
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"),
     *("/opt/rocm", "/opt/cuda", "/opt/nvidia"),
 )
+OCTAL = re.compile(r"\\([0-7]{3})")
 WHOLE, TEMPORARY = ("/proc", "/sys", "/dev", "/etc"), ("/tmp", "/var/tmp")
 """The first are laid out whole; Landlock then opens but parts of them."""
 MACHINE = ("/proc", "/sys/devices", "/sys/bus", "/sys/class", "/sys/dev", "/sys/module", "/sys/fs/cgroup")
@@ -26,11 +28,13 @@ ETC = (
 
 
 def programs_of(variables: Mapping[str, str]) -> Iterator[str]:
-    """The system's, and what Python imports from, Lepton among it."""
+    """The system's, and what Python imports from, Lepton among it; but never a whole home."""
+    home = variables.get("HOME", "/")
+    imported = [*sys.path[1:], *variables.get("PYTHONPATH", "").split(":")]  # the first is where it was called
     yield from SYSTEM
     yield from (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)
     yield str(Path(__file__).parents[3])
-    yield from (path for path in variables.get("PYTHONPATH", "").split(":") if path.startswith("/"))
+    yield from (path for path in imported if path.startswith("/") and not is_below(home, path))
 
 
 def small_files() -> Iterator[str]:
@@ -49,6 +53,30 @@ def outer(paths: Sequence[str]) -> list[str]:
     """Those that are no links, and lie in no other."""
     real = [path for path in paths if not os.path.islink(path)]
     return [path for path in real if not any(path != other and is_below(path, other) for other in real)]
+
+
+def aliases(path: str, mounts: Iterable[str]) -> list[str]:
+    """Every path at which a folder is to be seen: the file system that holds it may be mounted more than once.
+
+    Args:
+        mounts: the lines of /proc/self/mountinfo.
+    """
+    rows = [(row[2], _plain(row[3]), _plain(row[4])) for row in (line.split() for line in mounts)]
+    real = os.path.realpath(path)
+    device, root, point = max(reversed([row for row in rows if is_below(real, row[2])]), key=lambda row: len(row[2]))
+    inside = os.path.join(root, os.path.relpath(real, point))
+    found = [path]
+    for other, its_root, its_point in rows:
+        if other == device and is_below(os.path.normpath(inside), its_root):
+            place = os.path.normpath(os.path.join(its_point, os.path.relpath(inside, its_root)))
+            if place != real and os.path.exists(place) and os.path.samefile(place, real):
+                found.append(place)
+    return list(dict.fromkeys(found))
+
+
+def _plain(text: str) -> str:
+    """A path as mountinfo writes it: with `\\040` for a space."""
+    return OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
 
 
 def lay_points(folder: Path, stands_for: str, paths: Iterable[str]) -> None:

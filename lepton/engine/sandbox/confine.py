@@ -13,7 +13,8 @@ from lepton.engine.sandbox.kernel import PR_SET_PDEATHSIG, prctl
 from lepton.engine.sandbox.landlock import Opening
 
 CLOSED = "closed"
-CANNOT = "isolation closed needs Landlock and seccomp, and here: {lacks}; ask for isolation own, or start with it off"
+FAILED = "It cannot be held ({level}): {why}. See `lepton doctor`; ask for isolation own, or start with isolation off."
+CANNOT = "closed needs Landlock and seccomp, and here is {lacks}"
 Bounds = Mapping[str, Any]
 """What `engine.local.bounds` makes, as JSON:
 
@@ -35,8 +36,16 @@ def confine(bounds: Bounds) -> None:
     """Apply every layer that there is.
 
     Raises:
-        OSError: one that was there when it was tried is not now, or a closed worker cannot be held without one.
+        OSError: one that was there when it was tried is not now, or a closed worker cannot be held without one. The
+            text says so.
     """
+    try:
+        _confine(bounds)
+    except OSError as why:
+        raise OSError(why.errno, FAILED.format(level=bounds["level"], why=why.strerror)) from why
+
+
+def _confine(bounds: Bounds) -> None:
     layers, is_closed = bounds["layers"], bounds["level"] == CLOSED
     own = [(path, mode) for path, mode in bounds["own"]]
     if is_closed and not (layers["landlock"] and layers["filter"]):
@@ -64,13 +73,15 @@ def confine(bounds: Bounds) -> None:
 def _files(bounds: Bounds, own: list[Opening]) -> list[Opening] | None:
     """What Landlock leaves open; None: the mounts say it all."""
     has_mounts, private = bounds["layers"]["namespaces"], [os.path.realpath(path) for path in bounds["veils"]]
+    given = [each for path, mode in own for each in landlock.around(path, private, mode)]
     if bounds["level"] == CLOSED:
         devices = [(path, "w") for path in namespace.common_devices()]
         readable = [(path, "r") for path in bounds["readable"]]
         if has_mounts:
-            return [*readable, *devices, *own, *((path, "w") for path in ("/tmp", "/var/tmp", "/dev/shm"))]
-        return [*devices, *own, *(each for path, mode in readable for each in landlock.around(path, private, mode))]
+            return [*readable, *devices, *given, *((path, "w") for path in ("/tmp", "/var/tmp", "/dev/shm"))]
+        return [*devices, *given, *(each for path, mode in readable for each in landlock.around(path, private, mode))]
     if has_mounts:
         return None
-    fixed = [path for path, mode in own if mode == "r"]
-    return [*landlock.around("/", [*private, *fixed, *namespace.disks()], "w"), *own]
+    fixed = [*(path for path, mode in own if mode == "r"), *namespace.settings()]
+    others = landlock.around("/", [*private, *fixed, *namespace.disks()], "w")
+    return [*others, *given, *((path, "r") for path in namespace.settings())]

@@ -76,9 +76,7 @@ def hide(veils: Mapping[str, str], own: Iterable[Opening]) -> None:
     Raises:
         OSError: something cannot be.
     """
-    shown = _clone_own(own)
-    _place_all(_clone_all(veils, read_only=veils))
-    _place_all(shown)
+    _place_all([*_clone_own(own), *_clone_all(veils, read_only=veils)])
 
 
 def replace_root(root: str, seen: Mapping[str, str], veils: Mapping[str, str], own: Iterable[Opening]) -> None:
@@ -96,8 +94,7 @@ def replace_root(root: str, seen: Mapping[str, str], veils: Mapping[str, str], o
     _place_all(base)
     _place_all(trees, under=root)
     _mount_empty(f"{root}/dev/shm")
-    _place_all([tree for tree in hidden if os.path.exists(root + tree.path)], under=root)
-    _place_all(shown, under=root)
+    _place_all([*shown, *hidden], under=root)
     _set_attributes(root, add=READ_ONLY)
     os.chdir(root)
     checked(LIBC.mount(b".", b"/", None, MOVE, None))
@@ -116,6 +113,11 @@ def disks() -> list[str]:
         return []
     entries = [entry for entry in os.scandir("/dev") if not entry.is_symlink()]
     return [each.path for each in entries if stat.S_ISBLK(each.stat().st_mode) or each.name in RAW]
+
+
+def settings() -> list[str]:
+    """Where the machine is set; only root could write there."""
+    return [] if os.geteuid() else ["/proc", "/sys"]
 
 
 def _clone_own(own: Iterable[Opening]) -> list[Tree]:

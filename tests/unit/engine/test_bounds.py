@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 import struct
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from lepton.core.errors import EngineError
 from lepton.core.launch import ExitReason, Isolation, Launch
 from lepton.engine.local.bounds import Ground, level_of, make_bounds, told
+from lepton.engine.local.views import aliases
 from lepton.engine.sandbox import filter as calls
 from lepton.engine.sandbox import landlock
 from lepton.engine.sandbox.layers import find
@@ -136,6 +139,36 @@ def test_what_it_is_given_a_closed_worker_sees(local: Local, tmp_path: Path) -> 
     assert (tmp_path / "write" / "new").exists() and not (tmp_path / "read" / "new").exists()
 
 
+@pytest.mark.parametrize("layers", HOLDING[:4])
+def test_what_is_private_stays_hidden_in_what_it_is_given(local: Local, tmp_path: Path, layers: dict[str, Any]) -> None:
+    local.engine.layers = dict(layers)
+    (local.folder / "token").write_text("secret")
+    (tmp_path / "beside").write_text("to be seen")
+    script = (
+        f"cat {tmp_path}/beside {local.folder}/token; cat $LEPTON_LAUNCH > launch; test -s launch && echo; echo launch"
+    )
+    local.run("k", "sh", "-c", script, isolation="closed", paths={str(tmp_path): "r"})
+    local.ended("k")
+    (local.folder / "token").unlink()
+    assert local.logged("k").startswith("to be seen") and local.logged("k").endswith("launch\n")
+    assert "secret" not in local.logged("k")
+
+
+@pytest.mark.parametrize("layers", HOLDING[:4])
+@pytest.mark.parametrize("isolation", ["own", "closed"])
+def test_those_who_meet_see_what_their_host_has_put_there(local: Local, layers: dict[str, Any], isolation: str) -> None:
+    local.engine.layers = dict(layers)
+    for key, meets, is_host in (("host", "inn", True), ("guest", "inn", False), ("other", "bar", True)):
+        script = "cd $LEPTON_MEETING_FOLDER && cat said; echo $0 > said 2> /dev/null && echo wrote"
+        local.run(key, "sh", "-c", script, key, meets=meets, is_host=is_host, isolation=isolation)
+        local.ended(key)
+    said = {key: local.logged(key).splitlines() for key in ("host", "guest", "other")}
+    assert (
+        said["host"][-1] == said["other"][-1] == "wrote" and said["guest"][0] == "host" and "wrote" not in said["guest"]
+    )
+    assert "host" not in said["other"]
+
+
 WORKS = """
 import asyncio, concurrent.futures, multiprocessing, os, socket, sqlite3, ssl, subprocess, sys, threading
 
@@ -160,7 +193,7 @@ if __name__ == "__main__":
     os.kill(os.getpid(), 0)
     with subprocess.Popen(["sleep", "60"]) as child:
         child.terminate()
-    os.memfd_create("x")
+    os.close(os.open(f"/proc/self/fd/{os.memfd_create('x')}", os.O_RDONLY))
     assert socket.gethostbyname("localhost").startswith("127.")
     assert ssl.create_default_context()
     print("all of it")
@@ -195,7 +228,7 @@ def test_the_closer_of_what_is_wished_and_what_is_the_least_counts(tmp_path: Pat
 def test_only_gangs_with_gpus_may_reach_abstract_sockets_of_others(tmp_path: Path) -> None:
     def bounds(**more: Any) -> Mapping[str, Any]:
         launch = Launch(key="k", job="j", command=("x",), **more)
-        found = make_bounds(launch, tmp_path / "k", ground(tmp_path), shared=[tmp_path / "gangs" / "g"])
+        found = make_bounds(launch, tmp_path / "k", ground(tmp_path), gang=tmp_path / "gangs" / "g")
         assert found is not None and told(found) == "own"
         return found
 
@@ -210,6 +243,33 @@ def test_what_lies_beside_the_way_to_a_hole_is_open(tmp_path: Path) -> None:
     found = {path for path, _ in landlock.around(str(tmp_path), [str(tmp_path / "a" / "hole")], "w")}
     assert found == {str(tmp_path / "a" / "b"), str(tmp_path / "c")}
     assert list(landlock.around(str(tmp_path / "c"), [str(tmp_path / "a")], "r")) == [(str(tmp_path / "c"), "r")]
+
+
+@pytest.mark.skipif("namespaces" in LAYERS["lacks"] or os.geteuid() != 0, reason="mounting needs root")
+def test_a_folder_is_hidden_at_every_place_where_it_is_mounted(local: Local, tmp_path: Path) -> None:
+    (tmp_path / "other place").mkdir()
+    (local.folder / "token").write_text("secret")
+    subprocess.run(["mount", "--bind", tmp_path, tmp_path / "other place"], check=True)
+    try:
+        local.run("k", "sh", "-c", f"cat '{tmp_path}/other place/engine/token' {local.folder}/token; echo looked")
+        local.ended("k")
+    finally:
+        subprocess.run(["umount", tmp_path / "other place"], check=True)
+        (local.folder / "token").unlink()
+    assert local.logged("k").endswith("looked\n") and "secret" not in local.logged("k")
+
+
+def test_paths_of_a_folder_are_found_among_the_mounts(tmp_path: Path) -> None:
+    point = max((point for point in map(str, tmp_path.parents) if os.path.ismount(point)), key=len)
+    (tmp_path / "a b").symlink_to(tmp_path)
+    inside = os.path.relpath(tmp_path, point)
+    other = str(tmp_path / "a b").replace(" ", "\\040")
+    mounts = [
+        f"1 0 8:1 / {point} rw - ext4 x rw",
+        f"2 1 8:1 /{inside} {other} rw - ext4 x rw",
+        "3 1 8:2 / /proc rw - x x",
+    ]
+    assert aliases(str(tmp_path), mounts) == [str(tmp_path), str(tmp_path / "a b")]
 
 
 def answer_of(code: bytes, *, kind: int, number: int, first: int = 0, second: int = 0) -> int:
