@@ -1,7 +1,8 @@
 """`lepton pool replay`: what would have become of a trace, under our policy and others."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lepton.cli import fill
 from lepton.cli.kinds import Number
 from lepton.cli.output import Session, with_json
 from lepton.core.errors import ConfigError, InvalidError
@@ -52,17 +54,22 @@ class Input:
 @click.option("--out", type=FILE, help="Write where each job ran: a CSV file, one row for each node of a run.")
 @click.option("--plot", type=FILE, help="Write a picture: queue, utilisation, distribution of waiting (PNG).")
 @click.option("--skip-broken", is_flag=True, help="Leave out lines of the trace that cannot be read.")
+@click.option("--seeds", default="42-51", show_default=True, help="Of a list of pods: one run for each.")
 @with_json
 def replay(trace: Path, is_json: bool, **options: Any) -> None:
     """Replay TRACE in virtual time with the code that decides in production.
 
     TRACE is a CSV file with a header (job_id, user, vc, gpu_num, cpu_num, submit_time, duration) or an SWF file, also
-    gzipped. `--out` and `--plot` are of the first policy.
+    gzipped. `--out` and `--plot` are of the first policy. Of a list of pods (cpu_milli, memory_mib, num_gpu, gpu_milli)
+    machines are filled until no more fit; `--nodes` then lists machines (sn, cpu_milli, memory_mib, gpu, model).
     """
     session = Session(is_json)
-    names = [*(options["policies"] or ("lepton",)), *options["compare"]]
+    names = list(dict.fromkeys([*(options["policies"] or ("lepton",)), *options["compare"]]))
+    if array_code("lepton.store.pods").is_pods(trace):
+        fill_with(session, trace, names, options)
+        return
     given = read(trace, options)
-    outcomes = {name: run(name, given, options) for name in dict.fromkeys(names)}
+    outcomes = {name: run(name, given, options) for name in names}
     figures = import_module("lepton.pool.figures").figures
     found = {name: figures(outcome) for name, outcome in outcomes.items()}
     first = outcomes[names[0]]
@@ -74,6 +81,33 @@ def replay(trace: Path, is_json: bool, **options: Any) -> None:
         click.echo(f"left out: {fault}", err=True)
     raw = {"trace": first.trace.name, "mode": options["mode"], "left_out": list(given.faults), "policies": found}
     session.table([row_of(name, each) for name, each in found.items()], raw)
+
+
+def fill_with(session: Session, pods: Path, names: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Fill machines with pods, by each policy and seed."""
+    files, filling = array_code("lepton.store.pods"), array_code("lepton.pool.fill")
+    unknown = [name for name in names if name not in filling.HOW]
+    if unknown:
+        raise InvalidError(f"No policy {unknown[0][:80]!r} for pods", fix=f"One of: {', '.join(filling.HOW)}.")
+    tasks, faults = files.read_pods(pods, skips_broken=options["skip_broken"])
+    machines, seeds = files.read_machines(options["nodes"]), fill.seeds_of(options["seeds"])
+    with progress(len(names) * len(seeds), "filling") as step:
+        filled: dict[str, list[Any]] = {name: [] for name in names}
+        for name in names:
+            for seed in seeds:
+                filled[name].append(filling.fill(machines, tasks, name, seed=seed))
+                step(1)
+    fill.show(session, filled, faults)
+
+
+@contextmanager
+def progress(length: int, label: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error, where somebody may be looking; gives what moves it on."""
+    if not sys.stderr.isatty():
+        yield lambda steps: None
+        return
+    with click.progressbar(length=length, label=f"{label:12}", file=sys.stderr) as bar:
+        yield bar.update
 
 
 def array_code(module: str) -> Any:
@@ -122,11 +156,14 @@ def run(name: str, given: Input, options: Mapping[str, Any]) -> "Outcome":
         restore_factor=options["restore_factor"],
     )
     replays = array_code("lepton.pool.replay")
-    if not sys.stderr.isatty():
-        outcome: Outcome = replays.run(given.trace, given.cluster, chosen, rules)
-        return outcome
-    with click.progressbar(length=len(given.trace), label=f"{name:12}", file=sys.stderr) as bar:
-        outcome = replays.run(given.trace, given.cluster, chosen, rules, lambda done, of: bar.update(done - bar.pos))
+    with progress(len(given.trace), name) as step:
+        seen = [0]
+
+        def move(done: int, of: int) -> None:
+            step(done - seen[0])
+            seen[0] = done
+
+        outcome: Outcome = replays.run(given.trace, given.cluster, chosen, rules, move)
     return outcome
 
 

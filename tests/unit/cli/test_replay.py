@@ -135,3 +135,36 @@ def test_predictions_decide_where_they_are_given(tmp_path: Path, nodes: Path) ->
     assert figures(*words)["policies"]["qssf"]["mean_queue_s"] == pytest.approx((0 + 109 + 98) / 3)
     predictions.write_text("job_id,priority\nlong,70\nshort,nan\n")
     assert figures(*words)["policies"]["qssf"]["mean_queue_s"] == pytest.approx((0 + 99 + 1098) / 3)
+
+
+PODS = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec\n"
+MACHINES = "sn,cpu_milli,memory_mib,gpu,model\nm0,8000,8000,2,T4\nm1,8000,8000,2,V100\n"
+
+
+def test_pods_fill_machines(tmp_path: Path) -> None:
+    pods, machines = tmp_path / "pods.csv.gz", tmp_path / "machines.csv"
+    machines.write_text(MACHINES)
+    pods.write_bytes(gzip.compress((PODS + "a,1000,1000,1,500,\nb,1000,1000,1,250,T4|V100\nc,500,100,0,0,\n").encode()))
+    found = figures(pods, "--nodes", machines, "--seeds", "1-3", "--compare", "random")["policies"]
+    assert [run["seed"] for run in found["lepton"]["runs"]] == [1, 2, 3]
+    for each in found.values():
+        assert all(run["arrived"] >= 1.3 and 0 <= run["unallocated"] < 0.5 for run in each["runs"])
+    assert "--seeds like" in fault(pods, "--nodes", machines, "--seeds", "x")
+    assert "No policy 'fifo' for pods" in fault(pods, "--nodes", machines, "--policy", "fifo")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("a,1000,1000,1,1500,", "line 2: 1 GPUs of 1500 thousandths"),
+        ("a,1000,1000,2,500,", "line 2: 2 GPUs of 500 thousandths: only one GPU may be shared"),
+        ("a,x,1000,1,500,", "line 2: cpu_milli 'x' is no number"),
+        ("a,1000", "line 2: fewer than 6 fields"),
+        ("a,1000,1000,0,0,", "no pod wants a GPU"),
+    ],
+)
+def test_broken_pods_are_named(tmp_path: Path, line: str, said: str) -> None:
+    pods, machines = tmp_path / "pods.csv", tmp_path / "machines.csv"
+    machines.write_text(MACHINES)
+    pods.write_text(PODS + line + "\n")
+    assert said in fault(pods, "--nodes", machines)
