@@ -6,6 +6,7 @@ A replica counts for itself; what a client is told is the sum over all replicas 
 from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -122,7 +123,7 @@ def read_path(path: str) -> tuple[str, str]:
     Raises:
         NotFoundError: it is no such path.
     """
-    parts = path.strip("/").split("/")[2:-1]
+    parts = [unquote(part) for part in path.strip("/").split("/")[2:-1]]
     if len(parts) in (0, 1):
         return (parts or [""])[0], ""
     if len(parts) == 3 and parts[1] == "versions":
