@@ -75,9 +75,11 @@ def test_replicas_ask_each_other_and_leave_out_who_is_gone(tmp_path: Path) -> No
             await made[0].ask("nothing")
         again = Siblings({"what": lambda: json.dumps("new").encode()}, tmp_path, "c")
         await again.start()  # in the place of one whose socket is still there
+        await made[2].close()  # its predecessor ends late, and leaves the place as it is
         assert (await made[0].ask("what"))["c"] == b'"new"'
         for each in (made[0], again):
             await each.close()
+        assert [place.name for place in tmp_path.iterdir()] == ["replica-d.ask"]
         assert await Siblings({"what": lambda: b"x"}).ask("what") == {"": b"x"}
 
     asyncio.run(course())
