@@ -151,7 +151,7 @@ def refusal_of(first: int, opened: Opened) -> Refusal | None:
 
 
 def unpack_for(call: Call, packed: bytes, take: Take) -> None:
-    """As `unpack`, up to what the endpoint takes, once the token is known to be good: else anybody could cost us that."""
+    """As `unpack` up to what the endpoint takes, once the token is known to be good: else anybody could cost us it."""
     desk, opened = call.desk, call.stream.opened
     admission = Admission(call, lambda: unpack(packed, opened.coding, desk.limits.max_body_bytes, take))
     desk.accept(admission, opened.authorization)
