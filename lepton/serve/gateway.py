@@ -30,7 +30,7 @@ from lepton.serve.front import Front
 from lepton.serve.gang import socket_path
 from lepton.serve.links import WorkerLink
 from lepton.serve.metrics import total_lines
-from lepton.serve.site import Site, find_server, read_object
+from lepton.serve.site import Place, Site, find_server, read_object
 from lepton.serve.spec import EndpointSpec
 
 FORGET_S = 60.0
@@ -48,7 +48,7 @@ class Gateway(Front):
     """A front with an endpoint for each kind of worker that has joined."""
 
     def __init__(self, ctx: Context) -> None:
-        super().__init__(ctx, path=socket_path(str(ctx.params["endpoint"])))
+        super().__init__(ctx, path=socket_path(is_shared=True))
         self._server = find_server()
         self._known_file = self._path.with_suffix(".json")
         self._known: dict[str, Mapping[str, Json]] = dict(read_object(self._known_file))
@@ -72,7 +72,7 @@ class Gateway(Front):
 
     def make_link(self) -> WorkerLink:
         """The front's end of a worker's connection, whose endpoint is not known yet."""
-        return WorkerLink(self, next(self._numbers))
+        return WorkerLink(self, next(self._numbers), self.claim)
 
     def sites(self) -> list[Site]:
         """All that it answers for."""
@@ -164,10 +164,9 @@ class Gateway(Front):
         spec = EndpointSpec.from_json(about["spec"])
         self._sites[endpoint] = site = Site(
             spec,
-            endpoint=endpoint,
-            name=name,
+            Place(endpoint, name, self._path.with_name(f"{endpoint}.quota.json")),
             tell=partial(self._tell, endpoint),
-            quota_file=self._path.with_name(f"{endpoint}.quota.json"),
+            prover=self.prover,
         )
         self._jobs[endpoint] = job
         self._links[endpoint] = set()

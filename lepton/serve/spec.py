@@ -11,6 +11,7 @@ from typing import Self
 
 from lepton.core.errors import InvalidError
 from lepton.core.ids import is_id
+from lepton.core.launch import Isolation
 from lepton.core.resource import Json
 from lepton.serve.allowance import read_network
 
@@ -31,6 +32,9 @@ RANGES = {
 """Field -> smallest and largest value."""
 MAX_NETWORKS = MAX_HOSTS = 1000
 MAX_PRELOAD = 16
+MAX_TEXT = 1000
+KEY_PLACES = ("https://", "http://127.0.0.1:", "http://localhost:", "http://[::1]:", "/")
+"""How the place of an issuer's keys begins: over a network they travel by TLS."""
 HOST = re.compile(r"(?!.*\.\.)[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 LISTS = ("allow", "hosts", "preload")
 FRONTS = ("host", "port", "allow", "tls_cert", "tls_key")
@@ -55,6 +59,8 @@ class EndpointSpec:
     """Names by which clients of a shared front may ask for it; its path there is `/<its name>/` in any case."""
     preload: tuple[str, ...] = ()
     """Modules that every replica imports anyway: loaded once, so a new replica starts warm and shares their memory."""
+    isolation: str = ""
+    """How the workers are held: `own` or `closed`. Empty: closed for what is a pickle, own for all else."""
     replicas: int = 1
     """Worker processes, each with the model loaded."""
     host: str = "127.0.0.1"
@@ -78,6 +84,12 @@ class EndpointSpec:
     tls_cert: str = ""
     """Path, where the front runs, of the certificate chain in PEM; with `tls_key` the endpoint speaks TLS only."""
     tls_key: str = ""
+    jwt_issuer: str = ""
+    """Another issuer whose signed tokens are taken beside the platform's, by its `iss`; with the next two."""
+    jwt_audience: str = ""
+    """The `aud` that they must have."""
+    jwt_keys: str = ""
+    """Its public keys, a JWKS: an https URL, or a path where the front runs."""
     capture_rows: int = 500
     """How many inputs each worker samples for one `capture` version; 0: none."""
     front_cpu_milli: int = 100
@@ -87,10 +99,13 @@ class EndpointSpec:
     def __post_init__(self) -> None:
         self._check_served()
         self._check_shared()
+        self._check_issuer()
         if len(self.preload) > MAX_PRELOAD or not all(map(is_module, self.preload)):
             raise InvalidError("`preload` is no list of modules", fix=f"Give up to {MAX_PRELOAD}, e.g. torch.")
         if not isinstance(self.host, str) or not 1 <= len(self.host) <= 253 or not self.host.isprintable():
             raise InvalidError(f"{str(self.host)[:80]!r} is not a host", fix="Give an address of this machine.")
+        if self.isolation not in ("", Isolation.OWN, Isolation.CLOSED):
+            raise InvalidError(f"There is no isolation {str(self.isolation)[:80]!r}", fix="Give own or closed.")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise InvalidError("TLS needs a certificate and its key", fix="Give both `tls_cert` and `tls_key`.")
         if len(self.allow) > MAX_NETWORKS:
@@ -111,6 +126,19 @@ class EndpointSpec:
         for id in filter(None, (self.model, self.code)):
             if not isinstance(id, str) or not is_id(id):
                 raise InvalidError(f"{str(id)[:80]!r} is not a version id", fix="Give the id of a version, ver_....")
+
+    def _check_issuer(self) -> None:
+        told = (self.jwt_issuer, self.jwt_audience, self.jwt_keys)
+        if not all(isinstance(text, str) and len(text) <= MAX_TEXT and text.isprintable() for text in told):
+            raise InvalidError("An issuer is no text", fix=f"Give up to {MAX_TEXT} characters.")
+        if any(told) != all(told):
+            raise InvalidError(
+                "An issuer needs three things", fix="Give `jwt_issuer`, `jwt_audience` and `jwt_keys` together."
+            )
+        if self.jwt_keys and not self.jwt_keys.startswith(KEY_PLACES):
+            raise InvalidError(
+                f"{self.jwt_keys[:80]!r} is no place of keys", fix="Give https://... or a path that begins with /."
+            )
 
     def _check_shared(self) -> None:
         if self.front and (not isinstance(self.front, str) or not is_id(self.front)):

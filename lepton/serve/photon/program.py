@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lepton.core.errors import ConfigError
+from lepton.core.launch import Isolation
 from lepton.core.resource import Json
 from lepton.serve.asgi import Mount
 from lepton.serve.photon import alias, archive, config
@@ -36,9 +38,12 @@ def open_program(folder: Path, entry: str) -> "PhotonProgram":
     """The photon of `file.py[:Class]`, `file.photon`, or any model string, ready to answer.
 
     Raises:
+        ConfigError: it is a pickle, and nothing holds this process.
         ValueError: there is none.
         Exception: whatever its code raises.
     """
+    if entry.endswith(".photon"):
+        check_held(entry)
     alias.install()
     sys.path.insert(0, str(folder))
     if entry.endswith(".photon"):
@@ -52,6 +57,23 @@ def open_program(folder: Path, entry: str) -> "PhotonProgram":
         photon._photon_name = type(photon).__name__.lower()
         lay_out(photon, folder)
     return PhotonProgram(photon)
+
+
+def check_held(name: str, how: str | None = None) -> None:
+    """Refuse to open a pickle in a process that nothing holds: to open one is to run whatever its maker has put in.
+
+    Args:
+        how: this process is held; as its engine says unless given.
+    Raises:
+        ConfigError: it is not held, and nobody has said that it need not be.
+    """
+    how = os.environ.get("LEPTON_ISOLATION") if how is None else how
+    if how not in list(Isolation):
+        raise ConfigError(
+            f"{name} is a pickle, which runs whatever its maker has put in, and this machine holds no worker back",
+            fix="Serve it where there is Landlock and seccomp (lepton doctor), or its .py file;"
+            " if you trust its maker, start with LEPTON_ISOLATION=off.",
+        )
 
 
 def lay_out(photon: Any, folder: Path) -> None:
