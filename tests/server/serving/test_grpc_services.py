@@ -3,8 +3,6 @@
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -13,8 +11,8 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
 from lepton.serve.protocols.inference.schema import messages
+from tests.server.serving.granting import open_platform
 from tests.server.serving.house import House, open_house, open_service, rest_client, wait_until
-from tests.server.serving.test_endpoint import Access
 from tests.server.serving.test_grpc import SERVICE, WAIT_S, ask, client_of, infer_message, place_of, rows, tensor
 
 grpc = pytest.importorskip("grpc")
@@ -83,28 +81,13 @@ def test_a_message_that_unpacks_to_more_than_the_limit_is_refused(path: str) -> 
 
 @pytest.mark.parametrize("path", ["ModelInfer", "ModelStreamInfer"])
 def test_nothing_is_unpacked_for_who_may_not_ask(path: str) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Access) as server:
-        server.asked = []  # type: ignore[attr-defined]
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        env = {"LEPTON_URL": f"http://127.0.0.1:{server.server_address[1]}"}
-        with open_house(env=env, limits={"max_body_bytes": 100_000}) as house:
-            for token, code in (
-                ("bad", "PERMISSION_DENIED"),
-                ("good", "RESOURCE_EXHAUSTED"),
-                ("bad", "PERMISSION_DENIED"),
-            ):
-                with grpc.insecure_channel(place_of(house), compression=grpc.Compression.Gzip) as channel:
-                    call = channel.stream_stream(SERVICE + path)
-                    with pytest.raises(grpc.RpcError) as told:
-                        list(
-                            call(
-                                iter([bytes(8 << 20)]), metadata=[("authorization", f"Bearer {token}")], timeout=WAIT_S
-                            )
-                        )
-                assert told.value.code().name == code
-            server.shutdown()
-        thread.join()
+    with open_platform() as platform, open_house(env=platform.env, limits={"max_body_bytes": 100_000}) as house:
+        for token, code in (("bad", "PERMISSION_DENIED"), ("good", "RESOURCE_EXHAUSTED"), ("bad", "PERMISSION_DENIED")):
+            with grpc.insecure_channel(place_of(house), compression=grpc.Compression.Gzip) as channel:
+                call = channel.stream_stream(SERVICE + path)
+                with pytest.raises(grpc.RpcError) as told:
+                    list(call(iter([bytes(8 << 20)]), metadata=[("authorization", f"Bearer {token}")], timeout=WAIT_S))
+            assert told.value.code().name == code
 
 
 # health
