@@ -31,14 +31,14 @@ def test_counts_of_replicas_are_added() -> None:
     assert told["inference_stats"]["fail"] == {"count": 1, "ns": 3}
     assert told["inference_stats"]["compute_infer"] == {"count": 4, "ns": 280}
     assert [one["batch_size"] for one in told["batch_stats"]] == [2, 6]
-    assert told["last_inference"] == max(one.last_ms, other.last_ms) > 0
+    assert told["last_inference"] == max(one.last_ns, other.last_ns) // 1_000_000 > 0
     assert found["new"].told("new", "1")["inference_count"] == 0
 
 
 def test_requests_that_are_computed_together_are_counted_each() -> None:
     found = Tally()
     found.together([1, 4, 2], [{}, {}, ValueError()], 9)
-    assert (found.rows, found.phases["success"], found.phases["fail"]) == (5, [2, 18], [1, 9])
+    assert (found.requests, found.rows, found.infer_ns, found.fails, found.fail_ns) == (2, 5, 18, 1, 9)
 
 
 @pytest.mark.parametrize(
