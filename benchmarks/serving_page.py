@@ -22,8 +22,8 @@ Ours checks a key, counts it against a rate and a quota, keeps the deadline, cou
 an id; the peers do none of it.
 """
 PHOTON_NOTE = """
-A typed handler, plain but for `coroutine`, 64 at a time; ours with a key and everything on, as above. `through FastAPI`:
-the same asked from another origin, so that the application answers. The vendor's is leptonai 0.27.3 beside FastAPI
+A typed handler, plain but for `coroutine`, 64 at a time; ours with a key and everything on, as above, and `through
+FastAPI`: asked from another origin, so that the application answers. The vendor's is leptonai 0.27.3 beside FastAPI
 0.115.12, with its access log, as it has no switch for it; FastAPI answers the untyped echo from a coroutine.
 """
 Rows = Sequence[Sequence[str]]

@@ -31,6 +31,8 @@ class Siblings:
         self._topics = topics
         self._folder = folder
         self._server: asyncio.Server | None = None
+        self._inode = 0
+        """Of the socket: a successor of the same name may have put its own there."""
 
     async def start(self) -> None:
         """Listen; where that cannot be, this replica tells of itself only."""
@@ -41,14 +43,19 @@ class Siblings:
             place.unlink(missing_ok=True)
             self._server = await asyncio.start_unix_server(self._answer, str(place))
             place.chmod(0o600)
+            self._inode = place.stat().st_ino
         except OSError as fault:
             sys.stderr.write(f"serve: other replicas cannot ask this one: {fault}\n")
 
     async def close(self) -> None:
         """Listen no more."""
-        if self._server is not None and self._folder is not None:
-            self._server.close()
-            self._place(self.name).unlink(missing_ok=True)
+        if self._server is None:
+            return
+        self._server.close()
+        place = self._place(self.name)
+        with suppress(OSError):
+            if place.stat().st_ino == self._inode:
+                place.unlink()
 
     async def ask(self, topic: str) -> dict[str, bytes]:
         """Replica -> its answer, this one's included."""

@@ -11,6 +11,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
 from lepton.serve.protocols.inference.schema import messages
+from tests.server.serving.granting import open_platform
 from tests.server.serving.house import House, open_house, open_service, rest_client, wait_until
 from tests.server.serving.test_grpc import SERVICE, WAIT_S, ask, client_of, infer_message, place_of, rows, tensor
 
@@ -76,6 +77,17 @@ def test_a_message_that_unpacks_to_more_than_the_limit_is_refused(path: str) -> 
                 assert told.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
                 assert str(limit) in told.value.details()
             assert ask(house, f"{SERVICE}ModelInfer", infer_message())[0] == "OK"
+
+
+@pytest.mark.parametrize("path", ["ModelInfer", "ModelStreamInfer"])
+def test_nothing_is_unpacked_for_who_may_not_ask(path: str) -> None:
+    with open_platform() as platform, open_house(env=platform.env, limits={"max_body_bytes": 100_000}) as house:
+        for token, code in (("bad", "PERMISSION_DENIED"), ("good", "RESOURCE_EXHAUSTED"), ("bad", "PERMISSION_DENIED")):
+            with grpc.insecure_channel(place_of(house), compression=grpc.Compression.Gzip) as channel:
+                call = channel.stream_stream(SERVICE + path)
+                with pytest.raises(grpc.RpcError) as told:
+                    list(call(iter([bytes(8 << 20)]), metadata=[("authorization", f"Bearer {token}")], timeout=WAIT_S))
+            assert told.value.code().name == code
 
 
 # health

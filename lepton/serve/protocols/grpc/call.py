@@ -20,11 +20,13 @@ from lepton.serve.protocols.http2.connection import Http2
 from lepton.serve.protocols.http2.hpack import write_field, write_int
 from lepton.serve.protocols.http2.stream import Opened
 from lepton.serve.protocols.inference.operations import FIRST_RPC, RPCS
-from lepton.serve.routes import UNKNOWN, Route
+from lepton.serve.routes import UNKNOWN, Page, Route
 
 OPERATIONS = range(FIRST_RPC, FIRST_RPC + len(RPCS))
 HEAD = b"\x88" + write_int(31, 4) + write_int(16, 7) + b"application/grpc"
 """Of an answer: status 200 and the content type, by their places in the static table."""
+ADMITTED = Route(page=Page.HEALTH)
+"""Answered to whoever may use the endpoint: not public, as the real page is."""
 PREFIX_BYTES = 5
 """Before each message: whether it is packed, and its length in four bytes."""
 AT_ONCE = 64 << 10
@@ -95,6 +97,29 @@ class Call(Exchange):
             self.desk.give_up(self)
 
 
+class Admission(Exchange):
+    """The question whether a call's token may be here at all, before work is done for it.
+
+    Args:
+        then: called once it may; else the call has its answer.
+    """
+
+    def __init__(self, call: Call, then: Callable[[], None]) -> None:
+        super().__init__(call.desk, call.connection, ADMITTED, call.request_id)
+        self._call = call
+        self._then = then
+
+    def finish(self, status: int, body: bytes, media: bytes = answers.JSON_TYPE, headers: bytes = b"") -> None:
+        """The answer of the desk. A second call does nothing."""
+        if self.is_done:
+            return
+        self.is_done = self.is_complete = True
+        if status < 300:
+            self._then()
+        else:
+            self._call.finish(status, body, media, headers)
+
+
 def find(desk: Desk, path: bytes, authorization: bytes | None) -> tuple[Route | None, Refusal | None]:
     """The route of a method, and why a request may not take it, as far as that is known at once."""
     route = desk.find(b"POST", path)
@@ -123,6 +148,13 @@ def submit(call: Call, path: bytes, message: bytes) -> None:
 def refusal_of(first: int, opened: Opened) -> Refusal | None:
     """Why a message with that first byte cannot be read."""
     return PACKED if first > 1 or (first and opened.coding not in CODINGS) else None
+
+
+def unpack_for(call: Call, packed: bytes, take: Take) -> None:
+    """As `unpack` up to what the endpoint takes, once the token is known to be good: else anybody could cost us it."""
+    desk, opened = call.desk, call.stream.opened
+    admission = Admission(call, lambda: unpack(packed, opened.coding, desk.limits.max_body_bytes, take))
+    desk.accept(admission, opened.authorization)
 
 
 def unpack(packed: bytes, coding: bytes, limit: int, take: Take) -> None:

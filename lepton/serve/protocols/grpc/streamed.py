@@ -14,7 +14,7 @@ from lepton.serve.protocols.grpc.call import (
     head_of,
     refusal_of,
     submit,
-    unpack,
+    unpack_for,
 )
 from lepton.serve.protocols.grpc.status import Answer, stream_part, trailer
 from lepton.serve.protocols.grpc.unary import CROWDED
@@ -126,7 +126,7 @@ class Streamed(Stream):
             self._read()
 
         self._packed_bytes = max(1, len(packed))
-        unpack(packed, self.opened.coding, self.desk.limits.max_body_bytes, take)
+        unpack_for(call, packed, take)
 
     def shape(self, reply: Answer) -> bytes:
         """An answer in the stream's own message, which an error has a place in."""

@@ -8,6 +8,7 @@ from lepton.serve.exchange import Desk
 from lepton.serve.message import SWALLOW_BYTES
 from lepton.serve.protocols.grpc import health
 from lepton.serve.protocols.grpc.call import (
+    AT_ONCE,
     NOT_WHOLE,
     PREFIX_BYTES,
     Call,
@@ -16,6 +17,7 @@ from lepton.serve.protocols.grpc.call import (
     refusal_of,
     submit,
     unpack,
+    unpack_for,
 )
 from lepton.serve.protocols.grpc.status import Answer, trailer
 from lepton.serve.protocols.http2.connection import Http2
@@ -92,9 +94,10 @@ class Unary(Stream):
                 self.desk.refuse(self._call, self._refusal)
         elif not is_last:
             self.take_more()
+        elif body[0] and self._fixed is not None:
+            unpack(bytes(body[PREFIX_BYTES:]), self.opened.coding, AT_ONCE, self._take)
         elif body[0]:
-            limit = self.desk.limits.max_body_bytes
-            unpack(bytes(body[PREFIX_BYTES:]), self.opened.coding, limit, self._take)
+            unpack_for(self._call, bytes(body[PREFIX_BYTES:]), self._take)
         else:
             self._take(bytes(body[PREFIX_BYTES:]))
 

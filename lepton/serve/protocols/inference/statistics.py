@@ -6,6 +6,7 @@ A replica counts for itself; what a client is told is the sum over all replicas 
 from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -13,19 +14,22 @@ from lepton.core.errors import NotFoundError, clip
 
 Pair = list[int]
 """How often, and nanoseconds in all."""
-PHASES = ("success", "fail", "compute_input", "compute_infer", "compute_output")
 
 
 class Tally:
     """Of one model in one replica. Times are in nanoseconds."""
 
+    __slots__ = ("batches", "fail_ns", "fails", "infer_ns", "input_ns", "last_ns", "output_ns", "requests", "rows")
+
     def __init__(self) -> None:
-        self.phases: dict[str, Pair] = {phase: [0, 0] for phase in PHASES}
+        self.requests = self.rows = self.input_ns = self.infer_ns = self.output_ns = 0
+        """Of requests that got their outputs."""
+        self.fails = self.fail_ns = 0
+        """Of requests that got an error."""
+        self.last_ns = 0
+        """When the last request came, since 1970."""
         self.batches: dict[int, Pair] = {}
         """Rows of a computation -> how many there were of that size."""
-        self.rows = 0
-        self.last_ms = 0
-        """When the last request came, since 1970."""
 
     def computed(self, rows: int, took_ns: int) -> None:
         """Count one computation."""
@@ -35,13 +39,12 @@ class Tally:
 
     def answered(self, rows: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
         """Count one request that got its outputs."""
+        self.requests += 1
         self.rows += rows
-        self.last_ms = time_ns() // 1_000_000
-        spans = (input_ns + infer_ns + output_ns, 0, input_ns, infer_ns, output_ns)
-        for (phase, pair), took_ns in zip(self.phases.items(), spans, strict=True):
-            if phase != "fail":
-                pair[0] += 1
-                pair[1] += took_ns
+        self.input_ns += input_ns
+        self.infer_ns += infer_ns
+        self.output_ns += output_ns
+        self.last_ns = time_ns()
 
     def together(self, rows: Sequence[int], found: Sequence[Any], took_ns: int) -> None:
         """Count requests that were computed together, and were read and written by others.
@@ -58,47 +61,45 @@ class Tally:
 
     def failed(self, took_ns: int) -> None:
         """Count one request that got an error."""
-        self.last_ms = time_ns() // 1_000_000
-        pair = self.phases["fail"]
-        pair[0] += 1
-        pair[1] += took_ns
+        self.fails += 1
+        self.fail_ns += took_ns
+        self.last_ns = time_ns()
 
     def to_json(self) -> dict[str, Any]:
         """For another replica."""
-        batches = {str(size): pair for size, pair in self.batches.items()}
-        return {"phases": self.phases, "batches": batches, "rows": self.rows, "last_ms": self.last_ms}
+        numbers = {name: getattr(self, name) for name in NUMBERS}
+        return {**numbers, "last_ns": self.last_ns, "batches": {str(size): pair for size, pair in self.batches.items()}}
 
     def add(self, plain: Mapping[str, Any]) -> None:
         """Count what another replica has counted."""
-        for phase, (count, took_ns) in plain["phases"].items():
-            _add(self.phases[phase], count, took_ns)
+        for name in NUMBERS:
+            setattr(self, name, getattr(self, name) + plain[name])
+        self.last_ns = max(self.last_ns, plain["last_ns"])
         for size, (count, took_ns) in plain["batches"].items():
-            _add(self.batches.setdefault(int(size), [0, 0]), count, took_ns)
-        self.rows += plain["rows"]
-        self.last_ms = max(self.last_ms, plain["last_ms"])
+            pair = self.batches.setdefault(int(size), [0, 0])
+            pair[0] += count
+            pair[1] += took_ns
 
     def told(self, name: str, version: str) -> dict[str, Any]:
         """As the protocol tells it. What nobody measures here - queue, caches - is told as none."""
+        spans = {"compute_input": self.input_ns, "compute_infer": self.infer_ns, "compute_output": self.output_ns}
+        spans["success"] = sum(spans.values())
+        stats = {phase: {"count": self.requests, "ns": took_ns} for phase, took_ns in spans.items()}
         return {
             "name": name,
             "version": version,
-            "last_inference": self.last_ms,
+            "last_inference": self.last_ns // 1_000_000,
             "inference_count": self.rows,
             "execution_count": sum(count for count, _ in self.batches.values()),
-            "inference_stats": {phase: _told(pair) for phase, pair in self.phases.items()},
+            "inference_stats": {**stats, "fail": {"count": self.fails, "ns": self.fail_ns}},
             "batch_stats": [
-                {"batch_size": size, "compute_infer": _told(pair)} for size, pair in sorted(self.batches.items())
+                {"batch_size": size, "compute_infer": {"count": count, "ns": took_ns}}
+                for size, (count, took_ns) in sorted(self.batches.items())
             ],
         }
 
 
-def _add(pair: Pair, count: int, took_ns: int) -> None:
-    pair[0] += count
-    pair[1] += took_ns
-
-
-def _told(pair: Pair) -> dict[str, int]:
-    return {"count": pair[0], "ns": pair[1]}
+NUMBERS = ("requests", "rows", "input_ns", "infer_ns", "output_ns", "fails", "fail_ns")
 
 
 def dump(tallies: Mapping[str, Tally]) -> bytes:
@@ -122,7 +123,7 @@ def read_path(path: str) -> tuple[str, str]:
     Raises:
         NotFoundError: it is no such path.
     """
-    parts = path.strip("/").split("/")[2:-1]
+    parts = [unquote(part) for part in path.strip("/").split("/")[2:-1]]
     if len(parts) in (0, 1):
         return (parts or [""])[0], ""
     if len(parts) == 3 and parts[1] == "versions":
