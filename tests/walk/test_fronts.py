@@ -33,7 +33,7 @@ class Say(Service):
     def mounts(self):
         return {"/page": page}
 
-    @handler(is_repeatable=True)
+    @handler(is_repeatable=True, timeout_s=60)
     def say(self, word: str) -> str:
         return f"WORD {word}"
 """

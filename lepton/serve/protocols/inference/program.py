@@ -1,12 +1,12 @@
 """The Open Inference Protocol over tensor models: what is asked in any of its forms is computed together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from lepton.serve.calls import Call
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.inference.dialect import Asked, Dialect, Models
 from lepton.serve.protocols.inference.rpc import Rpc
-from lepton.serve.protocols.inference.tensors import TensorModel, check, infer_all
+from lepton.serve.protocols.inference.tensors import Array, TensorModel, check, infer_all
 from lepton.serve.protocols.inference.web import Rest
 
 
@@ -16,9 +16,18 @@ class Inference:
     Args:
         first: number of its first operation; it has nine.
         more: further forms, asked elsewhere.
+        vet: raises what else is wrong with inputs of the right types and shapes.
     """
 
-    def __init__(self, models: Sequence[TensorModel], *, first: int, more: Sequence[Dialect] = ()) -> None:
+    def __init__(
+        self,
+        models: Sequence[TensorModel],
+        *,
+        first: int,
+        more: Sequence[Dialect] = (),
+        vet: Callable[[Mapping[str, Array]], None] = lambda inputs: None,
+    ) -> None:
+        self._vet = vet
         self.models = Models(models)
         dialects: Sequence[Dialect] = (*more, Rest(first), Rpc(first + 3))
         self._dialects = {operation.id: (operation, one) for one in dialects for operation in one.operations()}
@@ -39,6 +48,7 @@ class Inference:
                     replies[call.id] = found
                     continue
                 check(found.model, found.inputs)
+                self._vet(found.inputs)
                 asked.setdefault(found.model.name, []).append((call, found))
             except Exception as fault:  # noqa: BLE001  whatever is wrong with this one
                 replies[call.id] = dialect.refuse(fault)

@@ -16,6 +16,7 @@ from lepton.core.errors import InvalidError, clip
 from lepton.serve.calls import Call
 from lepton.serve.faults import HandlerError
 from lepton.serve.method import DUMP, Method, plain
+from lepton.serve.models.pages import protocol_paths
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.inference.dialect import Dialect, Models
 from lepton.serve.protocols.inference.offer import Form, form_of, forms_of
@@ -138,10 +139,15 @@ class Services:
     """
 
     def __init__(self, handlers: Sequence[Method], alias: str) -> None:
-        self._models = Models([HandlerModel(handler) for handler in handlers])
+        self._handlers = [HandlerModel(handler) for handler in handlers]
+        self._models = Models(self._handlers)
         self._models.alias = alias
         dialects: Sequence[Dialect] = (Rest(INFERENCE), Rpc(FIRST_RPC))
         self._dialects = {operation.id: one for one in dialects for operation in one.operations()}
+
+    def described(self) -> dict[str, dict[str, Any]]:
+        """Their paths, as OpenAPI has them."""
+        return {path: found for model in self._handlers for path, found in protocol_paths(model, {}).items()}
 
     def pick(self, call: Call) -> Work | Reply:
         """How the handler that a request names answers it, or what is answered without one."""
