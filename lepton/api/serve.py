@@ -216,7 +216,7 @@ async def site(visit: WorkerReading) -> JSONResponse:
 @raises(NotFoundError)
 async def list_behind(
     visit: WorkerReading,
-    known: Annotated[str, Query(pattern=r"^[0-9a-f]{0,64}$", description="`digest` of the last answer")] = "",
+    known: Annotated[str, Query(max_length=64, description="`digest` of the last answer")] = "",
     wait_s: Annotated[float, Query(ge=0, le=60, description="wait for another answer this long")] = 0.0,
 ) -> JSONResponse:
     """The endpoints that answer through the front whose token this is, whether or not a worker of theirs has come."""
