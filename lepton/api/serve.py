@@ -1,9 +1,10 @@
 """`/serve`: endpoints."""
 
 from dataclasses import replace
+from hashlib import sha256
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, create_model
 
@@ -13,6 +14,7 @@ from lepton.api.match import IfMatch, check_match, etag
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.stations import resolve, wish_model
+from lepton.api.watch import until
 from lepton.api.wire import Name, ResourceOut, ResourcePage, Wish
 from lepton.core.errors import CapacityError, IllegalMoveError, InvalidError, NameTakenError, NotFoundError
 from lepton.core.ids import is_id, make_id
@@ -20,7 +22,8 @@ from lepton.core.resource import Resource
 from lepton.serve.entries import split_entry
 from lepton.serve.plan import plan
 from lepton.serve.spec import RANGES, EndpointSpec
-from lepton.server.fronts import check_hosts, check_unused, find_front
+from lepton.server.fronts import behind, check_hosts, check_unused, find_front
+from lepton.server.hub import of_kind, wait_for
 from lepton.server.people import find_named
 from lepton.server.submit import changed, check_capacity, created
 from lepton.store import catalog, resources
@@ -44,6 +47,15 @@ class SiteOut(BaseModel):
     front: str
     """Id of that front; empty: the endpoint has one of its own."""
     spec: dict[str, Any]
+
+
+class BehindOut(BaseModel):
+    """The endpoints behind a front."""
+
+    digest: str
+    """Stands for which ones there are."""
+    items: list[SiteOut]
+    """Without their jobs."""
 
 
 RefPath = Annotated[str, Path(min_length=1, max_length=63, description="name or id")]
@@ -198,3 +210,33 @@ async def site(visit: WorkerReading) -> JSONResponse:
         return {"endpoint": params["endpoint"], "name": params["name"], "job": job.id, "front": front, "spec": spec}
 
     return answer(await visit.read(work))
+
+
+@router.get("/behind", response_model=BehindOut)
+@raises(NotFoundError)
+async def list_behind(
+    visit: WorkerReading,
+    known: Annotated[str, Query(max_length=64, description="`digest` of the last answer")] = "",
+    wait_s: Annotated[float, Query(ge=0, le=60, description="wait for another answer this long")] = 0.0,
+) -> JSONResponse:
+    """The endpoints that answer through the front whose token this is, whether or not a worker of theirs has come."""
+    hub, left_s = visit.platform.hub, until(wait_s)
+    while True:
+        arrival = hub.arrival(of_kind("endpoint"))
+        found = await visit.read(lambda tx: _behind(tx, visit.principal.job))
+        digest = sha256(" ".join(f"{one['endpoint']}" for one in found).encode()).hexdigest()
+        if digest != known or wait_s == 0 or left_s() <= 0 or hub.is_closed:
+            return answer({"digest": digest, "items": found})
+        await wait_for(arrival, left_s())
+
+
+def _behind(tx: Tx, job_id: str) -> list[dict[str, Any]]:
+    job = resources.get(tx, job_id, kind="job") if job_id else None
+    params = job.spec["params"] if job is not None and job.spec.get("stage") == "serve" else {}
+    if not params.get("spec", {}).get("is_front"):
+        raise NotFoundError("Only a front that endpoints share has some behind it", fix="Ask with its token.")
+    front = str(params["endpoint"])
+    return [
+        {"endpoint": one.id, "name": one.name, "job": "", "front": front, "spec": one.spec["endpoint"]}
+        for one in sorted(behind(tx, front), key=lambda one: one.id)
+    ]

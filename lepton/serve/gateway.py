@@ -1,10 +1,10 @@
 """The process of a front that many endpoints share.
 
-It knows no endpoint before a worker of one joins: the worker's hello bears the token of its job, the server tells whose
-that is and what was wished for, and only then is the endpoint open, under its name and its hosts. What the server told
-is kept in a file, by the digest of the token: so a front that starts again while the server is away still opens all it
-had, and lets requests wait for their workers. Reports about an endpoint go out through one of its workers, as the
-front has no right to speak for another job.
+The server tells it which endpoints it has behind it: each is open at once, under its name and its hosts, and its
+requests wait for its first worker. A worker's hello bears the token of its job; the server tells whose that is and what
+was wished for, and only then does the worker join. What the server told of it is kept in a file, by the digest of the
+token: so a front that starts again while the server is away still opens all it had. Reports about an endpoint go out
+through one of its workers, as the front has no right to speak for another job.
 
     worker             front                                   server
       | hello, token ->  |  GET /serve/site, with that token ->   |
@@ -25,6 +25,7 @@ import uvloop
 from lepton.core.context import Context
 from lepton.core.errors import InvalidError, UnavailableError
 from lepton.core.resource import Json
+from lepton.serve.behind import Told, follow
 from lepton.serve.frames import Entry, Frame, FrameError, Kind
 from lepton.serve.front import Front
 from lepton.serve.gang import socket_path
@@ -59,6 +60,8 @@ class Gateway(Front):
         self._links: dict[str, set[WorkerLink]] = {}
         self._empty_since: dict[str, float] = {}
         self._asking: set[asyncio.Task[None]] = set()
+        self._told: set[str] = set()
+        """Endpoints of which the server tells that they are behind this front."""
         self._has_news = False
         """Something is known that the file does not hold yet."""
         self.site.desk.open_empty()
@@ -69,6 +72,8 @@ class Gateway(Front):
         self.tell_ready()
         for about in list(self._known.values()):
             self._open(about)
+        if self._server is not None:
+            self._asking.add(asyncio.ensure_future(follow(self._server, self._hear)))
 
     def make_link(self) -> WorkerLink:
         """The front's end of a worker's connection, whose endpoint is not known yet."""
@@ -82,7 +87,8 @@ class Gateway(Front):
         """By the clock: whatever is late; endpoints that have long had no worker are forgotten."""
         super().sweep(now)
         for endpoint in [one for one, since in self._empty_since.items() if now - since > FORGET_S]:
-            self._forget(endpoint)
+            if endpoint not in self._told:
+                self._forget(endpoint)
         if self._has_news:
             self._has_news = False
             self._keep()
@@ -155,6 +161,15 @@ class Gateway(Front):
 
     # endpoints
 
+    def _hear(self, told: Told) -> None:
+        """The server tells which there are: each is open at once, and its requests wait for its first worker."""
+        self._told = set()
+        for about in told:
+            try:
+                self._told.add(self._open(about).endpoint)
+            except (InvalidError, KeyError, TypeError) as fault:
+                sys.stderr.write(f"serve: an endpoint behind this front is not understood: {fault}\n")
+
     def _open(self, about: Mapping[str, Json]) -> Site:
         """The endpoint that the server told of; a new job of one that was open takes its place."""
         endpoint, name, job = str(about["endpoint"]), str(about["name"]), str(about["job"])
@@ -162,6 +177,9 @@ class Gateway(Front):
         if found is not None and self._jobs[endpoint] >= job:  # ids grow with time
             return found
         spec = EndpointSpec.from_json(about["spec"])
+        if found is not None and not self._jobs[endpoint] and found.spec == spec:
+            self._jobs[endpoint] = job  # so far it was only told of
+            return found
         self._sites[endpoint] = site = Site(
             spec,
             Place(endpoint, name, self._path.with_name(f"{endpoint}.quota.json")),
@@ -185,7 +203,7 @@ class Gateway(Front):
     def _forget(self, endpoint: str) -> None:
         site = self._sites.pop(endpoint)
         del self._jobs[endpoint], self._links[endpoint], self._empty_since[endpoint]
-        self.lobby.close(site.desk.name)
+        self.lobby.close(site.desk)
         self._known = {digest: about for digest, about in self._known.items() if about["endpoint"] != endpoint}
         self._has_news = True
 

@@ -14,7 +14,7 @@ from lepton.core.resource import Json
 from lepton.serve.asgi import Mount, mount_of
 from lepton.serve.loading import load_service
 from lepton.serve.method import handlers_of
-from lepton.serve.openapi import page_works
+from lepton.serve.openapi import Described, page_works
 from lepton.serve.program import Work
 from lepton.serve.protocols.inference.offer import Offer
 from lepton.serve.protocols.openai.program import OpenAI
@@ -86,8 +86,13 @@ class ServiceProgram:
         made = [handler.work(HANDLERS + number) for number, handler in enumerate(self.handlers)]
         first = HANDLERS + len(made)
         made += [mount.work(first + number) for number, mount in enumerate(self._mounts)]
-        made += page_works(first + len(self._mounts), type(self._service), self.handlers)
+        made += page_works(first + len(self._mounts), type(self._service), self.handlers, self._described)
         return [*self._offer.works(), *made, *(self._api.works() if self._api else ())]
+
+    def _described(self) -> Described:
+        """What of the protocols it speaks, as its documentation shows them."""
+        paths, schemas = self._api.described() if self._api else ({}, {})
+        return {**self._offer.described(), **paths}, schemas
 
     def known_as(self, name: str) -> None:
         """Let the protocols of tensors call its only model by a further name."""

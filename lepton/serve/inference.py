@@ -1,6 +1,7 @@
 """A model version that is served without code: one operation that computes rows through ONNX Runtime."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from time import perf_counter_ns
 
 import numpy as np
@@ -15,6 +16,7 @@ from lepton.serve.capture import Capture
 from lepton.serve.faults import answer_together, refusal
 from lepton.serve.frames import PREDICT
 from lepton.serve.model import Array, Model, load_model
+from lepton.serve.models.arrays import vet
 from lepton.serve.models.pages import row_paths
 from lepton.serve.openapi import ERROR, pages, sheet
 from lepton.serve.program import Reply, Work
@@ -53,8 +55,8 @@ class VersionTensors:
     def infer(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """What the model says of each row; of a classifier probabilities."""
         rows = inputs[self.inputs[0].name]
-        if not len(rows) or (rows.dtype.kind == "f" and not np.isfinite(rows).all()):
-            raise InvalidError("The input has no rows, or a value that is not a finite number", fix="Check it.")
+        if not len(rows):
+            raise InvalidError("The input has no rows", fix="Send at least one.")
         scores = self._model.scores(rows)
         self._capture.add(rows, scores)
         return {self.outputs[0].name: scores}
@@ -73,7 +75,8 @@ class ModelProgram:
         self._name = name
         self._tensors = VersionTensors(model, capture, about)
         plain = Plain(PREDICTION, self._tensors, self._read, self._write)
-        self._inference = Inference([self._tensors], first=INFERENCE, more=[plain])
+        finite = partial(vet, allows_nan=False)
+        self._inference = Inference([self._tensors], first=INFERENCE, more=[plain], vet=finite)
 
     def known_as(self, name: str) -> None:
         """Let the model be called by a further name."""

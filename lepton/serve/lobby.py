@@ -59,8 +59,9 @@ class Lobby:
         return (found, b"/" + rest, b"/" + name) if found is not None else (self.own, url, b"")
 
     def open(self, desk: Desk, hosts: tuple[str, ...]) -> None:
-        """Let an endpoint answer, under its name and these; a name that another has already stays that one's."""
-        self.close(desk.name)
+        """Let an endpoint answer, under its name and these hosts; one of its name answers no more."""
+        if desk.name in self._desks:
+            self.close(self._desks[desk.name])
         self._desks[desk.name] = self._names[desk.name.encode()] = desk
         for host in hosts:
             self._hosts.setdefault(host.encode(), desk)
@@ -71,15 +72,14 @@ class Lobby:
         desk.enter(self)
         desk.on_work = self.awake.add
 
-    def close(self, name: str) -> None:
-        """It answers no more."""
-        desk = self._desks.pop(name, None)
-        if desk is not None:
-            self._names.pop(name.encode(), None)
-            self._hosts = {host: found for host, found in self._hosts.items() if found is not desk}
-            self.heads.clear()
-            self.awake.discard(desk)
-            desk.close()
+    def close(self, desk: Desk) -> None:
+        """It answers nothing new; nothing happens if another has its name by now."""
+        if self._desks.get(desk.name) is not desk:
+            return
+        del self._desks[desk.name], self._names[desk.name.encode()]
+        self._hosts = {host: found for host, found in self._hosts.items() if found is not desk}
+        self.heads.clear()
+        desk.close()  # it stays awake until what it still has is answered
 
     def sweep(self, now: float) -> None:
         """A few times a second: answer what is late, let go of workers that hang, and now and then of slow clients."""

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +20,21 @@ ERROR = {
 }
 REFUSED = (401, 413, 422, 500, 503, 504)
 
+Described = tuple[Mapping[str, dict[str, Any]], Mapping[str, Any]]
+"""Paths and schemas, as OpenAPI has them."""
 
-def page_works(first: int, kind: type, handlers: "Sequence[Method]") -> list[Work]:
+
+def page_works(first: int, kind: type, handlers: "Sequence[Method]", more: Callable[[], Described]) -> list[Work]:
     """The documentation, made when somebody asks for it: a new replica need not wait for it.
 
     Args:
         first: number of the first operation.
         kind: class of the service.
+        more: what else it answers.
     """
 
     def spec() -> dict[str, Any]:
-        return document(kind.__name__, inspect.getdoc(kind) or "", handlers)
+        return document(kind.__name__, inspect.getdoc(kind) or "", handlers, more())
 
     def work(number: int, path: str, make: Callable[[], Reply]) -> Work:
         asked = Operation(id=number, path=path, methods=("GET",), is_public=True, is_repeatable=True, has_body=False)
@@ -42,16 +46,16 @@ def page_works(first: int, kind: type, handlers: "Sequence[Method]") -> list[Wor
     ]
 
 
-def document(name: str, doc: str, handlers: "Sequence[Method]") -> dict[str, Any]:
-    """OpenAPI 3.1 of all handlers that are not hidden."""
+def document(name: str, doc: str, handlers: "Sequence[Method]", more: Described = ({}, {})) -> dict[str, Any]:
+    """OpenAPI 3.1 of all handlers that are not hidden, and of what else there is."""
     paths: dict[str, dict[str, Any]] = {}
-    schemas: dict[str, Any] = {"Error": ERROR}
+    schemas: dict[str, Any] = {"Error": ERROR, **more[1]}
     for handler in handlers:
         if not handler.wish.is_hidden:
             for method in handler.wish.methods:
                 path = handler.wish.path.replace(":path}", "}")
                 paths.setdefault(path, {})[method.lower()] = operation(handler, schemas)
-    return sheet(name, doc, paths, schemas)
+    return sheet(name, doc, {**paths, **{path: found for path, found in more[0].items() if path not in paths}}, schemas)
 
 
 def sheet(name: str, doc: str, paths: dict[str, dict[str, Any]], schemas: dict[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,7 @@ class Hub:
         self._resolve("")
         for _, event in batch:
             self._resolve(event.subject)
+            self._resolve(of_kind(event.kind))
             for wake in self._wakes:
                 wake(event)
 
@@ -66,7 +67,7 @@ class Hub:
             waited.set_result(None)
 
     def arrival(self, subject: str = "") -> "asyncio.Future[None]":
-        """Done at the next event (of that subject, if named), or when the hub closes. Shared: never cancel it."""
+        """Done at the next event (of that subject, or `of_kind`), or when the hub closes. Shared: never cancel it."""
         waited = self._waits.get(subject)
         if waited is None:
             waited = self._waits[subject] = self._loop.create_future()
@@ -79,6 +80,11 @@ class Hub:
         if not self._recent or self._recent[0].seq > seq + 1:
             return None
         return self._recent[bisect_right(self._recent, seq, key=lambda note: note.seq) :]
+
+
+def of_kind(kind: str) -> str:
+    """The subject of `arrival` that stands for everything of a kind."""
+    return f"{kind} *"
 
 
 async def wait_for(arrival: "asyncio.Future[None]", seconds: float | None) -> bool:

@@ -119,7 +119,7 @@ def test_only_its_own_door_is_open_to_each_role(shared_house: House, visitors: d
             assert statuses["editor"] == 403, where
         if short in ("/security/users", "/security/workspaces") and method == "POST":
             assert {statuses[name] for name in ("stranger", "viewer", "editor", "admin")} == {403}, where
-        workers = ("/vault", "/catalog/versions", "/serve/site", "/security/revoked")
+        workers = ("/vault", "/catalog/versions", "/serve/site", "/serve/behind", "/security/revoked")
         if not short.startswith(workers) and not short.endswith("/reports"):
             assert statuses["worker"] == 403, where
 

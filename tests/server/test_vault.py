@@ -90,8 +90,9 @@ def test_versions_of_an_older_database_hold_their_files(tmp_path: Path) -> None:
     with open_house(tmp_path / "data") as old:
         digest = old.version()["files"][0]["digest"]
     with sqlite3.connect(tmp_path / "data" / "lepton.db") as database:
-        database.execute("DROP TABLE holdings")
-        database.execute("DELETE FROM migrations WHERE number = 3")
+        for table in ("holdings", "revoked"):
+            database.execute(f"DROP TABLE {table}")
+        database.execute("DELETE FROM migrations WHERE number >= 3")
     database.close()
     with open_house(tmp_path / "data") as new:
         ann = new.user("ann", default="viewer")

@@ -35,7 +35,7 @@ class Say(Service):
     def mounts(self):
         return {"/page": page}
 
-    @handler(is_repeatable=True)
+    @handler(is_repeatable=True, timeout_s=60)
     def say(self, word: str) -> str:
         return f"WORD {word}"
 """
@@ -154,6 +154,44 @@ def _answers(front: Endpoint, token: str) -> bool:
         return ask(front, "/one/say", token=token, word="v") == (200, "one v")
     except (OSError, http.client.HTTPException):
         return False
+
+
+SLOW = """
+from pathlib import Path
+from threading import Event
+from lepton.serve import Service, handler
+
+class Slow(Service):
+    cpus = 0.05
+
+    def init(self):
+        while not Path("GO").exists():
+            Event().wait(0.05)
+
+    @handler
+    def say(self, word: str) -> str:
+        return f"slow {word}"
+"""
+
+
+def test_a_new_endpoint_has_its_path_before_its_first_worker_came(up: House, shared: Shared, tmp_path: Path) -> None:
+    go, file = tmp_path / "go", tmp_path / "slow.py"
+    file.write_text(SLOW.replace("GO", str(go)))
+    wish = {"front": "edge", "hosts": ["slow.example"], "deadline_ms": 500}
+    slow = up.client.serve.deploy(str(file), name="slow", **wish)
+    front, token = shared.front, shared.token
+    wait_until(lambda: ask(front, "/slow/say", token=token, word="x")[0] == 503, "the front knows of it")
+    assert ask(front, "/slow/say", word="x")[0] == 401
+    status, told = ask(front, "/say", host="slow.example", token=token, word="x")
+    assert (status, told["code"]) == (503, "unavailable")
+    assert ask(front, "/slow/readyz")[0] == 503
+    go.touch()
+    slow.wait()
+    wait_until(lambda: ask(front, "/slow/say", token=token, word="x") == (200, "slow x"), "its worker has come")
+    slow.delete().wait("deleted")
+    again = up.client.serve.deploy(str(file), name="slow", front="edge").wait()
+    wait_until(lambda: ask(front, "/slow/say", token=token, word="x") == (200, "slow x"), "another of its name")
+    again.delete().wait("deleted")
 
 
 def test_a_process_that_is_no_worker_of_the_front_does_not_get_in(up: House, tmp_path: Path) -> None:

@@ -55,6 +55,18 @@ def read_inputs(call: Call, model: ServedModel) -> dict[str, Array]:
     return arrays
 
 
+def vet(inputs: Mapping[str, Array], *, allows_nan: bool) -> None:
+    """Refuse infinity, and NaN unless it means something, in whatever form they came.
+
+    Raises:
+        InvalidError: there is such a value; the message names the input.
+    """
+    for name, array in inputs.items():
+        is_finite = array.dtype.kind != "f" or np.isfinite(array).all()
+        if not is_finite and (not allows_nan or np.isinf(array).any()):
+            raise InvalidError(f"The input {name!r} holds a value that is not a finite number", fix="Check it.")
+
+
 def _given(call: Call, inputs: Sequence[Tensor]) -> Mapping[str, Any]:
     """Input -> what the body holds of it."""
     only = inputs[0] if len(inputs) == 1 else None

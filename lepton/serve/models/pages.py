@@ -17,7 +17,7 @@ BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 def tensor_paths(model: ServedModel) -> dict[str, dict[str, Any]]:
     """Path -> method -> operation, of a model of named tensors."""
-    return {"/predict": {"post": _predict(model)}, **_protocol(model, model.examples)}
+    return {"/predict": {"post": _predict(model)}, **protocol_paths(model, model.examples)}
 
 
 def row_paths(model: TensorModel) -> dict[str, dict[str, Any]]:
@@ -27,10 +27,15 @@ def row_paths(model: TensorModel) -> dict[str, dict[str, Any]]:
     body = {"application/json": {"schema": _object({"inputs": inputs})}}
     body |= {f"application/{kind}": BINARY for kind in ("x-npy", "octet-stream")}
     answer = _object({"outputs": {"type": "array", "items": {}}, "model": {"type": "object"}})
-    return {"/predict": {"post": _operation("What it says of each row", answer, body)}, **_protocol(model, {})}
+    return {"/predict": {"post": _operation("What it says of each row", answer, body)}, **protocol_paths(model, {})}
 
 
-def _protocol(model: TensorModel, examples: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def protocol_paths(model: TensorModel, examples: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The same of the Open Inference Protocol.
+
+    Args:
+        examples: name of an input -> one row of it.
+    """
     place = f"/v2/models/{model.name}"
     return {
         place: {"get": _operation("Inputs and outputs, by the Open Inference Protocol", {"type": "object"})},

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from lepton.core.resource import Json
 from lepton.serve.calls import Call
 from lepton.serve.faults import answer_together, reply_for
 from lepton.serve.frames import PREDICT
-from lepton.serve.models.arrays import ServedModel, read_inputs
+from lepton.serve.models.arrays import ServedModel, read_inputs, vet
 from lepton.serve.models.pages import tensor_paths
 from lepton.serve.openapi import ERROR, pages, sheet
 from lepton.serve.program import Reply, Work
@@ -42,7 +43,8 @@ class TensorProgram:
     def __init__(self, model: ServedModel, *, api: "OpenAI | None" = None) -> None:
         self._model = model
         plain = Plain(replace(PREDICTION, media=MEDIA), model, self._read, self._write)
-        self._inference = Inference([model], first=INFERENCE, more=[plain])
+        finite = partial(vet, allows_nan=model.allows_nan)
+        self._inference = Inference([model], first=INFERENCE, more=[plain], vet=finite)
         self._api = api
         self.counters: Counter[str] = api.counters if api else Counter()
 

@@ -198,6 +198,25 @@ def test_nan_in_an_array_is_refused_by_name(served: Served) -> None:
         assert f"{next(iter(served.case.inputs))!r} holds a value that is not a finite number" in answer["message"]
 
 
+def test_nan_is_refused_in_every_form_of_the_protocol(served: Served) -> None:
+    if served.case.npy == "U" or len(served.case.inputs) > 1:
+        pytest.skip("its input is no single array of numbers")
+    about = served.house.ask("GET", "/")[1]
+    (told,) = about["inputs"]
+    for value in (np.nan, np.inf):
+        spoilt = X4.astype(served.case.npy)
+        spoilt[0, 0] = value
+        tensor = {**told, "shape": list(spoilt.shape)}
+        texts = json.dumps({"inputs": [{**tensor, "data": spoilt.ravel().tolist()}]}).encode()
+        head = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": spoilt.nbytes}}]}).encode()
+        large = texts.replace(b"NaN", b"1e999").replace(b"Infinity", b"1e999")
+        binary = {"Inference_Header_Content_Length": str(len(head))}
+        for body, more in ((texts, {}), (large, {}), (head + spoilt.tobytes(), binary)):
+            status, answer, _ = served.house.ask("POST", f"{about['inference']}/infer", body, **more)
+            assert 400 <= status < 500, answer
+        assert "finite" in str(answer)
+
+
 def test_the_open_inference_protocol_says_the_same(served: Served) -> None:
     about = served.house.ask("GET", "/")[1]
     told = served.house.ask("GET", about["inference"])[1]

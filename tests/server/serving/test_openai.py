@@ -275,6 +275,13 @@ def test_a_client_that_comes_before_the_model_is_loaded_learns_so_in_the_apis_fo
             assert (status, headers["retry-after"], key in answer) == (503, "1", True), answer
 
 
+def test_a_service_with_models_shows_their_paths_beside_its_own(parrot: House) -> None:
+    document = parrot.ask("GET", "/openapi.json")[1]
+    assert {"/v1/models", "/v1/chat/completions"} <= document["paths"].keys()
+    named = json.dumps(document["paths"]).split('"#/components/schemas/')[1:]
+    assert {name.partition('"')[0] for name in named} <= document["components"]["schemas"].keys()
+
+
 def is_there(house: House) -> bool:
     try:
         return bool(house.ask("GET", "/healthz")[0] == 200)

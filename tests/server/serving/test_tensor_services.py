@@ -55,6 +55,18 @@ def of(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
+def test_the_documentation_shows_them_beside_the_handlers_with_examples_that_are_answered(house: House) -> None:
+    document = house.ask("GET", "/openapi.json")[1]
+    models = house.ask("GET", "/")[1]["models"]
+    assert models
+    for place in models:
+        assert "get" in document["paths"][place]
+        infer = document["paths"][f"{place}/infer"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        status, answer, _ = house.ask("POST", f"{place}/infer", json.dumps(infer["examples"][0]).encode())
+        assert status in (200, 422), answer
+        assert "has no input" not in str(answer) and "is missing" not in str(answer)
+
+
 def test_handlers_tell_of_themselves_as_models(house: House) -> None:
     with rest_client(house) as client:
         names = [one["name"] for one in client.get_model_repository_index()]

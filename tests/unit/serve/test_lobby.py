@@ -61,6 +61,19 @@ async def late() -> None:
         assert not lobby.awake
 
 
+def test_who_closes_late_does_not_close_another_of_the_same_name() -> None:
+    lobby = Lobby(make_desk("own"), Addresses(()))
+    old, new = make_desk("one"), make_desk("one")
+    for desk, host in ((old, "old.example"), (new, "new.example")):
+        lobby.open(desk, (host,))
+    lobby.close(old)
+    assert lobby.lead(b"/one/x?y", b"a") == (new, b"/x?y", b"/one")
+    assert lobby.lead(b"/x", b"old.example")[0] is lobby.own
+    assert lobby.lead(b"/x", b"new.example:80") == (new, b"/x", b"")
+    lobby.close(new)
+    assert lobby.lead(b"/one/x", b"new.example")[0] is lobby.own
+
+
 def test_an_endpoint_is_looked_at_while_it_has_something_and_no_longer() -> None:
     asyncio.run(story())
 

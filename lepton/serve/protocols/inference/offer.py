@@ -106,8 +106,15 @@ class Offer:
 
     def pick(self, call: Call) -> Work | Reply:
         """How the handler that a request names answers it, or what is answered without one."""
+        return self._loaded().pick(call, self.statistics)
+
+    def described(self) -> dict[str, dict[str, Any]]:
+        """Its paths, as OpenAPI has them."""
+        return self._loaded().described() if self.handlers else {}
+
+    def _loaded(self) -> "Services":
         if self._services is None:
             from lepton.serve.protocols.inference.services import Services  # noqa: PLC0415  numpy, once it is asked
 
             self._services = Services(self.handlers, self.alias)
-        return self._services.pick(call, self.statistics)
+        return self._services

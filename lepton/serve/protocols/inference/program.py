@@ -1,6 +1,6 @@
 """The Open Inference Protocol over tensor models: what is asked in any of its forms is computed together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter_ns
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from lepton.serve.protocols.inference import operations
 from lepton.serve.protocols.inference.counted import Statistics
 from lepton.serve.protocols.inference.dialect import Asked, Dialect, Models
 from lepton.serve.protocols.inference.rpc import Rpc
-from lepton.serve.protocols.inference.tensors import TensorModel, check, infer_all, rows_of
+from lepton.serve.protocols.inference.tensors import Array, TensorModel, check, infer_all, rows_of
 from lepton.serve.protocols.inference.web import Rest
 
 Batch = Callable[[Sequence[Call]], Sequence[Reply]]
@@ -30,9 +30,18 @@ class Inference:
     Args:
         first: number of its first operation.
         more: further forms, asked elsewhere.
+        vet: raises what else is wrong with inputs of the right types and shapes.
     """
 
-    def __init__(self, models: Sequence[TensorModel], *, first: int, more: Sequence[Dialect] = ()) -> None:
+    def __init__(
+        self,
+        models: Sequence[TensorModel],
+        *,
+        first: int,
+        more: Sequence[Dialect] = (),
+        vet: Callable[[Mapping[str, Array]], None] = lambda inputs: None,
+    ) -> None:
+        self._vet = vet
         self.models = Models(models)
         self.statistics = Statistics(lambda: self.models)
         rest, rpc = Rest(first), Rpc(operations.FIRST_RPC)
@@ -65,6 +74,7 @@ class Inference:
                     replies[call.id] = found
                     continue
                 check(found.model, found.inputs)
+                self._vet(found.inputs)
                 asked.setdefault(found.model.name, []).append(Read(call, found, perf_counter_ns() - began))
             except Exception as fault:  # noqa: BLE001  whatever is wrong with this one
                 replies[call.id] = dialect.refuse(fault)

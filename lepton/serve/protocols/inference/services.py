@@ -17,6 +17,7 @@ from lepton.core.errors import InvalidError, clip
 from lepton.serve.calls import Call
 from lepton.serve.faults import HandlerError
 from lepton.serve.method import DUMP, Method, plain
+from lepton.serve.models.pages import protocol_paths
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.inference import operations
 from lepton.serve.protocols.inference.counted import Statistics
@@ -140,12 +141,17 @@ class Services:
     """
 
     def __init__(self, handlers: Sequence[Method], alias: str) -> None:
-        self.models = Models([HandlerModel(handler) for handler in handlers])
+        self._handlers = [HandlerModel(handler) for handler in handlers]
+        self.models = Models(self._handlers)
         self.models.alias = alias
         self._rest, rpc = Rest(INFERENCE), Rpc(operations.FIRST_RPC)
         self._dialects: dict[int, Dialect] = {
             operation.id: one for one in (self._rest, rpc) for operation in one.operations()
         }
+
+    def described(self) -> dict[str, dict[str, Any]]:
+        """Their paths, as OpenAPI has them."""
+        return {path: found for model in self._handlers for path, found in protocol_paths(model, {}).items()}
 
     def pick(self, call: Call, statistics: Statistics) -> Work | Reply:
         """How the handler that a request names answers it, or what is answered without one."""
