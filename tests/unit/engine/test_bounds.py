@@ -212,7 +212,7 @@ def test_processes_threads_and_sockets_of_its_own_work_as_ever(local: Local, tmp
 
 
 def ground(tmp_path: Path, **more: Any) -> Ground:
-    return Ground(folder=tmp_path, hidden=tmp_path, url_file=None, variables={}, layers=WHOLE, **more)
+    return Ground(hidden=tmp_path, url_file=None, variables={}, layers=WHOLE, **more)
 
 
 def test_the_closer_of_what_is_wished_and_what_is_the_least_counts(tmp_path: Path) -> None:
