@@ -30,10 +30,21 @@ def programs_of(variables: Mapping[str, str]) -> Iterator[str]:
     """The system's, and what Python imports from, Lepton among it; but never a whole home."""
     home = variables.get("HOME", "/")
     imported = [*sys.path[1:], *variables.get("PYTHONPATH", "").split(":")]  # the first is where it was called
-    yield from SYSTEM
-    yield from (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)
-    yield str(Path(__file__).parents[3])
-    yield from (path for path in imported if path.startswith("/") and not is_below(home, path))
+    prefixes = (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)
+    yield from (*SYSTEM, *prefixes, str(Path(__file__).parents[3]))
+    for path in imported:
+        if path.startswith("/") and not is_below(home, path):
+            yield path
+            yield from () if any(is_below(path, prefix) for prefix in prefixes) else linked_packages(path)
+
+
+def linked_packages(folder: str) -> list[str]:
+    """Packages that only a link in this folder leads to."""
+    try:
+        entries = [entry.path for entry in os.scandir(folder) if entry.is_symlink()]
+    except OSError:
+        return []
+    return [path for path in entries if os.path.isfile(os.path.join(path, "__init__.py"))]
 
 
 def small_files() -> Iterator[str]:

@@ -15,7 +15,7 @@ import pytest
 from lepton.core.errors import EngineError
 from lepton.core.launch import ExitReason, Isolation, Launch
 from lepton.engine.local.bounds import Ground, level_of, make_bounds, told
-from lepton.engine.local.views import aliases
+from lepton.engine.local.views import aliases, programs_of, unfold
 from lepton.engine.sandbox import filter as calls
 from lepton.engine.sandbox import landlock
 from lepton.engine.sandbox.layers import find
@@ -270,6 +270,18 @@ def test_paths_of_a_folder_are_found_among_the_mounts(tmp_path: Path) -> None:
         "3 1 8:2 / /proc rw - x x",
     ]
     assert aliases(str(tmp_path), mounts) == [str(tmp_path), str(tmp_path / "a b")]
+
+
+def test_of_what_python_imports_from_also_packages_behind_links_are_programs_but_no_home(tmp_path: Path) -> None:
+    for name in ("real/package", "real/data", "links", "home"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "real/package/__init__.py").touch()
+    for name in ("package", "data"):
+        (tmp_path / "links" / name).symlink_to(tmp_path / "real" / name)
+    folders = {"HOME": str(tmp_path / "home"), "PYTHONPATH": f"{tmp_path}/links:{tmp_path}/home:relative"}
+    found = set(unfold(programs_of(folders)))
+    assert {sys.prefix, f"{tmp_path}/links", f"{tmp_path}/links/package", f"{tmp_path}/real/package"} <= found
+    assert not {f"{tmp_path}/real/data", f"{tmp_path}/home", "relative"} & found
 
 
 def answer_of(code: bytes, *, kind: int, number: int, first: int = 0, second: int = 0) -> int:
