@@ -56,7 +56,7 @@ print(json.dumps({
     "gang": attempt(lambda: Path(os.environ["LEPTON_GANG_FOLDER"], "x").write_text("x")) and True,
     "system": attempt(Path("/etc/passwd").read_text) and True,
     "names": attempt(lambda: os.listdir("/usr")) and True,
-    "held": os.environ["LEPTON_ISOLATION"],
+    "held": os.environ["LEPTON_HELD"],
 }))
 """
 ALL_OWN = {"move": True, "temporary": True, "launch": True, "gang": True, "system": True, "names": True}
@@ -108,7 +108,7 @@ def test_an_operator_may_switch_it_off_or_hold_every_worker_closed(local: Local)
         local.engine.close()
         local.isolation = isolation
         local.engine = local.open()
-        local.run(isolation, "sh", "-c", "echo $LEPTON_ISOLATION", env={"LEPTON_ISOLATION": "made up"})
+        local.run(isolation, "sh", "-c", "echo $LEPTON_HELD", env={"LEPTON_HELD": "made up"})
         local.ended(isolation)
         assert local.logged(isolation).strip() == said
 
