@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from lepton.api import catalog, jobs, logs, pool, security, stages, vault, watch
+from lepton.api import catalog, jobs, jwts, logs, pool, security, stages, vault, watch
 from lepton.api.bodies import BodyLimit
 from lepton.api.door import Gate
 from lepton.api.doorstep import Doorstep
@@ -85,8 +85,9 @@ def make_app(platform: Platform) -> FastAPI:
     )
     app.state.platform = platform
     app.state.gate = Gate(platform)
-    for module in (jobs, logs, stages, catalog, vault, pool, security, watch):
+    for module in (jobs, logs, stages, catalog, vault, pool, security, jwts, watch):
         app.include_router(module.router, prefix=PREFIX)
+    app.include_router(jwts.open_router, prefix=PREFIX)
     app.add_exception_handler(LeptonError, _lepton_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)

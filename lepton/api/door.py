@@ -277,6 +277,16 @@ def refused(opened: Visit, workspace: str = "", action: Action | None = None) ->
     return ForbiddenError(why, fix=fix)
 
 
+def check_self(visit: Visit, name: str) -> None:
+    """Refuse what is about another user, unless to an administrator of the platform.
+
+    Raises:
+        ForbiddenError: it is.
+    """
+    if name != visit.principal.name and not visit.principal.is_platform_admin:
+        raise refused(visit, action=Action.PLATFORM)
+
+
 def in_workspace(action: Action, *, is_for_workers: bool = False) -> Callable[..., Awaitable[Visit]]:
     """A dependency: a visit to the workspace named in the query. A worker is always in its job's."""
 

@@ -14,6 +14,7 @@ from lepton.api.door import (
     Visit,
     answer,
     check_known,
+    check_self,
     refused,
 )
 from lepton.api.jobs import Cursor, Limit, list_resources
@@ -174,8 +175,7 @@ async def delete_user(visit: Platforming, name: NamePath, if_match: IfMatch = No
                 "The first administrator cannot be deleted",
                 fix="Revoke its tokens; a restart of the server makes a new one in DIR/token.",
             )
-        people.drop_tokens_of(tx, name)
-        house.delete_named(tx, found, visit.author(""))
+        house.delete_user(tx, found, visit.author(""))
 
     await visit.write(work)
     return Response(status_code=204)
@@ -184,7 +184,7 @@ async def delete_user(visit: Platforming, name: NamePath, if_match: IfMatch = No
 @router.post("/users/{name}/tokens", status_code=201, response_model=NewTokenOut)
 async def create_token(visit: ReadingAny, name: NamePath, body: TokenIn) -> JSONResponse:
     """Make a token for yourself, or as an administrator for anybody. It is shown only now."""
-    _check_self(visit, name)
+    check_self(visit, name)
     now = to_micros(visit.platform.clock.now())
     expires_at = None if body.lifetime_s is None else now + int(body.lifetime_s * 1_000_000)
     token, secret = await visit.write(
@@ -196,7 +196,7 @@ async def create_token(visit: ReadingAny, name: NamePath, body: TokenIn) -> JSON
 @router.get("/users/{name}/tokens", response_model=TokenPage)
 async def list_tokens(visit: ReadingAny, name: NamePath) -> JSONResponse:
     """A user's tokens, without the tokens themselves."""
-    _check_self(visit, name)
+    check_self(visit, name)
 
     def work(tx: Tx) -> list[Token]:
         house.find_named(tx, "user", "", name)
@@ -208,14 +208,9 @@ async def list_tokens(visit: ReadingAny, name: NamePath) -> JSONResponse:
 @router.delete("/users/{name}/tokens/{id}", status_code=204, responses=NO_CONTENT)
 async def revoke_token(visit: ReadingAny, name: NamePath, id: Annotated[Id, Path()]) -> Response:
     """End a token at once."""
-    _check_self(visit, name)
+    check_self(visit, name)
     await visit.write(lambda tx: house.revoke_token(tx, name, id, visit.author("")))
     return Response(status_code=204)
-
-
-def _check_self(visit: Visit, name: str) -> None:
-    if name != visit.principal.name and not visit.principal.is_platform_admin:
-        raise refused(visit, action=Action.PLATFORM)
 
 
 def _token(token: Token) -> dict[str, Any]:

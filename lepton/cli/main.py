@@ -27,6 +27,7 @@ COMMANDS = {
     "secrets": ("lepton.cli.people:secrets", "Values that jobs may use and nobody can read back."),
     "workspaces": ("lepton.cli.people:workspaces", "Tenants and their members."),
     "users": ("lepton.cli.people:users", "People and their tokens."),
+    "tokens": ("lepton.cli.tokens:tokens", "Signed tokens (JWT) for endpoints."),
 }
 """Command -> (where it is, help)."""
 

@@ -39,6 +39,9 @@ def serve() -> None:
 @click.option("--allow", multiple=True, help="Network whose addresses may connect, e.g. 10.0.0.0/8; several times.")
 @click.option("--tls-cert", default=None, help="Certificate chain in PEM, by its path where the endpoint runs.")
 @click.option("--tls-key", default=None, help="Its key.")
+@click.option("--jwt-issuer", default=None, help="Take JWTs of this issuer too, with the next two.")
+@click.option("--jwt-audience", default=None, help="Their audience.")
+@click.option("--jwt-keys", default=None, help="URL of the issuer's JWKS, or its path where the endpoint runs.")
 @click.option(
     "--isolation", type=click.Choice(["own", "closed"]), default=None, help="What its replicas see; pickles: closed."
 )

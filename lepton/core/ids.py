@@ -20,6 +20,7 @@ PREFIXES = {
     "workspace": "ws",
     "user": "usr",
     "token": "tok",
+    "jwt": "jwt",
     "node": "nod",
     "job": "job",
     "run": "run",

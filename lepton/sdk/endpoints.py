@@ -47,6 +47,12 @@ class EndpointOptions(TypedDict, total=False):
     """Path, where the front runs, of the certificate chain in PEM; with `tls_key` the endpoint speaks TLS only."""
     tls_key: str
     """Path, there too, of its private key in PEM."""
+    jwt_issuer: str
+    """Another issuer whose signed tokens are taken beside the platform's, by its `iss`; with the next two."""
+    jwt_audience: str
+    """The `aud` that they must have."""
+    jwt_keys: str
+    """Its public keys, a JWKS: an https URL, or a path where the endpoint runs."""
     batch_ms: int
     """Most work in one batch, in milliseconds, by the cost that is fitted while it serves; 100."""
     deadline_ms: int

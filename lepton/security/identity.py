@@ -26,6 +26,8 @@ class Principal:
     """May make workspaces and users, and is admin of every workspace."""
     job: str = ""
     """Set for a worker: the one job it may report for."""
+    token: str = ""
+    """Id of the user's token that proved it."""
     expires_at: int | None = None
     """Microseconds since 1970 at which its token ends; None: it does not."""
 

@@ -1,28 +1,28 @@
 """Who may use an endpoint: asks the server once for each token, and remembers the answer for a while.
 
-Only SHA-256 digests of tokens are kept.
+A signed token is checked here, once, and holds until it ends or is taken back. Only SHA-256 digests of tokens are kept.
 """
 
 import asyncio
-import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from hashlib import sha256
-from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from lepton.core.errors import UnavailableError
-from lepton.serve.answers import BAD_TOKEN, FORBIDDEN, HIDDEN, NO_ACCESS_CHECK, Refusal
+from lepton.security.revoked import Grant
+from lepton.serve.answers import BAD_TOKEN, BUSY, FORBIDDEN, HIDDEN, NO_ACCESS_CHECK, NO_TOKEN, Refusal
+from lepton.serve.server import Server
+from lepton.serve.signed import Judged, Signed, is_signed
 
 FRESH_S = 30.0
 STALE_S = 600.0
 """While the server does not answer, a verdict this old still counts."""
 PAUSE_S = 5.0
-"""After the server did not answer, it is asked again about the same token only then."""
-TIMEOUT_S = 3.0
+"""After the server did not answer, it is asked again about the same token only then; a signed token that was refused
+is looked at again only then."""
 MAX_KNOWN = 10_000
 MAX_ASKING = 256
-MAX_ANSWER_BYTES = 1 << 20
+MAX_CHECKING = 8192
 VERDICTS: dict[int, Refusal | None] = {200: None, 401: BAD_TOKEN, 403: FORBIDDEN, 404: HIDDEN}
 
 Verdict = Refusal | None
@@ -43,74 +43,47 @@ def token_digest(authorization: bytes | None) -> bytes:
 
 
 class Known(NamedTuple):
-    """What the server said of one token."""
+    """What is known of one token."""
 
     verdict: Verdict
     checked_at: float
     fresh_until: float
-
-
-class Server:
-    """Asks a Lepton server.
-
-    Args:
-        url: its address.
-        url_file: a file that holds its present address, read whenever it does not answer; None: it never changes.
-    """
-
-    def __init__(self, url: str, url_file: Path | None = None) -> None:
-        self._url = url
-        self._url_file = url_file
-
-    async def get(self, path: str, token: bytes) -> tuple[int, bytes]:
-        """Status and body of its answer.
-
-        Args:
-            path: below `/api/v1`.
-            token: whose.
-        Raises:
-            UnavailableError: it does not answer.
-        """
-        try:
-            return await asyncio.wait_for(self._get(path, token), TIMEOUT_S)
-        except (OSError, TimeoutError, ValueError, EOFError) as fault:
-            if self._url_file is not None and self._url_file.exists():
-                self._url = self._url_file.read_text().strip() or self._url
-            raise UnavailableError(f"The server at {self._url} does not answer: {fault}") from fault
-
-    async def _get(self, path: str, token: bytes) -> tuple[int, bytes]:
-        url = urlsplit(self._url)
-        is_tls = url.scheme == "https"
-        host, port = url.hostname or "127.0.0.1", url.port or (443 if is_tls else 80)
-        tls = ssl.create_default_context() if is_tls else None
-        reader, writer = await asyncio.open_connection(host, port, ssl=tls)
-        try:
-            head = f"GET {url.path.rstrip('/')}/api/v1{path} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: close\r\n"
-            writer.write(b"%bAuthorization: Bearer %b\r\n\r\n" % (head.encode(), token))
-            version, status = (await reader.readline()).split()[:2]
-            if not version.startswith(b"HTTP/1."):
-                raise ValueError("the answer is not HTTP")
-            while (await reader.readline()).strip():
-                pass
-            body = b""
-            while len(body) < MAX_ANSWER_BYTES and (piece := await reader.read(MAX_ANSWER_BYTES)):
-                body += piece
-            return int(status), body
-        finally:
-            writer.close()
+    grant: Grant | None = None
+    """Of a signed token that may be taken back."""
+    owner: bytes = b""
+    """Of a signed token: whose requests count together."""
 
 
 class Gate:
-    """Verdicts about the tokens of an endpoint's callers, cached; equal questions at one time are asked once."""
+    """Verdicts about the tokens of an endpoint's callers, cached; equal questions at one time are asked once.
 
-    def __init__(self, server: Server, endpoint: str, clock: Callable[[], float]) -> None:
+    Args:
+        signed: checks signed tokens; None: the server is asked about them as about others.
+    """
+
+    def __init__(self, server: Server, endpoint: str, clock: Callable[[], float], signed: Signed | None = None) -> None:
         self._server = server
         self._path = f"/security/access?endpoint={endpoint}"
         self._clock = clock
+        self._signed = signed
         self._allowed: dict[bytes, Known] = {}
         self._refused: dict[bytes, Known] = {}
         """Apart, so that a flood of wrong tokens pushes no good one out."""
         self._asking: dict[bytes, asyncio.Task[Verdict]] = {}
+        self._checking: dict[bytes, asyncio.Task[Verdict]] = {}
+        """Apart, so that a flood of signed tokens lets others be asked about."""
+        if signed is not None:
+            signed.authority.on_news(self._review)
+
+    def close(self) -> None:
+        """Hear of no more revocations."""
+        if self._signed is not None:
+            self._signed.authority.off_news(self._review)
+
+    def doubt(self, authorization: bytes | None) -> Verdict:
+        """What is known at once against a request with this header."""
+        token = bearer(authorization)
+        return NO_TOKEN if token is None else self.look(token)[1]
 
     def look(self, token: bytes) -> tuple[bool, Verdict]:
         """Whether a fresh verdict is known, and it."""
@@ -123,16 +96,40 @@ class Gate:
             return True, known.verdict
         return False, None
 
-    def ask(self, token: bytes, then: Callable[[Verdict], None]) -> None:
-        """Get a verdict from the server and call `then` with it, soon."""
+    def owner(self, digest: bytes) -> bytes:
+        """With whose requests those with this token count."""
+        known = self._allowed.get(digest)
+        return digest if known is None else known.owner or digest
+
+    def ask(self, token: bytes, then: Callable[[Verdict], None], client: bytes = b"") -> None:
+        """Get a verdict and call `then` with it, soon.
+
+        Args:
+            client: address of who sent it: addresses take turns.
+        """
         digest = sha256(token).digest()
-        asked = self._asking.get(digest)
-        if asked is None:
-            if len(self._asking) >= MAX_ASKING:
-                then(NO_ACCESS_CHECK)
+        signed = self._signed
+        if signed is not None and is_signed(token):
+            if digest not in self._checking and len(self._checking) >= MAX_CHECKING:
+                then(BUSY)
                 return
-            asked = asyncio.ensure_future(self._judge(token, digest))
-            self._asking[digest] = asked
+            self._once(self._checking, digest, then, lambda: self._check(signed, token, client))
+        elif digest not in self._asking and len(self._asking) >= MAX_ASKING:
+            then(NO_ACCESS_CHECK)
+        else:
+            self._once(self._asking, digest, then, lambda: self._judge(token, digest))
+
+    def _once(
+        self,
+        table: dict[bytes, "asyncio.Task[Verdict]"],
+        digest: bytes,
+        then: Callable[[Verdict], None],
+        course: Callable[[], Coroutine[None, None, Verdict]],
+    ) -> None:
+        asked = table.get(digest)
+        if asked is None:
+            asked = table[digest] = asyncio.ensure_future(course())
+            asked.add_done_callback(lambda _: table.pop(digest, None))
         asked.add_done_callback(lambda done: then(NO_ACCESS_CHECK if done.cancelled() else done.result()))
 
     async def _judge(self, token: bytes, digest: bytes) -> Verdict:
@@ -140,8 +137,6 @@ class Gate:
             status, _ = await self._server.get(self._path, token)
         except UnavailableError:
             status = 0
-        finally:
-            self._asking.pop(digest, None)
         now = self._clock()
         if status in VERDICTS:
             return self._remember(digest, Known(VERDICTS[status], now, now + FRESH_S))
@@ -149,6 +144,23 @@ class Gate:
         if known is not None and known.checked_at + STALE_S > now:
             return self._remember(digest, known._replace(fresh_until=now + PAUSE_S))
         return NO_ACCESS_CHECK
+
+    async def _check(self, signed: Signed, token: bytes, client: bytes) -> Verdict:
+        judged: Judged = await signed.judge(token, client)
+        if judged.is_passing:
+            return judged.verdict
+        now = self._clock()
+        fresh_s = judged.fresh_s if judged.verdict is None else PAUSE_S
+        known = Known(judged.verdict, now, now + fresh_s, judged.grant, judged.owner)
+        return self._remember(sha256(token).digest(), known)
+
+    def _review(self) -> None:
+        """Forget what has been taken back."""
+        assert self._signed is not None
+        refuses = self._signed.authority.refuses
+        for digest, known in list(self._allowed.items()):
+            if known.grant is not None and refuses(known.grant):
+                del self._allowed[digest]
 
     def _remember(self, digest: bytes, known: Known) -> Verdict:
         self._allowed.pop(digest, None)

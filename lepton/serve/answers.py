@@ -85,6 +85,8 @@ BAD_TOKEN = Refusal(
     "Ask an administrator of the workspace for a new one.",
     b'www-authenticate: Bearer error="invalid_token"\r\n',
 )
+JWT_FIX = "Get a new one: lepton tokens jwt."
+JWT_REVOKED = BAD_TOKEN._replace(message="The JWT was revoked", fix=JWT_FIX)
 FORBIDDEN = Refusal(403, "forbidden", "The token may not use this endpoint", "Ask for a role in its workspace.")
 HIDDEN = Refusal(404, "not_found", "There is no such endpoint, or the token may not see it", "Check the address.")
 NO_PATH = Refusal(404, "not_found", "Nothing answers at this path", "POST to /predict; GET / describes the endpoint.")
@@ -118,6 +120,11 @@ LATE = Refusal(
     504, "deadline", "No answer came within the deadline", "Try again, or raise deadline_ms of the endpoint."
 )
 OLD_HTTP = Refusal(505, "invalid", "Only HTTP/1.0 and HTTP/1.1 are spoken here", "Use HTTP/1.1.")
+
+
+def bad_jwt(why: str, fix: str = JWT_FIX) -> Refusal:
+    """For a signed token that is not in order, or not for this endpoint."""
+    return BAD_TOKEN._replace(message=why, fix=fix)
 
 
 def too_large(limit: int) -> Refusal:

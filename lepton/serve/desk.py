@@ -1,7 +1,7 @@
 """The heart of a front: takes complete requests, gives them to workers, and sees that each gets an answer in time."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from math import inf
 from time import monotonic, time
@@ -49,6 +49,8 @@ class Desk:
         self.allowance = Allowance()
         self.on_ready: Callable[[], None] = lambda: None
         """Called when a worker has joined."""
+        self.on_work: Callable[[Desk], object] = lambda _: None
+        """Called when there is something again that may become late."""
         self.more_metrics: Callable[[], Iterable[str]] = tuple
         self._deadline_s = deadline_s
         self._gate = gate
@@ -97,10 +99,7 @@ class Desk:
         """Refuse at once what is known to be not allowed, before its body is read."""
         if self._gate is None or route.is_public:
             return None
-        token = bearer(authorization)
-        if token is None:
-            return answers.NO_TOKEN
-        return self._gate.look(token)[1]
+        return self._gate.doubt(authorization)
 
     def accept(self, exchange: Exchange, authorization: bytes | None) -> None:
         """Take a complete request; `finish` of the exchange is called in the end."""
@@ -109,12 +108,13 @@ class Desk:
             self.go(exchange)
             return
         token = bearer(authorization) or b""
-        exchange.caller = digest = token_digest(authorization)
+        client, exchange.caller = exchange.caller, token_digest(authorization)
+        digest = exchange.caller
         is_known, verdict = self._gate.recall(digest)
         if is_known:
             self.go(exchange, verdict)
         else:
-            self._gate.ask(token, lambda answer: self.go(exchange, answer))
+            self._gate.ask(token, lambda answer: self.go(exchange, answer), client)
 
     def recall(self, known: Known) -> tuple[bool, Refusal | None]:
         """Whether a fresh verdict about its token is known, and it."""
@@ -136,15 +136,20 @@ class Desk:
             self.refuse(exchange, verdict)
         elif not route.operation:
             show(self, exchange, route)
-        elif self.allowance.is_bounded and (spent := self.allowance.take(exchange.caller, time())):
+        elif self.allowance.is_bounded and (spent := self.allowance.take(self._owner(exchange), time())):
             self.meter.dropped[spent.why] += 1
             self.refuse(exchange, answers.too_many(spent.why, spent.retry_s))
         elif route.operation == HELD:
             exchange.deadline = exchange.arrived + self._deadline_s
+            self.on_work(self)
             if not self._held.add(exchange):
                 self.refuse(exchange, answers.BUSY)
         else:
             self._enqueue(exchange, route)
+
+    def _owner(self, exchange: Exchange) -> bytes:
+        """With whose requests it counts."""
+        return exchange.caller if self._gate is None else self._gate.owner(exchange.caller)
 
     def _enqueue(self, exchange: Exchange, route: Route) -> None:
         exchange.deadline = exchange.arrived + (route.timeout_s or self._deadline_s)
@@ -161,6 +166,8 @@ class Desk:
                 self.meter.dropped["busy"] += 1
                 self.refuse(exchange, answers.BUSY)
                 return
+        if not self._live:
+            self.on_work(self)
         self._live[exchange.id] = exchange
         self._pump_soon()
 
@@ -230,7 +237,10 @@ class Desk:
         entries = answers_frame.entries
         last = [entry[0] for entry in entries if entry[7] & LAST]
         tickets = self.queue.settle(link.number, last, answers_frame.slot)
-        self._learn(link, [ticket for ticket in tickets if ticket is not None], now)
+        if self._costs.is_timing(link.number):  # what this batch has cost, if it was of one kind and computed alone
+            known = [ticket.id for ticket in tickets if ticket is not None]
+            kinds = {one.route.operation for id in known if (one := self._live.get(id)) and one.route}
+            self._costs.answered(link.number, kinds, len(known), now)
         live, number = self._live, link.number
         for entry in entries:
             id, body, _, rows, _, status, media, flags = entry
@@ -262,13 +272,6 @@ class Desk:
     def count(self, grown: Mapping[str, Json]) -> None:
         """A worker's own counters have grown."""
         self.meter.told.update({name: value for name, value in grown.items() if name.isidentifier()})
-
-    def _learn(self, link: WorkerLink, tickets: Sequence[Ticket], now: float) -> None:
-        """What this batch has cost, if it was of one kind and computed alone."""
-        if not self._costs.is_timing(link.number):
-            return
-        kinds = {exchange.route.operation for t in tickets if (exchange := self._live.get(t.id)) and exchange.route}
-        self._costs.answered(link.number, kinds, len(tickets), now)
 
     def _deliver(self, exchange: Exchange, entry: Entry, now: float) -> None:
         """An answer, or a part of one, to whoever waits for it."""
@@ -353,10 +356,8 @@ class Desk:
 
     # by the clock
 
-    def sweep(self) -> None:
-        """A few times a second: answer what is late, let go of workers that hang."""
-        if not (self._live or self._held.is_any or self.queue.is_busy):
-            return
+    def sweep(self) -> bool:
+        """Answer what is late, let go of workers that hang; whether something is left that may become late."""
         now = monotonic()
         for exchange in [one for one in self._live.values() if one.is_done or one.deadline <= now]:
             if exchange.worker and not exchange.is_done:
@@ -371,6 +372,7 @@ class Desk:
             self.refuse(exchange, answers.NO_WORKER)
         for number in self.queue.hung(now - HUNG_S):
             self._links[number].close()
+        return bool(self._live or self._held.is_any or self.queue.is_busy)
 
     @property
     def is_ready(self) -> bool:
@@ -384,5 +386,7 @@ class Desk:
 
     def close(self) -> None:
         """Drop every worker."""
+        if self._gate is not None:
+            self._gate.close()
         for link in list(self._links.values()):
             link.close()

@@ -26,10 +26,12 @@ from lepton.serve.links import WorkerLink
 from lepton.serve.lobby import Lobby
 from lepton.serve.mailbox import Mailbox, Mailroom
 from lepton.serve.reporter import Reporter
-from lepton.serve.site import Site
+from lepton.serve.site import Place, Site, make_prover
 from lepton.serve.spec import EndpointSpec
 
 TICK_S = 0.1
+TURNS = 5
+"""Ticks in which each endpoint is looked at once for what is to be told of it."""
 WORKERS = 1024
 """That may be on their way in at one time."""
 DRAIN_S = 8.0
@@ -59,16 +61,24 @@ class Front:
         self._reporter = Reporter(ctx)
         self._numbers = count(1)
         self.address = ""
+        self.prover = make_prover(self._path.with_suffix(".jwts.json"))
         spec = EndpointSpec.from_json(ctx.params["spec"])
         self.site = Site(
             spec,
-            endpoint=str(ctx.params.get("endpoint", "")),
-            name=str(ctx.params.get("name", "")),
+            Place(
+                endpoint=str(ctx.params.get("endpoint", "")),
+                name=str(ctx.params.get("name", "")),
+                quota_file=self._path.with_name("quota.json"),
+            ),
             tell=self.tell,
-            quota_file=self._path.with_name("quota.json"),
             limits=limits,
+            prover=self.prover,
         )
         self.site.desk.on_ready = self.tell_ready
+        self._round: list[Site] = []
+        """Endpoints whose turn is still to come, before all begin anew."""
+        self._share = 1
+        """How many of them a tick looks at."""
         self.lobby = Lobby(self.site.desk, Addresses(spec.allow))
 
     async def run(self) -> None:
@@ -82,6 +92,8 @@ class Front:
         workers = await loop.create_unix_server(self.make_link, str(self._path), backlog=WORKERS)
         self._path.chmod(0o600)
         self.begin()
+        if self.prover is not None:
+            self.prover.authority.begin()
         gc.collect()
         gc.freeze()  # what is there now stays: no later collection looks at it again
         ticking = asyncio.ensure_future(self._tick())
@@ -90,6 +102,8 @@ class Front:
         self.lobby.drain()
         await self._drained()
         ticking.cancel()
+        if self.prover is not None:
+            self.prover.authority.end()
         for site in self.sites():
             site.close(monotonic())
         self.lobby.end()
@@ -115,8 +129,11 @@ class Front:
     def sweep(self, now: float) -> None:
         """By the clock: whatever is late."""
         self.lobby.sweep(now)
-        for site in self.sites():
-            site.turn(now)
+        if not self._round:
+            self._round = self.sites()
+            self._share = -(-len(self._round) // TURNS)
+        for _ in range(min(self._share, len(self._round))):
+            self._round.pop().turn(now)
 
     def tell(self, item: Mapping[str, Json]) -> None:
         """Report one item of docs/wire.md."""

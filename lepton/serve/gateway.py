@@ -30,7 +30,7 @@ from lepton.serve.front import Front
 from lepton.serve.gang import socket_path
 from lepton.serve.links import WorkerLink
 from lepton.serve.metrics import total_lines
-from lepton.serve.site import Site, find_server, read_object
+from lepton.serve.site import Place, Site, find_server, read_object
 from lepton.serve.spec import EndpointSpec
 
 FORGET_S = 60.0
@@ -164,10 +164,9 @@ class Gateway(Front):
         spec = EndpointSpec.from_json(about["spec"])
         self._sites[endpoint] = site = Site(
             spec,
-            endpoint=endpoint,
-            name=name,
+            Place(endpoint, name, self._path.with_name(f"{endpoint}.quota.json")),
             tell=partial(self._tell, endpoint),
-            quota_file=self._path.with_name(f"{endpoint}.quota.json"),
+            prover=self.prover,
         )
         self._jobs[endpoint] = job
         self._links[endpoint] = set()

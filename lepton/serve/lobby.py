@@ -25,13 +25,15 @@ class Lobby:
         self.limits: Limits = own.limits
         self.connections: set[Client] = set()
         self.heads: dict[bytes, Known] = {}
+        self.awake: set[Desk] = set()
+        """Those that have something which may become late: of a thousand endpoints few are asked at a time."""
         self.is_draining = False
         self._addresses = addresses
         self._check_at = 0.0
         self._desks: dict[str, Desk] = {}
         self._hosts: dict[bytes, Desk] = {}
         self._names: dict[bytes, Desk] = {}
-        own.enter(self)
+        self._seat(own)
 
     @property
     def desks(self) -> list[Desk]:
@@ -62,8 +64,12 @@ class Lobby:
         self._desks[desk.name] = self._names[desk.name.encode()] = desk
         for host in hosts:
             self._hosts.setdefault(host.encode(), desk)
-        desk.enter(self)
+        self._seat(desk)
         self.heads.clear()
+
+    def _seat(self, desk: Desk) -> None:
+        desk.enter(self)
+        desk.on_work = self.awake.add
 
     def close(self, name: str) -> None:
         """It answers no more."""
@@ -72,12 +78,14 @@ class Lobby:
             self._names.pop(name.encode(), None)
             self._hosts = {host: found for host, found in self._hosts.items() if found is not desk}
             self.heads.clear()
+            self.awake.discard(desk)
             desk.close()
 
     def sweep(self, now: float) -> None:
         """A few times a second: answer what is late, let go of workers that hang, and now and then of slow clients."""
-        for desk in self.desks:
-            desk.sweep()
+        for desk in list(self.awake):
+            if not desk.sweep():
+                self.awake.discard(desk)
         if now >= self._check_at:
             self._check_at = now + CHECK_S
             for client in list(self.connections):

@@ -74,7 +74,7 @@ class Window:
     @property
     def has_news(self) -> bool:
         """Whether anything was answered since the last look."""
-        return self._meter.answers != self._answers
+        return not dict.__eq__(self._meter.answers, self._answers)  # a counter's own takes twenty times as long
 
     def close(self, seconds: float, queue: int) -> dict[str, float]:
         """The numbers since the last call, and begin anew; empty if nobody was answered."""

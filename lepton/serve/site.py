@@ -3,18 +3,25 @@
 import json
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from time import monotonic, time
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from lepton.serve.access import Gate, Server
+from lepton.serve.access import Gate
 from lepton.serve.allowance import Allowance
+from lepton.serve.authority import Authority
 from lepton.serve.desk import Desk
 from lepton.serve.exchange import Limits
 from lepton.serve.metrics import Window
 from lepton.serve.queue import Queue
 from lepton.serve.reporter import Tell
+from lepton.serve.server import Server
+from lepton.serve.signed import Prover, Signed
 from lepton.serve.spec import EndpointSpec
+
+if TYPE_CHECKING:
+    from lepton.serve.outside import Outside
 
 REPORT_S = 5.0
 QUIET_S = 0.5
@@ -24,24 +31,32 @@ WAITING_A_SEAT = 64
 MAX_WAITING_BYTES = 256 << 20
 
 
+class Place(NamedTuple):
+    """Which endpoint it is."""
+
+    endpoint: str
+    """Its id; empty off the platform."""
+    name: str
+    quota_file: Path
+    """Keeps what its callers have used today, over a restart."""
+
+
 class Site:
     """An endpoint as its front keeps it.
 
     Args:
-        endpoint: its id; empty off the platform.
         tell: hears what the platform shall know of it.
-        quota_file: keeps what its callers have used today, over a restart.
+        prover: checks signed tokens; None: nobody does.
     """
 
     def __init__(
         self,
         spec: EndpointSpec,
+        place: Place,
         *,
-        endpoint: str,
-        name: str,
         tell: Tell,
-        quota_file: Path,
         limits: Limits | None = None,
+        prover: Prover | None = None,
     ) -> None:
         seats = spec.replicas * WAITING_A_SEAT
         queue = Queue(
@@ -51,33 +66,35 @@ class Site:
             target_s=spec.batch_ms / 1000,
         )
         self.spec = spec
-        self.endpoint = endpoint
+        self.endpoint = place.endpoint
         self.desk = Desk(
             queue,
             limits=limits or Limits(max_body_bytes=spec.max_body_bytes),
             deadline_s=spec.deadline_ms / 1000,
-            name=name,
-            gate=make_gate(endpoint),
+            name=place.name,
+            gate=make_gate(spec, place.endpoint, prover),
             prefix=os.urandom(4).hex(),
         )
         self.desk.allowance = Allowance(rate=spec.rate_per_s, burst=spec.burst, quota=spec.quota_per_day)
-        self.desk.allowance.restore(read_object(quota_file), time())
+        self.desk.allowance.restore(read_object(place.quota_file), time())
         self._tell = tell
-        self._quota_file = quota_file
+        self._quota_file = place.quota_file
         self._window = Window(self.desk.meter)
         self._looked_at = monotonic()
         self._due = 0.0
         self._answered = 0
 
     def turn(self, now: float) -> None:
-        """By the clock: tell what was answered, if it is time."""
+        """Now and then: tell what was answered, if it is time."""
+        if not self._window.has_news:
+            self._looked_at = now  # the next window begins with what it tells of
+            return
         if now < self._due:
             return
         self._due = now + QUIET_S
         answered, before = self.desk.meter.answers.total(), self._answered
         self._answered = answered
-        is_quiet = answered == before and self._window.has_news  # a burst is over
-        if is_quiet or now - self._looked_at >= REPORT_S:
+        if answered == before or now - self._looked_at >= REPORT_S:  # a burst is over, or it lasts
             self.close(now)
 
     def close(self, now: float) -> None:
@@ -93,10 +110,26 @@ class Site:
             draft.replace(self._quota_file)
 
 
-def make_gate(endpoint: str) -> Gate | None:
-    """Who checks tokens: the server that LEPTON_URL names; off the platform nobody."""
+def make_gate(spec: EndpointSpec, endpoint: str, prover: Prover | None) -> Gate | None:
+    """Who checks tokens: the server that LEPTON_URL names, those that are signed `prover`; off the platform nobody."""
     server = find_server()
-    return None if server is None else Gate(server, endpoint, monotonic)
+    if server is None:
+        return None
+    outside = None
+    if spec.jwt_issuer:  # few endpoints trust another issuer, and the others do without what it takes
+        make = cast("type[Outside]", import_module("lepton.serve.outside").Outside)
+        outside = make(spec.jwt_issuer, spec.jwt_audience, spec.jwt_keys)
+    return Gate(server, endpoint, monotonic, None if prover is None else Signed(prover, endpoint, outside))
+
+
+def make_prover(file: Path) -> Prover | None:
+    """Who checks signed tokens; off the platform nobody.
+
+    Args:
+        file: keeps what the server told.
+    """
+    server = find_server()
+    return None if server is None else Prover(Authority(server, file))
 
 
 def find_server() -> Server | None:

@@ -32,6 +32,9 @@ RANGES = {
 """Field -> smallest and largest value."""
 MAX_NETWORKS = MAX_HOSTS = 1000
 MAX_PRELOAD = 16
+MAX_TEXT = 1000
+KEY_PLACES = ("https://", "http://127.0.0.1:", "http://localhost:", "http://[::1]:", "/")
+"""How the place of an issuer's keys begins: over a network they travel by TLS."""
 HOST = re.compile(r"(?!.*\.\.)[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 LISTS = ("allow", "hosts", "preload")
 FRONTS = ("host", "port", "allow", "tls_cert", "tls_key")
@@ -81,6 +84,12 @@ class EndpointSpec:
     tls_cert: str = ""
     """Path, where the front runs, of the certificate chain in PEM; with `tls_key` the endpoint speaks TLS only."""
     tls_key: str = ""
+    jwt_issuer: str = ""
+    """Another issuer whose signed tokens are taken beside the platform's, by its `iss`; with the next two."""
+    jwt_audience: str = ""
+    """The `aud` that they must have."""
+    jwt_keys: str = ""
+    """Its public keys, a JWKS: an https URL, or a path where the front runs."""
     capture_rows: int = 500
     """How many inputs each worker samples for one `capture` version; 0: none."""
     front_cpu_milli: int = 100
@@ -90,6 +99,7 @@ class EndpointSpec:
     def __post_init__(self) -> None:
         self._check_served()
         self._check_shared()
+        self._check_issuer()
         if len(self.preload) > MAX_PRELOAD or not all(map(is_module, self.preload)):
             raise InvalidError("`preload` is no list of modules", fix=f"Give up to {MAX_PRELOAD}, e.g. torch.")
         if not isinstance(self.host, str) or not 1 <= len(self.host) <= 253 or not self.host.isprintable():
@@ -116,6 +126,19 @@ class EndpointSpec:
         for id in filter(None, (self.model, self.code)):
             if not isinstance(id, str) or not is_id(id):
                 raise InvalidError(f"{str(id)[:80]!r} is not a version id", fix="Give the id of a version, ver_....")
+
+    def _check_issuer(self) -> None:
+        told = (self.jwt_issuer, self.jwt_audience, self.jwt_keys)
+        if not all(isinstance(text, str) and len(text) <= MAX_TEXT and text.isprintable() for text in told):
+            raise InvalidError("An issuer is no text", fix=f"Give up to {MAX_TEXT} characters.")
+        if any(told) != all(told):
+            raise InvalidError(
+                "An issuer needs three things", fix="Give `jwt_issuer`, `jwt_audience` and `jwt_keys` together."
+            )
+        if self.jwt_keys and not self.jwt_keys.startswith(KEY_PLACES):
+            raise InvalidError(
+                f"{self.jwt_keys[:80]!r} is no place of keys", fix="Give https://... or a path that begins with /."
+            )
 
     def _check_shared(self) -> None:
         if self.front and (not isinstance(self.front, str) or not is_id(self.front)):

@@ -30,7 +30,7 @@ from lepton.server.reconcile import Loop
 from lepton.server.running import Running
 from lepton.server.serving import Serving
 from lepton.server.tail import Tails
-from lepton.store import facts, idempotency, leases, people
+from lepton.store import facts, idempotency, leases, people, revoked
 from lepton.store.database import Database, Tx
 from lepton.store.open import open_database
 from lepton.vault.drivers.local import LocalDriver
@@ -122,7 +122,7 @@ def build(config: ServerConfig, *, clock: Clock | None = None, engine: Engine | 
         database = open_database(config.database, folder=config.data, clock=clock)
         token = _settle(database, config, root=root, at=clock.now())
         engine = engine or _open_engine(config)
-        keys = Keys(secrets=derive(root, "secrets"), workers=derive(root, "workers"))
+        keys = Keys.of(root)
         platform = _assemble(config, clock=clock, database=database, engine=engine, keys=keys)
     except BaseException:
         if database is not None:
@@ -263,3 +263,4 @@ def housekeep(platform: Platform) -> None:
     platform.running.collect(platform.config.keep_logs_s)
     before = to_micros(platform.clock.now()) - int(KEEP_ANSWERS_S * 1_000_000)
     platform.database.write(lambda tx: idempotency.sweep(tx, before))
+    platform.database.write(lambda tx: revoked.sweep(tx, to_micros(platform.clock.now())))

@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from lepton.core.resource import Resource
 from lepton.jobs.spec import JobSpec
 from lepton.security.identity import worker_token
+from lepton.security.jwts import Signer
+from lepton.security.key import derive
 from lepton.server.people import open_secret
 from lepton.store.database import Tx
+
+ISSUER_CHARS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +21,18 @@ class Keys:
 
     secrets: bytes
     workers: bytes
+    signer: Signer
+    """Signs the tokens that endpoints check by themselves."""
+
+    @classmethod
+    def of(cls, root: bytes) -> Self:
+        """All of them."""
+        issuer = f"urn:lepton:{derive(root, 'issuer').hex()[:ISSUER_CHARS]}"
+        return cls(
+            secrets=derive(root, "secrets"),
+            workers=derive(root, "workers"),
+            signer=Signer(derive(root, "jwts"), issuer),
+        )
 
 
 class WorkerIdentity:

@@ -12,6 +12,8 @@ from lepton.core.resource import Json, Resource
 from lepton.security.identity import Principal, hash_token, make_token
 from lepton.security.key import seal, unseal
 from lepton.security.policy import ROLES
+from lepton.security.revoked import of_member, of_token, of_user
+from lepton.server.jwts import revoke
 from lepton.server.submit import Author, changed, created
 from lepton.store import events, people, resources
 from lepton.store.database import Tx
@@ -127,6 +129,7 @@ def revoke_token(tx: Tx, username: str, id: str, author: Author) -> None:
     if not people.drop_token(tx, id, username):
         raise NotFoundError(f"User '{username}' has no token {id[:80]!r}", fix="List the user's tokens.")
     events.append(tx, changed(user, "token revoked", author, f"{username}: {id}"))
+    revoke(tx, of_token(id), username, author, why=f"{username}: all that was made from {id}")
 
 
 def set_role(tx: Tx, workspace: str, username: str, *, role: str, author: Author) -> None:
@@ -142,9 +145,18 @@ def set_role(tx: Tx, workspace: str, username: str, *, role: str, author: Author
         raise InvalidError(f"There is no role {role[:80]!r}", fix="Use admin, editor or viewer.")
     if role:
         people.set_role(tx, workspace, username, role)
-    elif not people.drop_member(tx, workspace, username):
+    elif people.drop_member(tx, workspace, username):
+        revoke(tx, of_member(workspace, username), username, author, why=f"{username}: all in '{workspace}'")
+    else:
         raise NotFoundError(f"User '{username}' is no member of '{workspace}'", fix="List the members.")
     events.append(tx, changed(place, "member", author, f"{username}: {role or 'removed'}"))
+
+
+def delete_user(tx: Tx, found: Resource, author: Author) -> None:
+    """End a user, with all tokens and memberships."""
+    people.drop_tokens_of(tx, found.name)
+    revoke(tx, of_user(found.name), found.name, author, why=f"{found.name}: all")
+    delete_named(tx, found, author)
 
 
 def principal(tx: Tx, hash: str, now: int) -> Principal | None:
@@ -160,6 +172,7 @@ def principal(tx: Tx, hash: str, now: int) -> Principal | None:
         name=user.name,
         roles=roles,
         is_platform_admin=bool(user.spec.get("is_platform_admin")),
+        token=token.id,
         expires_at=token.expires_at,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from lepton.api import catalog, jobs, logs, pool, security, stages, vault, watch
+from lepton.api import catalog, jobs, jwts, logs, pool, security, stages, vault, watch
 from lepton.sdk.endpoints import EndpointOptions
 from lepton.sdk.jobs import JobOptions
 from lepton.sdk.stations import CleanOptions, ObserveOptions, OptimizeOptions, TrainOptions
@@ -20,8 +20,9 @@ HOLE = re.compile(r"\{[^}]+\}")
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     app = FastAPI()
-    for module in (jobs, logs, stages, catalog, vault, pool, security, watch):
+    for module in (jobs, logs, stages, catalog, vault, pool, security, jwts, watch):
         app.include_router(module.router, prefix="/api/v1")
+    app.include_router(jwts.open_router, prefix="/api/v1")
     return app.openapi()
 
 

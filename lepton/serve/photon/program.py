@@ -13,12 +13,16 @@ from lepton.core.launch import Isolation
 from lepton.core.resource import Json
 from lepton.serve.asgi import Mount
 from lepton.serve.photon import alias, archive, config
-from lepton.serve.photon.app import finish
+from lepton.serve.photon.app import finish, topics_of
 from lepton.serve.photon.checkout import fetch_code_from_vcs
+from lepton.serve.photon.direct import directs
 from lepton.serve.photon.marks import marks_of
+from lepton.serve.photon.meter import Meter
 from lepton.serve.photon.models import create, load
 from lepton.serve.photon.server import answer_liveness
+from lepton.serve.program import Work
 from lepton.serve.routes import HANDLERS
+from lepton.serve.siblings import of_gang
 
 MARGIN_S = 15.0
 """Beyond the photon's own timeout, so that the answer is the photon's."""
@@ -119,13 +123,20 @@ class PhotonProgram:
         if photon.health_check_liveness_tcp_port is not None:
             answer_liveness(photon.health_check_liveness_tcp_port)
         photon._call_init_once()
-        self._mount = Mount("", finish(photon._create_app(load_mount=True), photon))
+        app, meter = photon._create_app(load_mount=True), Meter()
+        self._siblings = of_gang(topics_of(meter))
+        self._mount = Mount("", finish(app, photon, meter, siblings=self._siblings))
+        has_token = bool(config.get_local_deployment_token())
+        self._directs = [] if has_token else directs(app, self._mount, meter)
 
-    def works(self) -> list[Any]:
-        """One: whatever is asked."""
+    def works(self) -> list[Work]:
+        """Whatever is asked, and before that what can be answered at less cost."""
         work = self._mount.work(HANDLERS)
         limit_s = float(self._photon.handler_timeout or 0) + MARGIN_S
-        return [replace(work, operation=replace(work.operation, timeout_s=limit_s))]
+        made = [replace(work, operation=replace(work.operation, timeout_s=limit_s))]
+        for direct in self._directs:
+            made += direct.works(HANDLERS + len(made), limit_s)
+        return made
 
     def about(self) -> Mapping[str, Json]:
         """What the front must leave to it."""
@@ -135,12 +146,14 @@ class PhotonProgram:
         return {"service": type(self._photon).__name__, "photon": self._photon._photon_name, "replaces": replaced}
 
     async def start(self) -> None:
-        """Let what it mounts get ready."""
+        """Let what it mounts get ready, and other replicas ask what this one counts."""
+        await self._siblings.start()
         await self._mount.start()
 
     async def close(self) -> None:
         """Let go of it."""
         self._photon._handle_exit()
+        await self._siblings.close()
         await self._mount.close()
 
     def is_healthy(self) -> bool:

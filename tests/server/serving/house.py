@@ -109,8 +109,9 @@ class House:
         if role in self.processes:
             self.processes[role].wait(10)
         command = [sys.executable, str(PROCESS), role, str(self.folder)]
+        env = {**self.env, "LEPTON_RANK": "0" if role == "front" else role}
         with (self.folder / f"{role}.log").open("ab") as log:
-            self.processes[role] = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
+            self.processes[role] = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         return self.processes[role]
 
     def said(self, kind: str) -> list[dict[str, Any]]:

@@ -8,14 +8,13 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
-from typing import Any
+from threading import Event
 
 import numpy as np
 import pytest
 
 from lepton.core.clock import SystemClock, to_micros
+from tests.server.serving.granting import open_platform
 from tests.server.serving.house import VERSION, House, Wire, open_house, wait_until
 
 ROW = [[0, 9], [1, 2]]
@@ -228,38 +227,16 @@ def test_a_port_that_is_taken_ends_the_front_with_a_reason() -> None:
         assert "Give another port" in house.log() or "cannot listen" in house.log()
 
 
-class Access(BaseHTTPRequestHandler):
-    """A server that knows one token."""
-
-    def do_GET(self) -> None:
-        assert self.path == "/api/v1/security/access?endpoint=ep_00000000000000000000000001"
-        is_good = self.headers["authorization"] == "Bearer good"
-        self.server.asked.append(self.headers["authorization"])  # type: ignore[attr-defined]
-        self.send_response(200 if is_good else 403)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 def test_on_the_platform_every_request_needs_a_token_the_server_admits() -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Access) as server:
-        server.asked = []  # type: ignore[attr-defined]
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-        with open_house(env={"LEPTON_URL": url}) as house:
-            assert house.ask("GET", "/healthz")[0] == house.ask("GET", "/readyz")[0] == 200
-            assert house.ask("GET", "/metrics")[0] == house.ask()[0] == 401
-            status, answer, headers = house.predict(ROW)
-            assert (status, answer["code"], headers["www-authenticate"]) == (401, "unauthenticated", "Bearer")
-            for _ in range(3):
-                assert house.predict(ROW, Authorization="Bearer good")[0] == 200
-                assert house.predict(ROW, Authorization="Bearer bad")[0] == 403
-            assert server.asked == ["Bearer good", "Bearer bad"]  # type: ignore[attr-defined]
-            server.shutdown()
-            server.server_close()
+    with open_platform() as platform, open_house(env=platform.env) as house:
+        assert house.ask("GET", "/healthz")[0] == house.ask("GET", "/readyz")[0] == 200
+        assert house.ask("GET", "/metrics")[0] == house.ask()[0] == 401
+        status, answer, headers = house.predict(ROW)
+        assert (status, answer["code"], headers["www-authenticate"]) == (401, "unauthenticated", "Bearer")
+        for _ in range(3):
             assert house.predict(ROW, Authorization="Bearer good")[0] == 200
-            assert house.predict(ROW, Authorization="Bearer new")[0] == 503
-        thread.join()
+            assert house.predict(ROW, Authorization="Bearer bad")[0] == 403
+        assert platform.asked == ["good", "bad"]
+        platform.close()
+        assert house.predict(ROW, Authorization="Bearer good")[0] == 200
+        assert house.predict(ROW, Authorization="Bearer new")[0] == 503

@@ -9,18 +9,16 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from queue import Queue
-from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
 
 from lepton.serve.protocols.inference.schema import messages
+from tests.server.serving.granting import open_platform
 from tests.server.serving.house import House, Wire, open_house, rest_client, wait_until
-from tests.server.serving.test_endpoint import Access
 
 grpc = pytest.importorskip("grpc")
 triton = pytest.importorskip("tritonclient.grpc")
@@ -31,13 +29,6 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 ROWS = np.array([[[0, 1], [5, 2]], [[9, 0], [0, 0]]], dtype=np.uint8)
 WAIT_S = 30
-
-
-@pytest.fixture(scope="module")
-def house() -> Iterator[House]:
-    with open_house() as house:
-        assert house.address
-        yield house
 
 
 def place_of(house: House) -> str:
@@ -83,8 +74,8 @@ def infer(house: House, **metadata: str) -> tuple[str, str, dict[str, str]]:
     return ask(house, f"{SERVICE}ModelInfer", infer_message(), **metadata)
 
 
-def test_the_server_and_its_model_tell_of_themselves(house: House) -> None:
-    with client_of(house) as client:
+def test_the_server_and_its_model_tell_of_themselves(version: House) -> None:
+    with client_of(version) as client:
         assert client.is_server_live()
         assert client.is_server_ready()
         assert client.get_server_metadata().name == "lepton"
@@ -94,9 +85,9 @@ def test_the_server_and_its_model_tell_of_themselves(house: House) -> None:
         about = client.get_model_metadata("tiny", as_json=True)
         config = client.get_model_config("tiny", as_json=True)["config"]
         index = client.get_model_repository_index(as_json=True)["models"]
-        for name, version in (("tiny", "4"), ("other", "")):
+        for name, number in (("tiny", "4"), ("other", "")):
             with pytest.raises(triton.InferenceServerException) as told:
-                client.is_model_ready(name, version)
+                client.is_model_ready(name, number)
             assert told.value.status() == "StatusCode.NOT_FOUND"
     assert about["inputs"] == [{"name": "x", "datatype": "UINT8", "shape": ["-1", "2", "2"]}]
     assert about["outputs"] == [{"name": "logits", "datatype": "FP32", "shape": ["-1", "4"]}]
@@ -104,9 +95,9 @@ def test_the_server_and_its_model_tell_of_themselves(house: House) -> None:
     assert index == [{"name": "tiny", "version": "3", "state": "READY"}]
 
 
-def test_one_port_answers_json_rest_and_grpc_alike(house: House) -> None:
-    plain = [row["scores"] for row in house.predict(ROWS.tolist())[1]["outputs"]]
-    with client_of(house) as client, rest_client(house) as rest:
+def test_one_port_answers_json_rest_and_grpc_alike(version: House) -> None:
+    plain = [row["scores"] for row in version.predict(ROWS.tolist())[1]["outputs"]]
+    with client_of(version) as client, rest_client(version) as rest:
         answer = client.infer("tiny", rows(), request_id="r-1")
         other = rest.infer("tiny", rows(http))
         assert rest.get_model_config("tiny")["input"][0]["data_type"] == "TYPE_UINT8"
@@ -116,11 +107,11 @@ def test_one_port_answers_json_rest_and_grpc_alike(house: House) -> None:
     assert np.allclose(answer.as_numpy("logits"), plain, atol=1e-6)
 
 
-def test_triton_s_asyncio_client_asks_many_at_once(house: House) -> None:
+def test_triton_s_asyncio_client_asks_many_at_once(version: House) -> None:
     from tritonclient.grpc import aio  # noqa: PLC0415  its channel belongs to this loop
 
     async def course() -> list[Any]:
-        async with aio.InferenceServerClient(place_of(house)) as client:
+        async with aio.InferenceServerClient(place_of(version)) as client:
             return list(await asyncio.gather(*(client.infer("tiny", rows(), request_id=str(n)) for n in range(100))))
 
     answers = asyncio.run(course())
@@ -128,9 +119,9 @@ def test_triton_s_asyncio_client_asks_many_at_once(house: House) -> None:
     assert all(np.array_equal(one.as_numpy("logits"), answers[0].as_numpy("logits")) for one in answers)
 
 
-def test_a_stream_answers_in_order_and_tells_faults_in_their_place(house: House) -> None:
+def test_a_stream_answers_in_order_and_tells_faults_in_their_place(version: House) -> None:
     told: Queue[Any] = Queue()
-    with client_of(house) as client:
+    with client_of(version) as client:
         client.start_stream(lambda result, error: told.put((result, error)))
         for number in range(200):
             client.async_stream_infer("tiny" if number % 50 != 7 else "none", rows(), request_id=str(number))
@@ -203,37 +194,34 @@ HIDDEN = {"shared_memory_region": {"string_param": "r"}}
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_reason(
-    house: House, fields: dict[str, Any], status: str, word: str
+    version: House, fields: dict[str, Any], status: str, word: str
 ) -> None:
-    code, detail, _ = ask(house, f"{SERVICE}ModelInfer", infer_message(**fields))
+    code, detail, _ = ask(version, f"{SERVICE}ModelInfer", infer_message(**fields))
     assert (code, word in detail) == (status or "INVALID_ARGUMENT", True), detail
 
 
-def test_bytes_that_are_no_message_are_refused(house: House) -> None:
+def test_bytes_that_are_no_message_are_refused(version: House) -> None:
     for body in (b"\xff" * 40, b"\x0a\xff", infer_message()[:-3], b"\x0a\x02\xff\xfe"):
-        code, detail, trailer = ask(house, f"{SERVICE}ModelInfer", body)
+        code, detail, trailer = ask(version, f"{SERVICE}ModelInfer", body)
         assert (code, trailer["lepton-code"]) == ("INVALID_ARGUMENT", "invalid")
         assert "ModelInferRequest" in detail
 
 
-def test_unknown_methods_are_unimplemented(house: House) -> None:
+def test_unknown_methods_are_unimplemented(version: House) -> None:
     for method in (f"{SERVICE}ModelTrain", "/other.Service/Call", f"{SERVICE}RepositoryModelLoad"):
-        assert ask(house, method)[0] == "UNIMPLEMENTED"
-    with client_of(house) as client, pytest.raises(triton.InferenceServerException) as told:
-        client.get_inference_statistics()
-    assert told.value.status() == "StatusCode.UNIMPLEMENTED"
+        assert ask(version, method)[0] == "UNIMPLEMENTED"
 
 
-def test_the_standard_health_service_says_serving(house: House) -> None:
-    with grpc.insecure_channel(place_of(house)) as channel:
+def test_the_standard_health_service_says_serving(version: House) -> None:
+    with grpc.insecure_channel(place_of(version)) as channel:
         assert channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=WAIT_S) == b"\x08\x01"
 
 
-def test_every_answer_names_its_request(house: House) -> None:
-    code, _, trailer = infer(house, x_request_id="mine-1")
+def test_every_answer_names_its_request(version: House) -> None:
+    code, _, trailer = infer(version, x_request_id="mine-1")
     assert (code, trailer["x-request-id"]) == ("OK", "mine-1")
-    assert ask(house, f"{SERVICE}ModelInfer", b"\xff", x_request_id="mine-2")[2]["x-request-id"] == "mine-2"
-    assert len(infer(house)[2]["x-request-id"]) > 8
+    assert ask(version, f"{SERVICE}ModelInfer", b"\xff", x_request_id="mine-2")[2]["x-request-id"] == "mine-2"
+    assert len(infer(version)[2]["x-request-id"]) > 8
 
 
 def test_a_message_over_the_limit_is_refused_and_others_are_served() -> None:
@@ -258,18 +246,18 @@ def test_large_messages_pass_both_ways(sums: House) -> None:
             assert np.array_equal(client.infer("sums", asked).as_numpy("sum"), a + 1)
 
 
-def test_a_preface_that_comes_byte_by_byte_is_understood(house: House) -> None:
-    with Wire(house.address) as wire:
+def test_a_preface_that_comes_byte_by_byte_is_understood(version: House) -> None:
+    with Wire(version.address) as wire:
         for byte in PREFACE + SETTINGS:
             wire.send(bytes([byte]))
         wire.socket.settimeout(WAIT_S)
         assert wire.socket.recv(9)[3] == 4  # a frame of settings
     for first in (b"P", b"PR", b"PRI"):
-        with Wire(house.address) as wire:
+        with Wire(version.address) as wire:
             wire.send(first)
             wire.send(b"X * HTTP/2.0\r\n\r\n")
             assert wire.read()[0] == 400
-    with Wire(house.address) as wire:
+    with Wire(version.address) as wire:
         body = json.dumps({"inputs": ROWS.tolist()}).encode()
         head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
         for byte in head:
@@ -286,14 +274,14 @@ def test_a_preface_that_never_ends_is_given_up(tmp_path: Path) -> None:
             assert other.is_closed()
 
 
-def test_garbage_after_the_preface_ends_that_connection_only(house: House) -> None:
-    with Wire(house.address) as wire:
+def test_garbage_after_the_preface_ends_that_connection_only(version: House) -> None:
+    with Wire(version.address) as wire:
         wire.send(PREFACE + b"\xff" * 4096)
         assert wire.is_closed()
-    with Wire(house.address) as wire:
+    with Wire(version.address) as wire:
         wire.send(PREFACE[:-3] + b"XX\r\n\r\n")
         assert wire.is_closed()
-    assert infer(house)[0] == "OK"
+    assert infer(version)[0] == "OK"
 
 
 def test_where_protobuf_is_not_installed_methods_are_unimplemented(tmp_path: Path) -> None:
@@ -308,8 +296,8 @@ def test_where_protobuf_is_not_installed_methods_are_unimplemented(tmp_path: Pat
         assert house.predict(ROWS.tolist())[0] == 200
 
 
-def test_what_is_not_grpc_is_told_so_by_its_status(house: House) -> None:
-    url = f"http://{place_of(house)}/predict"
+def test_what_is_not_grpc_is_told_so_by_its_status(version: House) -> None:
+    url = f"http://{place_of(version)}/predict"
     for arguments in ([], ["-d", "{}"]):
         command = ["curl", "-sS", "--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_code} %{http_version}"]
         found = subprocess.run([*command, *arguments, url], capture_output=True, text=True, timeout=WAIT_S, check=False)
@@ -336,28 +324,25 @@ def test_over_tls_grpc_and_http_share_the_port(pair: tuple[Path, Path]) -> None:
 
 
 def test_tokens_are_checked_as_over_http() -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Access) as server:
-        server.asked = []  # type: ignore[attr-defined]
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        with open_house(env={"LEPTON_URL": f"http://127.0.0.1:{server.server_address[1]}"}) as house:
-            assert ask(house, f"{SERVICE}ServerLive")[0] == "OK"
-            code, detail, trailer = infer(house)
-            assert (code, trailer["lepton-code"]) == ("UNAUTHENTICATED", "unauthenticated")
-            assert "Bearer" in detail
-            for _ in range(2):
-                assert infer(house, authorization="Bearer good")[0] == "OK"
-                assert infer(house, authorization="Bearer bad")[0] == "PERMISSION_DENIED"
-                assert ask(house, f"{SERVICE}ModelReady", authorization="Bearer bad")[0] == "PERMISSION_DENIED"
-            assert server.asked == ["Bearer good", "Bearer bad"]  # type: ignore[attr-defined]
-            with client_of(house) as client:
-                told: Queue[Any] = Queue()
-                client.start_stream(lambda result, error: told.put(error))
-                client.async_stream_infer("tiny", rows())
-                assert told.get(timeout=WAIT_S).status() == "StatusCode.UNAUTHENTICATED"
-                client.stop_stream()
-            server.shutdown()
-        thread.join()
+    with open_platform() as platform, open_house(env=platform.env) as house:
+        assert ask(house, f"{SERVICE}ServerLive")[0] == "OK"
+        code, detail, trailer = infer(house)
+        assert (code, trailer["lepton-code"]) == ("UNAUTHENTICATED", "unauthenticated")
+        assert "Bearer" in detail
+        for _ in range(2):
+            assert infer(house, authorization="Bearer good")[0] == "OK"
+            assert infer(house, authorization="Bearer bad")[0] == "PERMISSION_DENIED"
+            assert ask(house, f"{SERVICE}ModelReady", authorization="Bearer bad")[0] == "PERMISSION_DENIED"
+        assert platform.asked == ["good", "bad"]
+        assert infer(house, authorization=f"Bearer {platform.sign()}")[0] == "OK"
+        code, detail, _ = infer(house, authorization=f"Bearer {platform.sign(audience='ep_2')}")
+        assert (code, "ep_2" in detail) == ("UNAUTHENTICATED", True)
+        with client_of(house) as client:
+            told: Queue[Any] = Queue()
+            client.start_stream(lambda result, error: told.put(error))
+            client.async_stream_infer("tiny", rows())
+            assert told.get(timeout=WAIT_S).status() == "StatusCode.UNAUTHENTICATED"
+            client.stop_stream()
 
 
 def test_a_rate_is_kept_over_grpc_and_counted_with_http() -> None:

@@ -1,0 +1,102 @@
+"""An issuer of signed tokens that is not the platform: its name, for whom its tokens must be, and its public keys.
+
+Keys are read from a file or fetched, when a token needs them: the first time, when one names a key that is not known,
+and when they have grown old. Between two fetches there is a floor, whatever tokens name. What was fetched last counts
+until a fetch succeeds again.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import IO, TYPE_CHECKING
+from urllib.error import URLError
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from lepton.core.errors import InvalidError, clip
+
+if TYPE_CHECKING:
+    from lepton.security.jwts import Keys
+
+FLOOR_S, RETRY_S = 30.0, 5.0
+"""Between two fetches; after one that failed."""
+OLD_S = 600.0
+"""Keys older than this are fetched again; also how long a verdict about such a token holds."""
+TIMEOUT_S = 5.0
+MAX_BYTES = 1 << 20
+
+
+class Outside:
+    """An issuer whose tokens an endpoint takes.
+
+    Args:
+        audience: that its tokens must name.
+        place: of its JWKS: a path, or a URL.
+    """
+
+    def __init__(self, issuer: str, audience: str, place: str, clock: Callable[[], float] = monotonic) -> None:
+        self.issuer = issuer
+        self.audience = audience
+        self.keys: Keys | None = None
+        """None: never fetched."""
+        self._place = place
+        self._clock = clock
+        self._fetched_at = -OLD_S
+        self._not_before = 0.0
+        self._fetching: asyncio.Task[bool] | None = None
+
+    @property
+    def is_old(self) -> bool:
+        """Whether its keys should be fetched again."""
+        return self._clock() - self._fetched_at >= OLD_S
+
+    async def fetch(self, library: "type[Keys]") -> bool:
+        """Get its keys, unless that was tried just now; whether there are new ones.
+
+        Who asks while it is under way waits for it.
+        """
+        if self._fetching is None:
+            if self._clock() < self._not_before:
+                return False
+            self._fetching = asyncio.ensure_future(self._fetch(library))
+        return await asyncio.shield(self._fetching)
+
+    async def _fetch(self, library: "type[Keys]") -> bool:
+        self._not_before = self._clock() + RETRY_S
+        try:
+            text = await asyncio.get_running_loop().run_in_executor(None, load, self._place)
+            self.keys = library.read(text)
+        except (OSError, ValueError, InvalidError) as fault:
+            sys.stderr.write(f"serve: the keys of {self.issuer} at {self._place} cannot be had: {clip(str(fault))}\n")
+            return False
+        finally:
+            self._fetching = None
+        self._fetched_at = self._clock()
+        self._not_before = self._fetched_at + FLOOR_S
+        return True
+
+
+class Straight(HTTPRedirectHandler):
+    """Goes nowhere else than it was told to."""
+
+    def redirect_request(self, req: Request, fp: IO[bytes], code: int, msg: str, headers: object, newurl: str) -> None:
+        """No further request."""
+
+
+def load(place: str) -> bytes:
+    """What is at a path or URL.
+
+    Raises:
+        OSError, ValueError: it cannot be had.
+    """
+    if "://" not in place:
+        with Path(place).open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+    else:
+        request = Request(place, headers={"accept": "application/json", "user-agent": "lepton"})
+        with build_opener(Straight).open(request, timeout=TIMEOUT_S) as answer:
+            text = answer.read(MAX_BYTES + 1)
+    if len(text) > MAX_BYTES:
+        raise URLError(f"more than {MAX_BYTES} bytes")
+    return text

@@ -1,0 +1,69 @@
+"""Of many endpoints at a front only those are looked at that have something to do."""
+
+import asyncio
+from time import monotonic
+
+from lepton.serve.allowance import Addresses
+from lepton.serve.desk import Desk
+from lepton.serve.exchange import Limits
+from lepton.serve.http import Connection
+from lepton.serve.lobby import Lobby
+from lepton.serve.queue import Queue
+from tests.fuzz.front import GOOD, Transport, Worker, read_answers
+
+AT_ONE = GOOD.replace(b"/predict", b"/one/predict")
+
+
+def make_desk(name: str, deadline_s: float = 60) -> Desk:
+    queue = Queue(max_batch=32, max_waiting=4096, max_waiting_bytes=1 << 28)
+    return Desk(queue, limits=Limits(), deadline_s=deadline_s, name=name, gate=None, prefix="f")
+
+
+def connect(lobby: Lobby) -> tuple[Connection, Transport]:
+    connection, transport = Connection(lobby), Transport()
+    connection.connection_made(transport)  # type: ignore[arg-type]
+    return connection, transport
+
+
+async def story() -> None:
+    lobby = Lobby(make_desk("own"), Addresses(()))
+    desks = {name: make_desk(name) for name in ("one", "two")}
+    for desk in desks.values():
+        lobby.open(desk, ())
+    assert not lobby.awake
+    worker = Worker(desks["one"])
+    connection, transport = connect(lobby)
+    for _ in range(3):
+        connection.data_received(AT_ONE)
+        desks["one"]._pump()
+        assert lobby.awake == {desks["one"]}
+        lobby.sweep(monotonic())
+        assert lobby.awake == {desks["one"]}, "a worker has something"
+        worker.work()
+        lobby.sweep(monotonic())
+        assert not lobby.awake
+    assert read_answers(bytes(transport.written)) == [200, 200, 200]
+
+
+async def late() -> None:
+    lobby = Lobby(make_desk("own"), Addresses(()))
+    without, hung = make_desk("without", -1), make_desk("hung", -1)
+    lobby.open(without, ())
+    lobby.open(hung, ())
+    Worker(hung)
+    for name, desk in (("without", without), ("hung", hung)):
+        connection, transport = connect(lobby)
+        connection.data_received(GOOD.replace(b"/predict", f"/{name}/predict".encode()))
+        assert lobby.awake == {desk}
+        lobby.sweep(monotonic())
+        assert read_answers(bytes(transport.written))[0] in (503, 504)
+        lobby.sweep(monotonic())
+        assert not lobby.awake
+
+
+def test_an_endpoint_is_looked_at_while_it_has_something_and_no_longer() -> None:
+    asyncio.run(story())
+
+
+def test_what_is_late_is_answered_whether_it_waits_for_a_worker_or_in_the_queue() -> None:
+    asyncio.run(late())
