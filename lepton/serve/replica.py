@@ -112,13 +112,15 @@ class Replica:
                     await asyncio.wait_for(self._stop.wait(), pause_s)
 
     def _make_link(self) -> Link:
-        mailbox, about = None, self._about
-        opened = open_mailbox(self._path)
-        if opened is not None:
-            mailbox, name = opened
-            about = {**about, "mailbox": name, "mark": self._hand_over(mailbox)}
-        self._link = Link(self._works, orjson.dumps(about), self._threads, self._tell, self._mark, mailbox)
+        self._link = Link(self._works, self._greet, self._threads, self._tell, self._mark)
         return self._link
+
+    def _greet(self) -> tuple[bytes, Mailbox | None]:
+        opened = open_mailbox(self._path)
+        if opened is None:
+            return orjson.dumps(self._about), None
+        mailbox, name = opened
+        return orjson.dumps({**self._about, "mailbox": name, "mark": self._hand_over(mailbox)}), mailbox
 
     def _hand_over(self, mailbox: Mailbox) -> bool:
         """Give the front our mark; whether it has it."""

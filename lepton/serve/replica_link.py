@@ -20,6 +20,8 @@ from lepton.serve.reporter import Tell
 from lepton.serve.shared import Wire
 from lepton.serve.streams import Flow, Pump, Tunnel
 
+Greet = Callable[[], tuple[bytes, Mailbox | None]]
+"""What to say first to a front that is there, and the mailbox that it names."""
 Batches = dict[Callable[..., Any], tuple[Work, list[Call]]]
 """What computes them -> the work, and the requests that are computed together."""
 
@@ -30,21 +32,20 @@ class Link(asyncio.Protocol):
     def __init__(
         self,
         works: dict[int, Work],
-        hello: bytes,
+        greet: Greet,
         threads: ThreadPoolExecutor | None,
         tell: Tell,
         mark: Mark | None = None,
-        mailbox: Mailbox | None = None,
     ) -> None:
         self._mark = mark.place if mark is not None else memoryview(bytearray(MARK_BYTES)).cast("Q")
         self._works = works
         self._direct = {id: work.call for id, work in works.items() if work.call and not work.batch and not threads}
         """Plain functions that run in the loop: most of what is asked."""
         self._tell = tell
-        self._hello = hello
+        self._greet = greet
         self._threads = threads
         self._transport: asyncio.Transport | None = None
-        self._wire = Wire(self._write, mailbox)
+        self._wire = Wire(self._write)
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -59,7 +60,8 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Introduce ourselves."""
         self._transport = transport  # type: ignore[assignment]
-        self._wire.send(Frame(Kind.HELLO, [Entry(0, self._hello)]))
+        hello, self._wire.mailbox = self._greet()
+        self._wire.send(Frame(Kind.HELLO, [Entry(0, hello)]))
 
     def connection_lost(self, fault: Exception | None) -> None:
         """The front is gone: nobody waits for what we do."""

@@ -13,6 +13,8 @@ from lepton.core.errors import ConfigError
 from lepton.core.launch import Isolation
 
 MOST = 2.0**62
+CHOICES = {"isolation": tuple(each.value for each in Isolation)}
+"""Setting -> the words it may be."""
 KINDS = {int: "a whole number", float: "a number", str: "text"}
 RANGES: Mapping[str, tuple[float, float]] = {
     "port": (0, 65_535),
@@ -61,8 +63,6 @@ class ServerConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             check_range(field.name, field.name, getattr(self, field.name))
-        if self.isolation not in list(Isolation):
-            raise ConfigError(f"isolation is {self.isolation[:80]!r}", fix="Set it to own, closed or off.")
         if self.lease_s < 2 * self.heartbeat_s:
             raise ConfigError(
                 f"lease_s is {self.lease_s:g}, under twice heartbeat_s, {self.heartbeat_s:g}",
@@ -131,11 +131,14 @@ def read_plain(source: str, value: Any, kind: type) -> Any:
 
 
 def check_range(name: str, source: str, value: Any) -> None:
-    """Refuse a number that cannot work.
+    """Refuse a value that cannot work.
 
     Raises:
-        ConfigError: it is outside the setting's range, or no number.
+        ConfigError: it is none of the setting's words, outside its range, or no number.
     """
+    words = CHOICES.get(name, (value,))
+    if value not in words:
+        raise ConfigError(f"{source} is {str(value)[:80]!r}", fix=f"Give one of {', '.join(words)}.")
     if not isinstance(value, int | float):
         return
     low, high = RANGES[name]

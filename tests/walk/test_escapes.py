@@ -180,4 +180,5 @@ def test_without_isolation_these_ways_are_open() -> None:
         with surroundings(house) as told:
             found = tried(house, {**told, "closed": True, "only": sorted(OPEN_WITHOUT)})
         house.end()
-    assert {name for name in OPEN_WITHOUT if not found[name].startswith("open")} == set()
+    shut = set() if os.access(lepton.__file__, os.W_OK) else {"change_the_platform"}
+    assert {name for name in OPEN_WITHOUT if not found[name].startswith("open")} == shut

@@ -14,8 +14,6 @@ from lepton.engine.local.views import (
     TEMPORARY,
     WHOLE,
     aliases,
-    lay_link,
-    lay_points,
     outer,
     programs_of,
     small_files,
@@ -23,10 +21,8 @@ from lepton.engine.local.views import (
 )
 from lepton.engine.sandbox.landlock import is_below
 from lepton.engine.sandbox.layers import NONE
-from lepton.engine.sandbox.namespace import NULL
 from lepton.engine.shim import records
 
-ROOT_FOLDER = ".closed"
 ROADS_OUT = (
     *("/run/docker.sock", "/run/docker", "/run/podman", "/run/containerd", "/run/crio", "/run/screen", "/run/libvirt"),
     *("/run/user/{user}", "/tmp/tmux-{user}", "/tmp/lepton-{user}"),
@@ -39,8 +35,6 @@ ROOTS_ROADS_OUT = ("/run/dbus/system_bus_socket", "/run/systemd/private", "/run/
 class Ground:
     """What holds for all launches of an engine."""
 
-    folder: Path
-    """The engine's."""
     hidden: Path
     """The platform's own."""
     url_file: Path | None
@@ -72,14 +66,9 @@ class Ground:
         return [*outer(self.programs), *unfold(small_files())]
 
     @cached_property
-    def root(self) -> Path:
-        """An empty house: folders, files and links that a closed worker's files are mounted on. It stays for ever, for
-        who deletes it takes away what is mounted there."""
-        root = self.folder / ROOT_FOLDER
-        lay_points(root, "/", [*WHOLE, *TEMPORARY, *outer(self.programs)])
-        for path in filter(os.path.islink, self.programs):
-            lay_link(root, path)
-        return root
+    def links(self) -> dict[str, str]:
+        """Links among the programs, and where they lead."""
+        return {path: os.readlink(path) for path in self.programs if os.path.islink(path)}
 
 
 def level_of(launch: Launch, ground: Ground) -> Isolation:
@@ -120,12 +109,12 @@ def make_bounds(
     own |= {
         path: mode for path, mode in launch.paths.items() if is_closed or any(is_below(path, one) for one in private)
     }
-    veil = folder / records.VEIL
     bounds = {
         "level": level,
         "layers": ground.layers,
-        "veils": {path: _veil(path, veil / str(number)) for number, path in enumerate(private)},
+        "private": private,
         "own": list(own.items()),
+        "at": str(folder),
         "abstract": launch.size > 1 and bool(launch.gpus),  # NCCL passes memory on by them
     }
     return {**bounds, **_closed(folder, ground)} if is_closed else bounds
@@ -134,7 +123,7 @@ def make_bounds(
 def _closed(folder: Path, ground: Ground) -> dict[str, Json]:
     whole = {path: path for path in (*WHOLE, *outer(ground.programs))}
     temporary = dict.fromkeys(TEMPORARY, str(folder / records.WORK / records.TMP))
-    return {"root": str(ground.root), "seen": {**whole, **temporary}, "readable": ground.readable}
+    return {"seen": {**whole, **temporary}, "links": ground.links, "readable": ground.readable}
 
 
 def told(bounds: Mapping[str, Json] | None) -> str:
@@ -158,32 +147,8 @@ def home_of(bounds: Mapping[str, Json] | None, work: Path) -> dict[str, str]:
     return {"HOME": str(work), "TMPDIR": tmp}
 
 
-def lay_out(draft: Path, plan: Mapping[str, Json]) -> None:
-    """Make in a launch's folder, while it is no more than a draft, what the mounts of its worker will lie on.
-
-    Raises:
-        OSError: no room.
-    """
-    bounds = plan["bounds"]
-    if bounds is None or not bounds["layers"]["namespaces"]:
-        return
-    own = [path for path, _ in bounds["own"]]
-    for number, path in enumerate(bounds["veils"]):
-        lay_points(draft / records.VEIL / str(number), path, own)
-    if holds_closed(plan):
-        root = Path(bounds["root"])
-        lay_points(root, "/", [*bounds["veils"], *own])
-        lay_points(draft / records.WORK / records.TMP, "/tmp", [*bounds["veils"], *own])
-
-
 def roads_out() -> Iterator[str]:
     """Sockets, and folders of them, of programs that would do outside what they are told to, as this user."""
     user = os.geteuid()
     roads = (path.format(user=user) for path in (*ROADS_OUT, *(() if user else ROOTS_ROADS_OUT)))
     return filter(os.path.exists, roads)
-
-
-def _veil(path: str, folder: Path) -> str:
-    """What lies over a private path."""
-    is_file = os.path.exists(path) and not os.path.isdir(path)
-    return NULL if is_file else str(folder)

@@ -18,7 +18,7 @@ from pathlib import Path
 from lepton.core.errors import EngineError, StorageFullError
 from lepton.core.launch import Exit, ExitReason, Isolation, Launch, NodeFacts, Sighting
 from lepton.core.resource import Json
-from lepton.engine.local.bounds import Ground, holds_closed, lay_out
+from lepton.engine.local.bounds import Ground, holds_closed
 from lepton.engine.local.forker import Forker
 from lepton.engine.local.gangs import gang_folder, join_gang, leave_gang, meeting_folder
 from lepton.engine.local.lost import record_lost
@@ -85,7 +85,6 @@ class LocalEngine:
         if self._least is Isolation.OFF:
             log.warning("isolation is off: a worker can read and change all that this user can")
         return Ground(
-            folder=self.folder,
             hidden=self._hidden,
             url_file=self._url_file,
             variables=os.environ,
@@ -217,7 +216,6 @@ class LocalEngine:
             draft.mkdir(mode=0o700)
             for name in (records.LOG, records.WORK, *([f"{records.WORK}/{records.TMP}"] if holds_closed(plan) else [])):
                 (draft / name).mkdir(mode=0o700)
-            lay_out(draft, plan)
             records.write(str(draft / records.LAUNCH), {**launch.to_json(), "env": {}})  # it may hold secrets
             records.write(str(draft / records.PLAN), plan)
             with suppress(FileExistsError):

@@ -52,7 +52,7 @@ def make_plan(launch: Launch, folder: Path, ground: Ground, *, gang: Path, meeti
         places["LEPTON_MEETING_FOLDER"] = str(meeting)
     if ground.url_file is not None:
         places["LEPTON_URL_FILE"] = str(ground.url_file)
-    held = {**home_of(bounds, work), "LEPTON_ISOLATION": told(bounds)}
+    held = {**home_of(bounds, work), "LEPTON_HELD": told(bounds)}
     return {
         "argv": list(command),
         "env": {**_basics(ground.variables), **_gang(launch), **_devices(launch), **places, **launch.env, **held},

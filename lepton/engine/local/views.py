@@ -1,4 +1,4 @@
-"""What a worker that is held closed sees: which programs and libraries, and what they are mounted on."""
+"""Which programs and libraries a worker sees that is held closed, and at which paths a folder is to be seen."""
 
 import os
 import re
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lepton.engine.sandbox.landlock import is_below
-from lepton.engine.shim import records
 
 SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"),
@@ -31,10 +30,21 @@ def programs_of(variables: Mapping[str, str]) -> Iterator[str]:
     """The system's, and what Python imports from, Lepton among it; but never a whole home."""
     home = variables.get("HOME", "/")
     imported = [*sys.path[1:], *variables.get("PYTHONPATH", "").split(":")]  # the first is where it was called
-    yield from SYSTEM
-    yield from (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)
-    yield str(Path(__file__).parents[3])
-    yield from (path for path in imported if path.startswith("/") and not is_below(home, path))
+    prefixes = (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)
+    yield from (*SYSTEM, *prefixes, str(Path(__file__).parents[3]))
+    for path in imported:
+        if path.startswith("/") and not is_below(home, path):
+            yield path
+            yield from () if any(is_below(path, prefix) for prefix in prefixes) else linked_packages(path)
+
+
+def linked_packages(folder: str) -> list[str]:
+    """Packages that only a link in this folder leads to."""
+    try:
+        entries = [entry.path for entry in os.scandir(folder) if entry.is_symlink()]
+    except OSError:
+        return []
+    return [path for path in entries if os.path.isfile(os.path.join(path, "__init__.py"))]
 
 
 def small_files() -> Iterator[str]:
@@ -77,33 +87,6 @@ def aliases(path: str, mounts: Iterable[str]) -> list[str]:
 def _plain(text: str) -> str:
     """A path as mountinfo writes it: with `\\040` for a space."""
     return OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
-
-
-def lay_points(folder: Path, stands_for: str, paths: Iterable[str]) -> None:
-    """An empty folder or file in `folder` for each path that lies in what it stands for."""
-    _make_folder(str(folder))
-    for path in paths:
-        if is_below(path, stands_for):
-            place = os.path.join(folder, path[len(stands_for) :].lstrip("/"))
-            is_file = path.endswith(f"/{records.LAUNCH}") or os.path.isfile(path)
-            _make_folder(os.path.dirname(place) if is_file else place)
-            if is_file:
-                Path(place).touch(mode=0o600)
-
-
-def _make_folder(path: str) -> None:
-    """Make it, and those above it that are missing, for nobody else to look into."""
-    if not os.path.isdir(path):
-        _make_folder(os.path.dirname(path))
-        os.mkdir(path, 0o700)
-
-
-def lay_link(folder: Path, path: str) -> None:
-    """A link like the one at `path`, in what stands for the root."""
-    place = Path(f"{folder}{path}")
-    _make_folder(str(place.parent))
-    if not place.is_symlink():
-        place.symlink_to(os.readlink(path))
 
 
 def _steps(path: str) -> Iterator[str]:

@@ -20,14 +20,14 @@ Bounds = Mapping[str, Any]
 
 level       `own` or `closed`
 layers      `landlock` (its version), `namespaces`, `filter`: what this machine has
-veils       private path -> what lies over it
+private     paths that nobody sees
+at          one of them, the worker's own
 own         [path, mode] that this worker sees nevertheless
 abstract    whether it may reach others' abstract sockets
 
 If it is closed also
 
-root        the folder that becomes the root
-seen        path -> what is seen there
+seen, links as `namespace.View`
 readable    what of all this may be read
 """
 
@@ -55,9 +55,10 @@ def _confine(bounds: Bounds) -> None:
         namespace.enter(ipc=is_closed)
         namespace.fix_machine()
         if is_closed:
-            namespace.replace_root(bounds["root"], bounds["seen"], bounds["veils"], own)
+            view = namespace.View(bounds["seen"], bounds["links"])
+            namespace.replace_root(view, bounds["private"], own, bounds["at"])
         else:
-            namespace.hide(bounds["veils"], own)
+            namespace.hide(bounds["private"], own, bounds["at"])
     if layers["landlock"]:
         scopes = landlock.SIGNALS | (0 if bounds["abstract"] else landlock.ABSTRACT_SOCKETS)
         lists = layers["namespaces"] or not is_closed
@@ -72,7 +73,7 @@ def _confine(bounds: Bounds) -> None:
 
 def _files(bounds: Bounds, own: list[Opening]) -> list[Opening] | None:
     """What Landlock leaves open; None: the mounts say it all."""
-    has_mounts, private = bounds["layers"]["namespaces"], [os.path.realpath(path) for path in bounds["veils"]]
+    has_mounts, private = bounds["layers"]["namespaces"], [os.path.realpath(path) for path in bounds["private"]]
     given = [each for path, mode in own for each in landlock.around(path, private, mode)]
     if bounds["level"] == CLOSED:
         devices = [(path, "w") for path in namespace.common_devices()]

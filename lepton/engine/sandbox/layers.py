@@ -59,8 +59,8 @@ def attempt(work: Callable[[], object]) -> str:
 def _hide() -> None:
     namespace.enter()
     namespace.fix_machine()
-    namespace.hide({"/usr": "/proc/self/fdinfo"}, [("/etc", "r")])
-    if "bin" in os.listdir("/usr"):
+    namespace.hide(["/usr"], [("/etc", "r"), ("/usr/bin", "r")], "/usr")
+    if os.listdir("/usr") != ["bin"]:
         raise OSError(0, "what was to be hidden can be seen")
 
 

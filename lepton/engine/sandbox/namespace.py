@@ -1,7 +1,7 @@
 """A view of the files of its own for this process: some folders are not there, others are all there is.
 
-Who is root makes it as root; everybody else in a user namespace of his own, in which he is who he was before. Nothing
-is made here but mounts of what is there: what a mount needs to lie on, the engine has laid out before.
+Who is root makes it as root; everybody else in a user namespace of his own, in which he is who he was before. What
+mounts need to lie on is made in one small file system in memory, never on disk.
 """
 
 import os
@@ -35,6 +35,16 @@ class Tree(NamedTuple):
 
     fd: int
     path: str
+    is_folder: bool
+
+
+class View(NamedTuple):
+    """All that a closed worker sees beside what is its own."""
+
+    seen: Mapping[str, str]
+    """Path -> what is seen there. It can be read; what is seen elsewhere than where it lies can be changed too."""
+    links: Mapping[str, str]
+    """Path -> where it leads."""
 
 
 def enter(*, ipc: bool = False) -> None:
@@ -67,34 +77,43 @@ def fix_machine() -> None:
     _place_all([*devices, *fixed])
 
 
-def hide(veils: Mapping[str, str], own: Iterable[Opening]) -> None:
-    """Let other folders, or the null device, lie over what is private.
+def hide(private: Iterable[str], own: Iterable[Opening], at: str) -> None:
+    """Let private folders be empty and private files be nothing.
 
     Args:
-        veils: private path -> what lies over it.
         own: appears nevertheless, there and anywhere else.
+        at: a private folder, which is covered on the way.
     Raises:
         OSError: something cannot be.
     """
-    _place_all([*_clone_own(own), *_clone_all(veils, read_only=veils)])
+    shown = _clone_own(own)
+    _mount_empty(at)
+    veils = _veils(private, at)
+    _place_all([*shown, *veils])
+    _close_all(veils)
 
 
-def replace_root(root: str, seen: Mapping[str, str], veils: Mapping[str, str], own: Iterable[Opening]) -> None:
-    """Let what lies in `root`, and what is laid on it, be all files there are.
+def replace_root(view: View, private: Iterable[str], own: Iterable[Opening], at: str) -> None:
+    """Let these be all files there are.
 
     Args:
-        seen: path -> what is seen there. It can be read; what is seen elsewhere than where it lies, changed too.
-        veils, own: as for `hide`.
+        private, own, at: as for `hide`.
     Raises:
         OSError: something cannot be.
     """
-    base = _clone_all({root: None})
-    trees = _clone_all(seen, read_only=[path for path, source in seen.items() if path == source])
-    shown, hidden = _clone_own(own), _clone_all(veils, read_only=veils)
-    _place_all(base)
+    trees = _clone_all(view.seen, read_only=[path for path, source in view.seen.items() if path == source])
+    shown, root = _clone_own(own), f"{at}/root"
+    _mount_empty(at)
+    os.mkdir(root)
+    _place_all(_clone_all({root: None}))
+    for path, target in view.links.items():
+        os.makedirs(os.path.dirname(root + path), exist_ok=True)
+        os.symlink(target, root + path)
     _place_all(trees, under=root)
-    _mount_empty(f"{root}/dev/shm")
-    _place_all([*shown, *hidden], under=root)
+    _mount_empty(f"{root}/dev/shm", "mode=1777")
+    veils = _veils(private, at)
+    _place_all([*shown, *veils], under=root)
+    _close_all(veils, under=root)
     _set_attributes(root, add=READ_ONLY)
     os.chdir(root)
     checked(LIBC.mount(b".", b"/", None, MOVE, None))
@@ -135,19 +154,49 @@ def _clone_all(sources: Mapping[str, str | None], read_only: Iterable[str] = ())
             continue
         if path in fixed:
             _set_attributes("", add=READ_ONLY, recursive=True, fd=fd)
-        found.append(Tree(fd, path))
+        found.append(Tree(fd, path, stat.S_ISDIR(os.fstat(fd).st_mode)))
     return found
+
+
+def _veils(private: Iterable[str], at: str) -> list[Tree]:
+    """What lies over private paths: empty folders, and the null device."""
+    sources: dict[str, str | None] = {}
+    for number, path in enumerate(private):
+        if os.path.isdir(path):
+            sources[path] = f"{at}/{number}"
+            os.mkdir(f"{at}/{number}")
+        elif os.path.exists(path):
+            sources[path] = NULL
+    return _clone_all(sources)
+
+
+def _close_all(veils: Iterable[Tree], *, under: str = "") -> None:
+    """Nothing more can be put into empty folders."""
+    for veil in veils:
+        if veil.is_folder:
+            _set_attributes(under + veil.path, add=READ_ONLY)
 
 
 def _place_all(trees: Iterable[Tree], *, under: str = "") -> None:
     """Let them appear, the outer ones first."""
     for tree in sorted(trees, key=lambda tree: tree.path.count("/")):
-        syscall(MOVE_MOUNT, tree.fd, b"", AT_FDCWD, os.fsencode(under + tree.path), FROM_FD)
+        path = under + tree.path
+        _make_room(path, is_folder=tree.is_folder)
+        syscall(MOVE_MOUNT, tree.fd, b"", AT_FDCWD, os.fsencode(path), FROM_FD)
         os.close(tree.fd)
 
 
-def _mount_empty(path: str) -> None:
-    checked(LIBC.mount(b"none", os.fsencode(path), b"tmpfs", NOSUID | NODEV, b"mode=1777"))
+def _make_room(path: str, *, is_folder: bool) -> None:
+    """Have something there to mount on."""
+    if os.path.exists(path):
+        return
+    os.makedirs(path if is_folder else os.path.dirname(path), exist_ok=True)
+    if not is_folder:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _mount_empty(path: str, options: str = "mode=755") -> None:
+    checked(LIBC.mount(b"none", os.fsencode(path), b"tmpfs", NOSUID | NODEV, options.encode()))
 
 
 def _set_attributes(

@@ -67,7 +67,7 @@ def check_held(name: str, how: str | None = None) -> None:
     Raises:
         ConfigError: it is not held, and nobody has said that it need not be.
     """
-    how = os.environ.get("LEPTON_ISOLATION") if how is None else how
+    how = os.environ.get("LEPTON_HELD") if how is None else how
     if how not in list(Isolation):
         raise ConfigError(
             f"{name} is a pickle, which runs whatever its maker has put in, and this machine holds no worker back",

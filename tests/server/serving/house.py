@@ -102,7 +102,7 @@ class House:
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
         self.folder = folder
-        self.env = {**os.environ, "LEPTON_GANG_FOLDER": str(folder), "LEPTON_ISOLATION": "off", **env}
+        self.env = {**os.environ, "LEPTON_GANG_FOLDER": str(folder), "LEPTON_HELD": "off", **env}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, role: str) -> subprocess.Popen[bytes]:

@@ -1,4 +1,4 @@
-"""What `lepton doctor` says of the extras, and where it has that from."""
+"""What `lepton doctor` says of the extras, where it has that from, and of what holds workers."""
 
 from importlib.metadata import PackageNotFoundError, metadata
 
@@ -17,6 +17,18 @@ def test_extras_are_read_from_the_requirements() -> None:
         "lepton-platform[serve]; extra == 'walk'",
     ]
     assert doctor.extras(lines) == {"serve": ["numpy", "python-multipart"], "postgres": ["psycopg"]}
+
+
+def test_each_layer_that_holds_workers_has_a_row_that_says_why_it_is_missing() -> None:
+    layers = {"landlock": 7, "namespaces": False, "filter": True, "lacks": {"namespaces": "Operation not permitted"}}
+    rows = {row["what"].removeprefix("isolation: "): row for row in doctor._isolation(layers)}
+    assert {name: row["state"] for name, row in rows.items()} == {
+        "landlock": "ok",
+        "namespaces": "missing",
+        "filter": "ok",
+    }
+    assert rows["landlock"]["detail"] == "version 7" and not rows["landlock"]["to add it"]
+    assert rows["namespaces"]["detail"] == "Operation not permitted" and rows["namespaces"]["to add it"]
 
 
 def test_every_extra_of_the_project_has_a_row() -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from lepton.core.launch import Exit, Launch
 from lepton.engine.local import LocalEngine
-from lepton.engine.local.bounds import ROOT_FOLDER
 from lepton.engine.shim import records
 from lepton.engine.shim.processes import is_alive, marked
 
@@ -93,7 +92,7 @@ class Local:
         self.engine.close()
         for _, fd in self.gates.values():
             os.close(fd)
-        assert set(os.listdir(self.folder)) <= {ROOT_FOLDER}
+        assert os.listdir(self.folder) == []
         assert not zombies()
 
 

@@ -15,7 +15,7 @@ import pytest
 from lepton.core.errors import EngineError
 from lepton.core.launch import ExitReason, Isolation, Launch
 from lepton.engine.local.bounds import Ground, level_of, make_bounds, told
-from lepton.engine.local.views import aliases
+from lepton.engine.local.views import aliases, programs_of, unfold
 from lepton.engine.sandbox import filter as calls
 from lepton.engine.sandbox import landlock
 from lepton.engine.sandbox.layers import find
@@ -56,7 +56,7 @@ print(json.dumps({
     "gang": attempt(lambda: Path(os.environ["LEPTON_GANG_FOLDER"], "x").write_text("x")) and True,
     "system": attempt(Path("/etc/passwd").read_text) and True,
     "names": attempt(lambda: os.listdir("/usr")) and True,
-    "held": os.environ["LEPTON_ISOLATION"],
+    "held": os.environ["LEPTON_HELD"],
 }))
 """
 ALL_OWN = {"move": True, "temporary": True, "launch": True, "gang": True, "system": True, "names": True}
@@ -108,7 +108,7 @@ def test_an_operator_may_switch_it_off_or_hold_every_worker_closed(local: Local)
         local.engine.close()
         local.isolation = isolation
         local.engine = local.open()
-        local.run(isolation, "sh", "-c", "echo $LEPTON_ISOLATION", env={"LEPTON_ISOLATION": "made up"})
+        local.run(isolation, "sh", "-c", "echo $LEPTON_HELD", env={"LEPTON_HELD": "made up"})
         local.ended(isolation)
         assert local.logged(isolation).strip() == said
 
@@ -212,7 +212,7 @@ def test_processes_threads_and_sockets_of_its_own_work_as_ever(local: Local, tmp
 
 
 def ground(tmp_path: Path, **more: Any) -> Ground:
-    return Ground(folder=tmp_path, hidden=tmp_path, url_file=None, variables={}, layers=WHOLE, **more)
+    return Ground(hidden=tmp_path, url_file=None, variables={}, layers=WHOLE, **more)
 
 
 def test_the_closer_of_what_is_wished_and_what_is_the_least_counts(tmp_path: Path) -> None:
@@ -270,6 +270,18 @@ def test_paths_of_a_folder_are_found_among_the_mounts(tmp_path: Path) -> None:
         "3 1 8:2 / /proc rw - x x",
     ]
     assert aliases(str(tmp_path), mounts) == [str(tmp_path), str(tmp_path / "a b")]
+
+
+def test_of_what_python_imports_from_also_packages_behind_links_are_programs_but_no_home(tmp_path: Path) -> None:
+    for name in ("real/package", "real/data", "links", "home"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "real/package/__init__.py").touch()
+    for name in ("package", "data"):
+        (tmp_path / "links" / name).symlink_to(tmp_path / "real" / name)
+    folders = {"HOME": str(tmp_path / "home"), "PYTHONPATH": f"{tmp_path}/links:{tmp_path}/home:relative"}
+    found = set(unfold(programs_of(folders)))
+    assert {sys.prefix, f"{tmp_path}/links", f"{tmp_path}/links/package", f"{tmp_path}/real/package"} <= found
+    assert not {f"{tmp_path}/real/data", f"{tmp_path}/home", "relative"} & found
 
 
 def answer_of(code: bytes, *, kind: int, number: int, first: int = 0, second: int = 0) -> int:

@@ -127,7 +127,7 @@ def test_a_shim_of_another_boot_is_dead_whatever_runs_under_its_pid_now(local: "
 def prepare(local: "Local", launch: Launch) -> None:
     """As far as a server comes that is killed before it has the shim forked."""
     folder, gang = local.folder / launch.key, gang_folder(launch, scope=local.folder)
-    ground = Ground(folder=folder, hidden=folder, url_file=None, variables=os.environ)
+    ground = Ground(hidden=folder, url_file=None, variables=os.environ)
     plan = make_plan(launch, folder, ground, gang=gang, meeting=None)
     local.engine._prepare(launch, folder, {**plan, "env": {}})
 

@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from lepton.core.errors import ConfigError
 from lepton.serve.photon import alias, archive, batcher, checkout, config, marks, models, template
 from lepton.serve.photon.alias import Finder
 from lepton.serve.photon.endpoint import Endpoint
 from lepton.serve.photon.files import File, FileParam, get_file_content
 from lepton.serve.photon.lanes import Lane
 from lepton.serve.photon.pickled import is_pickled, lepton_pickle, lepton_unpickle
-from lepton.serve.photon.program import lay_out
+from lepton.serve.photon.program import check_held, lay_out
 from lepton.serve.photon.tools import check_photon_name
 
 Photon: Any = models.Photon
@@ -326,3 +327,15 @@ def test_model_strings_that_name_nothing_are_refused(cache: Path, model: str, wo
     )
     with pytest.raises(ValueError, match=words):
         models.create("x", model)
+
+
+@pytest.mark.parametrize("how", ["own", "closed", "off"])
+def test_a_pickle_is_opened_where_it_is_held_or_somebody_has_said_that_it_need_not_be(how: str) -> None:
+    check_held("a.photon", how)
+
+
+@pytest.mark.parametrize("how", ["none", "", "made up"])
+def test_a_pickle_is_not_opened_where_nothing_holds_it(how: str) -> None:
+    with pytest.raises(ConfigError, match=r"a\.photon is a pickle") as fault:
+        check_held("a.photon", how)
+    assert "LEPTON_ISOLATION=off" in fault.value.fix

@@ -34,7 +34,7 @@ async def one_leaves_a_batch() -> dict[int, Entry]:
 
     with ThreadPoolExecutor(1) as threads:
         works = {16: Work(operation=Operation(id=16, path="/x"), batch=double)}
-        link = Link(works, b"{}", threads, tell=lambda item: None)
+        link = Link(works, lambda: (b"{}", None), threads, tell=lambda item: None)
         link.connection_made(wire)  # type: ignore[arg-type]
         link.data_received(encode(Frame(Kind.BATCH, [Entry(1, b"a", operation=16), Entry(2, b"b", operation=16)])))
         await asyncio.to_thread(begun.wait, 10)

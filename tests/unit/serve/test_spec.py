@@ -78,3 +78,15 @@ def test_the_plan_is_a_service_of_one_front_and_the_workers() -> None:
     assert [role.devices.cpu_milli for role in job.roles] == [100, 2000]
     assert EndpointSpec.from_json(job.params["spec"]) == spec
     assert JobSpec.from_json(job.to_json()) == job
+
+
+def test_replicas_of_a_pickle_are_held_closed_unless_told_and_fronts_never_are() -> None:
+    def held(entry: str, **more: str) -> list[str]:
+        spec = EndpointSpec(code=MODEL, entry=entry, **more)  # type: ignore[arg-type]
+        return [role.isolation for role in plan(spec, endpoint="ep_00000000000000000000000001", name="x").roles]
+
+    assert held("photon:a.photon") == ["own", "closed"]
+    assert held("photon:a.py:A") == held("a.py") == held("photon:a.photon", isolation="own") == ["own", "own"]
+    assert held("a.py", isolation="closed") == ["own", "closed"]
+    with pytest.raises(InvalidError, match="no isolation"):
+        held("a.py", isolation="off")

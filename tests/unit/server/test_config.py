@@ -33,6 +33,7 @@ def test_flags_win_over_variables_over_the_file_over_defaults(tmp_path: Path) ->
         ("LEPTON_HEARTBEAT_S", "-1", "LEPTON_HEARTBEAT_S is -1", "Give 0.01 to 3600."),
         ("LEPTON_MAX_BODY_BYTES", "1e6", "LEPTON_MAX_BODY_BYTES is '1e6', not a whole number", "Give a whole number."),
         ("LEPTON_KEEP_LOGS_S", "-5", "LEPTON_KEEP_LOGS_S is -5", "Give 0 or more."),
+        ("LEPTON_ISOLATION", "loose", "LEPTON_ISOLATION is 'loose'", "Give one of off, own, closed."),
         ("LEPTON_PATIENCE_S", "inf", "LEPTON_PATIENCE_S is inf", "Give 0 or more."),
     ],
 )
