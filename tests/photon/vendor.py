@@ -17,11 +17,13 @@ to need what is not here. Minutes long; not part of CI.
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import venv
 import xml.etree.ElementTree as ElementTree
 import zipfile
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -77,6 +79,8 @@ HEALTH = (
     'requests.get(f"http://localhost:{port}/healthz")',
     'requests.get(f"http://localhost:{port}/readyz").raise_for_status()',
 )
+MARK = "VENDOR_TESTS"
+"""Variable that all processes of a run inherit; its value is the run's process id."""
 UNSEEN = ("@skip_if_macos\nclass ", "class ")
 """The decorator makes a function of the class, in which pytest then finds no tests."""
 GONE = ("requests.exceptions.ConnectionError", "requests.exceptions.RequestException")
@@ -155,6 +159,7 @@ def run(work: Path, python: Path, files: list[str], *, asks_hub: bool) -> list[t
         "PYTHONPATH": f"{ROOT}:{work / 'release'}",
         "LEPTON_CACHE_DIR": "",
         "HF_HUB_OFFLINE": "0" if asks_hub else "1",
+        MARK: str(os.getpid()),
     }
     chosen = files or sorted(path.name for path in (work / "tests").glob("test_*.py"))
     found = []
@@ -166,6 +171,7 @@ def run(work: Path, python: Path, files: list[str], *, asks_hub: bool) -> list[t
                 endings[at : at + 1] = _pytest(
                     work, python, env, f"{name}::{test.partition('::')[2].replace('.', '::')}"
                 )
+        end_left()
         done = [ending for _, ending, _ in endings]
         say(f"{name}: {done.count('passed')} of {len(done)} passed")
         found += endings
@@ -182,6 +188,15 @@ def _pytest(work: Path, python: Path, env: dict[str, str], what: str) -> list[tu
         command = [python, work / "tests.py", *words]
         subprocess.run(command, cwd=work / "tests", env=env, stdout=log, stderr=subprocess.STDOUT, check=False)
     return list(read(report, name)) if report.exists() else []
+
+
+def end_left() -> None:
+    """Kill what tests have left running: they kill the command, and behind a front its workers outlive it."""
+    mark = f"{MARK}={os.getpid()}".encode()
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if int(place.name) != os.getpid() and mark in (place / "environ").read_bytes().split(b"\0"):
+                os.kill(int(place.name), signal.SIGKILL)
 
 
 def read(report: Path, file: str) -> list[tuple[str, str, str]]:
