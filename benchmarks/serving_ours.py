@@ -47,7 +47,8 @@ class Platform:
 
     def deploy(self, target: str, name: str, **limits: Any) -> Endpoint:
         """Deploy a service of `served/`, or a model version by its name, and wait until it answers."""
-        place = self.lone(target, name) if ".py" in target else target
+        kind, colon, file = target.rpartition("photon:")
+        place = kind + colon + self.lone(file, name) if ".py" in target else target
         endpoint = self.client.serve.deploy(place, name=name, **{**SHARES, **limits}).wait(timeout_s=START_S)
         self.jobs.add(endpoint.job)
         self.pin()

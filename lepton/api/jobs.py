@@ -86,6 +86,7 @@ def _spec(tx: Tx, body: JobIn, workspace: str) -> JobSpec:
         entry=FUNCTION_ENTRY if body.function else "",
         devices=devices,
         env=body.env,
+        isolation=body.isolation,
     )
     return JobSpec(
         roles=(role,),

@@ -278,6 +278,9 @@ class JobIn(Wish):
     timeout_s: Annotated[float, Field(ge=0, le=1e8)] = 0.0
     grace_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
     cwd: Annotated[str, Field(max_length=4096, pattern=r"^(/|$)", description="absolute; else: a fresh folder")] = ""
+    isolation: Annotated[
+        Literal["own", "closed"], Field(description="`closed`: its workers see only programs and what is their own")
+    ] = "own"
 
     model_config = ConfigDict(json_schema_extra={"oneOf": ONE_PROGRAM})
 

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -23,6 +23,14 @@ from lepton.sdk.find import default_data
 DISTRIBUTION = "lepton-platform"
 REQUIRED = re.compile(r"""^([\w.-]+)[^;]*;.*extra == ['"]([\w-]+)['"]""")
 """A requirement of an extra, as the metadata of a distribution has it: the package, the extra."""
+
+
+LAYERS = (
+    ("landlock", "", "Linux 5.19 or later, with landlock in the kernel's list lsm=; closed workers need it"),
+    ("namespaces", "mounts of their own", "allow user namespaces: sysctl user.max_user_namespaces, AppArmor"),
+    ("filter", "seccomp", "a kernel with CONFIG_SECCOMP_FILTER on x86_64 or aarch64; closed workers need it"),
+)
+"""Of the sandbox of workers: its name there, what it is, and how to get it."""
 
 
 @click.command()
@@ -57,9 +65,9 @@ def _engine() -> list[dict[str, str]]:
     """What the local engine sees of this machine."""
     with TemporaryDirectory() as folder:
         engine: Any = import_module("lepton.engine.base").open_engine("local", folder=Path(folder), url_file=None)
-        facts = list(engine.nodes())
+        facts, layers = list(engine.nodes()), engine.layers
         engine.close()
-    rows = []
+    rows = _isolation(layers)
     for node in facts:
         has = asdict(node.devices)
         gpus = has["gpu_milli"] // 1000
@@ -75,6 +83,19 @@ def _engine() -> list[dict[str, str]]:
             _row("engine local", "ok", ", ".join(f"{name}={value}" for name, value in node.labels.items())),
         ]
     return rows
+
+
+def _isolation(layers: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What of the layers that hold workers this machine has for this user."""
+    return [
+        _row(
+            f"isolation: {name}",
+            "missing" if name in layers["lacks"] else "ok",
+            layers["lacks"].get(name) or (f"version {layers[name]}" if name == "landlock" else what),
+            fix if name in layers["lacks"] else "",
+        )
+        for name, what, fix in LAYERS
+    ]
 
 
 def extras(required: Iterable[str]) -> dict[str, list[str]]:

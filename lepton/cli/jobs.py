@@ -64,6 +64,13 @@ def jobs() -> None:
     help="Seconds from asking it to stop to killing it.",
 )
 @click.option("--cwd", type=FOLDER, default="", help="Working directory, e.g. `.`; else a fresh folder.")
+@click.option(
+    "--isolation",
+    type=click.Choice(["own", "closed"]),
+    default="own",
+    show_default=True,
+    help="What it sees: what its user sees, or only programs and what is its own.",
+)
 @common
 def submit(session: Session, command: tuple[str, ...], **options: Any) -> None:
     """Submit COMMAND as a job and print its id. Write it after `--`; it runs without a shell.

@@ -7,11 +7,15 @@ import click
 
 from lepton.cli.group import Group
 from lepton.cli.output import Session, common
+from lepton.cli.replay import replay
 
 
 @click.group(cls=Group)
 def pool() -> None:
     """The machines, and what of them is free."""
+
+
+pool.add_command(replay)
 
 
 @pool.command()

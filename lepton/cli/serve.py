@@ -42,6 +42,9 @@ def serve() -> None:
 @click.option("--jwt-issuer", default=None, help="Take JWTs of this issuer too, with the next two.")
 @click.option("--jwt-audience", default=None, help="Their audience.")
 @click.option("--jwt-keys", default=None, help="URL of the issuer's JWKS, or its path where the endpoint runs.")
+@click.option(
+    "--isolation", type=click.Choice(["own", "closed"]), default=None, help="What its replicas see; pickles: closed."
+)
 @click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when it answers.")
 @common
 def deploy(session: Session, target: str, name: str, is_waiting: bool, **wishes: Any) -> None:

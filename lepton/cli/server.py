@@ -17,6 +17,7 @@ from lepton.cli.kinds import PORT
 from lepton.cli.output import Session, common, with_json
 from lepton.cli.owner import OWNER, Owner
 from lepton.core.errors import ConfigError, UnavailableError, UnreachableError
+from lepton.core.launch import Isolation
 from lepton.engine.shim.processes import is_alive
 from lepton.sdk.find import default_data, noted
 
@@ -37,6 +38,12 @@ data_option = click.option(
 @click.option("--port", type=PORT, default=None, help="Port; 0 picks a free one; also LEPTON_PORT. Default 8470.")
 @click.option(
     "--database", default=None, help="postgresql://...; also LEPTON_DATABASE. Default: SQLite in the data directory."
+)
+@click.option(
+    "--isolation",
+    type=click.Choice([each.value for each in Isolation]),
+    default=None,
+    help="How every worker is held at least; also LEPTON_ISOLATION. Default own.",
 )
 @click.option("-d", "--detach", is_flag=True, help="Leave it running in the background.")
 @with_json

@@ -75,7 +75,9 @@ async def _serve(config: ServerConfig, is_json: bool) -> None:
         raise
     url = address(config.host, door.getsockname()[1])
     platform.identity.url = url
-    write_private(config.data / "url", url + "\n")
+    config.address_file.parent.mkdir(mode=0o700, exist_ok=True)
+    for file in (config.address_file, config.data / "url"):
+        write_private(file, url + "\n")
     write_private(config.data / "server.json", json.dumps(identity(os.getpid())) + "\n")
     if os.environ.get("LEPTON_NOTED") != "0":
         note_server(config.data)
@@ -87,8 +89,8 @@ async def _serve(config: ServerConfig, is_json: bool) -> None:
     try:
         await server.serve(sockets=[door])
     finally:
-        (config.data / "url").unlink(missing_ok=True)
-        (config.data / "server.json").unlink(missing_ok=True)
+        for file in (config.data / "url", config.data / "server.json", config.address_file):
+            file.unlink(missing_ok=True)
     if owned is not None and server.is_orphan:
         owned.clear(config.data)
 

@@ -27,7 +27,7 @@ import click
 
 from lepton.core.errors import ConfigError
 from lepton.core.ids import make_id
-from lepton.core.launch import Launch
+from lepton.core.launch import Isolation, Launch
 from lepton.engine.base import Engine, open_engine
 from lepton.jobs.gang import describe
 from lepton.sdk.source import SKIPPED
@@ -150,6 +150,8 @@ class Workbench:
                 devices=part.devices,
                 rank=rank,
                 size=1 + bench.replicas,
+                isolation=part.isolation,
+                paths={str(bench.source): "r", str(self._folder / "store"): "w"},
                 grace_s=GRACE_S,
             )
         )
@@ -254,7 +256,8 @@ def run_bench(bench: Bench) -> None:
     with tempfile.TemporaryDirectory(prefix="lepton-serve-") as folder:
         place = Path(folder)
         (place / "store").mkdir()
-        engine = open_engine("local", folder=place / "engine")
+        isolation = os.environ.get("LEPTON_ISOLATION") or Isolation.OWN
+        engine = open_engine("local", folder=place / "engine", isolation=isolation)
         workbench = Workbench(bench, engine, place)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: workbench.stop.set())

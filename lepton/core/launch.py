@@ -47,6 +47,17 @@ class Devices:
         )
 
 
+class Isolation(StrEnum):
+    """How a worker is held, the loosest first."""
+
+    OFF = "off"
+    """Not at all; only an operator can say so."""
+    OWN = "own"
+    """It sees what its user sees, but of the platform only what is its own."""
+    CLOSED = "closed"
+    """It sees, beside what is its own, only programs and libraries."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """One worker process: everything an engine needs, and nothing it would have to decide.
@@ -88,6 +99,14 @@ class Launch:
     """Between the polite signal and the kill."""
     log_limit_bytes: int = 64 << 20
     """The oldest part of its output is dropped beyond this."""
+    isolation: str = Isolation.OWN
+    """How it is held at least; an engine may hold it closer."""
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Absolute path -> `r` or `w`: what it may see, or change, beside what is its own, however it is held."""
+    meets: str = ""
+    """Name of a folder that launches of several jobs share: those that give it. Empty: none."""
+    is_host: bool = False
+    """It may change that folder; the others find in it what it has put there."""
 
     def __post_init__(self) -> None:
         if bool(self.command) == bool(self.entry):

@@ -92,6 +92,9 @@ def _launch(job: Resource, spec: JobSpec, *, rank: int, role: Role, env: Mapping
         generation=job.status.get("generation", 0),
         timeout_s=spec.timeout_s,
         grace_s=spec.grace_s,
+        isolation=role.isolation,
+        meets=role.meets,
+        is_host=role.is_host,
     )
 
 

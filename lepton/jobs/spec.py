@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from lepton.core.errors import InvalidError
-from lepton.core.launch import Devices
+from lepton.core.launch import Devices, Isolation
 from lepton.core.resource import Json
 
 MAX_WORKERS = 4096
@@ -27,6 +27,12 @@ class Role:
     """Modules that its workers would like to find imported: one of the sets in `jobs.preload`."""
     devices: Devices = field(default_factory=Devices)
     env: Mapping[str, str] = field(default_factory=dict)
+    isolation: str = Isolation.OWN
+    """How its workers are held at least."""
+    meets: str = ""
+    """Name of a folder that its workers share with those of other jobs; empty: none."""
+    is_host: bool = False
+    """They may change that folder."""
     is_replaceable: bool = False
     """One of its workers that ends is replaced by itself; the rest of the gang goes on."""
 

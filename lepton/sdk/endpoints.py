@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from lepton.core.errors import JobFailedError, NameTakenError, UnavailableError
 from lepton.sdk.artifacts import hash_file
@@ -63,6 +63,8 @@ class EndpointOptions(TypedDict, total=False):
     """How many inputs are sampled for drift checks; 0: none; 500 unless given."""
     front_cpu_milli: int
     """Of the front process, in thousandths of a CPU; 100 unless given."""
+    isolation: Literal["", "own", "closed"]
+    """`closed`: the replicas see only programs, libraries and what is their own, as `.photon` files do."""
     preload: list[str]
     """Modules that every replica imports anyway, e.g. torch: a new replica then starts warm and shares their memory."""
     worker_cpu_milli: int

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from math import inf
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from lepton.core.errors import InvalidError, JobFailedError, LeptonError, UnavailableError
 from lepton.sdk.http import Http, part
@@ -56,6 +56,8 @@ class JobOptions(TypedDict, total=False):
     """Seconds between asking it to stop and killing it; 10 unless given."""
     cwd: str
     """Absolute working directory; a fresh folder of each worker's own unless given."""
+    isolation: Literal["own", "closed"]
+    """`closed`: its workers see only programs, libraries and what is their own; else all that their user sees."""
 
 
 def _code(value: int | None) -> int | None:

@@ -16,12 +16,13 @@ from lepton.serve.exchange import Exchange, Known, Limits, Lobby
 from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Frame, Kind, Media, split_head
 from lepton.serve.held import Held
 from lepton.serve.links import WorkerLink
-from lepton.serve.marks import open_mark
 from lepton.serve.metrics import Meter
 from lepton.serve.pages import show
 from lepton.serve.queue import Batch, Queue, Ticket
 from lepton.serve.routes import HELD, Route, Table
 
+INTERNAL = frozenset(("operations", "pages", "room", "mark", "mailbox"))
+"""Of what a worker says of itself, what is for its front alone."""
 HUNG_S = 10.0
 """A worker that keeps a request this much longer than its deadline is dropped."""
 
@@ -217,11 +218,8 @@ class Desk:
         self._table = Table(about)
         if self.lobby is not None:
             self.lobby.heads.clear()
-        link.mark = open_mark(about.get("mark"))
         self._links[link.number] = link
-        self.about = {
-            name: value for name, value in about.items() if name not in ("operations", "pages", "room", "mark")
-        }
+        self.about = {name: value for name, value in about.items() if name not in INTERNAL}
         self.queue.join(link.number, room=max(0, int(about.get("room") or 0)))
         self.on_ready()
         for exchange, route in self._held.release(self._table):

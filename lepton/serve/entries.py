@@ -100,6 +100,11 @@ def file_of(entry: str) -> str:
     return what.partition(":")[0] if kind in CODE else what.partition("?")[0]
 
 
+def is_pickle(entry: str) -> bool:
+    """Whether to open it is to run whatever its maker has put in."""
+    return entry.startswith("photon:") and file_of(entry).endswith(".photon")
+
+
 def rename(entry: str, name: str) -> str:
     """The entry with another file or folder."""
     file = file_of(entry)

@@ -24,6 +24,7 @@ from lepton.serve.gang import socket_path
 from lepton.serve.http import Connection
 from lepton.serve.links import WorkerLink
 from lepton.serve.lobby import Lobby
+from lepton.serve.mailbox import Mailbox, Mailroom
 from lepton.serve.reporter import Reporter
 from lepton.serve.site import Place, Site, make_prover
 from lepton.serve.spec import EndpointSpec
@@ -55,6 +56,7 @@ class Front:
         self._ctx = ctx
         self._clock = clock or SystemClock()
         self._path = path or socket_path()
+        self._mailroom: Mailroom | None = None
         self._stop = asyncio.Event()
         self._reporter = Reporter(ctx)
         self._numbers = count(1)
@@ -86,6 +88,7 @@ class Front:
             loop.add_signal_handler(number, self._stop.set)
         clients, self.address = await listen(partial(Connection, self.lobby), self.site.spec)
         self._path.unlink(missing_ok=True)
+        self._mailroom = Mailroom(self._path)
         workers = await loop.create_unix_server(self.make_link, str(self._path), backlog=WORKERS)
         self._path.chmod(0o600)
         self.begin()
@@ -105,6 +108,7 @@ class Front:
             site.close(monotonic())
         self.lobby.end()
         workers.close()
+        self._mailroom.close()
         self._path.unlink(missing_ok=True)
 
     def begin(self) -> None:
@@ -112,7 +116,11 @@ class Front:
 
     def make_link(self) -> WorkerLink:
         """The front's end of a worker's connection."""
-        return WorkerLink(self.site.desk, next(self._numbers))
+        return WorkerLink(self.site.desk, next(self._numbers), self.claim)
+
+    def claim(self, name: str) -> Mailbox | None:
+        """The mailbox that a worker has opened under a name."""
+        return self._mailroom.claim(name) if self._mailroom is not None else None
 
     def sites(self) -> list[Site]:
         """All that it answers for."""

@@ -8,18 +8,17 @@ from lepton.core.errors import ConfigError
 SOCKET = "front.sock"
 
 
-def socket_path(front: str = "") -> Path:
+def socket_path(*, is_shared: bool = False) -> Path:
     """Where the front waits for its workers.
 
     Args:
-        front: id of a front that many endpoints share; empty: that of this gang.
+        is_shared: whether it is one that many endpoints share; else it is that of this gang.
 
     Raises:
         ConfigError: the gang has no folder.
     """
-    folder = os.environ.get("LEPTON_GANG_FOLDER", "")
+    variable = "LEPTON_MEETING_FOLDER" if is_shared else "LEPTON_GANG_FOLDER"
+    folder = os.environ.get(variable, "")
     if not folder:
-        raise ConfigError(
-            "LEPTON_GANG_FOLDER is not set", fix="Set it to one short folder for the front and all its workers."
-        )
-    return Path(folder).with_name(f"{front}.sock") if front else Path(folder) / SOCKET
+        raise ConfigError(f"{variable} is not set", fix="Set it to one short folder for the front and all its workers.")
+    return Path(folder) / SOCKET

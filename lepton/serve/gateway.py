@@ -49,7 +49,7 @@ class Gateway(Front):
     """A front with an endpoint for each kind of worker that has joined."""
 
     def __init__(self, ctx: Context) -> None:
-        super().__init__(ctx, path=socket_path(str(ctx.params["endpoint"])))
+        super().__init__(ctx, path=socket_path(is_shared=True))
         self._server = find_server()
         self._known_file = self._path.with_suffix(".json")
         self._known: dict[str, Mapping[str, Json]] = dict(read_object(self._known_file))
@@ -77,7 +77,7 @@ class Gateway(Front):
 
     def make_link(self) -> WorkerLink:
         """The front's end of a worker's connection, whose endpoint is not known yet."""
-        return WorkerLink(self, next(self._numbers))
+        return WorkerLink(self, next(self._numbers), self.claim)
 
     def sites(self) -> list[Site]:
         """All that it answers for."""

@@ -67,6 +67,8 @@ class ServiceProgram:
             mount = mount_of(path, app)
             await mount.start()
             self._mounts.append(mount)
+        if self._offer.handlers:
+            await self._offer.statistics.start()
         models = service.models()
         if models:
             self._api = OpenAI(models, first=OPENAI)
@@ -107,6 +109,7 @@ class ServiceProgram:
 
     async def close(self) -> None:
         """Let the service let go."""
+        await self._offer.statistics.close()
         for mount in self._mounts:
             await mount.close()
         made = self._service.close()

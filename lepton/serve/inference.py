@@ -1,8 +1,8 @@
 """A model version that is served without code: one operation that computes rows through ONNX Runtime."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
+from time import perf_counter_ns
 
 import numpy as np
 
@@ -83,11 +83,12 @@ class ModelProgram:
         self._inference.models.alias = name
 
     async def start(self) -> None:
-        """It is loaded already."""
+        """It is loaded already; other replicas may ask what it counts."""
+        await self._inference.statistics.start()
 
     def works(self) -> list[Work]:
         """Prediction, and the Open Inference Protocol."""
-        return [replace(work, batch=self.answer) for work in self._inference.works()]
+        return self._inference.works(self.answer)
 
     def about(self) -> Mapping[str, Json]:
         """What a client must know to ask the model."""
@@ -97,6 +98,7 @@ class ModelProgram:
     async def close(self) -> None:
         """Leave the last sample of what was asked."""
         self._capture.close(CLOSE_S)
+        await self._inference.statistics.close()
 
     def is_healthy(self) -> bool:
         """A loaded model does not fall ill."""
@@ -129,14 +131,19 @@ class ModelProgram:
 
     def _compute(self, asked: Sequence[Array]) -> list[Reply]:
         rows = asked[0] if len(asked) == 1 else np.concatenate(asked)
+        tally, began = self._inference.models.tallies[self._tensors.name], perf_counter_ns()
         try:
             scores = self._model.scores(rows)
         except Exception as fault:  # noqa: BLE001 - onnxruntime raises a dozen unrelated types
             if len(asked) > 1:  # one of them spoils it: each alone then
                 return [reply for one in asked for reply in self._compute([one])]
+            tally.failed(perf_counter_ns() - began)
             return [refusal(BatchError(f"The model failed on this input: {fault}"))]
+        took_ns = perf_counter_ns() - began
+        tally.computed(len(rows), took_ns)
         self._capture.add(rows, scores)
         counts = [len(own) for own in asked]
+        tally.together(counts, counts, took_ns)
         bodies = answer_bodies(scores, counts, self._model.form, self._name)
         return [Reply(body, rows=count) for body, count in zip(bodies, counts, strict=True)]
 

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from lepton.core.resource import Json
 from lepton.serve.frames import Frame, FrameError, Kind
+from lepton.serve.mailbox import Claim
+from lepton.serve.marks import open_mark
 from lepton.serve.shared import Wire
 
 
@@ -36,15 +38,20 @@ class Hub(Protocol):
 
 
 class WorkerLink(asyncio.Protocol):
-    """One worker's connection. `number` names it for ever."""
+    """One worker's connection. `number` names it for ever.
 
-    def __init__(self, hub: Hub, number: int) -> None:
+    Args:
+        claim: finds the mailbox that a worker has named.
+    """
+
+    def __init__(self, hub: Hub, number: int, claim: Claim = lambda _: None) -> None:
         self.number = number
         self.slot = 0
         self.is_joined = False
         self.mark: Callable[[], int] | None = None
         """Tells which request the worker began last."""
         self._hub = hub
+        self._claim = claim
         self._transport: asyncio.Transport | None = None
         self._wire = Wire(self._write)
 
@@ -102,7 +109,10 @@ class WorkerLink(asyncio.Protocol):
         elif frame.kind == Kind.HELLO and not self.is_joined and len(frame.entries) == 1:
             self.slot = frame.slot
             self.is_joined = True
-            self._hub.join(self, read_hello(frame.entries[0].body))
+            about = read_hello(frame.entries[0].body)
+            self._wire.mailbox = mailbox = self._claim(str(about.get("mailbox")))
+            self.mark = open_mark(mailbox) if mailbox is not None and about.get("mark") else None
+            self._hub.join(self, about)
         else:
             raise FrameError(f"A {frame.kind.name} frame came out of turn")
 

@@ -5,11 +5,9 @@ must not be tried again unless they may be repeated, all others must. Setting th
 """
 
 import mmap
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from lepton.core.resource import Json
-from lepton.serve.frames import FrameError
+from lepton.serve.mailbox import Mailbox
 from lepton.serve.sealed import make_sealed, open_sealed
 
 MARK_BYTES = 8
@@ -26,22 +24,25 @@ class Mark:
         self._fd = make_sealed("lepton-mark", MARK_BYTES)
         self.place = memoryview(mmap.mmap(self._fd, MARK_BYTES)).cast("Q")
         """Its only item is the id of the request that was begun last."""
-        self.about: Mapping[str, Json] = {"pid": os.getpid(), "fd": self._fd}
-        """How the front finds it."""
+
+    def hand_over(self, mailbox: Mailbox) -> None:
+        """Let the front read it.
+
+        Raises:
+            OSError: the front is gone.
+        """
+        mailbox.put(self._fd)
 
 
-def open_mark(about: Json) -> Callable[[], int] | None:
-    """The front's end: tells the id, also when the worker has died; None: the worker has no mark, or a far one.
+def open_mark(mailbox: Mailbox) -> Callable[[], int] | None:
+    """The front's end: tells the id, also when the worker has died; None: the worker has handed none over.
 
     Raises:
-        FrameError: what was told is no mark.
+        FrameError: what it has handed over is no mark.
     """
-    if about is None:
-        return None
-    if not isinstance(about, Mapping):
-        raise FrameError("A mark was told of that is none")
     try:
-        place = memoryview(open_sealed(about, MARK_BYTES)).cast("Q")
+        fd = mailbox.take()
     except OSError:
         return None
+    place = memoryview(open_sealed(fd, MARK_BYTES)).cast("Q")
     return lambda: int(place[0])

@@ -1,9 +1,9 @@
 """From the wish for an endpoint to its job: one front and its workers, or one of both. Pure."""
 
-from lepton.core.launch import Devices
+from lepton.core.launch import Devices, Isolation
 from lepton.jobs.preload import LIGHT
 from lepton.jobs.spec import JobSpec, Role
-from lepton.serve.entries import preload_of
+from lepton.serve.entries import is_pickle, preload_of
 from lepton.serve.spec import EndpointSpec
 
 
@@ -11,7 +11,7 @@ def plan(spec: EndpointSpec, *, endpoint: str, name: str) -> JobSpec:
     """The job that keeps the endpoint called `name`, with id `endpoint`, answering until it is stopped."""
     inputs = {"model": spec.model} if spec.model else {"code": spec.code} if spec.code else {}
     return JobSpec(
-        roles=_roles(spec),
+        roles=_roles(spec, endpoint),
         stage="serve",
         is_service=True,
         inputs=inputs,
@@ -19,12 +19,14 @@ def plan(spec: EndpointSpec, *, endpoint: str, name: str) -> JobSpec:
     )
 
 
-def _roles(spec: EndpointSpec) -> tuple[Role, ...]:
+def _roles(spec: EndpointSpec, endpoint: str) -> tuple[Role, ...]:
     front = Role(
         name="front",
         entry="lepton.serve.gateway:main" if spec.is_front else "lepton.serve.front:main",
         preload=LIGHT,
         devices=Devices(cpu_milli=spec.front_cpu_milli),
+        meets=endpoint if spec.is_front else "",
+        is_host=spec.is_front,
         is_replaceable=True,
     )
     worker = Role(
@@ -33,6 +35,8 @@ def _roles(spec: EndpointSpec) -> tuple[Role, ...]:
         preload=tuple(dict.fromkeys((*LIGHT, *preload_of(spec.entry), *spec.preload))),
         count=spec.replicas,
         devices=Devices(cpu_milli=spec.worker_cpu_milli),
+        isolation=spec.isolation or (Isolation.CLOSED if is_pickle(spec.entry) else Isolation.OWN),
+        meets=spec.front,
         is_replaceable=True,
     )
     if spec.is_front:

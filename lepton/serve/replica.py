@@ -18,6 +18,7 @@ import orjson
 
 from lepton.core.errors import UnavailableError
 from lepton.core.resource import Json
+from lepton.serve.mailbox import Mailbox, open_mailbox
 from lepton.serve.marks import Mark
 from lepton.serve.program import Program, Work
 from lepton.serve.replica_link import Link
@@ -57,7 +58,8 @@ class Replica:
         self._stop = asyncio.Event()
         self._mark: Mark | None = None
         self._works: dict[int, Work] = {}
-        self._hello = b""
+        self._about: dict[str, Json] = {}
+        """What the front must know."""
         self._threads: ThreadPoolExecutor | None = None
         self._is_ill = False
         self._link: Link | None = None
@@ -81,8 +83,7 @@ class Replica:
         self._works = {work.operation.id: work for work in program.works()}
         with suppress(OSError):
             self._mark = Mark()
-        about = self._mark.about if self._mark is not None else None
-        self._hello = hello(program, self._works.values(), self._proof, about)
+        self._about = hello(program, self._works.values(), self._proof)
         self._hang_s += max((work.operation.timeout_s for work in self._works.values()), default=0.0)
         if program.threads:
             self._threads = ThreadPoolExecutor(program.threads, thread_name_prefix="lepton-call")
@@ -111,8 +112,23 @@ class Replica:
                     await asyncio.wait_for(self._stop.wait(), pause_s)
 
     def _make_link(self) -> Link:
-        self._link = Link(self._works, self._hello, self._threads, self._tell, self._mark)
+        mailbox, about = None, self._about
+        opened = open_mailbox(self._path)
+        if opened is not None:
+            mailbox, name = opened
+            about = {**about, "mailbox": name, "mark": self._hand_over(mailbox)}
+        self._link = Link(self._works, orjson.dumps(about), self._threads, self._tell, self._mark, mailbox)
         return self._link
+
+    def _hand_over(self, mailbox: Mailbox) -> bool:
+        """Give the front our mark; whether it has it."""
+        if self._mark is None:
+            return False
+        try:
+            self._mark.hand_over(mailbox)
+        except OSError:
+            return False
+        return True
 
     def _tell_counters(self) -> None:
         """By how much the program's counters, if it has any, have grown."""
@@ -134,9 +150,8 @@ class Replica:
                 self._stop.set()
 
 
-def hello(program: Program, works: Iterable[Work], proof: str, mark: Json = None) -> bytes:
+def hello(program: Program, works: Iterable[Work], proof: str) -> dict[str, Json]:
     """What the front must know."""
     operations = [asdict(work.operation) for work in works]
     known: dict[str, Json] = {"pass": proof} if proof else {}
-    known |= {"mark": dict(mark)} if mark else {}
-    return orjson.dumps({**program.about(), "operations": operations, "room": program.room, **known})
+    return {**program.about(), "operations": operations, "room": program.room, **known}

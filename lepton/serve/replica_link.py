@@ -13,6 +13,7 @@ from lepton.core.errors import LeptonError
 from lepton.serve.calls import Call, Head
 from lepton.serve.faults import refusal, reply_for
 from lepton.serve.frames import HEADED, LAST, Entry, Frame, Kind, split_head, with_head
+from lepton.serve.mailbox import Mailbox
 from lepton.serve.marks import MARK_BYTES, Mark
 from lepton.serve.program import Reply, Work
 from lepton.serve.reporter import Tell
@@ -33,6 +34,7 @@ class Link(asyncio.Protocol):
         threads: ThreadPoolExecutor | None,
         tell: Tell,
         mark: Mark | None = None,
+        mailbox: Mailbox | None = None,
     ) -> None:
         self._mark = mark.place if mark is not None else memoryview(bytearray(MARK_BYTES)).cast("Q")
         self._works = works
@@ -42,7 +44,7 @@ class Link(asyncio.Protocol):
         self._hello = hello
         self._threads = threads
         self._transport: asyncio.Transport | None = None
-        self._wire = Wire(self._write)
+        self._wire = Wire(self._write, mailbox)
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self._tasks: dict[int, asyncio.Task[None]] = {}

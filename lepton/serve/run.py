@@ -51,7 +51,7 @@ async def serve(ctx: Context, program: Program, spec: EndpointSpec) -> None:
     """Run the replica in this loop; SIGTERM lets it drain."""
     replica = Replica(
         program,
-        socket_path(spec.front),
+        socket_path(is_shared=bool(spec.front)),
         hang_s=spec.deadline_ms / 1000 + HANG_S,
         proof=os.environ.get("LEPTON_TOKEN", "") if spec.front else "",
         tell=Reporter(ctx).tell,

@@ -1,12 +1,12 @@
 """Bodies that are too large for a socket: memory that one process writes and its peer reads.
 
-Each end of a link owns one segment, made when its first large body comes: a memfd that it alone writes. It offers it
-by number of process and file; the peer opens it, and says so. Until then, and whenever it is full or the peer cannot
-open it (it is on another machine), bodies travel in their frames. Nothing lies in a file system, so nothing is left
-when a process dies. A peer copies a body out as it reads its frame and tells how many it has: space is taken and freed
-in one order. A segment is sealed (`sealed.py`).
+Each end of a link owns one segment, made when its first large body comes: a memfd that it alone writes. It hands it
+over (`mailbox.py`) and offers it; the peer opens it, and says so. Until then, and whenever it is full or there is no
+mailbox (the peer is on another machine), bodies travel in their frames. Nothing lies in a file system, so nothing is
+left when a process dies. A peer copies a body out as it reads its frame and tells how many it has: space is taken and
+freed in one order. A segment is sealed (`sealed.py`).
 
-    offered frame:  {"pid": 17, "fd": 9, "bytes": 67108864}
+    offered frame:  {"bytes": 67108864}
     shared body:    offset u64 | bytes u64, in place of the body, its entry flagged SHARED
 """
 
@@ -15,10 +15,10 @@ import mmap
 import os
 import struct
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from lepton.core.resource import Json
 from lepton.serve.frames import SHARED, Decoder, Entry, Frame, FrameError, Kind, encode
+from lepton.serve.mailbox import Mailbox
 from lepton.serve.sealed import make_sealed, open_sealed
 
 LARGE_BYTES = 64 << 10
@@ -73,11 +73,10 @@ class Segment:
     """
 
     def __init__(self, size: int = SEGMENT_BYTES) -> None:
-        self._fd = make_sealed("lepton-bodies", size)
-        self._memory = mmap.mmap(self._fd, size)
+        self.fd = make_sealed("lepton-bodies", size)
+        self.size = size
+        self._memory = mmap.mmap(self.fd, size)
         self._ring = Ring(size)
-        self.about: Mapping[str, Json] = {"pid": os.getpid(), "fd": self._fd, "bytes": size}
-        """How a peer finds it."""
 
     def put(self, body: bytes) -> bytes | None:
         """Keep a body; returned is its place, None: there is no room."""
@@ -94,7 +93,7 @@ class Segment:
     def close(self) -> None:
         """Let go of the memory."""
         self._memory.close()
-        os.close(self._fd)
+        os.close(self.fd)
 
 
 class Window:
@@ -102,10 +101,10 @@ class Window:
 
     Raises:
         FrameError: what was offered is no segment.
-        OSError: it cannot be opened from here.
+        OSError: it was not handed over.
     """
 
-    def __init__(self, offer: bytes) -> None:
+    def __init__(self, offer: bytes, mailbox: Mailbox) -> None:
         try:
             about = json.loads(offer)
             size = int(about["bytes"])
@@ -113,7 +112,7 @@ class Window:
             raise FrameError(f"An offer of shared memory cannot be read: {fault}") from fault
         if size > MAX_OFFER_BYTES:
             raise FrameError(f"Shared memory of {size} bytes was offered")
-        self._memory = open_sealed(about, size)
+        self._memory = open_sealed(mailbox.take(), size)
 
     def get(self, place: bytes) -> bytes:
         """A copy of the body at that place.
@@ -139,10 +138,12 @@ class Wire:
 
     Args:
         write: sends bytes to the peer.
+        mailbox: hands files over to it; None: nothing is shared.
     """
 
-    def __init__(self, write: Callable[[bytes], None]) -> None:
+    def __init__(self, write: Callable[[bytes], None], mailbox: Mailbox | None = None) -> None:
         self._write = write
+        self.mailbox = mailbox
         self._decoder = Decoder()
         self._segment: Segment | None = None
         self._window: Window | None = None
@@ -174,18 +175,18 @@ class Wire:
 
     def close(self) -> None:
         """Let go of both segments."""
-        for part in (self._segment, self._window):
+        for part in (self._segment, self._window, self.mailbox):
             if part is not None:
                 part.close()
-        self._segment = self._window = None
+        self._segment = self._window = self.mailbox = None
         self._cannot, self._is_open = True, False
 
     def _share(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """The entries, with those bodies left out that the segment takes."""
         if not any(len(entry.body) > LARGE_BYTES for entry in entries):
             return entries
-        if self._segment is None and not self._cannot:
-            self._offer()
+        if self._segment is None and self.mailbox is not None and not self._cannot:
+            self._offer(self.mailbox)
         if not self._is_open or self._segment is None:
             return entries
         made = list(entries)
@@ -194,13 +195,14 @@ class Wire:
                 made[at] = entry._replace(body=place, flags=entry.flags | SHARED)
         return made
 
-    def _offer(self) -> None:
+    def _offer(self, mailbox: Mailbox) -> None:
         try:
             self._segment = Segment()
+            mailbox.put(self._segment.fd)
         except OSError:
             self._cannot = True  # bodies go on in their frames
         else:
-            self._write(encode(Frame(Kind.OFFER, [Entry(0, json.dumps(dict(self._segment.about)).encode())])))
+            self._write(encode(Frame(Kind.OFFER, [Entry(0, json.dumps({"bytes": self._segment.size}).encode())])))
 
     def _fetch(self, frame: Frame) -> Frame:
         window = self._window
@@ -218,10 +220,12 @@ class Wire:
     def _is_ours(self, frame: Frame) -> bool:
         """Whether the frame is about shared memory; it is dealt with."""
         if frame.kind == Kind.OFFER and len(frame.entries) == 1:
-            try:
-                window = Window(frame.entries[0].body)
-            except OSError:
+            if self.mailbox is None:
                 return True  # it is not for us to read; the peer goes on without
+            try:
+                window = Window(frame.entries[0].body, self.mailbox)
+            except OSError:
+                return True
             if self._window is not None:
                 self._window.close()
             self._window = window

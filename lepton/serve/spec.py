@@ -11,6 +11,7 @@ from typing import Self
 
 from lepton.core.errors import InvalidError
 from lepton.core.ids import is_id
+from lepton.core.launch import Isolation
 from lepton.core.resource import Json
 from lepton.serve.allowance import read_network
 
@@ -58,6 +59,8 @@ class EndpointSpec:
     """Names by which clients of a shared front may ask for it; its path there is `/<its name>/` in any case."""
     preload: tuple[str, ...] = ()
     """Modules that every replica imports anyway: loaded once, so a new replica starts warm and shares their memory."""
+    isolation: str = ""
+    """How the workers are held: `own` or `closed`. Empty: closed for what is a pickle, own for all else."""
     replicas: int = 1
     """Worker processes, each with the model loaded."""
     host: str = "127.0.0.1"
@@ -101,6 +104,8 @@ class EndpointSpec:
             raise InvalidError("`preload` is no list of modules", fix=f"Give up to {MAX_PRELOAD}, e.g. torch.")
         if not isinstance(self.host, str) or not 1 <= len(self.host) <= 253 or not self.host.isprintable():
             raise InvalidError(f"{str(self.host)[:80]!r} is not a host", fix="Give an address of this machine.")
+        if self.isolation not in ("", Isolation.OWN, Isolation.CLOSED):
+            raise InvalidError(f"There is no isolation {str(self.isolation)[:80]!r}", fix="Give own or closed.")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise InvalidError("TLS needs a certificate and its key", fix="Give both `tls_cert` and `tls_key`.")
         if len(self.allow) > MAX_NETWORKS:

@@ -159,8 +159,8 @@ def _settle(database: Database, config: ServerConfig, *, root: bytes, at: dateti
 
 def _open_engine(config: ServerConfig) -> Engine:
     try:
-        places = {"folder": config.data / "engine", "url_file": config.data / "url"}
-        return open_engine(config.engine, **places, warm_s=config.warm_s)
+        places = {"folder": config.data / "engine", "url_file": config.address_file, "hidden": config.data}
+        return open_engine(config.engine, **places, warm_s=config.warm_s, isolation=config.isolation)
     except OSError as fault:
         raise StorageFullError(
             f"Cannot use {config.data / 'engine'}: {fault.strerror}", fix="Free some space; look at the folder's owner."

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self, get_type_hints
 
 from lepton.core.errors import ConfigError
+from lepton.core.launch import Isolation
 
 MOST = 2.0**62
 KINDS = {int: "a whole number", float: "a number", str: "text"}
@@ -52,17 +53,27 @@ class ServerConfig:
     """Logs and folders of ended jobs are deleted after this."""
     warm_s: float = 300.0
     """What a station's workers import is kept ready in memory for this long after its last use; 0: never."""
+    isolation: str = Isolation.OWN
+    """How every worker is held at least: `own`, `closed`, or `off` for not at all."""
     patience_s: float = 600.0
     """A job that waited this long is passed by no younger one."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             check_range(field.name, field.name, getattr(self, field.name))
+        if self.isolation not in list(Isolation):
+            raise ConfigError(f"isolation is {self.isolation[:80]!r}", fix="Set it to own, closed or off.")
         if self.lease_s < 2 * self.heartbeat_s:
             raise ConfigError(
                 f"lease_s is {self.lease_s:g}, under twice heartbeat_s, {self.heartbeat_s:g}",
                 fix=f"Set lease_s to {2 * self.heartbeat_s:g} or more, or lower heartbeat_s.",
             )
+
+    @property
+    def address_file(self) -> Path:
+        """Where workers read the server's present address: in a folder of its own, for all else here is kept from
+        them."""
+        return self.data / "door" / "url"
 
     @classmethod
     def load(cls, data: Path, *, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Self:

@@ -6,6 +6,7 @@ a good session is still answered.
 """
 
 import asyncio
+import gzip
 import sys
 from collections import Counter
 from random import Random
@@ -26,6 +27,8 @@ from tests.fuzz.front import OPERATIONS, Transport, Worker, cut, resident_mb
 
 INFER = {"id": FIRST_RPC, "path": f"{SERVICE}ModelInfer", "has_body": False, "is_repeatable": True}
 MESSAGE = b"\x00\x00\x00\x00\x03abc"
+PACKED = b"\x01\x00\x00\x00" + bytes([len(gzip.compress(MESSAGE))]) + gzip.compress(MESSAGE)
+PACKS = {"grpc_encoding": "gzip", "grpc_accept_encoding": "gzip"}
 
 
 def head(path: str, **more: str) -> bytes:
@@ -67,6 +70,14 @@ SESSIONS = (
         wire.frame(Kind.HEADERS, wire.END_HEADERS | wire.END_STREAM, 1, head("/")),
         wire.goaway(0, wire.Code.NO_ERROR),
     ],
+    [
+        SETTINGS,
+        wire.frame(Kind.HEADERS, wire.END_HEADERS, 1, head(f"{SERVICE}ModelInfer", **PACKS)),
+        wire.frame(Kind.DATA, wire.END_STREAM, 1, PACKED),
+        wire.frame(Kind.HEADERS, wire.END_HEADERS, 3, head(f"{SERVICE}ModelStreamInfer", **PACKS)),
+        wire.frame(Kind.DATA, wire.END_STREAM, 3, PACKED + MESSAGE + PACKED),
+    ],
+    [SETTINGS, *call(1, "/grpc.health.v1.Health/Watch", b"\0\0\0\0\0"), *call(3, "/grpc.health.v1.Health/Check")],
 )
 
 

@@ -4,6 +4,8 @@ import http.client
 import json
 import os
 import signal
+import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -197,20 +199,20 @@ def test_a_process_that_is_no_worker_of_the_front_does_not_get_in(up: House, tmp
     file = tmp_path / "say.py"
     file.write_text(SERVICE)
     up.client.serve.deploy(str(file), name="say", front="gate").wait()
-    code = """
-import glob, json, os, socket, struct
-path = max(glob.glob(os.environ["LEPTON_GANG_FOLDER"] + "/../ep_*.sock"), key=os.path.getmtime)
-hello = json.dumps({"pass": os.environ["LEPTON_TOKEN"], "operations": [{"id": 16, "path": "/say"}]}).encode()
-entry = struct.pack("<QIIIHHBB", 0, len(hello), 0, 0, 1, 0, 1, 1)
-line = socket.socket(socket.AF_UNIX)
-line.settimeout(30)
-line.connect(path)
-line.sendall(struct.pack("<2sBBHHI", b"Lp", 3, 1, 0, 1, len(entry) + len(hello)) + entry + hello)
-print("closed" if line.recv(1) == b"" else "open")
-"""
-    job = up.client.jobs.submit(["python", "-c", code], name="intruder").wait()
-    assert job.state == "done", "".join(job.logs())
-    assert "".join(job.logs()).strip() == "closed"
+    script = 'echo "$LEPTON_TOKEN"; ls "$LEPTON_GANG_FOLDER"/..; exec sleep 600'
+    job = up.client.jobs.submit(["sh", "-c", script], name="intruder")
+    wait_until(lambda: len("".join(job.logs()).split()) == 2, "the job has said its token and what it sees")
+    token, seen = "".join(job.logs()).split()
+    paths = [path for path in up.folder.glob("tmp/lepton-*/*/front.sock") if path.parent.name != seen]
+    socket_path = max(paths, key=lambda path: path.stat().st_mtime)  # the last front that has started
+    hello = json.dumps({"pass": token, "operations": [{"id": 16, "path": "/say"}]}).encode()
+    entry = struct.pack("<QIIIHHBB", 0, len(hello), 0, 0, 1, 0, 1, 1)
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(30)
+        line.connect(str(socket_path))
+        line.sendall(struct.pack("<2sBBHHI", b"Lp", 3, 1, 0, 1, len(entry) + len(hello)) + entry + hello)
+        assert line.recv(1) == b""
+    job.stop(grace_s=1).wait(check=False)
     token = (up.data / "token").read_text().strip()
     assert ask(up.client.serve.get("gate"), "/say/say", token=token, word="x") == (200, "WORD x")
     for name in ("say", "gate"):

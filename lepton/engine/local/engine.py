@@ -3,21 +3,24 @@
 It keeps nothing in memory that matters: killed at any moment, another one on the same folder goes on.
 """
 
+import logging
 import os
 import re
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from lepton.core.errors import EngineError, StorageFullError
-from lepton.core.launch import Exit, ExitReason, Launch, NodeFacts, Sighting
+from lepton.core.launch import Exit, ExitReason, Isolation, Launch, NodeFacts, Sighting
 from lepton.core.resource import Json
+from lepton.engine.local.bounds import Ground, holds_closed, lay_out
 from lepton.engine.local.forker import Forker
-from lepton.engine.local.gangs import gang_folder, join_gang, leave_gang
+from lepton.engine.local.gangs import gang_folder, join_gang, leave_gang, meeting_folder
 from lepton.engine.local.lost import record_lost
 from lepton.engine.local.machine import facts, node_name
 from lepton.engine.local.plan import can_be_warm, make_plan
@@ -27,6 +30,7 @@ from lepton.engine.shim import records
 from lepton.engine.shim.processes import identity, is_alive, start_of
 from lepton.engine.shim.segments import read_segments, size_of
 
+log = logging.getLogger("lepton.engine")
 KEY = re.compile(r"[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,199}")
 
 
@@ -36,13 +40,25 @@ class LocalEngine:
     Args:
         url_file: the file that holds the server's present address.
         warm_s: how long a warm zygote lives unused; 0: every worker starts cold.
+        hidden: what no worker sees but for what is its own; None: `folder`.
+        isolation: how every worker is held at least: `own`, `closed` or `off`.
     """
 
-    def __init__(self, *, folder: Path, url_file: Path | None = None, warm_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        url_file: Path | None = None,
+        warm_s: float = 0.0,
+        hidden: Path | None = None,
+        isolation: str = Isolation.OWN,
+    ) -> None:
         self.folder = folder.absolute()
         self.node = node_name()
         """Name of this machine among the nodes."""
+        self._hidden = (hidden or folder).absolute()
         self._url_file = url_file.absolute() if url_file else None
+        self._least = Isolation(isolation)
         self._lock = threading.Lock()
         self._calls: list[Callable[[str], None]] = []
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -55,6 +71,27 @@ class LocalEngine:
     def zygote(self) -> int:
         """Process id of the zygote."""
         return self._forker.pid
+
+    @cached_property
+    def layers(self) -> Mapping[str, Json]:
+        """What this machine has to hold workers by, see `sandbox.layers`."""
+        return self._forker.layers()
+
+    @cached_property
+    def ground(self) -> Ground:
+        """What its workers stand on."""
+        for name, why in self.layers["lacks"].items():
+            log.warning("workers are held without %s: %s", name, why)
+        if self._least is Isolation.OFF:
+            log.warning("isolation is off: a worker can read and change all that this user can")
+        return Ground(
+            folder=self.folder,
+            hidden=self._hidden,
+            url_file=self._url_file,
+            variables=os.environ,
+            least=self._least,
+            layers=self.layers,
+        )
 
     def nodes(self) -> Iterator[NodeFacts]:
         """This machine, by its host name."""
@@ -147,23 +184,23 @@ class LocalEngine:
         raise EngineError(f"{key[:80]!r} cannot be a key", fix="Use 1 to 200 of a-z A-Z 0-9 . _ - , no dot first.")
 
     def _start_new(self, launch: Launch, folder: Path) -> None:
-        gang = gang_folder(launch, scope=self.folder)
-        plan = make_plan(launch, folder, gang=gang, url_file=self._url_file, own=os.environ)
+        gang, meeting = gang_folder(launch, scope=self.folder), meeting_folder(launch, scope=self.folder)
+        plan = make_plan(launch, folder, self.ground, gang=gang, meeting=meeting)
         variables = plan.pop("env")
         try:
             self._prepare(launch, folder, plan)
         except OSError as fault:
-            leave_gang(gang, launch.key)
+            _leave(plan, launch.key)
             raise _refusal(folder, fault) from fault
-        answer = self._fork_shim(launch, folder, variables)
+        answer = self._fork_shim(launch, folder, plan, variables)
         if answer.startswith("no"):
             self._remove(folder)
             code = int(answer.split()[1])
             raise _refusal(folder, OSError(code, os.strerror(code)))
 
-    def _fork_shim(self, launch: Launch, folder: Path, variables: dict[str, str]) -> str:
+    def _fork_shim(self, launch: Launch, folder: Path, plan: Json, variables: dict[str, str]) -> str:
         """From a warm zygote if there is one for this launch; else from the plain one, and then there will be."""
-        if not can_be_warm(launch, variables, os.environ):
+        if not can_be_warm(launch, plan, variables, os.environ):
             return self._forker.fork_shim(folder, variables)
         answer = self.warm_zygotes.fork_shim(launch.preload, folder, variables)
         if not answer:
@@ -173,12 +210,14 @@ class LocalEngine:
 
     def _prepare(self, launch: Launch, folder: Path, plan: Json) -> None:
         """Make the launch's folder appear whole, in one step. One that is there already has not been started."""
-        join_gang(Path(plan["gang"]), launch.key)
+        for shared in filter(None, (plan["gang"], plan.get("meeting"))):
+            join_gang(Path(shared), launch.key)
         draft = self.folder / f".new-{launch.key}-{os.getpid()}-{os.urandom(4).hex()}"
         try:
             draft.mkdir(mode=0o700)
-            for name in (records.LOG, records.WORK):
+            for name in (records.LOG, records.WORK, *([f"{records.WORK}/{records.TMP}"] if holds_closed(plan) else [])):
                 (draft / name).mkdir(mode=0o700)
+            lay_out(draft, plan)
             records.write(str(draft / records.LAUNCH), {**launch.to_json(), "env": {}})  # it may hold secrets
             records.write(str(draft / records.PLAN), plan)
             with suppress(FileExistsError):
@@ -193,7 +232,7 @@ class LocalEngine:
             folder.rename(gone)
             shutil.rmtree(gone, ignore_errors=True)
         if plan:
-            leave_gang(Path(plan["gang"]), folder.name)
+            _leave(plan, folder.name)
 
     def _adopt(self) -> None:
         """Watch what still runs, and clear away what a killed engine left half done."""
@@ -216,6 +255,12 @@ class LocalEngine:
                 call(key)
             except Exception as fault:  # noqa: BLE001 - one listener's fault must not deafen the others
                 threading.excepthook(threading.ExceptHookArgs((type(fault), fault, fault.__traceback__, None)))
+
+
+def _leave(plan: Mapping[str, Json], key: str) -> None:
+    """Let go of the folders that a launch shares with others."""
+    for shared in filter(None, (plan["gang"], plan.get("meeting"))):
+        leave_gang(Path(shared), key)
 
 
 def _rename_new(draft: Path, folder: Path) -> None:

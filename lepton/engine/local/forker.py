@@ -11,12 +11,15 @@ from pathlib import Path
 from threading import Lock
 
 from lepton.core.errors import EngineError
+from lepton.core.resource import Json
 from lepton.engine.local.plan import ROOT
+from lepton.engine.shim.zygote import QUESTION
 
 PROGRAM = "import sys; sys.path.append(sys.argv[1]); from lepton.engine.shim.zygote import main; main()"
 ANSWER_S = 60.0
 """A shim answers in milliseconds; a machine out of memory may take long."""
 TRIES = 3
+MAX_ANSWER = 4096
 
 
 class Forker:
@@ -48,6 +51,15 @@ class Forker:
             if reply is not None and (answer := hear(reply)):
                 return answer
         raise EngineError("The process that starts workers dies again and again", fix="Look for memory or pid limits.")
+
+    def layers(self) -> dict[str, Json]:
+        """What this machine has to hold a worker by, see `sandbox.layers.find`.
+
+        Raises:
+            EngineError: as `fork_shim`.
+        """
+        found: dict[str, Json] = json.loads(self.fork_shim(Path(QUESTION), {}))
+        return found
 
     def close(self) -> None:
         """End the zygote; what it has started goes on."""
@@ -98,7 +110,7 @@ def hear(reply: socket.socket, *, patience_s: float = ANSWER_S) -> str:
     with reply:
         reply.settimeout(patience_s)
         try:
-            return reply.recv(256).decode()
+            return reply.recv(MAX_ANSWER).decode()
         except TimeoutError as fault:
             raise EngineError(f"No worker could be started within {patience_s:g} s") from fault
         except ConnectionError:

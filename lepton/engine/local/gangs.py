@@ -16,17 +16,27 @@ from lepton.core.launch import Launch
 from lepton.engine.files import read_json
 from lepton.engine.shim import records
 
-MAX_PATH = 80
+MAX_PATH, HASH_CHARS = 80, 16
 MEMBERS = ".members"
 
 
 def gang_folder(launch: Launch, *, scope: Path) -> Path:
     """Where the gang of `launch` meets; launches of one engine folder (`scope`) share it."""
-    name = sha256(f"{scope}\0{launch.job}\0{launch.generation}".encode()).hexdigest()[:16]
+    return _base() / _hash(scope, launch.job, str(launch.generation))
+
+
+def meeting_folder(launch: Launch, *, scope: Path) -> Path | None:
+    """Where launches of several jobs meet, by the name they give it; None: this one meets nobody."""
+    return _base() / _hash(scope, "meets", launch.meets) if launch.meets else None
+
+
+def _base() -> Path:
     base = Path(tempfile.gettempdir(), f"lepton-{os.getuid()}")
-    if len(str(base / name)) >= MAX_PATH:
-        base = Path("/tmp", base.name)
-    return base / name
+    return base if len(str(base)) + 1 + HASH_CHARS < MAX_PATH else Path("/tmp", base.name)
+
+
+def _hash(scope: Path, *words: str) -> str:
+    return sha256("\0".join((str(scope), *words)).encode()).hexdigest()[:HASH_CHARS]
 
 
 def join_gang(folder: Path, key: str) -> None:
@@ -59,4 +69,5 @@ def clear_gangs(scope: Path) -> None:
     """Delete the folders of all gangs of one engine folder; none of them may run."""
     for plan in map(read_json, scope.glob(f"*/{records.PLAN}")):
         if plan is not None:
-            shutil.rmtree(plan["gang"], ignore_errors=True)
+            for folder in filter(None, (plan["gang"], plan.get("meeting"))):
+                shutil.rmtree(folder, ignore_errors=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lepton.core.launch import Launch
 from lepton.core.resource import Json
+from lepton.engine.local.bounds import Ground, home_of, make_bounds, told
 from lepton.engine.shim import records
 from lepton.engine.shim.warm import ENTRY, ROOM
 
@@ -34,26 +35,31 @@ ROOT = Path(__file__).parents[3]
 """The folder that holds the package `lepton`."""
 
 
-def make_plan(launch: Launch, folder: Path, *, gang: Path, url_file: Path | None, own: Mapping[str, str]) -> Json:
+def make_plan(launch: Launch, folder: Path, ground: Ground, *, gang: Path, meeting: Path | None) -> Json:
     """What the shim of `launch` needs to know.
 
     Args:
         folder: the launch's folder.
         gang: the folder that its gang shares.
-        url_file: the file that holds the server's present address, if there is one.
-        own: this process's environment.
+        meeting: the one that it shares with others.
     """
     work = folder / records.WORK
     command = launch.command or (sys.executable, "-m", ENTRY)
+    bounds = make_bounds(launch, folder, ground, gang=gang, meeting=meeting)
     places = {"LEPTON_FOLDER": str(work), "LEPTON_GANG_FOLDER": str(gang)}
     places["LEPTON_LAUNCH"] = str(folder / records.LAUNCH)
-    if url_file is not None:
-        places["LEPTON_URL_FILE"] = str(url_file)
+    if meeting is not None:
+        places["LEPTON_MEETING_FOLDER"] = str(meeting)
+    if ground.url_file is not None:
+        places["LEPTON_URL_FILE"] = str(ground.url_file)
+    held = {**home_of(bounds, work), "LEPTON_ISOLATION": told(bounds)}
     return {
         "argv": list(command),
-        "env": {**_basics(own), **_gang(launch), **_devices(launch), **places, **launch.env},
+        "env": {**_basics(ground.variables), **_gang(launch), **_devices(launch), **places, **launch.env, **held},
         "cwd": launch.cwd or str(work),
+        "bounds": bounds,
         "gang": str(gang),
+        "meeting": str(meeting) if meeting else "",
         "cgroup": f"lepton-{sha256(str(folder).encode()).hexdigest()[:20]}",
         "memory_bytes": launch.devices.memory_bytes,
         "cpu_milli": launch.devices.cpu_milli,
@@ -63,11 +69,12 @@ def make_plan(launch: Launch, folder: Path, *, gang: Path, url_file: Path | None
     }
 
 
-def can_be_warm(launch: Launch, variables: Mapping[str, str], own: Mapping[str, str]) -> bool:
+def can_be_warm(launch: Launch, plan: Json, variables: Mapping[str, str], own: Mapping[str, str]) -> bool:
     """Whether a warm zygote can give what a fresh start with these variables would: it runs our entry, and brings no
     variable that a library may have wanted to see when it was imported."""
-    rest = {name: value for name, value in variables.items() if not _is_per_launch(name)}
-    return bool(launch.entry) and rest == _basics(own)
+    home = home_of(plan["bounds"], Path())
+    rest = {name: value for name, value in variables.items() if not (name in home or _is_per_launch(name))}
+    return bool(launch.entry) and rest == {name: value for name, value in _basics(own).items() if name not in home}
 
 
 def zygote_variables(own: Mapping[str, str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ shim.json     which process holds the key; made once for ever, so that a key run
 worker.json   which process is the worker, and its control groups
 stop.json     {grace_s}: somebody asked to stop it
 exit.json     how it ended; the last thing that is written
+veil/         what lies over that which its worker shall not see
 log/ work/    its output and its scratch folder; in the latter fault.txt, if it left a reason why it failed
 """
 
@@ -17,7 +18,8 @@ from typing import Any
 LAUNCH, PLAN, SHIM, WORKER = "launch.json", "plan.json", "shim.json", "worker.json"
 STOP, EXIT, LOG, WORK = "stop.json", "exit.json", "log", "work"
 EXIT_DRAFT = ".exit.draft"
-FAULT = "fault.txt"
+FAULT, TMP = "fault.txt", "tmp"
+VEIL = "veil"
 EXIT_BYTES, FAULT_BYTES = 8192, 4096
 """Reserved on disk at the start, so that an ending and its reason are recorded even when the disk is full by then."""
 

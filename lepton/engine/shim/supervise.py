@@ -12,12 +12,13 @@ import time
 import traceback
 from contextlib import suppress
 
+from lepton.engine.sandbox.kernel import PR_SET_CHILD_SUBREAPER, PR_SET_NAME, prctl
 from lepton.engine.shim import records
 from lepton.engine.shim.cgroup import Cgroup, make_cgroup
 from lepton.engine.shim.processes import descendants, identity, proportional_bytes, resident_bytes
 from lepton.engine.shim.records import Record
 from lepton.engine.shim.segments import CHUNK_BYTES, SegmentWriter
-from lepton.engine.shim.worker import PR_SET_CHILD_SUBREAPER, PR_SET_NAME, fork_held, prctl, release, reset_signals
+from lepton.engine.shim.worker import fork_held, release, reset_signals
 
 MEMORY_EVERY_S = 0.1
 KILL_EVERY_S = 0.02

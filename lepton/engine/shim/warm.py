@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from lepton.engine.shim.worker import LIBC, PR_SET_NAME, Reborn, prctl
+from lepton.engine.sandbox.kernel import LIBC, PR_SET_NAME, prctl
+from lepton.engine.shim.worker import Reborn
 from lepton.engine.shim.zygote import serve_forks, take_control, threads
 
 ENTRY = "lepton.engine.entry"
@@ -82,6 +83,8 @@ def settle(variables: dict[str, str], kept: set[int]) -> None:
     sys.orig_argv = [sys.executable, "-m", ENTRY]
     sys.path.insert(0, os.getcwd())
     importlib.invalidate_caches()
+    if "tempfile" in sys.modules:
+        sys.modules["tempfile"].tempdir = None  # type: ignore[attr-defined]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # as Python sets them at its start
         signal.signal(number, signal.SIG_IGN)

@@ -1,16 +1,14 @@
 """The first moments of a worker: forked from its shim, held until it is recorded, then executed."""
 
-import ctypes
 import os
 import signal
 from collections.abc import Callable
 from typing import NamedTuple
 
+from lepton.engine.sandbox.confine import confine
+from lepton.engine.sandbox.kernel import PR_SET_PDEATHSIG, prctl
 from lepton.engine.shim.execution import enter, execute
 from lepton.engine.shim.records import Record
-
-PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
-LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Reborn(BaseException):
@@ -30,11 +28,6 @@ class Held(NamedTuple):
     go: int
     fault: int
     """Reads why it could not be executed, nothing if it was."""
-
-
-def prctl(option: int, argument: int | bytes) -> None:
-    """Set a property of this process."""
-    LIBC.prctl(option, argument, 0, 0, 0)
 
 
 def reset_signals() -> None:
@@ -84,6 +77,8 @@ def _become(plan: Record, join: Callable[[], None], ends: tuple[int, int, int, i
         _connect(output)
         os.umask(0o022)
         join()
+        if plan["bounds"] is not None:
+            confine(plan["bounds"])
         enter(plan["cwd"])
         if not is_warm:
             execute(plan["argv"], plan["env"])

@@ -13,10 +13,15 @@ import socket
 import sys
 import traceback
 
+from lepton.engine.sandbox.filter import prepare
+from lepton.engine.sandbox.kernel import PR_SET_NAME, prctl
+from lepton.engine.sandbox.layers import find
 from lepton.engine.shim.supervise import hold
-from lepton.engine.shim.worker import PR_SET_NAME, Reborn, prctl
+from lepton.engine.shim.worker import Reborn
 
 MAX_MESSAGE = 8192
+QUESTION = "layers"
+"""In the place of a folder: it is answered what this machine has to hold a worker by."""
 
 
 def serve_forks(control: socket.socket, *, idle_s: float | None = None) -> None:
@@ -29,6 +34,7 @@ def serve_forks(control: socket.socket, *, idle_s: float | None = None) -> None:
         Reborn: in a worker of a warm zygote.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps ended shims
+    prepare()
     gc.collect()
     gc.freeze()
     control.settimeout(idle_s)
@@ -54,12 +60,20 @@ def _be_shim(folder: str, fds: list[int], *, is_warm: bool) -> None:
         with open(fds[1], encoding="utf-8") as stream:
             variables = json.load(stream)
         with socket.socket(fileno=fds[0]) as reply:
-            hold(folder, variables, reply, is_warm=is_warm)
+            if folder == QUESTION:
+                _tell_layers(reply)
+            else:
+                hold(folder, variables, reply, is_warm=is_warm)
     except Reborn:
         raise
     except BaseException:  # noqa: BLE001 - nobody else would ever hear of it
         _note(folder, traceback.format_exc())
     os._exit(0)
+
+
+def _tell_layers(reply: socket.socket) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    reply.send(json.dumps(find()).encode(), socket.MSG_NOSIGNAL)
 
 
 def _note(folder: str, text: str) -> None:

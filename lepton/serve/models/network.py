@@ -47,9 +47,15 @@ class NetworkModel:
 
     def infer(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """All outputs."""
-        given = [torch.from_numpy(np.require(inputs[tensor.name], None, ["C", "W"])) for tensor in self.inputs]
+        given = [as_torch(tensor, inputs[tensor.name]) for tensor in self.inputs]
         with torch.inference_mode():
             return named(self._module(*given))
+
+
+def as_torch(tensor: Tensor, array: Array) -> torch.Tensor:
+    """An input as the network takes it."""
+    given = torch.from_numpy(np.require(array, None, ["C", "W"]))
+    return given.bfloat16() if tensor.datatype == "BF16" else given
 
 
 def arguments(module: torch.nn.Module) -> Mapping[str, bool]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,10 +49,12 @@ class TensorProgram:
         self.counters: Counter[str] = api.counters if api else Counter()
 
     async def start(self) -> None:
-        """It is loaded already."""
+        """It is loaded already; other replicas may ask what it counts."""
+        await self._inference.statistics.start()
 
     async def close(self) -> None:
-        """It holds nothing."""
+        """It holds nothing else."""
+        await self._inference.statistics.close()
 
     def is_healthy(self) -> bool:
         """A loaded model does not fall ill."""
@@ -62,8 +65,7 @@ class TensorProgram:
 
     def works(self) -> list[Work]:
         """Prediction in plain JSON, the Open Inference Protocol, and of the OpenAI API what it offers."""
-        tensors = [replace(work, batch=self.answer) for work in self._inference.works()]
-        return [*tensors, *(self._api.works() if self._api else ())]
+        return [*self._inference.works(self.answer), *(self._api.works() if self._api else ())]
 
     def known_as(self, name: str) -> None:
         """Let the Open Inference Protocol call the model by a further name."""
@@ -95,7 +97,9 @@ class TensorProgram:
         return answer_together(calls, self._read, self._compute)
 
     def _compute(self, good: Sequence[tuple[Call, Mapping[str, Array]]]) -> list[Reply]:
-        found = infer_all(self._model, [given for _, given in good])
+        tally, began = self._inference.models.tallies[self._model.name], perf_counter_ns()
+        found = infer_all(self._model, [given for _, given in good], tally)
+        tally.together([rows_of(self._model, given) for _, given in good], found, perf_counter_ns() - began)
         return [
             reply_for(one) if isinstance(one, Exception) else self._write(given, one)
             for one, (_, given) in zip(found, good, strict=True)

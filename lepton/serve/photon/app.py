@@ -14,10 +14,12 @@ from starlette.routing import Mount
 from lepton.serve.openapi import page
 from lepton.serve.photon import config
 from lepton.serve.photon.endpoint import Endpoint
+from lepton.serve.photon.exposition import joined
 from lepton.serve.photon.lanes import Lane
 from lepton.serve.photon.marks import marks_of
 from lepton.serve.photon.meter import Meter
 from lepton.serve.photon.mounts import mount
+from lepton.serve.siblings import Siblings, Topics
 
 App = Callable[..., Awaitable[None]]
 GUIDE = "/ledoc"
@@ -27,12 +29,16 @@ GUIDE = "/ledoc"
 def make_app(photon: Any, *, load_mount: bool) -> FastAPI:
     """The routes that the program itself has; with `load_mount` also what it mounts."""
     name = photon._photon_name
-    app = FastAPI(title=name.replace(".", "_"), description=photon.__doc__ or f"Photon {name}")
+    title, text = name.replace(".", "_"), photon.__doc__ or f"Photon {name}"
+    app = FastAPI(title=title, description=text, docs_url=None, redoc_url=None)
     lane = Lane(photon.handler_max_concurrency, photon.handler_timeout)
     last: list[Mount] = []
+    app.state.endpoints = []
     for mark in marks_of(type(photon)):
         if not mark.options.get("mount"):
-            Endpoint(photon, mark, lane).add_to(app)
+            endpoint = Endpoint(photon, mark, lane)
+            endpoint.add_to(app)
+            app.state.endpoints.append(endpoint)
         elif load_mount:
             last += mount(app, photon, mark)
     app.state.mounts = sorted(last, key=lambda each: -len(each.path))
@@ -41,17 +47,18 @@ def make_app(photon: Any, *, load_mount: bool) -> FastAPI:
     return app
 
 
-def finish(app: FastAPI, photon: Any, port: int = 0) -> App:
+def finish(app: FastAPI, photon: Any, meter: Meter, *, port: int = 0, siblings: Siblings | None = None) -> App:
     """The whole application: what every photon answers beside its own, behind the token and the cross-origin rules.
 
     Args:
+        meter: counts its requests.
         port: where it is served.
+        siblings: the replicas whose numbers are told beside its own.
     """
-    meter = Meter()
     mounts: list[Any] = app.state.mounts
     for each in mounts:
         app.router.routes.remove(each)
-    _add_pages(app, photon, meter, port)
+    _add_pages(app, photon, siblings or Siblings(topics_of(meter)), port)
     if any(not each.path for each in mounts):  # it answers whatever nothing else does
         app.router.routes[:] = [route for route in app.router.routes if getattr(route, "name", "") not in LATE]
     app.router.routes += mounts
@@ -69,17 +76,25 @@ def finish(app: FastAPI, photon: Any, port: int = 0) -> App:
 
 
 LATE = ("favicon", "ledoc")
+METRICS, QUEUE = "metrics", "queue-length"
 
 
-def _add_pages(app: FastAPI, photon: Any, meter: Meter, port: int) -> None:
+def topics_of(meter: Meter) -> Topics:
+    """What replicas ask each other."""
+    return {METRICS: lambda: meter.render().encode(), QUEUE: lambda: b"%d" % meter.running}
+
+
+def _add_pages(app: FastAPI, photon: Any, siblings: Siblings, port: int) -> None:
     def healthz() -> Any:
         return {"status": "ok"}
 
-    def metrics() -> Response:
-        return PlainTextResponse(meter.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    async def metrics() -> Response:
+        found = await siblings.ask(METRICS)
+        text = joined({name: told.decode() for name, told in found.items()})
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    def queue_length() -> int:
-        return max(0, meter.running - 1)  # this request is one of them
+    async def queue_length() -> int:
+        return max(0, sum(map(int, (await siblings.ask(QUEUE)).values())) - 1)  # this request is one of them
 
     def favicon() -> Response:
         return Response(status_code=404)
@@ -95,18 +110,23 @@ def _add_pages(app: FastAPI, photon: Any, meter: Meter, port: int) -> None:
 
 
 def _add_guide(app: FastAPI) -> None:
-    """The vendor's documentation page if its package is there, else our own."""
+    """Our documentation page, which loads nothing from elsewhere; at GUIDE the vendor's if its package is there."""
+
+    def guide() -> Response:
+        return HTMLResponse(page(app.openapi()))
+
+    def moved() -> Response:
+        return RedirectResponse(GUIDE)
+
+    for path in ("/docs", "/redoc"):
+        app.add_api_route(path, guide, methods=["GET"], include_in_schema=False)
     if find_spec("ledoc_ui") is not None:
         from ledoc_ui import ledoc_ui_path  # noqa: PLC0415  only where it is installed
 
         app.mount(GUIDE, StaticFiles(directory=ledoc_ui_path, html=True), name="ledoc")
         return
-
-    def guide() -> Response:
-        return HTMLResponse(page(app.openapi()))
-
-    for path in (GUIDE, f"{GUIDE}/"):
-        app.add_api_route(path, guide, methods=["GET"], include_in_schema=False, name="ledoc")
+    for path, answer in ((GUIDE, guide), (f"{GUIDE}/", moved)):
+        app.add_api_route(path, answer, methods=["GET"], include_in_schema=False, name="ledoc")
 
 
 async def _missing(request: Request, fault: Exception) -> Response:

@@ -75,11 +75,15 @@ class Endpoint:
         self._hints = hints_of(mark.function)
         self._signature = typed_signature(self._method, self._hints)
         self._name = f"{type(photon).__name__}_{mark.path}".capitalize() + mark.method.capitalize()
-        self._run = self._make_run(lane)
+        self.run = self._make_run(lane)
+        """The method, as a coroutine function."""
         returned = self._hints.get("return", Any)
         is_response = isinstance(returned, type) and issubclass(returned, Response)
         self._kind = returned if is_response else JSONResponse
-        self._answers = Answers(self._kind, photon.handler_timeout)
+        self.answers = Answers(self._kind, photon.handler_timeout)
+        self.path = mark.path
+        self.model: Any = None if self._is_raw else self._input()
+        """Of the body; None: there is nothing to tell, or FastAPI reads the arguments by the method's own signature."""
         self._check()
 
     def _check(self) -> None:
@@ -115,17 +119,33 @@ class Endpoint:
         method = self._mark.method.upper()
         router.add_api_route(f"/{self._mark.path}", call, name=self._mark.path, methods=[method], **options)
 
+    @property
+    def _is_raw(self) -> bool:
+        return self._mark.method.upper() == "GET" or bool(self._options.get("use_raw_args"))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its answer depends on nothing of a request but a body of JSON."""
+        return not (self._is_raw or self._options.get("cancel_on_disconnect") or "{" in self.path)
+
+    def arguments(self, body: Any) -> dict[str, Any]:
+        """The method's arguments in a body that was read.
+
+        Raises:
+            pydantic.ValidationError: they are not in it.
+        """
+        return given_of(self.model.model_validate(body))
+
     def _call(self) -> Any:
-        if self._mark.method.upper() == "GET" or self._options.get("use_raw_args"):
+        if self._is_raw:
             return self._call_raw()
-        model = self._input()
-        return self._call_empty() if model is None else self._call_model(model)
+        return self._call_empty() if self.model is None else self._call_model(self.model)
 
     def _call_raw(self) -> Any:
         """FastAPI reads the arguments by the method's own signature."""
 
         async def call(*args: Any, **kwargs: Any) -> Response:
-            return await self._answers.give(partial(self._run, *args, **kwargs))
+            return await self.answers.give(partial(self.run, *args, **kwargs))
 
         call.__signature__ = self._signature  # type: ignore[attr-defined]
         return call
@@ -134,7 +154,7 @@ class Endpoint:
         """The method has no arguments, so the body is of no interest."""
 
         async def call(raw_request: Request) -> Response:
-            return await self._answers.give(partial(self._watched, raw_request))
+            return await self.answers.give(partial(self._watched, raw_request))
 
         return call
 
@@ -144,8 +164,7 @@ class Endpoint:
         wanted = Annotated[model, Body(examples=examples)] if isinstance(examples, list) else model
 
         async def call(raw_request: Request, request: Any) -> Response:
-            given = {name: getattr(request, name) for name in type(request).model_fields}
-            return await self._answers.give(partial(self._watched, raw_request, **given, **(request.model_extra or {})))
+            return await self.answers.give(partial(self._watched, raw_request, **given_of(request)))
 
         parts = inspect.signature(call).parameters
         wished = [parts["raw_request"], parts["request"].replace(annotation=wanted)]
@@ -154,7 +173,7 @@ class Endpoint:
 
     async def _watched(self, request: Request, **given: Any) -> Any:
         every_s = self._options.get("cancel_on_disconnect")
-        run = self._run(**given)
+        run = self.run(**given)
         return await (while_connected(request, every_s, run) if every_s else run)
 
     def _input(self) -> Any:
@@ -195,6 +214,11 @@ class Endpoint:
         if not shown or self._mark.method.upper() == "GET":
             return None
         return {"requestBody": {"content": {"application/json": shown}}}
+
+
+def given_of(body: Any) -> dict[str, Any]:
+    """The arguments that the model of a body holds."""
+    return {**vars(body), **(body.model_extra or {})}
 
 
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """How many plain functions of a photon run at a time, and for how long a caller waits."""
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
 from typing import Any
 
-import anyio
-from anyio.to_thread import run_sync
+from lepton.serve.photon.crew import Crew
 
 THREADS = 40
 """Fewest that there may be; one whose caller has given up still runs."""
@@ -21,35 +21,29 @@ class Lane:
     """
 
     def __init__(self, seats: int = 0, timeout_s: float = 0.0) -> None:
-        self._count = seats
+        self._most = max(THREADS, 2 * seats)
+        self._seats = seats or self._most
         self._timeout_s = timeout_s
-        self._seats: anyio.Semaphore | None = None
-        self._threads: anyio.CapacityLimiter | None = None
+        self._crew: Crew | None = None
 
     def wrap(self, function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
         """The function as a coroutine function.
 
         What that raises: TimeoutError, and whatever the function does.
         """
-        run = self._here if inspect.iscoroutinefunction(function) else self._in_thread
+        run = function if inspect.iscoroutinefunction(function) else partial(self._in_thread, function)
+        if not self._timeout_s:
+            return wraps(function)(run)
 
         @wraps(function)
         async def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with anyio.fail_after(self._timeout_s or None):
-                return await run(function, *args, **kwargs)
+            async with asyncio.timeout(self._timeout_s):
+                return await run(*args, **kwargs)
 
         return wrapped
 
-    async def _here(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return await function(*args, **kwargs)
-
     async def _in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if self._threads is None:  # made where the loop is
-            self._threads = anyio.CapacityLimiter(max(THREADS, 2 * self._count))
-        work = partial(function, *args, **kwargs)
-        if not self._count:
-            return await run_sync(work, abandon_on_cancel=True, limiter=self._threads)
-        if self._seats is None:
-            self._seats = anyio.Semaphore(self._count)
-        async with self._seats:
-            return await run_sync(work, abandon_on_cancel=True, limiter=self._threads)
+        crew = self._crew
+        if crew is None or crew.loop is not asyncio.get_running_loop():
+            crew = self._crew = Crew(self._seats, self._most)
+        return await crew.run(partial(function, *args, **kwargs))

@@ -18,17 +18,28 @@ NAMES = {
 }
 
 
+class Seen:
+    """What was asked of one route by one method."""
+
+    __slots__ = ("answered", "asked", "counts", "seconds", "statuses")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS) + 1)
+        self.statuses: Counter[int] = Counter()
+        """By their hundreds."""
+        self.seconds = 0.0
+        self.asked = self.answered = 0
+        """Bytes of bodies."""
+
+
 class Meter:
     """Middleware; `render` tells what it has seen."""
 
     def __init__(self) -> None:
         self.running = 0
         """Requests that are in the application now."""
-        self._requests: Counter[tuple[str, str, str]] = Counter()
-        self._buckets: dict[tuple[str, str], list[int]] = {}
-        self._seconds: Counter[tuple[str, str]] = Counter()
-        self._bytes: dict[str, Counter[str]] = {"asked": Counter(), "answered": Counter()}
-        self._counts: Counter[str] = Counter()
+        self._seen: dict[tuple[str, str], Seen] = {}
+        """By path of the route, and method."""
 
     def around(self, app: App) -> App:
         """The application, watched."""
@@ -51,20 +62,27 @@ class Meter:
                 await app(scope, receive, tell)
             finally:
                 self.running -= 1
-                self._saw(scope, status, size, monotonic() - began)
+                length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+                asked = int(length) if length.isdigit() else 0
+                self.saw((label_of(scope), scope["method"]), status, asked, size, monotonic() - began)
 
         return watched
 
-    def _saw(self, scope: Any, status: int, size: int, seconds: float) -> None:
-        handler, method = label_of(scope), scope["method"]
-        self._requests[handler, method, f"{status // 100}xx"] += 1
-        counts = self._buckets.setdefault((handler, method), [0] * (len(BUCKETS) + 1))
-        counts[bisect_left(BUCKETS, seconds)] += 1
-        self._seconds[handler, method] += seconds  # type: ignore[assignment]
-        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        self._bytes["asked"][handler] += int(length) if length.isdigit() else 0
-        self._bytes["answered"][handler] += size
-        self._counts[handler] += 1
+    def saw(self, route: tuple[str, str], status: int, asked: int, answered: int, seconds: float) -> None:
+        """Count one request.
+
+        Args:
+            route: path of its route, and method.
+            asked, answered: bytes of both bodies.
+        """
+        seen = self._seen.get(route)
+        if seen is None:
+            seen = self._seen[route] = Seen()
+        seen.statuses[status // 100] += 1
+        seen.counts[bisect_left(BUCKETS, seconds)] += 1
+        seen.seconds += seconds
+        seen.asked += asked
+        seen.answered += answered
 
     def render(self) -> str:
         """All of it, and whatever the program itself has counted with prometheus_client."""
@@ -73,18 +91,25 @@ class Meter:
         return text + (client.generate_latest().decode() if client is not None else "")
 
     def _lines(self) -> Iterator[str]:
+        seen = [(escape(handler), method, one) for (handler, method), one in self._seen.items()]
         yield from head("requests")
-        for (handler, method, status), count in self._requests.items():
-            labels = f'handler="{escape(handler)}",method="{method}",status="{status}"'
-            yield f"http_requests_total{{{labels}}} {float(count)}"
+        for handler, method, one in seen:
+            for hundred, count in one.statuses.items():
+                labels = f'handler="{handler}",method="{method}",status="{hundred}xx"'
+                yield f"http_requests_total{{{labels}}} {float(count)}"
         yield from head("duration")
-        for (handler, method), counts in self._buckets.items():
-            yield from self._histogram(escape(handler), method, counts, self._seconds[handler, method])
-        for what, sizes in self._bytes.items():
+        for handler, method, one in seen:
+            yield from self._histogram(handler, method, one.counts, one.seconds)
+        for what in ("asked", "answered"):
             yield from head(what)
-            for handler, size in sizes.items():
-                yield f'{NAMES[what][0]}_count{{handler="{escape(handler)}"}} {float(self._counts[handler])}'
-                yield f'{NAMES[what][0]}_sum{{handler="{escape(handler)}"}} {float(size)}'
+            counts: Counter[str] = Counter()
+            sizes: Counter[str] = Counter()
+            for handler, _, one in seen:
+                counts[handler] += sum(one.counts)
+                sizes[handler] += getattr(one, what)
+            for handler, count in counts.items():
+                yield f'{NAMES[what][0]}_count{{handler="{handler}"}} {float(count)}'
+                yield f'{NAMES[what][0]}_sum{{handler="{handler}"}} {float(sizes[handler])}'
 
     def _histogram(self, handler: str, method: str, counts: list[int], seconds: float) -> Iterator[str]:
         name, total = NAMES["duration"][0], 0

@@ -8,15 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lepton.core.errors import ConfigError
+from lepton.core.launch import Isolation
 from lepton.core.resource import Json
 from lepton.serve.asgi import Mount
 from lepton.serve.photon import alias, archive, config
-from lepton.serve.photon.app import finish
+from lepton.serve.photon.app import finish, topics_of
 from lepton.serve.photon.checkout import fetch_code_from_vcs
+from lepton.serve.photon.direct import directs
 from lepton.serve.photon.marks import marks_of
+from lepton.serve.photon.meter import Meter
 from lepton.serve.photon.models import create, load
 from lepton.serve.photon.server import answer_liveness
+from lepton.serve.program import Work
 from lepton.serve.routes import HANDLERS
+from lepton.serve.siblings import of_gang
 
 MARGIN_S = 15.0
 """Beyond the photon's own timeout, so that the answer is the photon's."""
@@ -32,9 +38,12 @@ def open_program(folder: Path, entry: str) -> "PhotonProgram":
     """The photon of `file.py[:Class]`, `file.photon`, or any model string, ready to answer.
 
     Raises:
+        ConfigError: it is a pickle, and nothing holds this process.
         ValueError: there is none.
         Exception: whatever its code raises.
     """
+    if entry.endswith(".photon"):
+        check_held(entry)
     alias.install()
     sys.path.insert(0, str(folder))
     if entry.endswith(".photon"):
@@ -48,6 +57,23 @@ def open_program(folder: Path, entry: str) -> "PhotonProgram":
         photon._photon_name = type(photon).__name__.lower()
         lay_out(photon, folder)
     return PhotonProgram(photon)
+
+
+def check_held(name: str, how: str | None = None) -> None:
+    """Refuse to open a pickle in a process that nothing holds: to open one is to run whatever its maker has put in.
+
+    Args:
+        how: this process is held; as its engine says unless given.
+    Raises:
+        ConfigError: it is not held, and nobody has said that it need not be.
+    """
+    how = os.environ.get("LEPTON_ISOLATION") if how is None else how
+    if how not in list(Isolation):
+        raise ConfigError(
+            f"{name} is a pickle, which runs whatever its maker has put in, and this machine holds no worker back",
+            fix="Serve it where there is Landlock and seccomp (lepton doctor), or its .py file;"
+            " if you trust its maker, start with LEPTON_ISOLATION=off.",
+        )
 
 
 def lay_out(photon: Any, folder: Path) -> None:
@@ -97,13 +123,20 @@ class PhotonProgram:
         if photon.health_check_liveness_tcp_port is not None:
             answer_liveness(photon.health_check_liveness_tcp_port)
         photon._call_init_once()
-        self._mount = Mount("", finish(photon._create_app(load_mount=True), photon))
+        app, meter = photon._create_app(load_mount=True), Meter()
+        self._siblings = of_gang(topics_of(meter))
+        self._mount = Mount("", finish(app, photon, meter, siblings=self._siblings))
+        has_token = bool(config.get_local_deployment_token())
+        self._directs = [] if has_token else directs(app, self._mount, meter)
 
-    def works(self) -> list[Any]:
-        """One: whatever is asked."""
+    def works(self) -> list[Work]:
+        """Whatever is asked, and before that what can be answered at less cost."""
         work = self._mount.work(HANDLERS)
         limit_s = float(self._photon.handler_timeout or 0) + MARGIN_S
-        return [replace(work, operation=replace(work.operation, timeout_s=limit_s))]
+        made = [replace(work, operation=replace(work.operation, timeout_s=limit_s))]
+        for direct in self._directs:
+            made += direct.works(HANDLERS + len(made), limit_s)
+        return made
 
     def about(self) -> Mapping[str, Json]:
         """What the front must leave to it."""
@@ -113,12 +146,14 @@ class PhotonProgram:
         return {"service": type(self._photon).__name__, "photon": self._photon._photon_name, "replaces": replaced}
 
     async def start(self) -> None:
-        """Let what it mounts get ready."""
+        """Let what it mounts get ready, and other replicas ask what this one counts."""
+        await self._siblings.start()
         await self._mount.start()
 
     async def close(self) -> None:
         """Let go of it."""
         self._photon._handle_exit()
+        await self._siblings.close()
         await self._mount.close()
 
     def is_healthy(self) -> bool:

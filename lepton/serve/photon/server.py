@@ -14,6 +14,7 @@ import uvicorn.config
 
 from lepton.serve.photon import config
 from lepton.serve.photon.app import finish
+from lepton.serve.photon.meter import Meter
 
 QUIET = ("/healthz ", "/metrics ")
 
@@ -24,7 +25,7 @@ def serve(photon: Any, host: str, port: int, log_level: str) -> None:
     if liveness not in (None, port):
         answer_liveness(liveness)
     photon._call_init_once()
-    app = finish(photon._create_app(load_mount=True), photon, port)
+    app = finish(photon._create_app(load_mount=True), photon, Meter(), port=port)
     limit_s = photon.timeout_graceful_shutdown or config.DEFAULT_TIMEOUT_GRACEFUL_SHUTDOWN
     settings = uvicorn.Config(
         app,

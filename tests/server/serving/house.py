@@ -102,15 +102,16 @@ class House:
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
         self.folder = folder
-        self.env = {**os.environ, "LEPTON_GANG_FOLDER": str(folder), **env}
+        self.env = {**os.environ, "LEPTON_GANG_FOLDER": str(folder), "LEPTON_ISOLATION": "off", **env}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, role: str) -> subprocess.Popen[bytes]:
         if role in self.processes:
             self.processes[role].wait(10)
         command = [sys.executable, str(PROCESS), role, str(self.folder)]
+        env = {**self.env, "LEPTON_RANK": "0" if role == "front" else role}
         with (self.folder / f"{role}.log").open("ab") as log:
-            self.processes[role] = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
+            self.processes[role] = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         return self.processes[role]
 
     def said(self, kind: str) -> list[dict[str, Any]]:

@@ -210,9 +210,6 @@ def test_bytes_that_are_no_message_are_refused(version: House) -> None:
 def test_unknown_methods_are_unimplemented(version: House) -> None:
     for method in (f"{SERVICE}ModelTrain", "/other.Service/Call", f"{SERVICE}RepositoryModelLoad"):
         assert ask(version, method)[0] == "UNIMPLEMENTED"
-    with client_of(version) as client, pytest.raises(triton.InferenceServerException) as told:
-        client.get_inference_statistics()
-    assert told.value.status() == "StatusCode.UNIMPLEMENTED"
 
 
 def test_the_standard_health_service_says_serving(version: House) -> None:

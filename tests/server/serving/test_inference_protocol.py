@@ -21,7 +21,7 @@ def test_the_server_and_its_model_tell_of_themselves(version: House) -> None:
     with rest_client(version) as client:
         assert client.is_server_live()
         assert client.is_server_ready()
-        assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+        assert client.get_server_metadata()["extensions"] == ["binary_tensor_data", "model_repository", "statistics"]
         assert client.is_model_ready("tiny")
         assert client.is_model_ready("tiny", "3")
         assert not client.is_model_ready("tiny", "4")

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zlib
@@ -156,6 +157,36 @@ def test_metrics_are_counted_by_handler_method_and_status(house: House) -> None:
     assert 'http_requests_total{handler="/by/{name}",method="GET",status="2xx"}' in text
     assert 'http_request_duration_seconds_bucket{handler="/refuse",le="0.78",method="POST"}' in text
     assert b"lepton_workers_ready 1" in house.ask("GET", "/lepton/metrics")[1]
+
+
+def test_several_replicas_tell_their_numbers_together() -> None:
+    with open_service("photon:photons.py:Everything", workers=2) as house:
+        ready = b"lepton_workers_ready 2"
+        wait_until(lambda: ready in house.ask("GET", "/lepton/metrics")[1], "both are there", 30)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: post(house, "/add", {"x": 1}), range(60)))
+        sample = re.compile(r'http_requests_total\{handler="/add",method="POST",status="2xx",replica="([12])"\} (.+)')
+        for _ in range(6):  # whichever replica is asked
+            text = house.ask("GET", "/metrics")[1].decode()
+            counts = {replica: float(count) for replica, count in sample.findall(text)}
+            assert counts.keys() == {"1", "2"}
+            assert sum(counts.values()) == 60
+            assert text.count("# TYPE http_requests_total counter") == 1
+        assert house.ask("GET", "/queue-length")[1] == 0
+        house.processes["2"].kill()
+        wait_until(lambda: 'replica="2"' not in house.ask("GET", "/metrics")[1].decode(), "the dead is left out", 30)
+        assert (
+            'http_requests_total{handler="/add",method="POST",status="2xx"}' in house.ask("GET", "/metrics")[1].decode()
+        )
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/ledoc"])
+def test_a_page_loads_nothing_from_elsewhere_and_may_send_what_it_shows(house: House, path: str) -> None:
+    text = house.ask("GET", path)[1].decode()
+    assert not re.search(r"""(src|href|url|import|from)\s*[=(]?\s*["']?(https?:)?//""", text)
+    spec = json.loads(re.search(r'<script type="application/json" id="spec">(.*?)</script>', text)[1])  # type: ignore[index]
+    assert spec["paths"]["/add"]["post"]["requestBody"]["content"]["application/json"]["example"] == {"x": 2}
+    assert "multipart/form-data" in spec["paths"]["/names"]["post"]["requestBody"]["content"]
 
 
 def test_any_origin_may_ask(house: House) -> None:

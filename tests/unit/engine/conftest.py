@@ -11,6 +11,7 @@ import pytest
 
 from lepton.core.launch import Exit, Launch
 from lepton.engine.local import LocalEngine
+from lepton.engine.local.bounds import ROOT_FOLDER
 from lepton.engine.shim import records
 from lepton.engine.shim.processes import is_alive, marked
 
@@ -23,12 +24,13 @@ class Local:
     def __init__(self, folder: Path, warm_s: float = 0.0) -> None:
         self.folder = folder
         self.warm_s = warm_s
+        self.isolation = "own"
         self.changed = threading.Condition()
         self.gates: dict[str, tuple[Path, int]] = {}
         self.engine = self.open()
 
     def open(self) -> LocalEngine:
-        engine = LocalEngine(folder=self.folder, warm_s=self.warm_s)
+        engine = LocalEngine(folder=self.folder, warm_s=self.warm_s, isolation=self.isolation)
         engine.on_change(self.hear)
         return engine
 
@@ -91,7 +93,7 @@ class Local:
         self.engine.close()
         for _, fd in self.gates.values():
             os.close(fd)
-        assert os.listdir(self.folder) == []
+        assert set(os.listdir(self.folder)) <= {ROOT_FOLDER}
         assert not zombies()
 
 

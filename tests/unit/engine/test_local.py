@@ -13,6 +13,7 @@ import pytest
 from lepton.core.errors import EngineError
 from lepton.core.launch import Devices, ExitReason, Launch
 from lepton.engine.local import LocalEngine
+from lepton.engine.local.bounds import Ground
 from lepton.engine.local.forker import Forker
 from lepton.engine.local.gangs import gang_folder
 from lepton.engine.local.plan import make_plan
@@ -62,7 +63,8 @@ def test_what_the_launch_gives_is_never_overwritten(local: "Local", tmp_path: Pa
 
 def test_the_url_file_is_passed_on(tmp_path: Path) -> None:
     launch = Launch(key="k", job="j", command=("x",))
-    plan = make_plan(launch, tmp_path / "k", gang=tmp_path, url_file=tmp_path / "url", own={})
+    ground = Ground(folder=tmp_path, hidden=tmp_path, url_file=tmp_path / "url", variables={})
+    plan = make_plan(launch, tmp_path / "k", ground, gang=tmp_path, meeting=None)
     assert plan["env"]["LEPTON_URL_FILE"] == str(tmp_path / "url")
 
 
@@ -242,7 +244,8 @@ def test_without_a_control_group_the_shim_watches_the_memory_of_the_tree(local: 
     command = ("sh", "-c", f'{sys.executable} -S -c "{HOG}; sys.stdin.read()" < hold & wait')
     launch = Launch(key="k", job="j", command=command, devices=Devices(memory_bytes=64 << 20))
     folder, gang = local.folder / "k", gang_folder(launch, scope=local.folder)
-    plan = make_plan(launch, folder, gang=gang, url_file=None, own=os.environ)
+    ground = Ground(folder=folder, hidden=folder, url_file=None, variables=os.environ)
+    plan = make_plan(launch, folder, ground, gang=gang, meeting=None)
     local.engine._prepare(launch, folder, {**plan, "env": {}, "cgroup": ""})
     os.mkfifo(folder / "work" / "hold")
     forker = Forker()

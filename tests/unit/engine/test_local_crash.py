@@ -14,6 +14,7 @@ import pytest
 from lepton.core.errors import StorageFullError
 from lepton.core.launch import ExitReason, Launch
 from lepton.engine.local import LocalEngine
+from lepton.engine.local.bounds import Ground
 from lepton.engine.local.forker import ask
 from lepton.engine.local.gangs import gang_folder
 from lepton.engine.local.plan import make_plan
@@ -126,7 +127,8 @@ def test_a_shim_of_another_boot_is_dead_whatever_runs_under_its_pid_now(local: "
 def prepare(local: "Local", launch: Launch) -> None:
     """As far as a server comes that is killed before it has the shim forked."""
     folder, gang = local.folder / launch.key, gang_folder(launch, scope=local.folder)
-    plan = make_plan(launch, folder, gang=gang, url_file=None, own=os.environ)
+    ground = Ground(folder=folder, hidden=folder, url_file=None, variables=os.environ)
+    plan = make_plan(launch, folder, ground, gang=gang, meeting=None)
     local.engine._prepare(launch, folder, {**plan, "env": {}})
 
 

@@ -1,21 +1,26 @@
 """A worker's mark is read by its front also after the worker has died, and nothing else passes for one."""
 
-import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lepton.serve.frames import FrameError
+from lepton.serve.mailbox import WAITING, Mailroom, open_mailbox
 from lepton.serve.marks import MARK_BYTES, Mark, open_mark
 
 WORKER = """
-import json
+import sys
+from pathlib import Path
+from lepton.serve.mailbox import open_mailbox
 from lepton.serve.marks import Mark
 mark = Mark()
 mark.place[0] = 41
-print(json.dumps(dict(mark.about)), flush=True)
+mailbox, name = open_mailbox(Path(sys.argv[1]))
+mark.hand_over(mailbox)
+print(name, flush=True)
 input()
 mark.place[0] = 42
 print(flush=True)
@@ -23,12 +28,14 @@ input()
 """
 
 
-def test_a_mark_outlives_who_made_it() -> None:
-    command = [sys.executable, "-c", WORKER]
+def test_a_mark_outlives_who_made_it(tmp_path: Path) -> None:
+    room = Mailroom(tmp_path / "front.sock")
+    command = [sys.executable, "-c", WORKER, str(tmp_path / "front.sock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdin is not None and worker.stdout is not None
-        about = json.loads(worker.stdout.readline())
-        read = open_mark(about)
+        mailbox = room.claim(worker.stdout.readline().strip())
+        assert mailbox is not None
+        read = open_mark(mailbox)
         assert read is not None and read() == 41
         worker.stdin.write("\n")
         worker.stdin.flush()
@@ -36,24 +43,39 @@ def test_a_mark_outlives_who_made_it() -> None:
         worker.kill()
         worker.wait(30)
         assert read() == 42
+    mailbox.close()
+    room.close()
 
 
-@pytest.mark.parametrize("about", [{}, [], "x", {"pid": "1/..", "fd": 0}, {"pid": 1}])
-def test_what_is_no_mark_is_refused(about: object) -> None:
-    with pytest.raises(FrameError):
-        open_mark(about)
-
-
-def test_memory_of_another_size_or_that_can_shrink_is_no_mark() -> None:
-    own = Mark()
-    assert open_mark(own.about) is not None
+def test_memory_of_another_size_or_that_can_shrink_is_no_mark(tmp_path: Path) -> None:
+    room = Mailroom(tmp_path / "front.sock")
+    opened = open_mailbox(tmp_path / "front.sock")
+    assert opened is not None
+    (ours, name), theirs = opened, room.claim(opened[1])
+    assert theirs is not None and room.claim(name) is None, "whoever claims it has it"
+    assert open_mark(theirs) is None, "nothing is in it"
     fd = os.memfd_create("test", os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, MARK_BYTES)
+    ours.put(fd)
     with pytest.raises(FrameError):
-        open_mark({"pid": os.getpid(), "fd": fd})
+        open_mark(theirs)
+    Mark().hand_over(ours)
+    assert open_mark(theirs) is not None
     os.close(fd)
+    for box in (ours, theirs, room):
+        box.close()
 
 
-def test_who_cannot_be_seen_has_none() -> None:
-    assert open_mark(None) is None
-    assert open_mark({"pid": 2**31 - 2, "fd": 3}) is None
+def test_who_finds_no_front_has_no_mailbox_and_a_front_keeps_but_so_many(tmp_path: Path) -> None:
+    path = tmp_path / "front.sock"
+    assert open_mailbox(path) is None
+    room = Mailroom(path)
+    opened = [box for _ in range(WAITING // 4 + 10) if (box := open_mailbox(path)) is not None]
+    assert room.claim("no such name") is None
+    first = room.claim(opened[0][1])
+    assert first is not None
+    first.close()
+    for box, _ in opened:
+        box.close()
+    room.close()
+    assert not list(tmp_path.iterdir())

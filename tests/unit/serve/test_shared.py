@@ -5,12 +5,14 @@ import json
 import os
 from collections import deque
 from collections.abc import Iterator
+from socket import AF_UNIX, SOCK_SEQPACKET, send_fds, socketpair
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton.serve.frames import BESIDE, SHARED, Entry, Frame, FrameError, Kind, encode
+from lepton.serve.mailbox import Mailbox
 from lepton.serve.sealed import SEALS
 from lepton.serve.shared import LARGE_BYTES, PLACE, SEGMENT_BYTES, Ring, Wire
 
@@ -22,7 +24,8 @@ class Pair:
 
     def __init__(self) -> None:
         self.sent: tuple[deque[bytes], deque[bytes]] = (deque(), deque())
-        self.ends = Wire(self.sent[0].append), Wire(self.sent[1].append)
+        self.lines = socketpair(AF_UNIX, SOCK_SEQPACKET)
+        self.ends = tuple(Wire(sent.append, Mailbox(line)) for sent, line in zip(self.sent, self.lines, strict=True))
 
     def carry(self) -> list[Frame]:
         """Bring everything to the other end; what the ends were told."""
@@ -110,32 +113,33 @@ def test_a_ring_gives_no_byte_twice_and_frees_the_oldest_first(steps: list[int |
         taken.append(place)
 
 
-def offer(fd: int, size: int) -> bytes:
-    about = {"pid": os.getpid(), "fd": fd, "bytes": size}
-    return encode(Frame(Kind.OFFER, [Entry(0, json.dumps(about).encode())]))
+def offer(pair: Pair, fd: int, size: int) -> bytes:
+    """What the first end hears when the other offers memory."""
+    send_fds(pair.lines[1], [b"f"], [fd])
+    return encode(Frame(Kind.OFFER, [Entry(0, json.dumps({"bytes": size}).encode())]))
 
 
 def test_memory_that_can_shrink_or_is_smaller_than_it_says_is_refused(pair: Pair) -> None:
     fd = os.memfd_create("test", os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, 1 << 20)
     with pytest.raises(FrameError, match="can shrink"):
-        pair.ends[0].feed(offer(fd, 1 << 20))
+        pair.ends[0].feed(offer(pair, fd, 1 << 20))
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
     for size in (2 << 20, 0, -1, 1 << 62):
         with pytest.raises(FrameError):
-            pair.ends[0].feed(offer(fd, size))
-    assert pair.ends[0].feed(offer(fd, 1 << 20)) == []
+            pair.ends[0].feed(offer(pair, fd, size))
+    assert pair.ends[0].feed(offer(pair, fd, 1 << 20)) == []
     os.close(fd)
 
 
-@pytest.mark.parametrize("about", [b"", b"[]", b"{}", b'{"pid": "../..", "fd": 1, "bytes": 1}'])
+@pytest.mark.parametrize("about", [b"", b"[]", b"{}", b'{"bytes": "many"}', b'{"bytes": null}'])
 def test_an_offer_that_cannot_be_read_is_refused(pair: Pair, about: bytes) -> None:
     with pytest.raises(FrameError):
         pair.ends[0].feed(encode(Frame(Kind.OFFER, [Entry(0, about)])))
 
 
-def test_who_cannot_open_the_memory_goes_on_without(pair: Pair) -> None:
-    assert pair.ends[0].feed(offer(999_999, 1 << 20)) == []
+def test_who_was_handed_no_memory_goes_on_without(pair: Pair) -> None:
+    assert pair.ends[0].feed(encode(Frame(Kind.OFFER, [Entry(0, b'{"bytes": 1048576}')]))) == []
     assert not pair.sent[0], "it was not opened, and nobody is told that it was"
     pair.ends[0].send(batch(BIG))
     assert pair.carry() == [batch(BIG)]

@@ -11,7 +11,7 @@ from time import monotonic
 from lepton.serve.exchange import Exchange, Lobby
 from lepton.serve.heads import PREFACE
 from lepton.serve.protocols.http2 import wire
-from lepton.serve.protocols.http2.hpack import HeaderError, Reader
+from lepton.serve.protocols.http2.blocks import Block, Blocks
 from lepton.serve.protocols.http2.stream import WINDOW as STREAM_WINDOW
 from lepton.serve.protocols.http2.stream import Opened, Stream
 from lepton.serve.protocols.http2.wire import Code, Kind, Setting, WireError
@@ -24,7 +24,6 @@ MAX_IDLE_FRAMES = 10_000
 """Frames in a row that bring no request any further."""
 MAX_RESETS = 1000
 """Streams that a client opens only to drop them, less those that it lets be answered."""
-MAX_CONTINUATIONS = 32
 OURS = {
     Setting.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
     Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
@@ -57,17 +56,16 @@ class Http2(asyncio.Protocol):
         """The begin of a frame."""
         self._begun = 0.0
         """When it came."""
-        self._reader = Reader(Opened.read, lobby.limits.max_head_bytes)
+        self._blocks = Blocks(lobby.limits.max_head_bytes)
         self._last = 0
         """Number of the newest stream."""
-        self._block: tuple[int, int, list[bytes]] | None = None
-        """Of a header block that goes on: its stream, the flags, its parts."""
         self._room = WINDOW
         """Bytes that the client may still send."""
         self._since = monotonic()
         self._is_greeted = False
         """It has told its settings."""
-        self._is_leaving = False
+        self.is_leaving = False
+        """It begins nothing more: the front drains."""
         self._is_over = False
         self._is_blocked = False
         self._idle_frames = 0
@@ -144,7 +142,7 @@ class Http2(asyncio.Protocol):
     # frames
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if self._block is not None and kind != Kind.CONTINUATION:
+        if self._blocks.is_open and kind != Kind.CONTINUATION:
             raise WireError(Code.PROTOCOL_ERROR, "A header block was interrupted")
         if not self._is_greeted:
             if kind != Kind.SETTINGS or flags & wire.ACK:
@@ -186,37 +184,18 @@ class Http2(asyncio.Protocol):
             raise WireError(Code.PROTOCOL_ERROR, f"Stream {number} has not begun")
 
     def _headers(self, flags: int, number: int, payload: bytes) -> None:
-        part = wire.content(flags, payload)
-        if flags & wire.PRIORITY:
-            if len(part) < 5:
-                raise WireError(Code.FRAME_SIZE_ERROR, "A frame is shorter than its priority")
-            part = part[5:]
-        if not number % 2:
-            raise WireError(Code.PROTOCOL_ERROR, f"A client cannot begin stream {number}")
-        if flags & wire.END_HEADERS:
-            self._whole_block(number, flags, part)
-        else:
-            self._block = (number, flags, [part])
+        self._whole(self._blocks.begin(flags, number, payload))
 
     def _continuation(self, flags: int, number: int, payload: bytes) -> None:
-        if self._block is None or self._block[0] != number:
-            raise WireError(Code.PROTOCOL_ERROR, "A header block goes on that has not begun")
-        _, first, parts = self._block
-        parts.append(payload)
-        if len(parts) > MAX_CONTINUATIONS or sum(map(len, parts)) > self.lobby.limits.max_head_bytes:
-            raise WireError(Code.ENHANCE_YOUR_CALM, "A header block is too large")
-        if flags & wire.END_HEADERS:
-            self._block = None
-            self._whole_block(number, first, b"".join(parts))
+        self._whole(self._blocks.go_on(flags, number, payload))
 
-    def _whole_block(self, number: int, flags: int, block: bytes) -> None:
-        try:
-            opened = self._reader.read(block)
-        except HeaderError as fault:
-            raise WireError(Code.COMPRESSION_ERROR, str(fault)) from None
-        is_last = bool(flags & wire.END_STREAM)
+    def _whole(self, block: Block | None) -> None:
+        """A header block is there: a request, or a trailer."""
+        if block is None:
+            return
+        number, opened, is_last = block
         stream = self.streams.get(number)
-        if stream is not None and not stream.is_ended:  # a trailer
+        if stream is not None and not stream.is_ended:
             if not is_last:
                 raise WireError(Code.PROTOCOL_ERROR, "A second header block does not end its stream")
             stream.receive(b"", is_last=True)
@@ -227,7 +206,7 @@ class Http2(asyncio.Protocol):
             self._begin(number, opened, is_last=is_last)
 
     def _begin(self, number: int, opened: Opened, *, is_last: bool) -> None:
-        if self._is_leaving or len(self.streams) >= MAX_STREAMS:
+        if self.is_leaving or len(self.streams) >= MAX_STREAMS:
             self.put(wire.reset(number, Code.REFUSED_STREAM))
             return
         stream = self.streams[number] = self._open(self, number, opened)
@@ -333,7 +312,7 @@ class Http2(asyncio.Protocol):
         self._out.clear()
 
     def _leave_if_done(self) -> None:
-        if self._is_leaving and not self.streams and not self._is_over:
+        if self.is_leaving and not self.streams and not self._is_over:
             self._is_over = True
             self._flush()
             self._transport.close()
@@ -349,8 +328,8 @@ class Http2(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """For a drain: begin nothing more, and end with the last open stream."""
-        if not self._is_leaving and not self._is_over:
-            self._is_leaving = True
+        if not self.is_leaving and not self._is_over:
+            self.is_leaving = True
             self.put(wire.goaway(self._last, Code.NO_ERROR))
             self._leave_if_done()
 
@@ -367,7 +346,7 @@ class Http2(asyncio.Protocol):
         if self._is_blocked:
             if waited_s > limits.idle_s:
                 self.abort()
-        elif not self._is_greeted or self._block is not None:
+        elif not self._is_greeted or self._blocks.is_open:
             if waited_s > limits.head_s:
                 self.fail(Code.ENHANCE_YOUR_CALM, "Settings or a header block did not come in time")
         elif self._buffer and now - self._begun > limits.body_s:

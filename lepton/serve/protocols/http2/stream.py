@@ -35,6 +35,10 @@ class Opened(NamedTuple):
     """Given by the client; empty: it gave none."""
     timeout_s: float
     """`inf`: it waits for ever."""
+    coding: bytes
+    """How those of its messages are compressed that say that they are."""
+    codings: bytes
+    """How those of the answer may be, as the client lists them."""
 
     @classmethod
     def read(cls, fields: list[Field]) -> Self:
@@ -50,6 +54,8 @@ class Opened(NamedTuple):
             authorization=found.get(b"authorization"),
             request_id=request_id_of(found),
             timeout_s=int(timeout[1]) * UNITS[timeout[2]] if timeout else float("inf"),
+            coding=found.get(b"grpc-encoding", b""),
+            codings=found.get(b"grpc-accept-encoding", b""),
         )
 
 

@@ -1,15 +1,16 @@
 """A way to ask models for tensors: what every form of the protocol has to say to `program.Inference`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lepton.core.errors import NotFoundError, clip
 from lepton.serve.calls import Call
 from lepton.serve.program import Reply
+from lepton.serve.protocols.inference.statistics import Tally
 from lepton.serve.protocols.inference.tensors import Array, TensorModel
 from lepton.serve.routes import Operation
 
-SERVER = {"name": "lepton", "version": "2", "extensions": ["binary_tensor_data"]}
+SERVER = {"name": "lepton", "version": "2", "extensions": ["binary_tensor_data", "model_repository", "statistics"]}
 
 
 class Asked(NamedTuple):
@@ -28,6 +29,8 @@ class Models:
         self._models = {model.name: model for model in models}
         self.alias = ""
         """A further name for the only model."""
+        self.tallies = {model.name: Tally() for model in models}
+        """What this process has counted of each."""
 
     def find(self, name: str, version: str = "") -> TensorModel:
         """The model of that name, and of that version if one is given.
@@ -43,6 +46,18 @@ class Models:
         if version not in ("", model.version):
             raise NotFoundError(f"{model.name} has not that version", fix=f"It has {model.version}.")
         return model
+
+    def about(self, name: str, tallies: Mapping[str, Tally], version: str = "") -> list[dict[str, Any]]:
+        """The statistics of one model, or if the name is empty of all.
+
+        Args:
+            tallies: of all.
+
+        Raises:
+            NotFoundError: there is no such model.
+        """
+        wanted = [self.find(name, version)] if name else list(self._models.values())
+        return [tallies[model.name].told(model.name, model.version) for model in wanted]
 
     def index(self) -> list[dict[str, str]]:
         """What the protocol lists of them."""

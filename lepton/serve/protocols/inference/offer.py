@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, get_args, g
 from lepton.serve.calls import Call
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.inference import operations
+from lepton.serve.protocols.inference.counted import Statistics
 from lepton.serve.routes import INFERENCE
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def _dtype(arguments: tuple[Any, ...]) -> str:
     """The dtype of `NDArray[np.float32]`, by the protocol's name; empty: of any."""
     inner = get_args(arguments[1]) if len(arguments) > 1 else ()
     name = getattr(inner[0], "__name__", "") if inner else ""
-    names = {"float16": "FP16", "float32": "FP32", "float64": "FP64", "bool": "BOOL", "bool_": "BOOL"}
+    names = {"float16": "FP16", "float32": "FP32", "float64": "FP64", "bfloat16": "BF16"}
+    names |= dict.fromkeys(("bool", "bool_"), "BOOL")
     is_whole = name.rstrip("0123456789") in ("int", "uint") and name[-1:].isdigit()
     return name.upper() if is_whole else names.get(name, "")
 
@@ -86,6 +88,7 @@ class Offer:
         self.alias = ""
         """A further name, if there is one model only."""
         self._services: Services | None = None
+        self.statistics = Statistics(lambda: self._services.models if self._services is not None else None)
 
     def works(self) -> list[Work]:
         """All operations of the protocol; none if no handler is a model."""
@@ -97,12 +100,13 @@ class Offer:
             "is_repeatable": all(wish.is_repeatable for wish in wishes),
             "timeout_s": max(wish.timeout_s for wish in wishes),
         }
-        made = [replace(one, **told) for one in [*operations.rest(INFERENCE), *rpcs]]  # type: ignore[arg-type]
+        rest = [*operations.rest(INFERENCE), *operations.statistics(operations.FIRST_STATISTICS)]
+        made = [replace(one, **told) for one in [*rest, *rpcs]]  # type: ignore[arg-type]
         return [Work(operation=one, pick=self.pick) for one in made]
 
     def pick(self, call: Call) -> Work | Reply:
         """How the handler that a request names answers it, or what is answered without one."""
-        return self._loaded().pick(call)
+        return self._loaded().pick(call, self.statistics)
 
     def described(self) -> dict[str, dict[str, Any]]:
         """Its paths, as OpenAPI has them."""

@@ -12,15 +12,7 @@ from google.protobuf.message import DecodeError
 from lepton.core.errors import InvalidError, clip
 from lepton.serve.protocols.inference.schema import messages
 from lepton.serve.protocols.inference.tensors import Array, TensorModel
-from lepton.serve.protocols.inference.values import (
-    check_form,
-    datatype_of,
-    from_elements,
-    from_numbers,
-    from_raw,
-    shaped,
-    to_raw,
-)
+from lepton.serve.protocols.inference.values import datatype_of, from_raw, from_values, to_raw
 
 CONTENTS: Mapping[str, str] = {
     "BOOL": "bool_contents",
@@ -36,7 +28,7 @@ CONTENTS: Mapping[str, str] = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-"""Datatype -> the field of `InferTensorContents` that holds its values; FP16 has none."""
+"""Datatype -> the field of `InferTensorContents` that holds its values; FP16 and BF16 have none."""
 FINAL, WANTS_FINAL = "triton_final_response", "triton_enable_empty_final_response"
 
 
@@ -71,7 +63,6 @@ def read_inputs(message: Any) -> Mapping[str, Array]:
 
 def _read_tensor(told: Any, raw: bytes | None) -> Array:
     datatype, shape = told.datatype, list(told.shape)
-    check_form(datatype, shape)
     if told.parameters and "shared_memory_region" in told.parameters:
         raise InvalidError(f"{clip(told.name, 80)} is in shared memory", fix="Send its values in the message.")
     if raw is not None:
@@ -80,9 +71,8 @@ def _read_tensor(told: Any, raw: bytes | None) -> Array:
         return from_raw(memoryview(raw), datatype, shape)
     field = CONTENTS.get(datatype)
     if field is None:
-        raise InvalidError(f"{datatype} has no typed contents", fix="Send raw_input_contents.")
-    values = getattr(told.contents, field)
-    return shaped(from_elements(values) if datatype == "BYTES" else from_numbers(list(values), datatype), shape)
+        raise InvalidError(f"{clip(datatype, 40)} has no typed contents", fix="Send raw_input_contents.")
+    return from_values(list(getattr(told.contents, field)), datatype, shape)
 
 
 def write_infer(model: TensorModel, asked: Any, outputs: Mapping[str, Array]) -> bytes:

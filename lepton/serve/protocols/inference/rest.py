@@ -14,15 +14,7 @@ import orjson
 
 from lepton.core.errors import InvalidError, clip
 from lepton.serve.protocols.inference.tensors import Array, Tensor, TensorModel
-from lepton.serve.protocols.inference.values import (
-    check_form,
-    datatype_of,
-    from_elements,
-    from_numbers,
-    from_raw,
-    shaped,
-    to_raw,
-)
+from lepton.serve.protocols.inference.values import datatype_of, from_raw, from_values, is_bfloat16, to_raw
 
 HEADER = "inference-header-content-length"
 
@@ -75,13 +67,10 @@ def _parameter(plain: Mapping[str, Any], name: str) -> Any:
 
 def _read_tensor(plain: Mapping[str, Any], raw: memoryview) -> tuple[Array, memoryview]:
     datatype, shape = plain["datatype"], plain["shape"]
-    check_form(datatype, shape)
     size = _parameter(plain, "binary_data_size")
     if size is None:
         data = plain["data"]
-        if datatype == "BYTES":
-            return shaped(from_elements([_bytes(one) for one in _flat(data)]), shape), raw
-        return shaped(from_numbers(data, datatype), shape), raw
+        return from_values([_bytes(one) for one in _flat(data)] if datatype == "BYTES" else data, datatype, shape), raw
     if type(size) is not int or not 0 <= size <= len(raw):
         raise InvalidError(f"binary_data_size {size} is more than the {len(raw)} bytes left", fix="Check it.")
     return from_raw(raw[:size], datatype, shape), raw[size:]
@@ -125,7 +114,11 @@ def write_answer(model: TensorModel, asked: Request, outputs: Mapping[str, Array
 def _plain(array: Array) -> Any:
     if array.dtype.kind in "SUO":
         return [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in array.ravel()]
-    return array.ravel().tolist() if array.dtype == np.float16 else np.ascontiguousarray(array).ravel()
+    return (
+        array.ravel().tolist()
+        if array.dtype == np.float16 or is_bfloat16(array)
+        else np.ascontiguousarray(array).ravel()
+    )
 
 
 def metadata(model: TensorModel) -> dict[str, Any]:

@@ -33,6 +33,10 @@ class Rpc:
         """What a message asks."""
         codec = self._codec
         name = operations.RPCS[call.operation - self._first]
+        if name == "ServerReflection":
+            from lepton.serve.protocols.inference.reflection import reflect  # noqa: PLC0415  few ask
+
+            return plain(reflect(call.body))
         message = codec.read_message(f"{name}Request", call.body)
         if name == "ModelInfer":
             model = models.find(message.model_name, message.model_version)

@@ -1,10 +1,10 @@
-"""The protocol's messages as classes, made from `inference.proto` when the first of them is wanted.
+"""The messages of gRPC's services as classes, made from the `.proto` files here when the first of them is wanted.
 
 They live in a descriptor pool of their own, so a client library that brings the same names can be in the same process.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -26,19 +26,42 @@ SCALARS: Mapping[str, int] = {
 TOKEN = re.compile(r"//[^\n]*|[A-Za-z_][\w.]*|\d+|\"[^\"]*\"|[{}=;<>,()]")
 
 
+INFERENCE, HEALTH, REFLECTION = (
+    "lepton/inference.proto",
+    "grpc/health/v1/health.proto",
+    "grpc/reflection/v1/reflection.proto",
+)
+ALPHA = REFLECTION.replace("v1", "v1alpha")
+
+
 @cache
 def messages() -> Mapping[str, Any]:
-    """Name of a message -> its class."""
-    text = resources.files("lepton.serve.protocols.inference").joinpath("inference.proto").read_text()
-    file = read_proto("lepton_inference.proto", text)
+    """Name of a message of the protocol or of reflection -> its class."""
+    pool, _ = pool_of_all()
+    found = [
+        one for name in (INFERENCE, REFLECTION) for one in pool.FindFileByName(name).message_types_by_name.values()
+    ]
+    return {one.name: message_factory.GetMessageClass(one) for one in found}
+
+
+@cache
+def pool_of_all() -> tuple[descriptor_pool.DescriptorPool, Sequence[str]]:
+    """What all files say, and their names."""
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)  # type: ignore[no-untyped-call, unused-ignore]
-    find = pool.FindMessageTypeByName
-    return {one.name: message_factory.GetMessageClass(find(f"{file.package}.{one.name}")) for one in file.message_type}
+    texts = {name: text_of(name) for name in (INFERENCE, HEALTH, REFLECTION)}
+    texts[ALPHA] = texts[REFLECTION].replace("grpc.reflection.v1", "grpc.reflection.v1alpha")
+    for name, text in texts.items():
+        pool.Add(read_proto(name, text))  # type: ignore[no-untyped-call, unused-ignore]
+    return pool, list(texts)
+
+
+def text_of(name: str) -> str:
+    """The text of a file, by the name that clients know it by."""
+    return resources.files(__package__).joinpath(name.rpartition("/")[2]).read_text()
 
 
 def read_proto(name: str, text: str) -> Any:
-    """The file descriptor of such text as ours: messages, enums, maps and oneofs; services are passed over.
+    """The file descriptor of such text as ours: services, messages, enums, maps and oneofs.
 
     Raises:
         ValueError: something else stands in it.
@@ -51,7 +74,7 @@ def read_proto(name: str, text: str) -> Any:
         elif word == "enum":
             _enum(file.enum_type.add(name=next(tokens)), tokens)
         elif word == "service":
-            _skip(tokens)
+            _service(file.service.add(name=next(tokens)), tokens)
         elif word in ("syntax", "package"):
             told = list(iter(tokens.__next__, ";"))
             file.package = told[-1] if word == "package" else file.package
@@ -60,13 +83,22 @@ def read_proto(name: str, text: str) -> Any:
     return file
 
 
-def _skip(tokens: Iterator[str]) -> None:
-    """Pass over a name and what its braces hold."""
-    depth = 0
-    for word in tokens:
-        depth += {"{": 1, "}": -1}.get(word, 0)
-        if word == "}" and not depth:
-            return
+def _service(found: Any, tokens: Iterator[str]) -> None:
+    """`rpc Name([stream] In) returns ([stream] Out) {}`, any number of them."""
+    next(tokens)
+    for _ in iter(tokens.__next__, "}"):
+        method = found.method.add(name=next(tokens))
+        method.client_streaming, method.input_type = _message_name(tokens)
+        next(tokens)
+        method.server_streaming, method.output_type = _message_name(tokens)
+        for _ in "{}":
+            next(tokens)
+
+
+def _message_name(tokens: Iterator[str]) -> tuple[bool, str]:
+    """Of `([stream] Name)`: whether it is a stream, and the name."""
+    *words, name = list(iter(tokens.__next__, ")"))[1:]
+    return bool(words), name
 
 
 def _enum(found: Any, tokens: Iterator[str]) -> None:
@@ -81,7 +113,9 @@ def _message(found: Any, scope: str, tokens: Iterator[str]) -> None:
     next(tokens)
     inside = f"{scope}.{found.name}"
     for word in iter(tokens.__next__, "}"):
-        if word == "message":
+        if word == "enum":
+            _enum(found.enum_type.add(name=next(tokens)), tokens)
+        elif word == "message":
             _message(found.nested_type.add(name=next(tokens)), inside, tokens)
         elif word == "oneof":
             found.oneof_decl.add(name=next(tokens))

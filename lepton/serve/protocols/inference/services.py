@@ -6,6 +6,7 @@ is. Of others, a request is one call; single values have the shape [1].
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from time import perf_counter_ns
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
@@ -18,12 +19,13 @@ from lepton.serve.faults import HandlerError
 from lepton.serve.method import DUMP, Method, plain
 from lepton.serve.models.pages import protocol_paths
 from lepton.serve.program import Reply, Work
-from lepton.serve.protocols.inference.dialect import Dialect, Models
+from lepton.serve.protocols.inference import operations
+from lepton.serve.protocols.inference.counted import Statistics
+from lepton.serve.protocols.inference.dialect import Asked, Dialect, Models
 from lepton.serve.protocols.inference.offer import Form, form_of, forms_of
-from lepton.serve.protocols.inference.operations import FIRST_RPC
 from lepton.serve.protocols.inference.rpc import Rpc
 from lepton.serve.protocols.inference.tensors import DATATYPES, NAMES, Array, Tensor
-from lepton.serve.protocols.inference.values import from_elements
+from lepton.serve.protocols.inference.values import from_elements, is_bfloat16
 from lepton.serve.protocols.inference.web import Rest
 from lepton.serve.routes import INFERENCE
 
@@ -140,29 +142,50 @@ class Services:
 
     def __init__(self, handlers: Sequence[Method], alias: str) -> None:
         self._handlers = [HandlerModel(handler) for handler in handlers]
-        self._models = Models(self._handlers)
-        self._models.alias = alias
-        dialects: Sequence[Dialect] = (Rest(INFERENCE), Rpc(FIRST_RPC))
-        self._dialects = {operation.id: one for one in dialects for operation in one.operations()}
+        self.models = Models(self._handlers)
+        self.models.alias = alias
+        self._rest, rpc = Rest(INFERENCE), Rpc(operations.FIRST_RPC)
+        self._dialects: dict[int, Dialect] = {
+            operation.id: one for one in (self._rest, rpc) for operation in one.operations()
+        }
 
     def described(self) -> dict[str, dict[str, Any]]:
         """Their paths, as OpenAPI has them."""
         return {path: found for model in self._handlers for path, found in protocol_paths(model, {}).items()}
 
-    def pick(self, call: Call) -> Work | Reply:
+    def pick(self, call: Call, statistics: Statistics) -> Work | Reply:
         """How the handler that a request names answers it, or what is answered without one."""
-        dialect = self._dialects[call.operation]
+        dialect, began = self._dialects.get(call.operation, self._rest), perf_counter_ns()
+        if call.operation in operations.COUNTED:
+            return statistics.work(self.models, dialect, operations.of(call.operation))
         try:
-            asked = dialect.read(call, self._models)
+            asked = dialect.read(call, self.models)
             if isinstance(asked, Reply):
                 return asked
             model = asked.model
             assert isinstance(model, HandlerModel)
-            write, told = asked.write, model.outputs_from
-            call.rows = Rows(model.arguments(asked.inputs), lambda values: write(told(values)), dialect.refuse)
+            call.rows = self._rows(model, asked, dialect, began)
             return model.work
         except Exception as fault:  # noqa: BLE001  whatever is wrong with it
             return dialect.refuse(fault)
+
+    def _rows(self, model: "HandlerModel", asked: Asked, dialect: Dialect, began: int) -> Rows:
+        """What a request asks of a handler; its answer is counted."""
+        tally, arguments = self.models.tallies[model.name], model.arguments(asked.inputs)
+        ready = perf_counter_ns()
+
+        def write(values: Sequence[Any]) -> Reply:
+            computed = perf_counter_ns()
+            reply = asked.write(model.outputs_from(values))
+            tally.computed(len(arguments), computed - ready)
+            tally.answered(len(arguments), ready - began, computed - ready, perf_counter_ns() - computed)
+            return reply
+
+        def refuse(fault: Exception) -> Reply:
+            tally.failed(perf_counter_ns() - began)
+            return dialect.refuse(fault)
+
+        return Rows(arguments, write, refuse)
 
 
 def outputs_of(kind: Any) -> dict[str, Form]:
@@ -198,7 +221,7 @@ def column_of(name: str, array: Array, form: Form) -> list[Any]:
 
 def _as_dtype(name: str, array: Array, datatype: str) -> Array:
     """A copy that the handler may write to, of the dtype it wants."""
-    kind = np.dtype(DATATYPES[datatype]) if datatype else array.dtype
+    kind = np.dtype("bfloat16" if datatype == "BF16" else DATATYPES[datatype]) if datatype else array.dtype
     if not np.can_cast(array.dtype, kind, "same_kind"):
         raise InvalidError(f"The input {name!r} is {NAMES[array.dtype]}, not {datatype}", fix="Send that datatype.")
     return np.array(array, dtype=kind)
@@ -245,7 +268,7 @@ def array_of(value: Any) -> Array | None:
         return None
     if array.dtype.kind == "U":
         return from_elements([one.encode() for one in array.ravel().tolist()]).reshape(array.shape)
-    return array if array.dtype in NAMES and array.dtype.kind != "O" else None
+    return array if is_bfloat16(array) or (array.dtype in NAMES and array.dtype.kind != "O") else None
 
 
 def as_json(value: Any) -> bytes:

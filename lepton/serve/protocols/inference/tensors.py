@@ -1,12 +1,14 @@
 """Models as functions of named tensors, whatever computes them. Light: numpy only."""
 
 from collections.abc import Mapping, Sequence
+from time import perf_counter_ns
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lepton.core.errors import InvalidError, clip
+from lepton.serve.protocols.inference.statistics import Tally
 
 Array = NDArray[Any]
 DATATYPES: Mapping[str, Any] = {
@@ -22,9 +24,11 @@ DATATYPES: Mapping[str, Any] = {
     "FP16": np.float16,
     "FP32": np.float32,
     "FP64": np.float64,
+    "BF16": np.float32,
     "BYTES": np.object_,
 }
-NAMES = {np.dtype(kind): name for name, kind in DATATYPES.items()}
+"""Name of a datatype -> what arrays of it are made of; each value of BF16, which numpy does not know, is an FP32."""
+NAMES = {np.dtype(kind): name for name, kind in DATATYPES.items() if name != "BF16"}
 
 
 class Tensor(NamedTuple):
@@ -105,26 +109,34 @@ def rows_of(model: TensorModel, given: Mapping[str, Array]) -> int:
     return len(next(iter(given.values()))) if model.is_batched and given else 1
 
 
-def infer_all(model: TensorModel, asked: Sequence[Mapping[str, Array]]) -> list[Mapping[str, Array] | Exception]:
-    """The outputs for each request; those that fit share one computation. What one spoils costs the others nothing."""
+def infer_all(
+    model: TensorModel, asked: Sequence[Mapping[str, Array]], tally: Tally
+) -> list[Mapping[str, Array] | Exception]:
+    """The outputs for each request; those that fit share one computation. What one spoils costs the others nothing.
+
+    Args:
+        tally: counts the computations.
+    """
     found: list[Mapping[str, Array] | Exception | None] = [None] * len(asked)
     groups: dict[Any, list[int]] = {}
     for number, inputs in enumerate(asked):
         shapes = tuple(inputs[tensor.name].shape[1:] for tensor in model.inputs) if model.is_batched else number
         groups.setdefault(shapes, []).append(number)
     for group in groups.values():
-        outputs = _together(model, [asked[number] for number in group])
+        outputs = _together(model, [asked[number] for number in group], tally)
         for number, output in zip(group, outputs, strict=True):
             found[number] = output
     return [one for one in found if one is not None]
 
 
-def _together(model: TensorModel, asked: Sequence[Mapping[str, Array]]) -> list[Mapping[str, Array] | Exception]:
+def _together(
+    model: TensorModel, asked: Sequence[Mapping[str, Array]], tally: Tally
+) -> list[Mapping[str, Array] | Exception]:
     try:
         if len(asked) == 1:
-            return [model.infer(asked[0])]
+            return [_infer(model, asked[0], tally)]
         joined = {tensor.name: np.concatenate([inputs[tensor.name] for inputs in asked]) for tensor in model.inputs}
-        outputs = model.infer(joined)
+        outputs = _infer(model, joined, tally)
         counts = [len(inputs[model.inputs[0].name]) for inputs in asked]
         if any(len(array) != sum(counts) for array in outputs.values()):
             raise ValueError("an output has not one row for each row of input")
@@ -133,4 +145,11 @@ def _together(model: TensorModel, asked: Sequence[Mapping[str, Array]]) -> list[
     except Exception as fault:  # noqa: BLE001  runtimes raise many unrelated types
         if len(asked) == 1:
             return [fault]
-        return [one for inputs in asked for one in _together(model, [inputs])]
+        return [one for inputs in asked for one in _together(model, [inputs], tally)]
+
+
+def _infer(model: TensorModel, inputs: Mapping[str, Array], tally: Tally) -> Mapping[str, Array]:
+    began = perf_counter_ns()
+    outputs = model.infer(inputs)
+    tally.computed(rows_of(model, inputs), perf_counter_ns() - began)
+    return outputs

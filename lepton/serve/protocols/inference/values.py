@@ -48,12 +48,26 @@ def from_elements(elements: Sequence[bytes]) -> Array:
     return array
 
 
-def from_raw(raw: memoryview, datatype: str, shape: Sequence[int]) -> Array:
+def from_values(values: Any, datatype: Any, shape: Sequence[Any]) -> Array:
+    """A tensor from its values: numbers, in lists or not, or the elements of BYTES.
+
+    Raises:
+        InvalidError: there is no such tensor, or not of these values.
+    """
+    check_form(datatype, shape)
+    flat = from_elements(values) if datatype == "BYTES" else from_numbers(values, datatype)
+    return _shaped(flat, shape)
+
+
+def from_raw(raw: memoryview, datatype: Any, shape: Sequence[Any]) -> Array:
     """A tensor from its bytes.
 
     Raises:
-        InvalidError: they are too few or too many.
+        InvalidError: there is no such tensor, or they are too few or too many for it.
     """
+    check_form(datatype, shape)
+    if datatype == "BF16":
+        return _widened(from_raw(raw, "UINT16", shape))
     if datatype != "BYTES":
         kind = KINDS[datatype]
         if len(raw) != prod(shape) * kind.itemsize:
@@ -69,15 +83,15 @@ def from_raw(raw: memoryview, datatype: str, shape: Sequence[int]) -> Array:
         at += 4 + size
     if at != end:
         raise InvalidError("A BYTES tensor is cut short", fix="Put its length before each element.")
-    return shaped(from_elements(found), shape)
+    return _shaped(from_elements(found), shape)
 
 
-def shaped(array: Array, shape: Sequence[int]) -> Array:
-    """The array in that shape.
+def _widened(halves: Array) -> Array:
+    """The float32 whose upper halves these are."""
+    return (halves.astype(np.uint32) << 16).view(np.float32)
 
-    Raises:
-        InvalidError: it has more or fewer values.
-    """
+
+def _shaped(array: Array, shape: Sequence[int]) -> Array:
     if array.size != prod(shape):
         raise InvalidError(f"{array.size} values do not fill the shape {list(shape)}", fix="Check shape and data.")
     return array.reshape(shape)
@@ -85,12 +99,21 @@ def shaped(array: Array, shape: Sequence[int]) -> Array:
 
 def to_raw(array: Array) -> bytes:
     """The bytes of a tensor."""
+    if is_bfloat16(array):
+        array = array.view(np.uint16)
     if array.dtype.kind not in "OSU":
         return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     parts = [one if isinstance(one, bytes) else str(one).encode() for one in array.ravel().tolist()]
     return b"".join([len(part).to_bytes(4, "little") + part for part in parts])
 
 
+def is_bfloat16(array: Array) -> bool:
+    """Whether it is of the type that packages beside numpy bring for BF16."""
+    return array.dtype.name == "bfloat16"
+
+
 def datatype_of(array: Array) -> str:
     """What the protocol calls its type."""
+    if is_bfloat16(array):
+        return "BF16"
     return "BYTES" if array.dtype.kind in "SUO" else NAMES[array.dtype]

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from typing import Any, TypedDict
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -102,3 +103,16 @@ class Plain(Service):
     @handler
     def echo(self, body: dict[str, Any]) -> dict[str, Any]:
         return body
+
+
+class Halves(Service):
+    """Asked with tensors of BF16, and answering with them."""
+
+    @handler
+    def wide(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return x
+
+    @handler
+    def same(self, x: NDArray[ml_dtypes.bfloat16]) -> NDArray[ml_dtypes.bfloat16]:
+        assert x.dtype == ml_dtypes.bfloat16
+        return x

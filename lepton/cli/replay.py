@@ -1,0 +1,153 @@
+"""`lepton pool replay`: what would have become of a trace, under our policy and others."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lepton.cli.kinds import Number
+from lepton.cli.output import Session, with_json
+from lepton.core.errors import ConfigError, InvalidError
+
+if TYPE_CHECKING:
+    from lepton.pool.replay import Outcome
+    from lepton.pool.trace import Cluster, Floats, Trace
+
+SEGMENT_HEAD = ("job_id", "start_s", "end_s", "node", "gpus")
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What is replayed."""
+
+    trace: "Trace"
+    cluster: "Cluster"
+    faults: Sequence[str]
+    predictions: "Floats | None"
+
+
+@click.command()
+@click.argument("trace", type=FILE)
+@click.option("--nodes", type=FILE, required=True, help="CSV file of `vc,num`: how many nodes each queue has.")
+@click.option("--gpus-per-node", type=Number(1, 1024, is_whole=True), default=8, show_default=True, help="Of each.")
+@click.option("--policy", "policies", multiple=True, metavar="NAME", help="Default: lepton. May be given again.")
+@click.option("--compare", multiple=True, metavar="NAME", help="One more policy beside it. May be given again.")
+@click.option(
+    "--mode",
+    type=click.Choice(["partitioned", "borrowing"]),
+    default="partitioned",
+    show_default=True,
+    help="Each queue keeps to its own nodes; or all share one pool, and those are its guarantee.",
+)
+@click.option("--no-preemption", is_flag=True, help="Nothing that runs is stopped.")
+@click.option("--predictions", type=FILE, help="CSV file of `job_id,priority`: run times in seconds to go by.")
+@click.option(
+    "--restore-factor", type=Number(0, 1000), default=1.0, help="Times what a restart costs.", show_default=True
+)
+@click.option("--out", type=FILE, help="Write where each job ran: a CSV file, one row for each node of a run.")
+@click.option("--plot", type=FILE, help="Write a picture: queue, utilisation, distribution of waiting (PNG).")
+@click.option("--skip-broken", is_flag=True, help="Leave out lines of the trace that cannot be read.")
+@with_json
+def replay(trace: Path, is_json: bool, **options: Any) -> None:
+    """Replay TRACE in virtual time with the code that decides in production.
+
+    TRACE is a CSV file with a header (job_id, user, vc, gpu_num, cpu_num, submit_time, duration) or an SWF file, also
+    gzipped. `--out` and `--plot` are of the first policy.
+    """
+    session = Session(is_json)
+    names = [*(options["policies"] or ("lepton",)), *options["compare"]]
+    given = read(trace, options)
+    outcomes = {name: run(name, given, options) for name in dict.fromkeys(names)}
+    figures = import_module("lepton.pool.figures").figures
+    found = {name: figures(outcome) for name, outcome in outcomes.items()}
+    first = outcomes[names[0]]
+    if options["out"]:
+        import_module("lepton.store.traces").write_csv(options["out"], segment_rows(first), SEGMENT_HEAD)
+    if options["plot"]:
+        plots("draw")(options["plot"], outcomes)
+    for fault in given.faults:
+        click.echo(f"left out: {fault}", err=True)
+    raw = {"trace": first.trace.name, "mode": options["mode"], "left_out": list(given.faults), "policies": found}
+    session.table([row_of(name, each) for name, each in found.items()], raw)
+
+
+def array_code(module: str) -> Any:
+    """A module of the pool's array code, or how to get what it needs."""
+    try:
+        return import_module(module)
+    except ImportError as fault:
+        raise ConfigError(
+            f"A replay needs {fault.name}, which is not installed", fix="pip install 'lepton-platform[pool]'"
+        ) from fault
+
+
+def plots(name: str) -> Any:
+    """A function of `cli.plots`, or how to get what it needs."""
+    return getattr(array_code("lepton.cli.plots"), name)
+
+
+def read(trace: Path, options: Mapping[str, Any]) -> Input:
+    """The files of a call."""
+    files = array_code("lepton.store.traces")
+    jobs, faults = files.read_trace(trace, skips_broken=options["skip_broken"])
+    cluster = files.read_nodes(options["nodes"], per_node=int(options["gpus_per_node"]))
+    missing = [name for name in jobs.queues if name not in cluster.nodes]
+    if len(missing) == len(jobs.queues):
+        raise InvalidError(
+            f"No queue of the trace ({', '.join(missing[:5])}) has nodes",
+            fix=f"Name them in the column vc of {options['nodes']}.",
+        )
+    predictions = options["predictions"] and files.read_predictions(options["predictions"], jobs)
+    return Input(jobs, cluster, faults, predictions)
+
+
+def run(name: str, given: Input, options: Mapping[str, Any]) -> "Outcome":
+    """Replay under one policy, with a progress bar on standard error where somebody may be looking."""
+    policies = array_code("lepton.pool.policy")
+    if name not in policies.POLICIES:
+        raise InvalidError(f"No policy {name[:80]!r}", fix=f"One of: {', '.join(policies.POLICIES)}.")
+    chosen = policies.policy(
+        name, may_preempt=not options["no_preemption"], has_predictions=given.predictions is not None
+    )
+    if chosen.source is policies.Source.GIVEN and given.predictions is None:
+        raise InvalidError(f"Policy {name} goes by predictions", fix="Give them with --predictions FILE.")
+    rules = array_code("lepton.pool.arrays").Rules(
+        is_partitioned=options["mode"] == "partitioned",
+        given=given.predictions,
+        restore_factor=options["restore_factor"],
+    )
+    replays = array_code("lepton.pool.replay")
+    if not sys.stderr.isatty():
+        outcome: Outcome = replays.run(given.trace, given.cluster, chosen, rules)
+        return outcome
+    with click.progressbar(length=len(given.trace), label=f"{name:12}", file=sys.stderr) as bar:
+        outcome = replays.run(given.trace, given.cluster, chosen, rules, lambda done, of: bar.update(done - bar.pos))
+    return outcome
+
+
+def segment_rows(outcome: "Outcome") -> Iterator[tuple[object, ...]]:
+    """One row for each node of each run segment, on the trace's clock, to the millisecond."""
+    names, gpus, ids = outcome.node_names(), outcome.worker_gpus(), outcome.trace.id
+    for at, job in enumerate(outcome.job):
+        start, end = f"{outcome.start[at]:.3f}", f"{outcome.end[at]:.3f}"
+        for worker in range(outcome.worker[at], outcome.worker[at + 1]):
+            yield ids[job], start, end, names[outcome.node[worker]], int(gpus[worker])
+
+
+def row_of(name: str, found: Mapping[str, Any]) -> dict[str, str]:
+    """Column -> text of a policy's figures."""
+    return {
+        "policy": name,
+        "jobs": f"{found['jobs']}" + (f" ({found['refused']} refused)" if found["refused"] else ""),
+        "mean JCT": f"{found['mean_jct_s']:,.0f} s",
+        "mean queue": f"{found['mean_queue_s']:,.1f} s",
+        "p99.9 queue": f"{found['p999_queue_s']:,.0f} s",
+        "longest": f"{found['longest_queue_h']:,.1f} h",
+        "preemptions": f"{found['preemptions']:,}",
+        "utilisation": f"{100 * found['utilisation']:.1f} %",
+    }

@@ -1,0 +1,189 @@
+"""From a launch to what its worker may see of this machine: the bounds that it lays on itself before it begins."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from lepton.core.errors import EngineError
+from lepton.core.launch import Isolation, Launch
+from lepton.core.resource import Json
+from lepton.engine.local.views import (
+    TEMPORARY,
+    WHOLE,
+    aliases,
+    lay_link,
+    lay_points,
+    outer,
+    programs_of,
+    small_files,
+    unfold,
+)
+from lepton.engine.sandbox.landlock import is_below
+from lepton.engine.sandbox.layers import NONE
+from lepton.engine.sandbox.namespace import NULL
+from lepton.engine.shim import records
+
+ROOT_FOLDER = ".closed"
+ROADS_OUT = (
+    *("/run/docker.sock", "/run/docker", "/run/podman", "/run/containerd", "/run/crio", "/run/screen", "/run/libvirt"),
+    *("/run/user/{user}", "/tmp/tmux-{user}", "/tmp/lepton-{user}"),
+)
+"""Sockets of programs that would do outside what they are told to, as this user."""
+ROOTS_ROADS_OUT = ("/run/dbus/system_bus_socket", "/run/systemd/private", "/run/snapd.socket")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What holds for all launches of an engine."""
+
+    folder: Path
+    """The engine's."""
+    hidden: Path
+    """The platform's own."""
+    url_file: Path | None
+    variables: Mapping[str, str]
+    """This process's environment."""
+    least: Isolation = Isolation.OWN
+    """How much every worker is held at least; `off`: none is."""
+    layers: Mapping[str, Json] = field(default_factory=lambda: NONE)
+
+    @cached_property
+    def private(self) -> list[str]:
+        """Every path at which the platform's own folder is to be seen."""
+        return aliases(str(self.hidden), Path("/proc/self/mountinfo").read_text().splitlines())
+
+    @cached_property
+    def fixed(self) -> list[str]:
+        """What the platform itself is made of: who could change it would be the platform at its next start."""
+        environment = [sys.prefix] if sys.prefix != sys.base_prefix else []
+        return outer([*environment, str(Path(__file__).parents[2])])
+
+    @cached_property
+    def programs(self) -> list[str]:
+        """Programs and libraries, and links that lead to them."""
+        return unfold(programs_of(self.variables))
+
+    @cached_property
+    def readable(self) -> list[str]:
+        """All that who is held closed may read."""
+        return [*outer(self.programs), *unfold(small_files())]
+
+    @cached_property
+    def root(self) -> Path:
+        """An empty house: folders, files and links that a closed worker's files are mounted on. It stays for ever, for
+        who deletes it takes away what is mounted there."""
+        root = self.folder / ROOT_FOLDER
+        lay_points(root, "/", [*WHOLE, *TEMPORARY, *outer(self.programs)])
+        for path in filter(os.path.islink, self.programs):
+            lay_link(root, path)
+        return root
+
+
+def level_of(launch: Launch, ground: Ground) -> Isolation:
+    """How its worker is held.
+
+    Raises:
+        EngineError: there is no such way.
+    """
+    try:
+        wished = Isolation(launch.isolation)
+    except ValueError as fault:
+        raise EngineError(f"There is no isolation {launch.isolation!r}", fix="Use own or closed.") from fault
+    if Isolation.OFF in (ground.least, wished):
+        return Isolation.OFF
+    return max(wished, ground.least, key=list(Isolation).index)
+
+
+def make_bounds(
+    launch: Launch, folder: Path, ground: Ground, *, gang: Path, meeting: Path | None = None
+) -> dict[str, Json] | None:
+    """What `sandbox.confine` is told; None: nothing is withheld from this worker.
+
+    Args:
+        folder: the launch's own.
+        gang, meeting: folders that it shares with other workers, in one folder that is this user's.
+    """
+    level = level_of(launch, ground)
+    if level is Isolation.OFF:
+        return None
+    own = {str(folder / records.WORK): "w", str(folder / records.LAUNCH): "r", str(gang): "w"}
+    if meeting is not None:
+        own[str(meeting)] = "w" if launch.is_host else "r"
+    if ground.url_file is not None:
+        own[str(ground.url_file.parent)] = "r"
+    is_closed = level is Isolation.CLOSED
+    private = list(dict.fromkeys((*ground.private, str(gang.parent), *(() if is_closed else roads_out()))))
+    own |= {} if is_closed else dict.fromkeys(ground.fixed, "r")
+    own |= {
+        path: mode for path, mode in launch.paths.items() if is_closed or any(is_below(path, one) for one in private)
+    }
+    veil = folder / records.VEIL
+    bounds = {
+        "level": level,
+        "layers": ground.layers,
+        "veils": {path: _veil(path, veil / str(number)) for number, path in enumerate(private)},
+        "own": list(own.items()),
+        "abstract": launch.size > 1 and bool(launch.gpus),  # NCCL passes memory on by them
+    }
+    return {**bounds, **_closed(folder, ground)} if is_closed else bounds
+
+
+def _closed(folder: Path, ground: Ground) -> dict[str, Json]:
+    whole = {path: path for path in (*WHOLE, *outer(ground.programs))}
+    temporary = dict.fromkeys(TEMPORARY, str(folder / records.WORK / records.TMP))
+    return {"root": str(ground.root), "seen": {**whole, **temporary}, "readable": ground.readable}
+
+
+def told(bounds: Mapping[str, Json] | None) -> str:
+    """How a worker is held, in the word that it finds in its environment; `none`: it should be, and cannot be here."""
+    if bounds is None:
+        return Isolation.OFF
+    layers = bounds["layers"]
+    return str(bounds["level"] if (layers["landlock"] or layers["namespaces"]) and layers["filter"] else "none")
+
+
+def holds_closed(plan: Mapping[str, Json]) -> bool:
+    """Whether a worker is held closed."""
+    return plan["bounds"] is not None and bool(plan["bounds"]["level"] == Isolation.CLOSED)
+
+
+def home_of(bounds: Mapping[str, Json] | None, work: Path) -> dict[str, str]:
+    """Variables of a worker that sees no home but its own folder."""
+    if bounds is None or not holds_closed({"bounds": bounds}):
+        return {}
+    tmp = TEMPORARY[0] if bounds["layers"]["namespaces"] else str(work / records.TMP)
+    return {"HOME": str(work), "TMPDIR": tmp}
+
+
+def lay_out(draft: Path, plan: Mapping[str, Json]) -> None:
+    """Make in a launch's folder, while it is no more than a draft, what the mounts of its worker will lie on.
+
+    Raises:
+        OSError: no room.
+    """
+    bounds = plan["bounds"]
+    if bounds is None or not bounds["layers"]["namespaces"]:
+        return
+    own = [path for path, _ in bounds["own"]]
+    for number, path in enumerate(bounds["veils"]):
+        lay_points(draft / records.VEIL / str(number), path, own)
+    if holds_closed(plan):
+        root = Path(bounds["root"])
+        lay_points(root, "/", [*bounds["veils"], *own])
+        lay_points(draft / records.WORK / records.TMP, "/tmp", [*bounds["veils"], *own])
+
+
+def roads_out() -> Iterator[str]:
+    """Sockets, and folders of them, of programs that would do outside what they are told to, as this user."""
+    user = os.geteuid()
+    roads = (path.format(user=user) for path in (*ROADS_OUT, *(() if user else ROOTS_ROADS_OUT)))
+    return filter(os.path.exists, roads)
+
+
+def _veil(path: str, folder: Path) -> str:
+    """What lies over a private path."""
+    is_file = os.path.exists(path) and not os.path.isdir(path)
+    return NULL if is_file else str(folder)

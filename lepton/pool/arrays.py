@@ -1,0 +1,226 @@
+"""The arrays of a replay, from a trace, a cluster and a policy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lepton.pool.kernel import predict, replay, state
+from lepton.pool.kernel.cells import mark_all
+from lepton.pool.kernel.replay import Replay, Setting
+from lepton.pool.kernel.state import Floats, Ints, Pool, Rows, rows
+from lepton.pool.policy import Policy, Source
+from lepton.pool.trace import Cluster, Trace
+
+LEVELS = (("gpus",), ("queue", "gpus"), ("user", "gpus"), ("user", "gpus", "cpus"))
+"""What jobs have in common that form one group of the history, from coarse to fine."""
+ENDLESS = 2**62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a replay assumes.
+
+    Attributes:
+        is_partitioned: each queue has its own nodes and no others; else all nodes are one pool, and a queue's own
+            nodes are its guarantee.
+        given: (J,) predicted run times in seconds, for policies that take them.
+        restore_factor: multiplies what a restart costs.
+    """
+
+    is_partitioned: bool = True
+    given: Floats | None = None
+    restore_factor: float = 1.0
+
+
+def replay_of(trace: Trace, cluster: Cluster, policy: Policy, rules: Rules) -> Replay:
+    """A replay that stands at its beginning. Jobs that could never fit are not in it: see `fits`."""
+    workers = -(-np.maximum(trace.gpus, 1) // cluster.per_node)
+    by_submit = np.argsort(trace.submit, kind="stable")
+    facts = rows(len(trace), replay.FACT)
+    facts["duration"], facts["given"] = trace.duration, given_of(trace, policy, rules)
+    return Replay(
+        pool=pool_of(trace, cluster, workers, rules.is_partitioned),
+        order=order_of(policy, is_shared=not rules.is_partitioned),
+        setting=Setting(
+            source=min(int(policy.source), int(Source.GIVEN)),
+            is_certain=policy.is_certain,
+            prior_s=policy.prior_s,
+            pull=policy.pull,
+            restore_factor=rules.restore_factor,
+        ),
+        history=history_of(trace, is_trusted=policy.source is Source.GIVEN),
+        facts=facts,
+        by_submit=by_submit[fits(trace, cluster, rules.is_partitioned)[by_submit]],
+        events=rows(4 * len(trace) + 64, replay.EVENT),
+        segments=rows(len(trace) + 64, replay.SEGMENT),
+        nodes=np.zeros(int(workers.sum()) + 64, np.int64),
+        at=np.zeros(7, np.int64),
+    )
+
+
+def fits(trace: Trace, cluster: Cluster, is_partitioned: bool) -> NDArray[np.bool_]:
+    """(J,) whether a job could run on the empty cluster."""
+    own = np.array([cluster.nodes.get(name, 0) for name in trace.queues], np.int64) * cluster.per_node
+    whole = sum(cluster.nodes.values()) * cluster.per_node
+    largest = own[trace.queue] if is_partitioned else np.where(own[trace.queue] > 0, whole, -1)
+    return np.asarray(trace.gpus <= np.where(own[trace.queue] > 0, largest, -1))
+
+
+def order_of(policy: Policy, *, is_shared: bool) -> state.Order:
+    """A policy as the kernel takes it."""
+    return state.Order(
+        age=policy.age,
+        stretch=policy.stretch,
+        weight=policy.weight,
+        longest=policy.longest,
+        growth=policy.growth,
+        floor_s=policy.floor_s,
+        margin=policy.margin,
+        min_run_s=policy.min_run_s,
+        wait_cap_s=policy.shared_cap_s if is_shared else policy.wait_cap_s,
+        blocks=policy.blocks,
+        preempts=policy.preempts,
+        is_remaining=policy.is_remaining,
+        has_guarantees=is_shared,
+    )
+
+
+def given_of(trace: Trace, policy: Policy, rules: Rules) -> Floats:
+    """(J,) expected run times that come from outside; what is absent or no number counts as unknown."""
+    if policy.source is Source.TRUTH:
+        return trace.duration
+    given = np.full(len(trace), np.nan) if rules.given is None else rules.given.astype(np.float64)
+    return np.where(np.isfinite(given) & (given >= 0), given, policy.prior_s)
+
+
+def pool_of(trace: Trace, cluster: Cluster, workers: Ints, is_partitioned: bool) -> Pool:
+    """An idle pool before the first job."""
+    counts = np.array(list(cluster.nodes.values()), np.int64)
+    number, words = int(counts.sum()), -(-counts // 64)
+    klass, classes, parts, lists = classes_of(trace, cluster, is_partitioned)
+    queues = rows(len(counts), state.QUEUE)
+    queues["guarantee"], queues["limit"] = counts * cluster.per_node, ENDLESS
+    nodes = rows(number, state.NODE)
+    nodes["free"] = nodes["total"] = cluster.per_node
+    nodes["cell"], nodes["is_open"] = np.repeat(np.arange(len(counts)), counts), 1
+    pool = Pool(
+        nodes=nodes,
+        cells=cells_of(counts, words, classes, lists),
+        tally=np.zeros((len(counts), cluster.per_node + 1), np.int64),
+        bits=np.zeros((cluster.per_node + 1, int(words.sum())), np.uint64),
+        classes=classes,
+        parts=parts,
+        lists=np.concatenate([lists, *users_of(counts, classes, lists)]),
+        queues=queues,
+        jobs=jobs_of(trace, klass, workers),
+        workers=rows(int(workers.sum()), state.WORKER),
+        room=rows(max(len(trace), len(classes)), state.ROOM),
+        plan=rows(len(trace), state.PLAN),
+        size=np.zeros(4, np.int64),
+    )
+    mark_all(pool)
+    return pool
+
+
+def cells_of(counts: Ints, words: Ints, classes: Rows, lists: Ints) -> Rows:
+    """One cell for the nodes of each queue."""
+    cells = rows(len(counts), state.CELL)
+    cells["end"], cells["word_end"] = np.cumsum(counts), np.cumsum(words)
+    cells["start"], cells["word"] = cells["end"] - counts, cells["word_end"] - words
+    lengths = np.array([len(each) for each in users_of(counts, classes, lists)], np.int64)
+    cells["users_end"] = len(lists) + np.cumsum(lengths)
+    cells["users"] = cells["users_end"] - lengths
+    cells["running"] = cells["held_for"] = -1
+    return cells
+
+
+def users_of(counts: Ints, classes: Rows, lists: Ints) -> list[Ints]:
+    """The classes that may use each cell."""
+    found: list[list[int]] = [[] for _ in counts]
+    for klass, row in enumerate(classes):
+        for cell in lists[row.cells : row.cells_end]:
+            found[cell].append(klass)
+    return [np.array(each, np.int64) for each in found]
+
+
+def classes_of(trace: Trace, cluster: Cluster, is_partitioned: bool) -> tuple[Ints, Rows, Rows, Ints]:
+    """(J,) the class of each job; the classes, one for each queue and number of devices; their parts and cells."""
+    names = list(cluster.nodes)
+    queue = np.array([names.index(name) if name in cluster.nodes else 0 for name in trace.queues], np.int64)
+    klass, first = kinds([queue[trace.queue], trace.gpus])
+    own, gpus = queue[trace.queue][first], trace.gpus[first]
+    parts = [parts_of(int(each), cluster.per_node) for each in gpus]
+    allowed = [[int(each)] if is_partitioned else list(range(len(names))) for each in own]
+    classes = rows(len(first), state.CLASS)
+    classes["queue"], classes["devices"] = own, gpus
+    classes["part"], classes["part_end"] = bounds(parts)
+    classes["cells"], classes["cells_end"] = bounds(allowed)
+    classes["root"] = -1
+    flat = [each for some in parts for each in some]
+    part_rows = rows(len(flat), state.PART)
+    part_rows["workers"], part_rows["devices"] = [each[0] for each in flat], [each[1] for each in flat]
+    lists = np.array([cell for some in allowed for cell in some], np.int64)
+    return klass, classes, part_rows, lists
+
+
+def kinds(columns: Sequence[Ints]) -> tuple[Ints, Ints]:
+    """(J,) a number for each row that equal rows share, counted from 0; and a row of each number."""
+    number = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        values = codes(column)
+        number = codes(number * (values.max(initial=0) + 1) + values)
+    row = np.zeros(number.max(initial=-1) + 1, np.int64)
+    row[number[::-1]] = np.arange(len(number))[::-1]
+    return number, row
+
+
+def codes(values: Ints) -> Ints:
+    """Numbers from 0 that keep the order of some integers; by a table where they lie close, else by sorting."""
+    low, high = values.min(initial=0), values.max(initial=0)
+    if high - low > 4 * len(values) + 1024:
+        return np.unique(values, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    table = np.zeros(high - low + 1, np.int64)
+    table[values - low] = 1
+    return np.asarray((np.cumsum(table) - 1)[values - low])
+
+
+def parts_of(gpus: int, per_node: int) -> list[tuple[int, int]]:
+    """Workers of a job and devices of each: as many whole nodes as it fills, and one for the rest."""
+    whole, rest = divmod(gpus, per_node)
+    return ([(whole, per_node)] if whole else []) + ([(1, rest)] if rest or not whole else [])
+
+
+def bounds(lists: Sequence[Sequence[object]]) -> tuple[Ints, Ints]:
+    """Where each of some lists begins and ends when they are put one after the other."""
+    ends = np.cumsum([len(each) for each in lists]).astype(np.int64)
+    return ends - np.array([len(each) for each in lists], np.int64), ends
+
+
+def jobs_of(trace: Trace, klass: Ints, workers: Ints) -> Rows:
+    """All jobs, none submitted yet."""
+    jobs = rows(len(trace), state.JOB)
+    jobs["klass"], jobs["submit"], jobs["state"] = klass, trace.submit, state.ABSENT
+    jobs["place_end"] = np.cumsum(workers)
+    jobs["place"] = jobs["place_end"] - workers
+    for name in ("left", "right", "before", "after"):
+        jobs[name] = -1
+    return jobs
+
+
+def history_of(trace: Trace, *, is_trusted: bool) -> predict.History:
+    """Nothing known yet. What others predict is believed until it proves wrong; what is learned, if it proves right."""
+    columns = {"gpus": trace.gpus, "queue": trace.queue, "user": trace.user, "cpus": trace.cpus}
+    group, begin = np.zeros((len(trace), len(LEVELS)), np.int64), 0
+    for level, names in enumerate(LEVELS):
+        number, first = kinds([columns[name] for name in names])
+        group[:, level] = begin + number
+        begin += len(first)
+    return predict.History(
+        group=group,
+        groups=rows(begin, predict.GROUP),
+        guess=np.zeros(len(trace)),
+        last=rows(predict.WINDOW, predict.ENDING),
+        ended=np.array([0, is_trusted], np.int64),
+    )

@@ -1,0 +1,150 @@
+"""Decide what starts now, and what stops for it: one pass over the classes that something has changed for.
+
+Late jobs go first, oldest first; the first that does not fit keeps its cells: until it is expected to fit, only what
+ends before may start there (one reservation, EASY backfilling). Then the classes, always the one whose first job goes
+first; a class whose first job does not fit is passed by, so that it blocks nobody, and sleeps until something changes
+that it could use. Where the order blocks (FIFO as published), its queue waits with it instead.
+"""
+
+from lepton.pool.kernel.cells import may_fit, take
+from lepton.pool.kernel.compiled import compiled
+from lepton.pool.kernel.heaps import without_first
+from lepton.pool.kernel.moves import first_waiting, start, stop, wake
+from lepton.pool.kernel.order import standing
+from lepton.pool.kernel.reserve import hold_cells, is_held
+from lepton.pool.kernel.state import AWAKE, LATE, STARTS, STOPS, WAITING, Order, Pool
+from lepton.pool.kernel.victims import make_room
+
+
+@compiled
+def decide(pool: Pool, order: Order, now: float) -> None:
+    """Carry out on the arrays what should happen now, and note it in `pool.plan`."""
+    pool.size[STARTS], pool.size[STOPS] = 0, 0
+    if pool.size[LATE]:
+        start_late(pool, order, now)
+    if pool.size[AWAKE] or order.blocks:
+        start_waiting(pool, order, now, order.preempts)
+        if pool.size[STOPS]:  # what its victims held and the starter does not need
+            start_waiting(pool, order, now, False)
+
+
+@compiled
+def start_late(pool: Pool, order: Order, now: float) -> None:
+    """Start the late jobs that fit; keep its cells for the oldest that does not."""
+    left = 0
+    for cell in range(len(pool.cells)):
+        pool.cells[cell].held_for = -1
+    for at in range(pool.size[LATE]):
+        job = pool.room[at].late
+        if pool.jobs[job].state != WAITING:
+            continue
+        if not is_held(pool, job, now) and take(pool, job):
+            note_start(pool, job, now)
+            continue
+        hold_cells(pool, order, job, now)
+        pool.room[left].late = job
+        left += 1
+    pool.size[LATE] = left
+
+
+@compiled
+def start_waiting(pool: Pool, order: Order, now: float, may_preempt: bool) -> None:
+    """Start what fits of the classes that are awake."""
+    for queue in range(len(pool.queues)):
+        pool.queues[queue].is_blocked = 0
+    count = gather(pool, order, may_preempt)
+    while count:
+        klass = pool.room[0].heap
+        level = standing(pool, order, klass)
+        if pool.classes[klass].level != level:  # its queue has passed its guarantee meanwhile
+            pool.classes[klass].level = level
+        elif not try_first(pool, order, now, may_preempt) or first_waiting(pool, klass) < 0:
+            count -= 1
+            pool.room[0].heap = pool.room[count].heap
+        sift(pool, count, 0)
+
+
+@compiled
+def gather(pool: Pool, order: Order, may_preempt: bool) -> int:
+    """Make a heap of the awake classes that may have something to start; all go to sleep."""
+    count = 0
+    if order.blocks:
+        for klass in range(len(pool.classes)):
+            wake(pool, klass)
+    for at in range(pool.size[AWAKE]):
+        klass = pool.room[at].awake
+        pool.classes[klass].is_awake = 0
+        if first_waiting(pool, klass) < 0:
+            continue
+        if order.blocks or may_preempt or may_fit(pool, klass):
+            pool.classes[klass].level = standing(pool, order, klass)
+            pool.room[count].heap = klass
+            count += 1
+    pool.size[AWAKE] = 0
+    for at in range(count // 2 - 1, -1, -1):
+        sift(pool, count, at)
+    return count
+
+
+@compiled
+def goes_first(pool: Pool, one: int, other: int) -> bool:
+    """Whether a class's first job goes before another's."""
+    a, b = pool.classes[one], pool.classes[other]
+    if a.level != b.level:
+        return bool(a.level < b.level)
+    if pool.jobs[a.root].key != pool.jobs[b.root].key:
+        return bool(pool.jobs[a.root].key < pool.jobs[b.root].key)
+    return bool(a.root < b.root)
+
+
+@compiled
+def sift(pool: Pool, count: int, here: int) -> None:
+    """Let a class of the heap sink to where it belongs."""
+    room = pool.room
+    while 2 * here + 1 < count:
+        below = 2 * here + 1
+        if below + 1 < count and goes_first(pool, room[below + 1].heap, room[below].heap):
+            below += 1
+        if not goes_first(pool, room[below].heap, room[here].heap):
+            return
+        room[here].heap, room[below].heap = room[below].heap, room[here].heap
+        here = below
+
+
+@compiled
+def try_first(pool: Pool, order: Order, now: float, may_preempt: bool) -> bool:
+    """Start the first job of the first class if it fits, or can be made to; return whether it did."""
+    klass = pool.classes[pool.room[0].heap]
+    queue, job = pool.queues[klass.queue], klass.root
+    if queue.is_blocked or queue.used + klass.devices > queue.limit or is_held(pool, job, now):
+        return False
+    stopped = 0
+    if not take(pool, job):
+        stopped = make_room(pool, order, job, now) if may_preempt else -1
+    if stopped < 0:
+        queue.is_blocked = 1 if order.blocks else 0
+        return False
+    klass.root = without_first(pool.jobs, job)
+    for at in range(stopped):
+        note_stop(pool, order, pool.room[at].found, now)
+    note_start(pool, job, now)
+    return True
+
+
+@compiled
+def note_start(pool: Pool, job: int, now: float) -> None:
+    """Start a job that has its places."""
+    start(pool, job, now)
+    pool.plan[pool.size[STARTS]].start = job
+    pool.size[STARTS] += 1
+
+
+@compiled
+def note_stop(pool: Pool, order: Order, job: int, now: float) -> None:
+    """Stop a job whose places are given back."""
+    for worker in range(pool.jobs[job].place, pool.jobs[job].place_end):
+        pool.workers[worker].was = pool.workers[worker].node
+    noted = pool.plan[pool.size[STOPS]]
+    noted.stop, noted.begun = job, pool.jobs[job].begun
+    pool.size[STOPS] += 1
+    stop(pool, order, job, now)

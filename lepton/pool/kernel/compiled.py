@@ -1,0 +1,37 @@
+"""Compile array code with numba where it is installed; run it as it stands where it is not."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., object])
+
+IS_COMPILED = find_spec("numba") is not None and not os.environ.get("NUMBA_DISABLE_JIT", "0").strip("0")
+
+
+def _sources() -> str:
+    """Digest of the kernel: numba by itself does not notice that a function which a cached one calls has changed."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _compiler() -> Callable[[F], F]:
+    import numba  # noqa: PLC0415  (optional, and half a second)
+
+    if not os.environ.get("NUMBA_CACHE_DIR"):
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        vars(numba.config)["CACHE_DIR"] = str(home / "lepton" / "kernel" / _sources())
+    return cast(Callable[[F], F], numba.njit(cache=True, nogil=True, error_model="numpy"))
+
+
+def _as_it_stands(function: F) -> F:
+    return function
+
+
+compiled: Callable[[F], F] = _compiler() if IS_COMPILED else _as_it_stands
+"""Decorator of array code. Integer division truncates as in Python; arrays are not bounds-checked when compiled."""

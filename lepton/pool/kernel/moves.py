@@ -1,0 +1,113 @@
+"""The changes of state that a plan consists of: a job waits, starts, is stopped, ends; a class wakes."""
+
+from lepton.pool.kernel.cells import give
+from lepton.pool.kernel.compiled import compiled
+from lepton.pool.kernel.heaps import merged, without_first
+from lepton.pool.kernel.order import done, key_of, outgrown
+from lepton.pool.kernel.state import AWAKE, ENDED, RUNNING, WAITING, Order, Pool
+
+
+@compiled
+def wake(pool: Pool, klass: int) -> None:
+    """Look at a class in the next decision, if it has a waiting job."""
+    row = pool.classes[klass]
+    if row.root >= 0 and not row.is_awake:
+        row.is_awake = 1
+        pool.room[pool.size[AWAKE]].awake = klass
+        pool.size[AWAKE] += 1
+
+
+@compiled
+def wake_cells_of(pool: Pool, job: int) -> None:
+    """Something has become free where a job ran: wake who may use it."""
+    last = -1
+    for worker in range(pool.jobs[job].place, pool.jobs[job].place_end):
+        cell = pool.nodes[pool.workers[worker].node].cell
+        if cell != last:
+            for at in range(pool.cells[cell].users, pool.cells[cell].users_end):
+                wake(pool, pool.lists[at])
+        last = cell
+
+
+@compiled
+def wait(pool: Pool, order: Order, job: int) -> None:
+    """Queue a job under the key that its estimate gives."""
+    row, klass = pool.jobs[job], pool.jobs[job].klass
+    row.key = key_of(order, row.submit, row.estimate, pool.classes[klass].devices, row.work)
+    row.state, row.left, row.right = WAITING, -1, -1
+    was_first = pool.classes[klass].root
+    pool.classes[klass].root = merged(pool.jobs, was_first, job)
+    if was_first < 0 or (order.preempts and pool.classes[klass].root == job):
+        wake(pool, klass)
+
+
+@compiled
+def first_waiting(pool: Pool, klass: int) -> int:
+    """First job of a class that is still in its queue; -1 if there is none."""
+    job = pool.classes[klass].root
+    while job >= 0 and (pool.jobs[job].state != WAITING or pool.jobs[job].is_late):
+        job = without_first(pool.jobs, job)
+    pool.classes[klass].root = job
+    return int(job)
+
+
+@compiled
+def enlist(pool: Pool, job: int) -> None:
+    """Put a job in the list of what runs in its first worker's cell."""
+    row = pool.jobs[job]
+    cell = pool.cells[pool.nodes[pool.workers[row.place].node].cell]
+    row.before, row.after = -1, cell.running
+    if cell.running >= 0:
+        pool.jobs[cell.running].before = job
+    cell.running = job
+
+
+@compiled
+def delist(pool: Pool, job: int) -> None:
+    """Take a job out of that list."""
+    row = pool.jobs[job]
+    if row.before >= 0:
+        pool.jobs[row.before].after = row.after
+    else:
+        pool.cells[pool.nodes[pool.workers[row.place].node].cell].running = row.after
+    if row.after >= 0:
+        pool.jobs[row.after].before = row.before
+
+
+@compiled
+def start(pool: Pool, job: int, now: float) -> None:
+    """A job that has its places begins to run."""
+    row = pool.jobs[job]
+    row.state, row.begun, row.lead = RUNNING, now, 0.0
+    row.runs += 1
+    klass = pool.classes[row.klass]
+    pool.queues[klass.queue].used += klass.devices
+    enlist(pool, job)
+
+
+@compiled
+def leave(pool: Pool, job: int) -> None:
+    """A job's places are given back already: it no longer counts as running."""
+    klass = pool.classes[pool.jobs[job].klass]
+    pool.queues[klass.queue].used -= klass.devices
+    delist(pool, job)
+
+
+@compiled
+def stop(pool: Pool, order: Order, job: int, now: float) -> None:
+    """A running job, whose places are given back already, waits again with what it has done."""
+    row = pool.jobs[job]
+    leave(pool, job)
+    row.work = done(pool, job, now)
+    row.estimate = outgrown(order, row.estimate, row.work)
+    wait(pool, order, job)
+    wake_cells_of(pool, job)
+
+
+@compiled
+def end(pool: Pool, job: int) -> None:
+    """A running job is done."""
+    give(pool, job)
+    leave(pool, job)
+    pool.jobs[job].state = ENDED
+    wake_cells_of(pool, job)

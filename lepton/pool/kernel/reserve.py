@@ -1,0 +1,69 @@
+"""Reservations: when a job that has waited too long is expected to fit, and what may still start before."""
+
+import numpy as np
+
+from lepton.pool.kernel.cells import give, take, take_back
+from lepton.pool.kernel.compiled import compiled
+from lepton.pool.kernel.order import done, outgrown
+from lepton.pool.kernel.state import Order, Pool
+
+CAUTION = 2.0
+"""Where another's reservation depends on it, a job is expected to need so many times its estimate."""
+
+
+@compiled
+def is_held(pool: Pool, job: int, now: float) -> bool:
+    """Whether a cell that the job might use is kept for another until before this one would end."""
+    klass = pool.classes[pool.jobs[job].klass]
+    until = now + CAUTION * pool.jobs[job].estimate
+    for at in range(klass.cells, klass.cells_end):
+        cell = pool.cells[pool.lists[at]]
+        if cell.held_for >= 0 and cell.held_for != job and until > cell.held_until:
+            return True
+    return False
+
+
+@compiled
+def hold_cells(pool: Pool, order: Order, job: int, now: float) -> None:
+    """Keep the cells of a job that is late, where nobody's are kept yet, until it is expected to fit."""
+    klass, until = pool.classes[pool.jobs[job].klass], -1.0
+    for at in range(klass.cells, klass.cells_end):
+        cell = pool.cells[pool.lists[at]]
+        if cell.held_for < 0:
+            if until < 0:
+                until = fits_at(pool, order, job, now)
+            cell.held_for, cell.held_until = job, until
+
+
+@compiled
+def expected_ends(pool: Pool, order: Order, job: int, now: float) -> int:
+    """Put what runs where a job might in `room`, with when it is expected to end; return how many."""
+    klass, count = pool.classes[pool.jobs[job].klass], 0
+    for at in range(klass.cells, klass.cells_end):
+        other = pool.cells[pool.lists[at]].running
+        while other >= 0:
+            done_s = done(pool, other, now)
+            left_s = CAUTION * outgrown(order, pool.jobs[other].estimate, done_s) - done_s
+            pool.room[count].found, pool.room[count].key = other, now + left_s
+            count += 1
+            other = pool.jobs[other].after
+    return count
+
+
+@compiled
+def fits_at(pool: Pool, order: Order, job: int, now: float) -> float:
+    """When a job is expected to fit, if nothing else starts: running jobs are tried away in the order of their ends."""
+    count = expected_ends(pool, order, job, now)
+    in_order = np.argsort(pool.room.key[:count], kind="mergesort")
+    ranked, ends = pool.room.found[:count][in_order], pool.room.key[:count][in_order]
+    until, given, fits = now, 0, False
+    while given < count and not fits:
+        give(pool, ranked[given])
+        until = max(now, ends[given])
+        given += 1
+        fits = take(pool, job)
+    if fits:
+        give(pool, job)
+    for at in range(given - 1, -1, -1):
+        take_back(pool, ranked[at])
+    return until if fits else np.inf

@@ -1,0 +1,80 @@
+"""Whom to stop so that a waiting job fits. Nobody, unless it then really fits: all is tried out on the arrays first.
+
+Candidates go in order of their key, largest first, until the job fits; then each that turns out not to be in its way
+gets its very places back, the dearest first. So the set is as small as that order allows, and it is a set of places
+that belong together, not a sum of devices.
+"""
+
+import numpy as np
+
+from lepton.pool.kernel.cells import give, take, take_back
+from lepton.pool.kernel.compiled import compiled
+from lepton.pool.kernel.order import is_over, running_key
+from lepton.pool.kernel.state import Order, Pool
+
+
+@compiled
+def may_stop(pool: Pool, order: Order, victim: int, job: int, key: float) -> bool:
+    """Whether a running job with this key now may be stopped for a waiting one."""
+    its, mine = pool.classes[pool.jobs[victim].klass], pool.classes[pool.jobs[job].klass]
+    if its.rank != mine.rank:
+        return bool(its.rank > mine.rank)
+    if order.has_guarantees and its.queue != mine.queue:
+        borrows = pool.queues[its.queue].used > pool.queues[its.queue].guarantee
+        if is_over(pool, pool.jobs[job].klass) != borrows:
+            return bool(borrows)
+    return bool(key > pool.jobs[job].key + order.margin)
+
+
+@compiled
+def candidates(pool: Pool, order: Order, job: int, now: float) -> int:
+    """Put who may be stopped for a job in `room`, with keys, in no order; return how many."""
+    klass, count = pool.classes[pool.jobs[job].klass], 0
+    for at in range(klass.cells, klass.cells_end):
+        victim = pool.cells[pool.lists[at]].running
+        while victim >= 0:
+            row = pool.jobs[victim]
+            if not row.is_late and now - row.begun - row.lead >= order.min_run_s:
+                key = running_key(pool, order, victim, now)
+                if may_stop(pool, order, victim, job, key):
+                    pool.room[count].found, pool.room[count].key = victim, key
+                    count += 1
+            victim = row.after
+    return count
+
+
+@compiled
+def devices_enough(pool: Pool, job: int, count: int) -> bool:
+    """Whether the candidates and what is free have devices enough together, wherever they are."""
+    klass = pool.classes[pool.jobs[job].klass]
+    missing = klass.devices
+    for at in range(klass.cells, klass.cells_end):
+        for level in range(1, pool.tally.shape[1]):
+            missing -= level * pool.tally[pool.lists[at], level]
+    for at in range(count):
+        missing -= pool.classes[pool.jobs[pool.room[at].found].klass].devices
+    return bool(missing <= 0)
+
+
+@compiled
+def make_room(pool: Pool, order: Order, job: int, now: float) -> int:
+    """Give a job its places at the cost of running ones: those are put at the front of `room.found`, without places.
+
+    Returns:
+        How many have to stop; -1 if the job does not fit even so, and nothing is changed.
+    """
+    count = candidates(pool, order, job, now)
+    if not devices_enough(pool, job, count):
+        return -1
+    ranked = pool.room.found[:count][np.argsort(-pool.room.key[:count], kind="mergesort")]
+    fits, given = False, 0
+    while given < count and not fits:
+        give(pool, ranked[given])
+        given += 1
+        fits = take(pool, job)
+    stopped = 0
+    for at in range(given - 1, -1, -1):
+        if not take_back(pool, ranked[at]):
+            pool.room[stopped].found = ranked[at]
+            stopped += 1
+    return stopped if fits else -1

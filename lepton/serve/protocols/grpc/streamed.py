@@ -1,0 +1,188 @@
+"""Calls of gRPC whose messages come in a stream, each answered in its place."""
+
+from collections import deque
+from time import monotonic
+
+from lepton.serve import answers
+from lepton.serve.answers import Refusal
+from lepton.serve.exchange import HIGH_BYTES, Desk
+from lepton.serve.protocols.grpc.call import (
+    NOT_WHOLE,
+    PREFIX_BYTES,
+    Call,
+    find,
+    head_of,
+    refusal_of,
+    submit,
+    unpack,
+)
+from lepton.serve.protocols.grpc.status import Answer, stream_part, trailer
+from lepton.serve.protocols.grpc.unary import CROWDED
+from lepton.serve.protocols.http2.connection import Http2
+from lepton.serve.protocols.http2.stream import Opened, Stream
+from lepton.serve.protocols.inference.operations import SERVICE
+
+INFER = f"{SERVICE}ModelInfer".encode()
+MAX_AHEAD = 64
+"""Messages of one stream that may be worked on at a time."""
+
+
+class Streamed(Stream):
+    """Messages as they come, answers in the same order; what is wrong with one is told in its place.
+
+    Args:
+        desk: whose they are.
+        path: of the method that answers each.
+    """
+
+    def __init__(self, connection: Http2, number: int, opened: Opened, desk: Desk, path: bytes) -> None:
+        super().__init__(connection, number, opened)
+        self.desk = desk
+        self._path = path
+
+    def begin(self) -> None:
+        """Look where its messages go."""
+        self._route, self._refusal = find(self.desk, self._path, self.opened.authorization)
+        self._calls: deque[Call] = deque()
+        self._body = bytearray()
+        self._packed_bytes = 0
+        """Of a message that is being unpacked."""
+        self._is_reading = False
+        self._is_over = False
+        self._moved = monotonic()
+        """When the last message was whole."""
+
+    def receive(self, data: bytes, *, is_last: bool) -> None:
+        """A part of the messages."""
+        self.is_ended = is_last
+        if self._is_over:
+            return
+        if not self._body:
+            self._moved = monotonic()
+        self._body += data
+        if self._refusal is not None:
+            self._finish(self._refusal)
+        else:
+            self._read()
+
+    def _read(self) -> None:
+        """Bring messages to the desk, not too many ahead of their answers."""
+        if self._is_reading or self._is_over:
+            return
+        self._bring()
+        if not self._is_over and not self.hold(len(self._body) + self._packed_bytes):
+            self._finish(CROWDED)
+        if self._is_over or not self._has_room():
+            return
+        if not self.is_ended:
+            self.take_more()
+        elif not self._calls:
+            self._finish(NOT_WHOLE if self._body else None)
+
+    def _bring(self) -> None:
+        self._is_reading = True
+        while self._has_room() and (found := self._next()) is not None:
+            is_packed, message = found
+            call = Call(self, self._route)
+            self._calls.append(call)
+            if is_packed:
+                self._unpack(call, message)
+            else:
+                submit(call, self._path, message)
+        self._is_reading = False
+
+    def _has_room(self) -> bool:
+        is_free = not self._is_over and not self._packed_bytes
+        return is_free and len(self._calls) < MAX_AHEAD and self.out_bytes < HIGH_BYTES
+
+    def _next(self) -> tuple[bool, bytes] | None:
+        """The next message, if it is whole, and whether it is packed."""
+        body = self._body
+        if len(body) < PREFIX_BYTES:
+            return None
+        length, limit = int.from_bytes(body[1:PREFIX_BYTES], "big"), self.desk.limits.max_body_bytes
+        refusal = answers.too_large(limit) if length > limit else refusal_of(body[0], self.opened)
+        if refusal is not None:
+            self._finish(refusal)
+            return None
+        end = PREFIX_BYTES + length
+        if len(body) < end:
+            return None
+        is_packed, message = bool(body[0]), bytes(body[PREFIX_BYTES:end])
+        del body[:end]
+        self._moved = monotonic()
+        return is_packed, message
+
+    def _unpack(self, call: Call, packed: bytes) -> None:
+        """Read nothing more until the message is unpacked: one at a time is large enough."""
+
+        def take(message: bytes | Refusal) -> None:
+            self._packed_bytes = 0
+            if isinstance(message, Refusal):
+                if not self._is_over:
+                    self._finish(message)
+                return
+            submit(call, self._path, message)
+            self._read()
+
+        self._packed_bytes = max(1, len(packed))
+        unpack(packed, self.opened.coding, self.desk.limits.max_body_bytes, take)
+
+    def shape(self, reply: Answer) -> bytes:
+        """An answer in the stream's own message, which an error has a place in."""
+        return stream_part(reply)
+
+    def ends_with(self, reply: Answer) -> bool:
+        """Whether nothing can follow this answer."""
+        return reply.status in (401, 403, 501)
+
+    def answered(self, call: Call) -> None:
+        """An answer is there; it goes out once those before it have."""
+        while self._calls and (reply := self._calls[0].reply) is not None and not self._is_over:
+            first = self._calls.popleft()
+            if self.ends_with(reply):
+                self._close_with(reply, first.request_id)
+                return
+            self.send(head_of(self.opened), first.data)
+        self._read()
+
+    def drained(self) -> None:
+        """All answers are sent: more messages may be worked on."""
+        self._read()
+
+    def _finish(self, refusal: Refusal | None) -> None:
+        """End it, for a reason or because all is answered."""
+        desk = self.desk
+        answer = Answer(200, b"") if refusal is None else Answer(refusal.status, refusal.body(), refusal.headers)
+        self._close_with(answer, self.opened.request_id or desk.request_id(desk.next_id()))
+
+    def _close_with(self, answer: Answer, request_id: bytes) -> None:
+        self.close()
+        self.end((b"" if self._has_begun else head_of(self.opened)) + trailer(answer, request_id))
+
+    def late(self, now: float) -> None:
+        """Give up what the client no longer waits for, or a message that does not come."""
+        slow = bool(self._body) and self._has_room() and now - self._moved > self.connection.lobby.limits.body_s
+        if (slow or now > self.deadline) and not self._is_over:
+            self._finish(answers.SLOW if slow else answers.LATE)
+
+    def close(self) -> None:
+        """Work on nothing more."""
+        self._is_over = True
+        self._body.clear()
+        self.hold(0)
+        for call in self._calls:
+            call.give_up()
+        self._calls.clear()
+
+
+class Reflected(Streamed):
+    """A stream whose messages are answered as calls are: the first fault ends it."""
+
+    def shape(self, reply: Answer) -> bytes:
+        """The answer's own bytes."""
+        return reply.body
+
+    def ends_with(self, reply: Answer) -> bool:
+        """A fault has no place in its messages."""
+        return not reply.is_good

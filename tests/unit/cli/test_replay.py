@@ -1,0 +1,137 @@
+"""`lepton pool replay`: the front door of the simulator, with good files and bad ones."""
+
+import csv
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lepton.cli.main import cli
+from lepton.core.errors import LeptonError
+
+TRACES = Path(__file__).parents[1] / "pool" / "traces"
+NODES = str(TRACES / "venus_nodes.csv")
+HEAD = "job_id,user,vc,gpu_num,cpu_num,submit_time,duration\n"
+GOOD = HEAD + "1,u,a,8,8,100,50\n2,u,a,4,4,2020-04-01T00:02:00,10.5\n"
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(cli, ["pool", "replay", *map(str, words)])
+
+
+def fault(*words: object) -> str:
+    """What a call ends with: the message and what to do."""
+    error = call(*words).exception
+    assert isinstance(error, LeptonError)
+    return f"{error.code}: {error.message} {error.fix}"
+
+
+def figures(*words: object) -> Any:
+    done = call(*words, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Path:
+    path = tmp_path / "nodes.csv"
+    path.write_text("vc,num\na,1\n")
+    return path
+
+
+def test_figures_follow_from_the_segments(tmp_path: Path) -> None:
+    out, plot = tmp_path / "out.csv", tmp_path / "out.png"
+    found = figures(TRACES / "venus.csv", "--nodes", NODES, "--compare", "fifo", "--out", out, "--plot", plot)
+    ours, fifo = found["policies"]["lepton"], found["policies"]["fifo"]
+    assert ours["mean_jct_s"] < fifo["mean_jct_s"] and fifo["preemptions"] == 0
+    with out.open() as file:
+        segments = list(csv.DictReader(file))
+    jobs = {row["job_id"]: row for row in csv.DictReader((TRACES / "venus.csv").read_text().splitlines())}
+    ends: dict[str, float] = {}
+    for row in segments:
+        ends[row["job_id"]] = max(ends.get(row["job_id"], 0.0), float(row["end_s"]))
+        vc, _, number = row["node"].partition("/")
+        assert vc == jobs[row["job_id"]]["vc"] and 0 <= int(number) < 3 and 1 <= int(row["gpus"]) <= 8
+    jct = [ends[id] - float(job["submit_time"]) for id, job in jobs.items()]
+    assert ours["mean_jct_s"] == pytest.approx(sum(jct) / len(jct))
+    assert plot.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_rows_may_stand_in_any_order_and_be_packed(tmp_path: Path) -> None:
+    head, *lines = (TRACES / "venus.csv").read_text().splitlines()
+    unequal = {line.split(",")[5]: line for line in lines}  # one job of each moment: among equals the order counts
+    lines = list(unequal.values())
+    plain, packed = tmp_path / "plain.csv", tmp_path / "packed.csv.gz"
+    plain.write_text("\n".join([head, *lines]))
+    random.Random(0).shuffle(lines)
+    packed.write_bytes(gzip.compress("\n".join([head, *lines]).encode()))
+    one, other = (figures(path, "--nodes", NODES)["policies"] for path in (plain, packed))
+    assert one == other
+
+
+def test_swf_is_read(tmp_path: Path, nodes: Path) -> None:
+    trace = tmp_path / "log.swf"
+    rest = "-1 -1 {asked} -1 -1 1 7 -1 -1 -1 -1 -1 -1"
+    trace.write_text(
+        "; Computer: none\n"
+        + "".join(f"{i} {10 * i} 0 100 8 " + rest.format(asked=8) + "\n" for i in range(1, 4))
+        + "4 40 0 -1 8 "
+        + rest.format(asked=8)
+        + "\n"
+    )
+    nodes.write_text("vc,num\nall,1\n")
+    bad = fault(trace, "--nodes", nodes)
+    assert "line 5: duration '-1' is not between" in bad and "--skip-broken" in bad
+    found = figures(trace, "--nodes", nodes, "--policy", "fifo", "--skip-broken")
+    assert found["policies"]["fifo"]["mean_queue_s"] == pytest.approx((0 + 90 + 180) / 3)
+    assert len(found["left_out"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no column job_id"),
+        ("job_id,submit_time\n1,2\n", "no column gpu_num, duration"),
+        (HEAD, "there is no job in it"),
+        (HEAD + "1,u,a,8,8,5\n", "line 2: 6 fields instead of 7"),
+        (HEAD + "1,u,a,x,8,5,5\n", "line 2: GPUs 'x' is no number"),
+        (HEAD + "1,u,a,1.5,8,5,5\n", "line 2: GPUs '1.5' is no whole number"),
+        (HEAD + "1,u,a,-1,8,5,5\n", "line 2: GPUs '-1' is no whole number"),
+        (HEAD + "1,u,a,1,8,nan,5\n", "line 2: submit time 'nan' is not between"),
+        (HEAD + "1,u,a,1,8,soon,5\n", "line 2: submit time 'soon' is neither"),
+        (HEAD + "1,u,a,1,8,5,-5\n", "line 2: duration '-5' is not between"),
+        (GOOD + "1,u,a,1,1,1,1\n", "line 4: job 1 stood in an earlier line"),
+        (HEAD + "1,u,b,1,1,1,1\n", "No queue of the trace (b) has nodes"),
+    ],
+)
+def test_a_broken_trace_is_named_line_by_line(tmp_path: Path, nodes: Path, text: str, said: str) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(text)
+    assert said in fault(path, "--nodes", nodes)
+
+
+def test_bad_calls_say_what_is_wrong(tmp_path: Path, nodes: Path) -> None:
+    path, noise = tmp_path / "trace.csv", tmp_path / "noise.gz"
+    path.write_text(GOOD)
+    noise.write_bytes(b"\x1f\x8bnoise")
+    assert "No policy 'quick'" in fault(path, "--nodes", nodes, "--policy", "quick")
+    assert "goes by predictions" in fault(path, "--nodes", nodes, "--policy", "qssf")
+    assert "cannot be read" in fault(noise, "--nodes", nodes)
+    assert fault(tmp_path / "none.csv", "--nodes", nodes).startswith("not_found")
+    nodes.write_text("vc,num\na,1\na,2\nb,many\n")
+    said = fault(path, "--nodes", nodes)
+    assert "line 3: queue a stood in an earlier line" in said and "line 4: number of nodes 'many'" in said
+
+
+def test_predictions_decide_where_they_are_given(tmp_path: Path, nodes: Path) -> None:
+    path, predictions = tmp_path / "trace.csv", tmp_path / "predictions.csv"
+    path.write_text(HEAD + "run,u,a,8,8,0,100\nlong,u,a,8,8,1,1000\nshort,u,a,8,8,2,10\n")
+    words = (path, "--nodes", nodes, "--policy", "qssf", "--predictions", predictions)
+    predictions.write_text("job_id,priority\nlong,1000\nshort,70\n")
+    assert figures(*words)["policies"]["qssf"]["mean_queue_s"] == pytest.approx((0 + 109 + 98) / 3)
+    predictions.write_text("job_id,priority\nlong,70\nshort,nan\n")
+    assert figures(*words)["policies"]["qssf"]["mean_queue_s"] == pytest.approx((0 + 99 + 1098) / 3)
