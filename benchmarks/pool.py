@@ -20,6 +20,7 @@ import numpy as np
 from lepton.pool.arrays import Rules
 from lepton.pool.figures import figures, waits_of
 from lepton.pool.fill import HOW, fill
+from lepton.pool.intervals import intervals_of, judged, usual_of
 from lepton.pool.policy import POLICIES, policy
 from lepton.pool.replay import Outcome, run
 from lepton.pool.trace import Cluster, Trace
@@ -82,6 +83,7 @@ def months(venus: Venus) -> dict[str, Any]:
     for label, (name, rules, may_preempt) in rows.items():
         outcome = venus.run(name, rules, may_preempt=may_preempt)
         found[label] = figures(outcome) | promises(venus, outcome)
+        found[label]["told"] = judged(outcome, intervals_of(outcome)) | {"usual": judged(outcome, usual_of(outcome))}
         print(f"{label:55} JCT {found[label]['mean_jct_s']:10,.0f} s", file=sys.stderr)
     greedy = found["A, nothing stopped: first come first served, greedy"]["mean_jct_s"]
     found["shuffled predictions, worst against greedy"] = (
@@ -200,6 +202,13 @@ def page(found: dict[str, Any]) -> str:
             lines.append(f"| {label} | " + " | ".join(f"{value:,.0f}" for value in cells) + " |")
     lines += ["", "| | figure |", "| --- | --- |"]
     lines += [f"| {label} | {each:.3f} |" for label, each in found["venus"].items() if not isinstance(each, dict)]
+    for label in ("A, preemptive", "A, nothing stopped", "B, nothing stopped"):
+        told = found["venus"][label]["told"]
+        sizes = ", ".join(f"{100 * share:.1f}" for share in told["inside_by_size"].values())
+        lines.append(
+            f"| {label}: % of starts inside what was told (1, 2-8, > 8 GPUs: {sizes}) | {100 * told['inside']:.1f} |"
+        )
+        lines.append(f"| {label}: Winkler score against usual | {told['winkler_s'] / told['usual']['winkler_s']:.2f} |")
     for label in ("B, nothing stopped", "B, preemptive"):
         each = found["venus"][label]
         lines.append(

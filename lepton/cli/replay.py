@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lepton.pool.replay import Outcome
     from lepton.pool.trace import Cluster, Floats, Trace
 
+INTERVAL_HEAD = ("job_id", "stated_s", "low_s", "high_s")
 SEGMENT_HEAD = ("job_id", "start_s", "end_s", "node", "gpus")
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -52,6 +53,7 @@ class Input:
     "--restore-factor", type=Number(0, 1000), default=1.0, help="Times what a restart costs.", show_default=True
 )
 @click.option("--out", type=FILE, help="Write where each job ran: a CSV file, one row for each node of a run.")
+@click.option("--intervals", type=FILE, help="Write when waiting jobs were told they would start: a CSV file.")
 @click.option("--plot", type=FILE, help="Write a picture: queue, utilisation, distribution of waiting (PNG).")
 @click.option("--skip-broken", is_flag=True, help="Leave out lines of the trace that cannot be read.")
 @click.option("--seeds", default="42-51", show_default=True, help="Of a list of pods: one run for each.")
@@ -60,8 +62,9 @@ def replay(trace: Path, is_json: bool, **options: Any) -> None:
     """Replay TRACE in virtual time with the code that decides in production.
 
     TRACE is a CSV file with a header (job_id, user, vc, gpu_num, cpu_num, submit_time, duration) or an SWF file, also
-    gzipped. `--out` and `--plot` are of the first policy. Of a list of pods (cpu_milli, memory_mib, num_gpu, gpu_milli)
-    machines are filled until no more fit; `--nodes` then lists machines (sn, cpu_milli, memory_mib, gpu, model).
+    gzipped. `--out`, `--intervals` and `--plot` are of the first policy. Of a list of pods (cpu_milli, memory_mib,
+    num_gpu, gpu_milli) machines are filled until no more fit; `--nodes` then lists machines (sn, cpu_milli,
+    memory_mib, gpu, model).
     """
     session = Session(is_json)
     names = list(dict.fromkeys([*(options["policies"] or ("lepton",)), *options["compare"]]))
@@ -75,6 +78,8 @@ def replay(trace: Path, is_json: bool, **options: Any) -> None:
     first = outcomes[names[0]]
     if options["out"]:
         import_module("lepton.store.traces").write_csv(options["out"], segment_rows(first), SEGMENT_HEAD)
+    if options["intervals"]:
+        found[names[0]]["intervals"] = write_intervals(options["intervals"], first)
     if options["plot"]:
         plots("draw")(options["plot"], outcomes)
     for fault in given.faults:
@@ -174,6 +179,34 @@ def segment_rows(outcome: "Outcome") -> Iterator[tuple[object, ...]]:
         start, end = f"{outcome.start[at]:.3f}", f"{outcome.end[at]:.3f}"
         for worker in range(outcome.worker[at], outcome.worker[at + 1]):
             yield ids[job], start, end, names[outcome.node[worker]], int(gpus[worker])
+
+
+def write_intervals(path: Path, outcome: "Outcome") -> dict[str, Any]:
+    """Write what each job that had to wait was told at its submit; return how that held."""
+    module = array_code("lepton.pool.intervals")
+    told = module.intervals_of(outcome)
+    trace = outcome.trace
+    rows = (
+        (trace.id[job], f"{trace.submit[job]:.3f}", f"{low:.3f}", f"{high:.3f}")
+        for job, low, high in zip(told.job, told.low, told.high, strict=True)
+    )
+    import_module("lepton.store.traces").write_csv(path, rows, INTERVAL_HEAD)
+    judged: dict[str, Any] = module.judged(outcome, told)
+    usual = module.judged(outcome, module.usual_of(outcome))
+    click.echo(in_words(judged, usual), err=True)
+    return judged | {"usual": usual}
+
+
+def in_words(judged: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
+    """How intervals held."""
+    if not judged["jobs"]:
+        return "nobody waited a minute"
+    sizes = ", ".join(f"{size} {100 * share:.1f} %" for size, share in judged["inside_by_size"].items())
+    ratio = judged["winkler_s"] / usual["winkler_s"]
+    return (
+        f"{judged['jobs']} jobs waited a minute or more; {100 * judged['inside']:.1f} % of them started when they were"
+        f" told ({sizes}); Winkler score {ratio:.2f} times that of the last 200 waits' quantiles"
+    )
 
 
 def row_of(name: str, found: Mapping[str, Any]) -> dict[str, str]:

@@ -168,3 +168,16 @@ def test_broken_pods_are_named(tmp_path: Path, line: str, said: str) -> None:
     machines.write_text(MACHINES)
     pods.write_text(PODS + line + "\n")
     assert said in fault(pods, "--nodes", machines)
+
+
+def test_waiting_jobs_are_told_when_they_start(tmp_path: Path) -> None:
+    told = tmp_path / "told.csv"
+    found = figures(TRACES / "venus.csv", "--nodes", NODES, "--intervals", told)["policies"]["lepton"]["intervals"]
+    rows = list(csv.DictReader(told.read_text().splitlines()))
+    submits = {
+        row["job_id"]: float(row["submit_time"])
+        for row in csv.DictReader((TRACES / "venus.csv").read_text().splitlines())
+    }
+    assert rows and all(float(row["stated_s"]) == submits[row["job_id"]] for row in rows)
+    assert all(float(row["stated_s"]) <= float(row["low_s"]) <= float(row["high_s"]) for row in rows)
+    assert 0.5 < found["inside"] <= 1 and found["winkler_s"] > 0 and found["usual"]["jobs"] == found["jobs"]
