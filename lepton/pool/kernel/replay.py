@@ -95,7 +95,7 @@ def is_short(replay: Replay) -> bool:
     """Whether one more moment might need more room than there is."""
     at = replay.at
     return bool(
-        at[EVENTS] + 2 * len(replay.facts) > len(replay.events)
+        at[EVENTS] + 3 * len(replay.facts) > len(replay.events)
         or at[SEGMENTS] + at[RUNS] > len(replay.segments)
         or at[WORKERS] + at[HELD] > len(replay.nodes)
     )

@@ -28,13 +28,16 @@ def may_stop(pool: Pool, order: Order, victim: int, job: int, key: float) -> boo
 
 @compiled
 def candidates(pool: Pool, order: Order, job: int, now: float) -> int:
-    """Put who may be stopped for a job in `room`, with keys, in no order; return how many."""
+    """Put who may be stopped for a job in `room`, with keys, in no order; return how many.
+
+    Who has started this very moment may not: so nobody starts or stops twice in one decision.
+    """
     klass, count = pool.classes[pool.jobs[job].klass], 0
     for at in range(klass.cells, klass.cells_end):
         victim = pool.cells[pool.lists[at]].running
         while victim >= 0:
             row = pool.jobs[victim]
-            if not row.is_late and now - row.begun - row.lead >= order.min_run_s:
+            if not row.is_late and row.begun < now and now - row.begun - row.lead >= order.min_run_s:
                 key = running_key(pool, order, victim, now)
                 if may_stop(pool, order, victim, job, key):
                     pool.room[count].found, pool.room[count].key = victim, key

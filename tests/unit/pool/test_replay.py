@@ -84,6 +84,17 @@ def test_nothing_is_overfilled_and_every_job_does_its_work(
         assert len(outcome.job) == len(set(outcome.job)), "nothing may be stopped"
 
 
+@pytest.mark.slow
+@settings(max_examples=20_000, deadline=None)
+@given(trace=traces, cluster=clusters, name=st.sampled_from(sorted(ORDERS)), is_partitioned=st.booleans())
+def test_nothing_is_overfilled_in_many_more_cases(
+    trace: Trace, cluster: Cluster, name: str, is_partitioned: bool
+) -> None:
+    outcome = run(trace, cluster, ORDERS[name], Rules(is_partitioned=is_partitioned))
+    check_nodes(outcome, is_partitioned)
+    check_work(outcome)
+
+
 def check_nodes(outcome: Outcome, is_partitioned: bool) -> None:
     """No node holds more than it has at any time, no queue uses another's node, and gangs are whole."""
     names, gpus = outcome.node_names(), outcome.worker_gpus()
