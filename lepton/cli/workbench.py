@@ -87,6 +87,8 @@ class Workbench:
         self._front = Replica("", -1)
         self._url = ""
         self._deaths = 0
+        self._has_answered = False
+        """A replica of the present code has: it is started again, however often it dies."""
         self._due = 0.0
         self.stop = Event()
 
@@ -110,11 +112,12 @@ class Workbench:
             self._say_address()
         if self._engine.look(self._front.key).status == "exited":
             raise ConfigError("The front has ended", fix="See above; another port may help.")
+        self._note_ready()
         self._replace_dead()
         if self._bench.is_reloading and (now := stamp(self._bench)) != self._stamp:
             self._stamp = now
             self._version += 1
-            self._deaths = 0
+            self._deaths, self._has_answered = 0, False
             say("the code has changed: starting it anew")
             self._start_replicas()
         self._retire()
@@ -157,6 +160,12 @@ class Workbench:
         )
         return Replica(key, version)
 
+    def _note_ready(self) -> None:
+        """Remember that the present code has answered."""
+        is_alone = all(one.version == self._version for one in self._replicas)
+        if not self._has_answered and self._replicas and is_alone and self._ready():
+            self._has_answered = True
+
     def _replace_dead(self) -> None:
         """Start again what died, after growing pauses; code that never started waits for its next change."""
         for replica in [one for one in self._replicas if not one.is_over]:
@@ -170,13 +179,19 @@ class Workbench:
             say(f"a replica has ended: {describe(ended)}")
             pause_s = AGAIN_S[min(self._deaths, len(AGAIN_S) - 1)]
             self._deaths = self._deaths + 1 if monotonic() - replica.born < 30 else 0
+            if self._gives_up() and self._bench.is_reloading:
+                say("it does not start: waiting for the code to change")
             self._due = monotonic() + pause_s
         living = [one for one in self._replicas if not one.is_over and one.version == self._version]
-        if len(living) < self._bench.replicas and monotonic() >= self._due and self._deaths < len(AGAIN_S):
+        if len(living) < self._bench.replicas and monotonic() >= self._due and not self._gives_up():
             self._replicas.append(self._start(1, "worker", self._version))
-        elif not living and self._deaths >= len(AGAIN_S) and not self._bench.is_reloading:
+        elif not living and self._gives_up() and not self._bench.is_reloading:
             raise ConfigError("No replica starts", fix="See above.")
         self._replicas = [one for one in self._replicas if not one.is_over]
+
+    def _gives_up(self) -> bool:
+        """Whether the present code has died so often, and never answered, that it is not tried again."""
+        return self._deaths >= len(AGAIN_S) and not self._has_answered
 
     def _retire(self) -> None:
         """Let go of old code once the new answers."""

@@ -145,7 +145,14 @@ def _tree(path: Path, root: Path) -> Iterator[tuple[str, Path]]:
 
 def _walk(folder: Path) -> Iterator[Path]:
     for found in sorted(folder.iterdir()):
-        if found.is_dir() and found.name not in SKIPPED and not found.is_symlink():
+        if found.is_dir() and (found.name in SKIPPED or found.is_symlink() or _is_data(found)):
+            continue
+        if found.is_dir():
             yield from _walk(found)
         elif found.is_file():
             yield found
+
+
+def _is_data(folder: Path) -> bool:
+    """Whether a folder is a platform's data directory, or a virtual environment."""
+    return (folder / "pyvenv.cfg").exists() or ((folder / "key").exists() and (folder / "token").exists())

@@ -49,6 +49,8 @@ class Link(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._left: set[int] = set()
+        """Requests whose callers have left."""
         self._batches: set[asyncio.Task[None]] = set()
         self._flows: dict[int, Flow] = {}
         self._outbox: list[Entry] = []
@@ -67,6 +69,7 @@ class Link(asyncio.Protocol):
         """The front is gone: nobody waits for what we do."""
         self._transport = None
         self._wire.close()
+        self._left.update(self._tasks)
         for task in [*self._tasks.values(), *self._batches]:
             task.cancel()
         if not self.closed.done():
@@ -91,6 +94,7 @@ class Link(asyncio.Protocol):
             if frame.kind == Kind.CANCEL:
                 task = self._tasks.get(entry.id)
                 if task is not None:
+                    self._left.add(entry.id)
                     task.cancel()
             elif frame.kind == Kind.FLOW and (flow := self._flows.get(entry.id)):
                 flow.turn(is_on=bool(entry.status))
@@ -213,9 +217,12 @@ class Link(asyncio.Protocol):
         if self._tasks.get(id) is task:
             del self._tasks[id]
             self._flows.pop(id, None)
-        if task.cancelled():
+        is_left = id in self._left
+        self._left.discard(id)
+        fault = None if is_left and task.cancelled() else _fault_of(task)
+        if is_left and task.cancelled():
             self.put_soon(Entry(id, status=499))
-        elif (fault := task.exception()) is not None:
+        elif fault is not None:
             sys.stderr.write(f"serve: request {id}: {type(fault).__name__}: {fault}\n")
             self.put_soon(answer_of(id, reply_for(fault)))
 
@@ -262,6 +269,13 @@ class Link(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(data)
+
+
+def _fault_of(task: "asyncio.Task[None]") -> BaseException | None:
+    """What ended a task; a cancelling that nobody outside asked for is a fault of the handler."""
+    if task.cancelled():
+        return RuntimeError("the handler was cancelled from within: a task that it awaited was cancelled")
+    return task.exception()
 
 
 def call_of(entry: Entry) -> Call:

@@ -134,8 +134,8 @@ class Feeder:
                 if self._is_left:
                     break
             self._push(None)
-        except Exception as fault:  # noqa: BLE001  raised again where the stream is read
-            self._push(fault)
+        except BaseException as fault:  # noqa: BLE001  raised again where the stream is read
+            self._push(fault if isinstance(fault, Exception) else RuntimeError(f"{type(fault).__name__}: {fault}"))
         finally:
             close = getattr(self._pieces, "close", None)
             if close is not None:

@@ -9,8 +9,9 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -84,6 +85,22 @@ class Caller:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+
+
+MORTAL = """import os
+
+from lepton.serve import Service, handler
+
+
+class Mortal(Service):
+    @handler
+    def die(self) -> None:
+        os._exit(3)
+
+    @handler
+    def pid(self) -> int:
+        return os.getpid()
+"""
 
 
 def worker_of(up: House, endpoint: Endpoint, rank: int) -> tuple[str, int]:
@@ -184,6 +201,28 @@ def test_serve_run_answers_without_a_platform_and_takes_up_changes(up: House, fo
                 return b"another voice" in page.read()
 
         wait_until(is_new, "the page is the new code's")
+    finally:
+        running.send_signal(signal.SIGINT)
+        assert running.wait(20) == 0
+        if running.stderr is not None:
+            running.stderr.close()
+
+
+def test_serve_run_starts_a_replica_again_each_time_it_dies(up: House, folder: Path) -> None:
+    (folder / "mortal.py").write_text(MORTAL)
+    command = [*LEPTON, "serve", "run", f"{folder}/mortal.py", "--port", "0"]
+    running = subprocess.Popen(command, env=up.env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    try:
+        assert running.stderr is not None
+        line = next(line for line in running.stderr if "answers at" in line)
+        url = line.split("answers at ")[1].split()[0]
+        pids = set()
+        for _ in range(6):  # more often than code is tried that never starts
+            with urlopen(Request(f"{url}/pid", b"{}", {"content-type": "application/json"}), timeout=60) as page:
+                pids.add(page.read())
+            with pytest.raises(HTTPError):
+                urlopen(Request(f"{url}/die", b"{}", {"content-type": "application/json"}), timeout=60)
+        assert len(pids) == 6
     finally:
         running.send_signal(signal.SIGINT)
         assert running.wait(20) == 0

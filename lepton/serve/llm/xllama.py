@@ -164,7 +164,7 @@ class XLlama:
                     if chunk is DONE:
                         return
                     if isinstance(chunk, Exception):
-                        raise chunk
+                        raise in_our_words(chunk)
                     yield read_chunk(orjson.loads(chunk))
                 await stream.ready.wait()
         finally:
@@ -248,6 +248,16 @@ def read_usage(plain: Mapping[str, Any]) -> Usage:
     """Tokens of one request."""
     cached = (plain.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
     return Usage(plain["prompt_tokens"], plain["completion_tokens"], cached)
+
+
+def in_our_words(fault: Exception) -> Exception:
+    """What the runtime raised; a schema that it cannot follow is the asker's fault."""
+    message = str(fault)
+    if isinstance(fault, ValueError) and ("parser for this template" in message or "schema" in message.lower()):
+        return InvalidError(
+            f"The JSON schema cannot be followed: {message[:300]}", fix="Resolve $ref; see the message."
+        )
+    return fault
 
 
 def fault_of(error: Mapping[str, Any]) -> Exception:

@@ -154,9 +154,16 @@ def test_a_generator_streams_events_and_says_when_it_breaks_off(plain: House) ->
     assert post(plain, "/count_to", {"to": 3, "fail_at": 0})[0] == 500
     _, answer = post(plain, "/count_to", {"to": 3, "fail_at": 2})
     assert answer.startswith(b'data: {"number":0}\n\ndata: {"number":1}\n\nevent: error\ndata: {"code":"handler"')
+    _, answer = post(plain, "/count_to", {"to": 3, "exit_at": 1})
+    assert answer.startswith(b'data: {"number":0}\n\nevent: error\ndata: {"code":"handler"')
     _, answer = post(plain, "/lines", {"size": 100_000, "count": 100})
     assert len(answer) == 10_000_000
     assert post(plain, "/count_to", {"to": 0}) == (200, b"")
+
+
+def test_a_handler_that_is_cancelled_from_within_has_failed(plain: House) -> None:
+    status, answer = post(plain, "/cancels_itself", {})
+    assert status == 500 and answer["code"] == "handler" and "cancelled from within" in answer["message"]
 
 
 def test_the_documents_tell_every_handler(plain: House) -> None:

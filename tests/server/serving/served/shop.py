@@ -112,8 +112,10 @@ class Plain(Service):
         return data[::-1]
 
     @handler
-    def count_to(self, to: int = 3, fail_at: int = -1) -> Iterator[dict[str, int]]:
+    def count_to(self, to: int = 3, fail_at: int = -1, exit_at: int = -1) -> Iterator[dict[str, int]]:
         for number in range(to):
+            if number == exit_at:
+                raise SystemExit(1)
             if number == fail_at:
                 raise ValueError("cannot count further")
             yield {"number": number}
@@ -134,6 +136,13 @@ class Plain(Service):
         if how == "json":
             return {1j}  # type: ignore[return-value]
         return "whole"
+
+    @handler
+    async def cancels_itself(self) -> str:
+        inner = asyncio.ensure_future(asyncio.Event().wait())
+        await asyncio.sleep(0)
+        inner.cancel()
+        return str(await inner)
 
     @handler
     def pid(self) -> int:

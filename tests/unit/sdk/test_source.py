@@ -1,0 +1,15 @@
+"""What goes up with a service: its own Python files, and nobody else's."""
+
+from pathlib import Path
+
+from lepton.sdk.source import read_source
+
+
+def test_data_of_a_platform_and_virtual_environments_stay_where_they_are(tmp_path: Path) -> None:
+    for name in ("service.py", "part/beside.py", "data/objects/old.py", "env/lib/other.py", "keys/key/kept.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("class A: pass")
+    for name in ("data/key", "data/token", "env/pyvenv.cfg"):
+        (tmp_path / name).write_text("")
+    found = [name for name, _ in read_source(f"{tmp_path}/service.py:A").files]
+    assert sorted(found) == ["keys/key/kept.py", "part/beside.py", "service.py"]
