@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -23,10 +23,24 @@ def _sources() -> str:
 def _compiler() -> Callable[[F], F]:
     import numba  # noqa: PLC0415  (optional, and half a second)
 
-    if not os.environ.get("NUMBA_CACHE_DIR"):
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        vars(numba.config)["CACHE_DIR"] = str(home / "lepton" / "kernel" / _sources())
-    return cast(Callable[[F], F], numba.njit(cache=True, nogil=True, error_model="numpy"))
+    keeps = bool(os.environ.get("NUMBA_CACHE_DIR")) or _is_kept_at(_folder(), vars(numba.config))
+    return cast(Callable[[F], F], numba.njit(cache=keeps, nogil=True, error_model="numpy"))
+
+
+def _folder() -> Path:
+    """Where compiled code is kept."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "lepton" / "kernel" / _sources()
+
+
+def _is_kept_at(folder: Path, settings: dict[str, Any]) -> bool:
+    """Let numba keep compiled code in a folder; False if nothing can be written there: it is compiled anew then."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    settings["CACHE_DIR"] = str(folder)
+    return os.access(folder, os.W_OK)
 
 
 def _as_it_stands(function: F) -> F:

@@ -243,6 +243,15 @@ def test_the_code_is_the_same_without_a_compiler() -> None:
     assert said.stdout.splitlines() == expected
 
 
+def test_where_nothing_can_be_kept_it_is_compiled_anew() -> None:
+    code = "import numpy as np; from lepton.pool.kernel.predict import ranks; print(*ranks(np.array([3.0, 1.0, 3.0])))"
+    environment = os.environ | {"HOME": "/proc/nowhere", "XDG_CACHE_HOME": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert said.stdout.split() == ["1.5", "0.0", "1.5"]
+
+
 def test_preemption_helps_the_short_and_costs_what_it_says() -> None:
     trace = trace_of([(0, 0, 0, 10_000, 8), (0, 1, 1_000, 10, 8)])
     outcome = run(trace, Cluster(nodes={"a": 1, "b": 1}), OURS, Rules(restore_factor=2.0))
