@@ -33,7 +33,10 @@ def start_late(pool: Pool, order: Order, now: float) -> None:
     """Start the late jobs that fit; keep its cells for the oldest that does not."""
     left = 0
     for cell in range(len(pool.cells)):
-        pool.cells[cell].held_for = -1
+        row = pool.cells[cell]
+        for at in range(row.users, row.users_end if row.held_for >= 0 else row.users):
+            wake(pool, pool.lists[at])  # it may have slept because of what was held
+        row.held_for = -1
     for at in range(pool.size[LATE]):
         job = pool.room[at].late
         if pool.jobs[job].state != WAITING:
