@@ -20,7 +20,7 @@ import numpy as np
 from lepton.pool.arrays import Rules
 from lepton.pool.figures import figures, waits_of
 from lepton.pool.fill import HOW, fill
-from lepton.pool.intervals import intervals_of, judged, usual_of
+from lepton.pool.intervals import Usual, intervals_of, judged
 from lepton.pool.policy import POLICIES, policy
 from lepton.pool.replay import Outcome, run
 from lepton.pool.trace import Cluster, Trace
@@ -83,7 +83,9 @@ def months(venus: Venus) -> dict[str, Any]:
     for label, (name, rules, may_preempt) in rows.items():
         outcome = venus.run(name, rules, may_preempt=may_preempt)
         found[label] = figures(outcome) | promises(venus, outcome)
-        found[label]["told"] = judged(outcome, intervals_of(outcome)) | {"usual": judged(outcome, usual_of(outcome))}
+        found[label]["told"] = judged(outcome, intervals_of(outcome)) | {
+            "usual": judged(outcome, intervals_of(outcome, Usual))
+        }
         print(f"{label:55} JCT {found[label]['mean_jct_s']:10,.0f} s", file=sys.stderr)
     greedy = found["A, nothing stopped: first come first served, greedy"]["mean_jct_s"]
     found["shuffled predictions, worst against greedy"] = (

@@ -192,7 +192,7 @@ def write_intervals(path: Path, outcome: "Outcome") -> dict[str, Any]:
     )
     import_module("lepton.store.traces").write_csv(path, rows, INTERVAL_HEAD)
     judged: dict[str, Any] = module.judged(outcome, told)
-    usual = module.judged(outcome, module.usual_of(outcome))
+    usual = module.judged(outcome, module.intervals_of(outcome, module.Usual))
     click.echo(in_words(judged, usual), err=True)
     return judged | {"usual": usual}
 

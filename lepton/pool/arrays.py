@@ -1,6 +1,6 @@
 """The arrays of a replay, from a trace, a cluster and a policy."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,6 +100,7 @@ def pool_of(trace: Trace, cluster: Cluster, workers: Ints, is_partitioned: bool)
     counts = np.array(list(cluster.nodes.values()), np.int64)
     number, words = int(counts.sum()), -(-counts // 64)
     klass, classes, parts, lists = classes_of(trace, cluster, is_partitioned)
+    users = users_of(len(counts), classes, lists)
     queues = rows(len(counts), state.QUEUE)
     queues["guarantee"], queues["limit"] = counts * cluster.per_node, ENDLESS
     nodes = rows(number, state.NODE)
@@ -107,12 +108,12 @@ def pool_of(trace: Trace, cluster: Cluster, workers: Ints, is_partitioned: bool)
     nodes["cell"], nodes["is_open"] = np.repeat(np.arange(len(counts)), counts), 1
     pool = Pool(
         nodes=nodes,
-        cells=cells_of(counts, words, classes, lists),
+        cells=cells_of(counts, words, len(lists), users),
         tally=np.zeros((len(counts), cluster.per_node + 1), np.int64),
         bits=np.zeros((cluster.per_node + 1, int(words.sum())), np.uint64),
         classes=classes,
         parts=parts,
-        lists=np.concatenate([lists, *users_of(counts, classes, lists)]),
+        lists=np.concatenate([lists, *users]),
         queues=queues,
         jobs=jobs_of(trace, klass, workers),
         workers=rows(int(workers.sum()), state.WORKER),
@@ -124,21 +125,20 @@ def pool_of(trace: Trace, cluster: Cluster, workers: Ints, is_partitioned: bool)
     return pool
 
 
-def cells_of(counts: Ints, words: Ints, classes: Rows, lists: Ints) -> Rows:
-    """One cell for the nodes of each queue."""
+def cells_of(counts: Ints, words: Ints, begin: int, users: Sequence[Ints]) -> Rows:
+    """One cell for the nodes of each queue; the lists of classes that use them begin at `begin`."""
     cells = rows(len(counts), state.CELL)
     cells["end"], cells["word_end"] = np.cumsum(counts), np.cumsum(words)
     cells["start"], cells["word"] = cells["end"] - counts, cells["word_end"] - words
-    lengths = np.array([len(each) for each in users_of(counts, classes, lists)], np.int64)
-    cells["users_end"] = len(lists) + np.cumsum(lengths)
-    cells["users"] = cells["users_end"] - lengths
+    begins, ends = bounds(users)
+    cells["users"], cells["users_end"] = begin + begins, begin + ends
     cells["running"] = cells["held_for"] = -1
     return cells
 
 
-def users_of(counts: Ints, classes: Rows, lists: Ints) -> list[Ints]:
+def users_of(cells: int, classes: Rows, lists: Ints) -> list[Ints]:
     """The classes that may use each cell."""
-    found: list[list[int]] = [[] for _ in counts]
+    found: list[list[int]] = [[] for _ in range(cells)]
     for klass, row in enumerate(classes):
         for cell in lists[row.cells : row.cells_end]:
             found[cell].append(klass)
@@ -192,10 +192,11 @@ def parts_of(gpus: int, per_node: int) -> list[tuple[int, int]]:
     return ([(whole, per_node)] if whole else []) + ([(1, rest)] if rest or not whole else [])
 
 
-def bounds(lists: Sequence[Sequence[object]]) -> tuple[Ints, Ints]:
+def bounds(lists: Sequence[Sized]) -> tuple[Ints, Ints]:
     """Where each of some lists begins and ends when they are put one after the other."""
-    ends = np.cumsum([len(each) for each in lists]).astype(np.int64)
-    return ends - np.array([len(each) for each in lists], np.int64), ends
+    lengths = np.array([len(each) for each in lists], np.int64)
+    ends = np.cumsum(lengths)
+    return ends - lengths, ends
 
 
 def jobs_of(trace: Trace, klass: Ints, workers: Ints) -> Rows:

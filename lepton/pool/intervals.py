@@ -2,14 +2,15 @@
 
 import heapq
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from lepton.pool.replay import Outcome
 from lepton.pool.trace import Floats, Ints
-from lepton.pool.waits import SHORT_S, Waits, size_of
+from lepton.pool.waits import SHORT_S, Kind, Waits, size_of
 
 ALPHA = 0.2
 BASELINE = 200
@@ -28,20 +29,62 @@ class Intervals:
     """latest start that it was told, on the trace's clock."""
 
 
-def intervals_of(outcome: Outcome) -> Intervals:
+class Told(Protocol):
+    """A way to tell waiting jobs when they start."""
+
+    def state(self, job: str, queue: str, gpus: int, now: float) -> tuple[float, float]:
+        """A job is submitted and cannot start: seconds from now within which it probably will."""
+        ...
+
+    def started(self, job: str, now: float) -> None:
+        """Such a job has started."""
+        ...
+
+    def at_once(self, queue: str, gpus: int) -> None:
+        """A job has started when it was submitted."""
+        ...
+
+
+class Usual:
+    """For comparison: 10-90 % quantiles of the last 200 waits of the same queue and size, zeros among them."""
+
+    def __init__(self) -> None:
+        self._lately: dict[Kind, deque[float]] = defaultdict(lambda: deque(maxlen=BASELINE))
+        self._waiting: dict[str, tuple[Kind, float]] = {}
+
+    def state(self, job: str, queue: str, gpus: int, now: float) -> tuple[float, float]:
+        """As `Told`."""
+        kind = (queue, size_of(gpus))
+        self._waiting[job] = (kind, now)
+        low_s, high_s = np.quantile(self._lately[kind], [0.1, 0.9]) if self._lately[kind] else (0.0, 0.0)
+        return float(low_s), float(high_s)
+
+    def started(self, job: str, now: float) -> None:
+        """As `Told`."""
+        kind, since = self._waiting.pop(job)
+        self._lately[kind].append(now - since)
+
+    def at_once(self, queue: str, gpus: int) -> None:
+        """As `Told`."""
+        self._lately[queue, size_of(gpus)].append(0.0)
+
+
+def intervals_of(outcome: Outcome, told_by: Callable[[], Told] = Waits) -> Intervals:
     """What each job was told at its submit."""
-    trace, waits = outcome.trace, Waits()
+    trace, teller = outcome.trace, told_by()
     starting: list[tuple[float, int]] = []
     told: list[tuple[int, float, float]] = []
     for job in in_order(outcome):
-        now = float(trace.submit[job])
+        now, queue, gpus = float(trace.submit[job]), trace.queues[trace.queue[job]], int(trace.gpus[job])
         while starting and starting[0][0] <= now:
             at, other = heapq.heappop(starting)
-            waits.started(trace.id[other], at)
+            teller.started(trace.id[other], at)
         if outcome.first[job] > now:
-            low_s, high_s = waits.state(trace.id[job], trace.queues[trace.queue[job]], int(trace.gpus[job]), now)
+            low_s, high_s = teller.state(trace.id[job], queue, gpus, now)
             told.append((job, now + low_s, now + high_s))
             heapq.heappush(starting, (float(outcome.first[job]), job))
+        else:
+            teller.at_once(queue, gpus)
     rows = np.array(told).reshape(-1, 3)
     return Intervals(rows[:, 0].astype(np.int64), rows[:, 1], rows[:, 2])
 
@@ -50,26 +93,6 @@ def in_order(outcome: Outcome) -> Ints:
     """Jobs that ran, as they were submitted."""
     order = np.argsort(outcome.trace.submit, kind="stable")
     return order[~outcome.is_refused[order]]
-
-
-def usual_of(outcome: Outcome) -> Intervals:
-    """For comparison: 10-90 % quantiles of the last 200 waits of the same queue and size, zeros among them."""
-    trace = outcome.trace
-    lately: dict[tuple[int, int], deque[float]] = defaultdict(lambda: deque(maxlen=BASELINE))
-    starting: list[tuple[float, int]] = []
-    told: list[tuple[int, float, float]] = []
-    for job in in_order(outcome):
-        now = float(trace.submit[job])
-        while starting and starting[0][0] <= now:
-            at, other = heapq.heappop(starting)
-            lately[trace.queue[other], size_of(trace.gpus[other])].append(at - trace.submit[other])
-        kind = (trace.queue[job], size_of(trace.gpus[job]))
-        if outcome.first[job] > now:
-            low_s, high_s = np.quantile(lately[kind], [0.1, 0.9]) if lately[kind] else (0.0, 0.0)
-            told.append((job, now + low_s, now + high_s))
-        heapq.heappush(starting, (float(outcome.first[job]), job))
-    rows = np.array(told).reshape(-1, 3)
-    return Intervals(rows[:, 0].astype(np.int64), rows[:, 1], rows[:, 2])
 
 
 def judged(outcome: Outcome, intervals: Intervals) -> dict[str, Any]:

@@ -97,6 +97,9 @@ class Waits:
         for kind in (promise.kind, ("", promise.kind[1]), ("", -1)):
             self._lately[kind].append(waited_s)
 
+    def at_once(self, queue: str, gpus: int) -> None:
+        """A job has started when it was submitted: that teaches nothing about waiting."""
+
     def _usual(self, kind: Kind, now: float) -> tuple[float, float]:
         """What jobs of this kind have waited: 8 in 10 of them."""
         known = next((each for each in (kind, ("", kind[1]), ("", -1)) if len(self._lately[each]) >= ENOUGH), None)

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Event, Thread
@@ -184,23 +186,15 @@ def test_what_cannot_be_deployed_is_refused_before_anything_is_made(up: House, f
     assert not [one for one in up.client.serve.list() if one.name == "x"]
 
 
-def test_serve_run_answers_without_a_platform_and_takes_up_changes(up: House, folder: Path) -> None:
-    command = [*LEPTON, "serve", "run", f"{folder}/counter.py", "--port", "0"]
+@contextmanager
+def serve_run(up: House, file: Path) -> Iterator[tuple[str, Iterator[str]]]:
+    """Where `lepton serve run` of a file answers, and what it says after that; Ctrl-C ends it well."""
+    command = [*LEPTON, "serve", "run", str(file), "--port", "0"]
     running = subprocess.Popen(command, env=up.env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     try:
         assert running.stderr is not None
         line = next(line for line in running.stderr if "answers at" in line)
-        url = line.split("answers at ")[1].split()[0]
-        with urlopen(f"{url}/docs", timeout=10) as page:
-            assert b"Counts in a voice" in page.read()
-        (folder / "counter.py").write_text(SERVICE.replace("a voice", "another voice"))
-        next(line for line in running.stderr if "the new code answers" in line)
-
-        def is_new() -> bool:
-            with urlopen(f"{url}/docs", timeout=10) as page:
-                return b"another voice" in page.read()
-
-        wait_until(is_new, "the page is the new code's")
+        yield line.split("answers at ")[1].split()[0], running.stderr
     finally:
         running.send_signal(signal.SIGINT)
         assert running.wait(20) == 0
@@ -208,14 +202,23 @@ def test_serve_run_answers_without_a_platform_and_takes_up_changes(up: House, fo
             running.stderr.close()
 
 
+def test_serve_run_answers_without_a_platform_and_takes_up_changes(up: House, folder: Path) -> None:
+    with serve_run(up, folder / "counter.py") as (url, said):
+        with urlopen(f"{url}/docs", timeout=10) as page:
+            assert b"Counts in a voice" in page.read()
+        (folder / "counter.py").write_text(SERVICE.replace("a voice", "another voice"))
+        next(line for line in said if "the new code answers" in line)
+
+        def is_new() -> bool:
+            with urlopen(f"{url}/docs", timeout=10) as page:
+                return b"another voice" in page.read()
+
+        wait_until(is_new, "the page is the new code's")
+
+
 def test_serve_run_starts_a_replica_again_each_time_it_dies(up: House, folder: Path) -> None:
     (folder / "mortal.py").write_text(MORTAL)
-    command = [*LEPTON, "serve", "run", f"{folder}/mortal.py", "--port", "0"]
-    running = subprocess.Popen(command, env=up.env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    try:
-        assert running.stderr is not None
-        line = next(line for line in running.stderr if "answers at" in line)
-        url = line.split("answers at ")[1].split()[0]
+    with serve_run(up, folder / "mortal.py") as (url, _):
         pids = set()
         for _ in range(6):  # more often than code is tried that never starts
             with urlopen(Request(f"{url}/pid", b"{}", {"content-type": "application/json"}), timeout=60) as page:
@@ -223,8 +226,3 @@ def test_serve_run_starts_a_replica_again_each_time_it_dies(up: House, folder: P
             with pytest.raises(HTTPError):
                 urlopen(Request(f"{url}/die", b"{}", {"content-type": "application/json"}), timeout=60)
         assert len(pids) == 6
-    finally:
-        running.send_signal(signal.SIGINT)
-        assert running.wait(20) == 0
-        if running.stderr is not None:
-            running.stderr.close()

@@ -77,11 +77,7 @@ def test_published_schedules_come_out_to_the_second(name: str) -> None:
 def test_nothing_is_overfilled_and_every_job_does_its_work(
     trace: Trace, cluster: Cluster, name: str, is_partitioned: bool
 ) -> None:
-    outcome = run(trace, cluster, ORDERS[name], Rules(is_partitioned=is_partitioned))
-    check_nodes(outcome, is_partitioned)
-    check_work(outcome)
-    if not ORDERS[name].preempts:
-        assert len(outcome.job) == len(set(outcome.job)), "nothing may be stopped"
+    check(trace, cluster, name, is_partitioned)
 
 
 @pytest.mark.slow
@@ -90,9 +86,15 @@ def test_nothing_is_overfilled_and_every_job_does_its_work(
 def test_nothing_is_overfilled_in_many_more_cases(
     trace: Trace, cluster: Cluster, name: str, is_partitioned: bool
 ) -> None:
+    check(trace, cluster, name, is_partitioned)
+
+
+def check(trace: Trace, cluster: Cluster, name: str, is_partitioned: bool) -> None:
     outcome = run(trace, cluster, ORDERS[name], Rules(is_partitioned=is_partitioned))
     check_nodes(outcome, is_partitioned)
     check_work(outcome)
+    if not ORDERS[name].preempts:
+        assert len(outcome.job) == len(set(outcome.job)), "nothing may be stopped"
 
 
 def check_nodes(outcome: Outcome, is_partitioned: bool) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton.pool.arrays import Rules
-from lepton.pool.intervals import intervals_of, judged, usual_of
+from lepton.pool.intervals import Usual, intervals_of, judged
 from lepton.pool.policy import policy
 from lepton.pool.replay import run
 from lepton.pool.waits import SHORT_S, Waits
@@ -75,6 +75,6 @@ def test_what_is_told_does_not_depend_on_the_future() -> None:
 def test_it_is_sharper_than_what_was_usual_lately() -> None:
     trace, cluster = read_trace(TRACES / "venus.csv")[0], read_nodes(TRACES / "venus_nodes.csv", per_node=8)
     outcome = run(trace, cluster, policy("lepton", may_preempt=False), Rules())
-    ours, usual = judged(outcome, intervals_of(outcome)), judged(outcome, usual_of(outcome))
+    ours, usual = judged(outcome, intervals_of(outcome)), judged(outcome, intervals_of(outcome, Usual))
     assert ours["jobs"] == usual["jobs"] > 50
     assert ours["inside"] > usual["inside"] and ours["winkler_s"] < usual["winkler_s"]
