@@ -104,7 +104,7 @@ def pool_of(trace: Trace, cluster: Cluster, workers: Ints, is_partitioned: bool)
     queues = rows(len(counts), state.QUEUE)
     queues["guarantee"], queues["limit"] = counts * cluster.per_node, ENDLESS
     nodes = rows(number, state.NODE)
-    nodes["free"] = nodes["total"] = cluster.per_node
+    nodes["free"] = cluster.per_node
     nodes["cell"], nodes["is_open"] = np.repeat(np.arange(len(counts)), counts), 1
     pool = Pool(
         nodes=nodes,

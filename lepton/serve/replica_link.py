@@ -217,12 +217,11 @@ class Link(asyncio.Protocol):
         if self._tasks.get(id) is task:
             del self._tasks[id]
             self._flows.pop(id, None)
-        is_left = id in self._left
+        was_left = task.cancelled() and id in self._left
         self._left.discard(id)
-        fault = None if is_left and task.cancelled() else _fault_of(task)
-        if is_left and task.cancelled():
+        if was_left:
             self.put_soon(Entry(id, status=499))
-        elif fault is not None:
+        elif (fault := _fault_of(task)) is not None:
             sys.stderr.write(f"serve: request {id}: {type(fault).__name__}: {fault}\n")
             self.put_soon(answer_of(id, reply_for(fault)))
 

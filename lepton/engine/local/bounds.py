@@ -134,14 +134,14 @@ def told(bounds: Mapping[str, Json] | None) -> str:
     return str(bounds["level"] if (layers["landlock"] or layers["namespaces"]) and layers["filter"] else "none")
 
 
-def holds_closed(plan: Mapping[str, Json]) -> bool:
+def holds_closed(bounds: Mapping[str, Json] | None) -> bool:
     """Whether a worker is held closed."""
-    return plan["bounds"] is not None and bool(plan["bounds"]["level"] == Isolation.CLOSED)
+    return bounds is not None and bool(bounds["level"] == Isolation.CLOSED)
 
 
 def home_of(bounds: Mapping[str, Json] | None, work: Path) -> dict[str, str]:
     """Variables of a worker that sees no home but its own folder."""
-    if bounds is None or not holds_closed({"bounds": bounds}):
+    if bounds is None or not holds_closed(bounds):
         return {}
     tmp = TEMPORARY[0] if bounds["layers"]["namespaces"] else str(work / records.TMP)
     return {"HOME": str(work), "TMPDIR": tmp}

@@ -214,7 +214,11 @@ class LocalEngine:
         draft = self.folder / f".new-{launch.key}-{os.getpid()}-{os.urandom(4).hex()}"
         try:
             draft.mkdir(mode=0o700)
-            for name in (records.LOG, records.WORK, *([f"{records.WORK}/{records.TMP}"] if holds_closed(plan) else [])):
+            for name in (
+                records.LOG,
+                records.WORK,
+                *([f"{records.WORK}/{records.TMP}"] if holds_closed(plan["bounds"]) else []),
+            ):
                 (draft / name).mkdir(mode=0o700)
             records.write(str(draft / records.LAUNCH), {**launch.to_json(), "env": {}})  # it may hold secrets
             records.write(str(draft / records.PLAN), plan)

@@ -25,7 +25,6 @@ WAITING, RUNNING, ENDED, ABSENT = 0, 1, 2, 3
 NODE = np.dtype(
     [
         ("free", "i8"),  # devices that nobody holds
-        ("total", "i8"),
         ("cpu", "i8"),  # free milli-CPUs
         ("memory", "i8"),  # free MiB
         ("cell", "i8"),
