@@ -1,17 +1,20 @@
 """How a job begins: checked against what exists, then stored as queued with its first event."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from lepton.core.errors import CapacityError, InvalidError
+from lepton.core.errors import CapacityError, ConflictError, ForbiddenError, InvalidError
 from lepton.core.event import Event
 from lepton.core.ids import make_id
 from lepton.core.resource import Resource
+from lepton.jobs.life import State
 from lepton.jobs.spec import JobSpec
 from lepton.pool.placement import Ask, never_fits
+from lepton.pool.quota import DEFAULT, QueueSpec
+from lepton.pool.shape import check_devices
 from lepton.server.placing import node
-from lepton.store import catalog, resources
+from lepton.store import catalog, events, resources
 from lepton.store.database import Tx
 
 
@@ -29,12 +32,16 @@ def submit(tx: Tx, spec: JobSpec, *, name: str, author: Author, owner: str = "")
 
     Raises:
         CapacityError: no node could ever hold it.
-        InvalidError, NotFoundError: an input or secret is missing.
+        ConflictError: a job that it should wait for has ended badly.
+        ForbiddenError: its queue is not for this workspace.
+        InvalidError: an input, a secret, its queue or a job before it is missing.
     """
     _check_inputs(tx, spec.inputs, author.workspace)
     for secret in sorted(set(spec.secrets.values())):
         if resources.by_name(tx, "secret", author.workspace, secret) is None:
             raise InvalidError(f"There is no secret '{secret}'", fix=f"Make it: lepton secrets set {secret}")
+    _check_queue(tx, spec.queue, author.workspace)
+    _check_before(tx, spec.after, author.workspace)
     check_capacity(tx, spec)
     job = Resource(
         id=make_id("job", at=author.at),
@@ -76,12 +83,46 @@ def _check_inputs(tx: Tx, inputs: Mapping[str, str], workspace: str) -> None:
             raise InvalidError(f"Input '{role}': there is no version {id[:80]!r}", fix="List them: lepton catalog list")
 
 
+def _check_queue(tx: Tx, name: str, workspace: str) -> None:
+    """Refuse a queue that is not there, or not for this workspace."""
+    found = resources.by_name(tx, "queue", "", name or DEFAULT)
+    if found is None:
+        if name in ("", DEFAULT):
+            return
+        raise InvalidError(f"There is no queue '{name}'", fix="See those that there are: lepton pool queues")
+    admitted = QueueSpec.from_json(found.spec).workspaces
+    if admitted and workspace not in admitted:
+        raise ForbiddenError(
+            f"Queue '{found.name}' is not for workspace '{workspace}'",
+            fix="Choose another queue, or ask an administrator of the platform to admit the workspace.",
+        )
+
+
+def _check_before(tx: Tx, ids: Sequence[str], workspace: str) -> None:
+    """Refuse jobs to wait for that are not there, will never be done, or have ended badly."""
+    found = {job.id: job for job in resources.many(tx, ids) if job.kind == "job" and job.workspace == workspace}
+    for id in ids:
+        if id not in found:
+            raise InvalidError(f"There is no job {id} to wait for", fix="List them: lepton jobs list")
+        if found[id].spec.get("is_service"):
+            raise InvalidError(f"Job {id} is a service, which is never done", fix="Wait for another job, or for none.")
+        if found[id].state in (State.FAILED, State.CANCELLED):
+            why = "".join(event.why for _, event in events.newest_of(tx, id, limit=1))
+            raise ConflictError(
+                f"Job {id}, which it should wait for, is {found[id].state}: {why}",
+                fix="Submit that one again, then wait for the new one.",
+            )
+
+
 def check_capacity(tx: Tx, spec: JobSpec) -> None:
     """Refuse what no node could ever hold.
 
     Raises:
         CapacityError: it asks for more than the emptied pool has.
+        InvalidError: a worker asks for what none can be given.
     """
+    for role in spec.roles:
+        check_devices(role.devices)
     nodes = [node(row) for row in resources.alive(tx, "node")]
     reason = never_fits(Ask(job="", workers=tuple(role.devices for _, role in spec.ranks())), nodes) if nodes else None
     if reason is not None:

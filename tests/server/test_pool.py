@@ -1,0 +1,177 @@
+"""The pool through the front door: what a job may ask for, nodes that are cordoned, drained, lost and found again."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lepton.api.wishes import Priority
+from lepton.cli.ending import exit_code
+from lepton.cli.main import cli
+from lepton.core.errors import LeptonError
+from lepton.engine.simulated import NODES
+from lepton.jobs.priority import PRIORITIES
+from lepton.sdk import options
+from lepton.server.pulse import LOST_AFTER
+from lepton.store import resources
+from tests.server.house import API, House, error_of, wait_until
+
+LONG = {"seconds": 1e9}
+
+
+@pytest.fixture
+def lepton(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The command line, as the house's administrator."""
+    monkeypatch.setenv("LEPTON_URL", house.url)
+    monkeypatch.setenv("LEPTON_TOKEN", house.token)
+
+    def call(*words: str, code: int = 0) -> Result:
+        ended = CliRunner().invoke(cli, list(words))
+        fault = ended.exception
+        status = exit_code(fault) if isinstance(fault, LeptonError) else ended.exit_code
+        assert status == code, (ended.output, fault)
+        return ended
+
+    yield call
+
+
+def test_priorities_are_the_same_at_every_door() -> None:
+    assert get_args(Priority) == get_args(options.Priority) == PRIORITIES
+
+
+def test_what_a_job_is_entitled_to_is_kept_in_its_spec(house: House, lepton: Any) -> None:
+    house.ask("PUT", "/pool/queues/ml", {})
+    first = lepton("jobs", "submit", "--", "true").stdout.strip()
+    words = ["--queue", "ml", "--priority", "high-1", "--after", first, "--gpus", "0.25", "--resumes", "--json"]
+    spec = json.loads(lepton("jobs", "submit", *words, "--", "true").stdout)["spec"]
+    assert (spec["queue"], spec["priority"], spec["after"], spec["can_resume"]) == ("ml", "high-1", [first], True)
+    assert spec["roles"][0]["devices"]["gpu_milli"] == 250
+    lepton("jobs", "submit", "--queue", "nowhere", "--", "true", code=2)
+
+
+@pytest.mark.parametrize(
+    ("wish", "status", "says"),
+    [
+        ({"gpus": 1.5}, 422, "1.5 GPUs"),
+        ({"tpus": 2.25}, 422, "2.25 TPUs"),
+        ({"gpus": 1, "fpgas": 1}, 422, "GPUs and FPGAs"),
+        ({"priority": "urgent"}, 422, "urgent"),
+        ({"queue": "nowhere"}, 422, "no queue 'nowhere'"),
+        ({"queue": "../x"}, 422, "queue"),
+        ({"after": ["job_00000000000000000000000000"]}, 422, "no job job_0"),
+        ({"after": ["ep_00000000000000000000000000"]}, 422, "no job ep_0"),
+        ({"after": ["nothing"]}, 422, "after"),
+        ({"within": "a b"}, 422, "within"),
+        ({"labels": {"": "x"}}, 422, "labels"),
+        ({"labels": {"a": 1}}, 422, "labels.a"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_asked_for_is_refused(shared_house: House, wish: Any, status: int, says: str) -> None:
+    answer = shared_house.http.post(f"{API}/jobs", json={"command": ["x"], **wish})
+    assert says in error_of(answer, status)["message"]
+    assert shared_house.ask("GET", "/jobs")["items"] == []
+
+
+def test_a_job_waits_for_what_is_done_or_lives_and_not_for_what_has_failed(house: House) -> None:
+    done, failed = house.submit(course={"seconds": 1}), house.submit(course={"seconds": 1, "code": 3})
+    living = house.submit(course=LONG)["id"]
+    for job in (done, failed):
+        house.wait(job["id"], "running")
+    house.advance(1)
+    house.wait(done["id"], "done")
+    house.wait(failed["id"], "failed")
+    kept = house.submit(after=[done["id"], living, done["id"]])
+    assert kept["spec"]["after"] == [done["id"], living]
+    answer = house.http.post(f"{API}/jobs", json={"command": ["x"], "after": [failed["id"]]})
+    assert "failed with code 3" in error_of(answer, 409, "conflict")["message"]
+
+
+def test_a_job_of_another_workspace_is_nothing_to_wait_for(house: House) -> None:
+    house.ask("POST", "/security/workspaces", {"name": "lab"}, status=201)
+    there = house.submit(workspace="lab", course=LONG)["id"]
+    error_of(house.http.post(f"{API}/jobs", json={"command": ["x"], "after": [there]}), 422)
+
+
+def test_a_queue_admits_only_its_workspaces(house: House) -> None:
+    house.ask("POST", "/security/workspaces", {"name": "lab"}, status=201)
+    house.ask("PUT", "/pool/queues/theirs", {"workspaces": ["lab"]})
+    answer = house.http.post(f"{API}/jobs", json={"command": ["x"], "queue": "theirs"})
+    assert "not for workspace 'default'" in error_of(answer, 403, "forbidden")["message"]
+    house.submit(workspace="lab", queue="theirs")
+    house.ask("PUT", "/pool/queues/default", {"workspaces": ["lab"]})
+    error_of(house.http.post(f"{API}/jobs", json={"command": ["x"]}), 403)
+
+
+def node(house: House) -> Any:
+    return house.ask("GET", "/pool/nodes/sim")
+
+
+def test_a_cordoned_node_keeps_its_jobs_and_gets_no_new_ones(house: House) -> None:
+    running = house.submit(cpus=4, gpus=2, course=LONG)["id"]
+    house.wait(running, "running")
+    told = house.ask("POST", "/pool/nodes/sim/cordon")
+    assert (told["state"], told["spec"]["wish"], told["status"]["jobs"]) == ("cordoned", "cordoned", 1)
+    assert told["status"]["free"]["gpu_milli"] == 6000 and told["status"]["free"]["cpu_milli"] == 60_000
+    waiting = house.submit()["id"]
+    house.advance(1)
+    assert house.job(waiting)["state"] == "queued" and house.job(running)["state"] == "running"
+    assert house.ask("POST", "/pool/nodes/sim/uncordon")["state"] == "up"
+    house.wait(waiting, "running")
+
+
+def test_a_wish_is_one_event_however_often_it_is_asked(house: House) -> None:
+    first, again = (house.ask("POST", "/pool/nodes/sim/drain") for _ in range(2))
+    assert first["state"] == "draining" and first["revision"] == again["revision"]
+    verbs = [event["verb"] for event in house.ask("GET", "/events?scope=platform")["items"] if event["kind"] == "node"]
+    assert verbs == ["created", "ready->up", "drain"]
+    stale = house.http.post(f"{API}/pool/nodes/sim/cordon", headers={"if-match": '"1"'})
+    error_of(stale, 412, "stale")
+    house.ask("POST", "/pool/nodes/sim/cordon", **{"if-match": f'"{first["revision"]}"'})
+    error_of(house.http.post(f"{API}/pool/nodes/nothing/cordon"), 404, "not_found")
+
+
+def test_a_node_that_comes_back_is_what_is_wished_of_it(house: House) -> None:
+    house.engine.lose_node("sim")
+    house.advance(LOST_AFTER * house.config.heartbeat_s + 1)
+    wait_until(lambda: node(house)["state"] == "failed", "it is failed")
+    told = house.ask("POST", "/pool/nodes/sim/cordon")
+    assert (told["state"], told["spec"]["wish"]) == ("failed", "cordoned")
+    house.engine.add_node(NODES[0])
+    house.advance(1)
+    wait_until(lambda: node(house)["state"] == "cordoned", "it is back")
+
+
+def test_a_row_of_a_former_version_is_read(house: House) -> None:
+    house.engine.lose_node("sim")
+    house.platform.database.write(lambda tx: tx.execute("UPDATE resources SET state = 'lost' WHERE kind = 'node'"))
+    assert (node(house)["state"], node(house)["spec"]["wish"]) == ("failed", "open")
+    house.engine.add_node(NODES[0])
+    house.advance(1)
+    wait_until(lambda: node(house)["state"] == "up", "it is back")
+    rows = house.platform.database.read(lambda tx: resources.alive(tx, "node"))
+    assert [row.state for row in rows] == ["up"]
+
+
+def test_only_administrators_of_the_platform_say_what_becomes_of_nodes(house: House) -> None:
+    admin = house.user("ada", default="admin")
+    for verb in ("cordon", "uncordon", "drain"):
+        error_of(admin.post(f"{API}/pool/nodes/sim/{verb}"), 403, "forbidden")
+    assert admin.get(f"{API}/pool/nodes/sim").status_code == 200
+
+
+def test_the_command_line_drains_a_node_and_waits_until_nothing_runs_there(house: House, lepton: Any) -> None:
+    job = house.submit(gpus=1, course=LONG)["id"]
+    house.wait(job, "running")
+    listed = lepton("pool", "nodes").stdout.splitlines()
+    assert listed[0].split("\t") == ["name", "state", "gpus", "cpus", "memory", "jobs", "rack"]
+    assert listed[1].split("\t")[:4] == ["sim", "up", "7 of 8", "63 of 64"]
+    assert "cordoned" in lepton("pool", "cordon", "sim").stdout
+    house.ask("POST", f"/jobs/{job}/stop", {})
+    house.wait(job, "cancelled")
+    told = json.loads(lepton("pool", "drain", "sim", "--wait", "--json").stdout)
+    assert (told["state"], told["status"]["jobs"]) == ("draining", 0)
+    assert "sim is up" in lepton("pool", "uncordon", "sim").stdout
+    lepton("pool", "cordon", "nothing", code=3)
