@@ -7,13 +7,12 @@ from typing import Any
 import click
 
 from lepton.cli import complete
+from lepton.cli.amounts import GIB, WORDS
+from lepton.cli.entitle import queues, quota
 from lepton.cli.group import Group
 from lepton.cli.output import Session, common
 from lepton.cli.replay import replay
 
-GIB = 2**30
-SHOWN = {"gpu_milli": "gpus", "tpu_milli": "tpus", "fpga_milli": "fpgas", "cpu_milli": "cpus"}
-"""Device -> its word; memory is told in GiB."""
 DRAIN_POLL_S = 0.5
 node_argument = click.argument("node", shell_complete=complete.nodes)
 
@@ -23,7 +22,8 @@ def pool() -> None:
     """The machines, what of them is free, and who may have how much of it."""
 
 
-pool.add_command(replay)
+for part in (queues, quota, replay):
+    pool.add_command(part)
 
 
 @pool.command()
@@ -36,8 +36,8 @@ def nodes(session: Session) -> None:
 
 def node_rows(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """Column -> text of each node: what is free of what it has, of devices that there are anywhere."""
-    kinds = [device for device in SHOWN if any(node["status"]["devices"].get(device) for node in nodes)]
-    return [{**_head(node), **{SHOWN[kind]: _free(node, kind) for kind in kinds}, **_tail(node)} for node in nodes]
+    kinds = [device for device in WORDS if any(node["status"]["devices"].get(device) for node in nodes)]
+    return [{**_head(node), **{WORDS[kind]: _free(node, kind) for kind in kinds}, **_tail(node)} for node in nodes]
 
 
 def _head(node: Mapping[str, Any]) -> dict[str, str]:

@@ -175,3 +175,90 @@ def test_the_command_line_drains_a_node_and_waits_until_nothing_runs_there(house
     assert (told["state"], told["status"]["jobs"]) == ("draining", 0)
     assert "sim is up" in lepton("pool", "uncordon", "sim").stdout
     lepton("pool", "cordon", "nothing", code=3)
+
+
+def test_queues_are_made_changed_and_ended_while_jobs_run(house: House, lepton: Any) -> None:
+    lepton("pool", "queues", "set", "ml", "--guarantee", "gpus=4", "--limit", "gpus=6,memory=1G")
+    told = json.loads(lepton("pool", "queues", "set", "vision", "--parent", "ml", "--weight", "2", "--json").stdout)
+    assert (told["spec"]["parent"], told["spec"]["weight"], told["warnings"]) == ("ml", 2, [])
+    running = house.submit(queue="vision", gpus=2, course=LONG)["id"]
+    house.wait(running, "running")
+    house.engine.advance(90)
+    house.submit(queue="ml", cpus=64, course=LONG)
+    house.engine.advance(5)
+    rows = {row["name"]: row for row in json.loads(lepton("pool", "queues", "--json").stdout)}
+    assert list(rows) == ["default", "ml", "vision"]
+    assert rows["ml"]["status"] == {
+        "held": {"gpu_milli": 2000, "cpu_milli": 1000},
+        "jobs": 1,
+        "waiting": 1,
+        "longest_wait_s": 5.0,
+    }
+    changed = lepton("pool", "queues", "set", "ml", "--limit", "", "--guarantee", "gpus=12", "--json")
+    assert json.loads(changed.stdout)["spec"] == {
+        **rows["ml"]["spec"],
+        "limit": {},
+        "guarantee": {"gpu_milli": 12_000},
+    }
+    assert "12 GPUs are guaranteed, and the nodes that are there have 8" in changed.stderr
+    assert "has vision below it" in str(lepton("pool", "queues", "delete", "ml", code=1).exception)
+    assert running in str(lepton("pool", "queues", "delete", "vision", code=1).exception)
+    house.ask("POST", f"/jobs/{running}/stop", {})
+    house.wait(running, "cancelled")
+    lepton("pool", "queues", "delete", "vision")
+    verbs = [event["verb"] for event in house.ask("GET", "/events?scope=platform")["items"] if event["kind"] == "queue"]
+    assert verbs == ["created", "created", "changed", "deleted"]
+
+
+def test_a_queue_is_changed_only_as_it_was_read(house: House) -> None:
+    made = house.http.put(f"{API}/pool/queues/ml", json={"weight": 2})
+    tag = made.headers["etag"]
+    assert house.http.get(f"{API}/pool/queues/ml").headers["etag"] == tag
+    assert house.http.put(f"{API}/pool/queues/ml", json={"weight": 2}).headers["etag"] == tag
+    house.ask("PUT", "/pool/queues/ml", {"weight": 3}, **{"if-match": tag})
+    for method, body in (("PUT", {"weight": 4}), ("DELETE", None)):
+        error_of(house.http.request(method, f"{API}/pool/queues/ml", json=body, headers={"if-match": tag}), 412)
+    error_of(house.http.put(f"{API}/pool/queues/other", json={}, headers={"if-match": "*"}), 412)
+    house.ask("DELETE", "/pool/queues/ml", status=204)
+    error_of(house.http.get(f"{API}/pool/queues/ml"), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"parent": "nowhere"}, "no queue 'nowhere' above it"),
+        ({"parent": "thing"}, "above itself"),
+        ({"guarantee": {"gpus": 1}}, "guarantee"),
+        ({"guarantee": {"gpu_milli": -1}}, "guarantee.gpu_milli"),
+        ({"guarantee": {"gpu_milli": 2}, "limit": {"gpu_milli": 1}}, "More gpu_milli is guaranteed"),
+        ({"weight": 0}, "weight is 0"),
+        ({"workspaces": ["nowhere"]}, "no workspace 'nowhere'"),
+        ({"colour": "red"}, "colour is unknown"),
+    ],
+    ids=str,
+)
+def test_a_queue_that_cannot_be_is_refused(shared_house: House, body: Any, says: str) -> None:
+    assert says in error_of(shared_house.http.put(f"{API}/pool/queues/thing", json=body), 422)["message"]
+    error_of(shared_house.http.get(f"{API}/pool/queues/thing"), 404)
+
+
+def test_quotas_limit_users_and_workspaces_that_are_there(house: House, lepton: Any) -> None:
+    lepton("pool", "quota", "set", "user:ada", "--limit", "gpus=4", code=3)
+    ada = house.user("ada", default="editor")
+    lepton("pool", "quota", "set", "user:ada", "--limit", "gpus=4")
+    lepton("pool", "quota", "set", "workspace:default", "--limit", "gpus=6,cpus=64")
+    job = ada.post(f"{API}/jobs", json={"command": ["x"], "gpus": 2, "params": {"course": LONG}}).json()["id"]
+    house.wait(job, "running")
+    rows = [line.split("\t") for line in lepton("pool", "quota").stdout.splitlines()]
+    assert rows == [
+        ["of", "limit", "held"],
+        ["user:ada", "gpus=4", "gpus=2,cpus=1"],
+        ["workspace:default", "gpus=6,cpus=64", "gpus=2,cpus=1"],
+    ]
+    for path in ("/pool/quotas/user/ada", "/pool/queues/default"):
+        error_of(ada.put(f"{API}{path}", json={"limit": {}}), 403, "forbidden")
+        error_of(ada.delete(f"{API}{path}"), 403)
+    assert ada.get(f"{API}/pool/quotas").status_code == ada.get(f"{API}/pool/queues").status_code == 200
+    lepton("pool", "quota", "delete", "user:ada")
+    lepton("pool", "quota", "delete", "user:ada", code=3)
+    assert "write e.g. user:ada" in lepton("pool", "quota", "delete", "ada", code=2).stderr

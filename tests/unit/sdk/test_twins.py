@@ -73,6 +73,7 @@ def test_methods_that_can_fail_say_how() -> None:
     "options",
     [
         JobOptions,
+        pool.QueueOptions,
         endpoints.EndpointOptions,
         stations.CleanOptions,
         stations.TrainOptions,
