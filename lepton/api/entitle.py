@@ -15,7 +15,7 @@ from lepton.api.wire import MAYBE_NAME, Name, Wish
 from lepton.core.clock import to_micros
 from lepton.core.errors import ConflictError, NotFoundError
 from lepton.core.resource import Resource
-from lepton.pool.quota import QueueSpec, QuotaSpec
+from lepton.pool.quota import QueueSpec, QuotaSpec, quota_name
 from lepton.server import entitle
 from lepton.server.people import delete_named, find_named
 from lepton.store import resources
@@ -132,7 +132,7 @@ async def list_quotas(visit: ReadingAnywhere) -> JSONResponse:
 @router.get("/quotas/{of}/{who}", response_model=QuotaOut)
 async def get_quota(visit: ReadingAnywhere, of: OfPath, who: NamePath) -> JSONResponse:
     """One quota, with how much of it is used."""
-    found = await visit.read(lambda tx: _row(visit.platform.overview.quotas(tx), "quota", entitle.quota_name(of, who)))
+    found = await visit.read(lambda tx: _row(visit.platform.overview.quotas(tx), "quota", quota_name(of, who)))
     return answer(found, headers={"etag": f'"{found["revision"]}"'})
 
 
@@ -141,7 +141,7 @@ async def set_quota(
     visit: Platforming, of: OfPath, who: NamePath, body: QuotaIn, if_match: IfMatch = None
 ) -> JSONResponse:
     """Limit a user or a workspace, or change that limit; what runs already stays."""
-    name = entitle.quota_name(of, who)
+    name = quota_name(of, who)
 
     def work(tx: Tx) -> Resource:
         if if_match is not None:

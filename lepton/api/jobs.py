@@ -65,7 +65,7 @@ async def create(visit: Writing, body: JobIn, idempotency_key: IdempotencyKey = 
     def work(tx: Tx) -> dict[str, Any]:
         check_known(visit.workspace, tx)
         spec = _spec(tx, body, visit.workspace)
-        return ResourceOut.of(submit(tx, spec, name=body.name, author=visit.author()))
+        return ResourceOut.of(submit(tx, spec, name=body.name, author=visit.author(), land=visit.platform.landscape))
 
     made = await visit.create(idempotency_key, body, work)
     return answer(made, status=201, headers={"etag": f'"{made["revision"]}"', "location": f"/api/v1/jobs/{made['id']}"})

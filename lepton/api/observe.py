@@ -48,7 +48,9 @@ async def create(visit: Writing, body: ObserveIn, idempotency_key: IdempotencyKe
         check_known(visit.workspace, tx)
         spec = _spec(tx, visit, body)
         job = replace(plan_observe(spec), queue=body.queue, priority=body.priority)
-        return ResourceOut.of(submit(tx, job, name=f"observe-{spec.name}", author=visit.author()))
+        return ResourceOut.of(
+            submit(tx, job, name=f"observe-{spec.name}", author=visit.author(), land=visit.platform.landscape)
+        )
 
     made = await visit.create(idempotency_key, body, work)
     return answer(made, status=201, headers={"location": f"/api/v1/jobs/{made['id']}"})

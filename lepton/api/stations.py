@@ -104,7 +104,7 @@ def add_station(
             given = resolve(tx, visit.workspace, body, refs)
             wish = spec.from_json({name: given[name] for name in given.keys() - StandingIn.model_fields.keys()})
             job = replace(plan(wish), queue=body.queue, priority=body.priority)
-            return ResourceOut.of(submit(tx, job, name=wish.name, author=visit.author()))
+            return ResourceOut.of(submit(tx, job, name=wish.name, author=visit.author(), land=visit.platform.landscape))
 
         made = await visit.create(idempotency_key, body, work)
         return answer(made, status=201, headers={"location": f"/api/v1/jobs/{made['id']}"})

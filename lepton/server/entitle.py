@@ -6,10 +6,11 @@ from dataclasses import replace
 from lepton.core.errors import ConflictError, InvalidError, NotFoundError
 from lepton.core.resource import Json, Resource
 from lepton.jobs.life import FINAL, State
-from lepton.pool.quota import DEFAULT, DEVICES, Amounts, QueueSpec, QuotaSpec
+from lepton.pool.quota import DEFAULT, DEVICES, Amounts, QueueSpec, QuotaSpec, quota_name
 from lepton.pool.shape import in_words
 from lepton.pool.standing import NodeState, read_state
 from lepton.pool.tree import check_tree, children, guaranteed
+from lepton.server.landscape import read_queues
 from lepton.server.people import delete_named, find_named, make_named
 from lepton.server.submit import Author, changed
 from lepton.store import resources
@@ -23,12 +24,6 @@ MOST_TOLD = 3
 def queue_specs(tx: Tx) -> dict[str, QueueSpec]:
     """Every queue that there is, by name; that of jobs which name none is always among them."""
     return read_queues(resources.alive(tx, "queue"))
-
-
-def read_queues(rows: Sequence[Resource]) -> dict[str, QueueSpec]:
-    """The queues that were made, by name, and that of jobs which name none."""
-    made = {row.name: QueueSpec.from_json(row.spec) for row in rows}
-    return dict(sorted({DEFAULT: QueueSpec(), **made}.items()))
 
 
 def set_queue(tx: Tx, name: str, spec: QueueSpec, author: Author) -> tuple[Resource, Sequence[str]]:
@@ -92,11 +87,6 @@ def find_quota(tx: Tx, of: str, who: str) -> Resource:
     if found is None:
         raise NotFoundError(f"There is no quota of {of} '{who[:80]}'", fix="List them: lepton pool quota")
     return found
-
-
-def quota_name(of: str, who: str) -> str:
-    """What the quota of a user or a workspace is called: `user:ada`."""
-    return f"{of}:{who}"
 
 
 def _put(tx: Tx, kind: str, name: str, spec: Mapping[str, Json], author: Author) -> Resource:

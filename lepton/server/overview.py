@@ -10,11 +10,12 @@ from lepton.core.launch import Devices
 from lepton.core.resource import Json, Resource
 from lepton.jobs.life import HOLDS_DEVICES, State
 from lepton.jobs.spec import JobSpec
-from lepton.pool.quota import DEFAULT, DEVICES, Amounts
+from lepton.pool.quota import DEFAULT, DEVICES, Amounts, quota_name
 from lepton.pool.standing import read_state, wish_of
 from lepton.pool.tree import line
-from lepton.server.entitle import is_there, quota_name, read_queues
+from lepton.server.entitle import is_there
 from lepton.server.known import Known
+from lepton.server.landscape import read_queues
 from lepton.store import resources
 from lepton.store.database import Tx
 

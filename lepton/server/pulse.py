@@ -36,23 +36,23 @@ class Pulse:
 
     def _note(self, tx: Tx, here: list[NodeFacts]) -> None:
         now = to_micros(self._clock.now())
+        nodes = {node.name: node for node in resources.alive(tx, "node")}
         for facts in here:
-            self._see(tx, facts, now)
+            self._see(tx, facts, nodes.get(facts.name), now)
         names = {facts.name for facts in here}
-        for node in resources.alive(tx, "node"):
+        for node in nodes.values():
             silent_s = (now - node.status.get("seen_at", now)) / 1_000_000
             is_silent = node.name not in names and silent_s > LOST_AFTER * self._heartbeat_s
             if is_silent and node.state != NodeState.FAILED:
                 self._change(tx, node, NodeState.FAILED, {}, f"{node.name} has not been seen for {silent_s:.0f} s")
 
-    def _see(self, tx: Tx, facts: NodeFacts, now: int) -> None:
+    def _see(self, tx: Tx, facts: NodeFacts, found: Resource | None, now: int) -> None:
         truth: dict[str, Json] = {
             "devices": asdict(facts.devices),
             "labels": dict(facts.labels),
             "address": facts.address,
             "seen_at": now,
         }
-        found = resources.by_name(tx, "node", "", facts.name)
         if found is None:
             author = Author(actor=ACTOR, workspace="", at=self._clock.now())
             found = make_named(tx, "node", facts.name, {}, author)

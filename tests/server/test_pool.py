@@ -262,3 +262,25 @@ def test_quotas_limit_users_and_workspaces_that_are_there(house: House, lepton: 
     lepton("pool", "quota", "delete", "user:ada")
     lepton("pool", "quota", "delete", "user:ada", code=3)
     assert "write e.g. user:ada" in lepton("pool", "quota", "delete", "ada", code=2).stderr
+
+
+def test_what_could_never_run_is_refused_with_what_could(house: House) -> None:
+    house.ask("PUT", "/pool/queues/ml", {"limit": {"gpu_milli": 4000}})
+    house.ask("PUT", "/pool/queues/vision", {"parent": "ml"})
+    house.user("ada", default="editor")
+    house.ask("PUT", "/pool/quotas/user/ada", {"limit": {"cpu_milli": 2000}})
+
+    def refusal(**wish: Any) -> str:
+        error = error_of(house.http.post(f"{API}/jobs", json={"command": ["x"], **wish}), 409, "capacity")
+        return f"{error['message']} {error['fix']}"
+
+    assert "8 GPUs, 1 CPU, on sim Ask for 8 GPUs, 1 CPU or less" in refusal(gpus=9)
+    assert "queue 'ml' may hold 4 GPUs Ask for 2 such workers or fewer" in refusal(queue="vision", gpus=2, workers=3)
+    assert "no node has the label rack" in refusal(within="rack")
+    assert "no node has the label gpu_model=t4" in refusal(labels={"gpu_model": "t4"})
+    house.ask("PUT", "/pool/quotas/user/admin", {"limit": {"cpu_milli": 2000}})
+    assert "user 'admin' may hold 2 CPUs" in refusal(cpus=3)
+    house.ask("POST", "/pool/nodes/sim/cordon")
+    job = house.submit(queue="vision", gpus=4)["id"]
+    events = house.ask("GET", f"/jobs/{job}/events")["items"]
+    assert events[0]["why"] == "it fits only with nodes that are not open now: sim is cordoned"
