@@ -12,6 +12,7 @@ from lepton.cli.entitle import queues, quota
 from lepton.cli.group import Group
 from lepton.cli.output import Session, common
 from lepton.cli.replay import replay
+from lepton.cli.top import top
 
 DRAIN_POLL_S = 0.5
 node_argument = click.argument("node", shell_complete=complete.nodes)
@@ -22,7 +23,7 @@ def pool() -> None:
     """The machines, what of them is free, and who may have how much of it."""
 
 
-for part in (queues, quota, replay):
+for part in (queues, quota, replay, top):
     pool.add_command(part)
 
 
