@@ -13,6 +13,7 @@ from lepton.cli.group import Group
 from lepton.cli.output import Session, common
 from lepton.cli.replay import replay
 from lepton.cli.top import top
+from lepton.core.errors import ConflictError
 
 DRAIN_POLL_S = 0.5
 node_argument = click.argument("node", shell_complete=complete.nodes)
@@ -38,11 +39,9 @@ def nodes(session: Session) -> None:
 def node_rows(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """Column -> text of each node: what is free of what it has, of devices that there are anywhere."""
     kinds = [device for device in WORDS if any(node["status"]["devices"].get(device) for node in nodes)]
-    return [{**_head(node), **{WORDS[kind]: _free(node, kind) for kind in kinds}, **_tail(node)} for node in nodes]
-
-
-def _head(node: Mapping[str, Any]) -> dict[str, str]:
-    return {"name": node["name"], "state": node["state"]}
+    return [
+        {**_head(node), **{f"{WORDS[kind]} free": _free(node, kind) for kind in kinds}, **_tail(node)} for node in nodes
+    ]
 
 
 def _free(node: Mapping[str, Any], device: str) -> str:
@@ -53,7 +52,7 @@ def _free(node: Mapping[str, Any], device: str) -> str:
 def _tail(node: Mapping[str, Any]) -> dict[str, str]:
     has, free, jobs = node["status"]["devices"], node["status"]["free"], node["status"]["jobs"]
     return {
-        "memory": f"{free['memory_bytes'] / GIB:.1f} of {has['memory_bytes'] / GIB:.1f} GiB",
+        "memory free": f"{free['memory_bytes'] / GIB:.1f} of {has['memory_bytes'] / GIB:.1f} GiB",
         "jobs": str(jobs) if jobs else "",
         "rack": node["status"].get("labels", {}).get("rack", ""),
     }
@@ -89,6 +88,11 @@ def drain(session: Session, node: str, is_waiting: bool) -> None:
         said = jobs
         pause.wait(DRAIN_POLL_S)
         found = session.client.pool.node(node)
+    if is_waiting and found["status"]["jobs"]:
+        raise ConflictError(
+            f"{node} is {found['state']}, and {found['status']['jobs']} jobs are still there",
+            fix="Somebody wished otherwise, or it has failed: lepton pool nodes",
+        )
     told(session, found)
 
 

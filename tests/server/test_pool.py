@@ -215,7 +215,7 @@ def test_the_command_line_drains_a_node_and_waits_until_nothing_runs_there(house
     job = house.submit(gpus=1, course=LONG)["id"]
     house.wait(job, "running")
     listed = lepton("pool", "nodes").stdout.splitlines()
-    assert listed[0].split("\t") == ["name", "state", "gpus", "cpus", "memory", "jobs", "rack"]
+    assert listed[0].split("\t") == ["name", "state", "gpus free", "cpus free", "memory free", "jobs", "rack"]
     assert listed[1].split("\t")[:4] == ["sim", "up", "7 of 8", "63 of 64"]
     assert "cordoned" in lepton("pool", "cordon", "sim").stdout
     house.ask("POST", f"/jobs/{job}/stop", {})
@@ -307,8 +307,10 @@ def test_quotas_limit_users_and_workspaces_that_are_there(house: House, lepton: 
         error_of(ada.put(f"{API}{path}", json={"limit": {}}), 403, "forbidden")
         error_of(ada.delete(f"{API}{path}"), 403)
     assert ada.get(f"{API}/pool/quotas").status_code == ada.get(f"{API}/pool/queues").status_code == 200
-    lepton("pool", "quota", "delete", "user:ada")
-    lepton("pool", "quota", "delete", "user:ada", code=3)
+    lepton("pool", "quota", "delete", "workspace:default")
+    lepton("pool", "quota", "delete", "workspace:default", code=3)
+    house.ask("DELETE", "/security/users/ada", status=204)
+    assert house.ask("GET", "/pool/quotas")["items"] == []
     assert "write e.g. user:ada" in lepton("pool", "quota", "delete", "ada", code=2).stderr
 
 
