@@ -39,9 +39,17 @@ def nodes(session: Session) -> None:
 def node_rows(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """Column -> text of each node: what is free of what it has, of devices that there are anywhere."""
     kinds = [device for device in WORDS if any(node["status"]["devices"].get(device) for node in nodes)]
-    return [
-        {**_head(node), **{f"{WORDS[kind]} free": _free(node, kind) for kind in kinds}, **_tail(node)} for node in nodes
-    ]
+    return [node_row(node, kinds) for node in nodes]
+
+
+def node_row(node: Mapping[str, Any], kinds: Sequence[str]) -> dict[str, str]:
+    """Column -> text of a node; a column for each of these devices."""
+    return {
+        "name": node["name"],
+        "state": node["state"],
+        **{f"{WORDS[kind]} free": _free(node, kind) for kind in kinds},
+        **_tail(node),
+    }
 
 
 def _free(node: Mapping[str, Any], device: str) -> str:
