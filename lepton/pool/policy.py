@@ -51,6 +51,10 @@ class Policy:
     """A running job is stopped only if its key is larger by more than this."""
     min_run_s: float = 0.0
     """No run is stopped before."""
+    grace_s: float = 0.0
+    """What others have borrowed is taken back only by who has waited so long."""
+    half_life_s: float = 0.0
+    """Queues that borrow share by weight, and what they held so long ago counts half; 0: their shares do not count."""
     is_remaining: bool = False
     """What is already done counts off the run time."""
     wait_cap_s: float = ENDLESS
