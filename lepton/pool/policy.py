@@ -74,6 +74,8 @@ OURS = Policy(
 )
 CALM = replace(OURS, stretch=20.0, floor_s=60.0, preempts=False)
 """Ours where nothing may be stopped: an order that cannot be mended later leans more on what is expected."""
+LIVE = replace(OURS, min_run_s=60.0, grace_s=30.0, half_life_s=24 * 3600.0)
+"""Ours on a running server, where a start costs something, and queues that borrow come from people."""
 
 POLICIES: dict[str, Policy] = {
     "lepton": OURS,

@@ -137,7 +137,7 @@ def try_first(pool: Pool, order: Order, now: float, may_preempt: bool) -> bool:
         return False
     klass.root = without_first(pool.jobs, job)
     for at in range(stopped):
-        note_stop(pool, order, pool.room[at].found, now)
+        note_stop(pool, order, pool.room[at].found, job, now)
     note_start(pool, job, now)
     return True
 
@@ -151,11 +151,11 @@ def note_start(pool: Pool, job: int, now: float) -> None:
 
 
 @compiled
-def note_stop(pool: Pool, order: Order, job: int, now: float) -> None:
-    """Stop a job whose places are given back."""
+def note_stop(pool: Pool, order: Order, job: int, by: int, now: float) -> None:
+    """Stop a job whose places are given back, for another."""
     for worker in range(pool.jobs[job].place, pool.jobs[job].place_end):
         pool.workers[worker].was = pool.workers[worker].node
     noted = pool.plan[pool.size[STOPS]]
-    noted.stop, noted.begun = job, pool.jobs[job].begun
+    noted.stop, noted.begun, noted.by = job, pool.jobs[job].begun, by
     pool.size[STOPS] += 1
     stop(pool, order, job, now)

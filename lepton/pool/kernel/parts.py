@@ -87,6 +87,12 @@ def share(pool: Pool, node: int, milli: int, worker: int, sign: int) -> None:
     pool.shares[node, slot] += sign * milli
     if pool.shares[node, slot] == WHOLE:
         add_free(pool, node, 1)
+    count_most(pool, node)
+
+
+@compiled
+def count_most(pool: Pool, node: int) -> None:
+    """Note what the device in parts that has most left has."""
     most = 0
     for each in range(pool.shares.shape[1]):
         if pool.shares[node, each] < WHOLE:

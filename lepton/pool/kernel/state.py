@@ -126,7 +126,7 @@ ROOM = np.dtype(
         ("key", "f8"),
     ]
 )
-PLAN = np.dtype([("start", "i8"), ("stop", "i8"), ("begun", "f8")])
+PLAN = np.dtype([("start", "i8"), ("stop", "i8"), ("begun", "f8"), ("by", "i8")])
 AWAKE, LATE, STARTS, STOPS = 0, 1, 2, 3
 """Indices of `Pool.size`."""
 ENDLESS = 2**62
@@ -167,7 +167,7 @@ class Pool(NamedTuple):
     """As long as there are jobs or classes."""
     plan: Rows
     """What the last decision has done, in order; a job that stops may also start, elsewhere. `begun` is when the one
-    that stops had begun its run.
+    that stops had begun its run, `by` for whom it stops.
     """
     size: Ints
     """(4,) how many rows count: AWAKE and LATE of `room`, STARTS and STOPS of `plan`."""
