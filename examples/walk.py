@@ -88,7 +88,7 @@ def left(client: lepton.Client, job: lepton.Job, kind: str, name: str = "") -> l
 
 def cpus(client: lepton.Client) -> int:
     """What each worker may have, in thousandths of a CPU: so the walk fits one core, or beside another endpoint."""
-    free = client.security.nodes()[0]["status"]["free"]["cpu_milli"]
+    free = client.pool.nodes()[0]["status"]["free"]["cpu_milli"]
     return max(250, min(1000, free // TRAIN_WORKERS))
 
 

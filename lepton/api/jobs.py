@@ -24,18 +24,17 @@ from lepton.api.wire import (
     MAYBE_NAME,
     EventOut,
     EventPage,
-    JobIn,
     MetricsOut,
     OptionalId,
     ReportOut,
     ResourceOut,
     ResourcePage,
-    StopIn,
     WhyOut,
 )
+from lepton.api.wishes import JobIn, StopIn
 from lepton.catalog.reference import parse
 from lepton.core.clock import to_micros
-from lepton.core.errors import CapacityError, ForbiddenError, InvalidError, NotFoundError
+from lepton.core.errors import CapacityError, ConflictError, ForbiddenError, InvalidError, NotFoundError
 from lepton.core.ids import is_id
 from lepton.core.launch import Devices
 from lepton.core.resource import Resource
@@ -59,14 +58,14 @@ Seq = Annotated[int, Query(ge=0, lt=2**62)]
 
 
 @router.post("", status_code=201, response_model=ResourceOut)
-@raises(CapacityError, NotFoundError)
+@raises(CapacityError, ConflictError, NotFoundError)
 async def create(visit: Writing, body: JobIn, idempotency_key: IdempotencyKey = None) -> JSONResponse:
     """Submit a job. It is queued, and its event stored, when this answers."""
 
     def work(tx: Tx) -> dict[str, Any]:
         check_known(visit.workspace, tx)
         spec = _spec(tx, body, visit.workspace)
-        return ResourceOut.of(submit(tx, spec, name=body.name, author=visit.author()))
+        return ResourceOut.of(submit(tx, spec, name=body.name, author=visit.author(), land=visit.platform.landscape))
 
     made = await visit.create(idempotency_key, body, work)
     return answer(made, status=201, headers={"etag": f'"{made["revision"]}"', "location": f"/api/v1/jobs/{made['id']}"})
@@ -74,7 +73,11 @@ async def create(visit: Writing, body: JobIn, idempotency_key: IdempotencyKey = 
 
 def _spec(tx: Tx, body: JobIn, workspace: str) -> JobSpec:
     devices = Devices(
-        cpu_milli=max(1, round(body.cpus * 1000)), gpu_milli=round(body.gpus * 1000), memory_bytes=body.memory_bytes
+        cpu_milli=max(1, round(body.cpus * 1000)),
+        gpu_milli=round(body.gpus * 1000),
+        tpu_milli=round(body.tpus * 1000),
+        fpga_milli=round(body.fpgas * 1000),
+        memory_bytes=body.memory_bytes,
     )
     inputs = {role: catalog.find(tx, workspace, parse(ref)).id for role, ref in body.inputs.items()}
     if body.function:
@@ -87,6 +90,7 @@ def _spec(tx: Tx, body: JobIn, workspace: str) -> JobSpec:
         devices=devices,
         env=body.env,
         isolation=body.isolation,
+        labels=body.labels,
     )
     return JobSpec(
         roles=(role,),
@@ -98,6 +102,11 @@ def _spec(tx: Tx, body: JobIn, workspace: str) -> JobSpec:
         grace_s=body.grace_s,
         secrets=body.secrets,
         cwd=body.cwd,
+        queue=body.queue,
+        priority=body.priority,
+        after=tuple(dict.fromkeys(body.after)),
+        can_resume=body.can_resume,
+        within=body.within,
     )
 
 

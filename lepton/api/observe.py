@@ -13,7 +13,8 @@ from lepton.api.match import IfMatch, check_match, etag
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.serve import find
-from lepton.api.wire import Id, OptionalId, ResourceOut, ResourcePage, Wish
+from lepton.api.wire import Id, OptionalId, ResourceOut, ResourcePage
+from lepton.api.wishes import StandingIn
 from lepton.catalog.reference import Reference
 from lepton.core.artifact import Version
 from lepton.core.errors import CapacityError, NotFoundError
@@ -29,7 +30,7 @@ AlertState = Literal["firing", "resolved"]
 SERVED = ("requests", "errors", "p50_ms", "p95_ms", "p99_ms")
 
 
-class ObserveIn(Wish):
+class ObserveIn(StandingIn):
     """A drift check of an endpoint."""
 
     endpoint: Annotated[str, Field(min_length=1, max_length=63, description="name or id")]
@@ -46,7 +47,10 @@ async def create(visit: Writing, body: ObserveIn, idempotency_key: IdempotencyKe
     def work(tx: Tx) -> dict[str, Any]:
         check_known(visit.workspace, tx)
         spec = _spec(tx, visit, body)
-        return ResourceOut.of(submit(tx, plan_observe(spec), name=f"observe-{spec.name}", author=visit.author()))
+        job = replace(plan_observe(spec), queue=body.queue, priority=body.priority)
+        return ResourceOut.of(
+            submit(tx, job, name=f"observe-{spec.name}", author=visit.author(), land=visit.platform.landscape)
+        )
 
     made = await visit.create(idempotency_key, body, work)
     return answer(made, status=201, headers={"location": f"/api/v1/jobs/{made['id']}"})

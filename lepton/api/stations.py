@@ -1,7 +1,7 @@
 """One way to ask a station for work: its spec's fields as the body, references resolved, its plan submitted."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from typing import Annotated, Any, Protocol, get_type_hints
 
 from fastapi import APIRouter
@@ -11,6 +11,7 @@ from pydantic import Field, create_model
 from lepton.api.door import IdempotencyKey, Writing, answer, check_known
 from lepton.api.promises import raises
 from lepton.api.wire import Name, Ref, ResourceOut, Wish
+from lepton.api.wishes import StandingIn
 from lepton.catalog.reference import parse
 from lepton.core.errors import CapacityError, NotFoundError
 from lepton.core.resource import Json
@@ -43,11 +44,13 @@ def wish_model(
     *,
     title: str = "",
     ranges: Mapping[str, tuple[int, int]] | None = None,
+    base: type[Wish] = Wish,
 ) -> type[Wish]:
     """The body that makes a spec: the same fields, and a reference where the spec has a version's id.
 
     Args:
         ranges: field -> its least and greatest value.
+        base: gives it fields beside the spec's.
     """
     hints = get_type_hints(spec)
     shapes: dict[str, Any] = {}
@@ -60,7 +63,7 @@ def wish_model(
         if ranges and field.name in ranges:
             hint = Annotated[hint, Field(ge=ranges[field.name][0], le=ranges[field.name][1])]
         shapes[field.name] = (Name if field.name == "name" else hint, default)
-    model: type[Wish] = create_model(title or f"{spec.__name__.removesuffix('Spec')}In", __base__=Wish, **shapes)
+    model: type[Wish] = create_model(title or f"{spec.__name__.removesuffix('Spec')}In", __base__=base, **shapes)
     model.__doc__ = spec.__doc__
     return model
 
@@ -92,14 +95,16 @@ def add_station(
     Args:
         refs: fields of the spec that are version ids -> the kinds of version they may be.
     """
-    model = wish_model(spec, refs)
+    model = wish_model(spec, refs, base=StandingIn)
 
     @raises(CapacityError, NotFoundError)
-    async def create(visit: Writing, body: Wish, idempotency_key: IdempotencyKey = None) -> JSONResponse:
+    async def create(visit: Writing, body: StandingIn, idempotency_key: IdempotencyKey = None) -> JSONResponse:
         def work(tx: Tx) -> dict[str, Any]:
             check_known(visit.workspace, tx)
-            wish = spec.from_json(resolve(tx, visit.workspace, body, refs))
-            return ResourceOut.of(submit(tx, plan(wish), name=wish.name, author=visit.author()))
+            given = resolve(tx, visit.workspace, body, refs)
+            wish = spec.from_json({name: given[name] for name in given.keys() - StandingIn.model_fields.keys()})
+            job = replace(plan(wish), queue=body.queue, priority=body.priority)
+            return ResourceOut.of(submit(tx, job, name=wish.name, author=visit.author(), land=visit.platform.landscape))
 
         made = await visit.create(idempotency_key, body, work)
         return answer(made, status=201, headers={"location": f"/api/v1/jobs/{made['id']}"})

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from lepton.api.storable import check_storable
 from lepton.core.artifact import ArtifactKind, Version
@@ -247,56 +247,6 @@ class EventPage(BaseModel):
         """The JSON of a page, of up to `limit` + 1 events."""
         items = [EventOut.of(seq, event) for seq, event in found[:limit]]
         return {"items": items, "next": items[-1]["seq"] if len(found) > limit else None}
-
-
-ONE_PROGRAM: list[JsonValue] = [
-    {
-        "required": ["command"],
-        "properties": {"command": {"minItems": 1, "prefixItems": [{"minLength": 1}]}, "function": {"const": ""}},
-    },
-    {"required": ["function"], "properties": {"function": {"minLength": 1}, "command": {"maxItems": 0}}},
-]
-
-
-class JobIn(Wish):
-    """A job: a command, or a function that was uploaded as a version of kind `code`."""
-
-    name: Name = "job"
-    command: Annotated[list[Text], Field(max_length=4096)] = []
-    function: Annotated[
-        str, Field(max_length=74, pattern=MAYBE_REF, description="reference to a `code` version, instead of a command")
-    ] = ""
-    workers: Annotated[int, Field(ge=1, le=4096)] = 1
-    cpus: Annotated[float, Field(gt=0, le=4096, description="per worker")] = 1.0
-    gpus: Annotated[float, Field(ge=0, le=64, description="per worker")] = 0.0
-    memory_bytes: Annotated[int, Field(ge=0, le=1 << 50, description="per worker; 0: no limit")] = 0
-    env: dict[EnvName, Text] = {}
-    secrets: dict[EnvName, Name] = Field({}, description="environment variable -> name of a secret")
-    inputs: dict[Name, Ref] = Field({}, description="name -> version, for `lepton.context().input(name)`")
-    params: dict[str, Any] = {}
-    retries: Annotated[int, Field(ge=0, le=1000)] = 0
-    timeout_s: Annotated[float, Field(ge=0, le=1e8)] = 0.0
-    grace_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
-    cwd: Annotated[str, Field(max_length=4096, pattern=r"^(/|$)", description="absolute; else: a fresh folder")] = ""
-    isolation: Annotated[
-        Literal["own", "closed"], Field(description="`closed`: its workers see only programs and what is their own")
-    ] = "own"
-
-    model_config = ConfigDict(json_schema_extra={"oneOf": ONE_PROGRAM})
-
-    @model_validator(mode="after")
-    def _has_one_program(self) -> Self:
-        if bool(self.command) == bool(self.function):
-            raise ValueError("A job needs either a command or a function", "Give exactly one of the two.")
-        if self.command and not self.command[0]:
-            raise ValueError("The command's program is empty", "Give a program, then its arguments.")
-        return self
-
-
-class StopIn(Wish):
-    """How a job is to be stopped."""
-
-    grace_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
 
 
 class ReportOut(BaseModel):

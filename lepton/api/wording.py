@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from lepton.api import wire
+from lepton.api import wire, wishes
 from lepton.api.match import TAGS
 from lepton.core.errors import InvalidError, clip
 
@@ -49,6 +49,7 @@ LENGTHS = {
 NAMES = "1 to 63 of a-z 0-9 . _ - , starting and ending with a letter or digit, without '..'"
 REFS = "name, name@3 or the id of a version"
 IDS = "an id, as the list command shows it"
+LABELS = "the name of a label: 1 to 63 letters, digits and _ . / -, starting with a letter or digit"
 PATTERNS = {
     wire.NAME: NAMES,
     wire.MAYBE_NAME: NAMES,
@@ -56,6 +57,8 @@ PATTERNS = {
     wire.MAYBE_REF: REFS,
     wire.ID: IDS,
     wire.MAYBE_ID: IDS,
+    wishes.LABEL: LABELS,
+    wishes.MAYBE_LABEL: LABELS,
     r"^[0-9a-f]{64}$": "a SHA-256: 64 lower-case hexadecimal digits",
     r"^[A-Za-z_][A-Za-z0-9_]{0,127}$": "a variable's name: letters, digits and _ , not starting with a digit",
     r"^[A-Za-z0-9_./-]+$": "letters, digits and _ . / - only",

@@ -54,5 +54,14 @@ async def _models(client: AsyncClient) -> Found:
     return [(version.ref, version.kind) for version in await client.catalog.list(kind="model", limit=SHOWN)]
 
 
+async def _queues(client: AsyncClient) -> Found:
+    return [(queue["name"], "") for queue in await client.pool.queues()]
+
+
+async def _nodes(client: AsyncClient) -> Found:
+    return [(node["name"], node["state"]) for node in await client.pool.nodes()]
+
+
 jobs, endpoints, versions = completer(_jobs), completer(_endpoints), completer(_versions)
 datasets, models = completer(_datasets), completer(_models)
+queues, nodes = completer(_queues), completer(_nodes)

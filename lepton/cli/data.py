@@ -1,5 +1,7 @@
 """`lepton data`: bring data in and clean it."""
 
+from typing import Any, cast
+
 import click
 
 from lepton.cli import complete
@@ -8,7 +10,10 @@ from lepton.cli.group import Group
 from lepton.cli.kinds import COUNT, SEED, Name, Number, Ref
 from lepton.cli.notes import Notes
 from lepton.cli.output import Session, common
+from lepton.cli.standing import standing
 from lepton.sdk.jobs import Job
+from lepton.sdk.options import StandingOptions
+from lepton.sdk.stations import CleanOptions
 
 
 def finish(session: Session, job: Job, is_waiting: bool) -> None:
@@ -35,11 +40,12 @@ def data() -> None:
 @data.command()
 @click.argument("path", type=click.Path(exists=True, dir_okay=False))
 @click.option("--name", type=Name(), required=True, help="What to call the dataset.")
+@standing
 @wait_option
 @common
-def add(session: Session, path: str, name: str, is_waiting: bool) -> None:
+def add(session: Session, path: str, name: str, is_waiting: bool, **options: Any) -> None:
     """Upload PATH, a zip or tar archive of images with labels, and make a dataset version of it."""
-    finish(session, session.client.data.add(path, name=name), is_waiting)
+    finish(session, session.client.data.add(path, name=name, **cast(StandingOptions, options)), is_waiting)
 
 
 @data.command()
@@ -49,11 +55,12 @@ def add(session: Session, path: str, name: str, is_waiting: bool) -> None:
     "--test-share", type=SHARE, default=0.2, show_default=True, help="Share of rows held out for testing, 0.01 to 0.9."
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Another one holds out other rows.")
+@standing
 @wait_option
 @common
-def clean(session: Session, dataset: str, name: str, test_share: float, seed: int, is_waiting: bool) -> None:
+def clean(session: Session, dataset: str, name: str, is_waiting: bool, **options: Any) -> None:
     """Check every row of DATASET, quarantine the faulty ones, split the rest into train and test."""
-    job = session.client.data.clean(dataset, name=name, test_share=test_share, seed=seed)
+    job = session.client.data.clean(dataset, name=name, **cast(CleanOptions, options))
     finish(session, job, is_waiting)
 
 

@@ -14,7 +14,9 @@ from lepton.cli.group import Group
 from lepton.cli.kinds import COUNT, GRACE, JOB_STATES, RANK, SECONDS, Folder, Id, Name, Number, Pair, Size
 from lepton.cli.notes import Notes
 from lepton.cli.output import Session, common, moment
-from lepton.sdk.jobs import Job, JobOptions
+from lepton.cli.standing import standing
+from lepton.sdk.jobs import Job
+from lepton.sdk.options import JobOptions
 
 job_argument = click.argument("job", type=Id("a job", "lepton jobs list"), shell_complete=complete.jobs)
 WORKERS = Number(1, 4096, is_whole=True)
@@ -24,7 +26,9 @@ VARIABLE = Pair("LEVEL=3", is_variable=True)
 SECRET = Pair("API_KEY=my-secret", is_variable=True)
 START = Number(1, 2**31, is_whole=True)
 INPUT = Pair("data=digits@1")
-PAIRS = {"env": "env", "secret": "secrets", "inputs": "inputs"}
+LABEL = Pair("gpu_model=a100")
+DEVICES = Number(0, 64)
+PAIRS = {"env": "env", "secret": "secrets", "inputs": "inputs", "labels": "labels"}
 """Option of `submit` -> what the SDK calls it."""
 FOLDER = Folder()
 RUNS_SHOWN = 500
@@ -40,7 +44,9 @@ def jobs() -> None:
 @click.option("--name", type=Name(), default="job", show_default=True, help="What to call it.")
 @click.option("--workers", type=WORKERS, default=1, show_default=True, help="How many, started all or nothing.")
 @click.option("--cpus", type=CPUS, default=1, show_default=True, help="CPUs of each worker.")
-@click.option("--gpus", type=Number(0, 64), default=0, show_default=True, help="GPUs of each worker.")
+@click.option("--gpus", type=DEVICES, default=0, show_default=True, help="GPUs of each worker: 0.25, or whole ones.")
+@click.option("--tpus", type=DEVICES, default=0, show_default=True, help="TPUs of each worker, instead.")
+@click.option("--fpgas", type=DEVICES, default=0, show_default=True, help="FPGAs of each worker, instead.")
 @click.option(
     "--memory", type=Size(), default="0", show_default=True, help="Memory of each worker, e.g. 512M or 4G; 0: no limit."
 )
@@ -71,6 +77,18 @@ def jobs() -> None:
     show_default=True,
     help="What it sees: what its user sees, or only programs and what is its own.",
 )
+@standing
+@click.option(
+    "--after",
+    type=Id("a job", "lepton jobs list"),
+    multiple=True,
+    metavar="JOB",
+    shell_complete=complete.jobs,
+    help="Start it when that job is done; repeat for more.",
+)
+@click.option("--label", "labels", type=LABEL, multiple=True, metavar="K=V", help="Only nodes that have it.")
+@click.option("--within", default="", metavar="LABEL", help="All its nodes have the same value of it, e.g. rack.")
+@click.option("--resumes", "can_resume", is_flag=True, help="Stopped for another, it goes on from its checkpoint.")
 @common
 def submit(session: Session, command: tuple[str, ...], **options: Any) -> None:
     """Submit COMMAND as a job and print its id. Write it after `--`; it runs without a shell.

@@ -23,7 +23,7 @@ COMMANDS = {
     "serve": ("lepton.cli.serve:serve", "Station 4: deploy models as endpoints, and call them."),
     "observe": ("lepton.cli.observe:observe", "Station 5: check endpoints for drift; see alerts."),
     "catalog": ("lepton.cli.catalog:catalog", "What exists, and what it was made from."),
-    "pool": ("lepton.cli.pool:pool", "The machines, and what of them is free."),
+    "pool": ("lepton.cli.pool:pool", "The machines, what of them is free, and who may have how much."),
     "secrets": ("lepton.cli.people:secrets", "Values that jobs may use and nobody can read back."),
     "workspaces": ("lepton.cli.people:workspaces", "Tenants and their members."),
     "users": ("lepton.cli.people:users", "People and their tokens."),

@@ -1,5 +1,7 @@
 """`lepton observe`: check endpoints for drift; see alerts."""
 
+from typing import Any, cast
+
 import click
 
 from lepton.cli import complete
@@ -7,6 +9,8 @@ from lepton.cli.data import finish, wait_option
 from lepton.cli.group import Group
 from lepton.cli.kinds import ALERT_STATES, Id
 from lepton.cli.output import Session, common
+from lepton.cli.standing import standing
+from lepton.sdk.stations import ObserveOptions
 
 
 @click.group(cls=Group)
@@ -16,11 +20,12 @@ def observe() -> None:
 
 @observe.command()
 @click.argument("endpoint", shell_complete=complete.endpoints)
+@standing
 @wait_option
 @common
-def check(session: Session, endpoint: str, is_waiting: bool) -> None:
+def check(session: Session, endpoint: str, is_waiting: bool, **options: Any) -> None:
     """Compare what ENDPOINT was asked lately with what its model was trained on."""
-    finish(session, session.client.observe.check(endpoint), is_waiting)
+    finish(session, session.client.observe.check(endpoint, **cast(ObserveOptions, options)), is_waiting)
 
 
 @observe.command()

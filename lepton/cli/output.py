@@ -5,7 +5,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ParamSpec, Protocol, TypeVar
+from types import TracebackType
+from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
 import click
 
@@ -46,6 +47,16 @@ class Session:
         if self._client is None:
             self._client = connect(workspace=self.workspace)
         return self._client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the client's connections; Ctrl-C waits for nothing."""
+        if self._client is not None and not isinstance(fault, KeyboardInterrupt):
+            self._client.close()
 
     def one(self, thing: Shown) -> None:
         """Print one thing."""
@@ -108,7 +119,8 @@ def common(command: Callable[..., R]) -> Callable[..., R]:
     )
     @wraps(command)
     def call(*args: Any, is_json: bool, workspace: str, **kwargs: Any) -> R:
-        return command(Session(is_json, workspace), *args, **kwargs)
+        with Session(is_json, workspace) as session:
+            return command(session, *args, **kwargs)
 
     return with_json(call)
 

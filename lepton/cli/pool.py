@@ -1,38 +1,99 @@
-"""`lepton pool`: the machines, and what of them is free."""
+"""`lepton pool`: the machines, what of them is free, and who may have how much of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from threading import Event
 from typing import Any
 
 import click
 
+from lepton.cli import complete
+from lepton.cli.amounts import GIB, WORDS
+from lepton.cli.entitle import queues, quota
 from lepton.cli.group import Group
 from lepton.cli.output import Session, common
 from lepton.cli.replay import replay
 
+DRAIN_POLL_S = 0.5
+node_argument = click.argument("node", shell_complete=complete.nodes)
+
 
 @click.group(cls=Group)
 def pool() -> None:
-    """The machines, and what of them is free."""
+    """The machines, what of them is free, and who may have how much of it."""
 
 
-pool.add_command(replay)
+for part in (queues, quota, replay):
+    pool.add_command(part)
 
 
 @pool.command()
 @common
 def nodes(session: Session) -> None:
-    """List the nodes."""
-    found = session.client.security.nodes()
-    session.table([node_row(node) for node in found], found, hint="no engine has shown a machine yet")
+    """List the nodes, with what is free of what each has."""
+    found = session.client.pool.nodes()
+    session.table(node_rows(found), found, hint="no engine has shown a machine yet")
 
 
-def node_row(node: Mapping[str, Any]) -> dict[str, str]:
-    """Column -> text of a node: what is free of what it has."""
+def node_rows(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Column -> text of each node: what is free of what it has, of devices that there are anywhere."""
+    kinds = [device for device in WORDS if any(node["status"]["devices"].get(device) for node in nodes)]
+    return [{**_head(node), **{WORDS[kind]: _free(node, kind) for kind in kinds}, **_tail(node)} for node in nodes]
+
+
+def _head(node: Mapping[str, Any]) -> dict[str, str]:
+    return {"name": node["name"], "state": node["state"]}
+
+
+def _free(node: Mapping[str, Any], device: str) -> str:
     has, free = node["status"]["devices"], node["status"]["free"]
+    return f"{free.get(device, 0) / 1000:g} of {has[device] / 1000:g}" if has.get(device) else ""
+
+
+def _tail(node: Mapping[str, Any]) -> dict[str, str]:
+    has, free, jobs = node["status"]["devices"], node["status"]["free"], node["status"]["jobs"]
     return {
-        "name": node["name"],
-        "state": node["state"],
-        "cpus free": f"{free['cpu_milli'] / 1000:g} of {has['cpu_milli'] / 1000:g}",
-        "gpus free": f"{free['gpu_milli'] / 1000:g} of {has['gpu_milli'] / 1000:g}",
-        "memory free": f"{free['memory_bytes'] / 2**30:.1f} of {has['memory_bytes'] / 2**30:.1f} GiB",
+        "memory": f"{free['memory_bytes'] / GIB:.1f} of {has['memory_bytes'] / GIB:.1f} GiB",
+        "jobs": str(jobs) if jobs else "",
+        "rack": node["status"].get("labels", {}).get("rack", ""),
     }
+
+
+@pool.command()
+@node_argument
+@common
+def cordon(session: Session, node: str) -> None:
+    """Let no new work go to NODE; what runs there stays."""
+    told(session, session.client.pool.cordon(node))
+
+
+@pool.command()
+@node_argument
+@common
+def uncordon(session: Session, node: str) -> None:
+    """Let work go to NODE again."""
+    told(session, session.client.pool.uncordon(node))
+
+
+@pool.command()
+@node_argument
+@click.option("--wait", "is_waiting", is_flag=True, help="Return when nothing runs there any more.")
+@common
+def drain(session: Session, node: str, is_waiting: bool) -> None:
+    """Let no new work go to NODE, and move away what runs there."""
+    found = session.client.pool.drain(node)
+    said, pause = -1, Event()
+    while is_waiting and (jobs := found["status"]["jobs"]) and found["state"] == "draining":
+        if jobs != said:
+            session.note(f"{jobs} jobs still run on {node}", node=node)
+        said = jobs
+        pause.wait(DRAIN_POLL_S)
+        found = session.client.pool.node(node)
+    told(session, found)
+
+
+def told(session: Session, node: Mapping[str, Any]) -> None:
+    """Print how a node stands."""
+    jobs = node["status"]["jobs"]
+    wish = node["spec"]["wish"]
+    back = f"; {wish} when it is back" if node["state"] == "failed" else ""
+    session.say(f"{node['name']} is {node['state']}{back}; jobs there: {jobs}", dict(node))

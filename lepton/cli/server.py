@@ -195,7 +195,7 @@ def stop_server(folder: Path) -> bool:
 def status(session: Session) -> None:
     """Say whether the server answers, and what runs on it."""
     client = session.client
-    who, nodes = client.security.whoami(), client.security.nodes()
+    who, nodes = client.security.whoami(), client.pool.nodes()
     counts = {state: len(client.jobs.list(state=state, limit=COUNTED)) for state in ("queued", "running")}
     endpoints = [endpoint for endpoint in client.serve.list() if endpoint.state not in ("deleted",)]
     raw = {

@@ -1,6 +1,6 @@
 """`lepton train` and `lepton optimize`: one command each."""
 
-from typing import cast
+from typing import Any, cast
 
 import click
 
@@ -8,7 +8,8 @@ from lepton.cli import complete
 from lepton.cli.data import finish, wait_option
 from lepton.cli.kinds import SEED, Name, Number, Ref
 from lepton.cli.output import Session, common
-from lepton.sdk.stations import TrainOptions
+from lepton.cli.standing import standing
+from lepton.sdk.stations import OptimizeOptions, TrainOptions
 
 
 @click.command()
@@ -25,9 +26,10 @@ from lepton.sdk.stations import TrainOptions
 )
 @click.option("--learning-rate", type=Number(1e-6, 10), show_default="0.08", help="At its highest.")
 @click.option("--seed", type=SEED, show_default="0", help="Equal seeds on equal data give equal weights.")
+@standing
 @wait_option
 @common
-def train(session: Session, dataset: str, name: str, is_waiting: bool, **options: float | None) -> None:
+def train(session: Session, dataset: str, name: str, is_waiting: bool, **options: Any) -> None:
     """Train a model on DATASET, a clean dataset version."""
     given = {option: value for option, value in options.items() if value is not None}
     job = session.client.train.start(dataset, name=name, **cast(TrainOptions, given))
@@ -47,9 +49,10 @@ def train(session: Session, dataset: str, name: str, is_waiting: bool, **options
 @click.option(
     "--max-accuracy-loss", type=Number(0, 1), default=0.002, show_default=True, help="How much less accurate it may be."
 )
+@standing
 @wait_option
 @common
-def optimize(session: Session, model: str, dataset: str, name: str, max_accuracy_loss: float, is_waiting: bool) -> None:
+def optimize(session: Session, model: str, dataset: str, name: str, is_waiting: bool, **options: Any) -> None:
     """Export MODEL, measure it, and keep the variant that is faster and no worse."""
-    job = session.client.optimize.start(model, dataset=dataset, name=name, max_accuracy_loss=max_accuracy_loss)
+    job = session.client.optimize.start(model, dataset=dataset, name=name, **cast(OptimizeOptions, options))
     finish(session, job, is_waiting)

@@ -77,6 +77,11 @@ class QuotaSpec:
         return cls(**fields)
 
 
+def quota_name(of: str, who: str) -> str:
+    """What the quota of a user or a workspace is called: `user:ada`."""
+    return f"{of}:{who}"
+
+
 def check_amounts(what: str, amounts: Amounts) -> None:
     """Refuse amounts that cannot be.
 

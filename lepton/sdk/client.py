@@ -9,6 +9,7 @@ from lepton.sdk.find import find, workspace_of
 from lepton.sdk.http import Http
 from lepton.sdk.jobs import AsyncJobs, Jobs
 from lepton.sdk.people import AsyncSecurity, Security
+from lepton.sdk.pool import AsyncPool, Pool
 from lepton.sdk.portal import Portal
 from lepton.sdk.stations import AsyncData, AsyncObserve, AsyncOptimize, AsyncTrain, Data, Observe, Optimize, Train
 
@@ -26,6 +27,7 @@ class AsyncClient:
         self.serve = AsyncServe(http, workspace)
         self.observe = AsyncObserve(http, workspace)
         self.catalog = AsyncCatalog(http, workspace)
+        self.pool = AsyncPool(http)
         self.security = AsyncSecurity(http, workspace)
 
     async def close(self) -> None:
@@ -54,6 +56,7 @@ class Client:
         self.serve = Serve(inner.serve, portal)
         self.observe = Observe(inner.observe, portal)
         self.catalog = Catalog(inner.catalog, portal)
+        self.pool = Pool(inner.pool, portal)
         self.security = Security(inner.security, portal)
 
     @property

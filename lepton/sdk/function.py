@@ -21,7 +21,8 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from lepton.core.errors import InvalidError, JobFailedError
 from lepton.sdk.client import Client, connect
-from lepton.sdk.jobs import Job, JobOptions
+from lepton.sdk.jobs import Job
+from lepton.sdk.options import JobOptions
 from lepton.sdk.pack import pack
 
 P = ParamSpec("P")

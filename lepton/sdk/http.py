@@ -79,9 +79,10 @@ class Http:
             "POST", path, body=body, query=query, headers={"idempotency-key": secrets.token_hex(16)}
         )
 
-    async def put(self, path: str, body: Mapping[str, Any], **query: Any) -> Any:
-        """Replace something."""
-        return await self._json("PUT", path, body=body, query=query)
+    async def put(self, path: str, body: Mapping[str, Any], *, revision: int = 0, **query: Any) -> Any:
+        """Replace something; with `revision` only what is still at that."""
+        headers = {"if-match": f'"{revision}"'} if revision else {}
+        return await self._json("PUT", path, body=body, query=query, headers=headers)
 
     async def delete(self, path: str, **query: Any) -> Any:
         """End something."""

@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from math import inf
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Unpack
 
 from lepton.core.errors import InvalidError, JobFailedError, LeptonError, UnavailableError
 from lepton.sdk.http import Http, part
 from lepton.sdk.logs import read_logs
+from lepton.sdk.options import JobOptions
 from lepton.sdk.portal import Blocking, attribute, blocking, iterating, listing, returning
 from lepton.sdk.show import card, sparkline
 from lepton.sdk.story import Story, tell_story
@@ -25,39 +26,6 @@ STOP_S = 5.0
 """How long `stop` waits for the server to begin with it."""
 EXIT_CODES = {"timeout": 124, "out_of_memory": 137, "not_started": 127, "lost": 125}
 """What `wait` of the command line ends with when a job has no exit code of its own (as coreutils' timeout, shells)."""
-
-
-class JobOptions(TypedDict, total=False):
-    """What may be asked of a job beside its program."""
-
-    name: str
-    """1 to 63 of a-z 0-9 . _ - ; `job` unless given. Several jobs may share one."""
-    workers: int
-    """How many of it, started all or nothing; each sees RANK and WORLD_SIZE."""
-    cpus: float
-    """For each worker; 1 unless given."""
-    gpus: float
-    """For each worker; 0 unless given."""
-    memory_bytes: int
-    """For each worker; 0 sets no limit."""
-    env: Mapping[str, str]
-    """Environment variables of every worker."""
-    secrets: Mapping[str, str]
-    """Environment variable -> name of a secret."""
-    inputs: Mapping[str, str]
-    """Name -> version, for `lepton.context().input(name)`."""
-    params: Mapping[str, Any]
-    """For `lepton.context().params`."""
-    retries: int
-    """How often it is started again after a failure; 0 unless given."""
-    timeout_s: float
-    """Seconds after which one start is killed; 0: never."""
-    grace_s: float
-    """Seconds between asking it to stop and killing it; 10 unless given."""
-    cwd: str
-    """Absolute working directory; a fresh folder of each worker's own unless given."""
-    isolation: Literal["own", "closed"]
-    """`closed`: its workers see only programs, libraries and what is their own; else all that their user sees."""
 
 
 def _code(value: int | None) -> int | None:

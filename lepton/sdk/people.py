@@ -1,4 +1,4 @@
-"""Workspaces, members, users, tokens, secrets and nodes, from Python."""
+"""Workspaces, members, users, tokens and secrets, from Python."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -121,10 +121,6 @@ class AsyncSecurity:
         """Destroy a secret."""
         await self._http.delete(f"/security/secrets/{part(name)}", workspace=self._workspace)
 
-    async def nodes(self) -> Rows:
-        """Every node of the pool, with what it has and what of it is free."""
-        return await self._items("/pool/nodes")
-
     async def _items(self, path: str, **query: str) -> Rows:
         found: Rows = []
         cursor = ""
@@ -157,4 +153,3 @@ class Security(Blocking[AsyncSecurity]):
     secrets = blocking(AsyncSecurity.secrets)
     set_secret = blocking(AsyncSecurity.set_secret)
     delete_secret = blocking(AsyncSecurity.delete_secret)
-    nodes = blocking(AsyncSecurity.nodes)

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 from lepton.core.errors import UnavailableError
 from lepton.sdk.artifacts import AsyncCatalog, AsyncVersion, Version
 from lepton.sdk.http import Http, part
 from lepton.sdk.jobs import AsyncJob, Job
+from lepton.sdk.options import StandingOptions
 from lepton.sdk.portal import Blocking, attribute, listing, returning
 from lepton.sdk.show import card
 
@@ -29,7 +30,7 @@ class Station:
         return AsyncJob(self._http, await self._http.post(path, body, workspace=self._workspace))
 
 
-class CleanOptions(TypedDict, total=False):
+class CleanOptions(StandingOptions, total=False):
     """What a clean dataset is."""
 
     classes: Sequence[str]
@@ -42,7 +43,7 @@ class CleanOptions(TypedDict, total=False):
     """An image whose brightest and darkest pixel differ by no more (of 255) is blank."""
 
 
-class TrainOptions(TypedDict, total=False):
+class TrainOptions(StandingOptions, total=False):
     """How a model is trained."""
 
     workers: int
@@ -64,23 +65,24 @@ class TrainOptions(TypedDict, total=False):
 class AsyncData(Station):
     """Station 1: files come in and become clean datasets."""
 
-    async def add(self, path: str | Path, *, name: str) -> AsyncJob:
+    async def add(self, path: str | Path, *, name: str, **options: Unpack[StandingOptions]) -> AsyncJob:
         """Upload a raw file (kept as it is, under its hash) and submit the job that makes a dataset version of it.
 
         Args:
             path: a zip or tar archive of images with their labels.
             name: of the raw file and of the dataset.
+            options: see `StandingOptions`.
         Raises:
             BadNameError: nothing can be called `name`; nothing is uploaded.
             InvalidError: the path is no readable file.
         """
         catalog = AsyncCatalog(self._http, self._workspace)
         raw = await catalog.upload([path], kind="raw", name=name, meta={"file": Path(path).name})
-        return await self.ingest(raw.id, name=name)
+        return await self.ingest(raw.id, name=name, **options)
 
-    async def ingest(self, raw: str, *, name: str) -> AsyncJob:
+    async def ingest(self, raw: str, *, name: str, **options: Unpack[StandingOptions]) -> AsyncJob:
         """Submit the job that makes a dataset version of an uploaded raw file."""
-        return await self._submit("/data/ingest", {"raw": raw, "name": name})
+        return await self._submit("/data/ingest", {"raw": raw, "name": name, **options})
 
     async def clean(self, dataset: str, *, name: str, **options: Unpack[CleanOptions]) -> AsyncJob:
         """Submit the job that checks every row of a dataset version, quarantines the faulty and splits the rest."""
@@ -114,7 +116,7 @@ class Train(Blocking[AsyncTrain]):
     start = returning(lambda: Job)(AsyncTrain.start)
 
 
-class OptimizeOptions(TypedDict, total=False):
+class OptimizeOptions(StandingOptions, total=False):
     """What an optimised model may cost."""
 
     max_accuracy_loss: float
@@ -135,7 +137,7 @@ class Optimize(Blocking[AsyncOptimize]):
     start = returning(lambda: Job)(AsyncOptimize.start)
 
 
-class ObserveOptions(TypedDict, total=False):
+class ObserveOptions(StandingOptions, total=False):
     """What a drift check looks at."""
 
     capture: str

@@ -22,7 +22,9 @@ from lepton.server.folder import lock_folder, root_key, write_private
 from lepton.server.fresh import Fresh
 from lepton.server.hub import Hub
 from lepton.server.identity import Keys, WorkerIdentity
+from lepton.server.landscape import Landscape
 from lepton.server.lease import Lease
+from lepton.server.overview import Overview
 from lepton.server.people import ADMIN, bootstrap
 from lepton.server.placing import Placing
 from lepton.server.pulse import Pulse
@@ -66,6 +68,8 @@ class Platform:
     """Reads of the database that may take a while."""
     uploads: ThreadPoolExecutor
     """Each upload holds a thread for as long as its sender takes: in a pool of its own, it starves nothing else."""
+    overview: Overview = field(default_factory=Overview)
+    landscape: Landscape = field(default_factory=Landscape)
     loops: list[Loop] = field(default_factory=list)
     first_token: str | None = None
     """The first user's token, if this start made it."""

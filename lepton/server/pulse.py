@@ -6,12 +6,15 @@ from lepton.core.clock import Clock, to_micros
 from lepton.core.launch import NodeFacts
 from lepton.core.resource import Json, Resource
 from lepton.engine.base import Engine
+from lepton.pool.standing import NodeState, wished_state
 from lepton.server.people import make_named
 from lepton.server.submit import Author, changed
 from lepton.store import resources
 from lepton.store.database import Database, Tx
 
 ACTOR = "loop:pulse"
+FACTS = ("devices", "labels")
+"""What of a node decides which work may go there: a change of it is an event."""
 LOST_AFTER = 6
 """Heartbeats that a node may miss."""
 
@@ -26,38 +29,40 @@ class Pulse:
         self._heartbeat_s = heartbeat_s
 
     def turn(self) -> float | None:
-        """Note every node of our engine as seen now, and nodes that nobody has seen for long as lost."""
+        """Note every node of our engine as seen now, and nodes that nobody has seen for long as failed."""
         here = list(self._engine.nodes())
         self._database.write(lambda tx: self._note(tx, here))
         return None
 
     def _note(self, tx: Tx, here: list[NodeFacts]) -> None:
         now = to_micros(self._clock.now())
+        nodes = {node.name: node for node in resources.alive(tx, "node")}
         for facts in here:
-            self._see(tx, facts, now)
+            self._see(tx, facts, nodes.get(facts.name), now)
         names = {facts.name for facts in here}
-        for node in resources.alive(tx, "node"):
+        for node in nodes.values():
             silent_s = (now - node.status.get("seen_at", now)) / 1_000_000
-            if node.name not in names and node.state == "up" and silent_s > LOST_AFTER * self._heartbeat_s:
-                self._change(tx, node, "lost", {})
+            is_silent = node.name not in names and silent_s > LOST_AFTER * self._heartbeat_s
+            if is_silent and node.state != NodeState.FAILED:
+                self._change(tx, node, NodeState.FAILED, {}, f"{node.name} has not been seen for {silent_s:.0f} s")
 
-    def _see(self, tx: Tx, facts: NodeFacts, now: int) -> None:
+    def _see(self, tx: Tx, facts: NodeFacts, found: Resource | None, now: int) -> None:
         truth: dict[str, Json] = {
             "devices": asdict(facts.devices),
             "labels": dict(facts.labels),
             "address": facts.address,
             "seen_at": now,
         }
-        found = resources.by_name(tx, "node", "", facts.name)
         if found is None:
             author = Author(actor=ACTOR, workspace="", at=self._clock.now())
             found = make_named(tx, "node", facts.name, {}, author)
-        if found.state != "up" or found.status.get("devices") != truth["devices"]:
-            self._change(tx, found, "up", truth)
+        state = wished_state(found.spec)
+        if found.state != state or any(found.status.get(name) != truth[name] for name in FACTS):
+            self._change(tx, found, state, truth)
         else:
             resources.set_status(tx, found, truth)
 
-    def _change(self, tx: Tx, node: Resource, state: str, status: dict[str, Json]) -> None:
+    def _change(self, tx: Tx, node: Resource, state: str, status: dict[str, Json], why: str = "") -> None:
         author = Author(actor=ACTOR, workspace="", at=self._clock.now())
         moved = replace(node, state=state, status={**node.status, **status}, updated_at=author.at)
-        resources.update(tx, moved, changed(node, f"{node.state}->{state}", author), expected=node.revision)
+        resources.update(tx, moved, changed(node, f"{node.state}->{state}", author, why), expected=node.revision)

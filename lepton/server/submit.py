@@ -1,17 +1,19 @@
 """How a job begins: checked against what exists, then stored as queued with its first event."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from lepton.core.errors import CapacityError, InvalidError
+from lepton.core.errors import CapacityError, ConflictError, ForbiddenError, InvalidError
 from lepton.core.event import Event
 from lepton.core.ids import make_id
 from lepton.core.resource import Resource
+from lepton.jobs.life import State
 from lepton.jobs.spec import JobSpec
-from lepton.pool.placement import Ask, never_fits
-from lepton.server.placing import node
-from lepton.store import catalog, resources
+from lepton.pool.quota import DEFAULT
+from lepton.pool.shape import Alike, Gang, check_devices, fits_only_with, never_fits, never_within
+from lepton.server.landscape import Land, Landscape, read_land
+from lepton.store import catalog, events, resources
 from lepton.store.database import Tx
 
 
@@ -24,18 +26,27 @@ class Author:
     at: datetime
 
 
-def submit(tx: Tx, spec: JobSpec, *, name: str, author: Author, owner: str = "") -> Resource:
+def submit(
+    tx: Tx, spec: JobSpec, *, name: str, author: Author, owner: str = "", land: Landscape | None = None
+) -> Resource:
     """Store a job; it is queued when this returns.
 
+    Args:
+        land: knows the nodes, queues and quotas; without it they are read.
     Raises:
         CapacityError: no node could ever hold it.
-        InvalidError, NotFoundError: an input or secret is missing.
+        ConflictError: a job that it should wait for has ended badly.
+        ForbiddenError: its queue is not for this workspace.
+        InvalidError: an input, a secret, its queue or a job before it is missing.
     """
     _check_inputs(tx, spec.inputs, author.workspace)
     for secret in sorted(set(spec.secrets.values())):
         if resources.by_name(tx, "secret", author.workspace, secret) is None:
             raise InvalidError(f"There is no secret '{secret}'", fix=f"Make it: lepton secrets set {secret}")
-    check_capacity(tx, spec)
+    present = land.at(tx) if land else read_land(tx)
+    _check_queue(present, spec.queue or DEFAULT, author.workspace)
+    _check_before(tx, spec.after, author.workspace)
+    away = check_fit(present, spec, author)
     job = Resource(
         id=make_id("job", at=author.at),
         kind="job",
@@ -48,7 +59,7 @@ def submit(tx: Tx, spec: JobSpec, *, name: str, author: Author, owner: str = "")
         updated_at=author.at,
         owner=owner,
     )
-    return resources.insert(tx, job, created(job, author))
+    return resources.insert(tx, job, created(job, author, away))
 
 
 def created(resource: Resource, author: Author, why: str = "") -> Event:
@@ -76,16 +87,62 @@ def _check_inputs(tx: Tx, inputs: Mapping[str, str], workspace: str) -> None:
             raise InvalidError(f"Input '{role}': there is no version {id[:80]!r}", fix="List them: lepton catalog list")
 
 
+def _check_queue(land: Land, name: str, workspace: str) -> None:
+    """Refuse a queue that is not there, or not for this workspace."""
+    if name not in land.queues:
+        raise InvalidError(f"There is no queue '{name}'", fix="See those that there are: lepton pool queues")
+    admitted = land.queues[name].workspaces
+    if admitted and workspace not in admitted:
+        raise ForbiddenError(
+            f"Queue '{name}' is not for workspace '{workspace}'",
+            fix="Choose another queue, or ask an administrator of the platform to admit the workspace.",
+        )
+
+
+def _check_before(tx: Tx, ids: Sequence[str], workspace: str) -> None:
+    """Refuse jobs to wait for that are not there, will never be done, or have ended badly."""
+    found = {job.id: job for job in resources.many(tx, ids) if job.kind == "job" and job.workspace == workspace}
+    for id in ids:
+        if id not in found:
+            raise InvalidError(f"There is no job {id} to wait for", fix="List them: lepton jobs list")
+        if found[id].spec.get("is_service"):
+            raise InvalidError(f"Job {id} is a service, which is never done", fix="Wait for another job, or for none.")
+        if found[id].state in (State.FAILED, State.CANCELLED):
+            why = "".join(event.why for _, event in events.newest_of(tx, id, limit=1))
+            raise ConflictError(
+                f"Job {id}, which it should wait for, is {found[id].state}: {why}",
+                fix="Submit that one again, then wait for the new one.",
+            )
+
+
 def check_capacity(tx: Tx, spec: JobSpec) -> None:
     """Refuse what no node could ever hold.
 
     Raises:
         CapacityError: it asks for more than the emptied pool has.
     """
-    nodes = [node(row) for row in resources.alive(tx, "node")]
-    reason = never_fits(Ask(job="", workers=tuple(role.devices for _, role in spec.ranks())), nodes) if nodes else None
-    if reason is not None:
-        raise CapacityError(
-            f"The job can never run here, even when all is idle: it {reason}",
-            fix="Ask for less per worker or fewer workers, or add a node.",
-        )
+    check_fit(read_land(tx), spec)
+
+
+def check_fit(land: Land, spec: JobSpec, author: Author | None = None) -> str:
+    """Refuse what could never run; return in words which nodes must come back before it can, if some must.
+
+    Args:
+        author: whose limits, and whose queue's, count too.
+    Raises:
+        CapacityError: it asks for more than the emptied pool has, or than a limit allows.
+        InvalidError: a worker asks for what none can be given.
+    """
+    for role in spec.roles:
+        check_devices(role.devices)
+    workers = (Alike(count=role.count, devices=role.devices, labels=role.labels) for role in spec.roles)
+    gang = Gang(tuple(workers), spec.within)
+    if author is not None:
+        bounds = land.bounds(spec.queue or DEFAULT, user=author.actor, workspace=author.workspace)
+        over = never_within(gang, bounds)
+        if over is not None:
+            raise CapacityError(f"The job can never run: {over.why}", fix=over.fix)
+    found = never_fits(gang, land.machines) if land.machines else None
+    if found is not None:
+        raise CapacityError(f"The job can never run here, even when all is idle: {found.why}", fix=found.fix)
+    return "" if land.is_open else fits_only_with(gang, land.machines)

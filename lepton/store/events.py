@@ -57,6 +57,12 @@ def newest(tx: Tx) -> int:
     return int(row[0] or 0) if row else 0
 
 
+def newest_in(tx: Tx, workspace: str) -> tuple[int, bytes]:
+    """Number and hash of a workspace's newest event (empty: the platform's own): the same while nothing happens."""
+    row = tx.row("SELECT seq, leaf FROM events WHERE workspace = ? ORDER BY seq DESC LIMIT 1", (workspace,))
+    return (int(row[0]), bytes(row[1])) if row else (0, b"")
+
+
 def _read(row: Row) -> tuple[int, Event]:
     fields = json.loads(bytes(row[1]))
     fields["at"] = from_micros(fields["at"])

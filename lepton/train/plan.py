@@ -21,4 +21,5 @@ def plan_train(spec: TrainSpec) -> JobSpec:
         params=spec.to_json(),
         inputs={"dataset": spec.dataset},
         retries=spec.retries,
+        can_resume=True,
     )

@@ -9,7 +9,8 @@ from fastapi import FastAPI
 
 from lepton.api import catalog, jobs, jwts, logs, pool, security, stages, vault, watch
 from lepton.sdk.endpoints import EndpointOptions
-from lepton.sdk.jobs import JobOptions
+from lepton.sdk.options import JobOptions
+from lepton.sdk.pool import QueueOptions
 from lepton.sdk.stations import CleanOptions, ObserveOptions, OptimizeOptions, TrainOptions
 
 SDK = Path(__file__).parents[2] / "lepton" / "sdk"
@@ -30,6 +31,7 @@ def document() -> dict[str, Any]:
     ("options", "schema"),
     [
         (JobOptions, "JobIn"),
+        (QueueOptions, "QueueIn"),
         (EndpointOptions, "EndpointIn"),
         (CleanOptions, "CleanIn"),
         (TrainOptions, "TrainIn"),

@@ -20,7 +20,7 @@ JSON = {"content-type": "application/json"}
     [
         ({"comand": ["x"]}, "comand is unknown", "Did you mean 'command'?"),
         ({"timeout": 5}, "timeout is unknown", "Did you mean 'timeout_s'?"),
-        ({"zzz": 5}, "zzz is unknown", "Known: command, cpus,"),
+        ({"zzz": 5}, "zzz is unknown", "Known: after, can_resume, command, cpus,"),
         ({"command": "x"}, 'command is "x"; a list is wanted', "Give a list for command."),
         ({"command": [1]}, "command.0 is a number; text is wanted", "Give text for command.0."),
         ({"command": []}, "A job needs either a command or a function", "Give exactly one of the two."),

@@ -91,7 +91,7 @@ def test_stop_shows_what_the_request_has_led_to(up: House) -> None:
 
 
 def test_wait_says_on_standard_error_why_a_job_waits_and_again_when_that_changes(up: House) -> None:
-    cpus = up.client.security.nodes()[0]["status"]["devices"]["cpu_milli"] / 1000
+    cpus = up.client.pool.nodes()[0]["status"]["devices"]["cpu_milli"] / 1000
     half = [up.client.jobs.submit(["sleep", "600"], cpus=cpus / 2) for _ in range(2)]
     job = up.client.jobs.submit(["true"], cpus=cpus)
     waiting = subprocess.Popen(

@@ -33,7 +33,7 @@ def kill(pid: int) -> None:
 
 def train(house: House, name: str) -> Job:
     clean = house.client.catalog.get("digits-clean", kind="dataset")
-    free = house.client.security.nodes()[0]["status"]["free"]["cpu_milli"]
+    free = house.client.pool.nodes()[0]["status"]["free"]["cpu_milli"]
     return house.client.train.start(clean.id, name=name, workers=2, epochs=2, cpu_milli=max(100, free // 2))
 
 

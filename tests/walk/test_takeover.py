@@ -36,8 +36,8 @@ def test_after_kill_9_of_the_one_that_decides_the_other_takes_over_within_second
     pair: tuple[House, House], fresh_postgres: str
 ) -> None:
     first, second = pair
-    wait_until(lambda: second.client.security.nodes(), "there is a node")
-    share = second.client.security.nodes()[0]["status"]["free"]["cpu_milli"] / 1000 / RUNNING
+    wait_until(lambda: second.client.pool.nodes(), "there is a node")
+    share = second.client.pool.nodes()[0]["status"]["free"]["cpu_milli"] / 1000 / RUNNING
     command = ["sh", "-c", RUN.format(folder=first.folder)]
     jobs = [first.client.jobs.submit(command, cpus=share) for _ in range(RUNNING + QUEUED)]
     wait_until(lambda: len(started(first.folder, jobs)) == RUNNING, "as many run as fit")

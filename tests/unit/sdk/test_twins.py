@@ -6,10 +6,11 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from lepton.sdk import artifacts, client, endpoints, jobs, people, stations
+from lepton.sdk import artifacts, client, endpoints, jobs, people, pool, stations
+from lepton.sdk.options import JobOptions, StandingOptions
 from lepton.sdk.portal import Blocking, Portal, returning
 
-MODULES = (artifacts, client, endpoints, jobs, people, stations)
+MODULES = (artifacts, client, endpoints, jobs, people, pool, stations)
 PAIRS = [
     (kind, getattr(module, name.removeprefix("Async")))
     for module in MODULES
@@ -27,7 +28,7 @@ def methods(kind: type) -> dict[str, Any]:
 
 
 def test_every_async_class_is_compared() -> None:
-    assert len(PAIRS) == 13
+    assert len(PAIRS) == 14
     assert len(OBJECTS) == 4
 
 
@@ -71,7 +72,8 @@ def test_methods_that_can_fail_say_how() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        jobs.JobOptions,
+        JobOptions,
+        pool.QueueOptions,
         endpoints.EndpointOptions,
         stations.CleanOptions,
         stations.TrainOptions,
@@ -79,7 +81,7 @@ def test_methods_that_can_fail_say_how() -> None:
     ],
 )
 def test_every_option_is_explained(options: Any) -> None:
-    source = inspect.getsource(options)
+    source = inspect.getsource(options) + inspect.getsource(StandingOptions)
     unexplained = [
         name for name in get_type_hints(options) if f"    {name}: " not in source or not explained(source, name)
     ]

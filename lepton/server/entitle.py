@@ -1,0 +1,130 @@
+"""Queues and quotas: made, changed and ended while work runs, each change with its event."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from lepton.core.errors import ConflictError, InvalidError, NotFoundError
+from lepton.core.resource import Json, Resource
+from lepton.jobs.life import FINAL, State
+from lepton.pool.quota import DEFAULT, DEVICES, Amounts, QueueSpec, QuotaSpec, quota_name
+from lepton.pool.shape import in_words
+from lepton.pool.standing import NodeState, read_state
+from lepton.pool.tree import check_tree, children, guaranteed
+from lepton.server.landscape import read_queues
+from lepton.server.people import delete_named, find_named, make_named
+from lepton.server.submit import Author, changed
+from lepton.store import resources
+from lepton.store.database import Tx
+
+LIVING = tuple(state.value for state in State if state not in FINAL)
+MOST_TOLD = 3
+"""Jobs that a refusal names."""
+
+
+def queue_specs(tx: Tx) -> dict[str, QueueSpec]:
+    """Every queue that there is, by name; that of jobs which name none is always among them."""
+    return read_queues(resources.alive(tx, "queue"))
+
+
+def set_queue(tx: Tx, name: str, spec: QueueSpec, author: Author) -> tuple[Resource, Sequence[str]]:
+    """Make a queue, or give it another spec; return it, and in words what of it cannot be kept at present.
+
+    Raises:
+        InvalidError: it cannot stand in the tree of queues, or names a workspace that is not there.
+    """
+    for workspace in spec.workspaces:
+        if resources.by_name(tx, "workspace", "", workspace) is None:
+            raise InvalidError(f"There is no workspace '{workspace}'", fix="List them: lepton workspaces list")
+    queues = {**queue_specs(tx), name: spec}
+    check_tree(queues)
+    stored = _put(tx, "queue", name, spec.to_json(), author)
+    return stored, overpromised(queues, everything(tx))
+
+
+def delete_queue(tx: Tx, found: Resource, author: Author) -> None:
+    """End a queue; that of jobs which name none only loses its limits.
+
+    Raises:
+        ConflictError: jobs live in it, or queues stand below it.
+    """
+    name = found.name
+    below = children(queue_specs(tx), name)
+    if below:
+        raise ConflictError(
+            f"Queue '{name}' has {', '.join(below)} below it", fix="Delete those first, or give them another parent."
+        )
+    jobs = [] if name == DEFAULT else _living(tx, name)
+    if jobs:
+        more = f" and {len(jobs) - MOST_TOLD} more" if len(jobs) > MOST_TOLD else ""
+        raise ConflictError(
+            f"Jobs live in queue '{name}': {', '.join(jobs[:MOST_TOLD])}{more}", fix="Wait for them, or stop them."
+        )
+    delete_named(tx, found, author)
+
+
+def _living(tx: Tx, queue: str) -> list[str]:
+    """Ids of the jobs that wait or run in a queue."""
+    return [job.id for job in resources.alive(tx, "job", states=LIVING) if job.spec.get("queue") == queue]
+
+
+def set_quota(tx: Tx, spec: QuotaSpec, author: Author) -> Resource:
+    """Limit a user or a workspace, or change that limit.
+
+    Raises:
+        NotFoundError: there is no such user or workspace.
+    """
+    find_named(tx, spec.of, "", spec.who)
+    return _put(tx, "quota", quota_name(spec.of, spec.who), spec.to_json(), author)
+
+
+def find_quota(tx: Tx, of: str, who: str) -> Resource:
+    """The quota of a user or a workspace.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = resources.by_name(tx, "quota", "", quota_name(of, who))
+    if found is None:
+        raise NotFoundError(f"There is no quota of {of} '{who[:80]}'", fix="List them: lepton pool quota")
+    return found
+
+
+def _put(tx: Tx, kind: str, name: str, spec: Mapping[str, Json], author: Author) -> Resource:
+    """Store a spec under that name. One that is there already, the same, is left alone."""
+    found = resources.by_name(tx, kind, "", name)
+    if found is None:
+        return make_named(tx, kind, name, spec, author)
+    why = difference(found.spec, spec)
+    if not why:
+        return found
+    newer = replace(found, spec=spec, updated_at=author.at)
+    return resources.update(tx, newer, changed(found, "changed", author, f"{name}: {why}"), expected=found.revision)
+
+
+def difference(old: Mapping[str, Json], new: Mapping[str, Json]) -> str:
+    """What a change changes, in words; empty if nothing."""
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in new.items()}
+    other = [name for name, value in plain.items() if (old.get(name) or None) != (value or None)]
+    return "; ".join(f"{name} {old.get(name)} -> {plain[name]}" for name in other)
+
+
+def everything(tx: Tx) -> Amounts:
+    """Device -> how much of it the nodes have that have not failed."""
+    there = [row.status.get("devices", {}) for row in resources.alive(tx, "node") if is_there(row)]
+    return {device: sum(devices.get(device, 0) for devices in there) for device in DEVICES}
+
+
+def is_there(node: Resource) -> bool:
+    """Whether the node has been seen lately."""
+    return read_state(node.state) != NodeState.FAILED
+
+
+def overpromised(queues: Mapping[str, QueueSpec], there: Amounts) -> Sequence[str]:
+    """In words: of which devices more is guaranteed than there is."""
+    roots = guaranteed([queues[name] for name in children(queues, "")])
+    return [
+        f"{in_words(device, amount)} are guaranteed, and the nodes that are there have "
+        f"{in_words(device, there.get(device, 0))}"
+        for device, amount in roots.items()
+        if amount > there.get(device, 0)
+    ]
