@@ -158,12 +158,13 @@ def _settle(database: Database, config: ServerConfig, *, root: bytes, at: dateti
 
 
 def _open_engine(config: ServerConfig) -> Engine:
+    folder = Path(config.fleet) if config.fleet and config.engine == "fleet" else config.data / "engine"
     try:
-        places = {"folder": config.data / "engine", "url_file": config.address_file, "hidden": config.data}
+        places = {"folder": folder.absolute(), "url_file": config.address_file, "hidden": config.data}
         return open_engine(config.engine, **places, warm_s=config.warm_s, isolation=config.isolation)
     except OSError as fault:
         raise StorageFullError(
-            f"Cannot use {config.data / 'engine'}: {fault.strerror}", fix="Free some space; look at the folder's owner."
+            f"Cannot use {folder}: {fault.strerror}", fix="Free some space; look at the folder's owner."
         ) from fault
 
 
