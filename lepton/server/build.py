@@ -230,6 +230,8 @@ def _wire(platform: Platform, serving: Serving) -> None:
             loops["jobs"].wake()
         if event.kind in ("job", "node"):
             loops["placing"].wake()
+        if event.kind == "job" and event.verb.endswith("->queued"):  # its node may be gone
+            loops["pulse"].wake()
         if event.kind == "endpoint" or event.data.get("stage") == "serve":
             loops["serving"].wake()
 

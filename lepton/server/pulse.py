@@ -24,11 +24,14 @@ class Pulse:
         self._engine = engine
         self._clock = clock
         self._heartbeat_s = heartbeat_s
+        self._own: set[str] = set()
+        """Nodes that our engine had at the last turn."""
 
     def turn(self) -> float | None:
-        """Note every node of our engine as seen now, and nodes that nobody has seen for long as lost."""
+        """Note every node of our engine as seen now; as lost, what it has no more and what nobody has seen for long."""
         here = list(self._engine.nodes())
         self._database.write(lambda tx: self._note(tx, here))
+        self._own = {facts.name for facts in here}
         return None
 
     def _note(self, tx: Tx, here: list[NodeFacts]) -> None:
@@ -38,7 +41,8 @@ class Pulse:
         names = {facts.name for facts in here}
         for node in resources.alive(tx, "node"):
             silent_s = (now - node.status.get("seen_at", now)) / 1_000_000
-            if node.name not in names and node.state == "up" and silent_s > LOST_AFTER * self._heartbeat_s:
+            is_gone = node.name in self._own or silent_s > LOST_AFTER * self._heartbeat_s
+            if node.name not in names and node.state == "up" and is_gone:
                 self._change(tx, node, "lost", {})
 
     def _see(self, tx: Tx, facts: NodeFacts, now: int) -> None:
