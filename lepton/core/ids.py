@@ -30,6 +30,8 @@ PREFIXES = {
     "endpoint": "ep",
     "alert": "alr",
     "secret": "sec",
+    "queue": "que",
+    "quota": "quo",
 }
 
 

@@ -1,9 +1,10 @@
 """A launch: what an engine is told to run, and the words in which it tells what became of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from operator import add, le
 from typing import Any, Self
 
 from lepton.core.errors import InvalidError
@@ -18,32 +19,38 @@ class Devices:
     gpu_milli: int = 0
     memory_bytes: int = 0
     """0 asks for no reservation and sets no limit."""
+    tpu_milli: int = 0
+    fpga_milli: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.cpu_milli, self.gpu_milli, self.memory_bytes) < 0:
+        if min(self.amounts()) < 0:
             raise InvalidError(f"An amount of devices is negative: {self}", fix="Ask for 0 or more.")
 
+    def amounts(self) -> tuple[int, ...]:
+        """The amount of each device, in the order of the fields."""
+        return (self.cpu_milli, self.gpu_milli, self.memory_bytes, self.tpu_milli, self.fpga_milli)
+
     def __add__(self, other: Self) -> "Devices":
-        return Devices(
-            cpu_milli=self.cpu_milli + other.cpu_milli,
-            gpu_milli=self.gpu_milli + other.gpu_milli,
-            memory_bytes=self.memory_bytes + other.memory_bytes,
-        )
+        return Devices.of(map(add, self.amounts(), other.amounts()))
 
     def fits_in(self, free: Self) -> bool:
         """Whether `free` holds at least this much of every device."""
-        return (
-            self.cpu_milli <= free.cpu_milli
-            and self.gpu_milli <= free.gpu_milli
-            and self.memory_bytes <= free.memory_bytes
-        )
+        return all(map(le, self.amounts(), free.amounts()))
 
     def minus(self, other: Self) -> "Devices":
         """What is left when `other` is taken away; never below zero."""
-        return Devices(
-            cpu_milli=max(0, self.cpu_milli - other.cpu_milli),
-            gpu_milli=max(0, self.gpu_milli - other.gpu_milli),
-            memory_bytes=max(0, self.memory_bytes - other.memory_bytes),
+        return Devices.of(max(0, has - takes) for has, takes in zip(self.amounts(), other.amounts(), strict=True))
+
+    @classmethod
+    def of(cls, amounts: Iterable[int]) -> Self:
+        """The devices whose `amounts()` these are."""
+        cpu_milli, gpu_milli, memory_bytes, tpu_milli, fpga_milli = amounts
+        return cls(
+            cpu_milli=cpu_milli,
+            gpu_milli=gpu_milli,
+            memory_bytes=memory_bytes,
+            tpu_milli=tpu_milli,
+            fpga_milli=fpga_milli,
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 from lepton.core.errors import InvalidError
 from lepton.core.launch import Devices, Isolation
 from lepton.core.resource import Json
+from lepton.jobs.priority import USUAL, check_priority
 
 MAX_WORKERS = 4096
 
@@ -33,6 +34,8 @@ class Role:
     """Name of a folder that its workers share with those of other jobs; empty: none."""
     is_host: bool = False
     """They may change that folder."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels that its nodes must have, e.g. `gpu_model`."""
     is_replaceable: bool = False
     """One of its workers that ends is replaced by itself; the rest of the gang goes on."""
 
@@ -63,6 +66,16 @@ class JobSpec:
     secrets: Mapping[str, str] = field(default_factory=dict)
     """Environment variable -> name of a secret of the workspace."""
     cwd: str = ""
+    queue: str = ""
+    """Name of the queue it waits in; empty: the one of all who name none."""
+    priority: str = USUAL
+    """One of `jobs.priority.PRIORITIES`."""
+    after: tuple[str, ...] = ()
+    """Ids of jobs that must be done before it may start; if one of them does not end well, neither does this one."""
+    can_resume: bool = False
+    """Stopped for another and started again it goes on where it was: it may be stopped for whoever goes first."""
+    within: str = ""
+    """A label, e.g. `rack`, of which all of its nodes must have the same value; empty: as close as there is room."""
     stop_grace_s: float | None = None
     """None: it may run. A number: stop it, and kill what is left after so many seconds."""
 
@@ -71,6 +84,7 @@ class JobSpec:
             raise InvalidError("The job has no workers", fix="Give a command.")
         if self.size > MAX_WORKERS:
             raise InvalidError(f"The job asks for {self.size} workers", fix=f"Ask for {MAX_WORKERS} or fewer.")
+        check_priority(self.priority)
         if self.retries < 0 or self.timeout_s < 0 or self.grace_s < 0:
             raise InvalidError("retries, timeout_s and grace_s cannot be negative", fix="Give 0 or more.")
 
@@ -97,6 +111,7 @@ class JobSpec:
         """The spec that `to_json` wrote."""
         plain = dict(fields)
         plain["roles"] = tuple(map(_role, plain["roles"]))
+        plain["after"] = tuple(plain.get("after", ()))
         return cls(**plain)
 
 

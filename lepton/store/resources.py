@@ -12,7 +12,7 @@ from lepton.store import events
 from lepton.store.database import Row, Tx
 
 COLUMNS = "id, kind, workspace, name, spec, status, state, owner, is_final, revision, created_at, updated_at"
-UNIQUE_KINDS = frozenset({"workspace", "user", "node", "dataset", "model", "endpoint", "secret"})
+UNIQUE_KINDS = frozenset({"workspace", "user", "node", "dataset", "model", "endpoint", "secret", "queue", "quota"})
 """Kinds of which a workspace has one of each name."""
 
 
