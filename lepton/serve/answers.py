@@ -69,6 +69,10 @@ NOT_HTTP = Refusal(400, "invalid", "This is not a valid HTTP/1.1 request", "Send
 NO_HOST = Refusal(400, "invalid", "The request needs exactly one Host header", "Send one.")
 TWICE = Refusal(400, "invalid", "A header that may appear once appears twice", "Send it once.")
 CODING = Refusal(400, "invalid", "Of transfer codings only `chunked` is known", "Send the body plain or chunked.")
+OLD_CODING = Refusal(400, "invalid", "HTTP/1.0 has no transfer codings", "Use HTTP/1.1, or send Content-Length.")
+MISFRAMED = (CODING, OLD_CODING)
+"""After these nobody knows where the next request begins."""
+LONG_CHUNK = Refusal(400, "invalid", "The extensions of chunks are too long", "Leave them out.")
 NO_UPGRADE = Refusal(400, "invalid", "The connection cannot change its protocol", "Leave out the Upgrade header.")
 BAD_EXPECT = Refusal(417, "invalid", "Only `Expect: 100-continue` can be met", "Leave out the Expect header.")
 NO_TOKEN = Refusal(
@@ -87,6 +91,8 @@ BAD_TOKEN = Refusal(
 )
 JWT_FIX = "Get a new one: lepton tokens jwt."
 JWT_REVOKED = BAD_TOKEN._replace(message="The JWT was revoked", fix=JWT_FIX)
+NO_ACCESS = (401, 403)
+"""Statuses of refusals that do not wait for the body."""
 FORBIDDEN = Refusal(403, "forbidden", "The token may not use this endpoint", "Ask for a role in its workspace.")
 HIDDEN = Refusal(404, "not_found", "There is no such endpoint, or the token may not see it", "Check the address.")
 NO_PATH = Refusal(404, "not_found", "Nothing answers at this path", "POST to /predict; GET / describes the endpoint.")

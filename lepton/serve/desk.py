@@ -13,7 +13,7 @@ from lepton.serve.allowance import Allowance
 from lepton.serve.answers import Refusal
 from lepton.serve.cost import Costs
 from lepton.serve.exchange import Exchange, Known, Limits, Lobby
-from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Frame, Kind, Media, split_head
+from lepton.serve.frames import LAST, Entry, Frame, Kind
 from lepton.serve.held import Held
 from lepton.serve.links import WorkerLink
 from lepton.serve.metrics import Meter
@@ -100,6 +100,17 @@ class Desk:
         if self._gate is None or route.is_public:
             return None
         return self._gate.doubt(authorization)
+
+    def judge(self, exchange: Exchange, authorization: bytes | None, then: Callable[[Refusal], None]) -> None:
+        """Find out whether a request may come in whose body is still to come; call `then` if it may not."""
+        token = bearer(authorization)
+        if self._gate is None or token is None or exchange.route is None or exchange.route.is_public:
+            return
+        is_known, known = self._gate.look(token)
+        if not is_known:
+            self._gate.ask(token, lambda verdict: None if verdict is None else then(verdict), exchange.caller)
+        elif known is not None:
+            then(known)
 
     def accept(self, exchange: Exchange, authorization: bytes | None) -> None:
         """Take a complete request; `finish` of the exchange is called in the end."""
@@ -275,23 +286,15 @@ class Desk:
 
     def _deliver(self, exchange: Exchange, entry: Entry, now: float) -> None:
         """An answer, or a part of one, to whoever waits for it."""
-        is_last = bool(entry.flags & LAST)
-        if is_last:
+        if entry.flags & LAST:
             del self._live[exchange.id]
         if exchange.is_done:
             return
-        headers, body = split_head(entry.body) if entry.flags & HEADED else (b"", entry.body)
-        media = b"" if entry.flags & HEADED and entry.media == Media.OTHER else answers.TYPES[entry.media]
-        if entry.status and is_last and not exchange.is_tunnel:
-            self.meter.predicted(entry.status, now - exchange.arrived, entry.rows)
-            exchange.finish(entry.status, body, media, headers)
-            return
         if entry.status and not exchange.has_begun:
             self.meter.predicted(entry.status, now - exchange.arrived, entry.rows)
-            exchange.begin(entry.status, media, headers)
         silent_s = max(exchange.route.timeout_s if exchange.route is not None else 0.0, self.limits.stream_s)
         exchange.deadline = inf if exchange.is_tunnel else now + silent_s
-        exchange.part(body, is_last=is_last, is_broken=bool(entry.flags & FAILED))
+        exchange.take(entry)
 
     def leave(self, link: WorkerLink) -> None:
         """A worker is gone: what it had not begun is tried once more elsewhere."""
