@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lepton.core.errors import InvalidError, clip
@@ -192,6 +193,10 @@ def read(kind: type[Kind], body: bytes) -> Kind:
         RequestError: it is none; the message names the field.
     """
     try:
+        orjson.loads(body)  # for its faults: pydantic would let NaN and infinities pass
+    except ValueError as fault:
+        raise RequestError(f"The body is no JSON: {fault}") from None
+    try:
         return kind.model_validate_json(body)
     except ValidationError as fault:
         raise explain(fault) from None
@@ -200,8 +205,6 @@ def read(kind: type[Kind], body: bytes) -> Kind:
 def explain(fault: ValidationError) -> RequestError:
     """What was wrong, naming the field."""
     first = fault.errors(include_url=False)[0]
-    if first["type"] == "json_invalid":
-        return RequestError(f"The body is no JSON: {first['ctx']['error']}")
     where = ".".join(str(part) for part in first["loc"])
     name = str(first["loc"][0]) if first["loc"] else None
     if first["type"] == "extra_forbidden":
