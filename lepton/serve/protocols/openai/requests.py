@@ -142,9 +142,12 @@ class Completion(Body):
 
     def asks(self) -> list[Ask]:
         """What the model is asked: for each prompt in turn, for each choice."""
-        for name in ("echo", "suffix"):
-            if getattr(self, name):
-                raise RequestError(f"{name} is not known here", name)
+        if self.suffix:
+            raise RequestError("suffix is not supported: a text is only gone on with, not filled in", "suffix")
+        if self.echo and self.logprobs is not None:
+            raise RequestError("echo and logprobs together are not supported: prompts have no probabilities", "echo")
+        if self.echo and not all(isinstance(prompt, str) for prompt in self.prompts()):
+            raise RequestError("echo is supported for prompts of text, not of tokens", "echo")
         if self.best_of not in (None, 1) and self.best_of != (self.n or 1):
             raise RequestError("best_of can only be n", "best_of")
         found = []
