@@ -133,6 +133,22 @@ def bad_jwt(why: str, fix: str = JWT_FIX) -> Refusal:
     return BAD_TOKEN._replace(message=why, fix=fix)
 
 
+def failed(name: str, why: str) -> Refusal:
+    """For an endpoint whose workers do not start.
+
+    Args:
+        name: of the endpoint.
+        why: what its owner is told; of that callers learn only which exception it was.
+    """
+    kind = why.partition(":")[0]
+    told = f" ({kind})" if kind.replace(".", "_").isidentifier() else ""
+    return NO_WORKER._replace(
+        message=f"The endpoint has failed: its replicas do not start{told}",
+        fix=f"Its owner is told why: lepton serve why {name}",
+        headers=b"",
+    )
+
+
 def too_large(limit: int) -> Refusal:
     """For a body of more than `limit` bytes."""
     return Refusal(413, "too_large", f"The body is larger than {limit} bytes", "Send fewer rows in one request.")
