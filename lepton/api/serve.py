@@ -47,13 +47,15 @@ class SiteOut(BaseModel):
     front: str
     """Id of that front; empty: the endpoint has one of its own."""
     spec: dict[str, Any]
+    why: str = ""
+    """Why it has failed; empty: it has not."""
 
 
 class BehindOut(BaseModel):
     """The endpoints behind a front."""
 
     digest: str
-    """Stands for which ones there are."""
+    """Stands for which ones there are, and which of them have failed."""
     items: list[SiteOut]
     """Without their jobs."""
 
@@ -224,7 +226,7 @@ async def list_behind(
     while True:
         arrival = hub.arrival(of_kind("endpoint"))
         found = await visit.read(lambda tx: _behind(tx, visit.principal.job))
-        digest = sha256(" ".join(f"{one['endpoint']}" for one in found).encode()).hexdigest()
+        digest = sha256(" ".join(f"{one['endpoint']} {one['why']}" for one in found).encode()).hexdigest()
         if digest != known or wait_s == 0 or left_s() <= 0 or hub.is_closed:
             return answer({"digest": digest, "items": found})
         await wait_for(arrival, left_s())
@@ -237,6 +239,9 @@ def _behind(tx: Tx, job_id: str) -> list[dict[str, Any]]:
         raise NotFoundError("Only a front that endpoints share has some behind it", fix="Ask with its token.")
     front = str(params["endpoint"])
     return [
-        {"endpoint": one.id, "name": one.name, "job": "", "front": front, "spec": one.spec["endpoint"]}
+        {
+            **{"endpoint": one.id, "name": one.name, "job": "", "front": front, "spec": one.spec["endpoint"]},
+            "why": str(one.status.get("why") or "its job failed") if one.state == "failed" else "",
+        }
         for one in sorted(behind(tx, front), key=lambda one: one.id)
     ]

@@ -39,6 +39,7 @@ data_option = click.option(
 @click.option(
     "--database", default=None, help="postgresql://...; also LEPTON_DATABASE. Default: SQLite in the data directory."
 )
+@click.option("--engine", default=None, help="Where jobs run: local, or fleet (pretended); also LEPTON_ENGINE.")
 @click.option(
     "--isolation",
     type=click.Choice([each.value for each in Isolation]),

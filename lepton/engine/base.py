@@ -14,6 +14,7 @@ from lepton.core.launch import Launch, NodeFacts, Sighting
 
 ENGINES = {
     "local": "lepton.engine.local:LocalEngine",
+    "fleet": "lepton.engine.fleet:FleetEngine",
     "simulated": "lepton.engine.simulated:SimulatedEngine",
 }
 """Name in the settings -> class."""

@@ -8,28 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import inf
-from shlex import join
 from threading import RLock
 
 from lepton.core.clock import ManualClock
 from lepton.core.errors import EngineError
 from lepton.core.launch import Devices, Exit, ExitReason, Launch, NodeFacts, Sighting
+from lepton.engine.course import Course, course_of, kept, words
 
 NODES = (NodeFacts(name="sim", devices=Devices(cpu_milli=64_000, gpu_milli=8_000, memory_bytes=512 << 30)),)
-DONE = Exit(reason=ExitReason.DONE, code=0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
-    """What happens to one launch if nobody interferes."""
-
-    seconds: float = 1.0
-    """`math.inf`: runs until it is stopped."""
-    exit: Exit = DONE
-    output: bytes = b""
-    """Written at once."""
-    ignores_stop: bool = False
-    """It does not end when asked politely, only when killed."""
 
 
 @dataclass(slots=True)
@@ -45,20 +31,6 @@ class Run:
     exit: Exit
     log: bytes = field(repr=False, default=b"")
     is_told: bool = False
-
-
-def course_of(launch: Launch) -> Course:
-    """The course written in `launch.params["course"]`: seconds, code or reason, output, ignores_stop."""
-    wish = launch.params.get("course", {})
-    code = wish.get("code", 0)
-    reason = ExitReason(wish.get("reason", ExitReason.FAILED if code else ExitReason.DONE))
-    by_itself = reason in (ExitReason.DONE, ExitReason.FAILED)
-    return Course(
-        seconds=wish.get("seconds", 1.0),
-        exit=Exit(reason=reason, code=code if by_itself else None, detail=wish.get("detail", "")),
-        output=wish.get("output", "").encode(),
-        ignores_stop=wish.get("ignores_stop", False),
-    )
 
 
 class SimulatedEngine:
@@ -102,7 +74,7 @@ class SimulatedEngine:
             if node not in self._nodes:
                 raise EngineError(f"This engine has no node {node!r}", fix=f"It has: {', '.join(self._nodes)}.")
             course, now_s = self._course(launch), self.clock.monotonic()
-            log = f"[simulated on {node}] {_words(launch)}\n".encode() + course.output
+            log = f"[simulated on {node}] {words(launch)}\n".encode() + course.output
             run = Run(launch, course, node, now_s, self.clock.now(), now_s + course.seconds, course.exit, log)
             self._runs[launch.key] = run
             heapq.heappush(self._ends, (run.ends_s, launch.key))
@@ -130,14 +102,8 @@ class SimulatedEngine:
 
     def logs(self, key: str, *, offset: int = 0) -> Iterator[bytes]:
         """What would have run, and the output of its course."""
-        run = self._runs.get(key)
-        if run is None:
-            return
-        oldest = max(0, len(run.log) - run.launch.log_limit_bytes)
-        if oldest > offset:
-            yield b"[lepton: %d bytes dropped]\n" % (oldest - offset)
-        if rest := run.log[max(offset, oldest) :]:
-            yield rest
+        if run := self._runs.get(key):
+            yield from kept(run.log, run.launch.log_limit_bytes, offset)
 
     def log_size(self, key: str) -> int:
         """Bytes written by it so far."""
@@ -218,7 +184,3 @@ class SimulatedEngine:
                     run.is_told = True
                     return run
         return None
-
-
-def _words(launch: Launch) -> str:
-    return join(launch.command) if launch.command else launch.entry

@@ -15,7 +15,6 @@ from lepton.pool.trace import Cluster, Trace
 
 LEVELS = (("gpus",), ("queue", "gpus"), ("user", "gpus"), ("user", "gpus", "cpus"))
 """What jobs have in common that form one group of the history, from coarse to fine."""
-ENDLESS = 2**62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +83,8 @@ def order_of(policy: Policy, *, is_shared: bool) -> state.Order:
         preempts=policy.preempts,
         is_remaining=policy.is_remaining,
         has_guarantees=is_shared,
+        grace_s=policy.grace_s,
+        half_life_s=policy.half_life_s,
     )
 
 
@@ -100,21 +101,27 @@ def pool_of(trace: Trace, cluster: Cluster, workers: Ints, is_partitioned: bool)
     counts = np.array(list(cluster.nodes.values()), np.int64)
     number, words = int(counts.sum()), -(-counts // 64)
     klass, classes, parts, lists = classes_of(trace, cluster, is_partitioned)
-    users = users_of(len(counts), classes, lists)
-    queues = rows(len(counts), state.QUEUE)
-    queues["guarantee"], queues["limit"] = counts * cluster.per_node, ENDLESS
+    accounts, cells = rows(len(counts), state.ACCOUNT), cells_of(counts, words)
+    accounts["weight"] = 1.0
     nodes = rows(number, state.NODE)
     nodes["free"] = cluster.per_node
     nodes["cell"], nodes["is_open"] = np.repeat(np.arange(len(counts)), counts), 1
     pool = Pool(
         nodes=nodes,
-        cells=cells_of(counts, words, len(lists), users),
+        cells=cells,
         tally=np.zeros((len(counts), cluster.per_node + 1), np.int64),
         bits=np.zeros((cluster.per_node + 1, int(words.sum())), np.uint64),
+        shares=np.full((number, 1), state.WHOLE, np.int64),
         classes=classes,
         parts=parts,
-        lists=np.concatenate([lists, *users]),
-        queues=queues,
+        lists=lists,
+        links=links_of(classes, lists, cells, accounts),
+        accounts=accounts,
+        used=np.zeros((len(counts), 1), np.int64),
+        guarantee=(counts * cluster.per_node)[:, None],
+        limit=np.full((len(counts), 1), state.ENDLESS, np.int64),
+        need=np.asarray(classes["devices"], np.int64).copy()[:, None],
+        capacity=np.array([number * cluster.per_node], np.int64),
         jobs=jobs_of(trace, klass, workers),
         workers=rows(int(workers.sum()), state.WORKER),
         room=rows(max(len(trace), len(classes)), state.ROOM),
@@ -125,24 +132,27 @@ def pool_of(trace: Trace, cluster: Cluster, workers: Ints, is_partitioned: bool)
     return pool
 
 
-def cells_of(counts: Ints, words: Ints, begin: int, users: Sequence[Ints]) -> Rows:
-    """One cell for the nodes of each queue; the lists of classes that use them begin at `begin`."""
+def cells_of(counts: Ints, words: Ints) -> Rows:
+    """One cell for the nodes of each queue."""
     cells = rows(len(counts), state.CELL)
     cells["end"], cells["word_end"] = np.cumsum(counts), np.cumsum(words)
     cells["start"], cells["word"] = cells["end"] - counts, cells["word_end"] - words
-    begins, ends = bounds(users)
-    cells["users"], cells["users_end"] = begin + begins, begin + ends
     cells["running"] = cells["held_for"] = -1
     return cells
 
 
-def users_of(cells: int, classes: Rows, lists: Ints) -> list[Ints]:
-    """The classes that may use each cell."""
-    found: list[list[int]] = [[] for _ in range(cells)]
-    for klass, row in enumerate(classes):
-        for cell in lists[row.cells : row.cells_end]:
-            found[cell].append(klass)
-    return [np.array(each, np.int64) for each in found]
+def links_of(classes: Rows, lists: Ints, cells: Rows, accounts: Rows) -> Rows:
+    """The chains of classes that use each cell and count in each account; their beginnings are noted there."""
+    cells["link"] = accounts["link"] = -1
+    links = rows(int((classes.cells_end - classes.cells + classes.accounts_end - classes.accounts).sum()), state.LINK)
+    count = 0
+    for klass in range(len(classes) - 1, -1, -1):
+        row = classes[klass]
+        places = [cells[each] for each in lists[row.cells : row.cells_end]]
+        for place in places + [accounts[each] for each in lists[row.accounts : row.accounts_end]]:
+            links[count].klass, links[count].after, place.link = klass, place.link, count
+            count += 1
+    return links
 
 
 def classes_of(trace: Trace, cluster: Cluster, is_partitioned: bool) -> tuple[Ints, Rows, Rows, Ints]:
@@ -154,14 +164,19 @@ def classes_of(trace: Trace, cluster: Cluster, is_partitioned: bool) -> tuple[In
     parts = [parts_of(int(each), cluster.per_node) for each in gpus]
     allowed = [[int(each)] if is_partitioned else list(range(len(names))) for each in own]
     classes = rows(len(first), state.CLASS)
-    classes["queue"], classes["devices"] = own, gpus
+    classes["account"], classes["devices"] = own, gpus
     classes["part"], classes["part_end"] = bounds(parts)
     classes["cells"], classes["cells_end"] = bounds(allowed)
+    accounts = int(sum(map(len, allowed))) + np.arange(len(first))
+    classes["accounts"], classes["queues_end"], classes["accounts_end"] = accounts, accounts + 1, accounts + 1
+    scopes = int(sum(map(len, allowed))) + len(first) + 3 * np.arange(len(first))
+    classes["scopes"], classes["scopes_end"] = scopes, scopes + 3
     classes["root"] = -1
     flat = [each for some in parts for each in some]
     part_rows = rows(len(flat), state.PART)
     part_rows["workers"], part_rows["devices"] = [each[0] for each in flat], [each[1] for each in flat]
-    lists = np.array([cell for some in allowed for cell in some], np.int64)
+    whole = np.stack([np.zeros(len(first), np.int64), classes["cells"], classes["cells_end"]], axis=1)
+    lists = np.concatenate([np.array([cell for some in allowed for cell in some], np.int64), own, whole.reshape(-1)])
     return klass, classes, part_rows, lists
 
 
@@ -205,6 +220,7 @@ def jobs_of(trace: Trace, klass: Ints, workers: Ints) -> Rows:
     jobs["klass"], jobs["submit"], jobs["state"] = klass, trace.submit, state.ABSENT
     jobs["place_end"] = np.cumsum(workers)
     jobs["place"] = jobs["place_end"] - workers
+    jobs["saved"] = np.inf
     for name in ("left", "right", "before", "after"):
         jobs[name] = -1
     return jobs

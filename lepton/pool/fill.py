@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lepton.pool.kernel import shares
-from lepton.pool.kernel.state import Ints, Rows, rows
+from lepton.pool.kernel.state import WHOLE, Ints, Rows, rows
 
 HOW = {
     "lepton": shares.OURS,
@@ -63,7 +63,7 @@ def fill(machines: Sequence[Machine], tasks: Sequence[Task], how: str, *, seed: 
     Raises:
         ValueError: no machine has a device, or no task wants one.
     """
-    whole = sum(machine.gpus for machine in machines) * shares.WHOLE
+    whole = sum(machine.gpus for machine in machines) * WHOLE
     if not whole or not any(task.gpus for task in tasks):
         raise ValueError("there is no machine with a GPU, or no task that wants one")
     chance = np.random.default_rng(seed)

@@ -51,6 +51,10 @@ class Policy:
     """A running job is stopped only if its key is larger by more than this."""
     min_run_s: float = 0.0
     """No run is stopped before."""
+    grace_s: float = 0.0
+    """What others have borrowed is taken back only by who has waited so long."""
+    half_life_s: float = 0.0
+    """Queues that borrow share by weight, and what they held so long ago counts half; 0: their shares do not count."""
     is_remaining: bool = False
     """What is already done counts off the run time."""
     wait_cap_s: float = ENDLESS
@@ -70,6 +74,8 @@ OURS = Policy(
 )
 CALM = replace(OURS, stretch=20.0, floor_s=60.0, preempts=False)
 """Ours where nothing may be stopped: an order that cannot be mended later leans more on what is expected."""
+LIVE = replace(OURS, min_run_s=60.0, grace_s=30.0, half_life_s=24 * 3600.0)
+"""Ours on a running server, where a start costs something, and queues that borrow come from people."""
 
 POLICIES: dict[str, Policy] = {
     "lepton": OURS,

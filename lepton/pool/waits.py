@@ -97,6 +97,12 @@ class Waits:
         for kind in (promise.kind, ("", promise.kind[1]), ("", -1)):
             self._lately[kind].append(waited_s)
 
+    def gone(self, job: str) -> None:
+        """A job that was told an interval will never start."""
+        promise = self._promises.pop(job, None)
+        if promise is not None:
+            del self._waiting[promise.kind][job]
+
     def at_once(self, queue: str, gpus: int) -> None:
         """A job has started when it was submitted: that teaches nothing about waiting."""
 

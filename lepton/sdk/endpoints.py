@@ -122,8 +122,9 @@ class AsyncEndpoint:
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is ready with what was asked of it last, or has another state."""
-        return self.state != "ready" or self.status.get("spec") == self.fields["spec"].get("endpoint")
+        """Whether it is ready, or has failed, with what was asked of it last; or has another state."""
+        wish = self.fields["spec"].get("endpoint")
+        return self.state not in ("ready", "failed") or self.status.get("spec", wish) == wish
 
     async def wait(self, state: str = "ready", *, timeout_s: float = 60.0) -> "AsyncEndpoint":
         """Return when it is in `state`; after a change, with the new model and limits.
@@ -138,7 +139,7 @@ class AsyncEndpoint:
         loop = asyncio.get_running_loop()
         end, pause_s = loop.time() + timeout_s, FIRST_PAUSE_S
         while (await self.refresh()).state != state or not self.is_settled:
-            if self.state == "failed" and state == "ready":
+            if self.state == "failed" and state == "ready" and self.is_settled:
                 raise JobFailedError(
                     f"Endpoint '{self.name}' failed: {self.status.get('why')}", fix=f"lepton serve logs {self.name}"
                 )

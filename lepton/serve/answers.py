@@ -69,6 +69,10 @@ NOT_HTTP = Refusal(400, "invalid", "This is not a valid HTTP/1.1 request", "Send
 NO_HOST = Refusal(400, "invalid", "The request needs exactly one Host header", "Send one.")
 TWICE = Refusal(400, "invalid", "A header that may appear once appears twice", "Send it once.")
 CODING = Refusal(400, "invalid", "Of transfer codings only `chunked` is known", "Send the body plain or chunked.")
+OLD_CODING = Refusal(400, "invalid", "HTTP/1.0 has no transfer codings", "Use HTTP/1.1, or send Content-Length.")
+MISFRAMED = (CODING, OLD_CODING)
+"""After these nobody knows where the next request begins."""
+LONG_CHUNK = Refusal(400, "invalid", "The extensions of chunks are too long", "Leave them out.")
 NO_UPGRADE = Refusal(400, "invalid", "The connection cannot change its protocol", "Leave out the Upgrade header.")
 BAD_EXPECT = Refusal(417, "invalid", "Only `Expect: 100-continue` can be met", "Leave out the Expect header.")
 NO_TOKEN = Refusal(
@@ -87,6 +91,8 @@ BAD_TOKEN = Refusal(
 )
 JWT_FIX = "Get a new one: lepton tokens jwt."
 JWT_REVOKED = BAD_TOKEN._replace(message="The JWT was revoked", fix=JWT_FIX)
+NO_ACCESS = (401, 403)
+"""Statuses of refusals that do not wait for the body."""
 FORBIDDEN = Refusal(403, "forbidden", "The token may not use this endpoint", "Ask for a role in its workspace.")
 HIDDEN = Refusal(404, "not_found", "There is no such endpoint, or the token may not see it", "Check the address.")
 NO_PATH = Refusal(404, "not_found", "Nothing answers at this path", "POST to /predict; GET / describes the endpoint.")
@@ -125,6 +131,22 @@ OLD_HTTP = Refusal(505, "invalid", "Only HTTP/1.0 and HTTP/1.1 are spoken here",
 def bad_jwt(why: str, fix: str = JWT_FIX) -> Refusal:
     """For a signed token that is not in order, or not for this endpoint."""
     return BAD_TOKEN._replace(message=why, fix=fix)
+
+
+def failed(name: str, why: str) -> Refusal:
+    """For an endpoint whose workers do not start.
+
+    Args:
+        name: of the endpoint.
+        why: what its owner is told; of that callers learn only which exception it was.
+    """
+    kind = why.partition(":")[0]
+    told = f" ({kind})" if kind.replace(".", "_").isidentifier() else ""
+    return NO_WORKER._replace(
+        message=f"The endpoint has failed: its replicas do not start{told}",
+        fix=f"Its owner is told why: lepton serve why {name}",
+        headers=b"",
+    )
 
 
 def too_large(limit: int) -> Refusal:

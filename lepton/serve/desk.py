@@ -8,12 +8,13 @@ from time import monotonic, time
 
 from lepton.core.resource import Json
 from lepton.serve import answers
-from lepton.serve.access import Gate, bearer, token_digest
+from lepton.serve.access import Gate
 from lepton.serve.allowance import Allowance
 from lepton.serve.answers import Refusal
 from lepton.serve.cost import Costs
-from lepton.serve.exchange import Exchange, Known, Limits, Lobby
-from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Frame, Kind, Media, split_head
+from lepton.serve.entrance import Entrance
+from lepton.serve.exchange import Exchange, Limits, Lobby
+from lepton.serve.frames import LAST, Entry, Frame, Kind
 from lepton.serve.held import Held
 from lepton.serve.links import WorkerLink
 from lepton.serve.metrics import Meter
@@ -27,7 +28,7 @@ HUNG_S = 10.0
 """A worker that keeps a request this much longer than its deadline is dropped."""
 
 
-class Desk:
+class Desk(Entrance):
     """Serves one model version. All methods run in the event loop's thread.
 
     Args:
@@ -42,6 +43,7 @@ class Desk:
     def __init__(
         self, queue: Queue, *, limits: Limits, deadline_s: float, name: str, gate: Gate | None, prefix: str
     ) -> None:
+        super().__init__(gate)
         self.limits = limits
         self.meter = Meter()
         self.queue = queue
@@ -53,7 +55,6 @@ class Desk:
         """Called when there is something again that may become late."""
         self.more_metrics: Callable[[], Iterable[str]] = tuple
         self._deadline_s = deadline_s
-        self._gate = gate
         self._prefix = prefix.encode() + b"-"
         self._numbers = count(1)
         self.lobby: Lobby | None = None
@@ -67,6 +68,8 @@ class Desk:
         self._cancelled: dict[int, list[Entry]] = {}
         """Worker -> what it is to be told at the end of this turn."""
         self._held = Held()
+        self._failure: Refusal | None = None
+        """Why no worker will come."""
         self._is_pumping = False
         self._is_own = False
         """It is ready without workers."""
@@ -81,6 +84,20 @@ class Desk:
         self._table = Table({"operations": []})
         self._is_own = True
 
+    def fail(self, refusal: Refusal | None) -> None:
+        """No worker will come: refuse at once what would wait for one. None: one may come after all."""
+        self._failure = refusal
+        if refusal is None or self._links:
+            return
+        self._set_table({})
+        for exchange in [*self._held.drop(), *self._live.values()]:
+            self.refuse(exchange, refusal)
+
+    def _set_table(self, about: Mapping[str, Json]) -> None:
+        self._table = Table(about)
+        if self.lobby is not None:
+            self.lobby.heads.clear()
+
     # for connections
 
     def next_id(self) -> int:
@@ -94,33 +111,6 @@ class Desk:
     def find(self, method: bytes, url: bytes) -> Route | Refusal:
         """The route of a request line, or why there is none."""
         return self._table.find(method, url)
-
-    def doubt(self, route: Route, authorization: bytes | None) -> Refusal | None:
-        """Refuse at once what is known to be not allowed, before its body is read."""
-        if self._gate is None or route.is_public:
-            return None
-        return self._gate.doubt(authorization)
-
-    def accept(self, exchange: Exchange, authorization: bytes | None) -> None:
-        """Take a complete request; `finish` of the exchange is called in the end."""
-        route = exchange.route
-        if self._gate is None or route is None or route.is_public:
-            self.go(exchange)
-            return
-        token = bearer(authorization) or b""
-        client, exchange.caller = exchange.caller, token_digest(authorization)
-        digest = exchange.caller
-        is_known, verdict = self._gate.recall(digest)
-        if is_known:
-            self.go(exchange, verdict)
-        else:
-            self._gate.ask(token, lambda answer: self.go(exchange, answer), client)
-
-    def recall(self, known: Known) -> tuple[bool, Refusal | None]:
-        """Whether a fresh verdict about its token is known, and it."""
-        if self._gate is None or known.route.is_public:
-            return True, None
-        return self._gate.recall(known.token) if known.token else (False, None)
 
     def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         """Answer with a refusal, and count it."""
@@ -142,14 +132,10 @@ class Desk:
         elif route.operation == HELD:
             exchange.deadline = exchange.arrived + self._deadline_s
             self.on_work(self)
-            if not self._held.add(exchange):
-                self.refuse(exchange, answers.BUSY)
+            if self._failure is not None or not self._held.add(exchange):
+                self.refuse(exchange, self._failure or answers.BUSY)
         else:
             self._enqueue(exchange, route)
-
-    def _owner(self, exchange: Exchange) -> bytes:
-        """With whose requests it counts."""
-        return exchange.caller if self._gate is None else self._gate.owner(exchange.caller)
 
     def _enqueue(self, exchange: Exchange, route: Route) -> None:
         exchange.deadline = exchange.arrived + (route.timeout_s or self._deadline_s)
@@ -215,10 +201,9 @@ class Desk:
         Raises:
             FrameError: what it says of it cannot be.
         """
-        self._table = Table(about)
-        if self.lobby is not None:
-            self.lobby.heads.clear()
+        self._set_table(about)
         self._links[link.number] = link
+        self._failure = None
         self.about = {name: value for name, value in about.items() if name not in INTERNAL}
         self.queue.join(link.number, room=max(0, int(about.get("room") or 0)))
         self.on_ready()
@@ -275,23 +260,15 @@ class Desk:
 
     def _deliver(self, exchange: Exchange, entry: Entry, now: float) -> None:
         """An answer, or a part of one, to whoever waits for it."""
-        is_last = bool(entry.flags & LAST)
-        if is_last:
+        if entry.flags & LAST:
             del self._live[exchange.id]
         if exchange.is_done:
             return
-        headers, body = split_head(entry.body) if entry.flags & HEADED else (b"", entry.body)
-        media = b"" if entry.flags & HEADED and entry.media == Media.OTHER else answers.TYPES[entry.media]
-        if entry.status and is_last and not exchange.is_tunnel:
-            self.meter.predicted(entry.status, now - exchange.arrived, entry.rows)
-            exchange.finish(entry.status, body, media, headers)
-            return
         if entry.status and not exchange.has_begun:
             self.meter.predicted(entry.status, now - exchange.arrived, entry.rows)
-            exchange.begin(entry.status, media, headers)
         silent_s = max(exchange.route.timeout_s if exchange.route is not None else 0.0, self.limits.stream_s)
         exchange.deadline = inf if exchange.is_tunnel else now + silent_s
-        exchange.part(body, is_last=is_last, is_broken=bool(entry.flags & FAILED))
+        exchange.take(entry)
 
     def leave(self, link: WorkerLink) -> None:
         """A worker is gone: what it had not begun is tried once more elsewhere."""
@@ -309,6 +286,8 @@ class Desk:
         self.meter.retries += max(0, held - self.queue.held - len(given_up))
         for ticket in given_up:
             self._drop(ticket, answers.WORKER_LOST)
+        if self._failure is not None:
+            self.fail(self._failure)
         self._pump_soon()
 
     def _pump_soon(self) -> None:

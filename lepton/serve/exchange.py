@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
-from lepton.serve.frames import HEADED, LAST, Media, with_head
+from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Media, split_head, with_head
 from lepton.serve.queue import Ticket
 from lepton.serve.routes import Route
 
@@ -134,6 +134,20 @@ class Exchange(Ticket):
         self.flags = LAST if head is None else LAST | HEADED
         self.size_bytes = len(self.body)
 
+    def take(self, entry: Entry) -> None:
+        """An answer of a worker, or a part of one."""
+        is_last = bool(entry.flags & LAST)
+        headers, body = split_head(entry.body) if entry.flags & HEADED else (b"", entry.body)
+        media = b"" if entry.flags & HEADED and entry.media == Media.OTHER else answers.TYPES[entry.media]
+        if entry.status and self.has_begun:
+            self.part(b"", is_last=True, is_broken=True)  # a status comes too late
+        elif entry.status and is_last and not self.is_tunnel:
+            self.finish(entry.status, body, media, headers)
+        else:
+            if entry.status:
+                self.begin(entry.status, media, headers)
+            self.part(body, is_last=is_last, is_broken=bool(entry.flags & FAILED))
+
     def finish(self, status: int, body: bytes, media: bytes = answers.JSON_TYPE, headers: bytes = b"") -> None:
         """Give the whole answer; it is written when all before it on the connection are. A second call does nothing."""
         if self.is_done:
@@ -200,6 +214,10 @@ class Desk(Protocol):
 
     def doubt(self, route: Route, authorization: bytes | None) -> Refusal | None:
         """Refuse at once what is known to be not allowed, before its body is read."""
+        ...
+
+    def judge(self, exchange: Exchange, authorization: bytes | None, then: Callable[[Refusal], None]) -> None:
+        """Find out whether a request may come in whose body is still to come; call `then` if it may not."""
         ...
 
     def accept(self, exchange: Exchange, authorization: bytes | None) -> None:

@@ -25,6 +25,7 @@ import uvloop
 from lepton.core.context import Context
 from lepton.core.errors import InvalidError, UnavailableError
 from lepton.core.resource import Json
+from lepton.serve.answers import failed
 from lepton.serve.behind import Told, follow
 from lepton.serve.frames import Entry, Frame, FrameError, Kind
 from lepton.serve.front import Front
@@ -162,11 +163,13 @@ class Gateway(Front):
     # endpoints
 
     def _hear(self, told: Told) -> None:
-        """The server tells which there are: each is open at once, and its requests wait for its first worker."""
+        """The server tells which there are: each is open at once, its requests wait for its first worker."""
         self._told = set()
         for about in told:
             try:
-                self._told.add(self._open(about).endpoint)
+                site = self._open(about)
+                self._told.add(site.endpoint)
+                site.desk.fail(failed(site.desk.name, str(about["why"])) if about.get("why") else None)
             except (InvalidError, KeyError, TypeError) as fault:
                 sys.stderr.write(f"serve: an endpoint behind this front is not understood: {fault}\n")
 

@@ -30,10 +30,13 @@ class Held:
 
     def release(self, table: Table) -> Iterator[tuple[Exchange, Route | Refusal]]:
         """All of them, each with its route, or why there is none."""
+        for exchange in self.drop():
+            yield exchange, settle(exchange, table)
+
+    def drop(self) -> list[Exchange]:
+        """All of them that somebody waits for; they are forgotten."""
         held, self._exchanges = self._exchanges, []
-        for exchange in held:
-            if not exchange.is_done:
-                yield exchange, settle(exchange, table)
+        return [one for one in held if not one.is_done]
 
     def late(self, now: float) -> list[Exchange]:
         """Those whose deadline has passed; they are forgotten, as is whoever has gone."""

@@ -1,11 +1,11 @@
-"""One client's connection: HTTP/1.1 from bytes to exchanges, and answers back in the order they were asked.
+"""One client's connection: HTTP/1.1 from bytes to exchanges.
 
 The parser (llhttp) is strict, so a message with two readings - both lengths, a folded header, a bare line feed - is
 refused and the connection closed. A body is collected and never looked into.
 """
 
 import asyncio
-from collections import deque
+from functools import partial
 from hashlib import sha256
 from time import monotonic
 
@@ -13,38 +13,34 @@ import httptools
 
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
-from lepton.serve.exchange import HIGH_BYTES, Asked, Desk, Exchange, Limits, Lobby
+from lepton.serve.exchange import Asked, Desk, Exchange, Limits, Lobby
 from lepton.serve.heads import MAX_KNOWN_BYTES, is_http2, remember
 from lepton.serve.message import SWALLOW_BYTES, Message
+from lepton.serve.outlet import Outlet
 from lepton.serve.protocols.grpc.calls import open_stream
 from lepton.serve.protocols.http2.connection import Http2
 from lepton.serve.routes import Route
 
+PART_BYTES = 16 << 10
+"""The parser is given no more at a time, so that what it does not tell of cannot grow unseen."""
+BAD_VERSION = "Invalid HTTP version"
+"""What the parser says of a version that it does not know."""
 
-class Connection(asyncio.Protocol):
+
+class Connection(Outlet):
     """One TCP connection from a client."""
 
     def __init__(self, lobby: Lobby) -> None:
+        super().__init__(lobby.limits)
         self._lobby = lobby
-        self._limits = lobby.limits
         self._first: bytes | None = b""
         """What has come so far, until it is clear which protocol that is."""
         self._parser = httptools.HttpRequestParser(self)
-        self._transport: asyncio.Transport | None = None
         self._peer: tuple[str, int] | None = None
         self._caller = b""
         """The client's address."""
-        self._open: deque[Exchange] = deque()
-        self._current: Exchange | None = None
-        """The exchange whose body is arriving."""
         self._refusal: Refusal | None = None
         """Of the current exchange, to be given once its body is swallowed."""
-        self._phase = "idle"
-        self._since = monotonic()
-        self._is_deaf = False
-        self._is_paused = False
-        self._is_blocked = False
-        self._wants_continue = False
         self._head_key = b""
         """Names the bytes of the head that is being read, if they came at once."""
         self._last_head = self._last_key = b""
@@ -83,8 +79,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Some bytes of one or more requests; or of whatever an upgraded connection speaks."""
         if self._is_deaf:
-            if self._tunnel is not None:
-                self._tunnel.desk.pass_on(self._tunnel, data, is_last=False)
+            self._pass_on(data)
             return
         if self._first is not None and not (data := self._sort(data)):
             return
@@ -92,22 +87,52 @@ class Connection(asyncio.Protocol):
             self._message_count = 0
             if self._is_known(data):
                 return
-        self._parse(data)
-        if self._phase == "head" and (refusal := self._message.weigh_part(data, self._limits)):
-            self._refuse_and_close(refusal)
+        if len(data) <= PART_BYTES:
+            self._parse(data)
+            return
+        rest = memoryview(data)
+        while rest:  # in parts, each of which may be judged; only what is surely of a body is none
+            size = max(PART_BYTES, self._message.rest_bytes if self._phase == "body" else 0)
+            self._parse(rest[:size])
+            rest = rest[size:]
 
-    def _parse(self, data: bytes) -> None:
+    def _parse(self, data: bytes | memoryview) -> None:
+        if self._is_deaf:
+            self._pass_on(data)
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._is_deaf = True
-            rest = data[upgrade.args[0] :]
-            if rest and self._tunnel is not None:
-                self._tunnel.desk.pass_on(self._tunnel, rest, is_last=False)
+            self._pass_on(data[upgrade.args[0] :])
         except httptools.HttpParserError as fault:
             if isinstance(fault, httptools.HttpParserCallbackError):
                 raise
-            self._refuse_and_close(answers.NOT_HTTP)
+            self._refuse_and_close(answers.OLD_HTTP if str(fault) == BAD_VERSION else answers.NOT_HTTP)
+        if self._phase != "idle" and not self._is_deaf:
+            self._judge_part(len(data))
+
+    def _pass_on(self, data: bytes | memoryview) -> None:
+        """Bytes that are not read here."""
+        if data and self._tunnel is not None:
+            self._tunnel.desk.pass_on(self._tunnel, bytes(data), is_last=False)
+
+    def _judge_part(self, size: int) -> None:
+        """A request has not ended with these bytes: whether its rest is worth being waited for."""
+        message, exchange = self._message, self._current
+        refusal = message.weigh_part(size, self._limits, is_head=self._phase == "head")
+        if refusal is None and self._refusal is not None and self._refusal.status in answers.NO_ACCESS:
+            refusal = self._refusal
+        if refusal is not None:
+            self._refuse_and_close(refusal)
+        elif exchange is not None and self._refusal is None and not message.is_judged:
+            message.is_judged = True
+            exchange.desk.judge(exchange, message.fields.get(b"authorization"), partial(self._turn_away, exchange))
+
+    def _turn_away(self, exchange: Exchange, refusal: Refusal) -> None:
+        """Refuse a request whose body is still to come."""
+        if exchange is self._current:
+            self._refuse_and_close(refusal)
 
     def _sort(self, data: bytes) -> bytes:
         """What is to be read of the first bytes as HTTP/1.1: nothing while they may be HTTP/2's, or if they are."""
@@ -153,18 +178,6 @@ class Connection(asyncio.Protocol):
         desk.go(exchange, verdict)
         return True
 
-    def pause_writing(self) -> None:
-        """The client does not read its answers: read nothing more from it."""
-        self._is_blocked = True
-        self._since = monotonic()
-        self._balance()
-
-    def resume_writing(self) -> None:
-        """It reads again."""
-        self._is_blocked = False
-        self.flush()
-        self._balance()
-
     def eof_received(self) -> bool:
         """The client sends nothing more; it may still read."""
         if self._tunnel is not None:
@@ -193,8 +206,12 @@ class Connection(asyncio.Protocol):
         """One header; also a trailer, which is ignored."""
         if self._phase == "head":
             self._message.add_header(name, value)
-        else:
-            self._message.head_bytes += len(name) + len(value)
+        elif refusal := self._message.add_trailer(name, value, self._limits):
+            self._refuse_and_close(refusal)
+
+    def on_chunk_header(self) -> None:
+        """The line before a chunk."""
+        self._message.begin_chunk()
 
     def on_headers_complete(self) -> None:
         """All headers are there; decide what needs no body."""
@@ -202,6 +219,7 @@ class Connection(asyncio.Protocol):
             return
         self._phase = "body"
         parser, message = self._parser, self._message
+        message.fed_bytes = 0
         version, is_upgrade = parser.get_http_version(), parser.should_upgrade()
         desk = message.lead(self._lobby)
         route = desk.find(parser.get_method(), message.url)
@@ -211,7 +229,7 @@ class Connection(asyncio.Protocol):
             refusal = self._judge_request(exchange, route) if isinstance(route, Route) else route
         self._refusal = refusal
         if refusal is not None:
-            if message.has_long_body(is_upgrade=is_upgrade):
+            if refusal in answers.MISFRAMED or message.has_long_body(is_upgrade=is_upgrade):
                 self._refuse_and_close(refusal)
         elif not message.is_plain and b"expect" in message.fields:
             self._wants_continue = True
@@ -284,64 +302,6 @@ class Connection(asyncio.Protocol):
     def _head_text(self) -> bytes:
         return self._message.head_text(self._parser.get_method(), self._parser.get_http_version(), self._peer)
 
-    # answers
-
-    def write_now(self, exchange: Exchange, answer: bytes) -> bool:
-        """Write a whole answer at once if nothing is before it; False: it must wait its turn."""
-        is_held = self._is_blocked or self._is_paused or self._wants_continue
-        if self._transport is None or is_held or len(self._open) != 1 or self._open[0] is not exchange:
-            return False
-        self._open.clear()
-        self._transport.write(answer)
-        return True
-
-    def flush(self) -> None:
-        """Write what is due of the answers, in the order of the requests, as long as the client reads."""
-        ready: list[bytes] = []
-        closes = False
-        while self._open and not closes and not self._is_blocked:
-            exchange = self._open[0]
-            ready += exchange.out
-            if not exchange.is_complete:
-                exchange.out.clear()
-                exchange.out_bytes = 0
-                self._since = monotonic()
-                break
-            self._open.popleft()
-            closes = not exchange.keep_alive
-        if self._open:
-            self._weigh_streams()
-        if self._transport is None:
-            return
-        if ready:
-            self._transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
-        if closes:
-            self._hang_up()
-            return
-        if self._wants_continue:
-            self._continue_if_due()
-        if self._is_paused:
-            self._balance()
-
-    def _weigh_streams(self) -> None:
-        """Let the workers of streams pause whose client does not read, and go on once it does."""
-        for exchange in self._open:
-            if exchange.has_begun and exchange.is_paused != (exchange.out_bytes > HIGH_BYTES):
-                exchange.is_paused = not exchange.is_paused
-                exchange.desk.flow(exchange, is_paused=exchange.is_paused)
-
-    def close_if_idle(self) -> None:
-        """For a drain: hang up if no request is open, else with the answer of the last one."""
-        if not self._open and self._phase == "idle" and self._transport is not None:
-            self._transport.close()
-        for exchange in list(self._open)[-1:]:
-            exchange.keep_alive = False
-
-    def abort(self) -> None:
-        """Drop the connection now."""
-        if self._transport is not None:
-            self._transport.abort()
-
     def check(self, now: float) -> None:
         """Let go of a client that is too slow or has long been silent."""
         limits = self._limits
@@ -352,16 +312,11 @@ class Connection(asyncio.Protocol):
         elif self._is_deaf or self._is_paused:
             return
         elif self._phase != "idle":
-            if waited_s > (limits.head_s if self._phase == "head" else limits.body_s):
-                self._refuse_and_close(answers.SLOW)
+            body_s = limits.body_s if self._refusal is None else limits.linger_s
+            if waited_s > (limits.head_s if self._phase == "head" else body_s):
+                self._refuse_and_close(self._refusal or answers.SLOW)
         elif not self._open and waited_s > limits.idle_s and self._transport is not None:
             self._transport.close()
-
-    def _continue_if_due(self) -> None:
-        """Tell a client that waits for it to send its body, once all answers before it are written."""
-        if self._transport is not None and self._open and self._open[0] is self._current:
-            self._wants_continue = False
-            self._transport.write(answers.CONTINUE)
 
     def _refuse_and_close(self, refusal: Refusal) -> None:
         """Refuse the request that is arriving, read nothing more, and close after the answer."""
@@ -375,25 +330,3 @@ class Connection(asyncio.Protocol):
         exchange.keep_alive = False
         exchange.arrived = monotonic()
         exchange.desk.refuse(exchange, refusal)
-
-    def _hang_up(self) -> None:
-        """Say that nothing more comes, and close a little later: at once would destroy an answer in flight."""
-        self._is_deaf = True
-        transport = self._transport
-        if transport is None:
-            return
-        if transport.can_write_eof():
-            transport.write_eof()
-        asyncio.get_running_loop().call_later(self._limits.linger_s, transport.abort)
-
-    def _balance(self) -> None:
-        """Read only while the client reads its answers and has not too many open."""
-        must_pause = self._is_blocked or len(self._open) >= self._limits.max_pipelined
-        if must_pause == self._is_paused or self._transport is None or self._transport.is_closing():
-            return
-        self._is_paused = must_pause
-        if must_pause:
-            self._transport.pause_reading()
-        else:
-            self._since = monotonic()
-            self._transport.resume_reading()

@@ -29,6 +29,8 @@ IDENTITY = b"identity"
 SWALLOW_BYTES = 64 << 10
 """A refused request's body up to this size is read and dropped, so that the connection can be kept."""
 MAX_ID_BYTES = 128
+CHUNK_BYTES = 20
+"""Of a chunk beside its data: its size, line ends, and a short extension."""
 
 
 class Message:
@@ -37,13 +39,18 @@ class Message:
     __slots__ = (
         "body",
         "body_bytes",
+        "chunk_at",
+        "chunks",
+        "fed_bytes",
         "fields",
         "has_twice",
         "head_bytes",
         "is_fresh",
+        "is_judged",
         "is_plain",
         "lines",
         "prefix",
+        "trailers",
         "url",
     )
 
@@ -61,6 +68,14 @@ class Message:
         """No rare header so far."""
         self.is_fresh = True
         """It began in the bytes that are being read."""
+        self.is_judged = False
+        """Whether its sender may come in was asked while its body was still on its way."""
+        self.fed_bytes = 0
+        """What came of its head, later of its body, after the bytes in which it began."""
+        self.trailers = 0
+        self.chunks = 0
+        self.chunk_at = 0
+        """Where in the body the last chunk began."""
         self.body: list[bytes] = []
         self.body_bytes = 0
 
@@ -74,6 +89,18 @@ class Message:
                 self.is_plain = False
                 self.has_twice |= name in self.fields
             self.fields[name] = value
+
+    def add_trailer(self, name: bytes, value: bytes, limits: Limits) -> Refusal | None:
+        """One header after the body; it is not kept. Returned is why it is one too many."""
+        self.head_bytes += len(name) + len(value)
+        self.trailers += 1
+        is_large = self.head_bytes > limits.max_head_bytes or len(self.lines) + self.trailers > limits.max_headers
+        return answers.BIG_HEADERS if is_large else None
+
+    def begin_chunk(self) -> None:
+        """The line before a chunk is whole."""
+        self.chunks += 1
+        self.chunk_at = self.body_bytes
 
     def lead(self, lobby: Lobby) -> Desk:
         """Whose it is; from now on its URL is the one there."""
@@ -96,6 +123,11 @@ class Message:
         """Whether one follows."""
         return b"transfer-encoding" in self.fields or bool(self.length)
 
+    @property
+    def rest_bytes(self) -> int:
+        """What is still to come of the body, as far as it is known."""
+        return (self.length or 0) - self.body_bytes
+
     def has_long_body(self, *, is_upgrade: bool) -> bool:
         """Whether the body, if this is refused, is better not waited for."""
         if is_upgrade:
@@ -106,13 +138,28 @@ class Message:
         """All of the body."""
         return self.body[0] if len(self.body) == 1 else b"".join(self.body)
 
-    def weigh_part(self, data: bytes, limits: Limits) -> Refusal | None:
-        """Bound a head that has not ended with `data`: the parser holds back a header until it is whole."""
+    def weigh_part(self, size: int, limits: Limits, *, is_head: bool) -> Refusal | None:
+        """Bound what the parser holds back or drops: a header until it is whole, and what comes beside a body's chunks.
+
+        Args:
+            size: bytes that have come, with which the message did not end.
+            is_head: neither did its head.
+        """
         if self.is_fresh:
             self.is_fresh = False
             return None
-        self.head_bytes += len(data)
-        return answers.BIG_HEADERS if self.head_bytes > 2 * limits.max_head_bytes else None
+        self.fed_bytes += size
+        limit = limits.max_head_bytes * (2 if is_head else 1)
+        if self.fed_bytes <= limit:
+            return None
+        if is_head:
+            return answers.BIG_HEADERS
+        if (
+            b"transfer-encoding" not in self.fields
+            or self.fed_bytes - self.body_bytes - CHUNK_BYTES * self.chunks <= limit
+        ):
+            return None
+        return answers.BIG_HEADERS if self.chunks and self.chunk_at == self.body_bytes else answers.LONG_CHUNK
 
     def judge_head(self, version: str, limits: Limits, *, is_upgrade: bool) -> Refusal | None:
         """Why the message itself is not in order; None if it is."""
@@ -124,13 +171,15 @@ class Message:
             return answers.OLD_HTTP
         if b"host" not in self.fields and version == "1.1":
             return answers.NO_HOST
-        return None if self.is_plain and not is_upgrade else self._judge_rare(is_upgrade=is_upgrade)
+        return None if self.is_plain and not is_upgrade else self._judge_rare(version, is_upgrade=is_upgrade)
 
-    def _judge_rare(self, *, is_upgrade: bool) -> Refusal | None:
+    def _judge_rare(self, version: str, *, is_upgrade: bool) -> Refusal | None:
         """Whether headers that few messages have are in order."""
         fields = self.fields
         if self.has_twice:
             return answers.TWICE
+        if version == "1.0" and b"transfer-encoding" in fields:
+            return answers.OLD_CODING
         if fields.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
             return answers.CODING
         if fields.get(b"expect", b"100-continue").lower() != b"100-continue":

@@ -7,7 +7,6 @@ from itertools import accumulate
 from typing import Any
 
 import orjson
-from pydantic import BaseModel
 
 from lepton.core.errors import ConfigError, LeptonError
 from lepton.serve import websocket
@@ -19,12 +18,13 @@ from lepton.serve.program import Line, Reply, Work
 from lepton.serve.routes import Operation
 from lepton.serve.service import MARK, HTTPError, Response, Service, Wish
 from lepton.serve.signature import Signature
-from lepton.serve.streams import sse
+from lepton.serve.writing import DUMP, chunk, dumps, event, plain, sse
 
-DUMP = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 JSON = int(Media.JSON)
 USUAL = frozenset((dict, list, str, int, float, bool))
 """Types of answers that are JSON at once."""
+EVENTS = "text/event-stream"
+LINES = b"content-type: application/x-ndjson\r\n"
 BODY_MEDIA = ("JSON", "OCTETS", "NPY", "MSGPACK", "TEXT", "FORM")
 
 
@@ -162,16 +162,23 @@ class Method:
         if value is None:
             return Reply(status=204)
         if isinstance(value, Iterator | AsyncIterator):
-            media = Media.SSE if self.wish.sse else Media.OCTETS
-            return Reply(stream=pieces(value, sse if self.wish.sse else chunk), media=media)
+            return self._stream(value)
         if isinstance(value, bytes | bytearray | memoryview):
             return Reply(bytes(value), media=Media.OCTETS)
         return dump(value, call)
 
+    def _stream(self, value: Iterator[Any] | AsyncIterator[Any]) -> Reply:
+        if self.wish.sse:
+            return Reply(stream=pieces(value, sse), media=Media.SSE)
+        if self.signature.yields in (Any, bytes, str):
+            return Reply(stream=pieces(value, chunk), media=Media.OCTETS)
+        return Reply(stream=pieces(value, chunk), media=Media.OTHER, headers=LINES)
+
     def _response(self, value: Response, call: Call) -> Reply:
         content, kind = value.content, value.media_type
         if isinstance(content, Iterator | AsyncIterator):
-            reply = Reply(stream=pieces(content, chunk), media=Media.OCTETS)
+            write = event if kind.partition(";")[0].strip().lower() == EVENTS else chunk
+            reply = Reply(stream=pieces(content, write), media=Media.OCTETS)
         elif isinstance(content, str):
             reply = Reply(content.encode(), media=Media.TEXT)
         elif isinstance(content, bytes | bytearray | memoryview):
@@ -193,37 +200,17 @@ def dump(value: Any, call: Call) -> Reply:
         from lepton.serve import npy  # noqa: PLC0415  numpy, only where such a body comes
 
         return Reply(npy.write(value), media=Media.NPY)
-    if call.media == Media.MSGPACK:
-        import msgpack  # noqa: PLC0415  only where such a body comes
-
-        return Reply(msgpack.packb(value, default=plain), media=Media.MSGPACK)
     try:
-        return Reply(orjson.dumps(value, plain, DUMP))
-    except TypeError as fault:
+        if call.media == Media.MSGPACK:
+            import msgpack  # noqa: PLC0415  only where such a body comes
+
+            return Reply(msgpack.packb(value, default=plain), media=Media.MSGPACK)
+        return Reply(dumps(value))
+    except (TypeError, ValueError, OverflowError) as fault:
+        name = "msgpack" if call.media == Media.MSGPACK else "JSON"
         raise HandlerError(
-            f"The answer cannot be JSON: {fault}", fix="Return JSON, bytes, an array, a Response or a stream."
+            f"The answer cannot be {name}: {fault}", fix="Return JSON, bytes, an array, a Response or a stream."
         ) from fault
-
-
-def plain(value: Any) -> Any:
-    """What JSON has no word for, in its words."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, set | frozenset | tuple):
-        return list(value)
-    for name in ("tolist", "to_json", "isoformat"):
-        if hasattr(value, name):
-            return getattr(value, name)()
-    raise TypeError(f"it holds a {type(value).__name__}")
-
-
-def chunk(value: Any) -> bytes:
-    """One piece of a stream that is not server-sent events."""
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)
-    if isinstance(value, str):
-        return value.encode()
-    return orjson.dumps(value, default=plain, option=DUMP) + b"\n"
 
 
 def pieces(values: Any, write: Callable[[Any], bytes]) -> Iterator[bytes] | AsyncIterator[bytes]:

@@ -34,8 +34,12 @@ from lepton.serve.routes import path_pattern
 from lepton.serve.service import Request, Upload, Wish, _Whole
 
 EMPTY = inspect.Parameter.empty
-STRICT = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True, val_json_bytes="base64")
-LAX = ConfigDict(strict=False, extra="forbid", arbitrary_types_allowed=True, val_json_bytes="base64")
+OPEN = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True, val_json_bytes="base64")
+"""For values that came as msgpack or tensors, which have words for NaN and infinities."""
+STRICT = ConfigDict(**OPEN, allow_inf_nan=False)
+LAX = ConfigDict(**{**STRICT, "strict": False})
+TIGHT = (str, int, float, bool, bytes, Upload, type(None))
+"""Types of fields that take neither NaN nor infinities; so do lists and unions of them."""
 JSON = int(Media.JSON)
 PREFIX = "f_"
 STREAMS = (Iterator, AsyncIterator, Iterable, typing.AsyncIterable, typing.Generator, typing.AsyncGenerator)
@@ -77,6 +81,7 @@ class Signature:
         self._fields = fields
         self._body = {name: field for name, field in fields.items() if name not in self.path_names}
         self._model = self._make("Input", self._body, STRICT)
+        self._is_tight = not self.takes_rest and all(_is_tight(kind) for kind in self.kinds.values())
         self._whole = TypeAdapter(fields[self.whole_name][0], config=None) if self.whole_name else None
         self._is_anything = bool(self.whole_name) and fields[self.whole_name][0] in (Any, dict, dict[str, Any])
         self._wants_object = self._is_anything and fields[self.whole_name][0] is not Any
@@ -84,6 +89,8 @@ class Signature:
         returned = self._hints.get("return", EMPTY)
         self.returns = _item(returned) if wish.batch and returned is not EMPTY else returned
         self.is_stream = get_origin(returned) in STREAMS or _yields(function)
+        self.yields = next(iter(get_args(returned)), Any) if self.is_stream else Any
+        """What each piece of a stream is."""
 
     @property
     def is_headed(self) -> bool:
@@ -94,6 +101,10 @@ class Signature:
     def needs_body(self) -> bool:
         """Whether a request without a body cannot fit."""
         return not self.is_from_url and any(default is ... for _, default in self._body.values())
+
+    @cached_property
+    def _open(self) -> type[BaseModel]:
+        return self._make("Input", self._body, OPEN)
 
     @cached_property
     def _form(self) -> type[BaseModel]:
@@ -201,6 +212,7 @@ class Signature:
         if call.media == Media.JSON or call.media == Media.OTHER:
             if self._is_anything:
                 return self._anything(call.body)
+            read_json(call.body)
             return self._whole.validate_json(call.body, strict=True)
         return self._whole.validate_python(read_other(call))
 
@@ -212,6 +224,8 @@ class Signature:
 
     def _body_fields(self, call: Call) -> dict[str, Any]:
         if call.media in (Media.JSON, Media.OTHER):
+            if not self._is_tight and call.body:
+                read_json(call.body)  # for its faults: pydantic would let NaN, Infinity and 1e999 pass
             return _spread(self._model.model_validate_json(call.body or b"{}"))
         value = read_other(call)
         if call.media in (Media.NPY, Media.OCTETS, Media.TEXT):
@@ -221,7 +235,7 @@ class Signature:
                 )
             value = dict.fromkeys(self._body, value)
         is_text = call.media == Media.FORM
-        return _spread((self._form if is_text else self._model).model_validate(value))
+        return _spread((self._form if is_text else self._open).model_validate(value))
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments from values that came otherwise than in a body.
@@ -232,7 +246,7 @@ class Signature:
         try:
             if self._whole is not None:
                 return {self.whole_name: self._whole.validate_python(values.get(self.whole_name))}
-            return _spread(self._model.model_validate(values))
+            return _spread(self._open.model_validate(values))
         except ValidationError as fault:
             raise explain(fault) from None
 
@@ -315,6 +329,14 @@ def _is_object(kind: Any) -> bool:
 
 def _is_typed(kind: type) -> bool:
     return issubclass(kind, dict) and hasattr(kind, "__total__")
+
+
+def _is_tight(kind: Any) -> bool:
+    """Whether no value of it is, or holds, anything that JSON has no word for."""
+    origin = get_origin(kind)
+    if origin in (list, tuple, set, dict, typing.Union, types.UnionType):
+        return all(_is_tight(part) for part in get_args(kind) if part is not ...)
+    return kind in TIGHT or origin is typing.Literal
 
 
 def _annotated(kind: Any) -> Any:

@@ -4,9 +4,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from threading import Event, Thread
-from typing import Any
-
-import orjson
 
 from lepton.serve.calls import Call
 from lepton.serve.faults import reply_for
@@ -200,14 +197,3 @@ class Tunnel(Flow):
         """Give the head of the answer."""
         self._has_begun = True
         self._put(Entry(self._id, with_head(headers, b""), status=status, media=Media.OTHER, flags=HEADED))
-
-
-def sse(value: Any) -> bytes:
-    """One value as a server-sent event: text as it is, line by line; anything else as JSON."""
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, str):
-        if "\n" not in value:
-            return b"data: %b\n\n" % value.encode()
-        return b"".join(b"data: %b\n" % line.encode() for line in value.split("\n")) + b"\n"
-    return b"data: %b\n\n" % orjson.dumps(value, default=str)

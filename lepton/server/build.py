@@ -162,12 +162,13 @@ def _settle(database: Database, config: ServerConfig, *, root: bytes, at: dateti
 
 
 def _open_engine(config: ServerConfig) -> Engine:
+    folder = Path(config.fleet) if config.fleet and config.engine == "fleet" else config.data / "engine"
     try:
-        places = {"folder": config.data / "engine", "url_file": config.address_file, "hidden": config.data}
+        places = {"folder": folder.absolute(), "url_file": config.address_file, "hidden": config.data}
         return open_engine(config.engine, **places, warm_s=config.warm_s, isolation=config.isolation)
     except OSError as fault:
         raise StorageFullError(
-            f"Cannot use {config.data / 'engine'}: {fault.strerror}", fix="Free some space; look at the folder's owner."
+            f"Cannot use {folder}: {fault.strerror}", fix="Free some space; look at the folder's owner."
         ) from fault
 
 
@@ -233,6 +234,8 @@ def _wire(platform: Platform, serving: Serving) -> None:
             loops["jobs"].wake()
         if event.kind in ("job", "node"):
             loops["placing"].wake()
+        if event.kind == "job" and event.verb.endswith("->queued"):  # its node may be gone
+            loops["pulse"].wake()
         if event.kind == "endpoint" or event.data.get("stage") == "serve":
             loops["serving"].wake()
 

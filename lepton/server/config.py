@@ -42,7 +42,9 @@ class ServerConfig:
     database: str = ""
     """postgresql://... ; empty: SQLite in the data directory."""
     engine: str = "local"
-    """Where work runs: `local`, or the dotted name `module:Class` of another engine."""
+    """Where work runs: `local`, `fleet`, or the dotted name `module:Class` of another engine."""
+    fleet: str = ""
+    """With the engine `fleet`: the folder of its machines, which servers on one database share; empty: DATA/engine."""
     lease_s: float = 15.0
     """A server silent for this long loses its loops to another server on the same database."""
     heartbeat_s: float = 5.0

@@ -27,11 +27,15 @@ class Pulse:
         self._engine = engine
         self._clock = clock
         self._heartbeat_s = heartbeat_s
+        self._own: set[str] = set()
+        """Nodes that our engine had at the last turn."""
 
     def turn(self) -> float | None:
-        """Note every node of our engine as seen now, and nodes that nobody has seen for long as failed."""
+        """Note every node of our engine as seen now; as failed, what it has no more and what nobody has seen for long.
+        """
         here = list(self._engine.nodes())
         self._database.write(lambda tx: self._note(tx, here))
+        self._own = {facts.name for facts in here}
         return None
 
     def _note(self, tx: Tx, here: list[NodeFacts]) -> None:
@@ -42,8 +46,8 @@ class Pulse:
         names = {facts.name for facts in here}
         for node in nodes.values():
             silent_s = (now - node.status.get("seen_at", now)) / 1_000_000
-            is_silent = node.name not in names and silent_s > LOST_AFTER * self._heartbeat_s
-            if is_silent and node.state != NodeState.FAILED:
+            is_gone = node.name in self._own or silent_s > LOST_AFTER * self._heartbeat_s
+            if node.name not in names and is_gone and node.state != NodeState.FAILED:
                 self._change(tx, node, NodeState.FAILED, {}, f"{node.name} has not been seen for {silent_s:.0f} s")
 
     def _see(self, tx: Tx, facts: NodeFacts, found: Resource | None, now: int) -> None:

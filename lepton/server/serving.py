@@ -79,7 +79,7 @@ class Serving:
         ended = resources.owned(tx, endpoint.id, kind="job")
         if ended and ended[0].state == "failed" and ended[0].spec["params"]["spec"] == endpoint.spec["endpoint"]:
             why = str(ended[0].status.get("ending", {}).get("detail", "")) or "its job failed"
-            self._move(tx, endpoint, "failed", why)
+            self._move(tx, endpoint, "failed", why, spec=endpoint.spec["endpoint"])
             return
         spec = plan(EndpointSpec.from_json(endpoint.spec["endpoint"]), endpoint=endpoint.id, name=endpoint.name)
         author = Author(actor=ACTOR, workspace=endpoint.workspace, at=self._clock.now())

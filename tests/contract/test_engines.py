@@ -57,6 +57,14 @@ class Bench:
     def wait(self, key: str) -> Exit:
         raise NotImplementedError
 
+    def heard(self, key: str) -> Exit:
+        """How it has ended; looks again whenever an end is told."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.engine.look(key).exit, DEADLINE_S), self.engine.look(key)
+        found = self.engine.look(key).exit
+        assert found is not None
+        return found
+
     def until_ready(self, key: str) -> None:
         """Return once a stubborn launch is past its start."""
 
@@ -86,24 +94,14 @@ class LocalBench(Bench):
         return self.run(key, "/no/such/program")
 
     def wait(self, key: str) -> Exit:
-        with self.changed:
-            assert self.changed.wait_for(lambda: self.engine.look(key).exit, DEADLINE_S), self.engine.look(key)
-        found = self.engine.look(key).exit
-        assert found is not None
-        return found
+        return self.heard(key)
 
     def until_ready(self, key: str) -> None:
         wait_until(lambda: self.engine.log_size(key) > 0)
 
 
-class SimulatedBench(Bench):
-    engine: SimulatedEngine
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        del folder
-        self.engine = SimulatedEngine()
-        self.listen()
+class CourseBench(Bench):
+    """Of an engine on which a launch does what is written in it."""
 
     def course(self, key: str, more: dict[str, Any], **course: Any) -> Launch:
         return Launch(key=key, job="j", command=("program",), params={"course": course}, **more)
@@ -123,11 +121,37 @@ class SimulatedBench(Bench):
     def missing(self, key: str) -> Launch:
         return self.course(key, {}, seconds=0, reason="not_started", detail="Program /no/such/program: missing")
 
+
+class SimulatedBench(CourseBench):
+    engine: SimulatedEngine
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        del folder
+        self.engine = SimulatedEngine()
+        self.listen()
+
     def wait(self, key: str) -> Exit:
         self.engine.advance(10.0)
         found = self.engine.look(key).exit
         assert found is not None
         return found
+
+
+class FleetBench(CourseBench):
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.engine = open_engine("fleet", folder=folder / "engine")
+        self.listen()
+
+    def ends(self, key: str, code: int = 0, **more: Any) -> Launch:
+        return self.course(key, more, seconds=0.05, code=code)
+
+    def prints(self, key: str, text: str, **more: Any) -> Launch:
+        return self.course(key, more, seconds=0.05, output=text)
+
+    def wait(self, key: str) -> Exit:
+        return self.heard(key)
 
 
 def wait_until(is_true: Callable[[], object]) -> None:
@@ -138,7 +162,7 @@ def wait_until(is_true: Callable[[], object]) -> None:
         tick.wait(0.005)
 
 
-@pytest.fixture(params=[LocalBench, SimulatedBench], ids=["local", "simulated"])
+@pytest.fixture(params=[LocalBench, SimulatedBench, FleetBench], ids=["local", "simulated", "fleet"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     bench: Bench = request.param(tmp_path)
     yield bench

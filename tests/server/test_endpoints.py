@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
-from lepton.engine.simulated import Course
+from lepton.engine.course import Course
 from tests.server.house import API, House, error_of, wait_until
 
 

@@ -167,13 +167,30 @@ def test_a_service_whose_init_raises_fails_and_says_why(up: House, folder: Path)
     with pytest.raises(InvalidError, match="words"):
         up.client.serve.deploy(f"{folder}/counter.py", name="wordless")
     (folder / "counter.py").write_text(SERVICE.replace('files = ("words.txt",)', "files = ()"))
-    endpoint = up.client.serve.deploy(f"{folder}/counter.py", name="wordless")
+    front = up.client.serve.front("silent").wait()
+    wish: Any = {"front": "silent", "replicas": 1, "deadline_ms": 600_000}
+    endpoint = up.client.serve.deploy(f"{folder}/counter.py", name="wordless", **wish)
     with pytest.raises(JobFailedError, match="FileNotFoundError"):
         endpoint.wait()
+    token = (up.data / "token").read_text().strip()
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+    asked = Request(f"{front.url}/wordless/count", b'{"to": 2}', headers)
+    with pytest.raises(HTTPError) as told:  # at once, not at the deadline
+        urlopen(asked, timeout=60)
+    answer = json.loads(told.value.read())
+    told.value.close()
+    assert (told.value.code, "FileNotFoundError" in answer["message"]) == (503, True)
+    assert "words.txt" not in json.dumps(answer)
     said = up.lepton("serve", "why", "wordless").stdout
     assert said.startswith("failed: FileNotFoundError")
     assert "Traceback" in said and "words.txt" in said
+    (folder / "counter.py").write_text(SERVICE)
+    (folder / "words.txt").write_text("no.\n")
+    up.client.serve.get("wordless").change(f"{folder}/counter.py", **wish).wait()
+    with urlopen(asked, timeout=60) as page:
+        assert json.loads(page.read()) == ["no. 0", "no. 1"]
     endpoint.delete().wait("deleted")
+    front.delete().wait("deleted")
 
 
 def test_what_cannot_be_deployed_is_refused_before_anything_is_made(up: House, folder: Path) -> None:

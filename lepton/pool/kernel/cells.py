@@ -1,6 +1,4 @@
-"""Find, take and give back devices. Best fit: the open node with the fewest free devices that still fits; of equal
-ones the first. A job gets places for all of its workers or none.
-"""
+"""Find nodes. Best fit: the open node with the fewest free devices that still fits; of equal ones the first."""
 
 import numpy as np
 
@@ -27,19 +25,6 @@ def mark_all(pool: Pool) -> None:
     for node in range(len(pool.nodes)):
         if pool.nodes[node].is_open:
             mark(pool, node)
-
-
-@compiled
-def change(pool: Pool, node: int, part: Rows, sign: int) -> None:
-    """Add `sign` times what one worker needs to what a node has free."""
-    moves = pool.nodes[node].is_open and part.devices
-    if moves:
-        mark(pool, node)
-    pool.nodes[node].free += sign * part.devices
-    pool.nodes[node].cpu += sign * part.cpu
-    pool.nodes[node].memory += sign * part.memory
-    if moves:
-        mark(pool, node)
 
 
 @compiled
@@ -76,10 +61,10 @@ def first_at(pool: Pool, cell: int, level: int, part: Rows) -> int:
 
 
 @compiled
-def tightest(pool: Pool, klass: int, part: Rows) -> int:
-    """The node that one worker of a class fills best; -1 if none fits now."""
-    for level in range(part.devices, pool.tally.shape[1]):
-        for at in range(pool.classes[klass].cells, pool.classes[klass].cells_end):
+def tightest(pool: Pool, begin: int, end: int, part: Rows, devices: int) -> int:
+    """The node of the cells `lists[begin:end]` that a worker with so many devices fills best; -1 if none fits now."""
+    for level in range(devices, pool.tally.shape[1]):
+        for at in range(begin, end):
             cell = pool.lists[at]
             if pool.tally[cell, level]:
                 node = first_at(pool, cell, level, part)
@@ -89,68 +74,32 @@ def tightest(pool: Pool, klass: int, part: Rows) -> int:
 
 
 @compiled
-def may_fit(pool: Pool, klass: int) -> bool:
+def free_in(pool: Pool, begin: int, end: int) -> int:
+    """Whole devices that nobody holds on the open nodes of some cells."""
+    free = 0
+    for at in range(begin, end):
+        for level in range(1, pool.tally.shape[1]):
+            free += level * pool.tally[pool.lists[at], level]
+    return int(free)
+
+
+@compiled
+def may_fit(pool: Pool, klass: int, begin: int, end: int) -> bool:
     """Whether there are devices enough for each part of a class by itself: cheap, and right most of the time."""
     for at in range(pool.classes[klass].part, pool.classes[klass].part_end):
         need, missing = pool.parts[at].devices, pool.parts[at].workers
-        for it in range(pool.classes[klass].cells, pool.classes[klass].cells_end):
+        if not need:
+            continue
+        for it in range(begin, end):
             cell = pool.lists[it]
             for level in range(need, pool.tally.shape[1]):
-                missing -= pool.tally[cell, level] * (level // need if need else 1)
+                missing -= pool.tally[cell, level] * (level // need)
         if missing > 0:
             return False
     return True
 
 
 @compiled
-def take(pool: Pool, job: int) -> bool:
-    """Give a job all of its places, noted in `workers`; change nothing and return False if they are not there."""
-    klass, worker = pool.jobs[job].klass, pool.jobs[job].place
-    if not may_fit(pool, klass):
-        return False
-    for at in range(pool.classes[klass].part, pool.classes[klass].part_end):
-        part = pool.parts[at]
-        for _ in range(part.workers):
-            node = tightest(pool, klass, part)
-            if node < 0:
-                give_before(pool, job, worker)
-                return False
-            change(pool, node, part, -1)
-            pool.workers[worker].node = node
-            worker += 1
-    return True
-
-
-@compiled
-def give(pool: Pool, job: int) -> None:
-    """Give back all that a job holds."""
-    give_before(pool, job, pool.jobs[job].place_end)
-
-
-@compiled
-def give_before(pool: Pool, job: int, end: int) -> None:
-    """Give back the places of a job's workers before `end`."""
-    klass, worker = pool.jobs[job].klass, pool.jobs[job].place
-    for at in range(pool.classes[klass].part, pool.classes[klass].part_end):
-        part = pool.parts[at]
-        for _ in range(part.workers):
-            if worker >= end:
-                return
-            change(pool, pool.workers[worker].node, part, 1)
-            worker += 1
-
-
-@compiled
-def take_back(pool: Pool, job: int) -> bool:
-    """Give a job the very places it had, if all of them are still free; else change nothing and return False."""
-    klass, worker = pool.jobs[job].klass, pool.jobs[job].place
-    for at in range(pool.classes[klass].part, pool.classes[klass].part_end):
-        part = pool.parts[at]
-        for _ in range(part.workers):
-            node = pool.workers[worker].node
-            if pool.nodes[node].free < part.devices or not has_room(pool, node, part):
-                give_before(pool, job, worker)
-                return False
-            change(pool, node, part, -1)
-            worker += 1
-    return True
+def may_fit_somewhere(pool: Pool, klass: int) -> bool:
+    """The same for all cells of a class together."""
+    return may_fit(pool, klass, pool.classes[klass].cells, pool.classes[klass].cells_end)

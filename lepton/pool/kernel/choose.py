@@ -6,11 +6,12 @@ first; a class whose first job does not fit is passed by, so that it blocks nobo
 that it could use. Where the order blocks (FIFO as published), its queue waits with it instead.
 """
 
-from lepton.pool.kernel.cells import may_fit, take
+from lepton.pool.kernel.accounts import keeps_out, refresh, wake, wake_chain
+from lepton.pool.kernel.cells import may_fit_somewhere
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.heaps import without_first
-from lepton.pool.kernel.moves import first_waiting, start, stop, wake
-from lepton.pool.kernel.order import standing
+from lepton.pool.kernel.moves import first_waiting, start, stop
+from lepton.pool.kernel.places import take
 from lepton.pool.kernel.reserve import hold_cells, is_held
 from lepton.pool.kernel.state import AWAKE, LATE, STARTS, STOPS, WAITING, Order, Pool
 from lepton.pool.kernel.victims import make_room
@@ -34,17 +35,18 @@ def start_late(pool: Pool, order: Order, now: float) -> None:
     left = 0
     for cell in range(len(pool.cells)):
         row = pool.cells[cell]
-        for at in range(row.users, row.users_end if row.held_for >= 0 else row.users):
-            wake(pool, pool.lists[at])  # it may have slept because of what was held
+        if row.held_for >= 0:
+            wake_chain(pool, row.link)  # some may have slept because of what was held
         row.held_for = -1
     for at in range(pool.size[LATE]):
         job = pool.room[at].late
         if pool.jobs[job].state != WAITING:
             continue
-        if not is_held(pool, job, now) and take(pool, job):
+        if not is_held(pool, job, now) and take(pool, order, job, now):
             note_start(pool, job, now)
             continue
-        hold_cells(pool, order, job, now)
+        if keeps_out(pool, pool.jobs[job].klass) < 0:
+            hold_cells(pool, order, job, now)
         pool.room[left].late = job
         left += 1
     pool.size[LATE] = left
@@ -53,22 +55,20 @@ def start_late(pool: Pool, order: Order, now: float) -> None:
 @compiled
 def start_waiting(pool: Pool, order: Order, now: float, may_preempt: bool) -> None:
     """Start what fits of the classes that are awake."""
-    for queue in range(len(pool.queues)):
-        pool.queues[queue].is_blocked = 0
-    count = gather(pool, order, may_preempt)
+    for account in range(len(pool.accounts) if order.blocks else 0):
+        pool.accounts[account].is_blocked = 0
+    count = gather(pool, order, now, may_preempt)
     while count:
         klass = pool.room[0].heap
-        level = standing(pool, order, klass)
-        if pool.classes[klass].level != level:  # its queue has passed its guarantee meanwhile
-            pool.classes[klass].level = level
-        elif not try_first(pool, order, now, may_preempt) or first_waiting(pool, klass) < 0:
+        is_moved = refresh(pool, order, klass, now)  # its queue has passed its guarantee meanwhile, or holds more
+        if not is_moved and (not try_first(pool, order, now, may_preempt) or first_waiting(pool, klass) < 0):
             count -= 1
             pool.room[0].heap = pool.room[count].heap
         sift(pool, count, 0)
 
 
 @compiled
-def gather(pool: Pool, order: Order, may_preempt: bool) -> int:
+def gather(pool: Pool, order: Order, now: float, may_preempt: bool) -> int:
     """Make a heap of the awake classes that may have something to start; all go to sleep."""
     count = 0
     if order.blocks:
@@ -79,8 +79,8 @@ def gather(pool: Pool, order: Order, may_preempt: bool) -> int:
         pool.classes[klass].is_awake = 0
         if first_waiting(pool, klass) < 0:
             continue
-        if order.blocks or may_preempt or may_fit(pool, klass):
-            pool.classes[klass].level = standing(pool, order, klass)
+        if order.blocks or may_preempt or may_fit_somewhere(pool, klass):
+            refresh(pool, order, klass, now)
             pool.room[count].heap = klass
             count += 1
     pool.size[AWAKE] = 0
@@ -95,6 +95,10 @@ def goes_first(pool: Pool, one: int, other: int) -> bool:
     a, b = pool.classes[one], pool.classes[other]
     if a.level != b.level:
         return bool(a.level < b.level)
+    if a.share != b.share:
+        return bool(a.share < b.share)
+    if a.own_share != b.own_share:
+        return bool(a.own_share < b.own_share)
     if pool.jobs[a.root].key != pool.jobs[b.root].key:
         return bool(pool.jobs[a.root].key < pool.jobs[b.root].key)
     return bool(a.root < b.root)
@@ -117,19 +121,23 @@ def sift(pool: Pool, count: int, here: int) -> None:
 @compiled
 def try_first(pool: Pool, order: Order, now: float, may_preempt: bool) -> bool:
     """Start the first job of the first class if it fits, or can be made to; return whether it did."""
-    klass = pool.classes[pool.room[0].heap]
-    queue, job = pool.queues[klass.queue], klass.root
-    if queue.is_blocked or queue.used + klass.devices > queue.limit or is_held(pool, job, now):
+    index = pool.room[0].heap
+    klass = pool.classes[index]
+    account, job = pool.accounts[klass.account], klass.root
+    if account.is_blocked or is_held(pool, job, now):
         return False
     stopped = 0
-    if not take(pool, job):
+    if not take(pool, order, job, now):
         stopped = make_room(pool, order, job, now) if may_preempt else -1
     if stopped < 0:
-        queue.is_blocked = 1 if order.blocks else 0
+        account.is_blocked = 1 if order.blocks else 0
+        full = keeps_out(pool, index)
+        if full >= 0:
+            pool.accounts[full].is_full = 1
         return False
     klass.root = without_first(pool.jobs, job)
     for at in range(stopped):
-        note_stop(pool, order, pool.room[at].found, now)
+        note_stop(pool, order, pool.room[at].found, job, now)
     note_start(pool, job, now)
     return True
 
@@ -143,11 +151,11 @@ def note_start(pool: Pool, job: int, now: float) -> None:
 
 
 @compiled
-def note_stop(pool: Pool, order: Order, job: int, now: float) -> None:
-    """Stop a job whose places are given back."""
+def note_stop(pool: Pool, order: Order, job: int, by: int, now: float) -> None:
+    """Stop a job whose places are given back, for another."""
     for worker in range(pool.jobs[job].place, pool.jobs[job].place_end):
         pool.workers[worker].was = pool.workers[worker].node
     noted = pool.plan[pool.size[STOPS]]
-    noted.stop, noted.begun = job, pool.jobs[job].begun
+    noted.stop, noted.begun, noted.by = job, pool.jobs[job].begun, by
     pool.size[STOPS] += 1
     stop(pool, order, job, now)

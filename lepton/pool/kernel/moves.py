@@ -1,20 +1,11 @@
-"""The changes of state that a plan consists of: a job waits, starts, is stopped, ends; a class wakes."""
+"""The changes of state that a plan consists of: a job waits, starts, is stopped, ends."""
 
-from lepton.pool.kernel.cells import give
+from lepton.pool.kernel.accounts import wake, wake_chain, wake_kept_out
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.heaps import merged, without_first
 from lepton.pool.kernel.order import done, key_of, outgrown
-from lepton.pool.kernel.state import AWAKE, ENDED, RUNNING, WAITING, Order, Pool
-
-
-@compiled
-def wake(pool: Pool, klass: int) -> None:
-    """Look at a class in the next decision, if it has a waiting job."""
-    row = pool.classes[klass]
-    if row.root >= 0 and not row.is_awake:
-        row.is_awake = 1
-        pool.room[pool.size[AWAKE]].awake = klass
-        pool.size[AWAKE] += 1
+from lepton.pool.kernel.places import give
+from lepton.pool.kernel.state import ENDED, RUNNING, WAITING, Order, Pool
 
 
 @compiled
@@ -24,8 +15,7 @@ def wake_cells_of(pool: Pool, job: int) -> None:
     for worker in range(pool.jobs[job].place, pool.jobs[job].place_end):
         cell = pool.nodes[pool.workers[worker].node].cell
         if cell != last:
-            for at in range(pool.cells[cell].users, pool.cells[cell].users_end):
-                wake(pool, pool.lists[at])
+            wake_chain(pool, pool.cells[cell].link)
         last = cell
 
 
@@ -80,34 +70,31 @@ def start(pool: Pool, job: int, now: float) -> None:
     row = pool.jobs[job]
     row.state, row.begun, row.lead = RUNNING, now, 0.0
     row.runs += 1
-    klass = pool.classes[row.klass]
-    pool.queues[klass.queue].used += klass.devices
     enlist(pool, job)
-
-
-@compiled
-def leave(pool: Pool, job: int) -> None:
-    """A job's places are given back already: it no longer counts as running."""
-    klass = pool.classes[pool.jobs[job].klass]
-    pool.queues[klass.queue].used -= klass.devices
-    delist(pool, job)
 
 
 @compiled
 def stop(pool: Pool, order: Order, job: int, now: float) -> None:
     """A running job, whose places are given back already, waits again with what it has done."""
     row = pool.jobs[job]
-    leave(pool, job)
+    delist(pool, job)
     row.work = done(pool, job, now)
     row.estimate = outgrown(order, row.estimate, row.work)
     wait(pool, order, job)
-    wake_cells_of(pool, job)
+    wake_after(pool, job)
 
 
 @compiled
-def end(pool: Pool, job: int) -> None:
+def end(pool: Pool, order: Order, job: int, now: float) -> None:
     """A running job is done."""
-    give(pool, job)
-    leave(pool, job)
+    give(pool, order, job, now)
+    delist(pool, job)
     pool.jobs[job].state = ENDED
+    wake_after(pool, job)
+
+
+@compiled
+def wake_after(pool: Pool, job: int) -> None:
+    """A job has given back what it held: wake who could use it."""
     wake_cells_of(pool, job)
+    wake_kept_out(pool, pool.jobs[job].klass)

@@ -41,17 +41,3 @@ def running_key(pool: Pool, order: Order, job: int, now: float) -> float:
     row, done_s = pool.jobs[job], done(pool, job, now)
     estimate = outgrown(order, row.estimate, done_s)
     return key_of(order, row.submit, estimate, pool.classes[row.klass].devices, done_s)
-
-
-@compiled
-def is_over(pool: Pool, klass: int) -> bool:
-    """Whether one more job of this class would bring its queue above its guarantee."""
-    queue = pool.queues[pool.classes[klass].queue]
-    return bool(queue.used + pool.classes[klass].devices > queue.guarantee)
-
-
-@compiled
-def standing(pool: Pool, order: Order, klass: int) -> int:
-    """What goes before any key: priority, then whether the queue stays within its guarantee."""
-    over = 1 if order.has_guarantees and is_over(pool, klass) else 0
-    return int(2 * pool.classes[klass].rank + over)

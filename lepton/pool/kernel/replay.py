@@ -118,7 +118,7 @@ def handle(replay: Replay, now: float) -> None:
         schedule(replay, job, now)
         return
     note_segment(replay, job, row.begun, now, False)
-    end(pool, job)
+    end(pool, replay.order, job, now)
     replay.at[ENDS] += 1
     if replay.setting.source:
         learn(replay.history, job, fact.duration)

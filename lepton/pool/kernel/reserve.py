@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from lepton.pool.kernel.cells import give, take, take_back
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.order import done, outgrown
+from lepton.pool.kernel.places import give, take, take_back
 from lepton.pool.kernel.state import Order, Pool
 
 CAUTION = 2.0
@@ -58,12 +58,12 @@ def fits_at(pool: Pool, order: Order, job: int, now: float) -> float:
     ranked, ends = pool.room.found[:count][in_order], pool.room.key[:count][in_order]
     until, given, fits = now, 0, False
     while given < count and not fits:
-        give(pool, ranked[given])
+        give(pool, order, ranked[given], now)
         until = max(now, ends[given])
         given += 1
-        fits = take(pool, job)
+        fits = take(pool, order, job, now)
     if fits:
-        give(pool, job)
+        give(pool, order, job, now)
     for at in range(given - 1, -1, -1):
-        take_back(pool, ranked[at])
+        take_back(pool, order, ranked[at], now)
     return until if fits else np.inf

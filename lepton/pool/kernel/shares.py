@@ -18,10 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lepton.pool.kernel.compiled import compiled
-from lepton.pool.kernel.state import Floats, Ints, Rows
+from lepton.pool.kernel.state import WHOLE, Floats, Ints, Rows
 
-WHOLE = 1000
-"""Thousandths of a device."""
 RANDOM, BEST_FIT, PACKING, FGD, OURS = 0, 1, 2, 3, 4
 MACHINE = np.dtype([("cpu", "i8"), ("memory", "i8"), ("devices", "i8"), ("kind", "i8")])
 TASK = np.dtype(

@@ -1,9 +1,10 @@
 """The arrays that a decision reads and writes. All times are seconds on one clock; device amounts are whole devices.
 
-A *cell* is a set of nodes that every request either may use or may not: one virtual cluster, one device kind. The nodes
-of a cell stand next to each other. A *class* is a set of waiting jobs that are alike to placement: same queue, same
-priority, same workers, same cells; what does not fit for its first does not fit for any of it. A *part* of a class is
-so many workers that are alike.
+A *cell* is a set of nodes that every request either may use or may not: one virtual cluster, device kind or rack. The
+nodes of a cell stand next to each other. A *class* is a set of waiting jobs that are alike to placement: same queue,
+same priority, same workers, same cells; what does not fit for its first does not fit for any of it. A *part* of a class
+is so many workers that are alike. A *scope* is a group of cells that stand next to each other in the list of a class
+and into which one of its jobs may go whole. An *account* says who holds how much, and may: a queue or one's quota.
 
 Rows are numpy records, few arrays with many fields: compiled code passes an array by seven words and counts its
 references, so that the same fields as 70 arrays ran 20 times slower and took two minutes to compile.
@@ -19,16 +20,19 @@ Floats = NDArray[np.float64]
 Rows = Any
 """A record array: `rows[i].field`."""
 
+WHOLE = 1000
+"""Thousandths of a device."""
 WAITING, RUNNING, ENDED, ABSENT = 0, 1, 2, 3
 """Where a job is; ABSENT: not submitted yet."""
 
 NODE = np.dtype(
     [
-        ("free", "i8"),  # devices that nobody holds
+        ("free", "i8"),  # devices that nobody holds any part of
         ("cpu", "i8"),  # free milli-CPUs
-        ("memory", "i8"),  # free MiB
+        ("memory", "i8"),  # free bytes
         ("cell", "i8"),
         ("is_open", "i8"),  # new work may go there
+        ("most", "i8"),  # thousandths free of the device in parts that has most; 0: there is none
     ]
 )
 CELL = np.dtype(
@@ -37,8 +41,7 @@ CELL = np.dtype(
         ("end", "i8"),
         ("word", "i8"),  # its first word in `bits`, and the one after its last
         ("word_end", "i8"),
-        ("users", "i8"),  # the classes that may use it: `lists[users:users_end]`
-        ("users_end", "i8"),
+        ("link", "i8"),  # first of the classes that may use it; -1: none
         ("running", "i8"),  # first of the jobs whose first worker runs here; -1: none
         ("held_for", "i8"),  # the late job that it is kept for; -1: none
         ("held_until", "f8"),  # when that is expected to fit: what would run longer may not start here
@@ -46,27 +49,46 @@ CELL = np.dtype(
 )
 CLASS = np.dtype(
     [
-        ("queue", "i8"),
+        ("account", "i8"),  # its queue
+        ("accounts", "i8"),  # its queue, those above, and then quotas: `lists[accounts:accounts_end]`
+        ("queues_end", "i8"),
+        ("accounts_end", "i8"),
         ("rank", "i8"),  # priority; smaller goes first
         ("devices", "i8"),  # of all workers together
         ("part", "i8"),  # its first row in `parts`, and the one after its last
         ("part_end", "i8"),
         ("cells", "i8"),  # the cells it may use, in order of preference: `lists[cells:cells_end]`
         ("cells_end", "i8"),
+        ("scopes", "i8"),  # (tier, begin, end) of each scope in `lists`: `lists[scopes:scopes_end]`
+        ("scopes_end", "i8"),
+        ("is_pinned", "i8"),  # stopped only for a higher priority or a guarantee, never for order alone
         ("root", "i8"),  # its first waiting job; -1: none
         ("is_awake", "i8"),  # something has changed since its first job did not fit
-        ("level", "i8"),  # what goes before its key in the present decision
+        ("level", "i8"),  # what goes before its key in the present decision; then the shares
+        ("share", "f8"),  # of the topmost queue above it
+        ("own_share", "f8"),  # of its queue
     ]
 )
-PART = np.dtype([("workers", "i8"), ("devices", "i8"), ("cpu", "i8"), ("memory", "i8")])  # of one worker
-QUEUE = np.dtype(
+PART = np.dtype(
     [
-        ("guarantee", "i8"),  # devices that it may always have
-        ("limit", "i8"),  # devices that it may never exceed
-        ("used", "i8"),  # devices that its jobs hold
-        ("is_blocked", "i8"),  # in the present decision: nothing may pass its first job
+        ("workers", "i8"),
+        ("devices", "i8"),  # of one worker, whole ones
+        ("milli", "i8"),  # thousandths of one device, where it wants a part of one; then `devices` is 0
+        ("cpu", "i8"),
+        ("memory", "i8"),
     ]
 )
+ACCOUNT = np.dtype(
+    [
+        ("link", "i8"),  # first of the classes that count here; -1: none
+        ("is_blocked", "i8"),  # in the present decision: nothing may pass its first job
+        ("is_full", "i8"),  # its limit has kept somebody waiting
+        ("weight", "f8"),
+        ("usage", "f8"),  # mean share of the pool that it has held, the past fading by half every `half_life_s`
+        ("usage_at", "f8"),  # as of when
+    ]
+)
+LINK = np.dtype([("klass", "i8"), ("after", "i8")])  # a class, and the next link of its chain; -1: none
 JOB = np.dtype(
     [
         ("klass", "i8"),
@@ -77,6 +99,7 @@ JOB = np.dtype(
         ("work", "f8"),  # run time done before the present run
         ("begun", "f8"),  # start of the present run
         ("lead", "f8"),  # seconds at its start that go into restoring a checkpoint
+        ("saved", "f8"),  # work that a stop would not lose
         ("runs", "i8"),  # times it was started
         ("left", "i8"),  # children in the heap of its class; -1: none
         ("right", "i8"),
@@ -87,7 +110,13 @@ JOB = np.dtype(
         ("is_late", "i8"),  # has waited too long: it goes before all others, and is not looked for in its class
     ]
 )
-WORKER = np.dtype([("node", "i8"), ("was", "i8")])  # its node; and the one before the job was stopped last
+WORKER = np.dtype(
+    [
+        ("node", "i8"),
+        ("was", "i8"),  # its node before the job was stopped last
+        ("slot", "i8"),  # which of the node's devices it has a part of
+    ]
+)
 ROOM = np.dtype(
     [
         ("awake", "i8"),  # the classes to look at, in no order
@@ -97,9 +126,11 @@ ROOM = np.dtype(
         ("key", "f8"),
     ]
 )
-PLAN = np.dtype([("start", "i8"), ("stop", "i8"), ("begun", "f8")])
+PLAN = np.dtype([("start", "i8"), ("stop", "i8"), ("begun", "f8"), ("by", "i8")])
 AWAKE, LATE, STARTS, STOPS = 0, 1, 2, 3
 """Indices of `Pool.size`."""
+ENDLESS = 2**62
+"""No limit."""
 
 
 class Pool(NamedTuple):
@@ -111,11 +142,24 @@ class Pool(NamedTuple):
     """(cells, L) open nodes with so many devices free."""
     bits: NDArray[np.uint64]
     """(L, words) the same nodes as bits, 64 a word; a cell begins at a word of its own."""
+    shares: Ints
+    """(N, D) thousandths free of each device that is given away in parts; WHOLE where none of it is."""
     classes: Rows
     parts: Rows
     lists: Ints
-    """Lists of cells and of classes that rows point into."""
-    queues: Rows
+    """Lists of cells, accounts and scopes that rows point into."""
+    links: Rows
+    accounts: Rows
+    used: Ints
+    """(A, R) what is held of each counted amount: devices, and live also CPUs and memory (`pool.live` says which),"""
+    guarantee: Ints
+    """(A, R) what may always be held, and"""
+    limit: Ints
+    """(A, R) never be exceeded."""
+    need: Ints
+    """(C, R) what one job of a class holds."""
+    capacity: Ints
+    """(R,) what there is."""
     jobs: Rows
     """In the order in which equal ones go."""
     workers: Rows
@@ -123,7 +167,7 @@ class Pool(NamedTuple):
     """As long as there are jobs or classes."""
     plan: Rows
     """What the last decision has done, in order; a job that stops may also start, elsewhere. `begun` is when the one
-    that stops had begun its run.
+    that stops had begun its run, `by` for whom it stops.
     """
     size: Ints
     """(4,) how many rows count: AWAKE and LATE of `room`, STARTS and STOPS of `plan`."""
@@ -145,6 +189,8 @@ class Order(NamedTuple):
     preempts: bool
     is_remaining: bool
     has_guarantees: bool
+    grace_s: float
+    half_life_s: float
 
 
 def rows(number: int, dtype: "np.dtype[np.void]") -> Rows:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 
+from tests.server.serving.granting import open_platform
 from tests.server.serving.house import House, Wire, open_service, wait_until
 
 BODY = b'{"name": "Ada"}'
@@ -113,3 +114,19 @@ def test_a_trace_names_the_request() -> None:
         assert greet(house, traceparent="nonsense")[2]["x-request-id"] != "nonsense"  # type: ignore[index]
         _, answer, _ = house.ask("POST", "/who", b"{}", content_type="application/json", traceparent=trace)
         assert answer["path"] == "/who"
+
+
+def test_who_may_not_come_in_is_told_before_his_body_comes() -> None:
+    head = b"POST /greet HTTP/1.1\r\nHost: a\r\nContent-Length: 15\r\n%b\r\n{"
+    with open_platform() as platform, open_service("shop.py:Plain", env=platform.env) as house:
+        for token, wanted in ((b"", 401), (b"Authorization: Bearer bad\r\n", 403)):
+            for _ in range(2):  # the second time it is known
+                with house.wire() as wire:
+                    status, _, headers = wire.ask(head % token)
+                    assert (status, headers["connection"]) == (wanted, "close")
+                    assert wire.is_closed()
+        with house.wire() as wire:
+            wire.send(head % b"Authorization: Bearer good\r\n")
+            wait_until(lambda: platform.asked.count("good"), "it is asked about")
+            assert wire.ask(BODY[1:])[:2] == (200, b'"Hello Ada"')
+        assert platform.asked == ["bad", "good"]

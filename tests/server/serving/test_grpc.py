@@ -345,6 +345,28 @@ def test_tokens_are_checked_as_over_http() -> None:
             client.stop_stream()
 
 
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
+def test_who_may_not_come_in_is_told_before_a_message_comes(method: str) -> None:
+    with (
+        open_platform() as platform,
+        open_house(env=platform.env) as house,
+        grpc.insecure_channel(place_of(house)) as channel,
+    ):
+        for token, wanted in (("", "UNAUTHENTICATED"), ("Bearer bad", "PERMISSION_DENIED"), ("Bearer good", "OK")):
+            told: Queue[bytes | None] = Queue()
+            metadata = (("authorization", token),) if token else ()
+            messages = iter(told.get, None)
+            call = channel.stream_stream(f"{SERVICE}{method}")(messages, timeout=WAIT_S, metadata=metadata)
+            if wanted == "OK":
+                wait_until(lambda: platform.asked.count("good"), "it is asked about", WAIT_S)
+                told.put(infer_message())
+            else:
+                assert call.code().name == wanted
+            told.put(None)
+            assert wanted != "OK" or len(list(call)) == 1
+            assert call.code().name == wanted
+
+
 def test_a_rate_is_kept_over_grpc_and_counted_with_http() -> None:
     with open_house(rate_per_s=1, burst=3) as house:
         assert house.predict(ROWS.tolist())[0] == 200

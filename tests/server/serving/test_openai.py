@@ -20,6 +20,12 @@ MODEL = "SmolLM2-135M-Instruct.Q4_1"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
 
+def schema_of(city: Any) -> Any:
+    """The response format of an object with one field."""
+    schema = {"type": "object", "properties": {"city": city}, "required": ["city"]}
+    return {"type": "json_schema", "json_schema": {"name": "place", "schema": schema}}
+
+
 @pytest.fixture(scope="module")
 def smol() -> Iterator[House]:
     with open_service(f"gguf:{MODEL}.gguf", code=FOLDER, deadline_ms=60_000) as house:
@@ -89,6 +95,27 @@ def test_a_completion_has_probabilities_choices_and_stops(smol_client: Any) -> N
     assert "6" not in cut.choices[0].text
 
 
+def test_a_completion_says_its_prompt_again_if_asked_to(smol_client: Any) -> None:
+    asked = {"model": MODEL, "prompt": ["1, 2, 3,", "A, B, C,"], "temperature": 0, "max_tokens": 4}
+    plain = [choice.text for choice in smol_client.completions.create(**asked).choices]
+    told = smol_client.completions.create(**asked, echo=True)
+    wanted = [prompt + text for prompt, text in zip(asked["prompt"], plain, strict=True)]
+    assert [choice.text for choice in told.choices] == wanted
+    assert told.usage.completion_tokens == 8
+    texts = ["", ""]
+    for chunk in smol_client.completions.create(**asked, echo=True, stream=True):
+        texts[chunk.choices[0].index] += chunk.choices[0].text
+    assert texts == wanted
+    for fields, word in (
+        ({"echo": True, "logprobs": 1}, "echo and logprobs together"),
+        ({"echo": True, "prompt": [1, 2]}, "prompts of text"),
+        ({"echo": True, "prompt": "word " * 9000}, "context"),
+        ({"suffix": "x"}, "suffix is not supported"),
+    ):
+        with pytest.raises(openai.BadRequestError, match=word):
+            smol_client.completions.create(**{**asked, **fields}, stream=True)
+
+
 def test_chat_probabilities_are_told_token_by_token(smol_client: Any) -> None:
     answer = smol_client.chat.completions.create(
         model=MODEL, messages=QUESTION, max_tokens=3, temperature=0, logprobs=True, top_logprobs=3
@@ -138,6 +165,10 @@ def test_embeddings_of_like_texts_are_near(smol_client: Any) -> None:
         ({"response_format": {"type": "json_schema"}}, "schema"),
         ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}, "tools"),
         ({"messages": [{"role": "user", "content": "word " * 9000}]}, "context"),
+        ({"temperature": float("nan")}, "no JSON"),
+        ({"response_format": schema_of({"$ref": "#/$defs/nowhere"})}, "JSON schema"),
+        ({"response_format": schema_of({"$ref": "https://example.com/schema.json"})}, "JSON schema"),
+        ({"response_format": schema_of({"$ref": 7})}, "JSON schema"),
     ],
 )
 def test_what_cannot_be_is_a_400_that_names_it(smol: House, fields: dict[str, Any], word: str) -> None:

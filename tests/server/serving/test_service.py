@@ -71,6 +71,15 @@ def test_json_in_json_out(plain: House, path: str, body: Any, wanted: Any) -> No
         ("/double", {"x": "much"}, "x"),
         ("/total", {"values": [[1], [2, 3]]}, "values"),
         ("/upload", {"file": "?"}, "base64"),
+        ("/double", b'{"x": NaN}', "x: should be a finite number"),
+        ("/double", b'{"x": 1e999}', "x: should be a finite number"),
+        ("/numbers", b'{"n": 1, "x": [NaN]}', "line 1 column 16"),
+        ("/numbers", b'{"n": 1, "x": -Infinity}', "line 1 column 16"),
+        ("/numbers", b'{"n": 1, "x": 1e999}', "infinity"),
+        ("/item", b'{"name": "pen", "price": Infinity}', "line 1 column 26"),
+        ("/point", b'{"at": {"x": NaN}}', "line 1 column 14"),
+        ("/total", b'{"values": [1, NaN]}', "line 1 column 16"),
+        ("/anything", b"[NaN]", "line 1 column 2"),
     ],
 )
 def test_a_body_that_does_not_fit_is_refused_naming_the_field(plain: House, path: str, body: Any, word: str) -> None:
@@ -78,6 +87,35 @@ def test_a_body_that_does_not_fit_is_refused_naming_the_field(plain: House, path
     assert status == 422
     assert word in answer["message"]
     assert answer["fix"]
+
+
+def test_whole_numbers_keep_their_digits_and_what_json_has_no_word_for_is_null(plain: House) -> None:
+    for n in (2**53 + 1, 2**70, -(2**70)):
+        answer = post(plain, "/numbers", {"n": n, "x": n})[1]
+        assert answer == {"n": n, "more": [{"x": n + 1, "y": 0}, [-n]], "nan": None, "x": n}
+    assert post(plain, "/anything", b'{"a": 1, "a": 2}') == (200, {"a": 2}), "the last counts"
+    status, answer, _ = plain.ask(
+        "POST", "/numbers", msgpack.packb({"n": 1, "x": float("nan")}), content_type="application/msgpack"
+    )
+    assert status == 200 and str(msgpack.unpackb(answer)["x"]) == "nan"
+
+
+def test_a_stream_of_objects_is_json(plain: House) -> None:
+    status, answer, headers = plain.ask("POST", "/things", b"{}", content_type="application/json")
+    assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert answer.decode().split("\n\n") == [
+        'data: {"x":18446744073709551616,"y":0}',
+        'data: {"name":"pen","price":2.0,"tags":[]}',
+        'data: {"set":[1],"at":{"x":1,"y":0}}',
+        "data: text",
+        'data: ["1.5"]',
+        "",
+    ]
+    status, answer, headers = plain.ask("POST", "/rows", b"{}", content_type="application/json")
+    assert (status, headers["content-type"]) == (200, "application/x-ndjson")
+    assert answer == b'{"x":1,"y":0}\n{"x":18446744073709551616,"y":0}\n'
+    assert post(plain, "/answer_of_things", {"media": "text/event-stream"})[1] == b'data: {"x":1,"y":0}\n\ndata: 2\n\n'
+    assert post(plain, "/answer_of_things", {"media": "text/plain"})[1] == b'{"x":1,"y":0}\ndata: 2\n\n'
 
 
 def test_url_parameters_are_read_and_checked(plain: House) -> None:

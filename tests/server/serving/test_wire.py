@@ -10,6 +10,7 @@ from tests.server.serving.house import House, open_house
 BODY = b'{"inputs": [[0, 9], [1, 2]]}'
 HEAD = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 PREDICT = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 MAX_BODY = 100_000
 
 
@@ -52,10 +53,24 @@ def test_a_chunked_body_with_trailers_is_read_and_the_connection_kept(house: Hou
     chunks = b"".join(b"%x;note=1\r\n%b\r\n" % (len(part), part) for part in (BODY[:5], BODY[5:6], BODY[6:]))
     with house.wire() as wire:
         for _ in range(2):
-            status, body, _ = wire.ask(
-                HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\nContent-Type: text/x\r\n\r\n"
-            )
+            status, body, _ = wire.ask(CHUNKED + chunks + b"0\r\nContent-Type: text/x\r\n\r\n")
             assert (status, label(body)) == (200, "class-1")
+
+
+def test_a_long_body_in_single_bytes_and_one_after_it_are_read(house: House) -> None:
+    long = BODY + b" " * (MAX_BODY - len(BODY))
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in long) + b"0\r\n\r\n"
+    with house.wire() as wire:
+        wire.send(
+            CHUNKED + chunks + PREDICT + HEAD + b"Content-Length: %d\r\n\r\n" % len(long) + long + CHUNKED + chunks
+        )
+        assert [wire.read()[0] for _ in range(4)] == [200] * 4
+
+
+def test_a_refused_request_whose_body_does_not_come_is_answered_soon(house: House) -> None:
+    with house.wire() as wire:
+        assert wire.ask(b"POST /nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")[0] == 404
+        assert wire.is_closed()
 
 
 def test_expect_100_is_answered_before_the_body_and_in_turn(house: House) -> None:
@@ -96,6 +111,16 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "an unknown method": (b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "an upgrade with a body": (HEAD + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc", 400),
     "another version": (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+    "a version between": (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
+    "a version that never was": (b"GET / HTTP/2.7\r\nHost: a\r\n\r\n", 505),
+    "no version": (b"GET / HTTP/one\r\nHost: a\r\n\r\n", 400),
+    "chunks before HTTP/1.1": (CHUNKED.replace(b"1.1", b"1.0") + b"0\r\n\r\n", 400),
+    "a large trailer": (CHUNKED + b"0\r\nX: %b\r\n\r\n" % (b"a" * 40_000), 431),
+    "a trailer without end": (CHUNKED + b"0\r\nX: %b" % (b"a" * 60_000), 431),
+    "many trailers": (CHUNKED + b"0\r\n%b\r\n" % (b"X: a\r\n" * 101), 431),
+    "a large chunk extension": (CHUNKED + b"1;%b\r\na\r\n0\r\n\r\n" % (b"a" * 60_000), 400),
+    "a chunk extension without end": (CHUNKED + b"1\r\na\r\n1;%b" % (b"a" * 60_000), 400),
+    "a chunk size without end": (CHUNKED + b"0" * 60_000, 400),
     "another expectation": (HEAD + b"Expect: magic\r\nContent-Length: 3\r\n\r\nabc", 417),
     "a long URL": (b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * 9000), 414),
     "large headers": (b"GET / HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"a" * 20_000), 431),
@@ -154,6 +179,15 @@ def test_headers_that_never_end_are_refused_within_bounds(house: House) -> None:
         for _ in range(20):
             wire.send(b"a" * 4000)
         assert wire.read()[0] == 431
+
+
+def test_large_headers_may_come_in_parts(house: House) -> None:
+    head = HEAD + b"X: %b\r\n" % (b"a" * 4000) * 3
+    with house.wire() as wire:
+        for at in range(0, len(head), 1000):
+            wire.send(head[at : at + 1000])
+            assert house.ask("GET", "/healthz")[0] == 200
+        assert wire.ask(PREDICT.removeprefix(HEAD))[0] == 200
 
 
 @pytest.mark.parametrize("part", [b"", b"GET / HT", HEAD, PREDICT[:-1]])

@@ -8,7 +8,8 @@ import pytest
 from lepton.core.clock import ManualClock
 from lepton.core.errors import EngineError
 from lepton.core.launch import Devices, Exit, ExitReason, Launch, NodeFacts
-from lepton.engine.simulated import Course, SimulatedEngine
+from lepton.engine.course import Course
+from lepton.engine.simulated import SimulatedEngine
 
 NODES = tuple(NodeFacts(name=name, devices=Devices(memory_bytes=1)) for name in ("n1", "n2"))
 

@@ -167,7 +167,8 @@ class Plain:
 
     def standing(self, job: int) -> tuple[bool, float, int]:
         trace, rules, queue = self.trace, self.rules, self.trace.queue[job]
-        is_over = not self.is_partitioned and self.used[queue] + trace.gpus[job] > self.own[queue]
+        asks = trace.gpus[job]
+        is_over = not self.is_partitioned and asks > 0 and self.used[queue] + asks > self.own[queue]
         expected = trace.duration[job] if rules.source is Source.TRUTH else rules.prior_s
         size = max(rules.floor_s, expected) * float(trace.gpus[job]) ** rules.weight
         return is_over, float(rules.age * trace.submit[job] + rules.stretch * min(size, rules.longest)), job

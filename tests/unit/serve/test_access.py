@@ -8,9 +8,8 @@ import pytest
 
 from lepton.core.clock import ManualClock
 from lepton.core.errors import UnavailableError
-from lepton.serve.access import FRESH_S, PAUSE_S, STALE_S, Gate, Verdict
+from lepton.serve.access import FRESH_S, PAUSE_S, STALE_S, Gate, Verdict, bearer
 from lepton.serve.answers import BAD_TOKEN, FORBIDDEN, HIDDEN, NO_ACCESS_CHECK
-from lepton.serve.desk import bearer
 from lepton.serve.server import Server
 
 

@@ -4,6 +4,7 @@ import asyncio
 from time import monotonic
 
 from lepton.serve.allowance import Addresses
+from lepton.serve.answers import failed as failed_because
 from lepton.serve.desk import Desk
 from lepton.serve.exchange import Limits
 from lepton.serve.http import Connection
@@ -11,6 +12,7 @@ from lepton.serve.lobby import Lobby
 from lepton.serve.queue import Queue
 from tests.fuzz.front import GOOD, Transport, Worker, read_answers
 
+REASON = failed_because("one", "OSError: secret")
 AT_ONE = GOOD.replace(b"/predict", b"/one/predict")
 
 
@@ -61,6 +63,34 @@ async def late() -> None:
         assert not lobby.awake
 
 
+async def failed() -> None:
+    lobby = Lobby(make_desk("own"), Addresses(()))
+    desk = make_desk("one")
+    lobby.open(desk, ())
+    connection, transport = connect(lobby)
+    connection.data_received(AT_ONE * 2)
+    assert not transport.written, "they wait for a worker"
+    desk.fail(REASON)
+    connection.data_received(AT_ONE)
+    assert read_answers(bytes(transport.written)) == [503] * 3
+    transport.written.clear()
+    desk.fail(None)
+    connection.data_received(AT_ONE)
+    assert not transport.written, "it is tried again"
+    worker = Worker(desk)
+    desk._pump()
+    worker.work()
+    desk.fail(REASON)
+    connection.data_received(AT_ONE)
+    desk._pump()
+    worker.work()
+    assert read_answers(bytes(transport.written)) == [200, 200], "who is there answers"
+    connection.data_received(AT_ONE)
+    desk.leave(worker.link)
+    connection.data_received(AT_ONE)
+    assert read_answers(bytes(transport.written)) == [200, 200, 503, 503], "the last one has gone"
+
+
 def test_who_closes_late_does_not_close_another_of_the_same_name() -> None:
     lobby = Lobby(make_desk("own"), Addresses(()))
     old, new = make_desk("one"), make_desk("one")
@@ -76,6 +106,10 @@ def test_who_closes_late_does_not_close_another_of_the_same_name() -> None:
     assert lobby.lead(b"*", b"other")[0] is lobby.own
     lobby.close(new)
     assert lobby.lead(b"/one/x", b"new.example")[0] is lobby.own
+
+
+def test_of_an_endpoint_that_has_failed_nobody_waits_for_a_worker() -> None:
+    asyncio.run(failed())
 
 
 def test_an_endpoint_is_looked_at_while_it_has_something_and_no_longer() -> None:

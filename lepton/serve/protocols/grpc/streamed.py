@@ -49,8 +49,12 @@ class Streamed(Stream):
         """Of a message that is being unpacked."""
         self._is_reading = False
         self._is_over = False
+        self._has_come = False
+        """A message has; the token was looked at with it."""
         self._moved = monotonic()
         """When the last message was whole."""
+        if self._refusal is not None and self._refusal.status in answers.NO_ACCESS:
+            self._finish(self._refusal)
 
     def receive(self, data: bytes, *, is_last: bool) -> None:
         """A part of the messages."""
@@ -83,6 +87,7 @@ class Streamed(Stream):
         self._is_reading = True
         while self._has_room() and (found := self._next()) is not None:
             is_packed, message = found
+            self._has_come = True
             call = Call(self, self._route)
             self._calls.append(call)
             if is_packed:
@@ -162,9 +167,16 @@ class Streamed(Stream):
 
     def late(self, now: float) -> None:
         """Give up what the client no longer waits for, or a message that does not come."""
+        if not self._has_come and not self._is_over:
+            self.desk.judge(Call(self, self._route), self.opened.authorization, self._turn_away)
         slow = bool(self._body) and self._has_room() and now - self._moved > self.connection.lobby.limits.body_s
         if (slow or now > self.deadline) and not self._is_over:
             self._finish(answers.SLOW if slow else answers.LATE)
+
+    def _turn_away(self, refusal: Refusal) -> None:
+        """Whose stream this is may not come in."""
+        if not self._has_come and not self._is_over:
+            self._finish(refusal)
 
     def close(self) -> None:
         """Work on nothing more."""

@@ -77,6 +77,8 @@ class Unary(Stream):
         self._body = bytearray()
         self._size = 0
         """Bytes of the body so far."""
+        if self._refusal is not None and self._refusal.status in answers.NO_ACCESS:
+            self.desk.refuse(self._call, self._refusal)
 
     def receive(self, data: bytes, *, is_last: bool) -> None:
         """A part of the message."""
@@ -149,12 +151,19 @@ class Unary(Stream):
 
     def late(self, now: float) -> None:
         """Give up what the client no longer waits for, or does not send."""
+        if not self.is_ended:
+            self.desk.judge(self._call, self.opened.authorization, self._turn_away)
         slow = not self.is_ended and now - self.since > self.connection.lobby.limits.body_s
         if (slow or now > self.deadline) and not self._call.is_done:
             self._forget()
             if self.is_ended:
                 self.desk.give_up(self._call)
             self.desk.refuse(self._call, answers.SLOW if slow else answers.LATE)
+
+    def _turn_away(self, refusal: Refusal) -> None:
+        """Whose call this is may not come in."""
+        if not self._call.is_done:
+            self.desk.refuse(self._call, refusal)
 
     def close(self) -> None:
         """The client has dropped it, or is gone."""

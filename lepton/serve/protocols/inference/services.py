@@ -10,13 +10,12 @@ from time import perf_counter_ns
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
-import orjson
 from pydantic import BaseModel
 
 from lepton.core.errors import InvalidError, clip
 from lepton.serve.calls import Call
 from lepton.serve.faults import HandlerError
-from lepton.serve.method import DUMP, Method, plain
+from lepton.serve.method import Method
 from lepton.serve.models.pages import protocol_paths
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.inference import operations
@@ -28,6 +27,7 @@ from lepton.serve.protocols.inference.tensors import DATATYPES, NAMES, Array, Te
 from lepton.serve.protocols.inference.values import from_elements, is_bfloat16
 from lepton.serve.protocols.inference.web import Rest
 from lepton.serve.routes import INFERENCE
+from lepton.serve.writing import dumps
 
 OUTPUT = "output"
 """What the answer of a handler is called that returns one thing."""
@@ -278,7 +278,7 @@ def as_json(value: Any) -> bytes:
         HandlerError: it cannot be.
     """
     try:
-        return orjson.dumps(value, plain, DUMP)
+        return dumps(value)
     except TypeError as fault:
         raise HandlerError(
             f"The answer cannot be a tensor: {fault}", fix="Return numbers, texts, arrays or JSON."

@@ -1,9 +1,9 @@
 """Several texts that are generated at once, as one course of pieces."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
-from lepton.serve.llm.runtime import Piece
+from lepton.serve.llm.runtime import Ask, Piece
 
 
 async def merged(texts: Sequence[AsyncIterator[Piece | str]]) -> AsyncIterator[tuple[int, Piece]]:
@@ -33,6 +33,20 @@ async def merged(texts: Sequence[AsyncIterator[Piece | str]]) -> AsyncIterator[t
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def echoed(run: Callable[[Ask], AsyncIterator[Piece | str]], ask: Ask) -> AsyncIterator[Piece | str]:
+    """What a model says to a prompt of text, and before it the prompt; nothing if it fails before it has begun."""
+    text = run(ask)
+    try:
+        first = await anext(text, None)
+        yield str(ask.prompt)
+        if first is not None:
+            yield first
+        async for piece in text:
+            yield piece
+    finally:
+        await _close(text)
 
 
 async def _feed(

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from os import urandom
 from time import time
@@ -20,7 +21,7 @@ from lepton.serve.llm.runtime import Ask, Piece, RuntimeFaultError, Usage
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.openai import answers
 from lepton.serve.protocols.openai.answers import Choice, Form
-from lepton.serve.protocols.openai.merge import merged
+from lepton.serve.protocols.openai.merge import echoed, merged
 from lepton.serve.protocols.openai.pages import openai_paths
 from lepton.serve.protocols.openai.requests import Body, Chat, Completion, Embedding, RequestError, read
 from lepton.serve.routes import Operation
@@ -137,7 +138,8 @@ class OpenAI:
 
     async def _complete(self, call: Call) -> Reply:
         body = read(Completion, call.body)
-        return await self._generate(body, body.asks(), self._find(body.model, "complete"), is_chat=False)
+        run = self._find(body.model, "complete")
+        return await self._generate(body, body.asks(), partial(echoed, run) if body.echo else run, is_chat=False)
 
     async def _generate(
         self, body: Body, asks: Sequence[Ask], run: Callable[[Ask], AsyncIterator[Piece | str]], *, is_chat: bool

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lepton.core.errors import InvalidError, clip
@@ -141,9 +142,12 @@ class Completion(Body):
 
     def asks(self) -> list[Ask]:
         """What the model is asked: for each prompt in turn, for each choice."""
-        for name in ("echo", "suffix"):
-            if getattr(self, name):
-                raise RequestError(f"{name} is not known here", name)
+        if self.suffix:
+            raise RequestError("suffix is not supported: a text is only gone on with, not filled in", "suffix")
+        if self.echo and self.logprobs is not None:
+            raise RequestError("echo and logprobs together are not supported: prompts have no probabilities", "echo")
+        if self.echo and not all(isinstance(prompt, str) for prompt in self.prompts()):
+            raise RequestError("echo is supported for prompts of text, not of tokens", "echo")
         if self.best_of not in (None, 1) and self.best_of != (self.n or 1):
             raise RequestError("best_of can only be n", "best_of")
         found = []
@@ -192,6 +196,10 @@ def read(kind: type[Kind], body: bytes) -> Kind:
         RequestError: it is none; the message names the field.
     """
     try:
+        orjson.loads(body)  # for its faults: pydantic would let NaN and infinities pass
+    except ValueError as fault:
+        raise RequestError(f"The body is no JSON: {fault}") from None
+    try:
         return kind.model_validate_json(body)
     except ValidationError as fault:
         raise explain(fault) from None
@@ -200,8 +208,6 @@ def read(kind: type[Kind], body: bytes) -> Kind:
 def explain(fault: ValidationError) -> RequestError:
     """What was wrong, naming the field."""
     first = fault.errors(include_url=False)[0]
-    if first["type"] == "json_invalid":
-        return RequestError(f"The body is no JSON: {first['ctx']['error']}")
     where = ".".join(str(part) for part in first["loc"])
     name = str(first["loc"][0]) if first["loc"] else None
     if first["type"] == "extra_forbidden":

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,22 @@ class Plain(Service):
     def lines(self, size: int, count: int) -> Iterator[bytes]:
         for _ in range(count):
             yield b"x" * size
+
+    @handler
+    def numbers(self, n: int, x: Any = None) -> dict[str, Any]:
+        return {"n": n, "more": [Point(n + 1), {-n}], "nan": float("nan"), "x": x}
+
+    @handler
+    def things(self) -> Iterator[Any]:
+        yield from (Point(2**64), Item(name="pen", price=2), {"set": {1}, "at": Point(1)}, "text", [Decimal("1.5")])
+
+    @handler(sse=False)
+    def rows(self) -> Iterator[Point]:
+        yield from (Point(1), Point(2**64))
+
+    @handler
+    def answer_of_things(self, media: str) -> Response:
+        return Response(iter([Point(1), "data: 2\n\n"]), media_type=media)
 
     @handler
     def crash(self, how: str) -> str:

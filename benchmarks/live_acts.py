@@ -1,0 +1,148 @@
+"""The acts of the live show: each does one thing to a pool under load, and tells how long it took until it settled."""
+
+import asyncio
+import time
+
+from live_books import FINAL, stays
+from live_servers import MACHINE
+from live_stage import Stage
+from wire import quantile
+
+CALM, FULL, FLOOD = 0.6, 1.0, 3.0
+"""Load, as a part of what the pool can hold. A flood fills it; then as much comes as goes."""
+WAITING = 0.05
+"""Jobs that wait in a full pool, as a part of its nodes."""
+Figures = dict[str, float]
+
+
+async def calm(stage: Stage) -> Figures:
+    """More room than jobs: how long it takes from a submission to a start."""
+    begin, cpu_s = time.time(), stage.servers[0].cpu_s()
+    stage.load.begin(CALM)
+    await asyncio.sleep(stage.plan.calm_s)
+    end = time.time()
+    await stage.until(lambda: True, "the books are read")
+    used_s = stage.servers[0].cpu_s() - cpu_s
+    settled = begin + stage.plan.calm_s / 4
+    whole = stage.books.delays("created", "placed->running", since=settled, until=end)
+    placed = stage.books.delays("created", "queued->placed", since=settled, until=end)
+    started = stage.books.delays("queued->placed", "placed->running", since=settled, until=end)
+    return {
+        "jobs submitted/s": stage.load.rate,
+        "jobs started/s": len(stage.books.moments("placed->running", since=settled)) / (end - settled),
+        "submission to start p50, ms": quantile(whole, 0.5) * 1000,
+        "submission to start p99, ms": quantile(whole, 0.99) * 1000,
+        "submission to decision p50, ms": quantile(placed, 0.5) * 1000,
+        "decision to start p50, ms": quantile(started, 0.5) * 1000,
+        "decision to start p99, ms": quantile(started, 0.99) * 1000,
+        "server cores": used_s / (end - begin),
+    }
+
+
+async def busy(stage: Stage) -> Figures:
+    """More jobs than room: how full the machines are."""
+    begin = await _fill(stage)
+    await asyncio.sleep(stage.plan.calm_s)
+    end = time.time()
+    await stage.books.read()
+    used = sum(
+        each.gpu_milli * max(0.0, min(end, each.ended_s) - max(begin, each.began_s))
+        for each in stays(stage.fleet.folder)
+    )
+    starts = stage.books.moments("placed->running", since=begin)
+    return {
+        "GPUs in use": used / ((end - begin) * stage.plan.nodes * MACHINE.gpu_milli),
+        "jobs started/s": sum(at < end for at in starts) / (end - begin),
+        "jobs waiting at the end": stage.books.count()["queued"],
+    }
+
+
+async def fail(stage: Stage) -> Figures:
+    """Machines vanish with what is on them: their jobs start anew elsewhere."""
+    await stage.books.read()
+    gone = stage.gone = stage.fleet.fail(stage.plan.fails)
+    at, books, lives = time.time(), stage.books, stage.books.lives
+    hit = books.holding(gone)
+    known = asyncio.create_task(stage.until_up(lambda up: not gone & up, "the machines are known to be gone"))
+    first = await stage.until(lambda: len(books.holding(gone) & hit) < len(hit) or not hit, "one is noticed")
+    free = await stage.until(lambda: not books.holding(gone) & hit, "none is thought to be there")
+    again = await stage.until(lambda: all(lives[id].state in ("running", *FINAL) for id in hit), "all run again")
+    return {
+        "machines": len(gone),
+        "jobs lost": len(hit),
+        "s to the first noticed": first - at,
+        "s until none is thought to run there": free - at,
+        "s until all run again": again - at,
+        "s until the machines are shown as gone": await known - at,
+    }
+
+
+async def back(stage: Stage) -> Figures:
+    """The machines return: jobs are placed on them."""
+    gone, books = stage.gone, stage.books
+    at = time.time()
+    stage.fleet.write(stage.fleet.all)
+    there = await stage.until_up(lambda up: gone <= up, "the machines are known to be back")
+    first = await stage.until(lambda: books.holding(gone), "one of them has work")
+
+    def is_settled() -> bool:
+        return all(books.holding({node}) for node in gone) or not books.count()["queued"]
+
+    every = await stage.until(is_settled, "all have work, or nothing waits")
+    return {
+        "machines": len(gone),
+        "s until they are shown as there": there - at,
+        "s to the first job on them": first - at,
+        "s until each has work": every - at,
+    }
+
+
+async def killed(stage: Stage) -> Figures:
+    """kill -9 of the only server, which is started again: what ran went on, and no job is lost."""
+    server, books = stage.servers[0], stage.books
+    server.kill()
+    at = time.time()
+    await asyncio.to_thread(server.up)
+    answers = time.time()
+    ended = {each.job for each in stays(stage.fleet.folder) if at <= each.ended_s < answers}
+    first = await _first_start(stage, at)
+
+    def is_settled() -> bool:
+        return all(books.lives[id].state != "running" or books.lives[id].steps[-1][0] > at for id in ended)
+
+    settled = await stage.until(is_settled, "it is known what ended meanwhile")
+    return {
+        "s until it answers again": answers - at,
+        **{name: value - at for name, value in first.items()},
+        "jobs that ended meanwhile": len(ended),
+        "s until their ends are known": settled - at,
+    }
+
+
+async def taken_over(stage: Stage) -> Figures:
+    """kill -9 of the server that decides; another on the same database goes on."""
+    await _fill(stage)
+    stage.servers[0].kill()
+    at = time.time()
+    first = await _first_start(stage, at)
+    await asyncio.to_thread(stage.servers[0].up)
+    return {name: value - at for name, value in first.items()}
+
+
+async def _fill(stage: Stage) -> float:
+    """Let more come than the pool can hold until jobs wait, then as much as it can hold; when that was."""
+    stage.load.factor = FLOOD
+    most = max(1, round(WAITING * stage.plan.nodes))
+    full = await stage.until(lambda: stage.books.count()["queued"] >= most, "jobs wait")
+    stage.load.factor = FULL
+    return full
+
+
+async def _first_start(stage: Stage, at: float) -> Figures:
+    """When a job was placed, and when one was started, for the first time after `at`."""
+    books = stage.books
+    await stage.until(lambda: books.moments("placed->running", since=at), "a job is started")
+    return {
+        "s to the next decision": books.moments("queued->placed", since=at)[0],
+        "s to the next start": books.moments("placed->running", since=at)[0],
+    }

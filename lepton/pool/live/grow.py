@@ -1,0 +1,38 @@
+"""Arrays of a `Pool` that grow: twice as long whenever they are full. What was taken out of a pool before is stale."""
+
+import numpy as np
+
+from lepton.pool.kernel.state import Pool
+
+
+class Growing:
+    """A pool whose arrays have room to spare, and how much of each is in use."""
+
+    def __init__(self, pool: Pool, **used: int) -> None:
+        self.pool = pool
+        self._used = {name: used.get(name, 0) for name in pool._fields}
+
+    def count(self, name: str) -> int:
+        """Rows of an array in use."""
+        return self._used[name]
+
+    def add(self, name: str, number: int = 1) -> int:
+        """Take so many more rows of an array into use, all zero; return the first."""
+        first = self._used[name]
+        self.reserve(name, first + number)
+        self._used[name] = first + number
+        return first
+
+    def reserve(self, name: str, rows: int) -> None:
+        """Make an array at least so long."""
+        array = getattr(self.pool, name)
+        if rows > len(array):
+            longer = np.zeros((max(rows, 2 * len(array)), *array.shape[1:]), array.dtype)
+            longer[: len(array)] = array
+            self.pool = self.pool._replace(**{name: longer.view(type(array))})
+
+    def extend(self, numbers: "list[int]") -> tuple[int, int]:
+        """Put numbers into `lists`; return where they begin and end."""
+        first = self.add("lists", len(numbers))
+        self.pool.lists[first : first + len(numbers)] = numbers
+        return first, first + len(numbers)

@@ -1,0 +1,282 @@
+"""The live pool: truths in, plans out. See the package for the phases of a job."""
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import replace
+
+from lepton.pool.kernel.choose import decide
+from lepton.pool.kernel.state import RUNNING, STARTS, STOPS, WAITING
+from lepton.pool.live.entry import Due, Entry
+from lepton.pool.live.forecast import Forecast
+from lepton.pool.live.seats import Seats
+from lepton.pool.live.tables import Rights
+from lepton.pool.live.views import Machine, NodeState, Phase, Place, Plan, Stop, Truth, Wants
+from lepton.pool.policy import LIVE, Policy
+
+LOOK_AGAIN_S = 5.0
+"""How often all that waits is tried though nothing has happened: expectations are outrun, graces end."""
+LONGEST_PAUSE_S = 120.0
+"""A pause that seems to be longer was given before the clock was set back: it is over."""
+STATED_AT_ONCE = 100
+"""Jobs that are told in one decision when they will probably start; the others in the next."""
+SPARE = 4096
+"""Rows that may lie idle before the arrays are made anew, beside three for each living job."""
+
+
+class LivePool:
+    """Nodes, queues and jobs as they are, and what should be. No thread of its own: one caller at a time."""
+
+    def __init__(self, policy: Policy = LIVE) -> None:
+        self.policy = policy
+        self.machines: dict[str, Machine] = {}
+        self.rights = Rights()
+        self.jobs: dict[str, Entry] = {}
+        self.forecast = Forecast(policy)
+        self._stopping: dict[str, Stop] = {}
+        """Job -> why it was to stop, until it does."""
+        self._look_again_at = float("-inf")
+        self.is_stale = True
+        """The arrays are made anew before they are used again."""
+        self._make_arrays(0.0)
+
+    # Truths.
+
+    def put_machines(self, machines: Iterable[Machine], now: float) -> None:
+        """All nodes that there are."""
+        before, self.machines = self.machines, {each.name: each for each in machines}
+        if list(map(_build, before.values())) != list(map(_build, self.machines.values())):
+            self.is_stale = True
+        for name, machine in self.machines.items():
+            if not self.is_stale and machine.state != before[name].state:
+                self._turn(name, machine.state, now)
+
+    def put_rights(self, rights: Rights) -> None:
+        """All queues and quotas that there are."""
+        if rights.shape() != self.rights.shape():
+            self.is_stale = True
+        self.rights = rights
+        if not self.is_stale:
+            self.seats.tables.change_rights(rights)
+            self.seats.wake_all()
+
+    def put(self, wants: Wants, truth: Truth, now: float) -> None:
+        """What is the case with a job; the same again changes nothing."""
+        entry = self.jobs.get(wants.job)
+        if truth.phase is Phase.GONE:
+            if entry is not None:
+                self._remove(entry, truth, now)
+        elif entry is None:
+            entry = self.jobs[wants.job] = Entry(wants, truth)
+            self._enter(entry)
+        elif truth != entry.truth or entry.taken is not None:
+            self._change(entry, truth, now)
+
+    def forget_all(self) -> None:
+        """Begin anew, e.g. because another server has decided meanwhile. What was learned stays."""
+        self.jobs.clear()
+        self._stopping.clear()
+        self.is_stale = True
+
+    # Plans.
+
+    def decide(self, now: float) -> Plan:
+        """What should happen now: starts that are possible at this moment, and who must stop for others.
+
+        A plan that is not carried out is no harm: what is not put in as done comes again.
+        """
+        if self.is_stale or self.seats.rows > 3 * len(self.jobs) + SPARE:
+            self._make_arrays(now)
+        self._let_time_pass(now)
+        self._drain(now)
+        decide(self.seats.tables.pool, self.seats.order, now)
+        self._note_stops()
+        self._note_starts()
+        self._state_waits(now)
+        stops = [stop for job, stop in self._stopping.items() if self.jobs[job].truth.phase is Phase.HOLDS]
+        return Plan(self._ready(), stops)
+
+    def due_s(self, now: float) -> float | None:
+        """Seconds until the next pause is over; None: no job pauses."""
+        return max(0.0, self._paused[0].at - now) if self._paused else None
+
+    def is_leaving(self, entry: Entry) -> bool:
+        """Whether a job that holds places is on its way to give them back."""
+        return entry.truth.phase is Phase.LEAVES or entry.wants.job in self._stopping
+
+    def _note_stops(self) -> None:
+        pool = self.seats.tables.pool
+        for at in range(pool.size[STOPS]):
+            entry = self.jobs[self.seats.job_at(pool.plan[at].stop)]
+            if entry.is_promised:
+                self._withdraw(entry)
+            else:
+                self._stopping[entry.wants.job] = Stop(entry.wants.job, by=self.seats.job_at(pool.plan[at].by))
+
+    def _note_starts(self) -> None:
+        pool = self.seats.tables.pool
+        for at in range(pool.size[STARTS]):
+            entry = self.jobs[self.seats.job_at(pool.plan[at].start)]
+            entry.is_promised = True
+            self._promised[entry.wants.job] = None
+
+    def _ready(self) -> dict[str, tuple[Place, ...]]:
+        """The promised starts whose places are really free."""
+        starts = {}
+        for job in self._promised:
+            entry = self.jobs[job]
+            if entry.truth.phase is Phase.QUEUED and entry.taken is None:
+                entry.taken = self.seats.real.take(self.seats.spots(entry), entry.wants.workers)
+            if entry.taken is not None:
+                starts[job] = entry.taken
+        return starts
+
+    def _state_waits(self, now: float) -> None:
+        """Tell those that have come and could not start when they probably will."""
+        for job in list(self._new)[:STATED_AT_ONCE]:
+            del self._new[job]
+            entry = self.jobs.get(job)
+            if entry is not None and entry.stated is None and self.seats.is_in(entry, WAITING):
+                said = self.forecast.waits.state(job, entry.wants.queue, self.seats.devices(entry), now)
+                entry.stated = (now, *said)
+
+    # Time and nodes.
+
+    def _let_time_pass(self, now: float) -> None:
+        while self._paused and not 0 < self._paused[0].at - now <= LONGEST_PAUSE_S:
+            due = heapq.heappop(self._paused)
+            entry = self.jobs.get(due.job)
+            if entry is not None and entry.truth.phase is Phase.PAUSED and entry.truth.due_s == due.at:
+                self._change(entry, replace(entry.truth, phase=Phase.QUEUED), now)
+        self.seats.make_late(now)
+        if not self._look_again_at - LOOK_AGAIN_S <= now < self._look_again_at:  # the clock may be set back
+            self._look_again_at = now + LOOK_AGAIN_S
+            self.seats.wake_all()
+
+    def _turn(self, name: str, state: str, now: float) -> None:
+        """A node has come up, or takes nothing new from now on."""
+        self.seats.set_open(name, state)
+        for job in list(self._promised) if state != NodeState.UP else []:
+            entry = self.jobs[job]
+            if any(spot.node == name for spot in self.seats.spots(entry)):
+                self._withdraw(entry)
+                self.seats.back_to_queue(entry, now)
+
+    def _drain(self, now: float) -> None:
+        """Whoever runs on a node that is being drained goes back to the queue."""
+        draining = {name for name, machine in self.machines.items() if machine.state == NodeState.DRAINING}
+        for entry in list(self.jobs.values()) if draining else []:
+            here = [place.node for place in entry.truth.places if place.node in draining]
+            if here and entry.truth.phase is Phase.HOLDS and entry.wants.job not in self._stopping:
+                self._stopping[entry.wants.job] = Stop(entry.wants.job, node=here[0])
+                if self.seats.is_in(entry, RUNNING):
+                    self.seats.back_to_queue(entry, now)
+
+    # Jobs.
+
+    def _enter(self, entry: Entry) -> None:
+        """Enter a job into the arrays that is not in them."""
+        if self.is_stale:
+            return
+        if entry.truth.phase is Phase.HOLDS:
+            self.seats.hold(entry)
+        elif entry.truth.phase is Phase.LEAVES:
+            self.seats.real.hold(entry.truth.places, entry.wants.workers)
+            self.seats.queue(entry)
+        elif entry.truth.phase is Phase.QUEUED:
+            self.seats.queue(entry)
+            self._new[entry.wants.job] = None
+        elif entry.truth.due_s:
+            heapq.heappush(self._paused, Due(entry.truth.due_s, entry.wants.job))
+
+    def _change(self, entry: Entry, truth: Truth, now: float) -> None:
+        """Something else is the case with a job than was known."""
+        before, entry.truth = entry.truth, truth
+        if self.is_stale:
+            return
+        taken, entry.taken = entry.taken, None
+        if truth.phase is Phase.HOLDS and taken is not None and truth.places == taken:
+            self._begin(entry, now)
+            return
+        if taken is not None:
+            self.seats.real.give(taken, entry.wants.workers)
+        if truth.phase is before.phase is Phase.HOLDS and truth.places == before.places:
+            self.seats.renew(entry)
+        elif truth.phase is Phase.LEAVES and before.phase is Phase.HOLDS:
+            if self.seats.is_in(entry, RUNNING) and not entry.is_promised:
+                self.seats.back_to_queue(entry, now)
+            self._stopping.pop(entry.wants.job, None)
+        else:
+            self._exchange(entry, before, now)
+
+    def _exchange(self, entry: Entry, before: Truth, now: float) -> None:
+        """Take a job out as it was and enter it as it is; one that goes on waiting keeps its place and promise."""
+        self._stopping.pop(entry.wants.job, None)
+        held = before.phase in (Phase.HOLDS, Phase.LEAVES)
+        if held:
+            self.seats.real.give(before.places, entry.wants.workers)
+        goes_on = self.seats.is_in(entry, WAITING) or entry.is_promised
+        if not (goes_on and entry.truth.phase is Phase.QUEUED):
+            self._take_out(entry, now)
+            self._enter(entry)
+        if held:
+            self.seats.open_again(before)
+
+    def _take_out(self, entry: Entry, now: float) -> None:
+        self._promised.pop(entry.wants.job, None)
+        entry.is_promised = False
+        self.seats.take_out(entry, now)
+
+    def _remove(self, entry: Entry, truth: Truth, now: float) -> None:
+        """A job is over."""
+        job = entry.wants.job
+        del self.jobs[job]
+        self._stopping.pop(job, None)
+        self.forecast.waits.gone(job)
+        if truth.ran_s is None:
+            self.forecast.forget(job)
+        else:
+            self.forecast.learn(entry.wants, truth.ran_s)
+        if self.is_stale:
+            return
+        self._withdraw(entry)
+        if entry.holds:
+            self.seats.real.give(entry.truth.places, entry.wants.workers)
+        self._take_out(entry, now)
+        self.seats.open_again(entry.truth)
+
+    def _withdraw(self, entry: Entry) -> None:
+        """Take back a promise of places; the arrays do so by themselves."""
+        self._promised.pop(entry.wants.job, None)
+        entry.is_promised = False
+        if entry.taken is not None:
+            self.seats.real.give(entry.taken, entry.wants.workers)
+            entry.taken = None
+
+    def _begin(self, entry: Entry, now: float) -> None:
+        """A job that was promised its places has them."""
+        self._promised.pop(entry.wants.job, None)
+        entry.is_promised = False
+        self.forecast.waits.started(entry.wants.job, now)
+        self.seats.renew(entry)
+
+    def _make_arrays(self, now: float) -> None:
+        """Make the arrays anew from what is known; promises are forgotten, and made again if they still hold."""
+        self.is_stale = False
+        self.seats = Seats(list(self.machines.values()), self.rights, self.policy, self.forecast)
+        self._promised: dict[str, None] = {}
+        self._paused: list[Due] = []
+        self._new: dict[str, None] = {}
+        self._look_again_at = float("-inf")
+        stopping, self._stopping = self._stopping, {}
+        for entry in sorted(self.jobs.values(), key=lambda each: not each.holds):
+            entry.slot = entry.place = -1
+            entry.is_promised, entry.taken = False, None
+            self._enter(entry)
+            if entry.wants.job in stopping and self.seats.is_in(entry, RUNNING):
+                self._stopping[entry.wants.job] = stopping[entry.wants.job]
+                self.seats.back_to_queue(entry, now)
+
+
+def _build(machine: Machine) -> object:
+    """What a node is made of: what cannot change without making the arrays anew."""
+    return machine.name, machine.total, dict(machine.labels)

@@ -1,0 +1,170 @@
+"""Jobs in the arrays: how one gets a row, waits there, holds its places and is taken out again."""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lepton.core.launch import Devices
+from lepton.pool.arrays import order_of
+from lepton.pool.kernel import follow
+from lepton.pool.kernel.moves import wait
+from lepton.pool.kernel.state import ABSENT, RUNNING
+from lepton.pool.live.entry import Due, Entry
+from lepton.pool.live.forecast import Forecast
+from lepton.pool.live.layout import Layout, devices_of, kind_of
+from lepton.pool.live.real import Real, Spot
+from lepton.pool.live.tables import Rights, Tables
+from lepton.pool.live.views import Machine, NodeState, Truth
+from lepton.pool.policy import Policy
+
+
+class Seats:
+    """The arrays of one set of nodes and queues, and which job is where in them."""
+
+    def __init__(self, machines: Sequence[Machine], rights: Rights, policy: Policy, forecast: Forecast) -> None:
+        self.policy = policy
+        self.order = order_of(policy, is_shared=True)
+        self.layout = Layout(machines)
+        self.real = Real(machines)
+        self.tables = Tables(self.layout, rights)
+        self.late: list[Due] = []
+        """Heap: when each waiting job will have waited too long."""
+        self._forecast = forecast
+        self._job_at: dict[int, str] = {}
+
+    @property
+    def rows(self) -> int:
+        """Rows of jobs in use, those of jobs that are gone included."""
+        return self.tables.grow.count("jobs")
+
+    def is_in(self, entry: Entry, state: int) -> bool:
+        """Whether the arrays have a job in this state."""
+        return entry.slot >= 0 and bool(self.tables.pool.jobs[entry.slot].state == state)
+
+    def job_at(self, slot: int) -> str:
+        """The job in a row; empty if it is gone."""
+        return self._job_at.get(slot, "")
+
+    def spots(self, entry: Entry) -> list[Spot]:
+        """Where the arrays have put a job, by rank."""
+        assert entry.klass is not None
+        workers, machines = self.tables.pool.workers, self.layout.machines
+        found = {}
+        for at, rank in enumerate(entry.klass.ranks, entry.place):
+            slot = int(workers[at].slot) if devices_of(entry.wants.workers[rank])[1] else -1
+            found[rank] = Spot(machines[workers[at].node].name, slot)
+        return [found[rank] for rank in range(len(found))]
+
+    def devices(self, entry: Entry) -> int:
+        """Whole devices that a job asks for."""
+        assert entry.klass is not None
+        return int(self.tables.pool.classes[entry.klass.index].devices)
+
+    def free_of(self, node: str) -> Devices:
+        """What nobody holds, or has been promised, of a node; parts of devices aside."""
+        at = self.layout.index[node]
+        row = self.tables.pool.nodes[at]
+        milli = {"gpu": 0, "tpu": 0, "fpga": 0, kind_of(self.layout.machines[at].total): 1000 * max(0, int(row.free))}
+        return Devices(
+            cpu_milli=max(0, int(row.cpu)),
+            memory_bytes=max(0, int(row.memory)),
+            gpu_milli=milli["gpu"],
+            tpu_milli=milli["tpu"],
+            fpga_milli=milli["fpga"],
+        )
+
+    def set_open(self, node: str, state: str) -> None:
+        """A node takes new work from now on, or no longer."""
+        at = self.layout.index[node]
+        self.layout.machines[at] = replace(self.layout.machines[at], state=state)
+        follow.set_open(self.tables.pool, at, int(state == NodeState.UP))
+
+    def make_late(self, now: float) -> None:
+        """Note who has waited too long by now."""
+        while self.late and self.late[0].at <= now:
+            due = heapq.heappop(self.late)
+            if self.job_at(due.slot) == due.job:
+                follow.make_late(self.tables.pool, due.slot)
+
+    def wake_all(self) -> None:
+        """Look at all that waits in the next decision."""
+        follow.wake_all(self.tables.pool, self.tables.grow.count("classes"))
+
+    def _add(self, entry: Entry) -> int:
+        """Give a job a row of its own, absent. No row is used for two jobs: the heap of its class may still know it."""
+        entry.klass = self.tables.class_of(entry.wants)
+        grow, workers = self.tables.grow, len(entry.wants.workers)
+        entry.slot = grow.add("jobs")
+        if entry.place < 0:
+            entry.place = grow.add("workers", workers)
+        for name in ("room", "plan"):
+            grow.reserve(name, grow.count("jobs"))
+        row = grow.pool.jobs[entry.slot]
+        row.klass, row.state, row.submit = entry.klass.index, ABSENT, entry.wants.since_s
+        row.left = row.right = row.before = row.after = -1
+        row.place, row.place_end = entry.place, entry.place + workers
+        row.estimate = self._forecast.expect(entry.wants)
+        row.work = entry.truth.worked_s
+        row.saved = _saved(entry, 0.0)
+        self._job_at[entry.slot] = entry.wants.job
+        return entry.slot
+
+    def queue(self, entry: Entry) -> None:
+        """A job waits from now on."""
+        slot = self._add(entry)
+        wait(self.tables.pool, self.order, slot)
+        heapq.heappush(self.late, Due(entry.wants.since_s + self.policy.shared_cap_s, entry.wants.job, slot))
+
+    def hold(self, entry: Entry) -> None:
+        """A job holds its places, free or not."""
+        spots = self.real.hold(entry.truth.places, entry.wants.workers)
+        if len(spots) != len(entry.wants.workers) or any(spot.node not in self.layout.index for spot in spots):
+            return  # a node of it is no more; its engine will say that it is lost
+        slot = self._add(entry)
+        assert entry.klass is not None
+        workers = self.tables.pool.workers
+        for at, rank in enumerate(entry.klass.ranks, entry.place):
+            workers[at].node, workers[at].slot = self.layout.index[spots[rank].node], spots[rank].slot
+        follow.hold(self.tables.pool, self.order, slot, entry.truth.began_s)
+        self.renew(entry)
+
+    def renew(self, entry: Entry) -> None:
+        """Note since when a running job runs, and what it has saved."""
+        if self.is_in(entry, RUNNING):
+            row, truth = self.tables.pool.jobs[entry.slot], entry.truth
+            row.begun = truth.began_s or row.begun
+            row.saved = _saved(entry, float(row.begun))
+
+    def back_to_queue(self, entry: Entry, now: float) -> None:
+        """A job that runs, or was promised its places, gives them back in the arrays and waits again."""
+        if self.tables.pool.jobs[entry.slot].is_late:
+            follow.let_go(self.tables.pool, self.order, entry.slot, now)
+            del self._job_at[entry.slot]
+            self.queue(entry)
+        elif entry.holds:
+            follow.evict(self.tables.pool, self.order, entry.slot, now)
+        else:
+            follow.take_promise_back(self.tables.pool, self.order, entry.slot, now)
+
+    def take_out(self, entry: Entry, now: float) -> None:
+        """Let the arrays know nothing of a job."""
+        if self.is_in(entry, RUNNING):
+            follow.let_go(self.tables.pool, self.order, entry.slot, now)
+        elif entry.slot >= 0:
+            self.tables.pool.jobs[entry.slot].state = ABSENT
+        self._job_at.pop(entry.slot, None)
+        entry.slot = -1
+
+    def open_again(self, before: Truth) -> None:
+        """Nodes that had given more than they have take new work once they have room."""
+        for place in before.places:
+            at = self.layout.index.get(place.node)
+            if at is not None and self.layout.machines[at].state == NodeState.UP:
+                self.set_open(place.node, NodeState.UP)
+
+
+def _saved(entry: Entry, begun: float) -> float:
+    """Seconds of work that a stop would not lose."""
+    if not entry.wants.can_resume:
+        return 0.0
+    return entry.truth.worked_s + max(0.0, entry.truth.saved_s - begun)

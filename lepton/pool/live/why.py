@@ -1,0 +1,137 @@
+"""Why a job waits: reasons that programs can read, and sentences for people. Asking changes nothing."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from lepton.core.launch import Devices
+from lepton.pool.kernel import accounts, reserve
+from lepton.pool.kernel.state import ENDLESS, RUNNING, WAITING
+from lepton.pool.live.entry import Entry
+from lepton.pool.live.layout import AMOUNTS, milli_of
+from lepton.pool.live.pool import LivePool
+from lepton.pool.live.tables import COLUMN
+from lepton.pool.live.views import NodeState, Phase, Reason
+from lepton.pool.words import in_words, show
+
+CODES = ("dependency", "pause", "promised", "quota", "reserved", "node_state", "topology", "shape", "turn")
+"""Every `Reason.code`."""
+
+
+def reasons(live: LivePool, job: str, now: float) -> list[Reason]:
+    """Why a job waits, the most important first; empty if it does not, or is not known."""
+    entry = live.jobs.get(job)
+    if entry is None or entry.truth.phase is Phase.HOLDS:
+        return []
+    if entry.truth.phase is Phase.PAUSED:
+        return [_pause(entry, now)]
+    if live.is_stale or entry.slot < 0:
+        return [Reason(code="turn", words="the pool has changed; it is looked at in the next turn")]
+    if live.seats.tables.pool.jobs[entry.slot].state == RUNNING:
+        return [_promised(live, entry)]
+    found = [*_quota(live, entry), *_reserved(live, entry, now), *_room(live, entry)]
+    return found or [Reason(code="turn", words="it has not been looked at yet; its turn comes in a moment")]
+
+
+def _pause(entry: Entry, now: float) -> Reason:
+    left_s = max(0.0, entry.truth.due_s - now)
+    return Reason(
+        code="pause", words=f"it pauses for {left_s:.0f} s before its next start", facts={"left_s": round(left_s, 1)}
+    )
+
+
+def _promised(live: LivePool, entry: Entry) -> Reason:
+    """Its places are chosen; somebody still has to leave them."""
+    nodes = sorted({spot.node for spot in live.seats.spots(entry)})
+    leaving = sorted(
+        other.wants.job
+        for other in live.jobs.values()
+        if other.holds and live.is_leaving(other) and any(place.node in nodes for place in other.truth.places)
+    )
+    whom = f" once {shorten(leaving)} {'has' if len(leaving) == 1 else 'have'} stopped" if leaving else " now"
+    return Reason(
+        code="promised", words=f"it starts on {shorten(nodes)}{whom}", facts={"nodes": nodes, "waits_for": leaving}
+    )
+
+
+def _quota(live: LivePool, entry: Entry) -> Iterator[Reason]:
+    """The limit that it would exceed."""
+    assert entry.klass is not None
+    pool = live.seats.tables.pool
+    at = accounts.keeps_out(pool, entry.klass.index)
+    if at < 0:
+        return
+    kind, name = next(account for account, row in live.seats.tables.accounts.items() if row == at)
+    need, used, limit = pool.need[entry.klass.index], pool.used[at], pool.limit[at]
+    each = next(i for i in range(AMOUNTS) if need[i] and used[i] + need[i] > limit[i])
+    device = next(device for device, column in COLUMN.items() if column == each)
+    facts = {"of": kind, "name": name, "device": device, "held": int(used[each]), "limit": int(limit[each])}
+    held, most, asked = (in_words(device, int(value)) for value in (used[each], limit[each], need[each]))
+    yield Reason(code="quota", words=f"{kind} {name} holds {held} of {most} and it needs {asked}", facts=facts)
+
+
+def _reserved(live: LivePool, entry: Entry, now: float) -> Iterator[Reason]:
+    """Nodes that are kept for one that has waited too long."""
+    assert entry.klass is not None
+    pool = live.seats.tables.pool
+    if not reserve.is_held(pool, entry.slot, now):
+        return
+    row = pool.classes[entry.klass.index]
+    held = [pool.cells[at] for at in pool.lists[row.cells : row.cells_end]]
+    cell = next(cell for cell in held if cell.held_for >= 0 and cell.held_for != entry.slot)
+    other, until = live.seats.job_at(int(cell.held_for)), float(cell.held_until)
+    when = f", which should fit in {max(0.0, until - now):.0f} s" if until < ENDLESS else ""
+    yield Reason(
+        code="reserved",
+        words=f"devices are held for {other}, which has waited longer than {live.policy.shared_cap_s:g} s{when}",
+        facts={"for": other, "until": until if until < ENDLESS else None},
+    )
+
+
+def _room(live: LivePool, entry: Entry) -> Iterator[Reason]:
+    """What is free is not enough, or not where it should be."""
+    wants = entry.wants
+    usable = [live.seats.layout.cells[at] for at in live.seats.layout.cells_for(wants)[0]]
+    machines = [live.seats.layout.machines[at] for cell in usable for at in range(cell.start, cell.end)]
+    closed = [each for each in machines if each.state != NodeState.UP]
+    need = max(wants.workers, key=lambda each: (sum(milli_of(each).values()), each.cpu_milli, each.memory_bytes))
+    gang = f"{len(wants.workers)} workers of " if len(wants.workers) > 1 else ""
+    if closed and not any(need.fits_in(each.total) for each in machines if each.state == NodeState.UP):
+        states = ", ".join(f"{each.name} is {each.state}" for each in closed[:3])
+        facts: dict[str, object] = {"nodes": {each.name: each.state for each in closed}}
+        yield Reason(code="node_state", words=f"it needs {gang}{show(need)}, and {states}", facts=facts)
+        return
+    free = {each.name: live.seats.free_of(each.name) for each in machines if each.state == NodeState.UP}
+    fitting = sum(_times(need, each) for each in free.values())
+    if wants.within and fitting >= len(wants.workers):
+        words = f"it needs {gang}{show(need)} within one {wants.within}, and none has so much free"
+        yield Reason(code="topology", words=words, facts={"within": wants.within, "fit_anywhere": fitting})
+        return
+    most = max(free.values(), key=lambda each: (sum(milli_of(each).values()), each.cpu_milli), default=Devices())
+    before = _before(live, entry)
+    words = f"needs {gang}{show(need)}; "
+    words += f"the most that one node has free is {show(most)}" if free else "no node that it may use is up"
+    facts = {"fit_now": fitting, "needed": len(wants.workers), "most_free": most.amounts(), "before_it": before}
+    yield Reason(code="shape", words=words + (f"; {before} waiting jobs go before it" if before else ""), facts=facts)
+
+
+def _before(live: LivePool, entry: Entry) -> int:
+    """Waiting jobs of the same or a higher priority that go before it."""
+    assert entry.klass is not None
+    pool, count = live.seats.tables.pool, live.seats.tables.grow.count("jobs")
+    jobs = pool.jobs[:count]
+    ranks = pool.classes["rank"][jobs["klass"]]
+    mine = pool.classes[entry.klass.index].rank
+    goes_before = (ranks < mine) | ((ranks == mine) & (jobs["key"] < pool.jobs[entry.slot].key))
+    return int(np.count_nonzero((jobs["state"] == WAITING) & goes_before))
+
+
+def _times(need: Devices, free: Devices) -> int:
+    """How many such workers fit into what one node has free."""
+    fits = [has // asks for asks, has in zip(need.amounts(), free.amounts(), strict=True) if asks]
+    return min(fits, default=1)
+
+
+def shorten(names: Sequence[str]) -> str:
+    """A few names in words."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,123 @@
+"""The way back to a client: answers go out in the order in which they were asked for, as fast as it reads."""
+
+import asyncio
+from collections import deque
+from time import monotonic
+
+from lepton.serve import answers
+from lepton.serve.exchange import HIGH_BYTES, Exchange, Limits
+
+
+class Outlet(asyncio.Protocol):
+    """What a connection writes."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._transport: asyncio.Transport | None = None
+        self._open: deque[Exchange] = deque()
+        self._current: Exchange | None = None
+        """The exchange whose body is arriving."""
+        self._phase = "idle"
+        """Of what is being read: `head` or `body`, or that there is nothing."""
+        self._since = monotonic()
+        self._is_deaf = False
+        """Nothing more is read."""
+        self._is_paused = False
+        self._is_blocked = False
+        self._wants_continue = False
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: read nothing more from it."""
+        self._is_blocked = True
+        self._since = monotonic()
+        self._balance()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._is_blocked = False
+        self.flush()
+        self._balance()
+
+    def write_now(self, exchange: Exchange, answer: bytes) -> bool:
+        """Write a whole answer at once if nothing is before it; False: it must wait its turn."""
+        is_held = self._is_blocked or self._is_paused or self._wants_continue
+        if self._transport is None or is_held or len(self._open) != 1 or self._open[0] is not exchange:
+            return False
+        self._open.clear()
+        self._transport.write(answer)
+        return True
+
+    def flush(self) -> None:
+        """Write what is due of the answers, in the order of the requests, as long as the client reads."""
+        ready: list[bytes] = []
+        closes = False
+        while self._open and not closes and not self._is_blocked:
+            exchange = self._open[0]
+            ready += exchange.out
+            if not exchange.is_complete:
+                exchange.out.clear()
+                exchange.out_bytes = 0
+                self._since = monotonic()
+                break
+            self._open.popleft()
+            closes = not exchange.keep_alive
+        if self._open:
+            self._weigh_streams()
+        if self._transport is None:
+            return
+        if ready:
+            self._transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
+        if closes:
+            self._hang_up()
+            return
+        if self._wants_continue:
+            self._continue_if_due()
+        if self._is_paused:
+            self._balance()
+
+    def _weigh_streams(self) -> None:
+        """Let the workers of streams pause whose client does not read, and go on once it does."""
+        for exchange in self._open:
+            if exchange.has_begun and exchange.is_paused != (exchange.out_bytes > HIGH_BYTES):
+                exchange.is_paused = not exchange.is_paused
+                exchange.desk.flow(exchange, is_paused=exchange.is_paused)
+
+    def close_if_idle(self) -> None:
+        """For a drain: hang up if no request is open, else with the answer of the last one."""
+        if not self._open and self._phase == "idle" and self._transport is not None:
+            self._transport.close()
+        for exchange in list(self._open)[-1:]:
+            exchange.keep_alive = False
+
+    def abort(self) -> None:
+        """Drop the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _continue_if_due(self) -> None:
+        """Tell a client that waits for it to send its body, once all answers before it are written."""
+        if self._transport is not None and self._open and self._open[0] is self._current:
+            self._wants_continue = False
+            self._transport.write(answers.CONTINUE)
+
+    def _hang_up(self) -> None:
+        """Say that nothing more comes, and close a little later: at once would destroy an answer in flight."""
+        self._is_deaf = True
+        transport = self._transport
+        if transport is None:
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        asyncio.get_running_loop().call_later(self._limits.linger_s, transport.abort)
+
+    def _balance(self) -> None:
+        """Read only while the client reads its answers and has not too many open."""
+        must_pause = self._is_blocked or len(self._open) >= self._limits.max_pipelined
+        if must_pause == self._is_paused or self._transport is None or self._transport.is_closing():
+            return
+        self._is_paused = must_pause
+        if must_pause:
+            self._transport.pause_reading()
+        else:
+            self._since = monotonic()
+            self._transport.resume_reading()

@@ -1,0 +1,246 @@
+"""The live pool against a world that carries its plans out late, in part, or not at all."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from lepton.core.launch import Devices
+from lepton.pool.live.pool import LivePool
+from lepton.pool.live.tables import Rights
+from lepton.pool.live.views import Machine, NodeState, Phase, Place, Truth, Wants
+from lepton.pool.live.why import CODES, reasons
+from lepton.pool.policy import LIVE
+from lepton.pool.quota import QueueSpec, QuotaSpec
+
+QUICK = replace(LIVE, min_run_s=0.0, grace_s=0.0, floor_s=2.0, prior_s=2.0, wait_cap_s=60.0, shared_cap_s=60.0)
+RIGHTS = Rights(
+    queues={
+        "a": QueueSpec(guarantee={"gpu_milli": 8000}),
+        "b": QueueSpec(parent="a", guarantee={"gpu_milli": 4000}, limit={"gpu_milli": 12_000}),
+        "c": QueueSpec(weight=2.0),
+    },
+    quotas={("user", "ada"): QuotaSpec(of="user", who="ada", limit={"gpu_milli": 6000, "cpu_milli": 20_000})},
+)
+
+
+def machine(at: int, gpus: int = 4, state: str = NodeState.UP) -> Machine:
+    devices = Devices(cpu_milli=8000, gpu_milli=1000 * gpus, memory_bytes=64)
+    return Machine(name=f"n{at}", total=devices, labels={"rack": f"r{at // 2}"}, state=state)
+
+
+@dataclass
+class Job:
+    """A job as the world has it."""
+
+    wants: Wants
+    truth: Truth = field(default_factory=lambda: Truth(phase=Phase.QUEUED))
+
+
+wishes = st.fixed_dictionaries(
+    {
+        "gpus": st.sampled_from([0, 0, 250, 500, 1000, 2000, 4000]),
+        "count": st.sampled_from([1, 1, 1, 2, 3]),
+        "queue": st.sampled_from(["", "a", "b", "c"]),
+        "user": st.sampled_from(["ada", "bob"]),
+        "rank": st.sampled_from([4, 4, 4, 1]),
+        "within": st.sampled_from(["", "", "rack"]),
+        "can_resume": st.booleans(),
+    }
+)
+states = st.sampled_from([NodeState.UP, NodeState.UP, NodeState.CORDONED, NodeState.DRAINING, NodeState.FAILED])
+
+
+class World(RuleBasedStateMachine):
+    """Jobs come, start, stop and end; nodes fail and return; plans are carried out or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = LivePool(QUICK)
+        self.now = 1000.0
+        self.jobs: dict[str, Job] = {}
+        self.machines = {f"n{at}": machine(at, gpus=4 if at < 4 else 0) for at in range(5)}
+        self.count = 0
+
+    @initialize(has_rights=st.booleans())
+    def begin(self, has_rights: bool) -> None:
+        self.pool.put_machines(self.machines.values(), self.now)
+        if has_rights:
+            self.pool.put_rights(RIGHTS)
+
+    def put(self, job: Job) -> None:
+        self.pool.put(job.wants, job.truth, self.now)
+
+    @rule(wish=wishes, pause_s=st.sampled_from([0.0, 0.0, 5.0]))
+    def submit(self, wish: dict[str, Any], pause_s: float) -> None:
+        gpus, rest = wish["gpus"], {name: value for name, value in wish.items() if name not in ("gpus", "count")}
+        need = Devices(cpu_milli=1000 if gpus else 3000, gpu_milli=gpus, memory_bytes=8)
+        workers, is_pinned = (need,) * wish["count"], not wish["can_resume"]
+        wants = Wants(job=f"j{self.count}", workers=workers, is_pinned=is_pinned, since_s=self.now, **rest)
+        self.count += 1
+        phase = Phase.PAUSED if pause_s else Phase.QUEUED
+        job = self.jobs[wants.job] = Job(wants, Truth(phase=phase, due_s=self.now + pause_s if pause_s else 0.0))
+        self.put(job)
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 6.0, 100.0, -3.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(carry=st.floats(0, 1), seed=st.integers(0, 99))
+    def decide(self, carry: float, seed: int) -> None:
+        chance = np.random.default_rng(seed)
+        plan = self.pool.decide(self.now)
+        self.check_plan(plan.starts)
+        for stop in plan.stops:
+            job = self.jobs[stop.job]
+            assert job.truth.phase is Phase.HOLDS, "only what runs is stopped"
+            if chance.random() <= carry:
+                job.truth = replace(job.truth, phase=Phase.LEAVES)
+                self.put(job)
+        for id, places in plan.starts.items():
+            job = self.jobs[id]
+            if chance.random() <= carry:
+                job.truth = Truth(phase=Phase.HOLDS, places=places, began_s=self.now)
+            self.put(job)
+
+    def check_plan(self, starts: dict[str, tuple[Place, ...]]) -> None:
+        """Only what waits is started, whole, on nodes that are up."""
+        for id, places in starts.items():
+            job = self.jobs[id]
+            assert job.truth.phase is Phase.QUEUED or job.truth.due_s
+            assert len(places) == len(job.wants.workers)
+            if job.wants.within:
+                assert len({self.machines[place.node].labels["rack"] for place in places}) == 1
+            for place, need in zip(places, job.wants.workers, strict=True):
+                assert self.machines[place.node].state == NodeState.UP
+                assert len(place.gpus) == -(-need.gpu_milli // 1000)
+        self.check_held({id: places for id, places in starts.items() if self.jobs[id].truth.phase is not Phase.HOLDS})
+
+    def check_held(self, starts: dict[str, tuple[Place, ...]]) -> None:
+        """Nothing is held twice, whatever of the plan is carried out."""
+        cpus: Counter[str] = Counter()
+        parts: Counter[tuple[str, int]] = Counter()
+        held = {id: job.truth.places for id, job in self.jobs.items() if job.truth.phase in (Phase.HOLDS, Phase.LEAVES)}
+        for id, places in {**held, **starts}.items():
+            for place, need in zip(places, self.jobs[id].wants.workers, strict=True):
+                cpus[place.node] += need.cpu_milli
+                for gpu in place.gpus:
+                    parts[place.node, gpu] += need.gpu_milli if need.gpu_milli < 1000 else 1000
+        assert all(amount <= 8000 for amount in cpus.values()), cpus
+        assert all(amount <= 1000 for amount in parts.values()), parts
+
+    def some(self, phases: tuple[Phase, ...], pick: int) -> Job | None:
+        found = [job for job in self.jobs.values() if job.truth.phase in phases]
+        return found[pick % len(found)] if found else None
+
+    @rule(pick=st.integers(0, 50))
+    def end(self, pick: int) -> None:
+        job = self.some((Phase.HOLDS,), pick)
+        if job is not None:
+            del self.jobs[job.wants.job]
+            self.pool.put(job.wants, Truth(phase=Phase.GONE, ran_s=5.0), self.now)
+
+    @rule(pick=st.integers(0, 50))
+    def leave(self, pick: int) -> None:
+        """The workers of a stopped job have ended."""
+        job = self.some((Phase.LEAVES,), pick)
+        if job is not None:
+            job.truth = Truth(phase=Phase.QUEUED)
+            self.put(job)
+
+    @rule(pick=st.integers(0, 50), pause_s=st.sampled_from([0.0, 3.0]))
+    def fail(self, pick: int, pause_s: float) -> None:
+        job = self.some((Phase.HOLDS, Phase.LEAVES), pick)
+        if job is not None:
+            job.truth = Truth(phase=Phase.PAUSED, due_s=self.now + pause_s) if pause_s else Truth(phase=Phase.QUEUED)
+            self.put(job)
+
+    @rule(pick=st.integers(0, 50))
+    def cancel(self, pick: int) -> None:
+        job = self.some((Phase.QUEUED, Phase.PAUSED), pick)
+        if job is not None:
+            del self.jobs[job.wants.job]
+            self.pool.put(job.wants, Truth(phase=Phase.GONE), self.now)
+
+    @rule(at=st.integers(0, 4), state=states)
+    def turn(self, at: int, state: str) -> None:
+        self.machines[f"n{at}"] = replace(self.machines[f"n{at}"], state=state)
+        self.pool.put_machines(self.machines.values(), self.now)
+
+    @rule()
+    def lose_everything(self) -> None:
+        """Another server takes over, or this one begins anew."""
+        self.pool.forget_all()
+        for job in self.jobs.values():
+            self.put(job)
+
+    @rule(limit=st.sampled_from([2000, 12_000]))
+    def change_rights(self, limit: int) -> None:
+        queues = {**RIGHTS.queues, "b": QueueSpec(parent="a", limit={"gpu_milli": limit})}
+        self.pool.put_rights(replace(RIGHTS, queues=queues))
+
+    @rule()
+    def ask_why(self) -> None:
+        for id, job in self.jobs.items():
+            said = reasons(self.pool, id, self.now)
+            assert bool(said) != (job.truth.phase is Phase.HOLDS)
+            assert all(reason.code in CODES and reason.words for reason in said)
+
+    @invariant()
+    def arrays_agree(self) -> None:
+        """What the arrays say is free is what there is without all that holds or is promised."""
+        if self.pool.is_stale:
+            return
+        seats = self.pool.seats
+        free = np.array([each.total.cpu_milli for each in seats.layout.machines])
+        for entry in self.pool.jobs.values():
+            if seats.is_in(entry, 1):
+                for spot, need in zip(seats.spots(entry), entry.wants.workers, strict=True):
+                    free[seats.layout.index[spot.node]] -= need.cpu_milli
+        assert (free == seats.tables.pool.nodes["cpu"]).all()
+        self.check_held({})
+
+    @precondition(lambda self: self.jobs)
+    @rule()
+    def settle(self) -> None:
+        """With all plans carried out and everybody gone who is asked to go, nothing that fits is left waiting."""
+        self.machines = {name: replace(each, state=NodeState.UP) for name, each in self.machines.items()}
+        self.pool.put_machines(self.machines.values(), self.now)
+        for _ in range(60):
+            self.now += 10.0
+            self.decide(1.0, 0)
+            leaving = [job for job in self.jobs.values() if job.truth.phase is Phase.LEAVES]
+            for job in leaving:
+                job.truth = Truth(phase=Phase.QUEUED)
+                self.put(job)
+            if not leaving and not self.pool.decide(self.now).starts:
+                break
+        for job in self.jobs.values():
+            is_single = job.truth.phase is Phase.QUEUED and len(job.wants.workers) == 1
+            if is_single and not job.wants.queue and job.wants.user != "ada":
+                codes = {reason.code for reason in reasons(self.pool, job.wants.job, self.now)}
+                assert not self.fits(job.wants.workers[0]) or codes & {"reserved", "promised"}, (codes, job)
+
+    def fits(self, need: Devices) -> bool:
+        """Whether one worker fits beside what holds and what is promised; parts of devices aside."""
+        free = {name: each.total for name, each in self.machines.items()}
+        for id, entry in self.pool.jobs.items():
+            if self.pool.seats.is_in(entry, 1):
+                for spot, worker in zip(self.pool.seats.spots(entry), self.jobs[id].wants.workers, strict=True):
+                    whole = replace(worker, gpu_milli=-(-worker.gpu_milli // 1000) * 1000)
+                    free[spot.node] = free[spot.node].minus(whole)
+        return any(replace(need, gpu_milli=-(-need.gpu_milli // 1000) * 1000).fits_in(each) for each in free.values())
+
+
+TestWorld = World.TestCase
+TestWorld.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.slow
+class TestWorldForLong(World.TestCase):  # type: ignore[name-defined,misc]
+    settings = settings(max_examples=5_000, stateful_step_count=60, deadline=None)
