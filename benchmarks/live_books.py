@@ -111,7 +111,7 @@ async def all_jobs(client: AsyncClient) -> dict[str, dict[str, Any]]:
 async def shown(clients: Mapping[str, AsyncClient]) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """All jobs that did not change between two readings, so that they were so at one moment; and the nodes."""
     before = {id: job for client in clients.values() for id, job in (await all_jobs(client)).items()}
-    nodes = await next(iter(clients.values())).security.nodes()
+    nodes = await next(iter(clients.values())).pool.nodes()
     after = {id: job for client in clients.values() for id, job in (await all_jobs(client)).items()}
     still = {id: job for id, job in after.items() if before.get(id, {}).get("revision") == job["revision"]}
     return still, nodes

@@ -90,7 +90,7 @@ class Stage:
     async def up(self) -> set[str]:
         """Names of the nodes that the pool takes to be there."""
         client = next(iter(self.load.clients.values()))
-        return {node["name"] for node in await client.security.nodes() if node["state"] == "up"}
+        return {node["name"] for node in await client.pool.nodes() if node["state"] == "up"}
 
     async def until_up(self, holds: Callable[[set[str]], bool], what: str) -> float:
         """As `until`, of the nodes that are up."""

@@ -219,7 +219,7 @@ def test_a_node_that_the_engine_has_no_more_is_lost_at_once_and_nothing_is_place
     house.engine.lose_node("n1")
     house.turn()
     nodes = house.database.read(lambda tx: resources.alive(tx, "node"))
-    assert {node.name: node.state for node in nodes} == {"n1": "lost", "n2": "up"}
+    assert {node.name: node.state for node in nodes} == {"n1": "failed", "n2": "up"}
     ids = [house.submit() for _ in range(2)]
     house.turn()
     assert {house.job(id).status["placement"][0]["node"] for id in ids} == {"n2"}
