@@ -16,8 +16,9 @@ from lepton.core.resource import Resource
 from lepton.engine.simulated import SimulatedEngine
 from lepton.jobs.gang import with_stop
 from lepton.jobs.spec import JobSpec, Role
+from lepton.server.known import Known
 from lepton.server.lease import Lease
-from lepton.server.placing import Known, Placing
+from lepton.server.placing import Placing
 from lepton.server.pulse import Pulse
 from lepton.server.running import Running
 from lepton.server.submit import Author, changed, submit
@@ -60,7 +61,7 @@ class House:
 
     def __post_init__(self) -> None:
         self.pulse = Pulse(self.database, self.engine, clock=self.clock, heartbeat_s=5)
-        self.placing = Placing(self.database, clock=self.clock, lease=self.lease("placing"), patience_s=600)
+        self.placing = Placing(self.database, clock=self.clock, lease=self.lease("placing"))
         self.running = Running(
             self.database, self.engine, clock=self.clock, lease=self.lease("jobs"), identity=self.identity
         )
@@ -219,7 +220,7 @@ def test_a_node_that_the_engine_has_no_more_is_lost_at_once_and_nothing_is_place
     house.engine.lose_node("n1")
     house.turn()
     nodes = house.database.read(lambda tx: resources.alive(tx, "node"))
-    assert {node.name: node.state for node in nodes} == {"n1": "lost", "n2": "up"}
+    assert {node.name: node.state for node in nodes} == {"n1": "failed", "n2": "up"}
     ids = [house.submit() for _ in range(2)]
     house.turn()
     assert {house.job(id).status["placement"][0]["node"] for id in ids} == {"n2"}

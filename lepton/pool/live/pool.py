@@ -10,8 +10,10 @@ from lepton.pool.live.entry import Due, Entry
 from lepton.pool.live.forecast import Forecast
 from lepton.pool.live.seats import Seats
 from lepton.pool.live.tables import Rights
-from lepton.pool.live.views import Machine, NodeState, Phase, Place, Plan, Stop, Truth, Wants
+from lepton.pool.live.views import Phase, Place, Plan, Stop, Truth, Wants
 from lepton.pool.policy import LIVE, Policy
+from lepton.pool.shape import Machine
+from lepton.pool.standing import NodeState
 
 LOOK_AGAIN_S = 5.0
 """How often all that waits is tried though nothing has happened: expectations are outrun, graces end."""

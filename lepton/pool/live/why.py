@@ -11,8 +11,9 @@ from lepton.pool.live.entry import Entry
 from lepton.pool.live.layout import AMOUNTS, milli_of
 from lepton.pool.live.pool import LivePool
 from lepton.pool.live.tables import COLUMN
-from lepton.pool.live.views import NodeState, Phase, Reason
-from lepton.pool.words import in_words, show
+from lepton.pool.live.views import Phase, Reason
+from lepton.pool.shape import in_words, show
+from lepton.pool.standing import NodeState
 
 CODES = ("dependency", "pause", "promised", "quota", "reserved", "node_state", "topology", "shape", "turn")
 """Every `Reason.code`."""
