@@ -67,6 +67,7 @@ class Mirror:
                 self._read_all(tx)
             else:
                 self._read_new(tx)
+            self.live.settle(self.now())
 
     def decide(self) -> Plan:
         """What should happen now."""

@@ -86,8 +86,7 @@ class LivePool:
 
         A plan that is not carried out is no harm: what is not put in as done comes again.
         """
-        if self.is_stale or self.seats.rows > 3 * len(self.jobs) + SPARE:
-            self._make_arrays(now)
+        self.settle(now)
         self._let_time_pass(now)
         self._drain(now)
         decide(self.seats.tables.pool, self.seats.order, now)
@@ -96,6 +95,11 @@ class LivePool:
         self._state_waits(now)
         stops = [stop for job, stop in self._stopping.items() if self.jobs[job].truth.phase is Phase.HOLDS]
         return Plan(self._ready(), stops)
+
+    def settle(self, now: float) -> None:
+        """Make the arrays anew if they must be."""
+        if self.is_stale or self.seats.rows > 3 * len(self.jobs) + SPARE:
+            self._make_arrays(now)
 
     def due_s(self, now: float) -> float | None:
         """Seconds until the next pause is over; None: no job pauses."""

@@ -188,6 +188,7 @@ class World(RuleBasedStateMachine):
 
     @rule()
     def ask_why(self) -> None:
+        self.pool.settle(self.now)
         for id, job in self.jobs.items():
             said = reasons(self.pool, id, self.now)
             assert bool(said) != (job.truth.phase is Phase.HOLDS)
