@@ -72,10 +72,10 @@ async def create(visit: Writing, body: JobIn, idempotency_key: IdempotencyKey = 
 
 def _spec(tx: Tx, body: JobIn, workspace: str) -> JobSpec:
     devices = Devices(
-        cpu_milli=max(1, round(body.cpus * 1000)),
-        gpu_milli=round(body.gpus * 1000),
-        tpu_milli=round(body.tpus * 1000),
-        fpga_milli=round(body.fpgas * 1000),
+        cpu_milli=_milli(body.cpus),
+        gpu_milli=_milli(body.gpus),
+        tpu_milli=_milli(body.tpus),
+        fpga_milli=_milli(body.fpgas),
         memory_bytes=body.memory_bytes,
     )
     inputs = {role: catalog.find(tx, workspace, parse(ref)).id for role, ref in body.inputs.items()}
@@ -107,6 +107,11 @@ def _spec(tx: Tx, body: JobIn, workspace: str) -> JobSpec:
         can_resume=body.can_resume,
         within=body.within,
     )
+
+
+def _milli(amount: float) -> int:
+    """Thousandths; what is asked for is never rounded to nothing."""
+    return max(1, round(amount * 1000)) if amount else 0
 
 
 @router.get("", response_model=ResourcePage)
