@@ -47,6 +47,12 @@ def after(
     return [_read(row) for row in tx.rows(sql, (*values, limit))]
 
 
+def subjects_after(tx: Tx, seq: int, *, kind: str, limit: int) -> list[tuple[int, str]]:
+    """Number and subject of the events of a kind with a number above `seq`, oldest first."""
+    sql = "SELECT seq, subject FROM events WHERE seq > ? AND kind = ? ORDER BY seq LIMIT ?"
+    return [(int(row[0]), str(row[1])) for row in tx.rows(sql, (seq, kind, limit))]
+
+
 def newest_of(tx: Tx, subject: str, *, limit: int) -> list[tuple[int, Event]]:
     """The last events of a resource, oldest first."""
     rows = tx.rows(f"SELECT {COLUMNS} FROM events WHERE subject = ? ORDER BY seq DESC LIMIT ?", (subject, limit))
