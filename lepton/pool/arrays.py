@@ -85,6 +85,8 @@ def order_of(policy: Policy, *, is_shared: bool) -> state.Order:
         has_guarantees=is_shared,
         grace_s=policy.grace_s,
         half_life_s=policy.half_life_s,
+        searches=policy.searches,
+        rest_s=policy.rest_s,
     )
 
 
@@ -120,13 +122,15 @@ def pool_of(trace: Trace, cluster: Cluster, workers: Ints, is_partitioned: bool)
         used=np.zeros((len(counts), 1), np.int64),
         guarantee=(counts * cluster.per_node)[:, None],
         limit=np.full((len(counts), 1), state.ENDLESS, np.int64),
+        crowds=rows(state.RANKS * len(counts), state.CROWD),
+        renewed_at=np.full(1, -np.inf),
         need=np.asarray(classes["devices"], np.int64).copy()[:, None],
         capacity=np.array([number * cluster.per_node], np.int64),
         jobs=jobs_of(trace, klass, workers),
         workers=rows(int(workers.sum()), state.WORKER),
         room=rows(max(len(trace), len(classes)), state.ROOM),
         plan=rows(len(trace), state.PLAN),
-        size=np.zeros(4, np.int64),
+        size=np.zeros(5, np.int64),
     )
     mark_all(pool)
     return pool

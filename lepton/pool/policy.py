@@ -55,6 +55,10 @@ class Policy:
     """What others have borrowed is taken back only by who has waited so long."""
     half_life_s: float = 0.0
     """Queues that borrow share by weight, and what they held so long ago counts half; 0: their shares do not count."""
+    searches: int = 2**62
+    """Jobs of one decision for which victims are looked for; the others' turn comes in the next."""
+    rest_s: float = 0.0
+    """For a class of jobs for which there were none, they are not looked for again before."""
     is_remaining: bool = False
     """What is already done counts off the run time."""
     wait_cap_s: float = ENDLESS
@@ -74,7 +78,7 @@ OURS = Policy(
 )
 CALM = replace(OURS, stretch=20.0, floor_s=60.0, preempts=False)
 """Ours where nothing may be stopped: an order that cannot be mended later leans more on what is expected."""
-LIVE = replace(OURS, min_run_s=60.0, grace_s=30.0, half_life_s=24 * 3600.0)
+LIVE = replace(OURS, min_run_s=60.0, grace_s=30.0, half_life_s=24 * 3600.0, searches=1, rest_s=5.0)
 """Ours on a running server, where a start costs something, and queues that borrow come from people."""
 
 POLICIES: dict[str, Policy] = {

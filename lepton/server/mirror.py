@@ -95,10 +95,10 @@ class Mirror:
     def stated(self, job: str) -> tuple[int, int] | None:
         """Between which moments a waiting job was told that it probably starts, in microseconds since 1970."""
         with self.lock:
-            entry = self.live.jobs.get(job)
-            if entry is None or entry.stated is None:
+            stated = self.live.state_wait(job, self.now())
+            if stated is None:
                 return None
-            at, low_s, high_s = entry.stated
+            at, low_s, high_s = stated
             return round((at + low_s) * 1_000_000), round((at + high_s) * 1_000_000)
 
     def put(self, job: Resource, done: Callable[[Iterable[str]], Mapping[str, str]]) -> None:

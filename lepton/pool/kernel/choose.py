@@ -6,27 +6,33 @@ first; a class whose first job does not fit is passed by, so that it blocks nobo
 that it could use. Where the order blocks (FIFO as published), its queue waits with it instead.
 """
 
+import numpy as np
+
 from lepton.pool.kernel.accounts import keeps_out, refresh, wake, wake_chain
+from lepton.pool.kernel.bounds import may_have_victims, renew
 from lepton.pool.kernel.cells import may_fit_somewhere
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.heaps import without_first
 from lepton.pool.kernel.moves import first_waiting, start, stop
 from lepton.pool.kernel.places import take
 from lepton.pool.kernel.reserve import hold_cells, is_held
-from lepton.pool.kernel.state import AWAKE, LATE, STARTS, STOPS, WAITING, Order, Pool
+from lepton.pool.kernel.state import AWAKE, LATE, SEARCHES, STARTS, STOPS, WAITING, Order, Pool
 from lepton.pool.kernel.victims import make_room
 
 
 @compiled
 def decide(pool: Pool, order: Order, now: float) -> None:
     """Carry out on the arrays what should happen now, and note it in `pool.plan`."""
-    pool.size[STARTS], pool.size[STOPS] = 0, 0
+    pool.size[STARTS], pool.size[STOPS], pool.size[SEARCHES] = 0, 0, 0
     if pool.size[LATE]:
         start_late(pool, order, now)
     if pool.size[AWAKE] or order.blocks:
         start_waiting(pool, order, now, order.preempts)
         if pool.size[STOPS]:  # what its victims held and the starter does not need
             start_waiting(pool, order, now, False)
+    for klass in range(len(pool.classes) if pool.size[SEARCHES] > order.searches else 0):
+        if pool.classes[klass].is_put_off:
+            wake(pool, klass)
 
 
 @compiled
@@ -43,7 +49,7 @@ def start_late(pool: Pool, order: Order, now: float) -> None:
         if pool.jobs[job].state != WAITING:
             continue
         if not is_held(pool, job, now) and take(pool, order, job, now):
-            note_start(pool, job, now)
+            note_start(pool, order, job, now)
             continue
         if keeps_out(pool, pool.jobs[job].klass) < 0:
             hold_cells(pool, order, job, now)
@@ -128,7 +134,7 @@ def try_first(pool: Pool, order: Order, now: float, may_preempt: bool) -> bool:
         return False
     stopped = 0
     if not take(pool, order, job, now):
-        stopped = make_room(pool, order, job, now) if may_preempt else -1
+        stopped = look_for_room(pool, order, index, now) if may_preempt else -1
     if stopped < 0:
         account.is_blocked = 1 if order.blocks else 0
         full = keeps_out(pool, index)
@@ -138,14 +144,34 @@ def try_first(pool: Pool, order: Order, now: float, may_preempt: bool) -> bool:
     klass.root = without_first(pool.jobs, job)
     for at in range(stopped):
         note_stop(pool, order, pool.room[at].found, job, now)
-    note_start(pool, job, now)
+    note_start(pool, order, job, now)
     return True
 
 
 @compiled
-def note_start(pool: Pool, job: int, now: float) -> None:
+def look_for_room(pool: Pool, order: Order, klass: int, now: float) -> int:
+    """`make_room` for the first job of a class, unless it is plain that nobody can, or others have been served now."""
+    job = pool.classes[klass].root
+    row = pool.classes[klass]
+    row.is_put_off = 0
+    if now < row.rests_until <= now + order.rest_s:
+        return -1
+    renew(pool, order, now)
+    if not may_have_victims(pool, order, job, now):
+        return -1
+    pool.size[SEARCHES] += 1
+    if pool.size[SEARCHES] > order.searches:
+        row.is_put_off = 1
+        return -1
+    found = make_room(pool, order, job, now)
+    row.rests_until = now + order.rest_s if found < 0 else -np.inf
+    return found
+
+
+@compiled
+def note_start(pool: Pool, order: Order, job: int, now: float) -> None:
     """Start a job that has its places."""
-    start(pool, job, now)
+    start(pool, order, job, now)
     pool.plan[pool.size[STARTS]].start = job
     pool.size[STARTS] += 1
 

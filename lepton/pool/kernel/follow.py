@@ -51,7 +51,7 @@ def hold(pool: Pool, order: Order, job: int, now: float) -> None:
             worker += 1
     charge(pool, order, klass, 1, now)
     row.state, row.begun, row.lead = RUNNING, now, 0.0
-    enlist(pool, job)
+    enlist(pool, order, job, now)
 
 
 @compiled

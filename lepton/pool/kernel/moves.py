@@ -1,6 +1,7 @@
 """The changes of state that a plan consists of: a job waits, starts, is stopped, ends."""
 
 from lepton.pool.kernel.accounts import wake, wake_chain, wake_kept_out
+from lepton.pool.kernel.bounds import join, part
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.heaps import merged, without_first
 from lepton.pool.kernel.order import done, key_of, outgrown
@@ -42,10 +43,11 @@ def first_waiting(pool: Pool, klass: int) -> int:
 
 
 @compiled
-def enlist(pool: Pool, job: int) -> None:
+def enlist(pool: Pool, order: Order, job: int, now: float) -> None:
     """Put a job in the list of what runs in its first worker's cell."""
     row = pool.jobs[job]
     cell = pool.cells[pool.nodes[pool.workers[row.place].node].cell]
+    join(pool, order, job, now)
     row.before, row.after = -1, cell.running
     if cell.running >= 0:
         pool.jobs[cell.running].before = job
@@ -55,6 +57,7 @@ def enlist(pool: Pool, job: int) -> None:
 @compiled
 def delist(pool: Pool, job: int) -> None:
     """Take a job out of that list."""
+    part(pool, job)
     row = pool.jobs[job]
     if row.before >= 0:
         pool.jobs[row.before].after = row.after
@@ -65,12 +68,12 @@ def delist(pool: Pool, job: int) -> None:
 
 
 @compiled
-def start(pool: Pool, job: int, now: float) -> None:
+def start(pool: Pool, order: Order, job: int, now: float) -> None:
     """A job that has its places begins to run."""
     row = pool.jobs[job]
     row.state, row.begun, row.lead = RUNNING, now, 0.0
     row.runs += 1
-    enlist(pool, job)
+    enlist(pool, order, job, now)
 
 
 @compiled

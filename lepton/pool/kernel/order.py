@@ -13,7 +13,8 @@ from lepton.pool.kernel.state import Order, Pool
 @compiled
 def key_of(order: Order, submit: float, size_s: float, devices: int, done_s: float) -> float:
     """Key of a job from its expected run time and what of it is done, in seconds."""
-    size = min(size_s * float(devices) ** order.weight, order.longest)
+    size = size_s * float(devices) ** order.weight if order.weight else size_s
+    size = min(size, order.longest)
     if order.is_remaining:
         size -= done_s
     return float(order.age * submit + order.stretch * size)

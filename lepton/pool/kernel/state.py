@@ -32,6 +32,7 @@ NODE = np.dtype(
         ("memory", "i8"),  # free bytes
         ("cell", "i8"),
         ("is_open", "i8"),  # new work may go there
+        ("gain", "i8"),  # scratch: devices that candidates for a stop hold there
         ("most", "i8"),  # thousandths free of the device in parts that has most; 0: there is none
     ]
 )
@@ -64,6 +65,9 @@ CLASS = np.dtype(
         ("is_pinned", "i8"),  # stopped only for a higher priority or a guarantee, never for order alone
         ("root", "i8"),  # its first waiting job; -1: none
         ("is_awake", "i8"),  # something has changed since its first job did not fit
+        ("is_put_off", "i8"),  # nobody has looked yet whom to stop for its first job
+        ("borrowed", "i8"),  # scratch: level of those of its jobs that run
+        ("rests_until", "f8"),  # nobody was found lately: it is not tried again before
         ("level", "i8"),  # what goes before its key in the present decision; then the shares
         ("share", "f8"),  # of the topmost queue above it
         ("own_share", "f8"),  # of its queue
@@ -122,12 +126,23 @@ ROOM = np.dtype(
         ("awake", "i8"),  # the classes to look at, in no order
         ("late", "i8"),  # the late jobs, oldest first
         ("heap", "i8"),  # scratch: classes to try, the next one first
-        ("found", "i8"),  # scratch: jobs, and what to sort them by
+        ("found", "i8"),  # scratch: jobs, what to sort them by, and which of equal ones comes first
         ("key", "f8"),
+        ("turn", "i8"),
+        ("given", "i8"),  # scratch: jobs that have given their places back
     ]
 )
+CROWD = np.dtype(
+    [
+        ("jobs", "i8"),  # how many of a queue and priority run
+        ("devices", "i8"),  # and hold how many devices
+        ("largest", "f8"),  # and may have which key at most (`bounds`)
+    ]
+)
+RANKS = 9
+"""Priorities."""
 PLAN = np.dtype([("start", "i8"), ("stop", "i8"), ("begun", "f8"), ("by", "i8")])
-AWAKE, LATE, STARTS, STOPS = 0, 1, 2, 3
+AWAKE, LATE, STARTS, STOPS, SEARCHES = 0, 1, 2, 3, 4
 """Indices of `Pool.size`."""
 ENDLESS = 2**62
 """No limit."""
@@ -160,6 +175,10 @@ class Pool(NamedTuple):
     """(C, R) what one job of a class holds."""
     capacity: Ints
     """(R,) what there is."""
+    crowds: Rows
+    """(A x RANKS,) the running jobs of each queue and priority."""
+    renewed_at: Floats
+    """(1,) when their bounds were looked at last."""
     jobs: Rows
     """In the order in which equal ones go."""
     workers: Rows
@@ -170,7 +189,7 @@ class Pool(NamedTuple):
     that stops had begun its run, `by` for whom it stops.
     """
     size: Ints
-    """(4,) how many rows count: AWAKE and LATE of `room`, STARTS and STOPS of `plan`."""
+    """(5,) how many rows count: AWAKE and LATE of `room`, STARTS and STOPS of `plan`; SEARCHES for victims made."""
 
 
 class Order(NamedTuple):
@@ -191,6 +210,8 @@ class Order(NamedTuple):
     has_guarantees: bool
     grace_s: float
     half_life_s: float
+    searches: int
+    rest_s: float
 
 
 def rows(number: int, dtype: "np.dtype[np.void]") -> Rows:

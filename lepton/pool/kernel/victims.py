@@ -9,6 +9,7 @@ counts as if the victim had come a second sooner: who has just saved a checkpoin
 import numpy as np
 
 from lepton.pool.kernel.accounts import level_of
+from lepton.pool.kernel.cells import free_in
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.order import done, running_key
 from lepton.pool.kernel.places import give, take, take_back
@@ -25,16 +26,13 @@ def lost(pool: Pool, job: int, now: float) -> float:
 
 
 @compiled
-def may_stop(pool: Pool, order: Order, victim: int, job: int, key: float, now: float) -> bool:
+def may_stop(pool: Pool, order: Order, victim: int, job: int, key: float, may_reclaim: bool) -> bool:
     """Whether a running job with this key now may be stopped for a waiting one."""
-    its_class, my_class = pool.jobs[victim].klass, pool.jobs[job].klass
-    its, mine = pool.classes[its_class], pool.classes[my_class]
+    its, mine = pool.classes[pool.jobs[victim].klass], pool.classes[pool.jobs[job].klass]
     if its.rank != mine.rank:
         return bool(its.rank > mine.rank)
-    if order.has_guarantees and its.account != mine.account:
-        its_level, my_level = level_of(pool, its_class, 0), level_of(pool, my_class, 1)
-        if its_level != my_level:
-            return bool(my_level < its_level and now - pool.jobs[job].submit >= order.grace_s)
+    if order.has_guarantees and its.account != mine.account and its.borrowed != mine.borrowed:
+        return bool(mine.borrowed < its.borrowed and may_reclaim)
     return bool(not its.is_pinned and key > pool.jobs[job].key + order.margin)
 
 
@@ -45,14 +43,20 @@ def candidates(pool: Pool, order: Order, job: int, now: float) -> int:
     Who has started this very moment may not: so nobody starts or stops twice in one decision.
     """
     klass, count = pool.classes[pool.jobs[job].klass], 0
+    for each in range(len(pool.classes) if order.has_guarantees else 0):
+        pool.classes[each].borrowed = level_of(pool, each, 0)
+    klass.borrowed = level_of(pool, pool.jobs[job].klass, 1)  # never read as a victim's
+    may_reclaim = now - pool.jobs[job].submit >= order.grace_s
     for at in range(klass.cells, klass.cells_end):
         victim = pool.cells[pool.lists[at]].running
         while victim >= 0:
             row = pool.jobs[victim]
             if not row.is_late and row.begun < now and now - row.begun - row.lead >= order.min_run_s:
-                key = running_key(pool, order, victim, now) - lost(pool, victim, now)
-                if may_stop(pool, order, victim, job, key, now):
-                    pool.room[count].found = victim
+                key = running_key(pool, order, victim, now)
+                if row.saved < np.inf:
+                    key -= lost(pool, victim, now)
+                if may_stop(pool, order, victim, job, key, may_reclaim):
+                    pool.room[count].found, pool.room[count].turn = victim, count
                     pool.room[count].key = key + PRIORITY * pool.classes[row.klass].rank
                     count += 1
             victim = row.after
@@ -66,12 +70,41 @@ def devices_enough(pool: Pool, job: int, count: int) -> bool:
     missing = klass.devices
     if not missing:
         return True
-    for at in range(klass.cells, klass.cells_end):
-        for level in range(1, pool.tally.shape[1]):
-            missing -= level * pool.tally[pool.lists[at], level]
+    missing -= free_in(pool, klass.cells, klass.cells_end)
     for at in range(count):
         missing -= pool.classes[pool.jobs[pool.room[at].found].klass].devices
+    return bool(missing <= 0) and nodes_enough(pool, job, count)
+
+
+@compiled
+def nodes_enough(pool: Pool, job: int, count: int) -> bool:
+    """Whether nodes enough would have room for one worker, if all candidates stopped; where workers are alike."""
+    need = even_need(pool, job)
+    if not need:
+        return True
+    klass, missing = pool.classes[pool.jobs[job].klass], 0
+    missing = pool.parts[klass.part].workers - slots_in(pool, job, need)
+    for at in range(count):
+        gain(pool, pool.room[at].found)
+    for at in range(count):
+        victim = pool.jobs[pool.room[at].found]
+        for worker in range(victim.place, victim.place_end):
+            node = pool.nodes[pool.workers[worker].node]
+            if node.gain and node.is_open:
+                missing += node.free // need - (node.free + node.gain) // need
+            node.gain = 0
     return bool(missing <= 0)
+
+
+@compiled
+def gain(pool: Pool, job: int) -> None:
+    """Note on its nodes what a running job holds there."""
+    worker = pool.jobs[job].place
+    klass = pool.classes[pool.jobs[job].klass]
+    for at in range(klass.part, klass.part_end):
+        for _ in range(pool.parts[at].workers):
+            pool.nodes[pool.workers[worker].node].gain += pool.parts[at].devices
+            worker += 1
 
 
 @compiled
@@ -84,15 +117,84 @@ def make_room(pool: Pool, order: Order, job: int, now: float) -> int:
     count = candidates(pool, order, job, now)
     if not devices_enough(pool, job, count):
         return -1
-    ranked = pool.room.found[:count][np.argsort(-pool.room.key[:count], kind="mergesort")]
-    fits, given = False, 0
-    while given < count and not fits:
-        give(pool, order, ranked[given], now)
+    for at in range(count // 2 - 1, -1, -1):
+        sink(pool, count, at)
+    room, need = pool.room, even_need(pool, job)
+    missing = pool.parts[pool.classes[pool.jobs[job].klass].part].workers if need else 0
+    missing -= slots_in(pool, job, need)
+    given, fits = 0, False
+    while count and not fits:
+        victim = room[0].found
+        room[given].given = victim
         given += 1
-        fits = take(pool, order, job, now)
+        count -= 1
+        swap(pool, 0, count)
+        sink(pool, count, 0)
+        missing += slots_at(pool, victim, need)
+        give(pool, order, victim, now)
+        missing -= slots_at(pool, victim, need)
+        fits = missing <= 0 and take(pool, order, job, now)
     stopped = 0
     for at in range(given - 1, -1, -1):
-        if not take_back(pool, order, ranked[at], now):
-            pool.room[stopped].found = ranked[at]
+        if not take_back(pool, order, room[at].given, now):
+            room[stopped].found = room[at].given
             stopped += 1
     return stopped if fits else -1
+
+
+@compiled
+def even_need(pool: Pool, job: int) -> int:
+    """Devices of each worker of a job whose workers are alike and want whole ones; else 0."""
+    klass = pool.classes[pool.jobs[job].klass]
+    return int(pool.parts[klass.part].devices) if klass.part_end - klass.part == 1 else 0
+
+
+@compiled
+def slots_in(pool: Pool, job: int, need: int) -> int:
+    """Workers with so many devices that would find some free in the cells of a job."""
+    klass, found = pool.classes[pool.jobs[job].klass], 0
+    for at in range(klass.cells, klass.cells_end if need else klass.cells):
+        for level in range(need, pool.tally.shape[1]):
+            found += pool.tally[pool.lists[at], level] * (level // need)
+    return int(found)
+
+
+@compiled
+def slots_at(pool: Pool, job: int, need: int) -> int:
+    """The same on the nodes of one job; at least, for one that has several workers on a node."""
+    found, last = 0, -1
+    for worker in range(pool.jobs[job].place, pool.jobs[job].place_end if need else pool.jobs[job].place):
+        node = pool.workers[worker].node
+        if node != last and pool.nodes[node].is_open:
+            found += max(0, pool.nodes[node].free) // need
+        last = node
+    return int(found)
+
+
+@compiled
+def swap(pool: Pool, one: int, other: int) -> None:
+    """Let two candidates change places."""
+    a, b = pool.room[one], pool.room[other]
+    a.found, b.found = b.found, a.found
+    a.key, b.key = b.key, a.key
+    a.turn, b.turn = b.turn, a.turn
+
+
+@compiled
+def is_dearer(pool: Pool, one: int, other: int) -> bool:
+    """Whether a candidate is stopped rather than another: the larger key, of equal ones the first that was found."""
+    a, b = pool.room[one], pool.room[other]
+    return bool(a.key > b.key or (a.key == b.key and a.turn < b.turn))
+
+
+@compiled
+def sink(pool: Pool, count: int, here: int) -> None:
+    """Let a candidate of the heap sink to where it belongs."""
+    while 2 * here + 1 < count:
+        below = 2 * here + 1
+        if below + 1 < count and is_dearer(pool, below + 1, below):
+            below += 1
+        if not is_dearer(pool, below, here):
+            return
+        swap(pool, here, below)
+        here = below

@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import islice
 
 from lepton.pool.kernel.choose import decide
 from lepton.pool.kernel.state import RUNNING, STARTS, STOPS, WAITING
@@ -19,8 +20,8 @@ LOOK_AGAIN_S = 5.0
 """How often all that waits is tried though nothing has happened: expectations are outrun, graces end."""
 LONGEST_PAUSE_S = 120.0
 """A pause that seems to be longer was given before the clock was set back: it is over."""
-STATED_AT_ONCE = 100
-"""Jobs that are told in one decision when they will probably start; the others in the next."""
+STATED_AT_ONCE = 4
+"""Jobs that are told in one decision when they will probably start; the others in the next, or when they ask."""
 SPARE = 4096
 """Rows that may lie idle before the arrays are made anew, beside three for each living job."""
 
@@ -32,6 +33,7 @@ class LivePool:
         self.policy = policy
         self.machines: dict[str, Machine] = {}
         self.rights = Rights()
+        self._draining: set[str] = set()
         self.jobs: dict[str, Entry] = {}
         self.forecast = Forecast(policy)
         self._stopping: dict[str, Stop] = {}
@@ -46,6 +48,7 @@ class LivePool:
     def put_machines(self, machines: Iterable[Machine], now: float) -> None:
         """All nodes that there are."""
         before, self.machines = self.machines, {each.name: each for each in machines}
+        self._draining = {each.name for each in self.machines.values() if each.state == NodeState.DRAINING}
         if list(map(_build, before.values())) != list(map(_build, self.machines.values())):
             self.is_stale = True
         for name, machine in self.machines.items():
@@ -102,7 +105,9 @@ class LivePool:
             self._make_arrays(now)
 
     def due_s(self, now: float) -> float | None:
-        """Seconds until the next pause is over; None: no job pauses."""
+        """Seconds until the next decision is due, if nothing happens; None: not soon."""
+        if self._new or self.seats.is_unfinished:
+            return 0.0
         return max(0.0, self._paused[0].at - now) if self._paused else None
 
     def is_leaving(self, entry: Entry) -> bool:
@@ -138,12 +143,17 @@ class LivePool:
 
     def _state_waits(self, now: float) -> None:
         """Tell those that have come and could not start when they probably will."""
-        for job in list(self._new)[:STATED_AT_ONCE]:
-            del self._new[job]
-            entry = self.jobs.get(job)
-            if entry is not None and entry.stated is None and self.seats.is_in(entry, WAITING):
-                said = self.forecast.waits.state(job, entry.wants.queue, self.seats.devices(entry), now)
-                entry.stated = (now, *said)
+        for job in list(islice(self._new, STATED_AT_ONCE)):
+            self.state_wait(job, now)
+
+    def state_wait(self, job: str, now: float) -> tuple[float, float, float] | None:
+        """What a waiting job was told, or is told now: when, and within how many seconds it probably starts."""
+        self._new.pop(job, None)
+        entry = self.jobs.get(job)
+        if entry is not None and entry.stated is None and self.seats.is_in(entry, WAITING):
+            said = self.forecast.waits.state(job, entry.wants.queue, self.seats.devices(entry), now)
+            entry.stated = (now, *said)
+        return None if entry is None else entry.stated
 
     # Time and nodes.
 
@@ -169,9 +179,8 @@ class LivePool:
 
     def _drain(self, now: float) -> None:
         """Whoever runs on a node that is being drained goes back to the queue."""
-        draining = {name for name, machine in self.machines.items() if machine.state == NodeState.DRAINING}
-        for entry in list(self.jobs.values()) if draining else []:
-            here = [place.node for place in entry.truth.places if place.node in draining]
+        for entry in list(self.jobs.values()) if self._draining else []:
+            here = [place.node for place in entry.truth.places if place.node in self._draining]
             if here and entry.truth.phase is Phase.HOLDS and entry.wants.job not in self._stopping:
                 self._stopping[entry.wants.job] = Stop(entry.wants.job, node=here[0])
                 if self.seats.is_in(entry, RUNNING):

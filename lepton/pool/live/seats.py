@@ -8,7 +8,7 @@ from lepton.core.launch import Devices
 from lepton.pool.arrays import order_of
 from lepton.pool.kernel import follow
 from lepton.pool.kernel.moves import wait
-from lepton.pool.kernel.state import ABSENT, RUNNING
+from lepton.pool.kernel.state import ABSENT, RUNNING, SEARCHES
 from lepton.pool.live.entry import Due, Entry
 from lepton.pool.live.forecast import Forecast
 from lepton.pool.live.layout import Layout, devices_of, kind_of
@@ -38,6 +38,11 @@ class Seats:
     def rows(self) -> int:
         """Rows of jobs in use, those of jobs that are gone included."""
         return self.tables.grow.count("jobs")
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the last decision has put some classes off to the next."""
+        return bool(self.tables.pool.size[SEARCHES] > self.order.searches)
 
     def is_in(self, entry: Entry, state: int) -> bool:
         """Whether the arrays have a job in this state."""

@@ -93,6 +93,7 @@ class Tables:
             self.accounts[account] = self.grow.add("accounts")
             for name in ("used", "guarantee", "limit"):
                 self.grow.add(name)
+            self.grow.add("crowds", state.RANKS)
             self.pool.accounts[self.accounts[account]].link = -1
             self._write_account(account)
         return self.accounts[account]
@@ -189,11 +190,13 @@ def empty_pool(layout: Layout) -> Pool:
         used=np.zeros((8, AMOUNTS), np.int64),
         guarantee=np.zeros((8, AMOUNTS), np.int64),
         limit=np.zeros((8, AMOUNTS), np.int64),
+        crowds=rows(8 * state.RANKS, state.CROWD),
+        renewed_at=np.full(1, -np.inf),
         need=np.zeros((16, AMOUNTS), np.int64),
         capacity=layout.capacity(),
         jobs=rows(64, state.JOB),
         workers=rows(64, state.WORKER),
         room=rows(64, state.ROOM),
         plan=rows(64, state.PLAN),
-        size=np.zeros(4, np.int64),
+        size=np.zeros(5, np.int64),
     )
