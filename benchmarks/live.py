@@ -5,7 +5,7 @@ python benchmarks/live.py [--short] [--nodes 200] [--seed 1] [--part alone|pair]
 A real `lepton up --engine fleet` on a temporary folder; four teams submit a mixed load over the SDK. Each act is
 followed by a look, from outside, whether any machine was ever given more than it has and whether any job was lost or
 started twice (`live_books`). Figures go to standard output, what happens to standard error; the exit code is 1 if
-anything was wrong. To watch it: `LEPTON_DATA=DIR lepton pool top`, with the folder that it names.
+anything was wrong. To watch it: `LEPTON_DATA=DIR lepton pool nodes`, with the folder that it names.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 from shutil import copy
 from tempfile import TemporaryDirectory
 
-from live_acts import back, busy, calm, fail, killed, taken_over
+from live_acts import back, busy, calm, cordon, drain, fail, killed, taken_over
 from live_books import Books
 from live_load import Load
 from live_servers import Fleet, Server, postgres, serving
@@ -33,6 +33,8 @@ ALONE: Mapping[str, Act] = {
     "busy: more jobs than room": busy,
     "machines fail": fail,
     "machines return": back,
+    "a rack is cordoned": cordon,
+    "machines are drained": drain,
     "kill -9 of the server": killed,
 }
 PAIR: Mapping[str, Act] = {
@@ -67,7 +69,7 @@ def alone(folder: Path, plan: Plan) -> Stage:
     server = Server(folder / "one", fleet)
     with serving(server):
         server.up()
-        say(f"watch it: LEPTON_DATA={server.data} lepton pool top")
+        say(f"watch it: LEPTON_DATA={server.data} lepton pool nodes")
         stage = asyncio.run(_stage(plan, fleet, [server], ALONE))
     return stage
 

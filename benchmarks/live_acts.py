@@ -8,10 +8,12 @@ from live_servers import MACHINE
 from live_stage import Stage
 from wire import quantile
 
-CALM, FULL, FLOOD = 0.6, 1.0, 3.0
+CALM, FULL, FLOOD = 0.6, 0.95, 3.0
 """Load, as a part of what the pool can hold. A flood fills it; then as much comes as goes."""
 WAITING = 0.05
 """Jobs that wait in a full pool, as a part of its nodes."""
+IN_FLIGHT_S = 2.0
+"""So long after a wish something that was decided before may still be placed."""
 Figures = dict[str, float]
 
 
@@ -94,6 +96,49 @@ async def back(stage: Stage) -> Figures:
         "s until they are shown as there": there - at,
         "s to the first job on them": first - at,
         "s until each has work": every - at,
+    }
+
+
+async def cordon(stage: Stage) -> Figures:
+    """A rack is cordoned: what runs there stays to its end, and nothing new comes; then it is open again."""
+    rack = [node.name for node in stage.fleet.all if node.labels["rack"] == "r1"]
+    began = time.time()
+    await stage.wish("cordon", rack)
+    at = time.time()
+    await stage.books.read()
+    stay = {id: stage.books.lives[id].generation for id in stage.books.holding(rack)}
+    empty = await stage.until(lambda: not stage.books.holding(rack), "the rack is empty")
+    stage.fault("placed on a cordoned node", stage.books.placed_on(rack, since=at + IN_FLIGHT_S))
+    stage.fault("moved by a cordon", [id for id, before in stage.books.starts(stay).items() if before])
+    await stage.wish("uncordon", rack)
+    opened = time.time()
+    first = await stage.until(lambda: stage.books.holding(rack), "the rack has work")
+    return {
+        "machines": len(rack),
+        "s until all are cordoned": at - began,
+        "jobs there": len(stay),
+        "s until the last has ended": empty - at,
+        "s from uncordon to the first job": first - opened,
+    }
+
+
+async def drain(stage: Stage) -> Figures:
+    """Machines are drained: they are empty soon, and what ran there ends well, there or elsewhere."""
+    step = max(1, len(stage.fleet.all) // stage.plan.fails)
+    names = [node.name for node in stage.fleet.all[1::step][: stage.plan.fails]]
+    await stage.books.read()
+    began, ran = time.time(), {id: stage.books.lives[id].generation for id in stage.books.holding(names)}
+    await stage.wish("drain", names)
+    at = time.time()
+    empty = await stage.until(lambda: not stage.books.holding(names), "they are empty")
+    stage.fault("placed on a draining node", stage.books.placed_on(names, since=at + IN_FLIGHT_S))
+    moved = sum(stage.books.starts(ran).values())
+    await stage.wish("uncordon", names)
+    return {
+        "machines": len(names),
+        "jobs there": len(ran),
+        "of them started anew elsewhere": moved,
+        "s until all are drained": empty - began,
     }
 
 

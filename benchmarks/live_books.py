@@ -29,6 +29,8 @@ class Life:
     generation: int = 0
     steps: list[tuple[float, str]] = field(default_factory=list)
     """(seconds since 1970, verb)."""
+    places: list[tuple[float, tuple[str, ...]]] = field(default_factory=list)
+    """(seconds since 1970, nodes) of each placement."""
     faults: list[str] = field(default_factory=list)
 
     def note(self, event: Mapping[str, Any]) -> None:
@@ -46,6 +48,7 @@ class Life:
         self.generation = event["data"].get("generation", self.generation)
         if after == "placed":
             self.nodes = tuple(event["why"].removeprefix("on ").split(", "))
+            self.places.append((at, self.nodes))
 
     def first(self, verb: str) -> float | None:
         """When that happened first."""
@@ -81,6 +84,15 @@ class Books:
         wanted = set(nodes)
         return {id for id, life in self.lives.items() if life.state in HOLDS and wanted & set(life.nodes)}
 
+    def starts(self, before: Mapping[str, int]) -> dict[str, int]:
+        """How often each of these jobs has been started anew since its generation was as given."""
+        return {id: self.lives[id].generation - generation for id, generation in before.items()}
+
+    def placed_on(self, nodes: Iterable[str], *, since: float) -> list[str]:
+        """Jobs that were placed on one of these after that time."""
+        wanted = set(nodes)
+        return [id for id, life in self.lives.items() if any(at > since and wanted & set(on) for at, on in life.places)]
+
     def moments(self, verb: str, *, since: float = 0.0) -> list[float]:
         """When that happened to any job, sorted."""
         found = (at for life in self.lives.values() for at, step in life.steps if step == verb and at >= since)
@@ -111,7 +123,7 @@ async def all_jobs(client: AsyncClient) -> dict[str, dict[str, Any]]:
 async def shown(clients: Mapping[str, AsyncClient]) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """All jobs that did not change between two readings, so that they were so at one moment; and the nodes."""
     before = {id: job for client in clients.values() for id, job in (await all_jobs(client)).items()}
-    nodes = await next(iter(clients.values())).security.nodes()
+    nodes = await next(iter(clients.values())).pool.nodes()
     after = {id: job for client in clients.values() for id, job in (await all_jobs(client)).items()}
     still = {id: job for id, job in after.items() if before.get(id, {}).get("revision") == job["revision"]}
     return still, nodes

@@ -1,15 +1,17 @@
 """A pool on which the live show takes place: its fleet, servers, load and books, and the look after each act."""
 
 import asyncio
+import os
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from live_books import FINAL, Books, doubled, overfilled, seen_overfilled, shown, stays, unfinished
 from live_load import Load
-from live_servers import MACHINE, Fleet, Server
+from live_servers import LEPTON, MACHINE, Fleet, Server
 
 LOOK_S = 0.1
 PATIENCE_S = 180.0
@@ -87,10 +89,25 @@ class Stage:
         for server in self.servers:
             self.faults += server.faults()
 
+    def fault(self, what: str, jobs: Sequence[str]) -> None:
+        """Note that something happened to jobs that must happen to none."""
+        self.faults += [f"{what}: {len(jobs)} jobs, first {jobs[0]}"] if jobs else []
+
+    async def wish(self, what: str, nodes: Sequence[str]) -> None:
+        """cordon, uncordon or drain: the first by `lepton pool`, the others over the SDK."""
+        env = {**os.environ, "LEPTON_DATA": str(self.servers[-1].data)}
+        said = await asyncio.create_subprocess_exec(*LEPTON, "pool", what, nodes[0], env=env, stdout=subprocess.PIPE)
+        out, _ = await said.communicate()
+        say(f"  $ lepton pool {what} {nodes[0]}: {out.decode().strip()}")
+        if said.returncode:
+            self.faults.append(f"lepton pool {what} {nodes[0]} ended with {said.returncode}")
+        pool = next(iter(self.load.clients.values())).pool
+        await asyncio.gather(*(getattr(pool, what)(node) for node in nodes[1:]))
+
     async def up(self) -> set[str]:
         """Names of the nodes that the pool takes to be there."""
         client = next(iter(self.load.clients.values()))
-        return {node["name"] for node in await client.security.nodes() if node["state"] == "up"}
+        return {node["name"] for node in await client.pool.nodes() if node["state"] == "up"}
 
     async def until_up(self, holds: Callable[[set[str]], bool], what: str) -> float:
         """As `until`, of the nodes that are up."""
