@@ -213,13 +213,13 @@ def test_a_node_that_forgot_a_worker_has_lost_it_and_the_job_runs_again(house: H
     assert (house.job(id).state, house.job(id).status["losses"]) == ("running", 1)
 
 
-def test_a_node_that_the_engine_has_no_more_is_lost_at_once_and_nothing_is_placed_on_it(house: House) -> None:
+def test_a_node_that_the_engine_has_no_more_has_failed_at_once_and_nothing_is_placed_on_it(house: House) -> None:
     house.engine.add_node(replace(NODE, name="n2"))
     house.turn()
     house.engine.lose_node("n1")
     house.turn()
     nodes = house.database.read(lambda tx: resources.alive(tx, "node"))
-    assert {node.name: node.state for node in nodes} == {"n1": "lost", "n2": "up"}
+    assert {node.name: node.state for node in nodes} == {"n1": "failed", "n2": "up"}
     ids = [house.submit() for _ in range(2)]
     house.turn()
     assert {house.job(id).status["placement"][0]["node"] for id in ids} == {"n2"}
