@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from live_acts import back, busy, calm, cordon, drain, fail, killed, taken_over
 from live_books import Books
 from live_load import Load
-from live_servers import Fleet, Server, postgres, serving
+from live_servers import HEARTBEAT_S, LEASE_S, Fleet, Server, postgres, serving
 from live_stage import Plan, Stage, say
 
 Act = Callable[[Stage], Awaitable[dict[str, float]]]
@@ -58,8 +58,10 @@ async def show(stage: Stage, acts: Mapping[str, Act]) -> None:
             await asyncio.sleep(stage.plan.rest_s)
         say("everything runs to its end")
         await stage.finish()
-        say(f"  {len(stage.load.submitted)} jobs, {len(stage.faults) or 'nothing'} wrong")
+    except TimeoutError as fault:
+        stage.faults.append(str(fault))
     finally:
+        say(f"  {len(stage.load.submitted)} jobs, {len(stage.faults) or 'nothing'} wrong")
         await stage.load.close()
 
 
@@ -126,22 +128,23 @@ def main() -> int:
 
 
 def tell(figures: Figures, faults: list[str], plan: Plan, took_s: float, *, is_json: bool) -> None:
-    """Everything that was measured, and everything that was wrong."""
+    """Everything that was measured, and everything that was wrong: as JSON, or as the page `LIVE.md`."""
     if is_json:
-        print(
-            json.dumps(
-                {"nodes": plan.nodes, "seed": plan.seed, "s": round(took_s, 1), "acts": figures, "faults": faults}
-            )
-        )
+        found = {"nodes": plan.nodes, "seed": plan.seed, "s": round(took_s, 1), "acts": figures, "faults": faults}
+        print(json.dumps(found))
         return
-    print(f"{plan.nodes} machines of 8 GPUs, seed {plan.seed}, {os.cpu_count()} cores for all of it, {took_s:.0f} s")
+    print("# A live pool under load\n\nMade by `python benchmarks/live.py`; see its docstring.\n")
+    print(
+        f"{plan.nodes} pretend machines of 8 GPUs in 4 racks, seed {plan.seed}. Servers, engine, load and checks share"
+    )
+    print(f"{os.cpu_count()} cores; heartbeats of {HEARTBEAT_S:g} s, leases of {LEASE_S:g} s. {took_s:.0f} s in all.")
     for name, found in figures.items():
-        print(f"\n{name}")
+        print(f"\n| {name} | |\n| --- | ---: |")
         for figure, value in found.items():
-            print(f"  {value:10.3f}  {figure}")
-    print("\nwrong: " + ("nothing" if not faults else ""))
+            print(f"| {figure} | {value:,.{0 if value == int(value) or value >= 100 else 2}f} |")
+    print(f"\nWrong: {len(faults) or 'nothing'}.")
     for fault in faults[:50]:
-        print(f"  {fault}")
+        print(f"- {fault}")
 
 
 if __name__ == "__main__":

@@ -186,8 +186,6 @@ async def _fill(stage: Stage) -> float:
 async def _first_start(stage: Stage, at: float) -> Figures:
     """When a job was placed, and when one was started, for the first time after `at`."""
     books = stage.books
-    await stage.until(lambda: books.moments("placed->running", since=at), "a job is started")
-    return {
-        "s to the next decision": books.moments("queued->placed", since=at)[0],
-        "s to the next start": books.moments("placed->running", since=at)[0],
-    }
+    verbs = {"s to the next decision": "queued->placed", "s to the next start": "placed->running"}
+    await stage.until(lambda: all(books.moments(verb, since=at) for verb in verbs.values()), "jobs are started")
+    return {name: books.moments(verb, since=at)[0] for name, verb in verbs.items()}
