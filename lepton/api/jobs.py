@@ -1,5 +1,6 @@
 """`/jobs`: submit, list, read, stop, follow; and what a job's workers report."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -33,7 +34,7 @@ from lepton.api.wire import (
 )
 from lepton.api.wishes import JobIn, StopIn
 from lepton.catalog.reference import parse
-from lepton.core.clock import to_micros
+from lepton.core.clock import from_micros
 from lepton.core.errors import CapacityError, ConflictError, ForbiddenError, InvalidError, NotFoundError
 from lepton.core.ids import is_id
 from lepton.core.launch import Devices
@@ -41,9 +42,7 @@ from lepton.core.resource import Resource
 from lepton.jobs.gang import with_stop
 from lepton.jobs.life import State
 from lepton.jobs.spec import JobSpec, Role
-from lepton.pool.placement import decide
 from lepton.server.intake import Report, take
-from lepton.server.placing import WINDOW, pause_left_s
 from lepton.server.submit import changed, submit
 from lepton.store import catalog, events, metrics, resources
 from lepton.store.database import Tx
@@ -73,10 +72,10 @@ async def create(visit: Writing, body: JobIn, idempotency_key: IdempotencyKey = 
 
 def _spec(tx: Tx, body: JobIn, workspace: str) -> JobSpec:
     devices = Devices(
-        cpu_milli=max(1, round(body.cpus * 1000)),
-        gpu_milli=round(body.gpus * 1000),
-        tpu_milli=round(body.tpus * 1000),
-        fpga_milli=round(body.fpgas * 1000),
+        cpu_milli=_milli(body.cpus),
+        gpu_milli=_milli(body.gpus),
+        tpu_milli=_milli(body.tpus),
+        fpga_milli=_milli(body.fpgas),
         memory_bytes=body.memory_bytes,
     )
     inputs = {role: catalog.find(tx, workspace, parse(ref)).id for role, ref in body.inputs.items()}
@@ -108,6 +107,11 @@ def _spec(tx: Tx, body: JobIn, workspace: str) -> JobSpec:
         can_resume=body.can_resume,
         within=body.within,
     )
+
+
+def _milli(amount: float) -> int:
+    """Thousandths; what is asked for is never rounded to nothing."""
+    return max(1, round(amount * 1000)) if amount else 0
 
 
 @router.get("", response_model=ResourcePage)
@@ -174,13 +178,18 @@ async def why(visit: ReadingAny, id: str) -> JSONResponse:
     def work(tx: Tx) -> dict[str, Any]:
         job = visit.find(tx, id, "job")
         past = [EventOut.of(seq, event) for seq, event in events.newest_of(tx, id, limit=1000)]
-        reason = past[-1]["why"] if past else ""
-        if job.state == State.QUEUED:
-            queue = visit.platform.placing.look(tx, even_if_full=True)
-            is_pausing = pause_left_s(job.status.get("not_before", 0), to_micros(visit.platform.clock.now())) > 0
-            in_turn = reason if is_pausing or id in queue.revisions else f"{WINDOW} or more jobs wait before it"
-            reason = decide(queue.snapshot).waits.get(id) or in_turn
-        return {"state": job.state, "why": reason, "events": past}
+        said = past[-1]["why"] if past else ""
+        mirror = visit.platform.placing.mirror
+        found = mirror.why(tx, job) if job.state == State.QUEUED else []
+        told = [reason.words for reason in found if reason.code != "pause"]  # why it pauses, its last event says better
+        between = mirror.stated(id) if found else None
+        return {
+            "state": job.state,
+            "why": "; ".join(told) or said,
+            "reasons": [asdict(reason) for reason in found],
+            "starts_between": None if between is None else [from_micros(at).isoformat() for at in between],
+            "events": past,
+        }
 
     return answer(await visit.read(work))
 

@@ -1,23 +1,57 @@
 """`/pool`: the machines, and what of them is free."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 
 from lepton.api import entitle
 from lepton.api.door import Platforming, ReadingAnywhere, Visit, answer
+from lepton.api.entitle import QueueOut, QuotaOut
 from lepton.api.match import IfMatch, check_match, etag
 from lepton.api.route import DoorRoute
-from lepton.api.wire import ResourceOut, ResourcePage
+from lepton.api.wire import EventOut, ResourceOut, ResourcePage
+from lepton.core.clock import to_micros
 from lepton.core.resource import Resource
 from lepton.pool.standing import Wish
 from lepton.server.nodes import find_node, set_wish
+from lepton.store import events
 from lepton.store.database import Tx
 
 router = APIRouter(prefix="/pool", tags=["pool"], route_class=DoorRoute)
 router.include_router(entitle.router)
+DECISIONS = ("queued->placed", "placed->queued", "stopping->queued", "queued->failed", "preempted")
+"""Verbs of jobs' events that tell what became of a wait."""
+MOST_DECISIONS = 20
 NodeName = Annotated[str, Path(min_length=1, max_length=253)]
+
+
+class PoolOut(BaseModel):
+    """The pool at a glance."""
+
+    at: str
+    devices: dict[str, dict[str, int]] = Field(description="device -> total, up (on nodes that are there) and held")
+    nodes: dict[str, int] = Field(description="state -> how many")
+    jobs: dict[str, int] = Field(description="state -> how many live")
+    queues: list[QueueOut]
+    quotas: list[QuotaOut]
+    decisions: list[EventOut] = Field(description="what was decided last, newest first, of workspaces that you reach")
+
+
+@router.get("", response_model=PoolOut)
+async def look(visit: ReadingAnywhere) -> JSONResponse:
+    """The whole pool at a glance: devices, nodes, jobs, queues, quotas, and what was decided last."""
+    at = visit.platform.clock.now()
+    sees = visit.sees()
+    places = None if sees is None else [*sees, ""]
+
+    def work(tx: Tx) -> dict[str, Any]:
+        last = events.newest_decisions(tx, verbs=DECISIONS, kinds=["node"], workspaces=places, limit=MOST_DECISIONS)
+        found = visit.platform.overview.look(tx, to_micros(at))
+        return {"at": at.isoformat(), **found, "decisions": [EventOut.of(seq, event) for seq, event in last]}
+
+    return answer(await visit.read(work))
 
 
 @router.get("/nodes", response_model=ResourcePage)

@@ -255,11 +255,21 @@ class ReportOut(BaseModel):
     next: int
 
 
+class ReasonOut(BaseModel):
+    """One reason for which a job waits."""
+
+    code: str = Field(description="dependency, pause, promised, quota, reserved, node_state, topology, shape or turn")
+    words: str
+    facts: dict[str, Any]
+
+
 class WhyOut(BaseModel):
     """Why a job is where it is."""
 
     state: str
     why: str
+    reasons: list[ReasonOut] = Field(description="of one that waits, the most important first")
+    starts_between: list[str] | None = Field(description="when one that waits probably starts, 8 times in 10")
     events: list[EventOut]
 
 

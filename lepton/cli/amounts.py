@@ -56,7 +56,10 @@ class AmountsOf(ParamType):
 def short(amounts: Mapping[str, int]) -> str:
     """Amounts as one may write them: `gpus=8,memory=512G`."""
     parts = [f"{word}={amounts[device] / 1000:g}" for device, word in WORDS.items() if device in amounts]
-    parts += [f"memory={amounts['memory_bytes'] / GIB:g}G"] if "memory_bytes" in amounts else []
+    if "memory_bytes" in amounts:
+        size, unit = amounts["memory_bytes"] / GIB, "G"
+        size, unit = (size / 1024, "T") if size >= 1024 else (size, unit)
+        parts.append(f"memory={size:.4g}{unit}")
     return ",".join(parts)
 
 

@@ -15,6 +15,7 @@ from lepton.cli.kinds import COUNT, GRACE, JOB_STATES, RANK, SECONDS, Folder, Id
 from lepton.cli.notes import Notes
 from lepton.cli.output import Session, common, moment
 from lepton.cli.standing import standing
+from lepton.pool.shape import ACCELERATORS
 from lepton.sdk.jobs import Job
 from lepton.sdk.options import JobOptions
 
@@ -152,6 +153,11 @@ def job_card(job: Job) -> dict[str, str]:
         "exit code": "" if job.exit_code is None else str(job.exit_code),
         "runs": shorten(shlex.join(role["command"]) or role["entry"], RUNS_SHOWN),
         "each needs": show_devices(role["devices"]),
+        "on nodes with": ", ".join(f"{name}={value}" for name, value in role.get("labels", {}).items()),
+        "all in one": spec.get("within", ""),
+        "queue": spec.get("queue", ""),
+        "priority": spec.get("priority", ""),
+        "after": ", ".join(spec.get("after", ())),
         "inputs": ", ".join(f"{name}={version}" for name, version in spec["inputs"].items()),
         "nodes": ", ".join(nodes),
         "starts": str(status.get("generation", 0) + 1) if status.get("started_at") else "",
@@ -163,7 +169,7 @@ def job_card(job: Job) -> dict[str, str]:
 def show_devices(devices: Mapping[str, int]) -> str:
     """An amount in words: `1 CPU, 4.0 GiB`."""
     parts = [f"{devices['cpu_milli'] / 1000:g} CPU"]
-    parts += [f"{devices['gpu_milli'] / 1000:g} GPU"] if devices["gpu_milli"] else []
+    parts += [f"{devices[name] / 1000:g} {word}" for name, word in ACCELERATORS.items() if devices.get(name)]
     parts += [f"{devices['memory_bytes'] / 2**30:.1f} GiB"] if devices["memory_bytes"] else []
     return ", ".join(parts)
 

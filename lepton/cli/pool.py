@@ -12,6 +12,8 @@ from lepton.cli.entitle import queues, quota
 from lepton.cli.group import Group
 from lepton.cli.output import Session, common
 from lepton.cli.replay import replay
+from lepton.cli.top import top
+from lepton.core.errors import ConflictError
 
 DRAIN_POLL_S = 0.5
 node_argument = click.argument("node", shell_complete=complete.nodes)
@@ -22,7 +24,7 @@ def pool() -> None:
     """The machines, what of them is free, and who may have how much of it."""
 
 
-for part in (queues, quota, replay):
+for part in (queues, quota, replay, top):
     pool.add_command(part)
 
 
@@ -37,11 +39,17 @@ def nodes(session: Session) -> None:
 def node_rows(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """Column -> text of each node: what is free of what it has, of devices that there are anywhere."""
     kinds = [device for device in WORDS if any(node["status"]["devices"].get(device) for node in nodes)]
-    return [{**_head(node), **{WORDS[kind]: _free(node, kind) for kind in kinds}, **_tail(node)} for node in nodes]
+    return [node_row(node, kinds) for node in nodes]
 
 
-def _head(node: Mapping[str, Any]) -> dict[str, str]:
-    return {"name": node["name"], "state": node["state"]}
+def node_row(node: Mapping[str, Any], kinds: Sequence[str]) -> dict[str, str]:
+    """Column -> text of a node; a column for each of these devices."""
+    return {
+        "name": node["name"],
+        "state": node["state"],
+        **{f"{WORDS[kind]} free": _free(node, kind) for kind in kinds},
+        **_tail(node),
+    }
 
 
 def _free(node: Mapping[str, Any], device: str) -> str:
@@ -52,7 +60,7 @@ def _free(node: Mapping[str, Any], device: str) -> str:
 def _tail(node: Mapping[str, Any]) -> dict[str, str]:
     has, free, jobs = node["status"]["devices"], node["status"]["free"], node["status"]["jobs"]
     return {
-        "memory": f"{free['memory_bytes'] / GIB:.1f} of {has['memory_bytes'] / GIB:.1f} GiB",
+        "memory free": f"{free['memory_bytes'] / GIB:.1f} of {has['memory_bytes'] / GIB:.1f} GiB",
         "jobs": str(jobs) if jobs else "",
         "rack": node["status"].get("labels", {}).get("rack", ""),
     }
@@ -88,6 +96,11 @@ def drain(session: Session, node: str, is_waiting: bool) -> None:
         said = jobs
         pause.wait(DRAIN_POLL_S)
         found = session.client.pool.node(node)
+    if is_waiting and found["status"]["jobs"]:
+        raise ConflictError(
+            f"{node} is {found['state']}, and {found['status']['jobs']} jobs are still there",
+            fix="Somebody wished otherwise, or it has failed: lepton pool nodes",
+        )
     told(session, found)
 
 

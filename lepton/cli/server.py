@@ -60,8 +60,9 @@ def up(data: Path | None, detach: bool, is_json: bool, **flags: str | int | None
         said = f"Lepton answers at {url}, data in {folder}, first token in {folder / 'token'}"
         Session(is_json).say(said, {"url": url, "data": str(folder)})
         return
-    config = import_module("lepton.server.config").ServerConfig
-    import_module("lepton.cli.up").serve(config.load(folder, environment=os.environ, flags=flags), is_json=is_json)
+    config = import_module("lepton.server.config").ServerConfig.load(folder, environment=os.environ, flags=flags)
+    os.environ["LEPTON_KERNEL"] = config.kernel  # read where the kernel is imported, which the next line does
+    import_module("lepton.cli.up").serve(config, is_json=is_json)
 
 
 def start_detached(folder: Path, flags: dict[str, Any], *, is_noted: bool = True, owner: Owner | None = None) -> int:

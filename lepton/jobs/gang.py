@@ -204,7 +204,33 @@ def _end(job: Resource, spec: JobSpec, seen: Sequence[Sighting], at: datetime) -
         return Turn(job, stops=alive, grace_s=grace_s)
     if spec.stop_grace_s is not None:
         return Turn(*move(job, State.CANCELLED, why="stopped by request", at=at, actor=ACTOR, **_ended(at)))
+    if job.status.get("preempted"):
+        return _after_preemption(job, spec, seen, at)
     return _retry(job, spec, at)
+
+
+def _after_preemption(job: Resource, spec: JobSpec, seen: Sequence[Sighting], at: datetime) -> Turn:
+    """It waits again, and nothing of that counts as its failure; unless it was done when it was to stop."""
+    if not spec.is_service and all(is_done(sighting) for sighting in seen):
+        done = {"rank": 0, "reason": ExitReason.DONE, "code": 0, "signal": None, "detail": ""}
+        return Turn(*move(job, State.DONE, why="all workers done", at=at, actor=ACTOR, ending=done, **_ended(at)))
+    began = job.status.get("started_at")
+    worked_s = (to_micros(at) - began) / 1_000_000 if began and spec.can_resume else 0.0
+    changes: dict[str, Json] = {
+        "generation": int(job.status.get("generation", 0)) + 1,
+        "placement": None,
+        "replaced": {},
+        "preempted": None,
+        "preemptions": int(job.status.get("preemptions", 0)) + 1,
+        "worked_s": float(job.status.get("worked_s", 0.0)) + worked_s,
+        "started_at": None,
+    }
+    return Turn(*move(job, State.QUEUED, why="waits for its place again", at=at, actor=ACTOR, **changes))
+
+
+def is_done(sighting: Sighting) -> bool:
+    """Whether a worker has ended well by itself."""
+    return sighting.exit is not None and sighting.exit.reason is ExitReason.DONE
 
 
 def _retry(job: Resource, spec: JobSpec, at: datetime) -> Turn:

@@ -2,7 +2,7 @@
 
     queued -> placed -> running -> done
        ^         |         |  \\
-       |         v         v   -> stopping -> failed | cancelled
+       |         v         v   -> stopping -> failed | cancelled | done
        +---------+---------+----------+            (again: preempted, retried, or the node was lost)
 """
 
@@ -35,7 +35,7 @@ NEXT: dict[State, set[State]] = {
     S.QUEUED: {S.PLACED, S.CANCELLED, S.FAILED},
     S.PLACED: {S.RUNNING, S.QUEUED, S.STOPPING, S.FAILED},
     S.RUNNING: {S.DONE, S.STOPPING},
-    S.STOPPING: {S.CANCELLED, S.FAILED, S.QUEUED},
+    S.STOPPING: {S.CANCELLED, S.FAILED, S.QUEUED, S.DONE},
     S.DONE: set(),
     S.FAILED: set(),
     S.CANCELLED: set(),

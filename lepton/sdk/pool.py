@@ -31,6 +31,11 @@ class AsyncPool:
     def __init__(self, http: Http) -> None:
         self._http = http
 
+    async def look(self) -> Fields:
+        """The whole pool at a glance: devices, nodes, jobs, queues, quotas, and what was decided last."""
+        found: Fields = await self._http.get("/pool")
+        return found
+
     async def nodes(self) -> list[Fields]:
         """Every node, with what it has, what of it is free, and how many jobs run there."""
         found: list[Fields] = (await self._http.get("/pool/nodes"))["items"]
@@ -131,6 +136,7 @@ class AsyncPool:
 class Pool(Blocking[AsyncPool]):
     """The machines, and how they are shared."""
 
+    look = blocking(AsyncPool.look)
     nodes = blocking(AsyncPool.nodes)
     node = blocking(AsyncPool.node)
     queues = blocking(AsyncPool.queues)

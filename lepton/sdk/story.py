@@ -40,6 +40,10 @@ class Story:
     """How many starts there may be; lost ones do not count, so it grows by them. None: without end, a service."""
     pause_left_s: float = 0.0
     """Until it may be started again."""
+    reasons: tuple[Mapping[str, Any], ...] = ()
+    """Why it waits, for programs: each with `code`, `words` and `facts`."""
+    starts_between: tuple[str, str] | None = None
+    """Between which moments (ISO 8601) it probably starts, 8 times in 10."""
     starts: tuple[Start, ...] = ()
     """Those that have begun, oldest first; of very many the latest."""
     events: tuple[Mapping[str, Any], ...] = ()
@@ -51,11 +55,23 @@ class Story:
     def lines(self) -> list[str]:
         """All of it for a person: why, then a line for each earlier start."""
         earlier = [one for one in self.starts if one.ended_at and (one.number < self.start or self.start > 1)]
-        return [f"{self.state}: {self.why}", *(f"{self.which(one.number)}: {_ending(one)}" for one in earlier)]
+        between = " and ".join(map(clock, self.starts_between or ()))
+        soon = [f"probably starts between {between}"] if between else []
+        return [f"{self.state}: {self.why}", *soon, *(f"{self.which(one.number)}: {_ending(one)}" for one in earlier)]
 
     def which(self, number: int) -> str:
         """A start in words: `start 2 of 4`."""
         return f"start {number}" if self.limit is None else f"start {number} of {self.limit}"
+
+
+def clock(moment: str) -> str:
+    """A moment as people say it here: the time, and the day if it is another."""
+    at = datetime.fromisoformat(moment).astimezone()
+    return f"{at:%H:%M:%S}" if at.date() == datetime.now(at.tzinfo).date() else f"{at:%Y-%m-%d %H:%M}"
+
+
+def _pair(found: Sequence[str] | None) -> tuple[str, str] | None:
+    return None if not found else (found[0], found[1])
 
 
 def tell_story(job: Mapping[str, Any], said: Mapping[str, Any], now: datetime) -> Story:
@@ -78,6 +94,8 @@ def tell_story(job: Mapping[str, Any], said: Mapping[str, Any], now: datetime) -
         start=generation + 1,
         limit=None if spec.get("is_service") else int(spec.get("retries", 0)) + 1 + uncounted,
         pause_left_s=round(left_s, 1),
+        reasons=tuple(said.get("reasons") or ()),
+        starts_between=_pair(said.get("starts_between")),
         starts=starts(events),
         events=tuple(events),
     )

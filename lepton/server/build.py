@@ -14,6 +14,7 @@ from lepton.core.clock import Clock, SystemClock, to_micros
 from lepton.core.errors import ConfigError, StorageFullError
 from lepton.core.event import Event
 from lepton.engine.base import Engine, open_engine
+from lepton.pool.policy import Policy
 from lepton.security.identity import make_token
 from lepton.security.key import derive
 from lepton.server.config import ServerConfig
@@ -26,7 +27,7 @@ from lepton.server.landscape import Landscape
 from lepton.server.lease import Lease
 from lepton.server.overview import Overview
 from lepton.server.people import ADMIN, bootstrap
-from lepton.server.placing import Placing
+from lepton.server.placing import Placing, policy_of
 from lepton.server.pulse import Pulse
 from lepton.server.reconcile import Loop
 from lepton.server.running import Running
@@ -195,13 +196,17 @@ def _assemble(config: ServerConfig, *, clock: Clock, database: Database, engine:
         tails=Tails(engine),
         fresh=Fresh(lambda work: asyncio.get_running_loop().run_in_executor(readers, database.read, work), hub),
         running=running,
-        placing=Placing(database, clock=clock, lease=held["placing"], patience_s=config.patience_s),
+        placing=Placing(database, clock=clock, lease=held["placing"], policy=_policy(config)),
         leases=list(held.values()),
         readers=readers,
         uploads=ThreadPoolExecutor(UPLOADS, thread_name_prefix="lepton-upload"),
     )
     _wire(platform, Serving(database, clock=clock, lease=held["serving"]))
     return platform
+
+
+def _policy(config: ServerConfig) -> Policy:
+    return policy_of(patience_s=config.patience_s, min_run_s=config.min_run_s, reclaim_s=config.reclaim_s)
 
 
 def _open_vault(folder: Path) -> LocalDriver:

@@ -13,7 +13,7 @@ from lepton.core.errors import ConfigError
 from lepton.core.launch import Isolation
 
 MOST = 2.0**62
-CHOICES = {"isolation": tuple(each.value for each in Isolation)}
+CHOICES = {"isolation": tuple(each.value for each in Isolation), "kernel": ("plain", "compiled")}
 """Setting -> the words it may be."""
 KINDS = {int: "a whole number", float: "a number", str: "text"}
 RANGES: Mapping[str, tuple[float, float]] = {
@@ -24,6 +24,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "max_object_bytes": (1, MOST),
     "keep_logs_s": (0, MOST),
     "patience_s": (0, MOST),
+    "min_run_s": (0, MOST),
+    "reclaim_s": (0, MOST),
     "warm_s": (0, MOST),
 }
 """Setting -> the least and the most that can work."""
@@ -59,8 +61,14 @@ class ServerConfig:
     """What a station's workers import is kept ready in memory for this long after its last use; 0: never."""
     isolation: str = Isolation.OWN
     """How every worker is held at least: `own`, `closed`, or `off` for not at all."""
-    patience_s: float = 600.0
-    """A job that waited this long is passed by no younger one."""
+    kernel: str = "plain"
+    """How the pool decides: `plain`, or `compiled` by numba (the extra `pool`), for hundreds of nodes and more."""
+    patience_s: float = 43_200.0
+    """A job that waited this long goes before all others, and its nodes are kept free for it."""
+    min_run_s: float = 60.0
+    """No job is stopped for another before it has run this long."""
+    reclaim_s: float = 30.0
+    """A queue within its guarantee waits this long before what others have borrowed is taken back."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -18,7 +18,7 @@ def find_node(tx: Tx, name: str) -> Resource:
     Raises:
         NotFoundError: there is none.
     """
-    found = resources.by_name(tx, "node", "", name)
+    found = resources.by_name(tx, "node", "", name) if name.isprintable() else None
     if found is None:
         raise NotFoundError(f"There is no node {name[:80]!r}", fix="See those that there are: lepton pool nodes")
     return found

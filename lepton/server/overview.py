@@ -29,6 +29,7 @@ class Standing:
     queue: str
     user: str
     workspace: str
+    state: str
     since: int
     """When it came into its state, in microseconds."""
     places: tuple[tuple[str, Devices], ...]
@@ -60,7 +61,7 @@ class Overview:
         return {
             "devices": device_totals(nodes, total(job.held for job in holding)),
             "nodes": dict(sorted(Counter(read_state(node.state) for node in nodes).items())),
-            "jobs": {"queued": len(waiting), "placed": len(holding)},
+            "jobs": dict(sorted(Counter(job.state for job in (*waiting, *holding)).items())),
             "queues": queue_rows(resources.alive(tx, "queue"), holding, waiting, now),
             "quotas": quota_rows(resources.alive(tx, "quota"), holding),
         }
@@ -88,6 +89,7 @@ def standing(job: Resource) -> Standing:
         queue=spec.queue or DEFAULT,
         user=job.status.get("user", ""),
         workspace=job.workspace,
+        state=job.state,
         since=to_micros(job.updated_at),
         places=tuple((place["node"], role.devices) for place, (_, role) in places),
     )

@@ -9,6 +9,7 @@ from lepton.core.errors import InvalidError, NameTakenError, NotFoundError
 from lepton.core.event import Event
 from lepton.core.ids import NAME, make_id
 from lepton.core.resource import Json, Resource
+from lepton.pool.quota import quota_name
 from lepton.security.identity import Principal, hash_token, make_token
 from lepton.security.key import seal, unseal
 from lepton.security.policy import ROLES
@@ -98,6 +99,7 @@ def delete_workspace(tx: Tx, found: Resource, author: Author) -> None:
         if secret.workspace == found.name:
             delete_named(tx, secret, replace(author, workspace=found.name))
     people.drop_members_of(tx, found.name)
+    _drop_quota(tx, quota_name("workspace", found.name), author)
     delete_named(tx, found, author)
 
 
@@ -155,8 +157,16 @@ def set_role(tx: Tx, workspace: str, username: str, *, role: str, author: Author
 def delete_user(tx: Tx, found: Resource, author: Author) -> None:
     """End a user, with all tokens and memberships."""
     people.drop_tokens_of(tx, found.name)
+    _drop_quota(tx, quota_name("user", found.name), author)
     revoke(tx, of_user(found.name), found.name, author, why=f"{found.name}: all")
     delete_named(tx, found, author)
+
+
+def _drop_quota(tx: Tx, name: str, author: Author) -> None:
+    """Take a limit away with whom it was for: it must not fall to another of that name."""
+    found = resources.by_name(tx, "quota", "", name)
+    if found is not None:
+        delete_named(tx, found, author)
 
 
 def principal(tx: Tx, hash: str, now: int) -> Principal | None:

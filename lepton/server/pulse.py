@@ -31,7 +31,7 @@ class Pulse:
         """Nodes that our engine had at the last turn."""
 
     def turn(self) -> float | None:
-        """Note each node of our engine as seen now; as failed, what it has no more and what nobody saw for long."""
+        """Note each node of our engine as seen; as failed, what it has no more and what nobody has seen for long."""
         here = list(self._engine.nodes())
         self._database.write(lambda tx: self._note(tx, here))
         self._own = {facts.name for facts in here}

@@ -8,6 +8,8 @@ from lepton.core.event import Event, canonical, leaf_hash
 from lepton.store.database import Row, Tx
 
 COLUMNS = "seq, body"
+LATELY = 5000
+"""Events among which the last decisions are looked for."""
 
 
 def append(tx: Tx, event: Event) -> int:
@@ -45,6 +47,12 @@ def after(
     return [_read(row) for row in tx.rows(sql, (*values, limit))]
 
 
+def subjects_after(tx: Tx, seq: int, *, kind: str, limit: int) -> list[tuple[int, str]]:
+    """Number and subject of the events of a kind with a number above `seq`, oldest first."""
+    sql = "SELECT seq, subject FROM events WHERE seq > ? AND kind = ? ORDER BY seq LIMIT ?"
+    return [(int(row[0]), str(row[1])) for row in tx.rows(sql, (seq, kind, limit))]
+
+
 def newest_of(tx: Tx, subject: str, *, limit: int) -> list[tuple[int, Event]]:
     """The last events of a resource, oldest first."""
     rows = tx.rows(f"SELECT {COLUMNS} FROM events WHERE subject = ? ORDER BY seq DESC LIMIT ?", (subject, limit))
@@ -55,6 +63,25 @@ def newest(tx: Tx) -> int:
     """Number of the newest event; 0 if there is none."""
     row = tx.row("SELECT max(seq) FROM events")
     return int(row[0] or 0) if row else 0
+
+
+def newest_decisions(
+    tx: Tx, *, verbs: Sequence[str], kinds: Sequence[str], workspaces: Sequence[str] | None, limit: int
+) -> list[tuple[int, Event]]:
+    """The last events with one of these verbs, or of one of these kinds, newest first; old ones are not looked for.
+
+    Args:
+        workspaces: only events of these; None: of all.
+    """
+    where = [f"(verb IN ({_marks(verbs)}) OR kind IN ({_marks(kinds)}))"]
+    where += [] if workspaces is None else [f"workspace IN ({_marks(workspaces)})"]
+    sql = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND {' AND '.join(where)} ORDER BY seq DESC LIMIT ?"
+    since = newest(tx) - LATELY
+    return [_read(row) for row in tx.rows(sql, (since, *verbs, *kinds, *(workspaces or ()), limit))]
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def newest_in(tx: Tx, workspace: str) -> tuple[int, bytes]:

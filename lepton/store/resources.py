@@ -124,6 +124,12 @@ def alive(tx: Tx, kind: str, *, states: Sequence[str] = (), limit: int = 100_000
     return [read(row) for row in tx.rows(sql, (kind, *states, limit))]
 
 
+def newest_final(tx: Tx, kind: str, *, limit: int) -> list[Resource]:
+    """The youngest resources of a kind that are history, youngest first."""
+    sql = f"SELECT {COLUMNS} FROM resources WHERE is_final = 1 AND kind = ? ORDER BY id DESC LIMIT ?"
+    return [read(row) for row in tx.rows(sql, (kind, limit))]
+
+
 def alive_revisions(tx: Tx, kind: str, *, states: Sequence[str], limit: int = 100_000) -> dict[str, int]:
     """Id -> revision of the living in these states, oldest first: what is known at its revision is not read again."""
     among = _marks(states)

@@ -16,8 +16,9 @@ from lepton.core.resource import Resource
 from lepton.engine.simulated import SimulatedEngine
 from lepton.jobs.gang import with_stop
 from lepton.jobs.spec import JobSpec, Role
+from lepton.server.known import Known
 from lepton.server.lease import Lease
-from lepton.server.placing import Known, Placing
+from lepton.server.placing import Placing
 from lepton.server.pulse import Pulse
 from lepton.server.running import Running
 from lepton.server.submit import Author, changed, submit
@@ -60,7 +61,7 @@ class House:
 
     def __post_init__(self) -> None:
         self.pulse = Pulse(self.database, self.engine, clock=self.clock, heartbeat_s=5)
-        self.placing = Placing(self.database, clock=self.clock, lease=self.lease("placing"), patience_s=600)
+        self.placing = Placing(self.database, clock=self.clock, lease=self.lease("placing"))
         self.running = Running(
             self.database, self.engine, clock=self.clock, lease=self.lease("jobs"), identity=self.identity
         )

@@ -7,6 +7,7 @@ from typing import Any, get_args
 import pytest
 from click.testing import CliRunner, Result
 
+from lepton.api.pool import MOST_DECISIONS
 from lepton.api.wishes import Priority
 from lepton.cli.ending import exit_code
 from lepton.cli.main import cli
@@ -15,10 +16,41 @@ from lepton.engine.simulated import NODES
 from lepton.jobs.priority import PRIORITIES
 from lepton.sdk import options
 from lepton.server.pulse import LOST_AFTER
-from lepton.store import resources
+from lepton.store import events, resources
+from lepton.train.plan import plan_train
+from lepton.train.spec import TrainSpec
 from tests.server.house import API, House, error_of, wait_until
 
 LONG = {"seconds": 1e9}
+
+
+@pytest.fixture
+def house(shared_house: House) -> Iterator[House]:
+    """One platform for all tests here; each leaves it as it found it, but for what is history."""
+    yield shared_house
+    if not shared_house.engine.nodes():
+        shared_house.engine.add_node(NODES[0])
+    shared_house.ask("POST", "/pool/nodes/sim/uncordon")
+    living = [job["id"] for job in shared_house.ask("GET", "/jobs?limit=1000")["items"] if not job["is_final"]]
+    end(shared_house, *living)
+    queues = [queue for queue in shared_house.ask("GET", "/pool/queues")["items"] if queue["revision"]]
+    for queue in sorted(queues, key=lambda queue: not queue["spec"]["parent"]):
+        shared_house.ask("DELETE", f"/pool/queues/{queue['name']}", status=204)
+    for quota in shared_house.ask("GET", "/pool/quotas")["items"]:
+        shared_house.ask("DELETE", f"/pool/quotas/{quota['name'].replace(':', '/')}", status=204)
+
+
+def end(house: House, *jobs: str) -> None:
+    for job in jobs:
+        house.ask("POST", f"/jobs/{job}/stop", {})
+        house.wait(job, "cancelled", "done", "failed")
+
+
+@pytest.fixture(scope="module")
+def lab(shared_house: House) -> str:
+    """A second workspace."""
+    shared_house.ask("POST", "/security/workspaces", {"name": "lab"}, status=201)
+    return "lab"
 
 
 @pytest.fixture
@@ -70,9 +102,9 @@ def test_what_a_job_is_entitled_to_is_kept_in_its_spec(house: House, lepton: Any
     ids=str,
 )
 def test_what_cannot_be_asked_for_is_refused(shared_house: House, wish: Any, status: int, says: str) -> None:
-    answer = shared_house.http.post(f"{API}/jobs", json={"command": ["x"], **wish})
+    answer = shared_house.http.post(f"{API}/jobs", json={"command": ["x"], "name": "never", **wish})
     assert says in error_of(answer, status)["message"]
-    assert shared_house.ask("GET", "/jobs")["items"] == []
+    assert shared_house.ask("GET", "/jobs?name=never")["items"] == []
 
 
 def test_a_job_waits_for_what_is_done_or_lives_and_not_for_what_has_failed(house: House) -> None:
@@ -89,20 +121,36 @@ def test_a_job_waits_for_what_is_done_or_lives_and_not_for_what_has_failed(house
     assert "failed with code 3" in error_of(answer, 409, "conflict")["message"]
 
 
-def test_a_job_of_another_workspace_is_nothing_to_wait_for(house: House) -> None:
-    house.ask("POST", "/security/workspaces", {"name": "lab"}, status=201)
-    there = house.submit(workspace="lab", course=LONG)["id"]
+def test_a_job_of_another_workspace_is_nothing_to_wait_for(house: House, lab: str) -> None:
+    there = house.submit(workspace=lab, course=LONG)["id"]
     error_of(house.http.post(f"{API}/jobs", json={"command": ["x"], "after": [there]}), 422)
+    end(house, there)
 
 
-def test_a_queue_admits_only_its_workspaces(house: House) -> None:
-    house.ask("POST", "/security/workspaces", {"name": "lab"}, status=201)
-    house.ask("PUT", "/pool/queues/theirs", {"workspaces": ["lab"]})
+def test_a_queue_admits_only_its_workspaces(house: House, lab: str) -> None:
+    house.ask("PUT", "/pool/queues/theirs", {"workspaces": [lab]})
     answer = house.http.post(f"{API}/jobs", json={"command": ["x"], "queue": "theirs"})
     assert "not for workspace 'default'" in error_of(answer, 403, "forbidden")["message"]
-    house.submit(workspace="lab", queue="theirs")
-    house.ask("PUT", "/pool/queues/default", {"workspaces": ["lab"]})
+    end(house, house.submit(workspace=lab, queue="theirs", course=LONG)["id"])
+    house.ask("PUT", "/pool/queues/default", {"workspaces": [lab]})
     error_of(house.http.post(f"{API}/jobs", json={"command": ["x"]}), 403)
+
+
+def test_the_work_of_a_station_waits_in_a_queue_too(house: House) -> None:
+    house.ask("PUT", "/pool/queues/ml", {})
+    raw = house.version("photos")["id"]
+    wish = {"raw": raw, "name": "photos", "queue": "ml", "priority": "low-3"}
+    spec = house.ask("POST", "/data/ingest", wish, status=201)["spec"]
+    assert (spec["queue"], spec["priority"], spec["can_resume"]) == ("ml", "low-3", False)
+    error_of(house.http.post(f"{API}/data/ingest", json={**wish, "queue": "nowhere"}), 422)
+    train = plan_train(TrainSpec(dataset=raw, name="digits"))
+    assert train.can_resume
+
+
+def told_since(house: House, seq: int, kind: str) -> list[str]:
+    """Verbs of the platform's events of that kind, oldest first."""
+    found = house.ask("GET", f"/events?scope=platform&limit=1000&after={seq}")["items"]
+    return [event["verb"] for event in found if event["kind"] == kind]
 
 
 def node(house: House) -> Any:
@@ -123,14 +171,15 @@ def test_a_cordoned_node_keeps_its_jobs_and_gets_no_new_ones(house: House) -> No
 
 
 def test_a_wish_is_one_event_however_often_it_is_asked(house: House) -> None:
+    before = node(house)["revision"]
     first, again = (house.ask("POST", "/pool/nodes/sim/drain") for _ in range(2))
     assert first["state"] == "draining" and first["revision"] == again["revision"]
-    verbs = [event["verb"] for event in house.ask("GET", "/events?scope=platform")["items"] if event["kind"] == "node"]
-    assert verbs == ["created", "ready->up", "drain"]
+    assert told_since(house, before, "node") == ["drain"]
     stale = house.http.post(f"{API}/pool/nodes/sim/cordon", headers={"if-match": '"1"'})
     error_of(stale, 412, "stale")
     house.ask("POST", "/pool/nodes/sim/cordon", **{"if-match": f'"{first["revision"]}"'})
-    error_of(house.http.post(f"{API}/pool/nodes/nothing/cordon"), 404, "not_found")
+    for name in ("nothing", "%00", "sim%0a"):
+        error_of(house.http.post(f"{API}/pool/nodes/{name}/cordon"), 404, "not_found")
 
 
 def test_a_node_that_comes_back_is_what_is_wished_of_it(house: House) -> None:
@@ -156,7 +205,7 @@ def test_a_row_of_a_former_version_is_read(house: House) -> None:
 
 
 def test_only_administrators_of_the_platform_say_what_becomes_of_nodes(house: House) -> None:
-    admin = house.user("ada", default="admin")
+    admin = house.user("eve", default="admin")
     for verb in ("cordon", "uncordon", "drain"):
         error_of(admin.post(f"{API}/pool/nodes/sim/{verb}"), 403, "forbidden")
     assert admin.get(f"{API}/pool/nodes/sim").status_code == 200
@@ -166,7 +215,7 @@ def test_the_command_line_drains_a_node_and_waits_until_nothing_runs_there(house
     job = house.submit(gpus=1, course=LONG)["id"]
     house.wait(job, "running")
     listed = lepton("pool", "nodes").stdout.splitlines()
-    assert listed[0].split("\t") == ["name", "state", "gpus", "cpus", "memory", "jobs", "rack"]
+    assert listed[0].split("\t") == ["name", "state", "gpus free", "cpus free", "memory free", "jobs", "rack"]
     assert listed[1].split("\t")[:4] == ["sim", "up", "7 of 8", "63 of 64"]
     assert "cordoned" in lepton("pool", "cordon", "sim").stdout
     house.ask("POST", f"/jobs/{job}/stop", {})
@@ -178,6 +227,7 @@ def test_the_command_line_drains_a_node_and_waits_until_nothing_runs_there(house
 
 
 def test_queues_are_made_changed_and_ended_while_jobs_run(house: House, lepton: Any) -> None:
+    before = house.platform.database.read(events.newest)
     lepton("pool", "queues", "set", "ml", "--guarantee", "gpus=4", "--limit", "gpus=6,memory=1G")
     told = json.loads(lepton("pool", "queues", "set", "vision", "--parent", "ml", "--weight", "2", "--json").stdout)
     assert (told["spec"]["parent"], told["spec"]["weight"], told["warnings"]) == ("ml", 2, [])
@@ -203,11 +253,9 @@ def test_queues_are_made_changed_and_ended_while_jobs_run(house: House, lepton: 
     assert "12 GPUs are guaranteed, and the nodes that are there have 8" in changed.stderr
     assert "has vision below it" in str(lepton("pool", "queues", "delete", "ml", code=1).exception)
     assert running in str(lepton("pool", "queues", "delete", "vision", code=1).exception)
-    house.ask("POST", f"/jobs/{running}/stop", {})
-    house.wait(running, "cancelled")
+    end(house, running)
     lepton("pool", "queues", "delete", "vision")
-    verbs = [event["verb"] for event in house.ask("GET", "/events?scope=platform")["items"] if event["kind"] == "queue"]
-    assert verbs == ["created", "created", "changed", "deleted"]
+    assert told_since(house, before, "queue") == ["created", "created", "changed", "deleted"]
 
 
 def test_a_queue_is_changed_only_as_it_was_read(house: House) -> None:
@@ -259,16 +307,16 @@ def test_quotas_limit_users_and_workspaces_that_are_there(house: House, lepton: 
         error_of(ada.put(f"{API}{path}", json={"limit": {}}), 403, "forbidden")
         error_of(ada.delete(f"{API}{path}"), 403)
     assert ada.get(f"{API}/pool/quotas").status_code == ada.get(f"{API}/pool/queues").status_code == 200
-    lepton("pool", "quota", "delete", "user:ada")
-    lepton("pool", "quota", "delete", "user:ada", code=3)
+    lepton("pool", "quota", "delete", "workspace:default")
+    lepton("pool", "quota", "delete", "workspace:default", code=3)
+    house.ask("DELETE", "/security/users/ada", status=204)
+    assert house.ask("GET", "/pool/quotas")["items"] == []
     assert "write e.g. user:ada" in lepton("pool", "quota", "delete", "ada", code=2).stderr
 
 
 def test_what_could_never_run_is_refused_with_what_could(house: House) -> None:
     house.ask("PUT", "/pool/queues/ml", {"limit": {"gpu_milli": 4000}})
     house.ask("PUT", "/pool/queues/vision", {"parent": "ml"})
-    house.user("ada", default="editor")
-    house.ask("PUT", "/pool/quotas/user/ada", {"limit": {"cpu_milli": 2000}})
 
     def refusal(**wish: Any) -> str:
         error = error_of(house.http.post(f"{API}/jobs", json={"command": ["x"], **wish}), 409, "capacity")
@@ -282,5 +330,33 @@ def test_what_could_never_run_is_refused_with_what_could(house: House) -> None:
     assert "user 'admin' may hold 2 CPUs" in refusal(cpus=3)
     house.ask("POST", "/pool/nodes/sim/cordon")
     job = house.submit(queue="vision", gpus=4)["id"]
-    events = house.ask("GET", f"/jobs/{job}/events")["items"]
-    assert events[0]["why"] == "it fits only with nodes that are not open now: sim is cordoned"
+    told = house.ask("GET", f"/jobs/{job}/events")["items"]
+    assert told[0]["why"] == "it fits only with nodes that are not open now: sim is cordoned"
+
+
+def test_the_pool_at_a_glance(house: House, lepton: Any, lab: str) -> None:
+    house.ask("PUT", "/pool/queues/ml", {"guarantee": {"gpu_milli": 4000}})
+    house.ask("PUT", "/pool/queues/vision", {"parent": "ml", "limit": {"gpu_milli": 2000}})
+    held = house.submit(queue="vision", gpus=2, course=LONG)["id"]
+    house.wait(held, "running")
+    theirs = house.submit(workspace=lab, gpus=1, course=LONG)["id"]
+    house.wait(theirs, "running")
+    house.ask("POST", "/pool/nodes/sim/cordon")
+    house.submit(queue="ml")
+    house.engine.advance(600)
+    seen = house.ask("GET", "/pool")
+    assert seen["devices"]["gpu_milli"] == {"total": 8000, "up": 8000, "held": 3000}
+    assert (seen["nodes"], seen["jobs"]) == ({"cordoned": 1}, {"queued": 1, "running": 2})
+    verbs = [event["verb"] for event in seen["decisions"]]
+    assert verbs[:3] == ["cordon", "queued->placed", "queued->placed"] and len(verbs) <= MOST_DECISIONS
+    assert json.loads(lepton("pool", "top", "--json").stdout)["queues"] == seen["queues"]
+    lines = lepton("pool", "top").stdout.splitlines()
+    assert lines[0] == "nodes: 1 cordoned; jobs: 1 queued, 2 running"
+    assert "gpus\t3\t8\t\t 38%\t#########" in lines
+    assert "ml\tgpus=4\t\tgpus=2,cpus=1\t1\t1\t10 min" in lines
+    assert "  vision\t\tgpus=2\tgpus=2,cpus=1\t1\t\t" in lines
+    viewer = house.user("val", default="viewer")
+    told = viewer.get(f"{API}/pool").json()
+    assert theirs not in str(told["decisions"]) and held in str(told["decisions"])
+    assert told["queues"] == seen["queues"]
+    end(house, theirs)

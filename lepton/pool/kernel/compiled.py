@@ -9,7 +9,8 @@ from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., object])
 
-IS_COMPILED = find_spec("numba") is not None and not os.environ.get("NUMBA_DISABLE_JIT", "0").strip("0")
+IS_WANTED = os.environ.get("LEPTON_KERNEL", "compiled") == "compiled"
+IS_COMPILED = IS_WANTED and find_spec("numba") is not None and not os.environ.get("NUMBA_DISABLE_JIT", "0").strip("0")
 
 
 def _sources() -> str:

@@ -55,6 +55,11 @@ class Forecast:
         self._history.guess[0] = self._guess.pop(wants.job)
         predict.learn(self._history, 0, max(0.0, ran_s))
 
+    @property
+    def has_learned(self) -> bool:
+        """Whether it knows of any job that has ended."""
+        return bool(self._history.ended[0])
+
     def forget(self, job: str) -> None:
         """It will not end by itself."""
         self._guess.pop(job, None)

@@ -14,7 +14,9 @@ import numpy as np
 from lepton.core.launch import Devices
 from lepton.pool.kernel import state
 from lepton.pool.kernel.state import Ints, Rows, rows
-from lepton.pool.live.views import Machine, NodeState, Wants
+from lepton.pool.live.views import Wants
+from lepton.pool.shape import Machine
+from lepton.pool.standing import NodeState
 
 GPU, TPU, FPGA, CPU, MEMORY, PLAIN = range(6)
 """Amounts that are counted; PLAIN is the CPUs of those who ask for no accelerator."""

@@ -10,8 +10,10 @@ from lepton.pool.live.entry import Due, Entry
 from lepton.pool.live.forecast import Forecast
 from lepton.pool.live.seats import Seats
 from lepton.pool.live.tables import Rights
-from lepton.pool.live.views import Machine, NodeState, Phase, Place, Plan, Stop, Truth, Wants
+from lepton.pool.live.views import Phase, Place, Plan, Stop, Truth, Wants
 from lepton.pool.policy import LIVE, Policy
+from lepton.pool.shape import Machine
+from lepton.pool.standing import NodeState
 
 LOOK_AGAIN_S = 5.0
 """How often all that waits is tried though nothing has happened: expectations are outrun, graces end."""
@@ -84,8 +86,7 @@ class LivePool:
 
         A plan that is not carried out is no harm: what is not put in as done comes again.
         """
-        if self.is_stale or self.seats.rows > 3 * len(self.jobs) + SPARE:
-            self._make_arrays(now)
+        self.settle(now)
         self._let_time_pass(now)
         self._drain(now)
         decide(self.seats.tables.pool, self.seats.order, now)
@@ -94,6 +95,11 @@ class LivePool:
         self._state_waits(now)
         stops = [stop for job, stop in self._stopping.items() if self.jobs[job].truth.phase is Phase.HOLDS]
         return Plan(self._ready(), stops)
+
+    def settle(self, now: float) -> None:
+        """Make the arrays anew if they must be."""
+        if self.is_stale or self.seats.rows > 3 * len(self.jobs) + SPARE:
+            self._make_arrays(now)
 
     def due_s(self, now: float) -> float | None:
         """Seconds until the next pause is over; None: no job pauses."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from lepton.core.launch import Devices
 from lepton.pool.kernel.state import WHOLE
 from lepton.pool.live.layout import count_of, devices_of
-from lepton.pool.live.views import Machine, Place
+from lepton.pool.live.views import Place
+from lepton.pool.shape import Machine
 
 
 @dataclass(slots=True)

@@ -14,8 +14,10 @@ from lepton.pool.live.forecast import Forecast
 from lepton.pool.live.layout import Layout, devices_of, kind_of
 from lepton.pool.live.real import Real, Spot
 from lepton.pool.live.tables import Rights, Tables
-from lepton.pool.live.views import Machine, NodeState, Truth
+from lepton.pool.live.views import Truth
 from lepton.pool.policy import Policy
+from lepton.pool.shape import Machine
+from lepton.pool.standing import NodeState
 
 
 class Seats:

@@ -12,7 +12,8 @@ from lepton.pool.kernel.state import ENDLESS, Pool, rows
 from lepton.pool.live.grow import Growing
 from lepton.pool.live.layout import AMOUNTS, CPU, FPGA, GPU, MEMORY, PLAIN, TPU, Layout, devices_of, need_of
 from lepton.pool.live.views import Wants
-from lepton.pool.quota import DEEPEST, DEFAULT, Amounts, QueueSpec, QuotaSpec
+from lepton.pool.quota import DEFAULT, Amounts, QueueSpec
+from lepton.pool.tree import line
 
 COLUMN = {"gpu_milli": GPU, "tpu_milli": TPU, "fpga_milli": FPGA, "cpu_milli": CPU, "memory_bytes": MEMORY}
 """Device as quotas name it -> which counted amount it is."""
@@ -26,15 +27,12 @@ class Rights:
     """Queues and quotas as they are written down."""
 
     queues: Mapping[str, QueueSpec] = field(default_factory=dict)
-    quotas: Mapping[tuple[str, str], QuotaSpec] = field(default_factory=dict)
-    """(`user` or `workspace`, name) -> quota."""
+    quotas: Mapping[Account, Amounts] = field(default_factory=dict)
+    """(`user` or `workspace`, name) -> the most that may be held."""
 
     def chain(self, name: str) -> list[str]:
         """A queue and those above it."""
-        found = [name or DEFAULT]
-        while (above := self.queues.get(found[-1], QueueSpec()).parent) and len(found) < DEEPEST:
-            found.append(above)
-        return found
+        return list(line(self.queues, name or DEFAULT)) or [name or DEFAULT]
 
     def shape(self) -> object:
         """What cannot change without making the arrays anew."""
@@ -106,7 +104,7 @@ class Tables:
             pool.guarantee[at], pool.limit[at] = guarantee_of(spec), column_amounts(spec.limit, ENDLESS)
             pool.accounts[at].weight = spec.weight
         else:
-            limit = self.rights.quotas[account].limit if account in self.rights.quotas else {}
+            limit = self.rights.quotas.get(account, {})
             pool.guarantee[at], pool.limit[at] = 0, column_amounts(limit, ENDLESS)
             pool.accounts[at].weight = 1.0
 

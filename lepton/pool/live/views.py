@@ -7,17 +7,6 @@ from enum import StrEnum
 from lepton.core.launch import Devices
 
 
-class NodeState(StrEnum):
-    """Where a node is in its life; new work goes only to nodes that are up."""
-
-    UP = "up"
-    CORDONED = "cordoned"
-    DRAINING = "draining"
-    FAILED = "failed"
-    BOOTING = "booting"
-    OFF = "off"
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where one rank goes."""
@@ -25,16 +14,6 @@ class Place:
     node: str
     gpus: tuple[int, ...] = ()
     """Indices of the devices of the node's kind that it gets, or gets a part of."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """A node as the pool sees it."""
-
-    name: str
-    total: Devices
-    labels: Mapping[str, str] = field(default_factory=dict)
-    state: str = NodeState.UP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

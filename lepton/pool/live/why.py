@@ -1,4 +1,4 @@
-"""Why a job waits: reasons that programs can read, and sentences for people. Asking changes nothing."""
+"""Why a job waits: reasons that programs can read, and sentences for people. Asking decides nothing."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,8 +11,9 @@ from lepton.pool.live.entry import Entry
 from lepton.pool.live.layout import AMOUNTS, milli_of
 from lepton.pool.live.pool import LivePool
 from lepton.pool.live.tables import COLUMN
-from lepton.pool.live.views import NodeState, Phase, Reason
-from lepton.pool.words import in_words, show
+from lepton.pool.live.views import Phase, Reason
+from lepton.pool.shape import in_words, show
+from lepton.pool.standing import NodeState
 
 CODES = ("dependency", "pause", "promised", "quota", "reserved", "node_state", "topology", "shape", "turn")
 """Every `Reason.code`."""
@@ -25,12 +26,9 @@ def reasons(live: LivePool, job: str, now: float) -> list[Reason]:
         return []
     if entry.truth.phase is Phase.PAUSED:
         return [_pause(entry, now)]
-    if live.is_stale or entry.slot < 0:
-        return [Reason(code="turn", words="the pool has changed; it is looked at in the next turn")]
     if live.seats.tables.pool.jobs[entry.slot].state == RUNNING:
         return [_promised(live, entry)]
-    found = [*_quota(live, entry), *_reserved(live, entry, now), *_room(live, entry)]
-    return found or [Reason(code="turn", words="it has not been looked at yet; its turn comes in a moment")]
+    return [*_quota(live, entry), *_reserved(live, entry, now), *_room(live, entry)]
 
 
 def _pause(entry: Entry, now: float) -> Reason:
@@ -106,6 +104,9 @@ def _room(live: LivePool, entry: Entry) -> Iterator[Reason]:
     if wants.within and fitting >= len(wants.workers):
         words = f"it needs {gang}{show(need)} within one {wants.within}, and none has so much free"
         yield Reason(code="topology", words=words, facts={"within": wants.within, "fit_anywhere": fitting})
+        return
+    if not wants.within and fitting >= len(wants.workers):
+        yield Reason(code="turn", words="there is room for it, and it starts in a moment")
         return
     most = max(free.values(), key=lambda each: (sum(milli_of(each).values()), each.cpu_milli), default=Devices())
     before = _before(live, entry)

@@ -13,10 +13,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from lepton.core.launch import Devices
 from lepton.pool.live.pool import LivePool
 from lepton.pool.live.tables import Rights
-from lepton.pool.live.views import Machine, NodeState, Phase, Place, Truth, Wants
+from lepton.pool.live.views import Phase, Place, Truth, Wants
 from lepton.pool.live.why import CODES, reasons
 from lepton.pool.policy import LIVE
-from lepton.pool.quota import QueueSpec, QuotaSpec
+from lepton.pool.quota import QueueSpec
+from lepton.pool.shape import Machine
+from lepton.pool.standing import NodeState
 
 QUICK = replace(LIVE, min_run_s=0.0, grace_s=0.0, floor_s=2.0, prior_s=2.0, wait_cap_s=60.0, shared_cap_s=60.0)
 RIGHTS = Rights(
@@ -25,7 +27,7 @@ RIGHTS = Rights(
         "b": QueueSpec(parent="a", guarantee={"gpu_milli": 4000}, limit={"gpu_milli": 12_000}),
         "c": QueueSpec(weight=2.0),
     },
-    quotas={("user", "ada"): QuotaSpec(of="user", who="ada", limit={"gpu_milli": 6000, "cpu_milli": 20_000})},
+    quotas={("user", "ada"): {"gpu_milli": 6000, "cpu_milli": 20_000}},
 )
 
 
@@ -186,6 +188,7 @@ class World(RuleBasedStateMachine):
 
     @rule()
     def ask_why(self) -> None:
+        self.pool.settle(self.now)
         for id, job in self.jobs.items():
             said = reasons(self.pool, id, self.now)
             assert bool(said) != (job.truth.phase is Phase.HOLDS)

@@ -1,0 +1,187 @@
+"""The live pool, held equal to the database: what has changed since the last look is read, and nothing else.
+
+Every change of a job has its event, so the events after the last one seen name what must be read again. A server that
+stands by keeps its mirror too: it takes over within a turn.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from threading import RLock
+
+from lepton.core.clock import Clock, to_micros
+from lepton.core.resource import Resource
+from lepton.jobs.life import FINAL, State
+from lepton.pool.live.pool import LivePool
+from lepton.pool.live.tables import Rights
+from lepton.pool.live.views import Phase, Plan, Reason, Truth
+from lepton.pool.live.why import reasons
+from lepton.pool.policy import Policy
+from lepton.server.landscape import Land, Landscape
+from lepton.server.truths import ran_s, truth_of, wants_of
+from lepton.store import events, resources
+from lepton.store.database import Tx
+
+PAGE = 1000
+MOST = 1_000_000
+"""Living jobs that are read at once."""
+REMEMBERED = 2000
+"""Jobs that have ended from which a server that starts learns how long jobs run."""
+
+
+class Mirror:
+    """One server's picture of the pool. Any thread may ask; the placing loop alone decides."""
+
+    def __init__(self, policy: Policy, *, clock: Clock) -> None:
+        self.lock = RLock()
+        self.live = LivePool(policy)
+        self.revisions: dict[str, int] = {}
+        """Of every living job, as last read."""
+        self.doomed: dict[str, str] = {}
+        """Waiting job -> one that comes before it and has not ended well."""
+        self._clock = clock
+        self._land: Land | None = None
+        self._landscape = Landscape()
+        self._seq: int | None = None
+        self._after: dict[str, set[str]] = {}
+        """Waiting job -> jobs that come before it and are not done yet."""
+        self._followers: dict[str, set[str]] = {}
+        """Job -> those that wait for it."""
+
+    def now(self) -> float:
+        """Seconds since 1970, as the pool counts."""
+        return to_micros(self._clock.now()) / 1_000_000
+
+    def reset(self) -> None:
+        """Read everything again at the next look: another server may have decided, or a commit has failed."""
+        with self.lock:
+            self._seq = None
+
+    def sync(self, tx: Tx) -> None:
+        """Bring the picture up to date."""
+        with self.lock:
+            land = self._landscape.at(tx)
+            if land is not self._land:
+                self._land = land
+                self.live.put_machines(land.machines, self.now())
+                self.live.put_rights(rights_of(land))
+            if self._seq is None:
+                self._read_all(tx)
+            else:
+                self._read_new(tx)
+            self.live.settle(self.now())
+
+    def decide(self) -> Plan:
+        """What should happen now."""
+        with self.lock:
+            return self.live.decide(self.now())
+
+    def due_s(self) -> float | None:
+        """Seconds until the first job that pauses may be placed."""
+        with self.lock:
+            return self.live.due_s(self.now())
+
+    def is_current(self, tx: Tx) -> bool:
+        """Whether no node, queue or quota has changed since the last look."""
+        return self._landscape.at(tx) is self._land
+
+    def why(self, tx: Tx, job: Resource) -> list[Reason]:
+        """Why a queued job waits."""
+        with self.lock:
+            self.sync(tx)
+            if before := sorted(self._after.get(job.id, ())):
+                names = ", ".join(before[:3]) + (f" and {len(before) - 3} more" if len(before) > 3 else "")
+                return [Reason(code="dependency", words=f"it comes after {names}", facts={"after": before})]
+            return reasons(self.live, job.id, self.now())
+
+    def stated(self, job: str) -> tuple[int, int] | None:
+        """Between which moments a waiting job was told that it probably starts, in microseconds since 1970."""
+        with self.lock:
+            entry = self.live.jobs.get(job)
+            if entry is None or entry.stated is None:
+                return None
+            at, low_s, high_s = entry.stated
+            return round((at + low_s) * 1_000_000), round((at + high_s) * 1_000_000)
+
+    def put(self, job: Resource, done: Callable[[Iterable[str]], Mapping[str, str]]) -> None:
+        """Enter a job as it was read or stored.
+
+        Args:
+            done: gives the states of jobs that come before it.
+        """
+        with self.lock:
+            known = self.live.jobs.get(job.id)
+            wants = known.wants if known else wants_of(job)
+            if job.state == State.QUEUED and job.spec.get("after") and job.id not in self.revisions:
+                self._note_order(job, done)
+            self.revisions[job.id] = job.revision
+            self.live.put(wants, truth_of(job, self.now(), is_free=not self._after.get(job.id)), self.now())
+            if job.state in FINAL:
+                self._forget(job)
+
+    def _note_order(self, job: Resource, done: Callable[[Iterable[str]], Mapping[str, str]]) -> None:
+        """Remember which jobs come before one."""
+        after = job.spec["after"]
+        states = done(after)
+        failed = next((id for id in after if states.get(id, State.FAILED) in FINAL - {State.DONE}), None)
+        if failed is not None:
+            self.doomed[job.id] = failed
+        self._after[job.id] = {id for id in after if states.get(id) != State.DONE}
+        for id in self._after[job.id]:
+            self._followers.setdefault(id, set()).add(job.id)
+
+    def _forget(self, job: Resource) -> None:
+        """A job is over: who came after it may start, or never will."""
+        self.revisions.pop(job.id, None)
+        self.doomed.pop(job.id, None)
+        for id in self._after.pop(job.id, ()):
+            self._followers.get(id, set()).discard(job.id)
+        for follower in self._followers.pop(job.id, ()):
+            if job.state != State.DONE:
+                self.doomed[follower] = job.id
+                continue
+            self._after[follower].discard(job.id)
+            entry = self.live.jobs.get(follower)
+            if not self._after[follower] and entry is not None and entry.truth.phase is Phase.PAUSED:
+                self.live.put(entry.wants, Truth(phase=Phase.QUEUED), self.now())
+
+    def _read_all(self, tx: Tx) -> None:
+        self._seq = events.newest(tx)
+        self.live.forget_all()
+        for each in (self.revisions, self.doomed, self._after, self._followers):
+            each.clear()
+        self._learn(tx)
+        for job in resources.alive(tx, "job", limit=MOST):
+            self.put(job, lambda ids: states_of(tx, ids))
+
+    def _learn(self, tx: Tx) -> None:
+        """Let the forecast know how long jobs ran before this server started."""
+        if self.live.forecast.has_learned:
+            return
+        for job in reversed(resources.newest_final(tx, "job", limit=REMEMBERED)):
+            seconds = ran_s(job)
+            if seconds is not None and job.state in (State.DONE, State.FAILED):
+                self.live.forecast.learn(wants_of(job), seconds)
+
+    def _read_new(self, tx: Tx) -> None:
+        assert self._seq is not None
+        newest = events.newest(tx)
+        while self._seq < newest:
+            found = events.subjects_after(tx, self._seq, kind="job", limit=PAGE)
+            changed = {subject for _, subject in found}
+            for job in resources.many(tx, sorted(changed)):
+                if job.revision != self.revisions.get(job.id):
+                    self.put(job, lambda ids: states_of(tx, ids))
+            self._seq = found[-1][0] if len(found) == PAGE else newest
+
+
+def states_of(tx: Tx, ids: Iterable[str]) -> dict[str, str]:
+    """Job -> state."""
+    return {job.id: job.state for job in resources.many(tx, list(ids))}
+
+
+def rights_of(land: Land) -> Rights:
+    """Queues and quotas as the pool takes them."""
+    quotas = {}
+    for name, limit in land.quotas.items():
+        of, _, who = name.partition(":")
+        quotas[of, who] = limit
+    return Rights(queues=land.queues, quotas=quotas)

@@ -1,0 +1,61 @@
+"""The picture of the pool on a terminal."""
+
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+
+from lepton.cli.top import in_tree, sections, watch
+
+SPEC = {"parent": "", "guarantee": {}, "limit": {}, "weight": 1, "workspaces": []}
+STATUS = {"held": {}, "jobs": 0, "waiting": 0, "longest_wait_s": 0.0}
+
+
+def queue(name: str, parent: str = "") -> dict[str, Any]:
+    return {"name": name, "spec": {**SPEC, "parent": parent}, "status": STATUS}
+
+
+POOL: dict[str, Any] = {
+    "devices": {
+        "gpu_milli": {"total": 16_000, "up": 8000, "held": 2500},
+        "memory_bytes": {"total": 0, "up": 0, "held": 0},
+    },
+    "nodes": {"failed": 1, "up": 1},
+    "jobs": {},
+    "queues": [queue("a", "c"), queue("b"), queue("c"), queue("d", "a")],
+    "quotas": [{"name": "user:ada", "spec": {"limit": {"gpu_milli": 4000}}, "status": {"held": {}}}],
+    "decisions": [
+        {"at": "2026-01-01T10:20:30+00:00", "verb": "drain", "kind": "node", "subject": "nod_1", "why": f"\x1b[2J{n}"}
+        for n in range(50)
+    ],
+}
+
+
+def test_queues_stand_below_the_one_above_them() -> None:
+    assert [(queue["name"], depth) for queue, depth in in_tree(POOL["queues"])] == [
+        ("b", 0),
+        ("c", 0),
+        ("a", 1),
+        ("d", 2),
+    ]
+
+
+def test_what_has_failed_is_not_there_to_be_held() -> None:
+    devices = dict(sections(POOL))["nodes: 1 failed, 1 up; jobs: none"]
+    assert devices[0] == {"device": "gpus", "held": "2.5", "of": "8", "failed": "8", "share": " 31%", "": "########"}
+
+
+def test_it_is_drawn_again_and_again_until_ctrl_c_and_fits_the_terminal() -> None:
+    screen = Console(file=StringIO(), force_terminal=True, width=100, height=24)
+    looks = iter([POOL, POOL])
+    seen: list[str] = []
+
+    def pause() -> None:
+        seen.append(screen.file.getvalue())  # type: ignore[attr-defined]
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    watch(lambda: next(looks), screen, pause)
+    assert len(seen) == 2 and len(seen[1]) > len(seen[0]) > 0
+    assert "last decisions" in seen[0] and "user:ada" in seen[0]
+    assert "\x1b[2J" not in seen[0].partition("last decisions")[2]
