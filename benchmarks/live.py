@@ -5,7 +5,7 @@ python benchmarks/live.py [--short] [--nodes 200] [--seed 1] [--part alone|pair]
 A real `lepton up --engine fleet` on a temporary folder; four teams submit a mixed load over the SDK. Each act is
 followed by a look, from outside, whether any machine was ever given more than it has and whether any job was lost or
 started twice (`live_books`). Figures go to standard output, what happens to standard error; the exit code is 1 if
-anything was wrong. To watch it: `LEPTON_DATA=DIR lepton pool nodes`, with the folder that it names.
+anything was wrong. To watch it: `LEPTON_DATA=DIR lepton pool top`, with the folder that it names.
 """
 
 import argparse
@@ -20,11 +20,13 @@ from pathlib import Path
 from shutil import copy
 from tempfile import TemporaryDirectory
 
-from live_acts import back, busy, calm, cordon, drain, fail, killed, taken_over
+from live_acts import back, busy, calm, cordon, drain, fail, killed, reclaim, taken_over
 from live_books import Books
 from live_load import Load
 from live_servers import HEARTBEAT_S, LEASE_S, Fleet, Server, postgres, serving
 from live_stage import Plan, Stage, say
+
+from lepton.core.errors import LeptonError
 
 Act = Callable[[Stage], Awaitable[dict[str, float]]]
 Figures = dict[str, dict[str, float]]
@@ -35,6 +37,7 @@ ALONE: Mapping[str, Act] = {
     "machines return": back,
     "a rack is cordoned": cordon,
     "machines are drained": drain,
+    "a guarantee is taken back": reclaim,
     "kill -9 of the server": killed,
 }
 PAIR: Mapping[str, Act] = {
@@ -45,6 +48,7 @@ PAIR: Mapping[str, Act] = {
 
 async def show(stage: Stage, acts: Mapping[str, Act]) -> None:
     """Take the acts one after the other under one load, then let everything end."""
+    name = "the beginning"
     try:
         count = len(stage.fleet.all)
         await stage.until_up(lambda up: len(up) == count, "the machines are there")
@@ -55,11 +59,12 @@ async def show(stage: Stage, acts: Mapping[str, Act]) -> None:
             for figure, value in stage.figures[name].items():
                 say(f"  {value:10.3f}  {figure}")
             await stage.check(name)
-            await asyncio.sleep(stage.plan.rest_s)
+            await stage.go_on(stage.plan.rest_s)
+        await stage.lepton("pool", "top", "--once")
         say("everything runs to its end")
         await stage.finish()
-    except TimeoutError as fault:
-        stage.faults.append(str(fault))
+    except (LeptonError, TimeoutError, IndexError) as fault:
+        stage.faults += [f"{name}: {type(fault).__name__}: {fault}", *stage.load.refused]
     finally:
         say(f"  {len(stage.load.submitted)} jobs, {len(stage.faults) or 'nothing'} wrong")
         await stage.load.close()
@@ -71,7 +76,7 @@ def alone(folder: Path, plan: Plan) -> Stage:
     server = Server(folder / "one", fleet)
     with serving(server):
         server.up()
-        say(f"watch it: LEPTON_DATA={server.data} lepton pool nodes")
+        say(f"watch it: LEPTON_DATA={server.data} lepton pool top")
         stage = asyncio.run(_stage(plan, fleet, [server], ALONE))
     return stage
 
@@ -92,6 +97,7 @@ async def _stage(plan: Plan, fleet: Fleet, servers: list[Server], acts: Mapping[
     gpus = plan.nodes * 8
     load = Load(servers[-1].data, gpus=gpus, mean_s=plan.mean_s, largest=plan.largest, seed=plan.seed)
     stage = Stage(plan, fleet, servers, load, Books(load.clients))
+    load.is_flooded = stage.is_flooded
     await show(stage, acts)
     return stage
 
@@ -106,7 +112,7 @@ def main() -> int:
     options.add_argument("--part", choices=("alone", "pair"), help="one server, or two; else both")
     options.add_argument("--json", action="store_true")
     given = options.parse_args()
-    small = {"nodes": 20, "mean_s": 0.8, "calm_s": 1.5, "rest_s": 0.2, "fails": 4, "largest": 4}
+    small = {"nodes": 20, "mean_s": 1.6, "calm_s": 1.5, "rest_s": 0.2, "fails": 4, "largest": 4}
     large = {"nodes": 200, "mean_s": 12.0, "calm_s": 20.0, "rest_s": 2.0, "fails": 20, "largest": 8}
     plan = Plan(
         **{**(small if given.short else large), **({"nodes": given.nodes} if given.nodes else {}), "seed": given.seed}

@@ -4,8 +4,8 @@ import asyncio
 import time
 
 from live_books import FINAL, stays
-from live_servers import MACHINE
-from live_stage import Stage
+from live_servers import MACHINE, RECLAIM_S
+from live_stage import LOOK_S, PATIENCE_S, Stage
 from wire import quantile
 
 CALM, FULL, FLOOD = 0.6, 0.95, 3.0
@@ -14,6 +14,8 @@ WAITING = 0.05
 """Jobs that wait in a full pool, as a part of its nodes."""
 IN_FLIGHT_S = 2.0
 """So long after a wish something that was decided before may still be placed."""
+BURST_GPUS = 4
+"""Of each job with which a queue asks for what is guaranteed to it."""
 Figures = dict[str, float]
 
 
@@ -21,9 +23,8 @@ async def calm(stage: Stage) -> Figures:
     """More room than jobs: how long it takes from a submission to a start."""
     begin, cpu_s = time.time(), stage.servers[0].cpu_s()
     stage.load.begin(CALM)
-    await asyncio.sleep(stage.plan.calm_s)
+    await stage.go_on(stage.plan.calm_s)
     end = time.time()
-    await stage.until(lambda: True, "the books are read")
     used_s = stage.servers[0].cpu_s() - cpu_s
     settled = begin + stage.plan.calm_s / 4
     whole = stage.books.delays("created", "placed->running", since=settled, until=end)
@@ -44,9 +45,8 @@ async def calm(stage: Stage) -> Figures:
 async def busy(stage: Stage) -> Figures:
     """More jobs than room: how full the machines are."""
     begin = await _fill(stage)
-    await asyncio.sleep(stage.plan.calm_s)
+    await stage.go_on(stage.plan.calm_s)
     end = time.time()
-    await stage.books.read()
     used = sum(
         each.gpu_milli * max(0.0, min(end, each.ended_s) - max(begin, each.began_s))
         for each in stays(stage.fleet.folder)
@@ -139,6 +139,33 @@ async def drain(stage: Stage) -> Figures:
         "jobs there": len(ran),
         "of them started anew elsewhere": moved,
         "s until all are drained": empty - began,
+    }
+
+
+async def reclaim(stage: Stage) -> Figures:
+    """A queue is guaranteed half of a full pool and wants it: what others have borrowed is taken back."""
+    team, books = "robots", stage.books
+    gpus = stage.plan.nodes * MACHINE.gpu_milli // 1000 // 2
+    pool = stage.load.clients[team].pool
+    before = (await pool.queue(team))["status"]["held"].get("gpu_milli", 0)
+    await stage.lepton("pool", "queues", "set", team, "--guarantee", f"gpus={gpus}")
+    began = time.time()
+    await stage.load.burst(team, gpus // BURST_GPUS + 4, gpus=BURST_GPUS, seconds=2 * stage.plan.mean_s + RECLAIM_S)
+    asked = time.time()
+    held = 0
+    while held < gpus * 1000 and time.time() < asked + PATIENCE_S:
+        await asyncio.sleep(LOOK_S)
+        held = (await pool.queue(team))["status"]["held"].get("gpu_milli", 0)
+    at = time.time()
+    await books.read()
+    stage.fault("its guarantee is not restored", [team] if held < gpus * 1000 else [])
+    await stage.lepton("pool", "queues", "set", team, "--guarantee", "")
+    return {
+        "GPUs guaranteed": gpus,
+        "GPUs held before": before / 1000,
+        "s to submit what it wants": asked - began,
+        "s until it holds what is guaranteed": at - asked,
+        "jobs of others that were stopped": len(books.moments("running->stopping", since=began)),
     }
 
 

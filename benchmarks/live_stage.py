@@ -60,6 +60,15 @@ class Stage:
                 raise TimeoutError(f"waited in vain until {what}: {dict(self.books.count())}")
             await asyncio.sleep(LOOK_S)
 
+    async def go_on(self, seconds: float) -> None:
+        """Read the books for so long."""
+        end = time.time() + seconds
+        await self.until(lambda: time.time() >= end, "the time is over")
+
+    def is_flooded(self) -> bool:
+        """Whether more jobs wait than there are machines."""
+        return self.books.count()["queued"] > len(self.fleet.all)
+
     async def check(self, act: str) -> None:
         """Hold what is shown and what the machines saw against the rules."""
         known = list(self.load.submitted)
@@ -95,14 +104,20 @@ class Stage:
 
     async def wish(self, what: str, nodes: Sequence[str]) -> None:
         """cordon, uncordon or drain: the first by `lepton pool`, the others over the SDK."""
-        env = {**os.environ, "LEPTON_DATA": str(self.servers[-1].data)}
-        said = await asyncio.create_subprocess_exec(*LEPTON, "pool", what, nodes[0], env=env, stdout=subprocess.PIPE)
-        out, _ = await said.communicate()
-        say(f"  $ lepton pool {what} {nodes[0]}: {out.decode().strip()}")
-        if said.returncode:
-            self.faults.append(f"lepton pool {what} {nodes[0]} ended with {said.returncode}")
+        await self.lepton("pool", what, nodes[0])
         pool = next(iter(self.load.clients.values())).pool
         await asyncio.gather(*(getattr(pool, what)(node) for node in nodes[1:]))
+
+    async def lepton(self, *words: str) -> None:
+        """Run a command; what it says is shown."""
+        env = {**os.environ, "LEPTON_DATA": str(self.servers[-1].data)}
+        run = await asyncio.create_subprocess_exec(*LEPTON, *words, env=env, stdout=subprocess.PIPE)
+        said, _ = await run.communicate()
+        say(f"$ lepton {' '.join(words)}")
+        for line in said.decode().splitlines():
+            say(f"  {line}")
+        if run.returncode:
+            self.faults.append(f"lepton {' '.join(words)} ended with {run.returncode}")
 
     async def up(self) -> set[str]:
         """Names of the nodes that the pool takes to be there."""
