@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -117,6 +118,7 @@ def main() -> int:
     plan = Plan(
         **{**(small if given.short else large), **({"nodes": given.nodes} if given.nodes else {}), "seed": given.seed}
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no server outlives the show
     begin, stages = time.monotonic(), []
     with TemporaryDirectory(prefix="lepton-live-") as folder:
         if given.part != "pair":

@@ -14,7 +14,7 @@ WAITING = 0.05
 """Jobs that wait in a full pool, as a part of its nodes."""
 IN_FLIGHT_S = 2.0
 """So long after a wish something that was decided before may still be placed."""
-BURST_GPUS = 4
+BURST_GPUS = 8
 """Of each job with which a queue asks for what is guaranteed to it."""
 Figures = dict[str, float]
 
@@ -150,14 +150,13 @@ async def reclaim(stage: Stage) -> Figures:
     before = (await pool.queue(team))["status"]["held"].get("gpu_milli", 0)
     await stage.lepton("pool", "queues", "set", team, "--guarantee", f"gpus={gpus}")
     began = time.time()
-    await stage.load.burst(team, gpus // BURST_GPUS + 4, gpus=BURST_GPUS, seconds=2 * stage.plan.mean_s + RECLAIM_S)
+    await stage.load.burst(team, gpus // BURST_GPUS + 4, gpus=BURST_GPUS, seconds=3 * stage.plan.mean_s + RECLAIM_S)
     asked = time.time()
     held = 0
     while held < gpus * 1000 and time.time() < asked + PATIENCE_S:
-        await asyncio.sleep(LOOK_S)
+        await stage.go_on(LOOK_S)
         held = (await pool.queue(team))["status"]["held"].get("gpu_milli", 0)
     at = time.time()
-    await books.read()
     stage.fault("its guarantee is not restored", [team] if held < gpus * 1000 else [])
     await stage.lepton("pool", "queues", "set", team, "--guarantee", "")
     return {
