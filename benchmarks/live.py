@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,11 +21,13 @@ from pathlib import Path
 from shutil import copy
 from tempfile import TemporaryDirectory
 
-from live_acts import back, busy, calm, fail, killed, taken_over
+from live_acts import back, busy, calm, cordon, drain, fail, killed, reclaim, taken_over
 from live_books import Books
 from live_load import Load
-from live_servers import Fleet, Server, postgres, serving
+from live_servers import HEARTBEAT_S, LEASE_S, Fleet, Server, postgres, serving
 from live_stage import Plan, Stage, say
+
+from lepton.core.errors import LeptonError
 
 Act = Callable[[Stage], Awaitable[dict[str, float]]]
 Figures = dict[str, dict[str, float]]
@@ -33,6 +36,9 @@ ALONE: Mapping[str, Act] = {
     "busy: more jobs than room": busy,
     "machines fail": fail,
     "machines return": back,
+    "a rack is cordoned": cordon,
+    "machines are drained": drain,
+    "a guarantee is taken back": reclaim,
     "kill -9 of the server": killed,
 }
 PAIR: Mapping[str, Act] = {
@@ -43,6 +49,7 @@ PAIR: Mapping[str, Act] = {
 
 async def show(stage: Stage, acts: Mapping[str, Act]) -> None:
     """Take the acts one after the other under one load, then let everything end."""
+    name = "the beginning"
     try:
         count = len(stage.fleet.all)
         await stage.until_up(lambda up: len(up) == count, "the machines are there")
@@ -53,11 +60,14 @@ async def show(stage: Stage, acts: Mapping[str, Act]) -> None:
             for figure, value in stage.figures[name].items():
                 say(f"  {value:10.3f}  {figure}")
             await stage.check(name)
-            await asyncio.sleep(stage.plan.rest_s)
+            await stage.go_on(stage.plan.rest_s)
+        await stage.lepton("pool", "top", "--once")
         say("everything runs to its end")
         await stage.finish()
-        say(f"  {len(stage.load.submitted)} jobs, {len(stage.faults) or 'nothing'} wrong")
+    except (LeptonError, TimeoutError, IndexError) as fault:
+        stage.faults += [f"{name}: {type(fault).__name__}: {fault}", *stage.load.refused]
     finally:
+        say(f"  {len(stage.load.submitted)} jobs, {len(stage.faults) or 'nothing'} wrong")
         await stage.load.close()
 
 
@@ -88,6 +98,7 @@ async def _stage(plan: Plan, fleet: Fleet, servers: list[Server], acts: Mapping[
     gpus = plan.nodes * 8
     load = Load(servers[-1].data, gpus=gpus, mean_s=plan.mean_s, largest=plan.largest, seed=plan.seed)
     stage = Stage(plan, fleet, servers, load, Books(load.clients))
+    load.is_flooded = stage.is_flooded
     await show(stage, acts)
     return stage
 
@@ -102,11 +113,12 @@ def main() -> int:
     options.add_argument("--part", choices=("alone", "pair"), help="one server, or two; else both")
     options.add_argument("--json", action="store_true")
     given = options.parse_args()
-    small = {"nodes": 20, "mean_s": 0.8, "calm_s": 1.5, "rest_s": 0.2, "fails": 4, "largest": 4}
+    small = {"nodes": 20, "mean_s": 1.6, "calm_s": 1.5, "rest_s": 0.2, "fails": 4, "largest": 4}
     large = {"nodes": 200, "mean_s": 12.0, "calm_s": 20.0, "rest_s": 2.0, "fails": 20, "largest": 8}
     plan = Plan(
         **{**(small if given.short else large), **({"nodes": given.nodes} if given.nodes else {}), "seed": given.seed}
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no server outlives the show
     begin, stages = time.monotonic(), []
     with TemporaryDirectory(prefix="lepton-live-") as folder:
         if given.part != "pair":
@@ -124,22 +136,23 @@ def main() -> int:
 
 
 def tell(figures: Figures, faults: list[str], plan: Plan, took_s: float, *, is_json: bool) -> None:
-    """Everything that was measured, and everything that was wrong."""
+    """Everything that was measured, and everything that was wrong: as JSON, or as the page `LIVE.md`."""
     if is_json:
-        print(
-            json.dumps(
-                {"nodes": plan.nodes, "seed": plan.seed, "s": round(took_s, 1), "acts": figures, "faults": faults}
-            )
-        )
+        found = {"nodes": plan.nodes, "seed": plan.seed, "s": round(took_s, 1), "acts": figures, "faults": faults}
+        print(json.dumps(found))
         return
-    print(f"{plan.nodes} machines of 8 GPUs, seed {plan.seed}, {os.cpu_count()} cores for all of it, {took_s:.0f} s")
+    print("# A live pool under load\n\nMade by `python benchmarks/live.py`; see its docstring.\n")
+    print(
+        f"{plan.nodes} pretend machines of 8 GPUs in 4 racks, seed {plan.seed}. Servers, engine, load and checks share"
+    )
+    print(f"{os.cpu_count()} cores; heartbeats of {HEARTBEAT_S:g} s, leases of {LEASE_S:g} s. {took_s:.0f} s in all.")
     for name, found in figures.items():
-        print(f"\n{name}")
+        print(f"\n| {name} | |\n| --- | ---: |")
         for figure, value in found.items():
-            print(f"  {value:10.3f}  {figure}")
-    print("\nwrong: " + ("nothing" if not faults else ""))
+            print(f"| {figure} | {value:,.{0 if value == int(value) or value >= 100 else 2}f} |")
+    print(f"\nWrong: {len(faults) or 'nothing'}.")
     for fault in faults[:50]:
-        print(f"  {fault}")
+        print(f"- {fault}")
 
 
 if __name__ == "__main__":

@@ -4,14 +4,18 @@ import asyncio
 import time
 
 from live_books import FINAL, stays
-from live_servers import MACHINE
-from live_stage import Stage
+from live_servers import MACHINE, RECLAIM_S
+from live_stage import LOOK_S, PATIENCE_S, Stage
 from wire import quantile
 
-CALM, FULL, FLOOD = 0.6, 1.0, 3.0
+CALM, FULL, FLOOD = 0.6, 0.95, 3.0
 """Load, as a part of what the pool can hold. A flood fills it; then as much comes as goes."""
 WAITING = 0.05
 """Jobs that wait in a full pool, as a part of its nodes."""
+IN_FLIGHT_S = 2.0
+"""So long after a wish something that was decided before may still be placed."""
+BURST_GPUS = 8
+"""Of each job with which a queue asks for what is guaranteed to it."""
 Figures = dict[str, float]
 
 
@@ -19,9 +23,8 @@ async def calm(stage: Stage) -> Figures:
     """More room than jobs: how long it takes from a submission to a start."""
     begin, cpu_s = time.time(), stage.servers[0].cpu_s()
     stage.load.begin(CALM)
-    await asyncio.sleep(stage.plan.calm_s)
+    await stage.go_on(stage.plan.calm_s)
     end = time.time()
-    await stage.until(lambda: True, "the books are read")
     used_s = stage.servers[0].cpu_s() - cpu_s
     settled = begin + stage.plan.calm_s / 4
     whole = stage.books.delays("created", "placed->running", since=settled, until=end)
@@ -42,9 +45,8 @@ async def calm(stage: Stage) -> Figures:
 async def busy(stage: Stage) -> Figures:
     """More jobs than room: how full the machines are."""
     begin = await _fill(stage)
-    await asyncio.sleep(stage.plan.calm_s)
+    await stage.go_on(stage.plan.calm_s)
     end = time.time()
-    await stage.books.read()
     used = sum(
         each.gpu_milli * max(0.0, min(end, each.ended_s) - max(begin, each.began_s))
         for each in stays(stage.fleet.folder)
@@ -97,6 +99,75 @@ async def back(stage: Stage) -> Figures:
     }
 
 
+async def cordon(stage: Stage) -> Figures:
+    """A rack is cordoned: what runs there stays to its end, and nothing new comes; then it is open again."""
+    rack = [node.name for node in stage.fleet.all if node.labels["rack"] == "r1"]
+    began = time.time()
+    await stage.wish("cordon", rack)
+    at = time.time()
+    await stage.books.read()
+    stay = {id: stage.books.lives[id].generation for id in stage.books.holding(rack)}
+    empty = await stage.until(lambda: not stage.books.holding(rack), "the rack is empty")
+    stage.fault("placed on a cordoned node", stage.books.placed_on(rack, since=at + IN_FLIGHT_S))
+    stage.fault("moved by a cordon", [id for id, before in stage.books.starts(stay).items() if before])
+    await stage.wish("uncordon", rack)
+    opened = time.time()
+    first = await stage.until(lambda: stage.books.holding(rack), "the rack has work")
+    return {
+        "machines": len(rack),
+        "s until all are cordoned": at - began,
+        "jobs there": len(stay),
+        "s until the last has ended": empty - at,
+        "s from uncordon to the first job": first - opened,
+    }
+
+
+async def drain(stage: Stage) -> Figures:
+    """Machines are drained: they are empty soon, and what ran there ends well, there or elsewhere."""
+    step = max(1, len(stage.fleet.all) // stage.plan.fails)
+    names = [node.name for node in stage.fleet.all[1::step][: stage.plan.fails]]
+    await stage.books.read()
+    began, ran = time.time(), {id: stage.books.lives[id].generation for id in stage.books.holding(names)}
+    await stage.wish("drain", names)
+    at = time.time()
+    empty = await stage.until(lambda: not stage.books.holding(names), "they are empty")
+    stage.fault("placed on a draining node", stage.books.placed_on(names, since=at + IN_FLIGHT_S))
+    moved = sum(stage.books.starts(ran).values())
+    await stage.wish("uncordon", names)
+    return {
+        "machines": len(names),
+        "jobs there": len(ran),
+        "of them started anew elsewhere": moved,
+        "s until all are drained": empty - began,
+    }
+
+
+async def reclaim(stage: Stage) -> Figures:
+    """A queue is guaranteed half of a full pool and wants it: what others have borrowed is taken back."""
+    team, books = "robots", stage.books
+    gpus = stage.plan.nodes * MACHINE.gpu_milli // 1000 // 2
+    pool = stage.load.clients[team].pool
+    before = (await pool.queue(team))["status"]["held"].get("gpu_milli", 0)
+    await stage.lepton("pool", "queues", "set", team, "--guarantee", f"gpus={gpus}")
+    began = time.time()
+    await stage.load.burst(team, gpus // BURST_GPUS + 4, gpus=BURST_GPUS, seconds=3 * stage.plan.mean_s + RECLAIM_S)
+    asked = time.time()
+    held = 0
+    while held < gpus * 1000 and time.time() < asked + PATIENCE_S:
+        await stage.go_on(LOOK_S)
+        held = (await pool.queue(team))["status"]["held"].get("gpu_milli", 0)
+    at = time.time()
+    stage.fault("its guarantee is not restored", [team] if held < gpus * 1000 else [])
+    await stage.lepton("pool", "queues", "set", team, "--guarantee", "")
+    return {
+        "GPUs guaranteed": gpus,
+        "GPUs held before": before / 1000,
+        "s to submit what it wants": asked - began,
+        "s until it holds what is guaranteed": at - asked,
+        "jobs of others that were stopped": len(books.moments("running->stopping", since=began)),
+    }
+
+
 async def killed(stage: Stage) -> Figures:
     """kill -9 of the only server, which is started again: what ran went on, and no job is lost."""
     server, books = stage.servers[0], stage.books
@@ -141,8 +212,6 @@ async def _fill(stage: Stage) -> float:
 async def _first_start(stage: Stage, at: float) -> Figures:
     """When a job was placed, and when one was started, for the first time after `at`."""
     books = stage.books
-    await stage.until(lambda: books.moments("placed->running", since=at), "a job is started")
-    return {
-        "s to the next decision": books.moments("queued->placed", since=at)[0],
-        "s to the next start": books.moments("placed->running", since=at)[0],
-    }
+    verbs = {"s to the next decision": "queued->placed", "s to the next start": "placed->running"}
+    await stage.until(lambda: all(books.moments(verb, since=at) for verb in verbs.values()), "jobs are started")
+    return {name: books.moments(verb, since=at)[0] for name, verb in verbs.items()}

@@ -29,6 +29,8 @@ class Life:
     generation: int = 0
     steps: list[tuple[float, str]] = field(default_factory=list)
     """(seconds since 1970, verb)."""
+    places: list[tuple[float, tuple[str, ...]]] = field(default_factory=list)
+    """(seconds since 1970, nodes) of each placement."""
     faults: list[str] = field(default_factory=list)
 
     def note(self, event: Mapping[str, Any]) -> None:
@@ -46,6 +48,7 @@ class Life:
         self.generation = event["data"].get("generation", self.generation)
         if after == "placed":
             self.nodes = tuple(event["why"].removeprefix("on ").split(", "))
+            self.places.append((at, self.nodes))
 
     def first(self, verb: str) -> float | None:
         """When that happened first."""
@@ -80,6 +83,15 @@ class Books:
         """Jobs that hold something of these nodes."""
         wanted = set(nodes)
         return {id for id, life in self.lives.items() if life.state in HOLDS and wanted & set(life.nodes)}
+
+    def starts(self, before: Mapping[str, int]) -> dict[str, int]:
+        """How often each of these jobs has been started anew since its generation was as given."""
+        return {id: self.lives[id].generation - generation for id, generation in before.items()}
+
+    def placed_on(self, nodes: Iterable[str], *, since: float) -> list[str]:
+        """Jobs that were placed on one of these after that time."""
+        wanted = set(nodes)
+        return [id for id, life in self.lives.items() if any(at > since and wanted & set(on) for at, on in life.places)]
 
     def moments(self, verb: str, *, since: float = 0.0) -> list[float]:
         """When that happened to any job, sorted."""

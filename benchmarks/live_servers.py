@@ -20,6 +20,8 @@ LEPTON = [sys.executable, "-m", "lepton.cli.main"]
 START_S, END_S = 60, 30
 RACKS = 4
 HEARTBEAT_S, LEASE_S = 1.0, 3.0
+MIN_RUN_S, RECLAIM_S = 1.0, 2.0
+"""No job is stopped for another sooner than this; a guarantee waits so long."""
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
@@ -55,8 +57,9 @@ class Server:
         self.data = data
         self.process: subprocess.Popen[bytes] | None = None
         plain = {name: value for name, value in os.environ.items() if not name.startswith("LEPTON_")}
-        mine = {"HEARTBEAT_S": str(HEARTBEAT_S), "LEASE_S": str(LEASE_S), "FLEET": str(fleet.folder), "NOTED": "0"}
-        self.env = {**plain, **{f"LEPTON_{name}": value for name, value in mine.items()}, **env}
+        times = {"HEARTBEAT_S": HEARTBEAT_S, "LEASE_S": LEASE_S, "MIN_RUN_S": MIN_RUN_S, "RECLAIM_S": RECLAIM_S}
+        mine = {**times, "FLEET": fleet.folder, "NOTED": 0}
+        self.env = {**plain, **{f"LEPTON_{name}": str(value) for name, value in mine.items()}, **env}
         data.mkdir(parents=True, exist_ok=True)
 
     def up(self) -> None:

@@ -1,15 +1,17 @@
 """A pool on which the live show takes place: its fleet, servers, load and books, and the look after each act."""
 
 import asyncio
+import os
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from live_books import FINAL, Books, doubled, overfilled, seen_overfilled, shown, stays, unfinished
 from live_load import Load
-from live_servers import MACHINE, Fleet, Server
+from live_servers import LEPTON, MACHINE, Fleet, Server
 
 LOOK_S = 0.1
 PATIENCE_S = 180.0
@@ -58,6 +60,15 @@ class Stage:
                 raise TimeoutError(f"waited in vain until {what}: {dict(self.books.count())}")
             await asyncio.sleep(LOOK_S)
 
+    async def go_on(self, seconds: float) -> None:
+        """Read the books for so long."""
+        end = time.time() + seconds
+        await self.until(lambda: time.time() >= end, "the time is over")
+
+    def is_flooded(self) -> bool:
+        """Whether more jobs wait than there are machines."""
+        return self.books.count()["queued"] > len(self.fleet.all)
+
     async def check(self, act: str) -> None:
         """Hold what is shown and what the machines saw against the rules."""
         known = list(self.load.submitted)
@@ -86,6 +97,27 @@ class Stage:
         self.faults += ["end: a job was made twice"] if len(set(names)) != len(self.books.lives) else []
         for server in self.servers:
             self.faults += server.faults()
+
+    def fault(self, what: str, jobs: Sequence[str]) -> None:
+        """Note that something happened to jobs that must happen to none."""
+        self.faults += [f"{what}: {len(jobs)} jobs, first {jobs[0]}"] if jobs else []
+
+    async def wish(self, what: str, nodes: Sequence[str]) -> None:
+        """cordon, uncordon or drain: the first by `lepton pool`, the others over the SDK."""
+        await self.lepton("pool", what, nodes[0])
+        pool = next(iter(self.load.clients.values())).pool
+        await asyncio.gather(*(getattr(pool, what)(node) for node in nodes[1:]))
+
+    async def lepton(self, *words: str) -> None:
+        """Run a command; what it says is shown."""
+        env = {**os.environ, "LEPTON_DATA": str(self.servers[-1].data)}
+        run = await asyncio.create_subprocess_exec(*LEPTON, *words, env=env, stdout=subprocess.PIPE)
+        said, _ = await run.communicate()
+        say(f"$ lepton {' '.join(words)}")
+        for line in said.decode().splitlines():
+            say(f"  {line}")
+        if run.returncode:
+            self.faults.append(f"lepton {' '.join(words)} ended with {run.returncode}")
 
     async def up(self) -> set[str]:
         """Names of the nodes that the pool takes to be there."""

@@ -214,7 +214,7 @@ def test_a_node_that_forgot_a_worker_has_lost_it_and_the_job_runs_again(house: H
     assert (house.job(id).state, house.job(id).status["losses"]) == ("running", 1)
 
 
-def test_a_node_that_the_engine_has_no_more_is_lost_at_once_and_nothing_is_placed_on_it(house: House) -> None:
+def test_a_node_that_the_engine_has_no_more_has_failed_at_once_and_nothing_is_placed_on_it(house: House) -> None:
     house.engine.add_node(replace(NODE, name="n2"))
     house.turn()
     house.engine.lose_node("n1")
