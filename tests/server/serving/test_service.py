@@ -204,6 +204,12 @@ def test_a_handler_that_is_cancelled_from_within_has_failed(plain: House) -> Non
     assert status == 500 and answer["code"] == "handler" and "cancelled from within" in answer["message"]
 
 
+def test_who_asks_for_what_is_not_there_is_told_what_is(plain: House) -> None:
+    status, answer = post(plain, "/predict", {})
+    assert (status, answer["code"]) == (404, "not_found")
+    assert "POST /greet, POST /echo" in answer["fix"] and "more" in answer["fix"]
+
+
 def test_the_documents_tell_every_handler(plain: House) -> None:
     _, spec, _ = plain.ask("GET", "/openapi.json")
     assert spec["paths"]["/greet"]["post"]["summary"] == "Greet one person."
