@@ -15,7 +15,7 @@ from lepton.serve.conversation import WebSocket
 from lepton.serve.faults import HandlerError, answer_together, is_line, reply_for
 from lepton.serve.frames import Media
 from lepton.serve.program import Line, Reply, Work
-from lepton.serve.routes import Operation
+from lepton.serve.routes import Operation, normal
 from lepton.serve.service import MARK, HTTPError, Response, Service, Wish
 from lepton.serve.signature import Signature
 from lepton.serve.writing import DUMP, chunk, dumps, event, plain, sse
@@ -244,7 +244,7 @@ def handlers_of(service: Service) -> Iterator[Method]:
     Raises:
         ConfigError: two share a path and method.
     """
-    taken: dict[tuple[str, str], str] = {}
+    taken: dict[tuple[str, bytes], str] = {}
     names = [name for kind in reversed(type(service).__mro__) for name in vars(kind)]
     for name in dict.fromkeys(names):
         function = getattr(service, name, None)
@@ -253,7 +253,7 @@ def handlers_of(service: Service) -> Iterator[Method]:
             continue
         made = Method(name, function, wish)
         for method in made.wish.methods:
-            other = taken.setdefault((method, wish.path), name)
+            other = taken.setdefault((method, normal(wish.path.encode())), name)
             if other != name:
                 raise ConfigError(
                     f"Handlers {other} and {name} both answer {method} {wish.path}", fix="Give one another path."

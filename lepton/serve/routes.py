@@ -20,6 +20,10 @@ from lepton.core.resource import Json
 from lepton.serve.answers import NO_PATH, OPENAI_FORM, Refusal, wrong_method
 from lepton.serve.frames import PREDICT, FrameError, Media
 
+UNRESERVED = frozenset(b"%c" % byte for byte in range(256) if re.fullmatch(rb"[A-Za-z0-9._~-]", b"%c" % byte))
+STRANGE = re.compile(rb"%([0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/{}-]")
+"""Of a path: an escape, or a byte that needs one. Braces are those of parameters."""
+
 
 class Page(IntEnum):
     """What the front answers by itself."""
@@ -226,7 +230,7 @@ class Table:
         return None
 
     def _add(self, operation: Operation) -> None:
-        path = operation.path.encode()
+        path = normal(operation.path.encode())
         if operation.is_prefix:
             methods: dict[bytes, Route] = {}
             self._prefixes.append((path if path.endswith(b"/") else path + b"/", methods))
@@ -243,8 +247,22 @@ class Table:
             methods[method.encode()] = operation.route()
 
 
+def normal(path: bytes) -> bytes:
+    """The one way of writing a path (RFC 3986, 6.2.2): what needs no escape has none, all else has `%XX`.
+
+    An escaped slash stays one, and no segment is resolved: what a path passes through is what it says.
+    """
+    return STRANGE.sub(_escaped, path)
+
+
+def _escaped(found: re.Match[bytes]) -> bytes:
+    byte = bytes([int(found[1], 16)]) if found[1] else found[0]
+    return byte if byte in UNRESERVED else b"%%%02X" % byte[0]
+
+
 def path_pattern(path: bytes) -> re.Pattern[bytes]:
-    """What `/items/{id}` matches; `{rest:path}` also takes slashes."""
+    """What `/items/{id}` matches of `normal` paths; `{rest:path}` also takes slashes."""
+    path = normal(path)
     parts = re.split(rb"(\{[A-Za-z_][A-Za-z0-9_]*(?::path)?\})", path)
     made = [
         (b"(?P<%b>.+)" if part.endswith(b":path}") else b"(?P<%b>[^/]+)") % part.strip(b"{}").partition(b":")[0]

@@ -131,6 +131,34 @@ def test_url_parameters_are_read_and_checked(plain: House) -> None:
     assert plain.ask("DELETE", "/things/3")[0] == 405
 
 
+def test_a_path_is_the_same_however_it_is_escaped_but_an_escaped_slash_is_none(plain: House, busy: House) -> None:
+    for path in (
+        "/gr%C3%BC%C3%9Fe%20an/Zo%C3%AB",
+        "/gr%c3%bc%c3%9fe%20an/Zo%c3%ab",
+        "/%67r%C3%BC%C3%9Fe%20an/%5Ao%C3%AB",
+    ):
+        assert plain.ask("GET", path)[:2] == (200, "Grüße an Zoë")
+    assert plain.ask("POST", "/gr%C3%BC%C3%9Fe%20an/A%2Fb%25", b"")[:2] == (200, "Grüße an A/b%")
+    with plain.wire() as wire:
+        status, body, _ = wire.ask("GET /grüße%20an/Zoë HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert status == 400 or json.loads(body) == "Grüße an Zoë"
+    for path in ("/~old/100%25", "/%7eold/100%25", "/%7Eold/%31%30%30%25"):
+        assert plain.ask("GET", path)[:2] == (200, "old")
+    for path in (
+        "/gr%C3%BC%C3%9Fe%20an%2FZo",
+        "/%2F~old/100%25",
+        "/x/../~old/100%25",
+        "/x/%2e%2e/~old/100%25",
+        "/~old/100%2525",
+    ):
+        assert plain.ask("GET", path)[0] == 404
+    assert plain.ask("GET", "/items/7/a%2fb/%2e%2e/c")[1]["rest"] == "a/b/../c"
+    for path in ("/files/%2e%2e/house.py", "/files/..%2fhouse.py", "/files%2Fshop.py"):
+        assert busy.ask("GET", path)[0] == 404, path
+    assert busy.ask("GET", "/%66iles/shop%2Epy")[0] == 200
+    assert busy.ask("GET", "/app/hello/%C3%A4%20b")[:2] == (200, {"hello": "ä b"})
+
+
 def test_other_bodies_come_back_in_their_own_form(plain: House) -> None:
     status, answer, headers = plain.ask("POST", "/echo", msgpack.packb({"a": 1}), content_type="application/msgpack")
     assert (status, msgpack.unpackb(answer), headers["content-type"]) == (200, {"a": 1}, "application/msgpack")

@@ -9,6 +9,7 @@ from itertools import count
 from os import urandom
 from time import time
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -113,7 +114,7 @@ class OpenAI:
 
     async def _get(self, call: Call) -> Reply:
         assert call.head is not None
-        name = call.head.path.removeprefix("/v1/models/")
+        name = unquote(call.head.path.removeprefix("/v1/models/"))
         self._find(name, "")
         return Reply(orjson.dumps(self._about(name)))
 

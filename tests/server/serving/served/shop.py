@@ -84,6 +84,14 @@ class Plain(Service):
     def find(self, id: int, rest: str, q: str = "", limit: list[int] = []) -> dict[str, Any]:  # noqa: B006
         return {"id": id, "rest": rest, "q": q, "limit": limit}
 
+    @handler("/grüße an/{name}", method=["GET", "POST"])
+    def greetings(self, name: str) -> str:
+        return f"Grüße an {name}"
+
+    @handler("/%7Eold/100%", method="GET")
+    def old(self) -> str:
+        return "old"
+
     @handler("/things/{id}", method=["PUT", "PATCH"])
     def put(self, id: int, name: str) -> dict[str, Any]:
         return {"id": id, "name": name}
