@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict, Unpack
 from lepton.core.errors import JobFailedError, NameTakenError, UnavailableError
 from lepton.sdk.artifacts import hash_file
 from lepton.sdk.http import Http, part
-from lepton.sdk.jobs import AsyncJobs
+from lepton.sdk.jobs import AsyncJob, AsyncJobs
 from lepton.sdk.portal import Blocking, attribute, blocking, listing, returning
 from lepton.sdk.show import card
 from lepton.sdk.source import is_source, read_source
@@ -16,6 +16,8 @@ from lepton.sdk.source import is_source, read_source
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.02, 0.5
 NPY = "application/x-npy"
 LOG_LINES = 40
+FAULT, MOST_FAULT = "serve: request ", 64 << 10
+"""How a replica begins to tell of a request that its handler failed on, and how much of that is kept."""
 PATIENCE_S = 30.0
 """How long an endpoint is asked again while it does not answer."""
 
@@ -193,7 +195,11 @@ class AsyncEndpoint:
         return self
 
     async def why(self) -> dict[str, Any]:
-        """Why it is as it is: `{state, why, log}`; `log` ends what the process wrote that ended last, if one has."""
+        """Why it is as it is: `{state, why, log}`.
+
+        `log` is how the log of the process ends that ended last; of an endpoint that is ready, the traceback of the
+        last fault of a handler.
+        """
         await self.refresh()
         found = {"state": self.state, "why": str(self.status.get("why", "")), "log": ""}
         if not self.job:
@@ -203,7 +209,22 @@ class AsyncEndpoint:
         if ending and self.state != "ready":
             pieces = [piece async for piece in job.logs(rank=int(ending.get("rank") or 0))]
             found["log"] = "\n".join("".join(pieces).splitlines()[-LOG_LINES:])
+        elif self.state == "ready":
+            found["log"] = await self._last_fault(job)
         return found
+
+    async def _last_fault(self, job: AsyncJob) -> str:
+        """What a replica wrote of the last request that it failed on; empty: none did."""
+        wish, told = self.fields["spec"].get("endpoint", {}), ""
+        first = 0 if wish.get("front") else 1
+        for rank in range(first, first + (0 if wish.get("is_front") else int(wish.get("replicas", 1)))):
+            tail = ""
+            async for piece in job.logs(rank=rank):
+                tail += piece
+                at = tail.rfind(FAULT)
+                tail = tail[at:][:MOST_FAULT] if at >= 0 else tail[-len(FAULT) :]
+            told = tail if tail.startswith(FAULT) else told
+        return "\n".join(told.splitlines()[:LOG_LINES])
 
     async def delete(self) -> "AsyncEndpoint":
         """Take it down; its name is free once it is `deleted`.

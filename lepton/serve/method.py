@@ -144,11 +144,11 @@ class Method:
         if call.rows is not None:
             return call.rows.answer(values)  # type: ignore[no-any-return]
         if isinstance(values[0], Exception):
-            return reply_for(values[0])
+            return reply_for(values[0], call.id)
         try:
             return self.reply(values[0], call)
         except Exception as fault:  # noqa: BLE001  what a handler returned may be anything
-            return reply_for(fault)
+            return reply_for(fault, call.id)
 
     def reply(self, value: Any, call: Call) -> Reply:
         """An answer from what the handler returned."""

@@ -84,7 +84,7 @@ class Pump(Flow):
         return Entry(self._id, body, rows=reply.rows, status=reply.status, media=reply.media, flags=flags)
 
     def _break_off(self, fault: Exception) -> None:
-        told = reply_for(fault)
+        told = reply_for(fault, self._id)
         self._send_ready()
         if not self._has_begun:
             self._put(Entry(self._id, told.body, status=told.status))
@@ -172,7 +172,7 @@ class Tunnel(Flow):
         try:
             await work(call, self)
         except Exception as fault:  # noqa: BLE001  whatever a user's code raises
-            told = reply_for(fault)
+            told = reply_for(fault, self._id)
             if not self._has_begun:
                 self._put(Entry(self._id, told.body, status=told.status))
             else:
