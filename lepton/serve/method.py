@@ -134,9 +134,10 @@ class Method:
                     f"{self.name} was given {len(rows)} requests and returned {len(values)} answers",
                     fix="Return one answer for each request, in order.",
                 )
-        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
+        except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
             if len(rows) == 1 or isinstance(fault, HandlerError):
-                return [fault] * len(rows)
+                is_usual = isinstance(fault, Exception)
+                return [fault if is_usual else RuntimeError(f"{type(fault).__name__}: {fault}")] * len(rows)
             return [value for row in rows for value in self._compute([row])]  # one of them spoils it: each alone
         return list(values)
 

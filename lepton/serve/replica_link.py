@@ -171,7 +171,7 @@ class Link(asyncio.Protocol):
         assert work.batch is not None
         try:
             return work.batch(calls)
-        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
+        except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
             return [reply_for(fault, calls[0].id)] * len(calls)
 
     async def _batch_in_thread(self, work: Work, calls: Sequence[Call]) -> None:
@@ -186,7 +186,7 @@ class Link(asyncio.Protocol):
     def _safely(self, work: Callable[[Call], Reply], call: Call) -> Reply:
         try:
             return work(call)
-        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
+        except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
             return reply_for(fault, call.id)
 
     def _finish(self, id: int, reply: Reply) -> None:
@@ -231,7 +231,9 @@ class Link(asyncio.Protocol):
             else:
                 assert work.call is not None
                 reply = await self._loop.run_in_executor(self._threads, self._safely, work.call, call)
-        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
+        except asyncio.CancelledError:
+            raise
+        except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
             reply = reply_for(fault, call.id)
         if reply.stream is None:
             self.put_soon(answer_of(call.id, reply))

@@ -238,6 +238,32 @@ def test_who_asks_for_what_is_not_there_is_told_what_is(plain: House) -> None:
     assert "POST /greet, POST /echo" in answer["fix"] and "more" in answer["fix"]
 
 
+@pytest.mark.parametrize("how", ["interrupt", "leave", "end", "cancel"])
+def test_a_handler_that_wants_to_exit_gets_a_500_and_the_replica_lives_on(plain: House, how: str) -> None:
+    pid = post(plain, "/pid", {})[1]
+    for path in ("/crash", "/leave"):
+        status, answer = post(plain, path, {"how": how})
+        assert (status, answer["code"]) == (500, "handler")
+    with plain.wire() as wire:
+        body = json.dumps({"how": how}).encode()
+        wire.send(b"POST /stream_and_leave HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        assert wire.read(has_body=False)[0] == 200
+        told = [wire.line() for _ in range(3)]
+        assert told[1] == b"data: one\n"
+        assert how == "cancel" or wire.line().endswith(b"\r\n"), "an error event follows"
+        assert how != "cancel" or wire.is_closed(), "it is cut short"
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda x: post(plain, "/double", {"x": x})[0], (1, -13, 2, -13)))
+    assert found == [200, 500, 200, 500]
+    assert post(plain, "/pid", {})[1] == pid
+
+
+def test_an_application_that_wants_to_exit_does_not(busy: House) -> None:
+    assert busy.ask("GET", "/app/leave")[0] == 500
+    assert busy.processes["1"].poll() is None
+    assert busy.ask("GET", "/app/hello/ada")[0] == 200
+
+
 def test_the_documents_tell_every_handler(plain: House) -> None:
     _, spec, _ = plain.ask("GET", "/openapi.json")
     assert spec["paths"]["/greet"]["post"]["summary"] == "Greet one person."

@@ -16,6 +16,13 @@ from pydantic import BaseModel
 
 from lepton.serve import Body, FileResponse, HTTPError, Request, Response, Service, Upload, handler
 
+LEAVES = {
+    "interrupt": KeyboardInterrupt("now"),
+    "leave": SystemExit(4),
+    "end": GeneratorExit(),
+    "cancel": asyncio.CancelledError(),
+}
+
 
 class Item(BaseModel):
     """What is sold."""
@@ -68,6 +75,8 @@ class Plain(Service):
     @handler(batch=8)
     def double(self, x: list[float]) -> list[float]:
         self.count += 1
+        if -13 in x:
+            raise SystemExit(13)
         if any(value < 0 for value in x):
             raise ValueError("a negative number")
         return [value * 2 for value in x]
@@ -158,9 +167,20 @@ class Plain(Service):
             os._exit(3)
         if how == "segfault":
             ctypes.string_at(0)
+        if how in LEAVES:
+            raise LEAVES[how]
         if how == "json":
             return {1j}  # type: ignore[return-value]
         return "whole"
+
+    @handler
+    async def leave(self, how: str) -> str:
+        raise LEAVES[how]
+
+    @handler
+    async def stream_and_leave(self, how: str) -> AsyncIterator[str]:
+        yield "one"
+        raise LEAVES[how]
 
     @handler
     async def cancels_itself(self) -> str:
@@ -180,6 +200,11 @@ app = FastAPI()
 @app.get("/hello/{name}")
 async def hello(name: str, loud: bool = False) -> dict[str, str]:
     return {"hello": name.upper() if loud else name}
+
+
+@app.get("/leave")
+def leave() -> None:
+    raise SystemExit(5)
 
 
 @app.websocket("/talk")
