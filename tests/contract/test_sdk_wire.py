@@ -8,8 +8,8 @@ import pytest
 from fastapi import FastAPI
 
 from lepton.api import catalog, jobs, jwts, logs, pool, security, stages, vault, watch
-from lepton.sdk.endpoints import EndpointOptions
 from lepton.sdk.jobs import JobOptions
+from lepton.sdk.limits import EndpointOptions
 from lepton.sdk.stations import CleanOptions, ObserveOptions, OptimizeOptions, TrainOptions
 
 SDK = Path(__file__).parents[2] / "lepton" / "sdk"

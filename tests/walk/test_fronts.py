@@ -196,8 +196,12 @@ def test_a_new_endpoint_has_its_path_before_its_first_worker_came(up: House, sha
     slow.wait()
     wait_until(lambda: ask(front, "/slow/say", token=token, word="x") == (200, "slow x"), "its worker has come")
     slow.delete().wait("deleted")
-    again = up.client.serve.deploy(str(file), name="slow", front="edge").wait()
+    again = up.client.serve.deploy(str(file), name="slow", front="edge", replicas=2).wait()
     wait_until(lambda: ask(front, "/slow/say", token=token, word="x") == (200, "slow x"), "another of its name")
+    file.write_text(file.read_text().replace("slow {", "new {"))
+    again.change(str(file)).wait()
+    assert (again.url, again.fields["spec"]["endpoint"]["replicas"]) == (f"{front.url}/slow", 2)
+    assert ask(front, "/slow/say", token=token, word="x") == (200, "new x")
     again.delete().wait("deleted")
 
 

@@ -147,7 +147,10 @@ def test_a_service_is_deployed_with_its_files_and_survives_each_of_its_processes
     assert caller.once()[0] == 200
     up.up()
     (folder / "words.txt").write_text("nr.\n")
-    up.client.serve.get("counter").change(f"{folder}/counter.py", replicas=1).wait()
+    place = f"{folder}/counter.py"
+    assert "already an endpoint" in up.lepton("serve", "deploy", place, "--name", "counter").stderr
+    said = up.lepton("serve", "deploy", place, "--name", "counter", "--replicas", "1", "--replace")
+    assert said.returncode == 0, said.stderr
     assert Caller(up.client.serve.get("counter"), (up.data / "token").read_text().strip()).once() == (
         200,
         ["nr. 0", "nr. 1"],

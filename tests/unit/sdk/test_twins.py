@@ -6,10 +6,10 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from lepton.sdk import artifacts, client, endpoints, jobs, people, stations
+from lepton.sdk import artifacts, client, endpoints, jobs, limits, people, stations
 from lepton.sdk.portal import Blocking, Portal, returning
 
-MODULES = (artifacts, client, endpoints, jobs, people, stations)
+MODULES = (artifacts, client, endpoints, jobs, limits, people, stations)
 PAIRS = [
     (kind, getattr(module, name.removeprefix("Async")))
     for module in MODULES
@@ -72,7 +72,7 @@ def test_methods_that_can_fail_say_how() -> None:
     "options",
     [
         jobs.JobOptions,
-        endpoints.EndpointOptions,
+        limits.EndpointOptions,
         stations.CleanOptions,
         stations.TrainOptions,
         stations.OptimizeOptions,
