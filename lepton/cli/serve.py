@@ -14,7 +14,7 @@ from lepton.cli.kinds import ENDPOINT_STATES, PORT, RANK, Name, Number
 from lepton.cli.output import Session, common
 
 if TYPE_CHECKING:
-    from lepton.sdk.endpoints import EndpointOptions, FrontOptions
+    from lepton.sdk.limits import EndpointOptions, FrontOptions
 
 RATE = Number(1, 1_000_000, is_whole=True)
 
@@ -45,11 +45,18 @@ def serve() -> None:
 @click.option(
     "--isolation", type=click.Choice(["own", "closed"]), default=None, help="What its replicas see; pickles: closed."
 )
+@click.option("--replace", "is_replacing", is_flag=True, help="If there is an endpoint NAME, give it TARGET.")
 @click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when it answers.")
 @common
-def deploy(session: Session, target: str, name: str, is_waiting: bool, **wishes: Any) -> None:
-    """Deploy TARGET as an endpoint: a model version, a service's file.py[:Class], or a model's KIND:FILE."""
-    endpoint = session.client.serve.deploy(target, name=name, **cast("EndpointOptions", _given(wishes)))
+def deploy(session: Session, target: str, name: str, is_replacing: bool, is_waiting: bool, **wishes: Any) -> None:
+    """Deploy TARGET as an endpoint: a model version, a service's file.py[:Class], or a model's KIND:FILE.
+
+    With --replace an endpoint that is there gets TARGET in place: it answers as before until the new one does, and
+    keeps its front, its replicas and all other limits that are not given.
+    """
+    serve = session.client.serve
+    put = serve.apply if is_replacing else serve.deploy
+    endpoint = put(target, name=name, **cast("EndpointOptions", _given(wishes)))
     session.one(endpoint.wait() if is_waiting else endpoint)
 
 

@@ -3,12 +3,13 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Unpack
 
 from lepton.core.errors import JobFailedError, NameTakenError, UnavailableError
 from lepton.sdk.artifacts import hash_file
 from lepton.sdk.http import Http, part
-from lepton.sdk.jobs import AsyncJobs
+from lepton.sdk.jobs import AsyncJob, AsyncJobs
+from lepton.sdk.limits import EndpointOptions, FrontOptions, class_limits, kept
 from lepton.sdk.portal import Blocking, attribute, blocking, listing, returning
 from lepton.sdk.show import card
 from lepton.sdk.source import is_source, read_source
@@ -16,76 +17,10 @@ from lepton.sdk.source import is_source, read_source
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.02, 0.5
 NPY = "application/x-npy"
 LOG_LINES = 40
+FAULT, MOST_FAULT = "serve: request ", 64 << 10
+"""How a replica begins to tell of a request that its handler failed on, and how much of that is kept."""
 PATIENCE_S = 30.0
 """How long an endpoint is asked again while it does not answer."""
-
-
-class EndpointOptions(TypedDict, total=False):
-    """Limits of an endpoint."""
-
-    replicas: int
-    """Worker processes, each with the model loaded; 1 unless given."""
-    host: str
-    """Address to listen on; loopback unless given."""
-    front: str
-    """Name or id of a front that it shares with others, see `Serve.front`; none: it has one of its own."""
-    hosts: list[str]
-    """Names by which clients of that front may ask for it, besides the path `/<its name>/`."""
-    port: int
-    """0, the default: any free port."""
-    max_batch: int
-    """Most requests that a worker computes together; 32 unless given."""
-    rate_per_s: int
-    """Requests a second of each token, or where none is needed of each address; 0: any number."""
-    burst: int
-    """Of them at once; 0: as many as in one second."""
-    quota_per_day: int
-    """Requests a day (of UTC) of each token or address; 0: any number."""
-    allow: list[str]
-    """Networks whose addresses may connect, e.g. 10.0.0.0/8; none: every one."""
-    tls_cert: str
-    """Path, where the front runs, of the certificate chain in PEM; with `tls_key` the endpoint speaks TLS only."""
-    tls_key: str
-    """Path, there too, of its private key in PEM."""
-    jwt_issuer: str
-    """Another issuer whose signed tokens are taken beside the platform's, by its `iss`; with the next two."""
-    jwt_audience: str
-    """The `aud` that they must have."""
-    jwt_keys: str
-    """Its public keys, a JWKS: an https URL, or a path where the endpoint runs."""
-    batch_ms: int
-    """Most work in one batch, in milliseconds, by the cost that is fitted while it serves; 100."""
-    deadline_ms: int
-    """A request that has no answer after so many milliseconds gets a 504; 5000 unless given."""
-    max_body_bytes: int
-    """Largest request; 8 MiB unless given."""
-    capture_rows: int
-    """How many inputs are sampled for drift checks; 0: none; 500 unless given."""
-    front_cpu_milli: int
-    """Of the front process, in thousandths of a CPU; 100 unless given."""
-    isolation: Literal["", "own", "closed"]
-    """`closed`: the replicas see only programs, libraries and what is their own, as `.photon` files do."""
-    preload: list[str]
-    """Modules that every replica imports anyway, e.g. torch: a new replica then starts warm and shares their memory."""
-    worker_cpu_milli: int
-    """Of each worker, in thousandths of a CPU; 500 unless given, and a thread for each whole CPU."""
-
-
-class FrontOptions(TypedDict, total=False):
-    """Of a front that several endpoints share."""
-
-    host: str
-    """Address to listen on; loopback unless given."""
-    port: int
-    """0, the default: any free port."""
-    allow: list[str]
-    """Networks whose addresses may connect, e.g. 10.0.0.0/8; none: every one."""
-    tls_cert: str
-    """Path, where the front runs, of the certificate chain in PEM; with `tls_key` it speaks TLS only."""
-    tls_key: str
-    """Path, there too, of its private key in PEM."""
-    front_cpu_milli: int
-    """Of its process, in thousandths of a CPU; 100 unless given."""
 
 
 class AsyncEndpoint:
@@ -183,17 +118,24 @@ class AsyncEndpoint:
 
         Args:
             target: as of `deploy`.
-            limits: those that are left out take their defaults.
+            limits: those that are left out stay as they are; `preload` and `cpus` are as a service's class says.
+                `front=""` gives it a front of its own.
         Raises:
             NotFoundError: there is no such model.
             InvalidError, CapacityError: it was refused; nothing was changed.
         """
+        await self.refresh()
         body = await _wish(self._http, self.workspace, target, self.name, limits)
+        body = kept(self.fields["spec"]["endpoint"], body, limits)
         self._read(await self._http.put(f"/serve/endpoints/{self.id}", body, workspace=self.workspace))
         return self
 
     async def why(self) -> dict[str, Any]:
-        """Why it is as it is: `{state, why, log}`; `log` ends what the process wrote that ended last, if one has."""
+        """Why it is as it is: `{state, why, log}`.
+
+        `log` is how the log of the process ends that ended last; of an endpoint that is ready, the traceback of the
+        last fault of a handler.
+        """
         await self.refresh()
         found = {"state": self.state, "why": str(self.status.get("why", "")), "log": ""}
         if not self.job:
@@ -203,7 +145,22 @@ class AsyncEndpoint:
         if ending and self.state != "ready":
             pieces = [piece async for piece in job.logs(rank=int(ending.get("rank") or 0))]
             found["log"] = "\n".join("".join(pieces).splitlines()[-LOG_LINES:])
+        elif self.state == "ready":
+            found["log"] = await self._last_fault(job)
         return found
+
+    async def _last_fault(self, job: AsyncJob) -> str:
+        """What a replica wrote of the last request that it failed on; empty: none did."""
+        wish, told = self.fields["spec"].get("endpoint", {}), ""
+        first = 0 if wish.get("front") else 1
+        for rank in range(first, first + (0 if wish.get("is_front") else int(wish.get("replicas", 1)))):
+            tail = ""
+            async for piece in job.logs(rank=rank):
+                tail += piece
+                at = tail.rfind(FAULT)
+                tail = tail[at:][:MOST_FAULT] if at >= 0 else tail[-len(FAULT) :]
+            told = tail if tail.startswith(FAULT) else told
+        return "\n".join(told.splitlines()[:LOG_LINES])
 
     async def delete(self) -> "AsyncEndpoint":
         """Take it down; its name is free once it is `deleted`.
@@ -293,7 +250,7 @@ class AsyncServe:
         return AsyncEndpoint(self._http, await self._http.post("/serve/endpoints", body, workspace=self._workspace))
 
     async def apply(self, target: str, *, name: str, **limits: Unpack[EndpointOptions]) -> AsyncEndpoint:
-        """Deploy a model version or service, or give it to the endpoint of that name if there is one.
+        """Deploy a model version or service, or give it to the endpoint of that name if there is one: see `change`.
 
         Raises:
             NotFoundError, InvalidError, CapacityError: it was refused; nothing was changed.
@@ -341,19 +298,7 @@ async def _wish(http: Http, workspace: str, target: str, name: str, limits: Endp
         files.append({"path": path, "digest": digest, "size_bytes": size})
     body = {"kind": "code", "name": name, "files": files, "meta": {"entry": source.entry}}
     code = await http.post("/catalog/versions", body, workspace=workspace)
-    return {"code": code["id"], "entry": source.entry, **_class_limits(source.wishes), **limits}
-
-
-def _class_limits(wishes: Mapping[str, Any]) -> dict[str, Any]:
-    """The limits that a service's class asks for."""
-    found: dict[str, Any] = {}
-    if isinstance(wishes.get("replicas"), int):
-        found["replicas"] = wishes["replicas"]
-    if isinstance(wishes.get("cpus"), int | float):
-        found["worker_cpu_milli"] = round(wishes["cpus"] * 1000)
-    if isinstance(wishes.get("preload"), list | tuple):
-        found["preload"] = list(wishes["preload"])
-    return found
+    return {"code": code["id"], "entry": source.entry, **class_limits(source.wishes), **limits}
 
 
 def encode(inputs: Any) -> tuple[bytes, str]:

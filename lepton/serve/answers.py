@@ -95,7 +95,13 @@ NO_ACCESS = (401, 403)
 """Statuses of refusals that do not wait for the body."""
 FORBIDDEN = Refusal(403, "forbidden", "The token may not use this endpoint", "Ask for a role in its workspace.")
 HIDDEN = Refusal(404, "not_found", "There is no such endpoint, or the token may not see it", "Check the address.")
-NO_PATH = Refusal(404, "not_found", "Nothing answers at this path", "POST to /predict; GET / describes the endpoint.")
+NO_PATH = Refusal(404, "not_found", "Nothing answers at this path", "GET / describes the endpoint.")
+NO_ENDPOINT = Refusal(
+    404,
+    "not_found",
+    "This front has no endpoint of that name",
+    "Name one by the path (/NAME/...) or the host; over gRPC also by the metadata `lepton-endpoint`.",
+)
 NO_LENGTH = Refusal(411, "length_required", "The request has no body", "Send Content-Length, or a chunked body.")
 LONG_URL = Refusal(414, "too_large", "The URL is too long", "Put the input into the body.")
 MEDIA = Refusal(

@@ -202,7 +202,9 @@ class Course:
     async def _run(self, running: Awaitable[None]) -> None:
         try:
             await running
-        except Exception as fault:  # noqa: BLE001  whatever an application raises
+        except asyncio.CancelledError:
+            raise
+        except BaseException as fault:  # noqa: BLE001  whatever an application raises, also that it wants to exit
             self.fault = fault
         await self._events.put(None)
 

@@ -81,7 +81,7 @@ class Desk(Entrance):
 
     def open_empty(self) -> None:
         """Answer only what a front knows by itself: no worker will come."""
-        self._table = Table({"operations": []})
+        self._table = Table({"operations": []}, answers.NO_ENDPOINT)
         self._is_own = True
 
     def fail(self, refusal: Refusal | None) -> None:

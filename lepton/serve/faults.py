@@ -1,5 +1,6 @@
 """Errors of handlers as answers: what a caller may know, and what only the log gets."""
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -26,17 +27,29 @@ class ModelFileError(InvalidError):
     code = "model_file"
 
 
-def reply_for(fault: BaseException) -> Reply:
-    """The answer to a request whose handler raised. What the caller did not cause goes to the log, with a traceback."""
+def reply_for(fault: BaseException, request: int = 0) -> Reply:
+    """The answer to a request whose handler raised. What its caller is not meant to see goes to the log.
+
+    Args:
+        request: number of the request, by which the log can be searched; 0: not known.
+    """
     if isinstance(fault, LeptonError):
         return refusal(fault)
-    note(fault)
-    return refusal(HandlerError(f"{type(fault).__name__}: {fault}"[:500], fix="The endpoint's log has the traceback."))
+    note(fault, request)
+    return refusal(HandlerError(wording(fault, request), fix="The endpoint's log has the traceback."))
 
 
-def note(fault: BaseException) -> None:
+def wording(fault: BaseException, request: int = 0) -> str:
+    """What a caller learns of a fault: on the platform only that there was one, off it the exception too."""
+    if not os.environ.get("LEPTON_URL"):
+        return f"{type(fault).__name__}: {fault}"[:500]
+    return f"internal error in request {request:x}" if request else "internal error"
+
+
+def note(fault: BaseException, request: int = 0) -> None:
     """Write a fault with its traceback to the replica's log."""
-    sys.stderr.write("".join(traceback.format_exception(fault)))
+    named = f"serve: request {request:x} failed\n" if request else ""
+    sys.stderr.write(named + "".join(traceback.format_exception(fault)))
     sys.stderr.flush()
 
 
@@ -50,7 +63,7 @@ def answer_together(
         try:
             good.append((call, read(call)))
         except Exception as fault:  # noqa: BLE001  whatever is wrong with this one
-            replies[call.id] = reply_for(fault)
+            replies[call.id] = reply_for(fault, call.id)
     if good:
         replies.update(zip((call.id for call, _ in good), compute(good), strict=True))
     return [replies[call.id] for call in calls]

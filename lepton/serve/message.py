@@ -7,7 +7,7 @@ from lepton.serve import answers
 from lepton.serve.answers import Refusal
 from lepton.serve.exchange import Desk, Limits, Lobby
 from lepton.serve.frames import Media
-from lepton.serve.routes import Route, find_media
+from lepton.serve.routes import Route, find_media, normal
 
 WANTED = frozenset(
     (
@@ -103,7 +103,10 @@ class Message:
         self.chunk_at = self.body_bytes
 
     def lead(self, lobby: Lobby) -> Desk:
-        """Whose it is; from now on its URL is the one there."""
+        """Whose it is; from now on its URL is the one there, in its normal form."""
+        if b"%" in self.url or not self.url.isascii():
+            path, mark, query = self.url.partition(b"?")
+            self.url = normal(path) + mark + query
         desk, self.url, self.prefix = lobby.lead(self.url, self.fields.get(b"host", b""))
         return desk
 

@@ -15,7 +15,7 @@ from lepton.serve.conversation import WebSocket
 from lepton.serve.faults import HandlerError, answer_together, is_line, reply_for
 from lepton.serve.frames import Media
 from lepton.serve.program import Line, Reply, Work
-from lepton.serve.routes import Operation
+from lepton.serve.routes import Operation, normal
 from lepton.serve.service import MARK, HTTPError, Response, Service, Wish
 from lepton.serve.signature import Signature
 from lepton.serve.writing import DUMP, chunk, dumps, event, plain, sse
@@ -134,9 +134,10 @@ class Method:
                     f"{self.name} was given {len(rows)} requests and returned {len(values)} answers",
                     fix="Return one answer for each request, in order.",
                 )
-        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
+        except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
             if len(rows) == 1 or isinstance(fault, HandlerError):
-                return [fault] * len(rows)
+                is_usual = isinstance(fault, Exception)
+                return [fault if is_usual else RuntimeError(f"{type(fault).__name__}: {fault}")] * len(rows)
             return [value for row in rows for value in self._compute([row])]  # one of them spoils it: each alone
         return list(values)
 
@@ -144,11 +145,11 @@ class Method:
         if call.rows is not None:
             return call.rows.answer(values)  # type: ignore[no-any-return]
         if isinstance(values[0], Exception):
-            return reply_for(values[0])
+            return reply_for(values[0], call.id)
         try:
             return self.reply(values[0], call)
         except Exception as fault:  # noqa: BLE001  what a handler returned may be anything
-            return reply_for(fault)
+            return reply_for(fault, call.id)
 
     def reply(self, value: Any, call: Call) -> Reply:
         """An answer from what the handler returned."""
@@ -244,7 +245,7 @@ def handlers_of(service: Service) -> Iterator[Method]:
     Raises:
         ConfigError: two share a path and method.
     """
-    taken: dict[tuple[str, str], str] = {}
+    taken: dict[tuple[str, bytes], str] = {}
     names = [name for kind in reversed(type(service).__mro__) for name in vars(kind)]
     for name in dict.fromkeys(names):
         function = getattr(service, name, None)
@@ -253,7 +254,7 @@ def handlers_of(service: Service) -> Iterator[Method]:
             continue
         made = Method(name, function, wish)
         for method in made.wish.methods:
-            other = taken.setdefault((method, wish.path), name)
+            other = taken.setdefault((method, normal(wish.path.encode())), name)
             if other != name:
                 raise ConfigError(
                     f"Handlers {other} and {name} both answer {method} {wish.path}", fix="Give one another path."

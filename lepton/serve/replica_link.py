@@ -1,7 +1,6 @@
 """A replica's end of the connection to its front: requests in, answers as they are ready out."""
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -172,8 +171,8 @@ class Link(asyncio.Protocol):
         assert work.batch is not None
         try:
             return work.batch(calls)
-        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
-            return [reply_for(fault)] * len(calls)
+        except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
+            return [reply_for(fault, calls[0].id)] * len(calls)
 
     async def _batch_in_thread(self, work: Work, calls: Sequence[Call]) -> None:
         replies = await self._loop.run_in_executor(self._threads, self._batch, work, calls)
@@ -187,8 +186,8 @@ class Link(asyncio.Protocol):
     def _safely(self, work: Callable[[Call], Reply], call: Call) -> Reply:
         try:
             return work(call)
-        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
-            return reply_for(fault)
+        except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
+            return reply_for(fault, call.id)
 
     def _finish(self, id: int, reply: Reply) -> None:
         """Give an answer, or begin to stream it."""
@@ -222,8 +221,7 @@ class Link(asyncio.Protocol):
         if was_left:
             self.put_soon(Entry(id, status=499))
         elif (fault := _fault_of(task)) is not None:
-            sys.stderr.write(f"serve: request {id}: {type(fault).__name__}: {fault}\n")
-            self.put_soon(answer_of(id, reply_for(fault)))
+            self.put_soon(answer_of(id, reply_for(fault, id)))
 
     async def _answer(self, work: Work, call: Call) -> None:
         """One request in a task of its own."""
@@ -233,8 +231,10 @@ class Link(asyncio.Protocol):
             else:
                 assert work.call is not None
                 reply = await self._loop.run_in_executor(self._threads, self._safely, work.call, call)
-        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
-            reply = reply_for(fault)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
+            reply = reply_for(fault, call.id)
         if reply.stream is None:
             self.put_soon(answer_of(call.id, reply))
             return

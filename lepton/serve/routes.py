@@ -15,9 +15,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+from lepton.core.errors import clip
 from lepton.core.resource import Json
 from lepton.serve.answers import NO_PATH, OPENAI_FORM, Refusal, wrong_method
 from lepton.serve.frames import PREDICT, FrameError, Media
+
+UNRESERVED = frozenset(b"%c" % byte for byte in range(256) if re.fullmatch(rb"[A-Za-z0-9._~-]", b"%c" % byte))
+STRANGE = re.compile(rb"%([0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/{}-]")
+"""Of a path: an escape, or a byte that needs one. Braces are those of parameters."""
 
 
 class Page(IntEnum):
@@ -106,6 +111,8 @@ MEDIA = {
     b"multipart/form-data": Media.FORM,
     b"application/x-www-form-urlencoded": Media.FORM,
 }
+MOST_LINES, MOST_TEXT = 8, 80
+"""Of the paths that are told to who asks for another: how many, and how long each."""
 MODEL_MEDIA = ("JSON", "OCTETS", "NPY")
 
 
@@ -149,13 +156,15 @@ class Table:
 
     Args:
         about: a worker's hello; empty before the first.
+        missing: the answer for a path that is not known.
 
     Raises:
         FrameError: the hello describes no operations that can be.
     """
 
-    def __init__(self, about: Mapping[str, Json]) -> None:
+    def __init__(self, about: Mapping[str, Json], missing: Refusal = NO_PATH) -> None:
         self._is_known = bool(about)
+        self._missing = missing
         self._exact: dict[bytes, dict[bytes, Route]] = {}
         self._patterns: list[tuple[re.Pattern[bytes], dict[bytes, Route]]] = []
         self._prefixes: list[tuple[bytes, dict[bytes, Route]]] = []
@@ -167,8 +176,11 @@ class Table:
             if path not in replaced:
                 self._exact[path] = {b"GET": route}
         try:
-            for operation in map(_operation, about.get("operations") or ()):
+            operations = list(map(_operation, about.get("operations") or ()))
+            for operation in operations:
                 self._add(operation)
+            if operations and missing is NO_PATH:
+                self._missing = NO_PATH._replace(fix=_hint(about.get("handlers") or map(_line, operations)))
             for path, page in (about.get("pages") or {}).items():
                 self._exact[path.encode()] = {b"GET": _text(page)}
         except (TypeError, KeyError, AttributeError, ValueError) as fault:
@@ -195,7 +207,8 @@ class Table:
                 return UNKNOWN_V1 if path.startswith(b"/v1/") else UNKNOWN
             if self._fallback is not None and method in (b"GET", b"HEAD"):
                 return self._fallback
-            return NO_PATH._replace(form=next((f for prefix, f in self._forms.items() if path.startswith(prefix)), ""))
+            form = next((form for prefix, form in self._forms.items() if path.startswith(prefix)), "")
+            return self._missing._replace(form=form)
         found = methods.get(method) or methods.get(b"*")
         if found is None and method == b"HEAD":
             found = methods.get(b"GET")
@@ -217,7 +230,7 @@ class Table:
         return None
 
     def _add(self, operation: Operation) -> None:
-        path = operation.path.encode()
+        path = normal(operation.path.encode())
         if operation.is_prefix:
             methods: dict[bytes, Route] = {}
             self._prefixes.append((path if path.endswith(b"/") else path + b"/", methods))
@@ -234,8 +247,22 @@ class Table:
             methods[method.encode()] = operation.route()
 
 
+def normal(path: bytes) -> bytes:
+    """The one way of writing a path (RFC 3986, 6.2.2): what needs no escape has none, all else has `%XX`.
+
+    An escaped slash stays one, and no segment is resolved: what a path passes through is what it says.
+    """
+    return STRANGE.sub(_escaped, path)
+
+
+def _escaped(found: re.Match[bytes]) -> bytes:
+    byte = bytes([int(found[1], 16)]) if found[1] else found[0]
+    return byte if byte in UNRESERVED else b"%%%02X" % byte[0]
+
+
 def path_pattern(path: bytes) -> re.Pattern[bytes]:
-    """What `/items/{id}` matches; `{rest:path}` also takes slashes."""
+    """What `/items/{id}` matches of `normal` paths; `{rest:path}` also takes slashes."""
+    path = normal(path)
     parts = re.split(rb"(\{[A-Za-z_][A-Za-z0-9_]*(?::path)?\})", path)
     made = [
         (b"(?P<%b>.+)" if part.endswith(b":path}") else b"(?P<%b>[^/]+)") % part.strip(b"{}").partition(b":")[0]
@@ -253,6 +280,17 @@ def _operation(plain: Mapping[str, Any]) -> Operation:
     if not 0 < found.id < HELD or not found.path.startswith("/"):
         raise ValueError(f"operation {found.id} at {found.path!r}")
     return found
+
+
+def _line(operation: Operation) -> str:
+    return f"{'/'.join(operation.methods)} {operation.path}"
+
+
+def _hint(lines: Iterable[str]) -> str:
+    """What does answer, for who has asked for what does not; of many the first."""
+    told = [clip(line, MOST_TEXT) for line in lines]
+    more = f" and {len(told) - MOST_LINES} more" if len(told) > MOST_LINES else ""
+    return f"These do: {', '.join(told[:MOST_LINES])}{more}; GET / describes the endpoint."
 
 
 def _text(page: Mapping[str, str]) -> Route:

@@ -58,7 +58,9 @@ class Pump(Flow):
                     self._ready.append(piece)
                 if not self._is_on.is_set():
                     await self._is_on.wait()
-        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
+        except asyncio.CancelledError:
+            raise
+        except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
             self._break_off(fault)
             return
         finally:
@@ -83,8 +85,8 @@ class Pump(Flow):
         flags |= HEADED if reply.headers else 0
         return Entry(self._id, body, rows=reply.rows, status=reply.status, media=reply.media, flags=flags)
 
-    def _break_off(self, fault: Exception) -> None:
-        told = reply_for(fault)
+    def _break_off(self, fault: BaseException) -> None:
+        told = reply_for(fault, self._id)
         self._send_ready()
         if not self._has_begun:
             self._put(Entry(self._id, told.body, status=told.status))
@@ -171,8 +173,10 @@ class Tunnel(Flow):
         """Let `work` speak until it returns."""
         try:
             await work(call, self)
-        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
-            told = reply_for(fault)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
+            told = reply_for(fault, self._id)
             if not self._has_begun:
                 self._put(Entry(self._id, told.body, status=told.status))
             else:

@@ -24,8 +24,9 @@ def insert(tx: Tx, resource: Resource, event: Event) -> Resource:
     """
     is_unique = resource.kind in UNIQUE_KINDS
     if is_unique and by_name(tx, resource.kind, resource.workspace, resource.name) is not None:
+        article = "an" if resource.kind[0] in "aeiou" else "a"
         raise NameTakenError(
-            f"There is already a {resource.kind} called '{resource.name}'",
+            f"There is already {article} {resource.kind} called '{resource.name}'",
             fix="Choose another name, or change or delete that one.",
         )
     stored = replace(resource, revision=events.append(tx, event))

@@ -449,6 +449,11 @@ def read_the_users_file(told: dict[str, Any]) -> object:
 
 
 @closed
+def read_what_lies_beside_the_package(told: dict[str, Any]) -> object:
+    return read(told["project"])
+
+
+@closed
 def change_a_program(_: dict[str, Any]) -> object:
     return os.open(os.__file__, os.O_WRONLY)
 

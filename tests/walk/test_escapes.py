@@ -43,7 +43,7 @@ OPEN_WITHOUT = {
     ),
     *("signal_the_server", "signal_another_job", "signal_its_shim", "signal_the_zygote"),
     *("signal_the_server_by_its_descriptor", "call_an_abstract_socket", "meet_other_gangs"),
-    *("list_the_home", "read_the_users_file", "read_logs", "read_shared_memory"),
+    *("list_the_home", "read_the_users_file", "read_what_lies_beside_the_package", "read_logs", "read_shared_memory"),
     *("attach_shared_memory", "call_a_socket_by_its_path", "see_others_temporary_files"),
 }
 """Ways that nothing but the sandbox shuts to this user: without it they are open, or the trial shows nothing."""
@@ -90,6 +90,7 @@ def surroundings(house: House) -> Iterator[dict[str, Any]]:
             "home": str(house.folder / "home"),
             "disk": os.stat("/").st_dev,
             "program": lepton.__file__,
+            "project": str(Path(__file__).parents[2] / "pyproject.toml"),
             "opens_files": False,
             "only": [],
             "closed": False,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import grpc
 import pytest
 
 from lepton.core.errors import IllegalMoveError, InvalidError, NameTakenError, NotFoundError
@@ -100,6 +101,12 @@ def test_a_request_goes_by_its_host_or_the_first_part_of_its_path(up: House, sha
     assert ask(front, "/two/say", host="two.example", token=token, word="y")[0] == 404, "a host has the whole path"
     for path in ("/say", "/three/say", "/on/say", "/one", "/one?x=1"):
         assert ask(front, path, token=token, word="x")[0] in (404, 405), path
+    assert "no endpoint of that name" in ask(front, "/three/say", token=token, word="x")[1]["message"]
+    assert "POST /say" in ask(front, "/one/talk", token=token, word="x")[1]["fix"]
+    with grpc.insecure_channel(urlsplit(front.url).netloc) as channel, pytest.raises(grpc.RpcError) as told:
+        asked = channel.unary_unary("/inference.GRPCInferenceService/ModelReady")
+        asked(b"", metadata=(("lepton-endpoint", "three"),), timeout=30)
+    assert told.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 def test_each_endpoint_has_its_own_pages_rights_and_counts(up: House, shared: Shared) -> None:
@@ -189,8 +196,12 @@ def test_a_new_endpoint_has_its_path_before_its_first_worker_came(up: House, sha
     slow.wait()
     wait_until(lambda: ask(front, "/slow/say", token=token, word="x") == (200, "slow x"), "its worker has come")
     slow.delete().wait("deleted")
-    again = up.client.serve.deploy(str(file), name="slow", front="edge").wait()
+    again = up.client.serve.deploy(str(file), name="slow", front="edge", replicas=2).wait()
     wait_until(lambda: ask(front, "/slow/say", token=token, word="x") == (200, "slow x"), "another of its name")
+    file.write_text(file.read_text().replace("slow {", "new {"))
+    again.change(str(file)).wait()
+    assert (again.url, again.fields["spec"]["endpoint"]["replicas"]) == (f"{front.url}/slow", 2)
+    assert ask(front, "/slow/say", token=token, word="x") == (200, "new x")
     again.delete().wait("deleted")
 
 

@@ -147,7 +147,10 @@ def test_a_service_is_deployed_with_its_files_and_survives_each_of_its_processes
     assert caller.once()[0] == 200
     up.up()
     (folder / "words.txt").write_text("nr.\n")
-    up.client.serve.get("counter").change(f"{folder}/counter.py", replicas=1).wait()
+    place = f"{folder}/counter.py"
+    assert "already an endpoint" in up.lepton("serve", "deploy", place, "--name", "counter").stderr
+    said = up.lepton("serve", "deploy", place, "--name", "counter", "--replicas", "1", "--replace")
+    assert said.returncode == 0, said.stderr
     assert Caller(up.client.serve.get("counter"), (up.data / "token").read_text().strip()).once() == (
         200,
         ["nr. 0", "nr. 1"],
@@ -186,9 +189,17 @@ def test_a_service_whose_init_raises_fails_and_says_why(up: House, folder: Path)
     assert "Traceback" in said and "words.txt" in said
     (folder / "counter.py").write_text(SERVICE)
     (folder / "words.txt").write_text("no.\n")
+    (folder / "voice.py").write_text("def say(word, number):\n    return f'{word} {6 // (2 - number) and number}'\n")
     up.client.serve.get("wordless").change(f"{folder}/counter.py", **wish).wait()
     with urlopen(asked, timeout=60) as page:
         assert json.loads(page.read()) == ["no. 0", "no. 1"]
+    asked.data = b'{"to": 3}'
+    with pytest.raises(HTTPError) as told:
+        urlopen(asked, timeout=60)
+    assert b"internal error in request" in told.value.read()
+    told.value.close()
+    found = wait_until(lambda: up.client.serve.get("wordless").why()["log"], "it is told why a request failed")
+    assert "Traceback" in found and "ZeroDivisionError" in found
     endpoint.delete().wait("deleted")
     front.delete().wait("deleted")
 

@@ -58,7 +58,7 @@ class Ground:
     @cached_property
     def programs(self) -> list[str]:
         """Programs and libraries, and links that lead to them."""
-        return unfold(programs_of(self.variables))
+        return unfold(programs_of(self.variables, is_narrow=bool(self.layers["namespaces"])))
 
     @cached_property
     def readable(self) -> list[str]:

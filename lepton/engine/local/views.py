@@ -12,6 +12,8 @@ SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"),
     *("/opt/rocm", "/opt/cuda", "/opt/nvidia"),
 )
+CHECKOUT = (".git", "pyproject.toml", "setup.py", "setup.cfg")
+"""One of these lies in the folder of a project."""
 OCTAL = re.compile(r"\\([0-7]{3})")
 WHOLE, TEMPORARY = ("/proc", "/sys", "/dev", "/etc"), ("/tmp", "/var/tmp")
 """The first are laid out whole; Landlock then opens but parts of them."""
@@ -26,16 +28,40 @@ ETC = (
 """Below /etc. Nothing here is secret."""
 
 
-def programs_of(variables: Mapping[str, str]) -> Iterator[str]:
-    """The system's, and what Python imports from, Lepton among it; but never a whole home."""
+def programs_of(variables: Mapping[str, str], *, is_narrow: bool) -> Iterator[str]:
+    """The system's, and what Python imports from, Lepton among it; but never a whole home.
+
+    Args:
+        is_narrow: of a checkout only what can be imported. It needs folders that can be listed although little of what
+            they hold may be read.
+    """
     home = variables.get("HOME", "/")
     imported = [*sys.path[1:], *variables.get("PYTHONPATH", "").split(":")]  # the first is where it was called
     prefixes = (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)
-    yield from (*SYSTEM, *prefixes, str(Path(__file__).parents[3]))
+    yield from (*SYSTEM, *prefixes, str(Path(__file__).parents[2 if is_narrow else 3]))
     for path in imported:
         if path.startswith("/") and not is_below(home, path):
+            if is_narrow and is_checkout(path):
+                yield from importable(path)
+                continue
             yield path
             yield from () if any(is_below(path, prefix) for prefix in prefixes) else linked_packages(path)
+
+
+def is_checkout(folder: str) -> bool:
+    """Whether a folder that Python imports from is somebody's work, with all that lies about there."""
+    is_installed = os.path.basename(folder) in ("site-packages", "dist-packages")
+    return not is_installed and any(os.path.exists(os.path.join(folder, mark)) for mark in CHECKOUT)
+
+
+def importable(folder: str) -> list[str]:
+    """Packages, modules and descriptions of distributions in a folder."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return []
+    packages = [one.path for one in entries if os.path.isfile(os.path.join(one.path, "__init__.py"))]
+    return packages + [one.path for one in entries if one.name.endswith((".py", ".so", ".dist-info", ".egg-info"))]
 
 
 def linked_packages(folder: str) -> list[str]:

@@ -59,7 +59,7 @@ class Batcher:
             answers = await self._function(*columns, **named)
             if len(answers) != len(batch):
                 raise ValueError(f"A batch of {len(batch)} calls gave {len(answers)} answers")
-        except Exception as fault:  # noqa: BLE001  whatever a user's code raises, each caller is told
+        except (Exception, KeyboardInterrupt, SystemExit) as fault:  # noqa: BLE001  whatever a user's code raises, each caller is told
             for one in batch:
                 if not one.answer.done():
                     one.answer.set_exception(fault)

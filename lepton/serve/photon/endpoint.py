@@ -40,7 +40,7 @@ class Answers:
         except HTTPException as fault:
             answer = JSONResponse({"error": fault.detail}, status_code=fault.status_code, headers=fault.headers)
             return self._fault(answer)
-        except Exception as fault:  # noqa: BLE001  whatever a user's code raises
+        except (Exception, KeyboardInterrupt, SystemExit) as fault:  # noqa: BLE001  whatever a user's code raises
             return self._fault(JSONResponse({"error": str(fault)}, status_code=500))
 
     def _fault(self, answer: Response) -> Response:

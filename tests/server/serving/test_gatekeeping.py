@@ -12,6 +12,7 @@ from tests.server.serving.granting import open_platform
 from tests.server.serving.house import House, Wire, open_service, wait_until
 
 BODY = b'{"name": "Ada"}'
+NEGATIVE = b'{"inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": [-1]}]}'
 JSON = {"content-type": "application/json"}
 
 
@@ -130,3 +131,29 @@ def test_who_may_not_come_in_is_told_before_his_body_comes() -> None:
             wait_until(lambda: platform.asked.count("good"), "it is asked about")
             assert wire.ask(BODY[1:])[:2] == (200, b'"Hello Ada"')
         assert platform.asked == ["bad", "good"]
+
+
+def test_on_the_platform_no_caller_sees_what_a_handler_raised_but_what_it_meant_for_him() -> None:
+    good = {"content_type": "application/json", "authorization": "Bearer good"}
+    with open_platform() as platform, open_service("shop.py:Plain", env=platform.env) as house:
+        found = [
+            house.ask("POST", path, body, **good)
+            for path, body in (
+                ("/crash", b'{"how": "raise"}'),
+                ("/double", b'{"x": -1}'),
+                ("/count_to", b'{"to": 3, "fail_at": 0}'),
+                ("/cancels_itself", b"{}"),
+                ("/v2/models/double/infer", NEGATIVE),
+            )
+        ]
+        for status, answer, headers in found:
+            assert (status, answer["code"]) == (500, "handler")
+            number = headers["x-request-id"].rpartition("-")[2]
+            assert answer["message"] in (f"internal error in request {number}", "internal error")
+        assert f"serve: request {found[0][2]['x-request-id'].rpartition('-')[2]} failed\nTraceback" in house.log()
+        assert "RuntimeError: broken" in house.log() and "cannot count further" in house.log()
+        status, answer, _ = house.ask("POST", "/count_to", b'{"to": 3, "fail_at": 1}', **good)
+        assert status == 200 and b"event: error" in answer and b"internal error in request" in answer
+        assert b"cannot count further" not in answer
+        status, answer, _ = house.ask("POST", "/greet", b'{"name": "x", "lang": "fr"}', **good)
+        assert (status, answer["message"]) == (404, "No language fr"), "it is meant for him"

@@ -155,7 +155,9 @@ def test_metrics_are_counted_by_handler_method_and_status(house: House) -> None:
     assert 'http_requests_total{handler="/refuse",method="POST",status="4xx"}' in text
     assert 'http_requests_total{handler="/sub/items/{id}",method="GET",status="2xx"}' in text
     assert 'http_requests_total{handler="/by/{name}",method="GET",status="2xx"}' in text
-    assert 'http_request_duration_seconds_bucket{handler="/refuse",le="0.78",method="POST"}' in text
+    for bound in ("0.01", "0.78", "1.1", "2.3", "+Inf"):
+        assert f'http_request_duration_seconds_bucket{{handler="/refuse",le="{bound}",method="POST"}}' in text
+    assert len(text) < 3000 * text.count("http_request_duration_seconds_count"), "it is not large"
     assert b"lepton_workers_ready 1" in house.ask("GET", "/lepton/metrics")[1]
 
 

@@ -131,6 +131,34 @@ def test_url_parameters_are_read_and_checked(plain: House) -> None:
     assert plain.ask("DELETE", "/things/3")[0] == 405
 
 
+def test_a_path_is_the_same_however_it_is_escaped_but_an_escaped_slash_is_none(plain: House, busy: House) -> None:
+    for path in (
+        "/gr%C3%BC%C3%9Fe%20an/Zo%C3%AB",
+        "/gr%c3%bc%c3%9fe%20an/Zo%c3%ab",
+        "/%67r%C3%BC%C3%9Fe%20an/%5Ao%C3%AB",
+    ):
+        assert plain.ask("GET", path)[:2] == (200, "Grüße an Zoë")
+    assert plain.ask("POST", "/gr%C3%BC%C3%9Fe%20an/A%2Fb%25", b"")[:2] == (200, "Grüße an A/b%")
+    with plain.wire() as wire:
+        status, body, _ = wire.ask("GET /grüße%20an/Zoë HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert status == 400 or json.loads(body) == "Grüße an Zoë"
+    for path in ("/~old/100%25", "/%7eold/100%25", "/%7Eold/%31%30%30%25"):
+        assert plain.ask("GET", path)[:2] == (200, "old")
+    for path in (
+        "/gr%C3%BC%C3%9Fe%20an%2FZo",
+        "/%2F~old/100%25",
+        "/x/../~old/100%25",
+        "/x/%2e%2e/~old/100%25",
+        "/~old/100%2525",
+    ):
+        assert plain.ask("GET", path)[0] == 404
+    assert plain.ask("GET", "/items/7/a%2fb/%2e%2e/c")[1]["rest"] == "a/b/../c"
+    for path in ("/files/%2e%2e/house.py", "/files/..%2fhouse.py", "/files%2Fshop.py"):
+        assert busy.ask("GET", path)[0] == 404, path
+    assert busy.ask("GET", "/%66iles/shop%2Epy")[0] == 200
+    assert busy.ask("GET", "/app/hello/%C3%A4%20b")[:2] == (200, {"hello": "ä b"})
+
+
 def test_other_bodies_come_back_in_their_own_form(plain: House) -> None:
     status, answer, headers = plain.ask("POST", "/echo", msgpack.packb({"a": 1}), content_type="application/msgpack")
     assert (status, msgpack.unpackb(answer), headers["content-type"]) == (200, {"a": 1}, "application/msgpack")
@@ -202,6 +230,38 @@ def test_a_generator_streams_events_and_says_when_it_breaks_off(plain: House) ->
 def test_a_handler_that_is_cancelled_from_within_has_failed(plain: House) -> None:
     status, answer = post(plain, "/cancels_itself", {})
     assert status == 500 and answer["code"] == "handler" and "cancelled from within" in answer["message"]
+
+
+def test_who_asks_for_what_is_not_there_is_told_what_is(plain: House) -> None:
+    status, answer = post(plain, "/predict", {})
+    assert (status, answer["code"]) == (404, "not_found")
+    assert "POST /greet, POST /echo" in answer["fix"] and "more" in answer["fix"]
+
+
+@pytest.mark.parametrize("how", ["interrupt", "leave", "end", "cancel"])
+def test_a_handler_that_wants_to_exit_gets_a_500_and_the_replica_lives_on(plain: House, how: str) -> None:
+    pid = post(plain, "/pid", {})[1]
+    for path in ("/crash", "/leave"):
+        status, answer = post(plain, path, {"how": how})
+        assert (status, answer["code"]) == (500, "handler")
+    with plain.wire() as wire:
+        body = json.dumps({"how": how}).encode()
+        wire.send(b"POST /stream_and_leave HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        assert wire.read(has_body=False)[0] == 200
+        told = [wire.line() for _ in range(3)]
+        assert told[1] == b"data: one\n"
+        assert how == "cancel" or wire.line().endswith(b"\r\n"), "an error event follows"
+        assert how != "cancel" or wire.is_closed(), "it is cut short"
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda x: post(plain, "/double", {"x": x})[0], (1, -13, 2, -13)))
+    assert found == [200, 500, 200, 500]
+    assert post(plain, "/pid", {})[1] == pid
+
+
+def test_an_application_that_wants_to_exit_does_not(busy: House) -> None:
+    assert busy.ask("GET", "/app/leave")[0] == 500
+    assert busy.processes["1"].poll() is None
+    assert busy.ask("GET", "/app/hello/ada")[0] == 200
 
 
 def test_the_documents_tell_every_handler(plain: House) -> None:

@@ -279,9 +279,22 @@ def test_of_what_python_imports_from_also_packages_behind_links_are_programs_but
     for name in ("package", "data"):
         (tmp_path / "links" / name).symlink_to(tmp_path / "real" / name)
     folders = {"HOME": str(tmp_path / "home"), "PYTHONPATH": f"{tmp_path}/links:{tmp_path}/home:relative"}
-    found = set(unfold(programs_of(folders)))
+    found = set(unfold(programs_of(folders, is_narrow=True)))
     assert {sys.prefix, f"{tmp_path}/links", f"{tmp_path}/links/package", f"{tmp_path}/real/package"} <= found
     assert not {f"{tmp_path}/real/data", f"{tmp_path}/home", "relative"} & found
+
+
+def test_of_a_checkout_only_what_can_be_imported_is_a_program(tmp_path: Path) -> None:
+    for name in (".git", "package", "data", "package.egg-info"):
+        (tmp_path / name).mkdir()
+    for name in ("package/__init__.py", "module.py", ".env", "data/secret"):
+        (tmp_path / name).touch()
+    folders = {"HOME": "/nowhere", "PYTHONPATH": str(tmp_path)}
+    found = {path for path in programs_of(folders, is_narrow=True) if path.startswith(str(tmp_path))}
+    assert found == {f"{tmp_path}/{name}" for name in ("package", "module.py", "package.egg-info")}
+    assert str(tmp_path) in set(programs_of(folders, is_narrow=False))
+    (tmp_path / ".git").rmdir()
+    assert str(tmp_path) in set(programs_of(folders, is_narrow=True)), "it is no checkout"
 
 
 def answer_of(code: bytes, *, kind: int, number: int, first: int = 0, second: int = 0) -> int:

@@ -6,11 +6,11 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from lepton.sdk import artifacts, client, endpoints, jobs, people, pool, stations
+from lepton.sdk import artifacts, client, endpoints, jobs, limits, people, pool, stations
 from lepton.sdk.options import JobOptions, StandingOptions
 from lepton.sdk.portal import Blocking, Portal, returning
 
-MODULES = (artifacts, client, endpoints, jobs, people, pool, stations)
+MODULES = (artifacts, client, endpoints, jobs, limits, people, pool, stations)
 PAIRS = [
     (kind, getattr(module, name.removeprefix("Async")))
     for module in MODULES
@@ -74,7 +74,7 @@ def test_methods_that_can_fail_say_how() -> None:
     [
         JobOptions,
         pool.QueueOptions,
-        endpoints.EndpointOptions,
+        limits.EndpointOptions,
         stations.CleanOptions,
         stations.TrainOptions,
         stations.OptimizeOptions,

@@ -401,7 +401,13 @@ def test_a_front_that_many_share_finds_the_endpoint_of_a_call() -> None:
         assert not line.lobby.own.meter.answers
         unknown = wire.frame(Kind.HEADERS, H, 7, head(method, **{"lepton-endpoint": "none"}))
         frames = line.feed(unknown, wire.frame(Kind.DATA, wire.END_STREAM, 7, MESSAGE))
-        assert trailers(frames)[7][b"grpc-status"] == b"12"
+        assert trailers(frames)[7][b"grpc-status"] == b"12", "the front serves a model itself"
+        line.lobby.own.open_empty()
+        for number, more in ((9, {"lepton-endpoint": "none"}), (11, {})):
+            opened = wire.frame(Kind.HEADERS, H, number, head(method, **more))
+            frames = line.feed(opened, wire.frame(Kind.DATA, wire.END_STREAM, number, MESSAGE))
+            told = trailers(frames)[number]
+            assert (told[b"grpc-status"], b"lepton-endpoint" in told[b"grpc-message"]) == (b"5", True)
 
     run(course)
 

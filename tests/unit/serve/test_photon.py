@@ -21,6 +21,7 @@ from lepton.serve.photon.alias import Finder
 from lepton.serve.photon.endpoint import Endpoint
 from lepton.serve.photon.files import File, FileParam, get_file_content
 from lepton.serve.photon.lanes import Lane
+from lepton.serve.photon.meter import MOST_ROUTES, Meter
 from lepton.serve.photon.pickled import is_pickled, lepton_pickle, lepton_unpickle
 from lepton.serve.photon.program import check_held, lay_out
 from lepton.serve.photon.tools import check_photon_name
@@ -339,3 +340,13 @@ def test_a_pickle_is_not_opened_where_nothing_holds_it(how: str) -> None:
     with pytest.raises(ConfigError, match=r"a\.photon is a pickle") as fault:
         check_held("a.photon", how)
     assert "LEPTON_ISOLATION=off" in fault.value.fix
+
+
+def test_metrics_of_many_routes_are_bounded() -> None:
+    meter = Meter()
+    for number in range(5000):
+        meter.saw((f"/{number}", "GET"), 200, 1, 1, 0.5)
+    text = meter.render()
+    assert text.count("http_request_duration_seconds_count") == MOST_ROUTES + 1
+    assert 'http_requests_total{handler="other",method="other",status="2xx"} 4800.0' in text
+    assert len(text) < 1 << 20

@@ -124,7 +124,7 @@ def find(desk: Desk, path: bytes, authorization: bytes | None) -> tuple[Route | 
     """The route of a method, and why a request may not take it, as far as that is known at once."""
     route = desk.find(b"POST", path)
     if isinstance(route, Refusal):
-        return None, answers.NO_RPC
+        return None, route if route == answers.NO_ENDPOINT else answers.NO_RPC
     refusal = judge(route)[1]
     return route, refusal if refusal is not None else desk.doubt(route, authorization)
 

@@ -53,8 +53,6 @@ class Streamed(Stream):
         """A message has; the token was looked at with it."""
         self._moved = monotonic()
         """When the last message was whole."""
-        if self._refusal is not None and self._refusal.status in answers.NO_ACCESS:
-            self._finish(self._refusal)
 
     def receive(self, data: bytes, *, is_last: bool) -> None:
         """A part of the messages."""
@@ -167,7 +165,9 @@ class Streamed(Stream):
 
     def late(self, now: float) -> None:
         """Give up what the client no longer waits for, or a message that does not come."""
-        if not self._has_come and not self._is_over:
+        if self._refusal is not None and not self._is_over:
+            self._finish(self._refusal)  # not before: clients take a stream that ends as it begins for a broken one
+        elif not self._has_come and not self._is_over:
             self.desk.judge(Call(self, self._route), self.opened.authorization, self._turn_away)
         slow = bool(self._body) and self._has_room() and now - self._moved > self.connection.lobby.limits.body_s
         if (slow or now > self.deadline) and not self._is_over:

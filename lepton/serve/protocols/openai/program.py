@@ -9,13 +9,14 @@ from itertools import count
 from os import urandom
 from time import time
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
 from lepton.core.errors import LeptonError, NotFoundError, clip
 from lepton.serve.answers import OPENAI_FORM
 from lepton.serve.calls import Call
-from lepton.serve.faults import note
+from lepton.serve.faults import note, wording
 from lepton.serve.frames import Media
 from lepton.serve.llm.runtime import Ask, Piece, RuntimeFaultError, Usage
 from lepton.serve.program import Reply, Work
@@ -102,7 +103,7 @@ class OpenAI:
             try:
                 return await answer(call)
             except Exception as fault:  # noqa: BLE001  whatever a model raises
-                return answers.error_reply(known(fault))
+                return answers.error_reply(known(fault, call.id))
 
         return guarded
 
@@ -113,7 +114,7 @@ class OpenAI:
 
     async def _get(self, call: Call) -> Reply:
         assert call.head is not None
-        name = call.head.path.removeprefix("/v1/models/")
+        name = unquote(call.head.path.removeprefix("/v1/models/"))
         self._find(name, "")
         return Reply(orjson.dumps(self._about(name)))
 
@@ -212,11 +213,11 @@ class OpenAI:
         return Reply(answers.embeddings(found, model=body.model, is_packed=body.encoding_format == "base64"))
 
 
-def known(fault: Exception) -> LeptonError:
+def known(fault: Exception, request: int = 0) -> LeptonError:
     """The fault in words for a client; what nobody meant for it goes to the log."""
     if isinstance(fault, LeptonError):
         return fault
     if isinstance(fault, asyncio.TimeoutError):
         return RuntimeFaultError("The model took too long", fix="Ask for less.")
-    note(fault)
-    return RuntimeFaultError(f"{type(fault).__name__}: {fault}"[:500], fix="The endpoint's log has the traceback.")
+    note(fault, request)
+    return RuntimeFaultError(wording(fault, request), fix="The endpoint's log has the traceback.")

@@ -16,6 +16,13 @@ from pydantic import BaseModel
 
 from lepton.serve import Body, FileResponse, HTTPError, Request, Response, Service, Upload, handler
 
+LEAVES = {
+    "interrupt": KeyboardInterrupt("now"),
+    "leave": SystemExit(4),
+    "end": GeneratorExit(),
+    "cancel": asyncio.CancelledError(),
+}
+
 
 class Item(BaseModel):
     """What is sold."""
@@ -68,6 +75,8 @@ class Plain(Service):
     @handler(batch=8)
     def double(self, x: list[float]) -> list[float]:
         self.count += 1
+        if -13 in x:
+            raise SystemExit(13)
         if any(value < 0 for value in x):
             raise ValueError("a negative number")
         return [value * 2 for value in x]
@@ -83,6 +92,14 @@ class Plain(Service):
     @handler("/items/{id}/{rest:path}", method="GET")
     def find(self, id: int, rest: str, q: str = "", limit: list[int] = []) -> dict[str, Any]:  # noqa: B006
         return {"id": id, "rest": rest, "q": q, "limit": limit}
+
+    @handler("/grüße an/{name}", method=["GET", "POST"])
+    def greetings(self, name: str) -> str:
+        return f"Grüße an {name}"
+
+    @handler("/%7Eold/100%", method="GET")
+    def old(self) -> str:
+        return "old"
 
     @handler("/things/{id}", method=["PUT", "PATCH"])
     def put(self, id: int, name: str) -> dict[str, Any]:
@@ -150,9 +167,20 @@ class Plain(Service):
             os._exit(3)
         if how == "segfault":
             ctypes.string_at(0)
+        if how in LEAVES:
+            raise LEAVES[how]
         if how == "json":
             return {1j}  # type: ignore[return-value]
         return "whole"
+
+    @handler
+    async def leave(self, how: str) -> str:
+        raise LEAVES[how]
+
+    @handler
+    async def stream_and_leave(self, how: str) -> AsyncIterator[str]:
+        yield "one"
+        raise LEAVES[how]
 
     @handler
     async def cancels_itself(self) -> str:
@@ -172,6 +200,11 @@ app = FastAPI()
 @app.get("/hello/{name}")
 async def hello(name: str, loud: bool = False) -> dict[str, str]:
     return {"hello": name.upper() if loud else name}
+
+
+@app.get("/leave")
+def leave() -> None:
+    raise SystemExit(5)
 
 
 @app.websocket("/talk")

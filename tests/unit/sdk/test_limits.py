@@ -1,0 +1,29 @@
+"""What of an endpoint stays when it is changed."""
+
+from typing import Any
+
+from lepton.sdk.limits import kept
+
+OWN = {"model": "ver_1", "code": "", "entry": "", "is_front": False, "front": "", "hosts": [], "replicas": 3}
+OWN |= {"host": "127.0.0.1", "port": 8000, "allow": [], "tls_cert": "", "tls_key": "", "preload": ["torch"]}
+SHARED = {**OWN, "port": 0, "front": "ep_1", "hosts": ["a.example"]}
+
+
+def changed(before: dict[str, Any], body: dict[str, Any], **limits: Any) -> dict[str, Any]:
+    return kept(before, {**body, **limits}, limits)
+
+
+def test_what_is_not_said_stays() -> None:
+    code = {"code": "ver_2", "entry": "a.py", "replicas": 1, "worker_cpu_milli": 100}
+    found = changed(SHARED, code, deadline_ms=70)
+    assert (found["front"], found["hosts"], found["replicas"]) == ("ep_1", ["a.example"], 3)
+    assert (found["worker_cpu_milli"], found["deadline_ms"], found["code"]) == (100, 70, "ver_2")
+    assert not found.keys() & {"model", "preload", "is_front"}
+    assert changed(OWN, {"model": "ver_2"})["port"] == 8000
+    assert changed(OWN, {"model": "ver_2"}, replicas=1)["replicas"] == 1
+
+
+def test_what_the_other_kind_of_front_cannot_have_goes() -> None:
+    assert not changed(OWN, {"model": "ver_2"}, front="edge").keys() & {"port", "host", "allow", "tls_cert"}
+    assert changed(SHARED, {"model": "ver_2"}, front="", port=8000)["port"] == 8000
+    assert "hosts" not in changed(SHARED, {"model": "ver_2"}, front="")
