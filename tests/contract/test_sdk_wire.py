@@ -8,14 +8,9 @@ import pytest
 from fastapi import FastAPI
 
 from lepton.api import catalog, jobs, jwts, logs, pool, security, stages, vault, watch
-<<<<<<< HEAD
-from lepton.sdk.endpoints import EndpointOptions
+from lepton.sdk.limits import EndpointOptions
 from lepton.sdk.options import JobOptions
 from lepton.sdk.pool import QueueOptions
-=======
-from lepton.sdk.jobs import JobOptions
-from lepton.sdk.limits import EndpointOptions
->>>>>>> serve4
 from lepton.sdk.stations import CleanOptions, ObserveOptions, OptimizeOptions, TrainOptions
 
 SDK = Path(__file__).parents[2] / "lepton" / "sdk"

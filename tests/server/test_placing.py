@@ -56,6 +56,7 @@ class House:
     def submit(self, gpus: float, *, workers: int = 1, seconds: float = inf, **options: Any) -> str:
         devices = Devices(cpu_milli=1000, gpu_milli=round(gpus * 1000))
         role = Role(command=("true",), count=workers, devices=devices)
+        self.clock.advance(0.001)  # no two come at the same moment
         spec = JobSpec(
             roles=(role,), params={"course": {"seconds": seconds, "code": options.pop("code", 0)}}, **options
         )
