@@ -38,7 +38,7 @@ def replay_of(trace: Trace, cluster: Cluster, policy: Policy, rules: Rules) -> R
     workers = -(-np.maximum(trace.gpus, 1) // cluster.per_node)
     by_submit = np.argsort(trace.submit, kind="stable")
     facts = rows(len(trace), replay.FACT)
-    facts["duration"], facts["given"] = trace.duration, given_of(trace, policy, rules)
+    facts.duration, facts.given = trace.duration, given_of(trace, policy, rules)
     return Replay(
         pool=pool_of(trace, cluster, workers, rules.is_partitioned),
         order=order_of(policy, is_shared=not rules.is_partitioned),
@@ -104,10 +104,10 @@ def pool_of(trace: Trace, cluster: Cluster, workers: Ints, is_partitioned: bool)
     number, words = int(counts.sum()), -(-counts // 64)
     klass, classes, parts, lists = classes_of(trace, cluster, is_partitioned)
     accounts, cells = rows(len(counts), state.ACCOUNT), cells_of(counts, words)
-    accounts["weight"] = 1.0
+    accounts.weight = 1.0
     nodes = rows(number, state.NODE)
-    nodes["free"] = cluster.per_node
-    nodes["cell"], nodes["is_open"] = np.repeat(np.arange(len(counts)), counts), 1
+    nodes.free = cluster.per_node
+    nodes.cell, nodes.is_open = np.repeat(np.arange(len(counts)), counts), 1
     pool = Pool(
         nodes=nodes,
         cells=cells,
@@ -124,7 +124,7 @@ def pool_of(trace: Trace, cluster: Cluster, workers: Ints, is_partitioned: bool)
         limit=np.full((len(counts), 1), state.ENDLESS, np.int64),
         crowds=rows(state.RANKS * len(counts), state.CROWD),
         renewed_at=np.full(1, -np.inf),
-        need=np.asarray(classes["devices"], np.int64).copy()[:, None],
+        need=np.asarray(classes.devices, np.int64).copy()[:, None],
         capacity=np.array([number * cluster.per_node], np.int64),
         jobs=jobs_of(trace, klass, workers),
         workers=rows(int(workers.sum()), state.WORKER),
@@ -139,15 +139,15 @@ def pool_of(trace: Trace, cluster: Cluster, workers: Ints, is_partitioned: bool)
 def cells_of(counts: Ints, words: Ints) -> Rows:
     """One cell for the nodes of each queue."""
     cells = rows(len(counts), state.CELL)
-    cells["end"], cells["word_end"] = np.cumsum(counts), np.cumsum(words)
-    cells["start"], cells["word"] = cells["end"] - counts, cells["word_end"] - words
-    cells["running"] = cells["held_for"] = -1
+    cells.end, cells.word_end = np.cumsum(counts), np.cumsum(words)
+    cells.start, cells.word = cells.end - counts, cells.word_end - words
+    cells.running = cells.held_for = -1
     return cells
 
 
 def links_of(classes: Rows, lists: Ints, cells: Rows, accounts: Rows) -> Rows:
     """The chains of classes that use each cell and count in each account; their beginnings are noted there."""
-    cells["link"] = accounts["link"] = -1
+    cells.link = accounts.link = -1
     links = rows(int((classes.cells_end - classes.cells + classes.accounts_end - classes.accounts).sum()), state.LINK)
     count = 0
     for klass in range(len(classes) - 1, -1, -1):
@@ -168,18 +168,18 @@ def classes_of(trace: Trace, cluster: Cluster, is_partitioned: bool) -> tuple[In
     parts = [parts_of(int(each), cluster.per_node) for each in gpus]
     allowed = [[int(each)] if is_partitioned else list(range(len(names))) for each in own]
     classes = rows(len(first), state.CLASS)
-    classes["account"], classes["devices"] = own, gpus
-    classes["part"], classes["part_end"] = bounds(parts)
-    classes["cells"], classes["cells_end"] = bounds(allowed)
+    classes.account, classes.devices = own, gpus
+    classes.part, classes.part_end = bounds(parts)
+    classes.cells, classes.cells_end = bounds(allowed)
     accounts = int(sum(map(len, allowed))) + np.arange(len(first))
-    classes["accounts"], classes["queues_end"], classes["accounts_end"] = accounts, accounts + 1, accounts + 1
+    classes.accounts, classes.queues_end, classes.accounts_end = accounts, accounts + 1, accounts + 1
     scopes = int(sum(map(len, allowed))) + len(first) + 3 * np.arange(len(first))
-    classes["scopes"], classes["scopes_end"] = scopes, scopes + 3
-    classes["root"] = -1
+    classes.scopes, classes.scopes_end = scopes, scopes + 3
+    classes.root = -1
     flat = [each for some in parts for each in some]
     part_rows = rows(len(flat), state.PART)
-    part_rows["workers"], part_rows["devices"] = [each[0] for each in flat], [each[1] for each in flat]
-    whole = np.stack([np.zeros(len(first), np.int64), classes["cells"], classes["cells_end"]], axis=1)
+    part_rows.workers, part_rows.devices = [each[0] for each in flat], [each[1] for each in flat]
+    whole = np.stack([np.zeros(len(first), np.int64), classes.cells, classes.cells_end], axis=1)
     lists = np.concatenate([np.array([cell for some in allowed for cell in some], np.int64), own, whole.reshape(-1)])
     return klass, classes, part_rows, lists
 
@@ -221,12 +221,12 @@ def bounds(lists: Sequence[Sized]) -> tuple[Ints, Ints]:
 def jobs_of(trace: Trace, klass: Ints, workers: Ints) -> Rows:
     """All jobs, none submitted yet."""
     jobs = rows(len(trace), state.JOB)
-    jobs["klass"], jobs["submit"], jobs["state"] = klass, trace.submit, state.ABSENT
-    jobs["place_end"] = np.cumsum(workers)
-    jobs["place"] = jobs["place_end"] - workers
-    jobs["saved"] = np.inf
+    jobs.klass, jobs.submit, jobs.state = klass, trace.submit, state.ABSENT
+    jobs.place_end = np.cumsum(workers)
+    jobs.place = jobs.place_end - workers
+    jobs.saved = np.inf
     for name in ("left", "right", "before", "after"):
-        jobs[name] = -1
+        setattr(jobs, name, -1)
     return jobs
 
 

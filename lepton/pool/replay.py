@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from lepton.pool.arrays import Rules, fits, replay_of
 from lepton.pool.kernel import replay as kernel
+from lepton.pool.kernel.state import longer
 from lepton.pool.policy import Policy
 from lepton.pool.trace import Cluster, Floats, Ints, Trace
 
@@ -81,17 +82,17 @@ def grown(replay: kernel.Replay) -> kernel.Replay:
     """The same replay with twice the room for events and segments."""
     events, segments, nodes = replay.events, replay.segments, replay.nodes
     return replay._replace(
-        events=np.concatenate([events, np.zeros_like(events)]).view(np.recarray),
-        segments=np.concatenate([segments, np.zeros_like(segments)]).view(np.recarray),
-        nodes=np.concatenate([nodes, np.zeros_like(nodes)]),
+        events=longer(events, 2 * len(events)),
+        segments=longer(segments, 2 * len(segments)),
+        nodes=longer(nodes, 2 * len(nodes)),
     )
 
 
 def outcome_of(replay: kernel.Replay, trace: Trace, cluster: Cluster, is_refused: NDArray[np.bool_]) -> Outcome:
     """What the log of a finished replay says."""
-    segments, jobs = replay.segments[: replay.at[kernel.SEGMENTS]], replay.pool.jobs
-    job, start, end = (np.ascontiguousarray(segments[name]) for name in ("job", "start", "end"))
-    workers = jobs["place_end"] - jobs["place"]
+    segments, jobs, count = replay.segments, replay.pool.jobs, replay.at[kernel.SEGMENTS]
+    job, start, end = (np.ascontiguousarray(each[:count]) for each in (segments.job, segments.start, segments.end))
+    workers = jobs.place_end - jobs.place
     worker = np.concatenate([[0], np.cumsum(workers[job])]).astype(np.int64)
     first, finished = np.full(len(trace), np.nan), np.full(len(trace), np.nan)
     first[job[::-1]] = start[::-1]

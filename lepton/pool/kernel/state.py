@@ -15,10 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lepton.pool.kernel.compiled import IS_COMPILED
+from lepton.pool.kernel.table import Table
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Rows = Any
-"""A record array: `rows[i].field`."""
+"""A record array, or a `Table`: `rows[i].field`."""
 
 WHOLE = 1000
 """Thousandths of a device."""
@@ -216,4 +219,13 @@ class Order(NamedTuple):
 
 def rows(number: int, dtype: "np.dtype[np.void]") -> Rows:
     """So many rows of zeros."""
-    return np.zeros(number, dtype).view(np.recarray)
+    return np.zeros(number, dtype).view(np.recarray) if IS_COMPILED else Table(dtype, number)
+
+
+def longer(array: Rows, number: int) -> Rows:
+    """The same rows, and as many of zeros as are missing to `number`; of records or numbers."""
+    if isinstance(array, Table):
+        return array.longer(number)
+    found = np.zeros((number, *array.shape[1:]), array.dtype)
+    found[: len(array)] = array
+    return found.view(type(array))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lepton.pool.kernel import predict
-from lepton.pool.kernel.state import rows
+from lepton.pool.kernel.state import longer, rows
 from lepton.pool.live.views import Wants
 from lepton.pool.policy import Policy, Source
 from lepton.pool.waits import Waits
@@ -71,6 +71,5 @@ class Forecast:
                 self._rows[key] = len(self._rows)
             self._history.group[0, level] = self._rows[key]
         if len(self._rows) > len(self._history.groups):
-            longer = rows(2 * len(self._history.groups) + LEVELS, predict.GROUP)
-            longer[: len(self._history.groups)] = self._history.groups
-            self._history = self._history._replace(groups=longer)
+            groups = longer(self._history.groups, 2 * len(self._history.groups) + LEVELS)
+            self._history = self._history._replace(groups=groups)

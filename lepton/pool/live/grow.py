@@ -1,8 +1,6 @@
 """Arrays of a `Pool` that grow: twice as long whenever they are full. What was taken out of a pool before is stale."""
 
-import numpy as np
-
-from lepton.pool.kernel.state import Pool
+from lepton.pool.kernel.state import Pool, longer
 
 
 class Growing:
@@ -27,9 +25,7 @@ class Growing:
         """Make an array at least so long."""
         array = getattr(self.pool, name)
         if rows > len(array):
-            longer = np.zeros((max(rows, 2 * len(array)), *array.shape[1:]), array.dtype)
-            longer[: len(array)] = array
-            self.pool = self.pool._replace(**{name: longer.view(type(array))})
+            self.pool = self.pool._replace(**{name: longer(array, max(rows, 2 * len(array)))})
 
     def extend(self, numbers: "list[int]") -> tuple[int, int]:
         """Put numbers into `lists`; return where they begin and end."""

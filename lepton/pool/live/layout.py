@@ -81,21 +81,21 @@ class Layout:
     def nodes(self) -> Rows:
         """All nodes, empty; those that are not up take nothing."""
         found = rows(len(self.machines), state.NODE)
-        found["free"] = [count_of(each.total) for each in self.machines]
-        found["cpu"] = [each.total.cpu_milli for each in self.machines]
-        found["memory"] = [each.total.memory_bytes for each in self.machines]
-        found["cell"] = np.repeat(np.arange(len(self.cells)), [cell.end - cell.start for cell in self.cells])
-        found["is_open"] = [each.state == NodeState.UP for each in self.machines]
+        found.free = [count_of(each.total) for each in self.machines]
+        found.cpu = [each.total.cpu_milli for each in self.machines]
+        found.memory = [each.total.memory_bytes for each in self.machines]
+        found.cell = np.repeat(np.arange(len(self.cells)), [cell.end - cell.start for cell in self.cells])
+        found.is_open = [each.state == NodeState.UP for each in self.machines]
         return found
 
     def cell_rows(self) -> Rows:
         """All cells, with nothing running."""
         found = rows(len(self.cells), state.CELL)
-        found["start"], found["end"] = [each.start for each in self.cells], [each.end for each in self.cells]
-        words = -(-(found["end"] - found["start"]) // 64)
-        found["word_end"] = np.cumsum(words)
-        found["word"] = found["word_end"] - words
-        found["running"] = found["held_for"] = found["link"] = -1
+        found.start, found.end = [each.start for each in self.cells], [each.end for each in self.cells]
+        words = -(-(found.end - found.start) // 64)
+        found.word_end = np.cumsum(words)
+        found.word = found.word_end - words
+        found.running = found.held_for = found.link = -1
         return found
 
     def capacity(self) -> Ints:

@@ -175,7 +175,7 @@ def _size(worker: Devices) -> tuple[int, int, int, int]:
 def empty_pool(layout: Layout) -> Pool:
     """The arrays with nodes and nothing else."""
     nodes, cells = layout.nodes(), layout.cell_rows()
-    words = int(cells["word_end"].max(initial=0))
+    words = int(cells.word_end.max(initial=0))
     return Pool(
         nodes=nodes,
         cells=cells,

@@ -120,11 +120,10 @@ def _before(live: LivePool, entry: Entry) -> int:
     """Waiting jobs of the same or a higher priority that go before it."""
     assert entry.klass is not None
     pool, count = live.seats.tables.pool, live.seats.tables.grow.count("jobs")
-    jobs = pool.jobs[:count]
-    ranks = pool.classes["rank"][jobs["klass"]]
+    ranks = pool.classes.rank[pool.jobs.klass[:count]]
     mine = pool.classes[entry.klass.index].rank
-    goes_before = (ranks < mine) | ((ranks == mine) & (jobs["key"] < pool.jobs[entry.slot].key))
-    return int(np.count_nonzero((jobs["state"] == WAITING) & goes_before))
+    goes_before = (ranks < mine) | ((ranks == mine) & (pool.jobs.key[:count] < pool.jobs[entry.slot].key))
+    return int(np.count_nonzero((pool.jobs.state[:count] == WAITING) & goes_before))
 
 
 def _times(need: Devices, free: Devices) -> int:

@@ -205,7 +205,7 @@ class World(RuleBasedStateMachine):
             if seats.is_in(entry, 1):
                 for spot, need in zip(seats.spots(entry), entry.wants.workers, strict=True):
                     free[seats.layout.index[spot.node]] -= need.cpu_milli
-        assert (free == seats.tables.pool.nodes["cpu"]).all()
+        assert (free == seats.tables.pool.nodes.cpu).all()
         self.check_held({})
 
     @precondition(lambda self: self.jobs)
