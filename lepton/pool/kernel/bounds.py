@@ -8,7 +8,7 @@ told from that alone that they have to wait.
 from lepton.pool.kernel.accounts import level_of
 from lepton.pool.kernel.cells import free_in
 from lepton.pool.kernel.compiled import compiled
-from lepton.pool.kernel.order import done, key_of, outgrown
+from lepton.pool.kernel.order import running_key
 from lepton.pool.kernel.state import RANKS, Order, Pool
 
 AHEAD_S = 10.0
@@ -17,14 +17,11 @@ AHEAD_S = 10.0
 @compiled
 def largest_key(pool: Pool, order: Order, job: int, now: float) -> float:
     """A bound on the key of a running job until `AHEAD_S` from now."""
-    row, found = pool.jobs[job], -1e300
+    row = pool.jobs[job]
     if pool.classes[row.klass].is_pinned:
-        return found
-    for ahead in (0.0, AHEAD_S):
-        done_s = done(pool, job, now + ahead)
-        size = outgrown(order, row.estimate, done_s)
-        found = max(found, key_of(order, row.submit, size, pool.classes[row.klass].devices, done_s))
-    return found
+        return -1e300
+    devices = pool.classes[row.klass].devices
+    return max(running_key(order, row, devices, now), running_key(order, row, devices, now + AHEAD_S))
 
 
 @compiled

@@ -81,7 +81,7 @@ def stop(pool: Pool, order: Order, job: int, now: float) -> None:
     """A running job, whose places are given back already, waits again with what it has done."""
     row = pool.jobs[job]
     delist(pool, job)
-    row.work = done(pool, job, now)
+    row.work = done(row, now)
     row.estimate = outgrown(order, row.estimate, row.work)
     wait(pool, order, job)
     wake_after(pool, job)

@@ -7,7 +7,7 @@ by `growth`, so a running job's key grows, and a waiting one may take its place.
 """
 
 from lepton.pool.kernel.compiled import compiled
-from lepton.pool.kernel.state import Order, Pool
+from lepton.pool.kernel.state import Order, Rows
 
 
 @compiled
@@ -21,9 +21,8 @@ def key_of(order: Order, submit: float, size_s: float, devices: int, done_s: flo
 
 
 @compiled
-def done(pool: Pool, job: int, now: float) -> float:
+def done(row: Rows, now: float) -> float:
     """Seconds of work a running job has done."""
-    row = pool.jobs[job]
     return float(row.work + max(0.0, now - row.begun - row.lead))
 
 
@@ -37,8 +36,7 @@ def outgrown(order: Order, estimate_s: float, done_s: float) -> float:
 
 
 @compiled
-def running_key(pool: Pool, order: Order, job: int, now: float) -> float:
+def running_key(order: Order, row: Rows, devices: int, now: float) -> float:
     """Key of a running job now."""
-    row, done_s = pool.jobs[job], done(pool, job, now)
-    estimate = outgrown(order, row.estimate, done_s)
-    return key_of(order, row.submit, estimate, pool.classes[row.klass].devices, done_s)
+    done_s = done(row, now)
+    return key_of(order, row.submit, outgrown(order, row.estimate, done_s), devices, done_s)

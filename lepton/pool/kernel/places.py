@@ -5,7 +5,7 @@ then the next tier.
 """
 
 from lepton.pool.kernel.accounts import charge, keeps_out
-from lepton.pool.kernel.cells import free_in, has_room, may_fit
+from lepton.pool.kernel.cells import free_in, has_room, may_fit, may_fit_somewhere
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.parts import change, has_devices, node_for
 from lepton.pool.kernel.state import Order, Pool
@@ -21,7 +21,7 @@ def take(pool: Pool, order: Order, job: int, now: float) -> bool:
     """
     klass = pool.jobs[job].klass
     row = pool.classes[klass]
-    if keeps_out(pool, klass) >= 0:
+    if keeps_out(pool, klass) >= 0 or not may_fit_somewhere(pool, klass):
         return False
     if row.scopes_end - row.scopes == EACH:
         found = take_in(pool, job, pool.lists[row.scopes + 1], pool.lists[row.scopes + 2])

@@ -113,7 +113,7 @@ def handle(replay: Replay, now: float) -> None:
         pool.size[LATE] += 1
     if row.state != RUNNING or fact.due != at:
         return
-    if done(pool, job, now) < fact.duration - 1e-6:
+    if done(row, now) < fact.duration - 1e-6:
         wake_cells_of(pool, job)
         schedule(replay, job, now)
         return
@@ -179,7 +179,7 @@ def schedule(replay: Replay, job: int, now: float) -> None:
     begin = row.begun + row.lead
     fact.due = begin + fact.duration - row.work
     if order.preempts and order.growth > 1.0:
-        estimate = outgrown(order, row.estimate, done(replay.pool, job, now))
+        estimate = outgrown(order, row.estimate, done(row, now))
         fact.due = min(fact.due, begin + estimate - row.work)
     replay.at[EVENTS] = push(replay.events, replay.at[EVENTS], fact.due, job)
 

@@ -42,7 +42,7 @@ def expected_ends(pool: Pool, order: Order, job: int, now: float) -> int:
     for at in range(klass.cells, klass.cells_end):
         other = pool.cells[pool.lists[at]].running
         while other >= 0:
-            done_s = done(pool, other, now)
+            done_s = done(pool.jobs[other], now)
             left_s = CAUTION * outgrown(order, pool.jobs[other].estimate, done_s) - done_s
             pool.room[count].found, pool.room[count].key = other, now + left_s
             count += 1

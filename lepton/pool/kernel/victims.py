@@ -13,27 +13,25 @@ from lepton.pool.kernel.cells import free_in
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.order import done, running_key
 from lepton.pool.kernel.places import give, take, take_back
-from lepton.pool.kernel.state import Order, Pool
+from lepton.pool.kernel.state import Order, Pool, Rows
 
 PRIORITY = 1e12
 """More than any two keys differ by, in seconds."""
 
 
 @compiled
-def lost(pool: Pool, job: int, now: float) -> float:
-    """Seconds of work that a running job would lose."""
-    return float(max(0.0, done(pool, job, now) - pool.jobs[job].saved))
+def may_stop(order: Order, its: Rows, mine: Rows, is_later: bool, may_reclaim: bool) -> bool:
+    """Whether a running job of a class may be stopped for a waiting one of another.
 
-
-@compiled
-def may_stop(pool: Pool, order: Order, victim: int, job: int, key: float, may_reclaim: bool) -> bool:
-    """Whether a running job with this key now may be stopped for a waiting one."""
-    its, mine = pool.classes[pool.jobs[victim].klass], pool.classes[pool.jobs[job].klass]
+    Args:
+        is_later: its key is larger.
+        may_reclaim: the waiting one may take back what others have borrowed.
+    """
     if its.rank != mine.rank:
         return bool(its.rank > mine.rank)
     if order.has_guarantees and its.account != mine.account and its.borrowed != mine.borrowed:
         return bool(mine.borrowed < its.borrowed and may_reclaim)
-    return bool(not its.is_pinned and key > pool.jobs[job].key + order.margin)
+    return bool(is_later and not its.is_pinned)
 
 
 @compiled
@@ -42,22 +40,24 @@ def candidates(pool: Pool, order: Order, job: int, now: float) -> int:
 
     Who has started this very moment may not: so nobody starts or stops twice in one decision.
     """
-    klass, count = pool.classes[pool.jobs[job].klass], 0
-    for each in range(len(pool.classes) if order.has_guarantees else 0):
-        pool.classes[each].borrowed = level_of(pool, each, 0)
-    klass.borrowed = level_of(pool, pool.jobs[job].klass, 1)  # never read as a victim's
-    may_reclaim = now - pool.jobs[job].submit >= order.grace_s
+    jobs, classes, room, count = pool.jobs, pool.classes, pool.room, 0
+    klass = classes[jobs[job].klass]
+    for each in range(len(classes) if order.has_guarantees else 0):
+        classes[each].borrowed = level_of(pool, each, 0)
+    klass.borrowed = level_of(pool, jobs[job].klass, 1)  # never read as a victim's
+    may_reclaim = now - jobs[job].submit >= order.grace_s
     for at in range(klass.cells, klass.cells_end):
         victim = pool.cells[pool.lists[at]].running
         while victim >= 0:
-            row = pool.jobs[victim]
+            row = jobs[victim]
+            its = classes[row.klass]
             if not row.is_late and row.begun < now and now - row.begun - row.lead >= order.min_run_s:
-                key = running_key(pool, order, victim, now)
-                if row.saved < np.inf:
-                    key -= lost(pool, victim, now)
-                if may_stop(pool, order, victim, job, key, may_reclaim):
-                    pool.room[count].found, pool.room[count].turn = victim, count
-                    pool.room[count].key = key + PRIORITY * pool.classes[row.klass].rank
+                key = running_key(order, row, its.devices, now)
+                if row.saved < np.inf:  # what a stop would lose
+                    key -= max(0.0, done(row, now) - row.saved)
+                if may_stop(order, its, klass, key > jobs[job].key + order.margin, may_reclaim):
+                    room[count].found, room[count].turn = victim, count
+                    room[count].key = key + PRIORITY * its.rank
                     count += 1
             victim = row.after
     return count
