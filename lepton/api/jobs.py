@@ -48,6 +48,8 @@ from lepton.store import catalog, events, metrics, resources
 from lepton.store.database import Tx
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=DoorRoute)
+NO_WAIT = frozenset({"turn", "pause", "dependency"})
+"""Reasons to wait that say nothing of the pool: how long they last, waits of others do not tell."""
 FUNCTION_ENTRY = "lepton.engine.function:main"
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[OptionalId, Query(description="`next` of the page before")]
@@ -182,7 +184,7 @@ async def why(visit: ReadingAny, id: str) -> JSONResponse:
         mirror = visit.platform.placing.mirror
         found = mirror.why(tx, job) if job.state == State.QUEUED else []
         told = [reason.words for reason in found if reason.code != "pause"]  # why it pauses, its last event says better
-        between = mirror.stated(id) if found else None
+        between = mirror.stated(id) if found and found[0].code not in NO_WAIT else None
         return {
             "state": job.state,
             "why": "; ".join(told) or said,

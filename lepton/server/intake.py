@@ -14,6 +14,7 @@ from lepton.core.errors import InvalidError
 from lepton.core.event import Event
 from lepton.core.ids import make_id
 from lepton.core.resource import Json, Resource
+from lepton.jobs.life import happened
 from lepton.jobs.spec import JobSpec
 from lepton.server.runs import keep_latest, run_of
 from lepton.server.submit import Author
@@ -111,9 +112,21 @@ def publish(tx: Tx, draft: Version, author: Author) -> Version:
     stored = catalog.insert(tx, version, actor=author.actor)
     if stored.kind in NAMED_KINDS:
         _note_latest(tx, stored, author)
+    if stored.kind == "checkpoint" and stored.job:
+        _note_saved(tx, stored, author)
     if stored.kind == "report" and stored.meta.get("alert"):
         _raise_alert(tx, stored, author)
     return stored
+
+
+def _note_saved(tx: Tx, checkpoint: Version, author: Author) -> None:
+    """A job has saved its work: what it would lose if it were stopped begins anew."""
+    job = resources.get(tx, checkpoint.job, kind="job")
+    if not job.is_final:
+        step = f"step {checkpoint.meta.get('step', '?')} is saved"
+        event = happened(job, "saved", why=step, at=author.at, actor=author.actor)
+        saved = replace(job, status={**job.status, "saved_at": to_micros(author.at)})
+        resources.update(tx, saved, event, expected=job.revision)
 
 
 def _check_parents(tx: Tx, draft: Version) -> None:

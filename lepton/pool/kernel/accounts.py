@@ -1,14 +1,17 @@
 """Who holds how much, and may: guarantees, limits and fair shares of queues, users and workspaces.
 
 A job counts in its queue, in every queue above it, and in the quotas it falls under. Its *level* is how far up one has
-to go until what it asks for is within a guarantee: 0 in its own queue's, 1 in that of the queue above, and so on. Lower
-levels go first, and may take back what higher ones have borrowed. Among equals, where shares are kept, the queue goes
-first that has held, and holds, the smaller part of the pool for its weight (dominant resource fairness with a past that
-fades; Ghodsi et al. 2011).
+to go until what it asks for is within a guarantee: 0 in its own queue's, 1 in that of the queue above, and so on; where
+nobody guarantees it, it borrows. Lower levels go first, and may take back what higher ones have borrowed. Among equals,
+where shares are kept, the queue goes first that has held, and holds, the smaller part of the pool for its weight
+(dominant resource fairness with a past that fades; Ghodsi et al. 2011).
 """
 
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.state import AWAKE, Order, Pool
+
+BORROWS = 7
+"""Level of what nobody guarantees."""
 
 
 @compiled
@@ -77,13 +80,13 @@ def level_of(pool: Pool, klass: int, extra: int) -> int:
                 is_within = False
         if is_within:
             return int(at - row.accounts)
-    return int(row.queues_end - row.accounts)
+    return BORROWS
 
 
 @compiled
 def standing(pool: Pool, order: Order, klass: int) -> int:
     """What goes before any key: priority, then level."""
-    return int(8 * pool.classes[klass].rank + (level_of(pool, klass, 1) if order.has_guarantees else 0))
+    return int((BORROWS + 1) * pool.classes[klass].rank + (level_of(pool, klass, 1) if order.has_guarantees else 0))
 
 
 @compiled

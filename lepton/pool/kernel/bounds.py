@@ -5,7 +5,7 @@ many devices they have, and the largest key that one of them has or will have wi
 told from that alone that they have to wait.
 """
 
-from lepton.pool.kernel.accounts import level_of
+from lepton.pool.kernel.accounts import BORROWS, level_of
 from lepton.pool.kernel.cells import free_in
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.order import running_key
@@ -81,12 +81,13 @@ def may_have_victims(pool: Pool, order: Order, job: int, now: float) -> bool:
     level, devices = level_of(pool, index, 1), free_in(pool, mine.cells, mine.cells_end)
     may_reclaim = order.has_guarantees and now - pool.jobs[job].submit >= order.grace_s
     for account in range(len(pool.crowds) // RANKS):
-        for rank in range(mine.rank, RANKS):
+        for rank in range(RANKS):
             crowd = pool.crowds[account * RANKS + rank]
             if not crowd.jobs:
                 continue
-            is_lower = rank > mine.rank or crowd.largest > pool.jobs[job].key + order.margin
-            if is_lower or (may_reclaim and level < mine.queues_end - mine.accounts and borrows(pool, account)):
+            is_later = rank == mine.rank and crowd.largest > pool.jobs[job].key + order.margin
+            may_take_back = may_reclaim and level < BORROWS and borrows(pool, account)
+            if rank > mine.rank or is_later or may_take_back:
                 count += crowd.jobs
                 devices += crowd.devices
     return bool(count > 0 and devices >= mine.devices)

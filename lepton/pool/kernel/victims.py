@@ -27,10 +27,15 @@ def may_stop(order: Order, its: Rows, mine: Rows, is_later: bool, may_reclaim: b
         is_later: its key is larger.
         may_reclaim: the waiting one may take back what others have borrowed.
     """
+    if order.has_guarantees and its.account != mine.account:
+        if its.borrowed < mine.borrowed:  # what is guaranteed to others is theirs
+            return False
+        if its.borrowed > mine.borrowed and may_reclaim:
+            return True
     if its.rank != mine.rank:
         return bool(its.rank > mine.rank)
-    if order.has_guarantees and its.account != mine.account and its.borrowed != mine.borrowed:
-        return bool(mine.borrowed < its.borrowed and may_reclaim)
+    if order.has_guarantees and its.account != mine.account and its.borrowed > mine.borrowed:
+        return False
     return bool(is_later and not its.is_pinned)
 
 

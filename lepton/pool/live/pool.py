@@ -36,6 +36,7 @@ class LivePool:
         self._draining: set[str] = set()
         self.jobs: dict[str, Entry] = {}
         self.forecast = Forecast(policy)
+        self.seats = Seats([], self.rights, policy, self.forecast)
         self._stopping: dict[str, Stop] = {}
         """Job -> why it was to stop, until it does."""
         self._look_again_at = float("-inf")
@@ -122,6 +123,7 @@ class LivePool:
                 self._withdraw(entry)
             else:
                 self._stopping[entry.wants.job] = Stop(entry.wants.job, by=self.seats.job_at(pool.plan[at].by))
+            self.seats.watch(entry)
 
     def _note_starts(self) -> None:
         pool = self.seats.tables.pool
@@ -272,12 +274,15 @@ class LivePool:
         self._promised.pop(entry.wants.job, None)
         entry.is_promised = False
         self.forecast.waits.started(entry.wants.job, now)
+        entry.stated = None
         self.seats.renew(entry)
 
     def _make_arrays(self, now: float) -> None:
         """Make the arrays anew from what is known; promises are forgotten, and made again if they still hold."""
         self.is_stale = False
+        pasts = self.seats.tables.pasts()
         self.seats = Seats(list(self.machines.values()), self.rights, self.policy, self.forecast)
+        self.seats.tables.past = pasts
         self._promised: dict[str, None] = {}
         self._paused: list[Due] = []
         self._new: dict[str, None] = {}

@@ -120,7 +120,12 @@ class Seats:
         """A job waits from now on."""
         slot = self._add(entry)
         wait(self.tables.pool, self.order, slot)
-        heapq.heappush(self.late, Due(entry.wants.since_s + self.policy.shared_cap_s, entry.wants.job, slot))
+        self.watch(entry)
+
+    def watch(self, entry: Entry) -> None:
+        """A job waits, or waits again: mind when that will have been too long."""
+        at = entry.wants.since_s + entry.truth.worked_s + self.policy.shared_cap_s
+        heapq.heappush(self.late, Due(at, entry.wants.job, entry.slot))
 
     def hold(self, entry: Entry) -> None:
         """A job holds its places, free or not."""
@@ -150,8 +155,10 @@ class Seats:
             self.queue(entry)
         elif entry.holds:
             follow.evict(self.tables.pool, self.order, entry.slot, now)
+            self.watch(entry)
         else:
             follow.take_promise_back(self.tables.pool, self.order, entry.slot, now)
+            self.watch(entry)
 
     def take_out(self, entry: Entry, now: float) -> None:
         """Let the arrays know nothing of a job."""

@@ -73,6 +73,8 @@ class Tables:
         self.rights = rights
         self.grow = Growing(empty_pool(layout), nodes=len(layout.machines), cells=len(layout.cells))
         self.accounts: dict[Account, int] = {}
+        self.past: dict[Account, tuple[float, float]] = {}
+        """Account -> the mean of what it has held, and as of when: of tables that these take the place of."""
         self._classes: dict[tuple[object, ...], Class] = {}
         mark_all(self.grow.pool)
 
@@ -94,9 +96,17 @@ class Tables:
             for name in ("used", "guarantee", "limit"):
                 self.grow.add(name)
             self.grow.add("crowds", state.RANKS)
-            self.pool.accounts[self.accounts[account]].link = -1
+            row = self.pool.accounts[self.accounts[account]]
+            row.link = -1
+            row.usage, row.usage_at = self.past.get(account, (0.0, 0.0))
             self._write_account(account)
         return self.accounts[account]
+
+    def pasts(self) -> dict[Account, tuple[float, float]]:
+        """What tables that take the place of these must know of the past."""
+        rows = self.pool.accounts
+        now = {name: (float(rows[at].usage), float(rows[at].usage_at)) for name, at in self.accounts.items()}
+        return {**self.past, **now}
 
     def _write_account(self, account: Account) -> None:
         at, pool = self.accounts[account], self.pool

@@ -28,7 +28,8 @@ def reasons(live: LivePool, job: str, now: float) -> list[Reason]:
         return [_pause(entry, now)]
     if live.seats.tables.pool.jobs[entry.slot].state == RUNNING:
         return [_promised(live, entry)]
-    return [*_quota(live, entry), *_reserved(live, entry, now), *_room(live, entry)]
+    found = [*_quota(live, entry), *_reserved(live, entry, now)]
+    return found + [reason for reason in _room(live, entry) if not found or reason.code != "turn"]
 
 
 def _pause(entry: Entry, now: float) -> Reason:
@@ -113,7 +114,11 @@ def _room(live: LivePool, entry: Entry) -> Iterator[Reason]:
     words = f"needs {gang}{show(need)}; "
     words += f"the most that one node has free is {show(most)}" if free else "no node that it may use is up"
     facts = {"fit_now": fitting, "needed": len(wants.workers), "most_free": most.amounts(), "before_it": before}
-    yield Reason(code="shape", words=words + (f"; {before} waiting jobs go before it" if before else ""), facts=facts)
+    yield Reason(
+        code="shape",
+        words=words + (f"; {before} waiting {'jobs go' if before > 1 else 'job goes'} before it" if before else ""),
+        facts=facts,
+    )
 
 
 def _before(live: LivePool, entry: Entry) -> int:
