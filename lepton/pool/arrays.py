@@ -68,25 +68,25 @@ def fits(trace: Trace, cluster: Cluster, is_partitioned: bool) -> NDArray[np.boo
 
 
 def order_of(policy: Policy, *, is_shared: bool) -> state.Order:
-    """A policy as the kernel takes it."""
+    """A policy as the kernel takes it: numbers of one type, for which it is compiled once."""
     return state.Order(
-        age=policy.age,
-        stretch=policy.stretch,
-        weight=policy.weight,
-        longest=policy.longest,
-        growth=policy.growth,
-        floor_s=policy.floor_s,
-        margin=policy.margin,
-        min_run_s=policy.min_run_s,
-        wait_cap_s=policy.shared_cap_s if is_shared else policy.wait_cap_s,
+        age=float(policy.age),
+        stretch=float(policy.stretch),
+        weight=float(policy.weight),
+        longest=float(policy.longest),
+        growth=float(policy.growth),
+        floor_s=float(policy.floor_s),
+        margin=float(policy.margin),
+        min_run_s=float(policy.min_run_s),
+        wait_cap_s=float(policy.shared_cap_s if is_shared else policy.wait_cap_s),
         blocks=policy.blocks,
         preempts=policy.preempts,
         is_remaining=policy.is_remaining,
         has_guarantees=is_shared,
-        grace_s=policy.grace_s,
-        half_life_s=policy.half_life_s,
+        grace_s=float(policy.grace_s),
+        half_life_s=float(policy.half_life_s),
         searches=policy.searches,
-        rest_s=policy.rest_s,
+        rest_s=float(policy.rest_s),
     )
 
 

@@ -112,7 +112,8 @@ def _room(live: LivePool, entry: Entry) -> Iterator[Reason]:
     most = max(free.values(), key=lambda each: (sum(milli_of(each).values()), each.cpu_milli), default=Devices())
     before = _before(live, entry)
     words = f"needs {gang}{show(need)}; "
-    words += f"the most that one node has free is {show(most)}" if free else "no node that it may use is up"
+    none = f"{in_words('cpu_milli', 0)}, " if not most.cpu_milli else ""  # what is not there matters most
+    words += f"the most that one node has free is {none}{show(most)}" if free else "no node that it may use is up"
     facts = {"fit_now": fitting, "needed": len(wants.workers), "most_free": most.amounts(), "before_it": before}
     yield Reason(
         code="shape",
