@@ -79,7 +79,7 @@ def _reserved(live: LivePool, entry: Entry, now: float) -> Iterator[Reason]:
     held = [pool.cells[at] for at in pool.lists[row.cells : row.cells_end]]
     cell = next(cell for cell in held if cell.held_for >= 0 and cell.held_for != entry.slot)
     other, until = live.seats.job_at(int(cell.held_for)), float(cell.held_until)
-    when = f", which should fit in {max(0.0, until - now):.0f} s" if until < ENDLESS else ""
+    when = f" and should fit in {max(0.0, until - now):.0f} s" if until < ENDLESS else ""
     yield Reason(
         code="reserved",
         words=f"devices are held for {other}, which has waited longer than {live.policy.shared_cap_s:g} s{when}",

@@ -247,3 +247,90 @@ TestWorld.settings = settings(max_examples=60, stateful_step_count=40, deadline=
 @pytest.mark.slow
 class TestWorldForLong(World.TestCase):  # type: ignore[name-defined,misc]
     settings = settings(max_examples=5_000, stateful_step_count=60, deadline=None)
+
+
+def pool_with(queues: dict[str, QueueSpec], gpus: int = 4) -> LivePool:
+    pool = LivePool(replace(QUICK, wait_cap_s=1e6, shared_cap_s=1e6))
+    pool.put_machines([machine(0, gpus)], 0.0)
+    pool.put_rights(Rights(queues=queues))
+    return pool
+
+
+def wants(job: str, gpus: int = 4, **options: Any) -> Wants:
+    return Wants(job=job, workers=(Devices(cpu_milli=1000, gpu_milli=1000 * gpus),), **options)
+
+
+def obey(pool: LivePool, now: float) -> list[str]:
+    """Carry out a plan at once; return who was started."""
+    plan = pool.decide(now)
+    for stop in plan.stops:
+        pool.put(pool.jobs[stop.job].wants, Truth(phase=Phase.QUEUED), now)
+    for job, places in plan.starts.items():
+        pool.put(pool.jobs[job].wants, Truth(phase=Phase.HOLDS, places=places, began_s=now), now)
+    return sorted(plan.starts)
+
+
+def run(pool: LivePool, job: Wants, now: float) -> list[str]:
+    pool.put(job, Truth(phase=Phase.QUEUED), now)
+    return obey(pool, now) + obey(pool, now + 1.0)
+
+
+def test_a_guarantee_holds_against_a_higher_priority_that_borrows() -> None:
+    pool = pool_with({"owners": QueueSpec(guarantee={"gpu_milli": 4000}), "others": QueueSpec()})
+    assert run(pool, wants("mine", queue="owners", rank=8, can_resume=True), 10.0) == ["mine"]
+    assert run(pool, wants("urgent", queue="others", rank=0, since_s=20.0), 20.0) == []
+
+
+def test_what_was_borrowed_is_taken_back_from_a_higher_priority() -> None:
+    pool = pool_with({"owners": QueueSpec(guarantee={"gpu_milli": 4000}), "others": QueueSpec()})
+    assert run(pool, wants("urgent", queue="others", rank=0), 10.0) == ["urgent"]
+    assert run(pool, wants("mine", queue="owners", rank=8, since_s=20.0), 20.0) == ["mine"]
+
+
+def test_who_only_borrows_goes_by_age_however_deep_its_queue_stands() -> None:
+    pool = pool_with({"top": QueueSpec(), "deep": QueueSpec(parent="top"), "flat": QueueSpec()})
+    assert run(pool, wants("first", queue="flat", is_pinned=True), 10.0) == ["first"]
+    pool.put(wants("older", queue="deep", since_s=20.0), Truth(phase=Phase.QUEUED), 20.0)
+    pool.put(wants("younger", queue="flat", since_s=30.0), Truth(phase=Phase.QUEUED), 30.0)
+    pool.put(pool.jobs["first"].wants, Truth(phase=Phase.GONE, ran_s=1.0), 40.0)
+    assert obey(pool, 40.0) == ["older"]
+
+
+def test_patience_that_ends_while_a_job_runs_counts_when_it_is_stopped() -> None:
+    pool = LivePool(replace(QUICK, wait_cap_s=100.0, shared_cap_s=100.0))
+    pool.put_machines([machine(0)], 0.0)
+    assert run(pool, wants("low", rank=8, can_resume=True), 10.0) == ["low"]
+    obey(pool, 300.0)
+    assert run(pool, wants("high", rank=0, since_s=310.0), 310.0) == ["high"]
+    obey(pool, 320.0)
+    assert pool.seats.tables.pool.jobs[pool.jobs["low"].slot].is_late
+
+
+def test_who_has_just_saved_its_work_is_stopped_rather_than_who_has_not() -> None:
+    pool = LivePool(replace(QUICK, wait_cap_s=1e6, shared_cap_s=1e6))
+    pool.put_machines([machine(0), machine(1)], 0.0)
+    for job, saved_s in (("unsaved", 0.0), ("saved", 499.0)):
+        pool.put(wants(job, rank=8, can_resume=True), Truth(phase=Phase.QUEUED), 10.0)
+        obey(pool, 10.0)
+        truth = replace(pool.jobs[job].truth, saved_s=saved_s)
+        pool.put(pool.jobs[job].wants, truth, 500.0)
+    pool.put(wants("high", rank=0, since_s=500.0), Truth(phase=Phase.QUEUED), 500.0)
+    assert [stop.job for stop in pool.decide(500.0).stops] == ["saved"]
+
+
+def test_a_plan_that_is_not_carried_out_comes_again() -> None:
+    pool = pool_with({})
+    pool.put(wants("one"), Truth(phase=Phase.QUEUED), 10.0)
+    assert pool.decide(10.0).starts == pool.decide(10.0).starts != {}
+
+
+def test_shares_outlive_a_node_that_joins() -> None:
+    pool = pool_with({"a": QueueSpec(), "b": QueueSpec()})
+    run(pool, wants("greedy", queue="a"), 10.0)
+    obey(pool, 50_000.0)
+    pool.put(pool.jobs["greedy"].wants, Truth(phase=Phase.GONE, ran_s=1.0), 50_000.0)
+    pool.put_machines([machine(0), machine(1)], 50_001.0)
+    for job, queue in (("a1", "a"), ("b1", "b")):
+        pool.put(wants(job, queue=queue, since_s=50_001.0), Truth(phase=Phase.PAUSED), 50_001.0)
+    obey(pool, 50_002.0)
+    assert pool.seats.tables.pasts()["queue", "a"][0] > 0.1
