@@ -1,4 +1,5 @@
-"""What a decision costs on a live pool that is kept up to date: `python benchmarks/pool_live.py` prints and plots it.
+"""What a decision costs on a live pool that is kept up to date: `python benchmarks/pool_live.py` writes POOL-LIVE.md,
+pool-live.json and pool-live.png beside it.
 
 Nodes of 8 GPUs in racks of 32, all full; waiting jobs of 16 queues, 200 users, 1 to 64 GPUs. Then jobs end and others
 come, one at a time, and each is followed by a decision: what is timed is entering the change and deciding, in CPU
@@ -6,12 +7,13 @@ seconds of this process. Needs numba (the extra `pool`).
 """
 
 import json
-import sys
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
+from matplotlib import pyplot
 
 from lepton.core.launch import Devices
 from lepton.pool.live.pool import LivePool
@@ -125,23 +127,56 @@ def victims(nodes: int, gang: int) -> float:
     return cost
 
 
-def measure() -> dict[str, object]:
+def measure() -> dict[str, Any]:
     """All figures."""
     steady(filled(100, 100), 50)  # compiles
     costs = sorted(steady(filled(10_000, 100_000)))
-    found: dict[str, object] = {
+    return {
         "p50_ms": 1e3 * median(costs),
         "p99_ms": 1e3 * costs[int(0.99 * len(costs))],
         "worst_ms": 1e3 * costs[-1],
-        "victims_of_64_nodes_in_1000_s": median(victims(1000, 64) for _ in range(3)),
+        "victims_of_64_nodes_in_1000_ms": 1e3 * median(victims(1000, 64) for _ in range(5)),
+        "by_waiting_ms": {many: 1e3 * median(steady(filled(1000, many), 400)) for many in GROWTH},
+        "by_nodes_ms": {many: 1e3 * median(steady(filled(many, 1000), 400)) for many in GROWTH},
     }
-    found["by_waiting_ms"] = {many: 1e3 * median(steady(filled(1000, many), 400)) for many in GROWTH}
-    found["by_nodes_ms"] = {many: 1e3 * median(steady(filled(many, 1000), 400)) for many in GROWTH[:3]}
-    return found
+
+
+def picture(found: dict[str, Any], path: Path) -> None:
+    """Cost of a decision against waiting jobs and against nodes, beside n log n from the first point."""
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    for name, label in (("by_waiting_ms", "waiting jobs, 1,000 nodes"), ("by_nodes_ms", "nodes, 1,000 waiting jobs")):
+        axes.loglog(list(found[name]), list(found[name].values()), marker="o", label=label)
+    sizes = np.array(GROWTH, float)
+    first = found["by_waiting_ms"][GROWTH[0]]
+    axes.loglog(
+        sizes, first * sizes * np.log(sizes) / (sizes[0] * np.log(sizes[0])), "--", color="grey", label="n log n"
+    )
+    axes.set_xlabel("how many")
+    axes.set_ylabel("one change and its decision, median ms of CPU")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def report(found: dict[str, Any]) -> str:
+    """The figures as a page."""
+    rows = [
+        ("10,000 nodes, 100,000 waiting: p50", found["p50_ms"], ""),
+        ("p99", found["p99_ms"], "5"),
+        ("worst of 2,000", found["worst_ms"], ""),
+        ("victims for a gang of 64 nodes, 1,000 full nodes", found["victims_of_64_nodes_in_1000_ms"], "1,000"),
+        *((f"{many:,} waiting, 1,000 nodes: p50", ms, "") for many, ms in found["by_waiting_ms"].items()),
+        *((f"{many:,} nodes, 1,000 waiting: p50", ms, "") for many, ms in found["by_nodes_ms"].items()),
+    ]
+    lines = ["# A live decision", "", "Made by `python benchmarks/pool_live.py`, which says what is measured.", ""]
+    lines += ["| | ms of CPU | goal |", "| --- | --- | --- |"]
+    lines += [f"| {what} | {ms:.2f} | {goal} |" for what, ms, goal in rows]
+    return "\n".join([*lines, "", "![cost against size](pool-live.png)", ""])
 
 
 if __name__ == "__main__":
+    here = Path(__file__).parent
     figures = measure()
-    print(json.dumps(figures, indent=1))
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(json.dumps(figures, indent=1) + "\n")
+    (here / "pool-live.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (here / "POOL-LIVE.md").write_text(report(figures))
+    picture(figures, here / "pool-live.png")
+    print(report(figures))

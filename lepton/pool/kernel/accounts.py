@@ -69,6 +69,19 @@ def keeps_out(pool: Pool, klass: int) -> int:
 
 
 @compiled
+def collides(pool: Pool, klass: int, other: int) -> bool:
+    """Whether one more job of a class would exceed a limit that a job of another class counts against too."""
+    one, two, count = pool.classes[klass], pool.classes[other], 0
+    for at in range(one.accounts, one.accounts_end):
+        account = pool.lists[at]
+        for its in range(two.accounts, two.accounts_end):
+            for each in range(pool.need.shape[1] if pool.lists[its] == account else 0):
+                need = pool.need[klass, each]
+                count += need > 0 and pool.used[account, each] + need > pool.limit[account, each]
+    return bool(count)
+
+
+@compiled
 def level_of(pool: Pool, klass: int, extra: int) -> int:
     """Level of a class's next job (`extra` 1), or of those that it has running (0)."""
     row = pool.classes[klass]

@@ -4,9 +4,9 @@ from lepton.pool.kernel.accounts import charge, wake, wake_chain
 from lepton.pool.kernel.cells import has_room, mark
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.moves import delist, enlist, stop, wait, wake_after
-from lepton.pool.kernel.parts import add_free, change, count_most, has_devices
+from lepton.pool.kernel.parts import has_devices, put
 from lepton.pool.kernel.places import give
-from lepton.pool.kernel.state import ABSENT, LATE, RUNNING, WAITING, WHOLE, Order, Pool
+from lepton.pool.kernel.state import LATE, RUNNING, WAITING, Order, Pool
 
 
 @compiled
@@ -36,31 +36,14 @@ def hold(pool: Pool, order: Order, job: int, now: float) -> None:
     for at in range(pool.classes[klass].part, pool.classes[klass].part_end):
         part = pool.parts[at]
         for _ in range(part.workers):
-            node, slot = pool.workers[worker].node, pool.workers[worker].slot
+            node = pool.workers[worker].node
             if not has_devices(pool, node, part) or not has_room(pool, node, part):
                 set_open(pool, node, 0)
-            if part.milli:
-                pool.nodes[node].cpu -= part.cpu
-                pool.nodes[node].memory -= part.memory
-                if pool.shares[node, slot] == WHOLE:
-                    add_free(pool, node, -1)
-                pool.shares[node, slot] -= part.milli
-                count_most(pool, node)
-            else:
-                change(pool, node, part, worker, -1)
+            put(pool, node, part, worker)
             worker += 1
     charge(pool, order, klass, 1, now)
     row.state, row.begun, row.lead = RUNNING, now, 0.0
     enlist(pool, order, job, now)
-
-
-@compiled
-def let_go(pool: Pool, order: Order, job: int, now: float) -> None:
-    """A job that runs, or has been promised its places, gives them back and is not there any more."""
-    give(pool, order, job, now)
-    delist(pool, job)
-    pool.jobs[job].state = ABSENT
-    wake_after(pool, job)
 
 
 @compiled

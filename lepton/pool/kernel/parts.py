@@ -73,6 +73,21 @@ def change(pool: Pool, node: int, part: Rows, worker: int, sign: int) -> None:
 
 
 @compiled
+def put(pool: Pool, node: int, part: Rows, worker: int) -> None:
+    """Let a worker hold what it needs of a node, and of the device that is noted as its, whether it is free or not."""
+    if not part.milli:
+        change(pool, node, part, worker, -1)
+        return
+    slot = pool.workers[worker].slot
+    pool.nodes[node].cpu -= part.cpu
+    pool.nodes[node].memory -= part.memory
+    if pool.shares[node, slot] == WHOLE:
+        add_free(pool, node, -1)
+    pool.shares[node, slot] -= part.milli
+    count_most(pool, node)
+
+
+@compiled
 def share(pool: Pool, node: int, milli: int, worker: int, sign: int) -> None:
     """Give a worker its part of a device, or take it back."""
     if sign < 0:

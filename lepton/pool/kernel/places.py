@@ -4,10 +4,10 @@ A gang goes whole into the smallest scope that has room: of scopes of one tier t
 then the next tier.
 """
 
-from lepton.pool.kernel.accounts import charge, keeps_out
+from lepton.pool.kernel.accounts import charge, collides, keeps_out
 from lepton.pool.kernel.cells import free_in, has_room, may_fit, may_fit_somewhere
 from lepton.pool.kernel.compiled import compiled
-from lepton.pool.kernel.parts import change, has_devices, node_for
+from lepton.pool.kernel.parts import change, has_devices, node_for, put
 from lepton.pool.kernel.state import Order, Pool
 
 EACH = 3
@@ -93,10 +93,23 @@ def give_before(pool: Pool, job: int, end: int) -> None:
 
 
 @compiled
-def take_back(pool: Pool, order: Order, job: int, now: float) -> bool:
-    """Give a job the very places it had, if all of them are still free; else change nothing and return False."""
+def put_back(pool: Pool, order: Order, job: int, now: float) -> None:
+    """Give a job the very places it had, whatever else is there: what was tried out is undone."""
     klass, worker = pool.jobs[job].klass, pool.jobs[job].place
-    if keeps_out(pool, klass) >= 0:
+    for at in range(pool.classes[klass].part, pool.classes[klass].part_end):
+        for _ in range(pool.parts[at].workers):
+            put(pool, pool.workers[worker].node, pool.parts[at], worker)
+            worker += 1
+    charge(pool, order, klass, 1, now)
+
+
+@compiled
+def take_back(pool: Pool, order: Order, job: int, by: int, now: float) -> bool:
+    """Give a job the very places it had, if they are still free after another has taken its own; else change nothing
+    and return False.
+    """
+    klass, worker = pool.jobs[job].klass, pool.jobs[job].place
+    if collides(pool, klass, pool.jobs[by].klass):
         return False
     for at in range(pool.classes[klass].part, pool.classes[klass].part_end):
         part = pool.parts[at]

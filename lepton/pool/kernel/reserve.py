@@ -4,7 +4,7 @@ import numpy as np
 
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.order import done, outgrown
-from lepton.pool.kernel.places import give, take, take_back
+from lepton.pool.kernel.places import give, put_back, take
 from lepton.pool.kernel.state import Order, Pool
 
 CAUTION = 2.0
@@ -65,5 +65,5 @@ def fits_at(pool: Pool, order: Order, job: int, now: float) -> float:
     if fits:
         give(pool, order, job, now)
     for at in range(given - 1, -1, -1):
-        take_back(pool, order, ranked[at], now)
+        put_back(pool, order, ranked[at], now)
     return until if fits else np.inf

@@ -12,7 +12,7 @@ from lepton.pool.kernel.accounts import level_of
 from lepton.pool.kernel.cells import free_in
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.order import done, running_key
-from lepton.pool.kernel.places import give, take, take_back
+from lepton.pool.kernel.places import give, put_back, take, take_back
 from lepton.pool.kernel.state import Order, Pool, Rows
 
 PRIORITY = 1e12
@@ -141,7 +141,9 @@ def make_room(pool: Pool, order: Order, job: int, now: float) -> int:
         fits = missing <= 0 and take(pool, order, job, now)
     stopped = 0
     for at in range(given - 1, -1, -1):
-        if not take_back(pool, order, room[at].given, now):
+        if not fits:
+            put_back(pool, order, room[at].given, now)
+        elif not take_back(pool, order, room[at].given, job, now):
             room[stopped].found = room[at].given
             stopped += 1
     return stopped if fits else -1

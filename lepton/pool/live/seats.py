@@ -7,7 +7,7 @@ from dataclasses import replace
 from lepton.core.launch import Devices
 from lepton.pool.arrays import order_of
 from lepton.pool.kernel import follow
-from lepton.pool.kernel.moves import wait
+from lepton.pool.kernel.moves import end, wait
 from lepton.pool.kernel.state import ABSENT, RUNNING, SEARCHES
 from lepton.pool.live.entry import Due, Entry
 from lepton.pool.live.forecast import Forecast
@@ -150,7 +150,7 @@ class Seats:
     def back_to_queue(self, entry: Entry, now: float) -> None:
         """A job that runs, or was promised its places, gives them back in the arrays and waits again."""
         if self.tables.pool.jobs[entry.slot].is_late:
-            follow.let_go(self.tables.pool, self.order, entry.slot, now)
+            end(self.tables.pool, self.order, entry.slot, now)
             del self._job_at[entry.slot]
             self.queue(entry)
         elif entry.holds:
@@ -163,7 +163,7 @@ class Seats:
     def take_out(self, entry: Entry, now: float) -> None:
         """Let the arrays know nothing of a job."""
         if self.is_in(entry, RUNNING):
-            follow.let_go(self.tables.pool, self.order, entry.slot, now)
+            end(self.tables.pool, self.order, entry.slot, now)
         elif entry.slot >= 0:
             self.tables.pool.jobs[entry.slot].state = ABSENT
         self._job_at.pop(entry.slot, None)

@@ -334,3 +334,16 @@ def test_shares_outlive_a_node_that_joins() -> None:
         pool.put(wants(job, queue=queue, since_s=50_001.0), Truth(phase=Phase.PAUSED), 50_001.0)
     obey(pool, 50_002.0)
     assert pool.seats.tables.pasts()["queue", "a"][0] > 0.1
+
+
+def test_a_limit_that_is_lowered_below_what_is_held_takes_nothing_from_who_runs() -> None:
+    pool = LivePool(replace(QUICK, wait_cap_s=50.0, shared_cap_s=50.0))
+    pool.put_machines([machine(0)], 0.0)
+    pool.put_rights(Rights(queues={"b": QueueSpec()}))
+    assert run(pool, wants("first", queue="b", is_pinned=True), 10.0) == ["first"]
+    pool.put_rights(Rights(queues={"b": QueueSpec(limit={"gpu_milli": 2000})}))
+    pool.put(wants("late", since_s=10.0), Truth(phase=Phase.QUEUED), 20.0)
+    for now in (100.0, 110.0, 120.0):
+        assert obey(pool, now) == [] and pool.seats.tables.pool.nodes[0].free == 0
+    pool.put(pool.jobs["first"].wants, Truth(phase=Phase.GONE, ran_s=1.0), 130.0)
+    assert obey(pool, 130.0) == ["late"]
