@@ -237,7 +237,7 @@ def _wire(platform: Platform, serving: Serving) -> None:
         if event.kind == "job" and event.verb != "created":  # a queued job is placing's alone
             running.touch(event.subject)
             loops["jobs"].wake()
-        if event.kind in ("job", "node"):
+        if event.kind in ("job", "node", "queue", "quota"):
             loops["placing"].wake()
         if event.kind == "job" and event.verb.endswith("->queued"):  # its node may be gone
             loops["pulse"].wake()

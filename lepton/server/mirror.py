@@ -72,7 +72,11 @@ class Mirror:
     def decide(self) -> Plan:
         """What should happen now."""
         with self.lock:
-            return self.live.decide(self.now())
+            try:
+                return self.live.decide(self.now())
+            except BaseException:  # whatever it was: the next turn does not begin from where this one broke off
+                self.live.is_stale = True
+                raise
 
     def due_s(self) -> float | None:
         """Seconds until the first job that pauses may be placed."""
