@@ -2,22 +2,17 @@
 
 from collections.abc import Mapping
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from lepton.cli.kinds import Size
+from lepton.cli.kinds import ParamType, Size
 
 GIB = 2**30
 WORDS = {"gpu_milli": "gpus", "tpu_milli": "tpus", "fpga_milli": "fpgas", "cpu_milli": "cpus"}
 """Device -> its word; beside them `memory`."""
 DEVICES = {**{word: device for device, word in WORDS.items()}, "memory": "memory_bytes"}
 EXAMPLE = "gpus=8,cpus=64,memory=512G"
-
-if TYPE_CHECKING:
-    ParamType = click.ParamType[Any]
-else:
-    ParamType = click.ParamType
 
 
 class AmountsOf(ParamType):

@@ -1,24 +1,20 @@
 """`lepton pool queues` and `lepton pool quota`: who is entitled to how much, changed while work runs."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import click
 
 from lepton.cli import complete
 from lepton.cli.amounts import EXAMPLE, AmountsOf, short, spent
 from lepton.cli.group import Group
-from lepton.cli.kinds import Name, Number
+from lepton.cli.kinds import Name, Number, ParamType
 from lepton.cli.output import Session, common
 from lepton.core.errors import NotFoundError
 from lepton.sdk.pool import QueueOptions
 
 AMOUNTS = AmountsOf()
 WEIGHT = Number(0.001, 1000)
-if TYPE_CHECKING:
-    ParamType = click.ParamType[Any]
-else:
-    ParamType = click.ParamType
 
 
 class Holder(ParamType):

@@ -192,9 +192,14 @@ def _watch(job: Resource, spec: JobSpec, seen: Sequence[Sighting], at: datetime)
         ending: dict[str, Json] = {"rank": rank, "reason": ended.reason, "code": ended.code, "signal": ended.signal}
         return Turn(*move(job, State.STOPPING, why=why, at=at, actor=ACTOR, ending={**ending, "detail": ended.detail}))
     if all(sighting.exit is not None for sighting in seen):
-        done = {"rank": 0, "reason": ExitReason.DONE, "code": 0, "signal": None, "detail": ""}
-        return Turn(*move(job, State.DONE, why="all workers done", at=at, actor=ACTOR, ending=done, **_ended(at)))
+        return _done(job, at)
     return Turn(job)
+
+
+def _done(job: Resource, at: datetime) -> Turn:
+    """All of its workers have ended well."""
+    done = {"rank": 0, "reason": ExitReason.DONE, "code": 0, "signal": None, "detail": ""}
+    return Turn(*move(job, State.DONE, why="all workers done", at=at, actor=ACTOR, ending=done, **_ended(at)))
 
 
 def _end(job: Resource, spec: JobSpec, seen: Sequence[Sighting], at: datetime) -> Turn:
@@ -212,14 +217,11 @@ def _end(job: Resource, spec: JobSpec, seen: Sequence[Sighting], at: datetime) -
 def _after_preemption(job: Resource, spec: JobSpec, seen: Sequence[Sighting], at: datetime) -> Turn:
     """It waits again, and nothing of that counts as its failure; unless it was done when it was to stop."""
     if not spec.is_service and all(is_done(sighting) for sighting in seen):
-        done = {"rank": 0, "reason": ExitReason.DONE, "code": 0, "signal": None, "detail": ""}
-        return Turn(*move(job, State.DONE, why="all workers done", at=at, actor=ACTOR, ending=done, **_ended(at)))
+        return _done(job, at)
     began = job.status.get("started_at")
     worked_s = (to_micros(at) - began) / 1_000_000 if began and spec.can_resume else 0.0
     changes: dict[str, Json] = {
-        "generation": int(job.status.get("generation", 0)) + 1,
-        "placement": None,
-        "replaced": {},
+        **_anew(job),
         "preempted": None,
         "preemptions": int(job.status.get("preemptions", 0)) + 1,
         "worked_s": float(job.status.get("worked_s", 0.0)) + worked_s,
@@ -245,9 +247,7 @@ def _retry(job: Resource, spec: JobSpec, at: datetime) -> Turn:
         why = f"worker {ending.get('rank')}: {describe(_exit(ending))}"
         return Turn(*move(job, State.FAILED, why=why, at=at, actor=ACTOR, **_ended(at)))
     changes: dict[str, Json] = {
-        "generation": int(job.status.get("generation", 0)) + 1,
-        "placement": None,
-        "replaced": {},
+        **_anew(job),
         "not_before": to_micros(at) + int(pause_s * 1_000_000),
         "failures": failures + (reason is not ExitReason.LOST),
         "losses": losses + (reason is ExitReason.LOST),
@@ -271,9 +271,7 @@ def requeue(job: Resource, *, why: str, at: datetime) -> Turn:
     """
     pause_s = pause_after_refusal(int(job.status.get("refusals", 0)))
     changes: dict[str, Json] = {
-        "generation": int(job.status.get("generation", 0)) + 1,
-        "placement": None,
-        "replaced": {},
+        **_anew(job),
         "not_before": to_micros(at) + int(pause_s * 1_000_000),
         "refusals": int(job.status.get("refusals", 0)) + 1,
     }
@@ -305,6 +303,11 @@ def describe(ended: Exit) -> str:
         ExitReason.SIGNAL: f"signal {ended.signal}",
     }.get(ended.reason, ended.reason.replace("_", " "))
     return f"{words} ({ended.detail})" if ended.detail else words
+
+
+def _anew(job: Resource) -> dict[str, Json]:
+    """What any further start of the gang begins with."""
+    return {"generation": int(job.status.get("generation", 0)) + 1, "placement": None, "replaced": {}}
 
 
 def _exit(ending: Mapping[str, Any]) -> Exit:

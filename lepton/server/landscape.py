@@ -65,8 +65,12 @@ def read_queues(rows: Sequence[Resource]) -> dict[str, QueueSpec]:
     return dict(sorted({DEFAULT: QueueSpec(), **made}.items()))
 
 
+def devices_of(node: Resource) -> Devices:
+    """All that a node has."""
+    return Devices(**node.status.get("devices", {"cpu_milli": 0}))
+
+
 def machine(node: Resource) -> Machine:
     """A node, as large as it is when nobody uses it."""
-    total = Devices(**node.status.get("devices", {"cpu_milli": 0}))
     labels = node.status.get("labels", {})
-    return Machine(name=node.name, total=total, labels=labels, state=read_state(node.state))
+    return Machine(name=node.name, total=devices_of(node), labels=labels, state=read_state(node.state))

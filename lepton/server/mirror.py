@@ -13,10 +13,10 @@ from lepton.jobs.life import FINAL, State
 from lepton.pool.live.pool import LivePool
 from lepton.pool.live.tables import Rights
 from lepton.pool.live.views import Phase, Plan, Reason, Truth
-from lepton.pool.live.why import reasons
+from lepton.pool.live.why import reasons, shorten
 from lepton.pool.policy import Policy
 from lepton.server.landscape import Land, Landscape
-from lepton.server.truths import ran_s, truth_of, wants_of
+from lepton.server.truths import truth_of, wants_of
 from lepton.store import events, resources
 from lepton.store.database import Tx
 
@@ -92,8 +92,7 @@ class Mirror:
         with self.lock:
             self.sync(tx)
             if before := sorted(self._after.get(job.id, ())):
-                names = ", ".join(before[:3]) + (f" and {len(before) - 3} more" if len(before) > 3 else "")
-                return [Reason(code="dependency", words=f"it comes after {names}", facts={"after": before})]
+                return [Reason(code="dependency", words=f"it comes after {shorten(before)}", facts={"after": before})]
             return reasons(self.live, job.id, self.now())
 
     def stated(self, job: str) -> tuple[int, int] | None:
@@ -161,8 +160,8 @@ class Mirror:
         if self.live.forecast.has_learned:
             return
         for job in reversed(resources.newest_final(tx, "job", limit=REMEMBERED)):
-            seconds = ran_s(job)
-            if seconds is not None and job.state in (State.DONE, State.FAILED):
+            seconds = truth_of(job, self.now(), is_free=True).ran_s
+            if seconds is not None:
                 self.live.forecast.learn(wants_of(job), seconds)
 
     def _read_new(self, tx: Tx) -> None:

@@ -11,15 +11,14 @@ from lepton.core.resource import Json, Resource
 from lepton.jobs.life import HOLDS_DEVICES, State
 from lepton.jobs.spec import JobSpec
 from lepton.pool.quota import DEFAULT, DEVICES, Amounts, quota_name
+from lepton.pool.shape import NOTHING
 from lepton.pool.standing import read_state, wish_of
 from lepton.pool.tree import line
 from lepton.server.entitle import is_there
 from lepton.server.known import Known
-from lepton.server.landscape import read_queues
+from lepton.server.landscape import devices_of, read_queues
 from lepton.store import resources
 from lepton.store.database import Tx
-
-NOTHING = Devices(cpu_milli=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +115,6 @@ def told(node: Resource, held: Devices, jobs: int) -> Resource:
     free = devices_of(node).minus(held)
     status: dict[str, Json] = {**node.status, "free": asdict(free), "jobs": jobs}
     return replace(node, state=read_state(node.state), spec={"wish": wish_of(node.spec).value}, status=status)
-
-
-def devices_of(node: Resource) -> Devices:
-    """All that a node has."""
-    return Devices(**node.status.get("devices", {"cpu_milli": 0}))
 
 
 def device_totals(nodes: Iterable[Resource], held: Devices) -> dict[str, dict[str, int]]:

@@ -8,7 +8,7 @@ where shares are kept, the queue goes first that has held, and holds, the smalle
 """
 
 from lepton.pool.kernel.compiled import compiled
-from lepton.pool.kernel.state import AWAKE, Order, Pool
+from lepton.pool.kernel.state import AWAKE, Ints, Order, Pool
 
 BORROWS = 7
 """Level of what nobody guarantees."""
@@ -56,29 +56,36 @@ def wake_kept_out(pool: Pool, klass: int) -> None:
 
 
 @compiled
+def exceeds(pool: Pool, bound: Ints, account: int, klass: int, extra: int) -> bool:
+    """Whether an account with `extra` more jobs of a class holds more than `bound` of anything that they ask for."""
+    count = 0
+    for each in range(pool.need.shape[1]):
+        need = pool.need[klass, each]
+        count += need > 0 and pool.used[account, each] + extra * need > bound[account, each]
+    return bool(count)
+
+
+@compiled
 def keeps_out(pool: Pool, klass: int) -> int:
     """The account whose limit one more job of a class would exceed; -1 if there is none."""
     row = pool.classes[klass]
     for at in range(row.accounts, row.accounts_end):
-        account = pool.lists[at]
-        for each in range(pool.need.shape[1]):
-            need = pool.need[klass, each]
-            if need and pool.used[account, each] + need > pool.limit[account, each]:
-                return int(account)
+        if exceeds(pool, pool.limit, pool.lists[at], klass, 1):
+            return int(pool.lists[at])
     return -1
 
 
 @compiled
 def collides(pool: Pool, klass: int, other: int) -> bool:
     """Whether one more job of a class would exceed a limit that a job of another class counts against too."""
-    one, two, count = pool.classes[klass], pool.classes[other], 0
+    one, two = pool.classes[klass], pool.classes[other]
     for at in range(one.accounts, one.accounts_end):
         account = pool.lists[at]
-        for its in range(two.accounts, two.accounts_end):
-            for each in range(pool.need.shape[1] if pool.lists[its] == account else 0):
-                need = pool.need[klass, each]
-                count += need > 0 and pool.used[account, each] + need > pool.limit[account, each]
-    return bool(count)
+        if exceeds(pool, pool.limit, account, klass, 1):
+            for its in range(two.accounts, two.accounts_end):
+                if pool.lists[its] == account:
+                    return True
+    return False
 
 
 @compiled
@@ -86,12 +93,7 @@ def level_of(pool: Pool, klass: int, extra: int) -> int:
     """Level of a class's next job (`extra` 1), or of those that it has running (0)."""
     row = pool.classes[klass]
     for at in range(row.accounts, row.queues_end):
-        is_within = True
-        for each in range(pool.need.shape[1]):
-            need = pool.need[klass, each]
-            if need and pool.used[pool.lists[at], each] + extra * need > pool.guarantee[pool.lists[at], each]:
-                is_within = False
-        if is_within:
+        if not exceeds(pool, pool.guarantee, pool.lists[at], klass, extra):
             return int(at - row.accounts)
     return BORROWS
 

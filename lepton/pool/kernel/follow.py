@@ -6,7 +6,7 @@ from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.moves import delist, enlist, stop, wait, wake_after
 from lepton.pool.kernel.parts import has_devices, put
 from lepton.pool.kernel.places import give
-from lepton.pool.kernel.state import LATE, RUNNING, WAITING, Order, Pool
+from lepton.pool.kernel.state import RUNNING, Order, Pool
 
 
 @compiled
@@ -60,18 +60,6 @@ def take_promise_back(pool: Pool, order: Order, job: int, now: float) -> None:
     delist(pool, job)
     wait(pool, order, job)
     wake_after(pool, job)
-
-
-@compiled
-def make_late(pool: Pool, job: int) -> bool:
-    """A waiting job has waited too long."""
-    row = pool.jobs[job]
-    if row.state != WAITING or row.is_late:
-        return False
-    row.is_late = 1
-    pool.room[pool.size[LATE]].late = job
-    pool.size[LATE] += 1
-    return True
 
 
 @compiled

@@ -6,7 +6,7 @@ from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.heaps import merged, without_first
 from lepton.pool.kernel.order import done, key_of, outgrown
 from lepton.pool.kernel.places import give
-from lepton.pool.kernel.state import ENDED, RUNNING, WAITING, Order, Pool
+from lepton.pool.kernel.state import ENDED, LATE, RUNNING, WAITING, Order, Pool
 
 
 @compiled
@@ -101,3 +101,15 @@ def wake_after(pool: Pool, job: int) -> None:
     """A job has given back what it held: wake who could use it."""
     wake_cells_of(pool, job)
     wake_kept_out(pool, pool.jobs[job].klass)
+
+
+@compiled
+def make_late(pool: Pool, job: int) -> bool:
+    """A waiting job has waited too long."""
+    row = pool.jobs[job]
+    if row.state != WAITING or row.is_late:
+        return False
+    row.is_late = 1
+    pool.room[pool.size[LATE]].late = job
+    pool.size[LATE] += 1
+    return True

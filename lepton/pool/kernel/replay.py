@@ -11,10 +11,10 @@ import numpy as np
 from lepton.pool.kernel.choose import decide
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.heaps import pop, push
-from lepton.pool.kernel.moves import end, wait, wake_cells_of
+from lepton.pool.kernel.moves import end, make_late, wait, wake_cells_of
 from lepton.pool.kernel.order import done, outgrown
 from lepton.pool.kernel.predict import History, expect, learn
-from lepton.pool.kernel.state import LATE, RUNNING, STARTS, STOPS, WAITING, Ints, Order, Pool, Rows
+from lepton.pool.kernel.state import RUNNING, STARTS, STOPS, Ints, Order, Pool, Rows
 
 FACT = np.dtype(
     [
@@ -107,10 +107,8 @@ def handle(replay: Replay, now: float) -> None:
     pool, at, job = replay.pool, replay.events[0].at, replay.events[0].job
     replay.at[EVENTS] = pop(replay.events, replay.at[EVENTS])
     row, fact = pool.jobs[job], replay.facts[job]
-    if row.state == WAITING and not row.is_late and at >= due_late(pool, replay.order, job):
-        row.is_late = 1
-        pool.room[pool.size[LATE]].late = job
-        pool.size[LATE] += 1
+    if at >= due_late(pool, replay.order, job):
+        make_late(pool, job)
     if row.state != RUNNING or fact.due != at:
         return
     if done(row, now) < fact.duration - 1e-6:

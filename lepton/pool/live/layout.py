@@ -15,13 +15,12 @@ from lepton.core.launch import Devices
 from lepton.pool.kernel import state
 from lepton.pool.kernel.state import Ints, Rows, rows
 from lepton.pool.live.views import Wants
-from lepton.pool.shape import Machine
+from lepton.pool.shape import NOTHING, Machine
 from lepton.pool.standing import NodeState
 
 GPU, TPU, FPGA, CPU, MEMORY, PLAIN = range(6)
 """Amounts that are counted; PLAIN is the CPUs of those who ask for no accelerator."""
 AMOUNTS = 6
-KINDS = ("gpu", "tpu", "fpga")
 ISLAND, RACK = "island", "rack"
 SCOPE = tuple[int, int, int]
 """Tier, and where it begins and ends in a list of cells."""
@@ -45,7 +44,7 @@ def devices_of(amount: Devices) -> tuple[int, int]:
 
 def need_of(workers: Sequence[Devices]) -> list[int]:
     """What a job holds of each counted amount."""
-    total = sum(workers, Devices(cpu_milli=0))
+    total = sum(workers, NOTHING)
     accelerators = [total.gpu_milli, total.tpu_milli, total.fpga_milli]
     return [*accelerators, total.cpu_milli, total.memory_bytes, 0 if any(accelerators) else total.cpu_milli]
 

@@ -165,7 +165,7 @@ class LivePool:
             entry = self.jobs.get(due.job)
             if entry is not None and entry.truth.phase is Phase.PAUSED and entry.truth.due_s == due.at:
                 self._change(entry, replace(entry.truth, phase=Phase.QUEUED), now)
-        self.seats.make_late(now)
+        self.seats.note_late(now)
         if not self._look_again_at - LOOK_AGAIN_S <= now < self._look_again_at:  # the clock may be set back
             self._look_again_at = now + LOOK_AGAIN_S
             self.seats.wake_all()

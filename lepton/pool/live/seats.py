@@ -7,7 +7,7 @@ from dataclasses import replace
 from lepton.core.launch import Devices
 from lepton.pool.arrays import order_of
 from lepton.pool.kernel import follow
-from lepton.pool.kernel.moves import end, wait
+from lepton.pool.kernel.moves import end, make_late, wait
 from lepton.pool.kernel.state import ABSENT, RUNNING, SEARCHES
 from lepton.pool.live.entry import Due, Entry
 from lepton.pool.live.forecast import Forecast
@@ -86,12 +86,12 @@ class Seats:
         self.layout.machines[at] = replace(self.layout.machines[at], state=state)
         follow.set_open(self.tables.pool, at, int(state == NodeState.UP))
 
-    def make_late(self, now: float) -> None:
+    def note_late(self, now: float) -> None:
         """Note who has waited too long by now."""
         while self.late and self.late[0].at <= now:
             due = heapq.heappop(self.late)
             if self.job_at(due.slot) == due.job:
-                follow.make_late(self.tables.pool, due.slot)
+                make_late(self.tables.pool, due.slot)
 
     def wake_all(self) -> None:
         """Look at all that waits in the next decision."""
@@ -153,12 +153,12 @@ class Seats:
             end(self.tables.pool, self.order, entry.slot, now)
             del self._job_at[entry.slot]
             self.queue(entry)
-        elif entry.holds:
+            return
+        if entry.holds:
             follow.evict(self.tables.pool, self.order, entry.slot, now)
-            self.watch(entry)
         else:
             follow.take_promise_back(self.tables.pool, self.order, entry.slot, now)
-            self.watch(entry)
+        self.watch(entry)
 
     def take_out(self, entry: Entry, now: float) -> None:
         """Let the arrays know nothing of a job."""

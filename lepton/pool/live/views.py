@@ -102,15 +102,3 @@ class Reason:
     """One of `why.CODES`."""
     words: str
     facts: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueView:
-    """How a queue, or a quota, stands."""
-
-    name: str
-    held: Mapping[str, int]
-    """By device, with all below it."""
-    waiting: int
-    """Jobs in this queue itself."""
-    longest_wait_s: float
