@@ -37,7 +37,8 @@ def join(pool: Pool, order: Order, job: int, now: float) -> None:
     crowd = pool.crowds[crowd_of(pool, job)]
     crowd.jobs += 1
     crowd.devices += pool.classes[pool.jobs[job].klass].devices
-    crowd.largest = max(crowd.largest, largest_key(pool, order, job, now))
+    if order.preempts:
+        crowd.largest = max(crowd.largest, largest_key(pool, order, job, now))
 
 
 @compiled

@@ -21,12 +21,12 @@ def take(pool: Pool, order: Order, job: int, now: float) -> bool:
     """
     klass = pool.jobs[job].klass
     row = pool.classes[klass]
-    if keeps_out(pool, klass) >= 0 or not may_fit_somewhere(pool, klass):
+    if keeps_out(pool, klass) >= 0:
         return False
     if row.scopes_end - row.scopes == EACH:
         found = take_in(pool, job, pool.lists[row.scopes + 1], pool.lists[row.scopes + 2])
     else:
-        found = take_in_smallest(pool, job)
+        found = may_fit_somewhere(pool, klass) and take_in_smallest(pool, job)
     if found:
         charge(pool, order, klass, 1, now)
     return found
