@@ -84,6 +84,9 @@ class Link(asyncio.Protocol):
             elif frame.kind == Kind.TELL:
                 self._tell(orjson.loads(frame.entries[0].body))
             else:
+                if asked:  # what it is about may have come with it
+                    self._begin(asked)
+                    asked = []
                 self._control(frame)
         if asked:
             self._begin(asked)

@@ -201,9 +201,10 @@ def test_coroutines_and_threads_answer_tensors_and_a_cancelled_call_is_cancelled
             tensor.set_data_from_numpy(np.array([50.0]))
             call = client.async_infer("wait", [tensor], lambda result, error: None)
             held = b"lepton_requests_held 1"
-            wait_until(lambda: held in house.ask("GET", "/metrics")[1], "the worker has it", WAIT_S)
+            wait_until(lambda: held in house.ask("GET", "/metrics")[1], "the front has it", WAIT_S)
+            wait_until(lambda: house.ask("GET", "/state")[1] == [2, 0], "its handler has begun", WAIT_S)
             call.cancel()
-            wait_until(lambda: house.ask("GET", "/state")[1] == 1, "it is cancelled in the worker", WAIT_S)
+            wait_until(lambda: house.ask("GET", "/state")[1] == [2, 1], "it is cancelled in the worker", WAIT_S)
 
 
 def test_a_service_without_such_handlers_does_not_speak_the_protocol() -> None:

@@ -51,3 +51,28 @@ def test_who_leaves_a_batch_that_a_thread_computes_takes_nobody_along() -> None:
     answers = asyncio.run(one_leaves_a_batch())
     assert (answers[2].status, answers[2].body) == (200, b"bb")
     assert 1 in answers, "its place at the front is free again"
+
+
+async def one_leaves_with_what_asked() -> dict[int, Entry]:
+    wire = Wire()
+
+    async def wait(call: Call) -> Reply:
+        await asyncio.sleep(60)
+        return Reply(call.body)
+
+    with ThreadPoolExecutor(1) as threads:
+        works = {16: Work(operation=Operation(id=16, path="/x"), answer=wait)}
+        link = Link(works, lambda: (b"{}", None), threads, tell=lambda item: None)
+        link.connection_made(wire)  # type: ignore[arg-type]
+        asked = encode(Frame(Kind.BATCH, [Entry(1, b"a", operation=16)]))
+        link.data_received(asked + encode(Frame(Kind.CANCEL, [Entry(1)])))  # a busy worker reads both at once
+        until = asyncio.get_running_loop().time() + 10
+        while 1 not in wire.answers and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(0.005)
+        link.connection_lost(None)
+    return wire.answers
+
+
+def test_who_leaves_before_a_busy_worker_has_read_the_request_is_let_go() -> None:
+    answers = asyncio.run(one_leaves_with_what_asked())
+    assert 1 in answers, "its place at the front is free again"

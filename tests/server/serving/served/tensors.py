@@ -77,10 +77,11 @@ class Mixed(Service):
     concurrency = 4
 
     async def init(self) -> None:
-        self.cancelled = 0
+        self.begun = self.cancelled = 0
 
     @handler
     async def wait(self, seconds: float) -> float:
+        self.begun += 1
         try:
             await asyncio.sleep(seconds)
         except asyncio.CancelledError:
@@ -93,8 +94,8 @@ class Mixed(Service):
         return threading.current_thread().name
 
     @handler("/state", method="GET")
-    async def state(self) -> int:
-        return self.cancelled
+    async def state(self) -> list[int]:
+        return [self.begun, self.cancelled]
 
 
 class Plain(Service):
