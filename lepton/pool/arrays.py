@@ -168,7 +168,7 @@ def classes_of(trace: Trace, cluster: Cluster, is_partitioned: bool) -> tuple[In
     parts = [parts_of(int(each), cluster.per_node) for each in gpus]
     allowed = [[int(each)] if is_partitioned else list(range(len(names))) for each in own]
     classes = rows(len(first), state.CLASS)
-    classes.account, classes.devices = own, gpus
+    classes.account, classes.devices, classes.touches = own, gpus, gpus
     classes.part, classes.part_end = bounds(parts)
     classes.cells, classes.cells_end = bounds(allowed)
     accounts = int(sum(map(len, allowed))) + np.arange(len(first))

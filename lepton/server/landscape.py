@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lepton.core.launch import Devices
 from lepton.core.resource import Resource
 from lepton.pool.quota import DEFAULT, Amounts, QueueSpec, QuotaSpec, quota_name
-from lepton.pool.shape import Bound, Machine
+from lepton.pool.shape import Bound, Machine, given_of
 from lepton.pool.standing import NodeState, read_state
 from lepton.pool.tree import line
 from lepton.store import events, resources
@@ -71,6 +71,6 @@ def devices_of(node: Resource) -> Devices:
 
 
 def machine(node: Resource) -> Machine:
-    """A node, as large as it is when nobody uses it."""
+    """A node with all that it gives away when nobody uses it."""
     labels = node.status.get("labels", {})
-    return Machine(name=node.name, total=devices_of(node), labels=labels, state=read_state(node.state))
+    return Machine(name=node.name, total=given_of(devices_of(node)), labels=labels, state=read_state(node.state))

@@ -52,6 +52,17 @@ def has_devices(pool: Pool, node: int, part: Rows) -> bool:
 
 
 @compiled
+def is_free_again(pool: Pool, node: int, part: Rows, worker: int) -> bool:
+    """Whether a worker could have again what it had of a node: of a device in parts, the very same."""
+    if not has_room(pool, node, part):
+        return False
+    if not part.milli:
+        return bool(pool.nodes[node].free >= part.devices)
+    left = pool.shares[node, pool.workers[worker].slot]
+    return bool(part.milli <= left and (left < WHOLE or pool.nodes[node].free > 0))
+
+
+@compiled
 def add_free(pool: Pool, node: int, devices: int) -> None:
     """A node has so many more whole devices free, or fewer."""
     if pool.nodes[node].is_open:

@@ -5,9 +5,9 @@ then the next tier.
 """
 
 from lepton.pool.kernel.accounts import charge, collides, keeps_out
-from lepton.pool.kernel.cells import free_in, has_room, may_fit, may_fit_somewhere
+from lepton.pool.kernel.cells import free_in, may_fit, may_fit_somewhere
 from lepton.pool.kernel.compiled import compiled
-from lepton.pool.kernel.parts import change, has_devices, node_for, put
+from lepton.pool.kernel.parts import change, is_free_again, node_for, put
 from lepton.pool.kernel.state import Order, Pool
 
 EACH = 3
@@ -115,10 +115,10 @@ def take_back(pool: Pool, order: Order, job: int, by: int, now: float) -> bool:
         part = pool.parts[at]
         for _ in range(part.workers):
             node = pool.workers[worker].node
-            if not has_devices(pool, node, part) or not has_room(pool, node, part):
+            if not is_free_again(pool, node, part, worker):
                 give_before(pool, job, worker)
                 return False
-            change(pool, node, part, worker, -1)
+            put(pool, node, part, worker)
             worker += 1
     charge(pool, order, klass, 1, now)
     return True

@@ -58,7 +58,8 @@ CLASS = np.dtype(
         ("queues_end", "i8"),
         ("accounts_end", "i8"),
         ("rank", "i8"),  # priority; smaller goes first
-        ("devices", "i8"),  # of all workers together
+        ("devices", "i8"),  # whole ones of all workers together
+        ("touches", "i8"),  # the same, and one for each part of one: more can never be free when it stops
         ("part", "i8"),  # its first row in `parts`, and the one after its last
         ("part_end", "i8"),
         ("cells", "i8"),  # the cells it may use, in order of preference: `lists[cells:cells_end]`
@@ -138,7 +139,7 @@ ROOM = np.dtype(
 CROWD = np.dtype(
     [
         ("jobs", "i8"),  # how many of a queue and priority run
-        ("devices", "i8"),  # and hold how many devices
+        ("devices", "i8"),  # and hold how many devices, or parts of one
         ("largest", "f8"),  # and may have which key at most (`bounds`)
     ]
 )

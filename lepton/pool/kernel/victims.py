@@ -77,7 +77,7 @@ def devices_enough(pool: Pool, job: int, count: int) -> bool:
         return True
     missing -= free_in(pool, klass.cells, klass.cells_end)
     for at in range(count):
-        missing -= pool.classes[pool.jobs[pool.room[at].found].klass].devices
+        missing -= pool.classes[pool.jobs[pool.room[at].found].klass].touches
     return bool(missing <= 0) and nodes_enough(pool, job, count)
 
 
@@ -103,12 +103,12 @@ def nodes_enough(pool: Pool, job: int, count: int) -> bool:
 
 @compiled
 def gain(pool: Pool, job: int) -> None:
-    """Note on its nodes what a running job holds there."""
+    """Note on its nodes the devices that a running job holds there, or parts of."""
     worker = pool.jobs[job].place
     klass = pool.classes[pool.jobs[job].klass]
     for at in range(klass.part, klass.part_end):
         for _ in range(pool.parts[at].workers):
-            pool.nodes[pool.workers[worker].node].gain += pool.parts[at].devices
+            pool.nodes[pool.workers[worker].node].gain += pool.parts[at].devices + (pool.parts[at].milli > 0)
             worker += 1
 
 

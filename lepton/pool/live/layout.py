@@ -1,8 +1,8 @@
 """Nodes as cells, and requests as parts, cells and scopes.
 
-A node belongs to the first kind of device that it has (GPU, TPU, FPGA, or none): devices of a second kind are not given
-away. Nodes with the same kind and the same labels form one cell. A gang goes whole into one rack if there is room, else
-into one island, else anywhere (labels `rack` and `island`).
+A node belongs to the one kind of device that it gives away (`pool.shape.given_of`): GPU, TPU, FPGA, or none. Nodes with
+the same kind and the same labels form one cell. A gang goes whole into one rack if there is room, else into one island,
+else anywhere (labels `rack` and `island`).
 """
 
 from collections.abc import Sequence

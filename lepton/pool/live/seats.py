@@ -12,9 +12,10 @@ from lepton.pool.kernel.state import ABSENT, RUNNING, SEARCHES
 from lepton.pool.live.entry import Due, Entry
 from lepton.pool.live.forecast import Forecast
 from lepton.pool.live.layout import Layout, devices_of, kind_of
+from lepton.pool.live.ledger import Ledger
 from lepton.pool.live.real import Real, Spot
 from lepton.pool.live.tables import Rights, Tables
-from lepton.pool.live.views import Truth
+from lepton.pool.live.views import Place, Truth, Wants
 from lepton.pool.policy import Policy
 from lepton.pool.shape import Machine
 from lepton.pool.standing import NodeState
@@ -27,8 +28,9 @@ class Seats:
         self.policy = policy
         self.order = order_of(policy, is_shared=True)
         self.layout = Layout(machines)
-        self.real = Real(machines)
         self.tables = Tables(self.layout, rights)
+        self._real = Real(machines)
+        self._ledger = Ledger(self.tables)
         self.late: list[Due] = []
         """Heap: when each waiting job will have waited too long."""
         self._forecast = forecast
@@ -61,6 +63,25 @@ class Seats:
             slot = int(workers[at].slot) if devices_of(entry.wants.workers[rank])[1] else -1
             found[rank] = Spot(machines[workers[at].node].name, slot)
         return [found[rank] for rank in range(len(found))]
+
+    def take(self, entry: Entry) -> tuple[Place, ...] | None:
+        """Really take what the arrays have given a job; None, and nothing taken, if something is still held."""
+        if not self._ledger.has_room(entry.wants):
+            return None
+        taken = self._real.take(self.spots(entry), entry.wants.workers)
+        if taken is not None:
+            self._ledger.add(entry.wants, 1)
+        return taken
+
+    def give(self, places: Sequence[Place], wants: Wants) -> None:
+        """A job really holds its places no longer."""
+        self._real.give(places, wants.workers)
+        self._ledger.add(wants, -1)
+
+    def note_held(self, entry: Entry) -> tuple[Spot, ...]:
+        """Note what a job really holds already; return where that is in the arrays."""
+        self._ledger.add(entry.wants, 1)
+        return self._real.hold(entry.truth.places, entry.wants.workers)
 
     def devices(self, entry: Entry) -> int:
         """Whole devices that a job asks for."""
@@ -129,7 +150,7 @@ class Seats:
 
     def hold(self, entry: Entry) -> None:
         """A job holds its places, free or not."""
-        spots = self.real.hold(entry.truth.places, entry.wants.workers)
+        spots = self.note_held(entry)
         if len(spots) != len(entry.wants.workers) or any(spot.node not in self.layout.index for spot in spots):
             return  # a node of it is no more; its engine will say that it is lost
         slot = self._add(entry)

@@ -151,6 +151,7 @@ class Tables:
         row.queues_end = account_begin + sum(kind == QUEUE for kind, _ in accounts)
         row.rank, row.is_pinned, row.root = wants.rank, wants.is_pinned, -1
         row.devices = sum(devices_of(worker)[0] for worker in wants.workers)
+        row.touches = sum(max(devices_of(worker)[0], devices_of(worker)[1] > 0) for worker in wants.workers)
         row.part, row.part_end, row.cells, row.cells_end = part, part_end, begin, end
         row.scopes, row.scopes_end = scope_begin, scope_end
         self.pool.need[index] = need_of(wants.workers)

@@ -1,5 +1,6 @@
 """Why a job waits: reasons that programs can read, and sentences for people. Asking decides nothing."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,8 +12,8 @@ from lepton.pool.live.entry import Entry
 from lepton.pool.live.layout import AMOUNTS, milli_of
 from lepton.pool.live.pool import LivePool
 from lepton.pool.live.tables import COLUMN
-from lepton.pool.live.views import Phase, Reason
-from lepton.pool.shape import in_words, show
+from lepton.pool.live.views import Phase, Reason, Wants
+from lepton.pool.shape import Alike, Gang, fits_only_with, in_words, show
 from lepton.pool.standing import NodeState
 
 CODES = ("dependency", "pause", "promised", "quota", "reserved", "node_state", "topology", "shape", "turn")
@@ -92,13 +93,12 @@ def _room(live: LivePool, entry: Entry) -> Iterator[Reason]:
     wants = entry.wants
     usable = [live.seats.layout.cells[at] for at in live.seats.layout.cells_for(wants)[0]]
     machines = [live.seats.layout.machines[at] for cell in usable for at in range(cell.start, cell.end)]
-    closed = [each for each in machines if each.state != NodeState.UP]
     need = max(wants.workers, key=lambda each: (sum(milli_of(each).values()), each.cpu_milli, each.memory_bytes))
     gang = f"{len(wants.workers)} workers of " if len(wants.workers) > 1 else ""
-    if closed and not any(need.fits_in(each.total) for each in machines if each.state == NodeState.UP):
-        states = ", ".join(f"{each.name} is {each.state}" for each in closed[:3])
-        facts: dict[str, object] = {"nodes": {each.name: each.state for each in closed}}
-        yield Reason(code="node_state", words=f"it needs {gang}{show(need)}, and {states}", facts=facts)
+    away = fits_only_with(_gang(wants), machines)
+    if away:
+        facts: dict[str, object] = {"nodes": {each.name: each.state for each in machines if each.state != NodeState.UP}}
+        yield Reason(code="node_state", words=f"it needs {gang}{show(need)}; {away}", facts=facts)
         return
     free = {each.name: live.seats.free_of(each.name) for each in machines if each.state == NodeState.UP}
     fitting = sum(_times(need, each) for each in free.values())
@@ -120,6 +120,12 @@ def _room(live: LivePool, entry: Entry) -> Iterator[Reason]:
         words=words + (f"; {before} waiting {'jobs go' if before > 1 else 'job goes'} before it" if before else ""),
         facts=facts,
     )
+
+
+def _gang(wants: Wants) -> Gang:
+    """What a job asks for, equal workers together; its labels aside."""
+    counts = Counter(wants.workers)
+    return Gang(tuple(Alike(count=count, devices=devices) for devices, count in counts.items()), wants.within)
 
 
 def _before(live: LivePool, entry: Entry) -> int:
