@@ -137,7 +137,7 @@ class LivePool:
 
     def _doubt_promises(self, now: float) -> None:
         """Have the arrays made anew if nobody who leaves can make a promise of them come true."""
-        entries = [self.jobs[job] for job in self._promised]
+        entries = [] if self.is_stale else [self.jobs[job] for job in self._promised]
         doubted = [each for each in entries if each.taken is None and not 0 <= now - each.promised_s <= DOUBT_S]
         if not doubted:
             return

@@ -394,10 +394,10 @@ def test_a_guarantee_is_taken_back_from_parts_of_devices() -> None:
 
 def test_what_a_stopped_job_still_holds_counts_against_its_limit() -> None:
     pool = LivePool(replace(QUICK, wait_cap_s=1e6, shared_cap_s=1e6))
-    pool.put_machines([machine(0), machine(1)], 0.0)
-    pool.put_rights(Rights(queues={"b": QueueSpec(limit={"gpu_milli": 4000})}))
+    pool.put_machines([machine(0), machine(1, gpus=8)], 0.0)
+    pool.put_rights(Rights(queues={"b": QueueSpec(limit={"gpu_milli": 8000})}))
     assert run(pool, wants("low", queue="b", rank=8, can_resume=True), 10.0) == ["low"]
-    pool.put(wants("high", queue="b", rank=0, since_s=20.0), Truth(phase=Phase.QUEUED), 20.0)
+    pool.put(wants("high", 8, queue="b", rank=0, since_s=20.0), Truth(phase=Phase.QUEUED), 20.0)
     assert [stop.job for stop in pool.decide(20.0).stops] == ["low"]
     leaving = replace(pool.jobs["low"].truth, phase=Phase.LEAVES)
     pool.put(pool.jobs["low"].wants, leaving, 21.0)
