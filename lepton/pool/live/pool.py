@@ -9,6 +9,7 @@ from lepton.pool.kernel.choose import decide
 from lepton.pool.kernel.state import RUNNING, STARTS, STOPS, WAITING
 from lepton.pool.live.entry import Due, Entry
 from lepton.pool.live.forecast import Forecast
+from lepton.pool.live.habits import Habits
 from lepton.pool.live.seats import Seats
 from lepton.pool.live.tables import Rights
 from lepton.pool.live.views import Phase, Place, Plan, Stop, Truth, Wants
@@ -38,7 +39,8 @@ class LivePool:
         self._draining: set[str] = set()
         self.jobs: dict[str, Entry] = {}
         self.forecast = Forecast(policy)
-        self.seats = Seats([], self.rights, policy, self.forecast)
+        self.habits = Habits()
+        self.seats = Seats([], self.rights, policy, self.forecast, self.habits)
         self._stopping: dict[str, Stop] = {}
         """Job -> why it was to stop, until it does."""
         self._look_again_at = float("-inf")
@@ -75,6 +77,7 @@ class LivePool:
                 self._remove(entry, truth, now)
         elif entry is None:
             entry = self.jobs[wants.job] = Entry(wants, truth)
+            self.habits.came(wants.workers)
             self._enter(entry)
         elif truth != entry.truth or entry.taken is not None:
             self._change(entry, truth, now)
@@ -96,6 +99,7 @@ class LivePool:
         self.settle(now)
         self._let_time_pass(now)
         self._drain(now)
+        self.seats.learn()
         decide(self.seats.tables.pool, self.seats.order, now)
         self._note_stops()
         self._note_starts(now)
@@ -267,6 +271,7 @@ class LivePool:
             self.forecast.forget(job)
         else:
             self.forecast.learn(entry.wants, truth.ran_s)
+            self.seats.note_ended(entry, truth.ran_s)
         if self.is_stale:
             return
         self._withdraw(entry)
@@ -288,6 +293,7 @@ class LivePool:
         self._promised.pop(entry.wants.job, None)
         entry.is_promised = False
         self.forecast.waits.started(entry.wants.job, now)
+        self.habits.ran(entry.wants.program, [place.node for place in entry.truth.places])
         entry.stated = None
         self.seats.renew(entry)
 
@@ -295,7 +301,7 @@ class LivePool:
         """Make the arrays anew from what is known; promises are forgotten, and made again if they still hold."""
         self.is_stale = False
         pasts = self.seats.tables.pasts()
-        self.seats = Seats(list(self.machines.values()), self.rights, self.policy, self.forecast)
+        self.seats = Seats(list(self.machines.values()), self.rights, self.policy, self.forecast, self.habits)
         self.seats.tables.past = pasts
         self._promised: dict[str, None] = {}
         self._paused: list[Due] = []
