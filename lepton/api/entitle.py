@@ -101,7 +101,7 @@ async def set_queue(visit: Platforming, name: NamePath, body: QueueIn, if_match:
         if if_match is not None:
             check_match(resources.by_name(tx, "queue", "", name), if_match)
         spec = QueueSpec.from_json(body.model_dump())
-        return entitle.set_queue(tx, name, spec, visit.author(""))
+        return entitle.set_queue(tx, name, spec, visit.author(""), visit.platform.landscape.at(tx))
 
     stored, warnings = await visit.write(work)
     now = to_micros(visit.platform.clock.now())

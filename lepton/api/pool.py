@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
@@ -55,10 +55,14 @@ async def look(visit: ReadingAnywhere) -> JSONResponse:
 
 
 @router.get("/nodes", response_model=ResourcePage)
-async def list_nodes(visit: ReadingAnywhere) -> JSONResponse:
+async def list_nodes(visit: ReadingAnywhere) -> Response:
     """Every node, with what it has, what of it is free, and how many jobs run there."""
-    nodes = await visit.read(visit.platform.overview.nodes)
-    return answer({"items": [ResourceOut.of(node) for node in nodes], "next": None})
+
+    def work(tx: Tx) -> str:
+        rows = visit.platform.overview.nodes(tx)
+        return ResourcePage.text(rows, len(rows))
+
+    return Response(await visit.read(work), media_type="application/json")
 
 
 @router.get("/nodes/{name}", response_model=ResourceOut)
@@ -98,5 +102,4 @@ async def _wish(visit: Visit, name: str, wish: Wish, if_match: str | None) -> JS
 
 
 def _told(visit: Visit, tx: Tx, name: str) -> Resource:
-    find_node(tx, name)
-    return next(node for node in visit.platform.overview.nodes(tx) if node.name == name)
+    return visit.platform.overview.node(tx, find_node(tx, name))

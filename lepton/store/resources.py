@@ -125,19 +125,16 @@ def alive(tx: Tx, kind: str, *, states: Sequence[str] = (), limit: int = 100_000
     return [read(row) for row in tx.rows(sql, (kind, *states, limit))]
 
 
+def alive_rows(tx: Tx, kind: str, *, limit: int = 100_000) -> list[Row]:
+    """Rows of `COLUMNS` of those that are not final, oldest first."""
+    sql = f"SELECT {COLUMNS} FROM resources WHERE is_final = 0 AND kind = ? ORDER BY id LIMIT ?"
+    return tx.rows(sql, (kind, limit))
+
+
 def newest_final(tx: Tx, kind: str, *, limit: int) -> list[Resource]:
     """The youngest resources of a kind that are history, youngest first."""
     sql = f"SELECT {COLUMNS} FROM resources WHERE is_final = 1 AND kind = ? ORDER BY id DESC LIMIT ?"
     return [read(row) for row in tx.rows(sql, (kind, limit))]
-
-
-def alive_revisions(tx: Tx, kind: str, *, states: Sequence[str], limit: int = 100_000) -> dict[str, int]:
-    """Id -> revision of the living in these states, oldest first: what is known at its revision is not read again."""
-    among = _marks(states)
-    sql = (
-        f"SELECT id, revision FROM resources WHERE is_final = 0 AND kind = ? AND state IN ({among}) ORDER BY id LIMIT ?"
-    )
-    return {row[0]: int(row[1]) for row in tx.rows(sql, (kind, *states, limit))}
 
 
 def many(tx: Tx, ids: Sequence[str]) -> list[Resource]:
