@@ -12,6 +12,7 @@ from lepton.api.match import IfMatch, check_match, etag
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.wire import MAYBE_NAME, Name, Wish
+from lepton.api.wishes import Priority
 from lepton.core.clock import to_micros
 from lepton.core.errors import ConflictError, NotFoundError
 from lepton.core.resource import Resource
@@ -39,12 +40,14 @@ class QueueIn(Wish):
     limit: AmountsIn = Field({}, description="never holds more; what is not named has no limit")
     weight: Annotated[float, Field(ge=0.001, le=1000, description="share of what is borrowed")] = 1.0
     workspaces: Annotated[list[Name], Field(max_length=1000, description="who may use it; empty: all")] = Field([])
+    max_priority: Priority | Literal[""] = Field("", description="the highest that its jobs may have; empty: any")
 
 
 class QuotaIn(Wish):
-    """The most that a user or a workspace may hold, whatever queues it uses."""
+    """The most that a user or a workspace may hold, and how urgent its jobs may be, whatever queues it uses."""
 
-    limit: AmountsIn
+    limit: AmountsIn = Field({}, description="what is not named has no limit")
+    max_priority: Priority | Literal[""] = Field("", description="the highest that its jobs may have; empty: any")
 
 
 class QueueOut(BaseModel):

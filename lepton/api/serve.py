@@ -25,7 +25,7 @@ from lepton.serve.spec import RANGES, EndpointSpec
 from lepton.server.fronts import behind, check_hosts, check_unused, find_front
 from lepton.server.hub import of_kind, wait_for
 from lepton.server.people import find_named
-from lepton.server.submit import changed, check_capacity, created
+from lepton.server.submit import changed, check_job, created
 from lepton.store import catalog, resources
 from lepton.store.database import Tx
 
@@ -82,7 +82,7 @@ async def create(visit: Writing, body: Wish, idempotency_key: IdempotencyKey = N
             created_at=author.at,
             updated_at=author.at,
         )
-        check_capacity(tx, plan(spec, endpoint=endpoint.id, name=name))
+        check_job(visit.platform.landscape.at(tx), plan(spec, endpoint=endpoint.id, name=name), author)
         return ResourceOut.of(resources.insert(tx, endpoint, created(endpoint, author)))
 
     made = await visit.create(idempotency_key, body, work)
@@ -163,8 +163,8 @@ async def change(visit: Writing, ref: RefPath, body: Wish, if_match: IfMatch = N
         if spec.is_front != bool(endpoint.spec["endpoint"].get("is_front")):
             raise InvalidError(f"'{endpoint.name}' cannot become a front, or cease to be one", fix="Make a new one.")
         check_hosts(tx, spec, but=endpoint.id)
-        check_capacity(tx, plan(spec, endpoint=endpoint.id, name=endpoint.name))
         author = visit.author(endpoint.workspace)
+        check_job(visit.platform.landscape.at(tx), plan(spec, endpoint=endpoint.id, name=endpoint.name), author)
         wished = replace(endpoint, spec={**endpoint.spec, "endpoint": spec.to_json()}, updated_at=author.at)
         return resources.update(tx, wished, changed(endpoint, "changed", author), expected=endpoint.revision)
 

@@ -36,6 +36,8 @@ class QueueSpec:
     weight: float = 1.0
     workspaces: tuple[str, ...] = ()
     """Who may use it; empty: all."""
+    max_priority: str = ""
+    """The highest that a job in it, or in a queue below it, may have; empty: any."""
 
     def __post_init__(self) -> None:
         check_amounts("guarantee", self.guarantee)
@@ -63,6 +65,8 @@ class QuotaSpec:
     of: Literal["user", "workspace"]
     who: str
     limit: Amounts = field(default_factory=dict)
+    max_priority: str = ""
+    """The highest that its jobs may have; empty: any."""
 
     def __post_init__(self) -> None:
         check_amounts("limit", self.limit)

@@ -32,6 +32,8 @@ class Land:
     """By name; that of jobs which name none is always among them."""
     quotas: Mapping[str, Amounts]
     """`user:ada` -> the most that may be held."""
+    highest: Mapping[str, str]
+    """`queue:ml`, `user:ada` or `workspace:lab` -> the highest priority that its jobs may have, where one is set."""
 
     @property
     def is_open(self) -> bool:
@@ -44,6 +46,13 @@ class Land:
             yield Bound(f"queue '{name}'", self.queues[name].limit)
         for of, who in (("user", user), ("workspace", workspace)):
             yield Bound(f"{of} '{who}'", self.quotas.get(quota_name(of, who), {}))
+
+    def ceilings(self, queue: str, *, user: str, workspace: str) -> Iterator[tuple[str, str, str]]:
+        """Of what a job counts against and has a highest priority: `queue`, `user` or `workspace`; name; priority."""
+        counted = [("queue", name) for name in line(self.queues, queue)] + [("user", user), ("workspace", workspace)]
+        for of, who in counted:
+            if highest := self.highest.get(quota_name(of, who)):
+                yield of, who, highest
 
 
 class Landscape:
@@ -82,7 +91,7 @@ class Landscape:
         return with_machines(land, self._machines.values()) if nodes else land
 
 
-EMPTY = Land(machines=(), alike={}, queue_rows=(), quota_rows=(), queues={}, quotas={})
+EMPTY = Land(machines=(), alike={}, queue_rows=(), quota_rows=(), queues={}, quotas={}, highest={})
 
 
 def read_land(tx: Tx) -> Land:
@@ -100,12 +109,16 @@ def with_rights(tx: Tx, land: Land) -> Land:
     """The same with queues and quotas as they are stored."""
     queues, quotas = resources.alive(tx, "queue"), resources.alive(tx, "quota")
     specs = [QuotaSpec.from_json(row.spec) for row in quotas]
+    made = read_queues(queues)
+    highest = {quota_name("queue", name): queue.max_priority for name, queue in made.items()}
+    highest |= {quota_name(quota.of, quota.who): quota.max_priority for quota in specs}
     return replace(
         land,
         queue_rows=queues,
         quota_rows=quotas,
-        queues=read_queues(queues),
+        queues=made,
         quotas={quota_name(quota.of, quota.who): quota.limit for quota in specs},
+        highest={name: priority for name, priority in highest.items() if priority},
     )
 
 
