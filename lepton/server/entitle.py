@@ -106,7 +106,16 @@ def difference(old: Mapping[str, Json], new: Mapping[str, Json]) -> str:
     """What a change changes, in words; empty if nothing."""
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in new.items()}
     other = [name for name, value in plain.items() if (old.get(name) or None) != (value or None)]
-    return "; ".join(f"{name} {old.get(name)} -> {plain[name]}" for name in other)
+    return "; ".join(f"{name} {_said(old.get(name))} -> {_said(plain[name])}" for name in other)
+
+
+def _said(value: Json) -> str:
+    """A value of a spec as people say it."""
+    if isinstance(value, Mapping):
+        return ", ".join(in_words(device, amount) for device, amount in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "all"
+    return str(value) if value or value == 0 else "none"
 
 
 def overpromised(queues: Mapping[str, QueueSpec], there: Amounts) -> Sequence[str]:
