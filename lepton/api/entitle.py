@@ -18,7 +18,7 @@ from lepton.core.errors import ConflictError, NotFoundError
 from lepton.core.resource import Resource
 from lepton.pool.quota import QueueSpec, QuotaSpec, quota_name
 from lepton.server import entitle
-from lepton.server.people import delete_named, find_named
+from lepton.server.people import delete_named
 from lepton.store import resources
 from lepton.store.database import Tx
 
@@ -118,7 +118,7 @@ async def delete_queue(visit: Platforming, name: NamePath, if_match: IfMatch = N
     """End a queue in which no job lives and below which no other stands."""
 
     def work(tx: Tx) -> None:
-        found = find_named(tx, "queue", "", name)
+        found = entitle.find_queue(tx, name)
         check_match(found, if_match)
         entitle.delete_queue(tx, found, visit.author(""))
 

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, create_model
 
 from lepton.api.door import IdempotencyKey, Reading, Visit, WorkerReading, Writing, answer, check_known
-from lepton.api.jobs import Cursor, Limit, NameFilter, list_resources
+from lepton.api.jobs import Cursor, Limit, NameFilter, list_resources, reasons_of
 from lepton.api.match import IfMatch, check_match, etag
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
@@ -25,8 +25,9 @@ from lepton.serve.spec import RANGES, EndpointSpec
 from lepton.server.fronts import behind, check_hosts, check_unused, find_front
 from lepton.server.hub import of_kind, wait_for
 from lepton.server.people import find_named
+from lepton.server.serving import whereabouts
 from lepton.server.submit import changed, check_job, created
-from lepton.store import catalog, resources
+from lepton.store import catalog, events, resources
 from lepton.store.database import Tx
 
 router = APIRouter(prefix="/serve", tags=["serve"], route_class=DoorRoute)
@@ -135,10 +136,20 @@ async def get(visit: Reading, ref: RefPath) -> JSONResponse:
         endpoint = find(tx, visit, ref)
         job = next(iter(resources.owned(tx, endpoint.id, kind="job")), None)
         served = job.status.get("served", {}) if job is not None else {}
-        return replace(endpoint, status={**endpoint.status, "served": served})
+        return replace(endpoint, status={**endpoint.status, **_waits(visit, tx, endpoint, job), "served": served})
 
     endpoint = await visit.read(work)
     return answer(ResourceOut.of(endpoint), headers={"etag": etag(endpoint)})
+
+
+def _waits(visit: Visit, tx: Tx, endpoint: Resource, job: Resource | None) -> dict[str, Any]:
+    """Of one whose job is not there to answer: why that is now, and when it probably will be."""
+    if job is None or endpoint.state != "starting" or job.is_final or job.id != endpoint.status.get("job"):
+        return {}
+    found = reasons_of(visit, tx, job)
+    if any(reason["code"] == "pause" for reason in found["reasons"]):  # its last event says best why it pauses
+        return {**found, "why": "".join(event.why for _, event in events.newest_of(tx, job.id, limit=1))}
+    return {**found, "why": "; ".join(filter(None, (whereabouts(job), found["why"])))}
 
 
 def find(tx: Tx, visit: Visit, ref: str) -> Resource:

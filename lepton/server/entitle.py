@@ -42,8 +42,26 @@ def set_queue(tx: Tx, name: str, spec: QueueSpec, author: Author, land: Land) ->
     return stored, overpromised(queues, present(land))
 
 
+def find_queue(tx: Tx, name: str) -> Resource:
+    """A queue that may be ended, if nothing is in it.
+
+    Raises:
+        ConflictError: it is that of jobs which name none.
+        NotFoundError: there is none.
+    """
+    if name == DEFAULT:
+        raise ConflictError(
+            f"Queue '{DEFAULT}' is always there: jobs that name no queue wait in it",
+            fix=f"To take its limits away: lepton pool queues set {DEFAULT} --limit '' --guarantee '' --admit ''",
+        )
+    found = resources.by_name(tx, "queue", "", name)
+    if found is None:
+        raise NotFoundError(f"There is no queue '{name[:80]}'", fix="See those that there are: lepton pool queues")
+    return found
+
+
 def delete_queue(tx: Tx, found: Resource, author: Author) -> None:
-    """End a queue; that of jobs which name none only loses its limits.
+    """End a queue.
 
     Raises:
         ConflictError: jobs live in it, or queues stand below it.
@@ -54,11 +72,12 @@ def delete_queue(tx: Tx, found: Resource, author: Author) -> None:
         raise ConflictError(
             f"Queue '{name}' has {', '.join(below)} below it", fix="Delete those first, or give them another parent."
         )
-    jobs = [] if name == DEFAULT else _living(tx, name)
+    jobs = _living(tx, name)
     if jobs:
         more = f" and {len(jobs) - MOST_TOLD} more" if len(jobs) > MOST_TOLD else ""
         raise ConflictError(
-            f"Jobs live in queue '{name}': {', '.join(jobs[:MOST_TOLD])}{more}", fix="Wait for them, or stop them."
+            f"Jobs live in queue '{name}': {', '.join(jobs[:MOST_TOLD])}{more}",
+            fix="Wait for them, or stop them: lepton jobs stop JOB (of an endpoint: lepton serve delete).",
         )
     delete_named(tx, found, author)
 

@@ -35,7 +35,10 @@ def house(shared_house: House) -> Iterator[House]:
     end(shared_house, *living)
     queues = [queue for queue in shared_house.ask("GET", "/pool/queues")["items"] if queue["revision"]]
     for queue in sorted(queues, key=lambda queue: not queue["spec"]["parent"]):
-        shared_house.ask("DELETE", f"/pool/queues/{queue['name']}", status=204)
+        if queue["name"] == "default":
+            shared_house.ask("PUT", "/pool/queues/default", {})
+        else:
+            shared_house.ask("DELETE", f"/pool/queues/{queue['name']}", status=204)
     for quota in shared_house.ask("GET", "/pool/quotas")["items"]:
         shared_house.ask("DELETE", f"/pool/quotas/{quota['name'].replace(':', '/')}", status=204)
 

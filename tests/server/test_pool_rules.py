@@ -1,11 +1,13 @@
 """What administrators lay down through the front door: labels, nodes to forget, priorities that are not for all."""
 
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import pytest
 
 from lepton.core.errors import ConflictError
+from lepton.engine.course import Course
 from lepton.engine.simulated import NODES
 from lepton.pool.standing import NodeState
 from lepton.server.nodes import MOST_LABELS, find_node, remove
@@ -183,3 +185,50 @@ def test_an_endpoint_is_as_urgent_as_was_asked_and_no_more_than_is_allowed(house
         return bool(house.ask("GET", f"/serve/endpoints/{made['id']}")["state"] == "deleted")
 
     wait_until(is_gone, "it is gone")
+
+
+def test_an_endpoint_that_made_room_says_for_whom_and_that_it_waits(
+    house: House, lepton: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(house.engine, "_course", lambda launch: Course(seconds=inf))
+    model = house.version("net", "model")["id"]
+    made = house.ask("POST", "/serve/endpoints", {"name": "net", "model": model}, status=201)
+
+    def endpoint() -> Any:
+        house.engine.advance(0)
+        return house.ask("GET", "/serve/endpoints/net")["status"]
+
+    job = wait_until(lambda: endpoint().get("job"), "it has a job")
+    house.wait(job, "running")
+    house.engine.advance(100)
+    high = house.submit(cpus=64, priority="high-1", course=LONG)["id"]
+    house.wait(high, "running")
+    seen = endpoint()
+    assert seen["why"].startswith(
+        f"it was stopped to make room for {high} (high-1 in queue default), and waits for its places again; "
+        "needs 1 front of 0.1 CPU and 1 worker of 0.5 CPU; the most that one node has free is 0 CPUs"
+    )
+    assert seen["reasons"][0]["code"] == "shape" and len(seen["starts_between"]) == 2
+    assert high in lepton("serve", "get", "net").stdout and high in lepton("serve", "why", "net").stdout
+    end(house, high)
+    house.wait(job, "running")
+    assert endpoint()["why"] == "its job is running"
+    assert "stopped once to make room" in lepton("jobs", "why", job).stdout
+    house.ask("DELETE", "/serve/endpoints/net")
+
+    def is_gone() -> bool:
+        house.engine.advance(0)
+        return bool(house.ask("GET", f"/serve/endpoints/{made['id']}")["state"] == "deleted")
+
+    wait_until(is_gone, "it is gone")
+
+
+def test_the_queue_of_those_who_name_none_is_always_there(house: House, lepton: Any) -> None:
+    for _ in range(2):
+        error = error_of(house.http.delete(f"{API}/pool/queues/default"), 409, "conflict")
+        assert "always there" in error["message"] and "lepton pool queues set default" in error["fix"]
+        house.ask("PUT", "/pool/queues/default", {"limit": {"gpu_milli": 4000}})
+    lepton("pool", "queues", "set", "default", "--limit", "")
+    assert house.ask("GET", "/pool/queues/default")["spec"]["limit"] == {}
+    missing = error_of(house.http.delete(f"{API}/pool/queues/nowhere"), 404, "not_found")
+    assert missing["fix"].endswith("lepton pool queues")

@@ -86,7 +86,7 @@ def _reserved(live: LivePool, entry: Entry, now: float) -> Iterator[Reason]:
         until, nodes = float(own[0].held_until), _names(live, own)
         yield Reason(
             code="reserved",
-            words=f"it {long}: what becomes free on {shorten(nodes)} is kept for it{_soon(until, now)}",
+            words=f"it {long}: what becomes free on {shorten(nodes)} is kept for it{_soon(until, now, ', and it')}",
             facts={"for": entry.wants.job, "until": until if until < ENDLESS else None, "nodes": nodes[:MOST_NODES]},
         )
     elif reserve.is_held(pool, entry.slot, now):
@@ -104,8 +104,8 @@ def _names(live: LivePool, cells: Sequence[Any]) -> list[str]:
     return [machines[at].name for cell in cells for at in range(cell.start, cell.end)]
 
 
-def _soon(until: float, now: float) -> str:
-    return f" and should fit in {max(0.0, until - now):.0f} s" if until < ENDLESS else ""
+def _soon(until: float, now: float, words: str = " and") -> str:
+    return f"{words} should fit in {max(0.0, until - now):.0f} s" if until < ENDLESS else ""
 
 
 def _room(live: LivePool, entry: Entry) -> Iterator[Reason]:
