@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
@@ -18,8 +18,9 @@ from lepton.api.wishes import LabelsIn
 from lepton.core.clock import to_micros
 from lepton.core.errors import ConflictError
 from lepton.core.resource import Resource
-from lepton.pool.standing import Wish
+from lepton.pool.standing import NodeState, Wish
 from lepton.server.nodes import find_node, remove, set_labels, set_wish
+from lepton.server.overview import MOST_NODES
 from lepton.store import events
 from lepton.store.database import Tx
 
@@ -28,6 +29,10 @@ router.include_router(entitle.router)
 DECISIONS = ("queued->placed", "placed->queued", "stopping->queued", "queued->failed", "preempted")
 """Verbs of jobs' events that tell what became of a wait."""
 MOST_DECISIONS = 20
+NAME_AT = 3
+"""Of a row: by it pages of nodes go on."""
+NodeLimit = Annotated[int, Query(ge=1, le=MOST_NODES)]
+AfterName = Annotated[str, Query(max_length=253, description="`next` of the page before")]
 NodeName = Annotated[str, Path(min_length=1, max_length=253)]
 
 
@@ -59,12 +64,14 @@ async def look(visit: ReadingAnywhere) -> JSONResponse:
 
 
 @router.get("/nodes", response_model=ResourcePage)
-async def list_nodes(visit: ReadingAnywhere) -> Response:
-    """Every node, with what it has, what of it is free, and how many jobs run there."""
+async def list_nodes(
+    visit: ReadingAnywhere, state: NodeState | None = None, limit: NodeLimit = MOST_NODES, cursor: AfterName = ""
+) -> Response:
+    """Nodes by name, each with what it has, what of it is free, and how many jobs run there; all, unless fewer."""
 
     def work(tx: Tx) -> str:
-        rows = visit.platform.overview.nodes(tx)
-        return ResourcePage.text(rows, len(rows))
+        rows = visit.platform.overview.nodes(tx, state=state or "", after=cursor, limit=limit + 1)
+        return ResourcePage.text(rows, limit, key=NAME_AT)
 
     return Response(await visit.read(work), media_type="application/json")
 

@@ -10,13 +10,16 @@ from lepton.cli import complete
 from lepton.cli.amounts import GIB, WORDS
 from lepton.cli.entitle import queues, quota
 from lepton.cli.group import Group
-from lepton.cli.kinds import ParamType
+from lepton.cli.kinds import Number, ParamType
 from lepton.cli.output import Session, common
 from lepton.cli.replay import replay
 from lepton.cli.top import top
 from lepton.core.errors import ConflictError
+from lepton.pool.standing import NodeState
 
 DRAIN_POLL_S = 0.5
+NODE_STATES = click.Choice([state.value for state in NodeState])
+MOST = Number(1, 100_000, is_whole=True)
 node_argument = click.argument("node", shell_complete=complete.nodes)
 
 
@@ -30,10 +33,12 @@ for part in (queues, quota, replay, top):
 
 
 @pool.command()
+@click.option("--state", type=NODE_STATES, default=None, help="Only nodes in it.")
+@click.option("--limit", type=MOST, default=100_000, show_default=True, help="How many at most, by name.")
 @common
-def nodes(session: Session) -> None:
+def nodes(session: Session, state: str | None, limit: int) -> None:
     """List the nodes, with what is free of what each has."""
-    found = session.client.pool.nodes()
+    found = session.client.pool.nodes(state=state or "", limit=limit)
     session.table(node_rows(found), found, hint="no engine has shown a machine yet")
 
 

@@ -48,9 +48,14 @@ class AsyncPool:
         found: Fields = await self._http.get("/pool")
         return found
 
-    async def nodes(self) -> list[Fields]:
-        """Every node, with what it has, what of it is free, and how many jobs run there."""
-        found: list[Fields] = (await self._http.get("/pool/nodes"))["items"]
+    async def nodes(self, *, state: str = "", limit: int = 100_000) -> list[Fields]:
+        """Nodes by name, each with what it has, what of it is free, and how many jobs run there.
+
+        Args:
+            state: only those in it: up, cordoned, draining or failed.
+            limit: how many at most.
+        """
+        found: list[Fields] = (await self._http.get("/pool/nodes", state=state, limit=limit))["items"]
         return found
 
     async def node(self, name: str) -> Fields:

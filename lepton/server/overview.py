@@ -18,6 +18,8 @@ from lepton.server.landscape import Land, Landscape, amounts, devices_of, labels
 from lepton.store import resources
 from lepton.store.database import Row, Tx
 
+MOST_NODES = 100_000
+
 
 class Overview:
     """Keeps what it has counted of living jobs; any thread may ask, within a read of what is committed."""
@@ -66,10 +68,19 @@ class Overview:
         status: dict[str, Json] = {**found.status, "labels": labels_of(found), "free": free, "jobs": jobs}
         return replace(found, state=read_state(found.state), spec=shown_spec(found.spec), status=status)
 
-    def nodes(self, tx: Tx) -> list[Row]:
-        """Every node by name, as `node` shows it: rows whose spec and status are text."""
-        there = {machine.name: machine for machine in self._landscape.at(tx).machines}
-        rows = sorted((row for row in resources.alive_rows(tx, "node") if row[3] in there), key=lambda row: str(row[3]))
+    def nodes(self, tx: Tx, *, state: str = "", after: str = "", limit: int = MOST_NODES) -> list[Row]:
+        """Nodes by name, as `node` shows them: rows whose spec and status are text.
+
+        Args:
+            state: only those in it; empty: all.
+            after: only those with a later name.
+        """
+        there = {
+            each.name: each
+            for each in self._landscape.at(tx).machines
+            if each.name > after and (not state or each.state == state)
+        }
+        rows = resources.named_rows(tx, "node", "", sorted(there)[:limit])
         used = self.use(tx, [row[3] for row in rows])
         free: dict[tuple[Devices, Devices], str] = {}
         """(all, held) -> what is free, in JSON; most nodes are like another."""

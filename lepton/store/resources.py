@@ -95,6 +95,16 @@ def by_name(tx: Tx, kind: str, workspace: str, name: str) -> Resource | None:
     return None if row is None else read(row)
 
 
+def named_rows(tx: Tx, kind: str, workspace: str, names: Sequence[str]) -> list[Row]:
+    """Rows of `COLUMNS` of the living resources of these names, by name; unknown ones are left out."""
+    found: list[Row] = []
+    for first in range(0, len(names), 500):
+        part = names[first : first + 500]
+        sql = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND workspace = ? AND name_key IN ({_marks(part)})"
+        found += tx.rows(sql, (kind, workspace, *part))
+    return sorted(found, key=lambda row: str(row[3]))
+
+
 def list_page(
     tx: Tx, kind: str, workspace: str, *, where: Mapping[str, str], before: str = "", limit: int = 100
 ) -> list[Resource]:

@@ -8,13 +8,14 @@ import pytest
 
 from lepton.core.clock import to_micros
 from lepton.core.event import Event
+from lepton.core.launch import NodeFacts
 from lepton.pool.quota import QueueSpec
 from lepton.server.landscape import Land, Landscape, read_land
 from lepton.server.overview import Overview
 from lepton.server.people import make_named
 from lepton.store import events, resources
 from lepton.store.database import Database, Tx
-from tests.server.test_placing import House, house
+from tests.server.test_placing import DEVICES, House, house
 
 __all__ = ["house"]
 T = TypeVar("T")
@@ -42,6 +43,21 @@ def states(land: Land) -> dict[str, str]:
 def looks(house: House, overview: Overview) -> tuple[Any, Any]:
     now = to_micros(house.clock.now())
     return house.database.read(lambda tx: (overview.look(tx, now), overview.nodes(tx)))
+
+
+def test_nodes_are_listed_by_name_state_and_page_by_page(house: House) -> None:
+    overview = Overview(Landscape())
+    for at in range(2, 6):
+        house.engine.add_node(NodeFacts(name=f"n{at}", devices=DEVICES))
+    house.pulse.turn()
+    house.wish("n3", "cordoned")
+
+    def names(**asked: Any) -> list[str]:
+        return [row[3] for row in house.database.read(lambda tx: overview.nodes(tx, **asked))]
+
+    assert names() == [f"n{at}" for at in range(6)]
+    assert names(limit=2) == ["n0", "n1"] and names(after="n1", limit=2) == ["n2", "n3"]
+    assert names(state="cordoned") == ["n3"] and names(after="n5") == []
 
 
 def test_what_is_counted_is_what_a_count_of_all_gives(house: House) -> None:

@@ -232,3 +232,19 @@ def test_the_queue_of_those_who_name_none_is_always_there(house: House, lepton: 
     assert house.ask("GET", "/pool/queues/default")["spec"]["limit"] == {}
     missing = error_of(house.http.delete(f"{API}/pool/queues/nowhere"), 404, "not_found")
     assert missing["fix"].endswith("lepton pool queues")
+
+
+def test_nodes_are_listed_in_pages(house: House, lepton: Any) -> None:
+    house.engine.add_node(type(NODES[0])(name="zim", devices=NODES[0].devices))
+    house.advance(1)
+    wait_until(lambda: len(house.ask("GET", "/pool/nodes")["items"]) == 2, "both are seen")
+    first = house.ask("GET", "/pool/nodes?limit=1")
+    rest = house.ask("GET", f"/pool/nodes?limit=1&cursor={first['next']}")
+    assert [page["items"][0]["name"] for page in (first, rest)] == ["sim", "zim"] and rest["next"] is None
+    assert lepton("pool", "nodes", "--state", "failed").stdout == ""
+    assert len(lepton("pool", "nodes", "--state", "up", "--limit", "1").stdout.splitlines()) == 2
+    error_of(house.http.get(f"{API}/pool/nodes?state=lost"), 422)
+    house.engine.lose_node("zim")
+    house.advance(1)
+    wait_until(lambda: house.ask("GET", "/pool")["nodes"] == {"failed": 1, "up": 1}, "it is gone")
+    house.ask("DELETE", "/pool/nodes/zim", status=204)
