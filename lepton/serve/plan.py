@@ -15,6 +15,8 @@ def plan(spec: EndpointSpec, *, endpoint: str, name: str) -> JobSpec:
         stage="serve",
         is_service=True,
         inputs=inputs,
+        queue=spec.queue,
+        priority=spec.priority,
         params={"endpoint": endpoint, "name": name, "spec": spec.to_json()},
     )
 

@@ -12,9 +12,11 @@ from dataclasses import replace
 from lepton.core.clock import Clock
 from lepton.core.errors import LeptonError, StaleError, UnavailableError
 from lepton.core.resource import Json, Resource
+from lepton.jobs.life import State
 from lepton.serve.plan import plan
 from lepton.serve.spec import EndpointSpec
 from lepton.server.lease import STANDBY_S, Lease
+from lepton.server.placing import for_whom
 from lepton.server.submit import Author, changed, submit
 from lepton.store import resources
 from lepton.store.database import Database, Tx
@@ -93,7 +95,7 @@ class Serving:
             served = job.spec["params"]["spec"]
             self._move(tx, endpoint, "ready", f"answers at {address}", job=job.id, address=address, spec=served)
         else:
-            self._move(tx, endpoint, "starting", f"its job is {job.state}", job=job.id, address="")
+            self._move(tx, endpoint, "starting", whereabouts(job), job=job.id, address="")
 
     def _stop(self, tx: Tx, job: Resource, endpoint: Resource) -> None:
         if job.spec.get("stop_grace_s") is not None:
@@ -124,3 +126,14 @@ class Serving:
         author = Author(actor=ACTOR, workspace=endpoint.workspace, at=at)
         event = changed(endpoint, f"{endpoint.state}->{to}", author, why)
         resources.update(tx, moved, event, expected=endpoint.revision)
+
+
+def whereabouts(job: Resource) -> str:
+    """Why the job of an endpoint does not answer, in words, reasons of the pool aside."""
+    stopped = job.status.get("preempted") or job.status.get("stopped_for") or {}
+    if stopped and job.state in (State.STOPPING, State.QUEUED):
+        cause = (
+            f"to make room for {for_whom(stopped)}" if stopped.get("by") else f"as {stopped['node']} is being drained"
+        )
+        return f"it was stopped {cause}, and waits for its places again"
+    return "it waits for its places" if job.state == State.QUEUED else f"its job is {job.state}"

@@ -22,6 +22,7 @@ def wants_of(job: Resource) -> Wants:
     return Wants(
         job=job.id,
         workers=tuple(role.devices for _, role in spec.ranks()),
+        roles=tuple((role.name, role.count) for role in spec.roles),
         labels=tuple(sorted(labels.items())),
         within=spec.within,
         queue=spec.queue or DEFAULT,

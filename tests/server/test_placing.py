@@ -123,7 +123,7 @@ def test_a_higher_priority_has_a_lower_one_stopped_which_then_goes_on(house: Hou
     assert house.why(high) == ("promised", f"it starts on n0, n1 once {low} has stopped")
     house.turn(2)
     assert house.states(low, high) == ["queued", "running"]
-    assert f"makes room for {high}, which goes first" in house.said(low)
+    assert f"makes room for {high} (high-1 in queue default), which goes first" in house.said(low)
     house.turn(6)
     assert house.states(low, high) == ["running", "done"]
     assert house.job(low).status["preemptions"] == 1

@@ -4,17 +4,17 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lepton.core.launch import Devices
 from lepton.pool.arrays import order_of
 from lepton.pool.kernel import follow
 from lepton.pool.kernel.moves import end, make_late, wait
-from lepton.pool.kernel.state import ABSENT, RUNNING, SEARCHES
+from lepton.pool.kernel.state import ABSENT, RUNNING, SEARCHES, WHOLE
 from lepton.pool.live.entry import Due, Entry
 from lepton.pool.live.forecast import Forecast
 from lepton.pool.live.habits import Habits
 from lepton.pool.live.layout import Layout, devices_of, kind_of, type_of
 from lepton.pool.live.ledger import Ledger
 from lepton.pool.live.real import Real, Spot
+from lepton.pool.live.room import Free
 from lepton.pool.live.tables import Rights, Tables
 from lepton.pool.live.views import Place, Truth, Wants
 from lepton.pool.policy import Policy
@@ -93,17 +93,16 @@ class Seats:
         assert entry.klass is not None
         return int(self.tables.pool.classes[entry.klass.index].devices)
 
-    def free_of(self, node: str) -> Devices:
-        """What nobody holds, or has been promised, of a node; parts of devices aside."""
-        at = self.layout.index[node]
-        row = self.tables.pool.nodes[at]
-        milli = {"gpu": 0, "tpu": 0, "fpga": 0, kind_of(self.layout.machines[at].total): 1000 * max(0, int(row.free))}
-        return Devices(
-            cpu_milli=max(0, int(row.cpu)),
-            memory_bytes=max(0, int(row.memory)),
-            gpu_milli=milli["gpu"],
-            tpu_milli=milli["tpu"],
-            fpga_milli=milli["fpga"],
+    def free_of(self, node: str) -> Free:
+        """What nobody holds, or has been promised, of a node."""
+        at, pool = self.layout.index[node], self.tables.pool
+        row = pool.nodes[at]
+        return Free(
+            kind=kind_of(self.layout.machines[at].total),
+            devices=max(0, int(row.free)),
+            parts=[int(left) for left in pool.shares[at] if left < WHOLE],
+            cpu=max(0, int(row.cpu)),
+            memory=max(0, int(row.memory)),
         )
 
     def set_open(self, node: str, state: str) -> None:

@@ -23,6 +23,8 @@ class Wants:
     job: str
     workers: tuple[Devices, ...]
     """What each rank needs."""
+    roles: tuple[tuple[str, int], ...] = ()
+    """(name, how many workers) of each role, in the order of ranks; empty: they have no names."""
     labels: tuple[tuple[str, str], ...] = ()
     """Labels that its nodes have, sorted."""
     within: str = ""

@@ -18,6 +18,7 @@ from lepton.pool.shape import (
     common_labels,
     fits_only_with,
     given_of,
+    in_words,
     never_fits,
     never_within,
 )
@@ -221,3 +222,27 @@ def test_nothing_that_could_run_is_refused(kinds: list[tuple[Devices, int]], mac
     asked = Gang(tuple(Alike(count=count, devices=need) for need, count in kinds))
     if placed([need for need, count in kinds for _ in range(count)], machines):
         assert never_fits(asked, machines) is None
+
+
+def test_a_part_of_a_device_that_a_node_has_is_none_to_give_away() -> None:
+    half = [Machine(name="n", total=Devices(cpu_milli=4000, gpu_milli=500))]
+    found = never_fits(Gang((Alike(devices=Devices(gpu_milli=500)),)), half)
+    assert found is not None and (found.why, found.fix) == ("no node has GPUs", "Ask for no GPUs, or add a node.")
+    more = [Machine(name="n", total=Devices(cpu_milli=4000, gpu_milli=1500))]
+    found = never_fits(Gang((Alike(devices=Devices(gpu_milli=2000)),)), more)
+    assert (
+        found is not None and found.fix == "Ask for 1 GPU, 1 CPU or less for each worker; at most 1 such run at once."
+    )
+
+
+@pytest.mark.parametrize(
+    ("device", "amount", "says"),
+    [
+        ("gpu_milli", 500, "0.5 GPU"),
+        ("gpu_milli", 0, "0 GPUs"),
+        ("cpu_milli", 1000, "1 CPU"),
+        ("tpu_milli", 1500, "1.5 TPUs"),
+    ],
+)
+def test_amounts_in_words(device: str, amount: int, says: str) -> None:
+    assert in_words(device, amount) == says
