@@ -30,7 +30,7 @@ class Threads:
         self._busy += 1
         if self._hired < min(self._busy, self._count):
             self._hired += 1
-            Thread(target=self._turn, name="lepton-call", daemon=True).start()
+            Thread(target=self._turn, name=f"lepton-call-{self._hired}", daemon=True).start()
         self._waiting.put((answer, function, args))
         return answer
 
