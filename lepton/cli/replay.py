@@ -50,6 +50,13 @@ class Input:
 @click.option("--no-preemption", is_flag=True, help="Nothing that runs is stopped.")
 @click.option("--predictions", type=FILE, help="CSV file of `job_id,priority`: run times in seconds to go by.")
 @click.option(
+    "--learn",
+    type=click.Choice(["means", "boosted"]),
+    default="means",
+    show_default=True,
+    help="Expect of jobs what the means of ended ones say; or boosted trees too, made anew every day (LightGBM).",
+)
+@click.option(
     "--restore-factor", type=Number(0, 1000), default=1.0, help="Times what a restart costs.", show_default=True
 )
 @click.option("--out", type=FILE, help="Write where each job ran: a CSV file, one row for each node of a run.")
@@ -159,6 +166,7 @@ def run(name: str, given: Input, options: Mapping[str, Any]) -> "Outcome":
         is_partitioned=options["mode"] == "partitioned",
         given=given.predictions,
         restore_factor=options["restore_factor"],
+        fit=array_code("lepton.server.boosted").fit if options["learn"] == "boosted" else None,
     )
     replays = array_code("lepton.pool.replay")
     with progress(len(given.trace), name) as step:
