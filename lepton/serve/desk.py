@@ -221,7 +221,7 @@ class Desk(Entrance):
         now = monotonic()
         entries = answers_frame.entries
         last = [entry[0] for entry in entries if entry[7] & LAST]
-        tickets = self.queue.settle(link.number, last, answers_frame.slot)
+        tickets = self.queue.settle(link.number, last, answers_frame.slot, now)
         if self._costs.is_timing(link.number):  # what this batch has cost, if it was of one kind and computed alone
             known = [ticket.id for ticket in tickets if ticket is not None]
             kinds = {one.route.operation for id in known if (one := self._live.get(id)) and one.route}

@@ -1,7 +1,7 @@
 """How a job begins: checked against what exists, then stored as queued with its first event."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lepton.core.errors import CapacityError, ConflictError, ForbiddenError, InvalidError
@@ -12,7 +12,7 @@ from lepton.jobs.life import State
 from lepton.jobs.priority import rank
 from lepton.jobs.spec import JobSpec
 from lepton.pool.quota import DEFAULT
-from lepton.pool.shape import Alike, Gang, check_devices, fits_only_with, never_fits, never_within
+from lepton.pool.shape import Alike, Gang, check_devices, common_labels, fits_only_with, never_fits, never_within
 from lepton.server.landscape import Land, Landscape, read_land
 from lepton.store import catalog, events, resources
 from lepton.store.database import Tx
@@ -154,12 +154,13 @@ def check_fit(land: Land, spec: JobSpec, author: Author | None = None) -> str:
         author: whose limits, and whose queue's, count too.
     Raises:
         CapacityError: it asks for more than the emptied pool has, or than a limit allows.
-        InvalidError: a worker asks for what none can be given.
+        InvalidError: a worker asks for what none can be given, or two for what no job is given together.
     """
     for role in spec.roles:
         check_devices(role.devices)
-    workers = (Alike(count=role.count, devices=role.devices, labels=role.labels) for role in spec.roles)
-    gang = Gang(tuple(workers), spec.within)
+    asked = [Alike(count=role.count, devices=role.devices, labels=role.labels) for role in spec.roles]
+    labels = common_labels(asked)
+    gang = Gang(tuple(replace(each, labels=labels) for each in asked), spec.within)
     if author is not None:
         bounds = land.bounds(spec.queue or DEFAULT, user=author.actor, workspace=author.workspace)
         over = never_within(gang, bounds)

@@ -229,7 +229,10 @@ def test_a_job_that_only_a_closed_node_could_hold_says_so(house: House) -> None:
     house.engine.lose_node("n1")
     id = house.submit(2)
     house.turn(2)
-    assert house.why(id) == ("node_state", "it needs 2 GPUs, 1 CPU, and n0 is cordoned, n1 is failed")
+    assert house.why(id) == (
+        "node_state",
+        "it needs 2 GPUs, 1 CPU; it fits only with nodes that are not open now: n0 is cordoned, n1 is failed",
+    )
 
 
 def test_a_plan_whose_nodes_have_changed_meanwhile_is_thought_again(house: House) -> None:

@@ -1,5 +1,6 @@
 """Why a job waits: reasons that programs can read, and sentences for people. Asking decides nothing."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,8 +15,8 @@ from lepton.pool.live.pool import LivePool
 from lepton.pool.live.room import fitting, kinds_of
 from lepton.pool.live.room import in_words as needs
 from lepton.pool.live.tables import COLUMN
-from lepton.pool.live.views import Phase, Reason
-from lepton.pool.shape import NOTHING, in_words, show
+from lepton.pool.live.views import Phase, Reason, Wants
+from lepton.pool.shape import NOTHING, Alike, Gang, fits_only_with, in_words, show
 from lepton.pool.standing import NodeState
 
 CODES = ("dependency", "pause", "promised", "quota", "reserved", "node_state", "topology", "shape", "turn")
@@ -113,12 +114,11 @@ def _room(live: LivePool, entry: Entry) -> Iterator[Reason]:
     wants, kinds = entry.wants, kinds_of(entry.wants)
     usable = [live.seats.layout.cells[at] for at in live.seats.layout.cells_for(wants)[0]]
     machines = [live.seats.layout.machines[at] for cell in usable for at in range(cell.start, cell.end)]
-    closed = [each for each in machines if each.state != NodeState.UP]
     up = [each for each in machines if each.state == NodeState.UP]
-    if closed and not all(any(kind.need.fits_in(each.total) for each in up) for kind in kinds):
-        states = ", ".join(f"{each.name} is {each.state}" for each in closed[:3])
-        facts: dict[str, object] = {"nodes": {each.name: each.state for each in closed}}
-        yield Reason(code="node_state", words=f"it needs {needs(kinds)}, and {states}", facts=facts)
+    away = fits_only_with(_gang(wants), machines)
+    if away:
+        facts: dict[str, object] = {"nodes": {each.name: each.state for each in machines if each.state != NodeState.UP}}
+        yield Reason(code="node_state", words=f"it needs {needs(kinds)}; {away}", facts=facts)
         return
     free = [live.seats.free_of(each.name) for each in up]
     most = max((each.most for each in free), key=_size, default=None)
@@ -148,6 +148,12 @@ def _shape(live: LivePool, entry: Entry, fit: int, most: Devices | None) -> Reas
             "before_it": before,
         },
     )
+
+
+def _gang(wants: Wants) -> Gang:
+    """What a job asks for, equal workers together; its labels aside."""
+    counts = Counter(wants.workers)
+    return Gang(tuple(Alike(count=count, devices=devices) for devices, count in counts.items()), wants.within)
 
 
 def _shown(most: Devices) -> str:

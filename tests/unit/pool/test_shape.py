@@ -15,7 +15,9 @@ from lepton.pool.shape import (
     Gang,
     Machine,
     check_devices,
+    common_labels,
     fits_only_with,
+    given_of,
     in_words,
     never_fits,
     never_within,
@@ -133,6 +135,20 @@ def test_a_worker_has_one_kind_of_accelerator_and_a_part_only_of_one() -> None:
         check_devices(Devices(gpu_milli=1500))
     with pytest.raises(InvalidError, match="GPUs and TPUs"):
         check_devices(Devices(gpu_milli=1000, tpu_milli=1000))
+
+
+def test_workers_of_one_job_stand_on_nodes_that_are_alike() -> None:
+    front, worker = Alike(devices=Devices()), Alike(devices=Devices(gpu_milli=1000), labels={"gpu_model": "a100"})
+    assert common_labels([front, worker]) == {"gpu_model": "a100"}
+    with pytest.raises(InvalidError, match="gpu_model=a100 and with gpu_model=v100"):
+        common_labels([worker, Alike(devices=Devices(), labels={"gpu_model": "v100"})])
+    with pytest.raises(InvalidError, match="GPUs and TPUs"):
+        common_labels([worker, Alike(devices=Devices(tpu_milli=1000))])
+
+
+def test_a_node_gives_away_whole_devices_of_one_kind() -> None:
+    assert given_of(Devices(cpu_milli=500, gpu_milli=2500, tpu_milli=4000)) == Devices(cpu_milli=500, gpu_milli=2000)
+    assert given_of(Devices(fpga_milli=1000)) == Devices(fpga_milli=1000)
 
 
 NEEDS = st.builds(
