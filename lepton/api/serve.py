@@ -134,7 +134,8 @@ async def get(visit: Reading, ref: RefPath) -> JSONResponse:
 
     def work(tx: Tx) -> Resource:
         endpoint = find(tx, visit, ref)
-        job = next(iter(resources.owned(tx, endpoint.id, kind="job")), None)
+        jobs = resources.owned(tx, endpoint.id, kind="job")
+        job = next((one for one in jobs if one.id == endpoint.status.get("job")), None)
         served = job.status.get("served", {}) if job is not None else {}
         return replace(endpoint, status={**endpoint.status, **_waits(visit, tx, endpoint, job), "served": served})
 

@@ -249,7 +249,7 @@ def _wire(platform: Platform, serving: Serving) -> None:
             loops["placing"].wake()
         if event.kind == "job" and event.verb.endswith("->queued"):  # its node may be gone
             loops["pulse"].wake()
-        if event.kind == "endpoint" or event.data.get("stage") == "serve":
+        if event.kind in ("endpoint", "node") or event.data.get("stage") == "serve":
             loops["serving"].wake()
 
     main = asyncio.get_running_loop()

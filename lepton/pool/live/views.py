@@ -36,6 +36,8 @@ class Wants:
     """Of its priority, 0 for the highest."""
     is_pinned: bool = False
     """Stopped only for a higher priority or for a guarantee: it would lose its work, or serves."""
+    is_kept: bool = False
+    """It stays on a node that is drained, until somebody who knows how to move it stops it."""
     can_resume: bool = False
     limit_s: float = 0.0
     """It is ended after so long; 0: never."""
