@@ -11,7 +11,7 @@ from lepton.server.truths import ENDED_BY_ITSELF, ran_s, wants_of
 from lepton.store import resources
 from lepton.store.database import Tx
 
-REMEMBERED = 5000
+REMEMBERED = 3000
 """Jobs that have ended, the youngest ones: what a start reads of them does not grow with what is stored."""
 REMEMBERED_FOR = timedelta(days=30)
 """Older jobs say nothing of those of today."""

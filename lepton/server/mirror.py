@@ -10,6 +10,7 @@ from threading import RLock
 from lepton.core.clock import Clock, to_micros
 from lepton.core.resource import Resource
 from lepton.jobs.life import FINAL, State
+from lepton.pool.live.forecast import Forecast
 from lepton.pool.live.pool import LivePool
 from lepton.pool.live.recall import recall
 from lepton.pool.live.tables import Rights
@@ -30,9 +31,10 @@ MOST = 1_000_000
 class Mirror:
     """One server's picture of the pool. Any thread may ask; the placing loop alone decides."""
 
-    def __init__(self, policy: Policy, *, clock: Clock) -> None:
+    def __init__(self, policy: Policy, *, clock: Clock, has_trees: bool = False) -> None:
+        """Args: `has_trees`: keep what boosted trees are made from (`server.learning`)."""
         self.lock = RLock()
-        self.live = LivePool(policy)
+        self.live = LivePool(policy, Forecast(policy, has_trees=has_trees))
         self.revisions: dict[str, int] = {}
         """Of every living job, as last read."""
         self.doomed: dict[str, str] = {}

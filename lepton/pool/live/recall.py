@@ -1,6 +1,6 @@
 """Let a forecast live through what happened before it was there: each thing in its turn, as it would have seen it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -9,6 +9,8 @@ from lepton.pool.live.layout import devices_of
 from lepton.pool.live.views import Wants
 from lepton.pool.waits import SHORT_S
 
+WAITS = 1000
+"""Waits that are gone through, the last ones: what is said of a queue and size comes from its last 50."""
 COME, WAIT, START, END = 0, 1, 2, 3
 """In this order where they happen at the same moment."""
 
@@ -31,20 +33,26 @@ class Bygone:
 
 def recall(forecast: Forecast, bygones: Iterable[Bygone]) -> None:
     """Learn run times and waits from jobs, in the order in which things happened."""
-    for _, what, bygone in sorted(_steps(bygones), key=itemgetter(0, 1)):
+    in_order = sorted(bygones, key=lambda each: each.wants.since_s)
+    waited = [each for each in in_order if (each.waited_s or 0.0) >= SHORT_S]  # who starts sooner teaches nothing
+    steps = [*_lives(in_order), *_waits(waited[-WAITS:])]
+    for _, what, bygone in sorted(steps, key=itemgetter(0, 1)):
         _step(forecast, what, bygone)
 
 
-def _steps(bygones: Iterable[Bygone]) -> Iterable[tuple[float, int, Bygone]]:
+def _lives(bygones: Iterable[Bygone]) -> Iterator[tuple[float, int, Bygone]]:
     for bygone in bygones:
-        came_at, waited_s = bygone.wants.since_s, bygone.waited_s
+        came_at = bygone.wants.since_s
         yield came_at, COME, bygone
-        if waited_s is not None and waited_s >= SHORT_S:  # who starts sooner teaches nothing about waiting
-            yield came_at, WAIT, bygone
-            if bygone.has_started:
-                yield came_at + waited_s, START, bygone
         if bygone.ended_at is not None:
             yield max(came_at, bygone.ended_at), END, bygone
+
+
+def _waits(bygones: Iterable[Bygone]) -> Iterator[tuple[float, int, Bygone]]:
+    for bygone in bygones:
+        yield bygone.wants.since_s, WAIT, bygone
+        if bygone.has_started:
+            yield bygone.wants.since_s + (bygone.waited_s or 0.0), START, bygone
 
 
 def _step(forecast: Forecast, what: int, bygone: Bygone) -> None:
