@@ -233,9 +233,8 @@ def _no_worker(alike: Alike, within: str, machines: Sequence[Machine]) -> Refusa
     usable = [machine for machine in machines if _has(machine, alike.labels)]
     if not usable:
         return _no_label(alike.labels, machines)
-    usable = [replace(machine, total=_whole(machine.total)) for machine in usable]
     device = next((device for device in ACCELERATORS if getattr(alike.devices, device)), "")
-    if device and not any(getattr(machine.total, device) >= WHOLE for machine in usable):
+    if device and not any(getattr(machine.total, device) for machine in usable):
         that = " with these labels" if alike.labels else ""
         return Refusal(f"no node{that} has {WORDS[device]}s", f"Ask for no {WORDS[device]}s, or add a node.")
     best = min(usable, key=lambda machine: (*_worth(_least(alike.devices, machine.total)), machine.name))
@@ -290,11 +289,6 @@ def _total(machines: Iterable[Machine]) -> Devices:
 def _least(need: Devices, total: Devices) -> Devices:
     """What of a need there is."""
     return Devices.of(map(min, need.amounts(), total.amounts()))
-
-
-def _whole(total: Devices) -> Devices:
-    """What of a node can be given away: of its devices whole ones, of which a worker may have a part."""
-    return replace(total, **{device: getattr(total, device) // WHOLE * WHOLE for device in ACCELERATORS})
 
 
 def _worth(amount: Devices) -> tuple[int, int, int]:

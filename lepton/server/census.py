@@ -3,7 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from sys import intern
 from typing import Any, Self
 
 from lepton.core.clock import to_micros
@@ -17,6 +18,8 @@ from lepton.store.database import Tx
 PAGE = 1000
 MOST = 1_000_000
 """Living jobs that are read at once."""
+SPARE = 1000
+"""Waits that may be remembered of jobs that wait no longer, beside one for each that does."""
 Account = tuple[str, str]
 """`pool`, `node`, `queue`, `user` or `workspace`, and its name."""
 POOL = ("pool", "")
@@ -42,10 +45,10 @@ class Standing:
         holds = job.state in HOLDS_DEVICES
         return cls(
             revision=job.revision,
-            queue=job.spec.get("queue") or DEFAULT,
-            user=job.status.get("user", ""),
-            workspace=job.workspace,
-            state=job.state,
+            queue=intern(job.spec.get("queue") or DEFAULT),
+            user=intern(job.status.get("user", "")),
+            workspace=intern(job.workspace),
+            state=intern(job.state),
             since=to_micros(job.updated_at),
             places=tuple(_places(job)) if holds else (),
         )
@@ -59,7 +62,7 @@ def _places(job: Resource) -> Iterator[tuple[str, tuple[int, ...]]]:
     roles: list[Mapping[str, Any]] = job.spec["roles"]
     each = [(Devices(**role.get("devices", {})).amounts(), role.get("count", 1)) for role in roles]
     ranks = (amounts for amounts, count in each for _ in range(count))
-    return zip((place["node"] for place in job.status.get("placement") or ()), ranks, strict=False)
+    return zip((intern(place["node"]) for place in job.status.get("placement") or ()), ranks, strict=False)
 
 
 class Census:
@@ -117,7 +120,14 @@ class Census:
         seen = self._jobs[job.id] = Standing.of(job)
         self._count(seen, +1)
         if seen.state == State.QUEUED:
-            heappush(self._since[seen.queue], (seen.since, job.id))
+            self._note_wait(seen, job.id)
+
+    def _note_wait(self, job: Standing, id: str) -> None:
+        heap = self._since[job.queue]
+        heappush(heap, (job.since, id))
+        if len(heap) > 2 * self.waiting[job.queue] + SPARE:  # most are of jobs that wait no longer
+            heap[:] = [wait for wait in heap if self._waits(job.queue, *wait)]
+            heapify(heap)
 
     def _count(self, job: Standing, by: int) -> None:
         self.states[job.state] += by

@@ -14,7 +14,7 @@ from lepton.pool.shape import NOTHING, Machine
 from lepton.pool.standing import read_state, wish_of
 from lepton.pool.tree import line
 from lepton.server.census import POOL, Census
-from lepton.server.landscape import Land, Landscape, amounts, devices_of, labels_of, present
+from lepton.server.landscape import Land, Landscape, amounts, labels_of, machine, present
 from lepton.store import resources
 from lepton.store.database import Row, Tx
 
@@ -64,7 +64,7 @@ class Overview:
     def node(self, tx: Tx, found: Resource) -> Resource:
         """A node as the door shows it: its status says also what is `free` of it and how many `jobs` run there."""
         held, jobs = self.use(tx, [found.name])[found.name]
-        free = amounts_of(devices_of(found).minus(held))
+        free = amounts_of(machine(found).total.minus(held))
         status: dict[str, Json] = {**found.status, "labels": labels_of(found), "free": free, "jobs": jobs}
         return replace(found, state=read_state(found.state), spec=shown_spec(found.spec), status=status)
 
@@ -86,10 +86,10 @@ class Overview:
         """(all, held) -> what is free, in JSON; most nodes are like another."""
         found = []
         for row in rows:
-            machine, (held, jobs) = there[row[3]], used[row[3]]
-            if (machine.total, held) not in free:
-                free[machine.total, held] = json.dumps(amounts_of(machine.total.minus(held)))
-            found.append(told(row, machine, f'"free": {free[machine.total, held]}, "jobs": {jobs}'))
+            node, (held, jobs) = there[row[3]], used[row[3]]
+            if (node.total, held) not in free:
+                free[node.total, held] = json.dumps(amounts_of(node.total.minus(held)))
+            found.append(told(row, node, f'"free": {free[node.total, held]}, "jobs": {jobs}'))
         return found
 
     def use(self, tx: Tx, nodes: Sequence[str]) -> dict[str, tuple[Devices, int]]:
@@ -99,12 +99,12 @@ class Overview:
             return {name: (self._census.held(("node", name)), self._census.holders["node", name]) for name in nodes}
 
 
-def told(row: Row, machine: Machine, more: str) -> Row:
+def told(row: Row, node: Machine, more: str) -> Row:
     """The row of a node as the door shows it, with `more` in its status; the rest goes out as it is stored."""
     id, kind, workspace, name, spec_text, status_text, state, *rest = row
     spec = {} if spec_text == "{}" else json.loads(spec_text)
     if spec.get("labels"):
-        status_text = json.dumps({**json.loads(status_text), "labels": dict(machine.labels)})
+        status_text = json.dumps({**json.loads(status_text), "labels": dict(node.labels)})
     comma = "" if status_text == "{}" else ", "
     shown = json.dumps(shown_spec(spec)) if spec else UNTOUCHED
     return (id, kind, workspace, name, shown, f"{status_text[:-1]}{comma}{more}}}", read_state(state), *rest)

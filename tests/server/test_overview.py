@@ -9,10 +9,13 @@ import pytest
 from lepton.core.clock import to_micros
 from lepton.core.event import Event
 from lepton.core.launch import NodeFacts
+from lepton.jobs.gang import with_stop
 from lepton.pool.quota import QueueSpec
+from lepton.server import census
 from lepton.server.landscape import Land, Landscape, read_land
 from lepton.server.overview import Overview
 from lepton.server.people import make_named
+from lepton.server.submit import changed
 from lepton.store import events, resources
 from lepton.store.database import Database, Tx
 from tests.server.test_placing import DEVICES, House, house
@@ -105,6 +108,33 @@ def test_who_has_waited_longest_is_known_when_another_goes_first(house: House) -
     assert waits() == (1, pytest.approx(12, abs=0.1))
     house.clock.advance(3)
     assert waits() == (1, pytest.approx(15, abs=0.1))
+
+
+def cancel(house: House, id: str) -> None:
+    def work(tx: Tx) -> None:
+        job = resources.get(tx, id)
+        wished = with_stop(job, 0, house.clock.now())
+        resources.update(tx, wished, changed(job, "stop", house.author()), expected=job.revision)
+
+    house.database.write(work)
+    house.running.touch(id)
+    house.running.turn()
+    assert house.states(id) == ["cancelled"]
+
+
+def test_waits_that_are_over_are_forgotten(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(census, "SPARE", 0)
+    overview = Overview(Landscape())
+    house.submit(8, workers=2)
+    house.turn()
+    longest = house.submit(8, workers=2)
+    for _ in range(9):
+        passing = house.submit(1, after=(longest,))
+        looks(house, overview)
+        cancel(house, passing)
+        looks(house, overview)
+    assert looks(house, overview)[0]["queues"][0]["status"]["waiting"] == 1
+    assert len(overview._census._since["default"]) <= 4
 
 
 def test_a_look_reads_only_the_jobs_that_something_happened_to(house: House) -> None:

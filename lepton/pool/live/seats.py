@@ -100,7 +100,7 @@ class Seats:
         return Free(
             kind=kind_of(self.layout.machines[at].total),
             devices=max(0, int(row.free)),
-            parts=[int(left) for left in pool.shares[at] if left < WHOLE],
+            parts=[int(left) for left in pool.shares[at] if left < WHOLE] if row.most else [],
             cpu=max(0, int(row.cpu)),
             memory=max(0, int(row.memory)),
         )

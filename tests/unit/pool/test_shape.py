@@ -225,10 +225,10 @@ def test_nothing_that_could_run_is_refused(kinds: list[tuple[Devices, int]], mac
 
 
 def test_a_part_of_a_device_that_a_node_has_is_none_to_give_away() -> None:
-    half = [Machine(name="n", total=Devices(cpu_milli=4000, gpu_milli=500))]
+    half = [Machine(name="n", total=given_of(Devices(cpu_milli=4000, gpu_milli=500)))]
     found = never_fits(Gang((Alike(devices=Devices(gpu_milli=500)),)), half)
     assert found is not None and (found.why, found.fix) == ("no node has GPUs", "Ask for no GPUs, or add a node.")
-    more = [Machine(name="n", total=Devices(cpu_milli=4000, gpu_milli=1500))]
+    more = [Machine(name="n", total=given_of(Devices(cpu_milli=4000, gpu_milli=1500)))]
     found = never_fits(Gang((Alike(devices=Devices(gpu_milli=2000)),)), more)
     assert (
         found is not None and found.fix == "Ask for 1 GPU, 1 CPU or less for each worker; at most 1 such run at once."
