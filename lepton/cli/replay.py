@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 INTERVAL_HEAD = ("job_id", "stated_s", "low_s", "high_s")
 SEGMENT_HEAD = ("job_id", "start_s", "end_s", "node", "gpus")
+BOOSTED = "boosted"
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -49,6 +50,13 @@ class Input:
 )
 @click.option("--no-preemption", is_flag=True, help="Nothing that runs is stopped.")
 @click.option("--predictions", type=FILE, help="CSV file of `job_id,priority`: run times in seconds to go by.")
+@click.option(
+    "--learn",
+    type=click.Choice(["means", BOOSTED]),
+    default="means",
+    show_default=True,
+    help="What says how long jobs will run: means of what has ended; or boosted trees too (LightGBM), while better.",
+)
 @click.option(
     "--restore-factor", type=Number(0, 1000), default=1.0, help="Times what a restart costs.", show_default=True
 )
@@ -123,6 +131,10 @@ def array_code(module: str) -> Any:
         raise ConfigError(
             f"A replay needs {fault.name}, which is not installed", fix="pip install 'lepton-platform[pool]'"
         ) from fault
+    except OSError as fault:  # LightGBM brings no OpenMP of its own
+        raise ConfigError(
+            f"A library cannot be loaded: {fault}", fix="Install it, e.g. apt install libgomp1."
+        ) from fault
 
 
 def plots(name: str) -> Any:
@@ -159,6 +171,7 @@ def run(name: str, given: Input, options: Mapping[str, Any]) -> "Outcome":
         is_partitioned=options["mode"] == "partitioned",
         given=given.predictions,
         restore_factor=options["restore_factor"],
+        fit=array_code("lepton.server.boosted").fit if options["learn"] == BOOSTED else None,
     )
     replays = array_code("lepton.pool.replay")
     with progress(len(given.trace), name) as step:

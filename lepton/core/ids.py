@@ -43,8 +43,25 @@ def make_id(kind: str, *, at: datetime, random: Callable[[int], bytes] = os.uran
         at: when it is made, aware.
         random: gives that many random bytes.
     """
+    return _written(kind, _moment(at) | (int.from_bytes(random(9), "big") >> 2))
+
+
+def first_id(kind: str, at: datetime) -> str:
+    """No id of that kind that was made at that moment, or later, is smaller."""
+    return _written(kind, _moment(at))
+
+
+def last_id(kind: str) -> str:
+    """No id of that kind is larger."""
+    return _written(kind, (1 << 130) - 1)
+
+
+def _moment(at: datetime) -> int:
     millis, micros = divmod(to_micros(at), 1000)
-    number = (millis << 80) | (micros << 70) | (int.from_bytes(random(9), "big") >> 2)
+    return (millis << 80) | (micros << 70)
+
+
+def _written(kind: str, number: int) -> str:
     text = "".join(ALPHABET[(number >> shift) & 31] for shift in range(125, -5, -5))
     return f"{PREFIXES[kind]}_{text}"
 

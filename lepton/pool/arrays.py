@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lepton.pool.boosting import EVERY_S, Fit
 from lepton.pool.kernel import predict, replay, state
 from lepton.pool.kernel.cells import mark_all
 from lepton.pool.kernel.replay import Replay, Setting
@@ -13,8 +14,10 @@ from lepton.pool.kernel.state import Floats, Ints, Pool, Rows, rows
 from lepton.pool.policy import Policy, Source
 from lepton.pool.trace import Cluster, Trace
 
-LEVELS = (("gpus",), ("queue", "gpus"), ("user", "gpus"), ("user", "gpus", "cpus"))
+LEVELS: tuple[tuple[str, ...], ...] = (("gpus",), ("queue", "gpus"), ("user", "gpus"), ("user", "gpus", "cpus"))
 """What jobs have in common that form one group of the history, from coarse to fine."""
+SIDES: tuple[tuple[str, ...], ...] = (("user",), ("queue",))
+"""And one group for features of trees alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +29,13 @@ class Rules:
             nodes are its guarantee.
         given: (J,) predicted run times in seconds, for policies that take them.
         restore_factor: multiplies what a restart costs.
+        fit: makes boosted trees from what has ended, once a day; None: the means of logs are all that is learned.
     """
 
     is_partitioned: bool = True
     given: Floats | None = None
     restore_factor: float = 1.0
+    fit: Fit | None = None
 
 
 def replay_of(trace: Trace, cluster: Cluster, policy: Policy, rules: Rules) -> Replay:
@@ -49,14 +54,20 @@ def replay_of(trace: Trace, cluster: Cluster, policy: Policy, rules: Rules) -> R
             pull=policy.pull,
             restore_factor=rules.restore_factor,
         ),
-        history=history_of(trace, is_trusted=policy.source is Source.GIVEN),
+        history=history_of(trace, is_trusted=policy.source is Source.GIVEN, has_trees=learns(policy, rules)),
         facts=facts,
         by_submit=by_submit[fits(trace, cluster, rules.is_partitioned)[by_submit]],
         events=rows(4 * len(trace) + 64, replay.EVENT),
         segments=rows(len(trace) + 64, replay.SEGMENT),
         nodes=np.zeros(int(workers.sum()) + 64, np.int64),
         at=np.zeros(7, np.int64),
+        pause=np.array([trace.submit.min() + EVERY_S if learns(policy, rules) and len(trace) else np.inf]),
     )
+
+
+def learns(policy: Policy, rules: Rules) -> bool:
+    """Whether trees are made during a replay."""
+    return rules.fit is not None and policy.source is Source.HISTORY and policy.quantile > 0
 
 
 def fits(trace: Trace, cluster: Cluster, is_partitioned: bool) -> NDArray[np.bool_]:
@@ -230,18 +241,24 @@ def jobs_of(trace: Trace, klass: Ints, workers: Ints) -> Rows:
     return jobs
 
 
-def history_of(trace: Trace, *, is_trusted: bool) -> predict.History:
+def history_of(trace: Trace, *, is_trusted: bool, has_trees: bool) -> predict.History:
     """Nothing known yet. What others predict is believed until it proves wrong; what is learned, if it proves right."""
     columns = {"gpus": trace.gpus, "queue": trace.queue, "user": trace.user, "cpus": trace.cpus}
-    group, begin = np.zeros((len(trace), len(LEVELS)), np.int64), 0
-    for level, names in enumerate(LEVELS):
+    levels, sides = LEVELS, SIDES
+    if trace.program is not None:
+        columns["program"] = trace.program
+        levels, sides = (*levels, ("user", "program")), (*sides, ("program",))
+    groups = (*levels, *sides) if has_trees else levels
+    group, begin = np.zeros((len(trace), len(groups)), np.int64), 0
+    for level, names in enumerate(groups):
         number, first = kinds([columns[name] for name in names])
         group[:, level] = begin + number
         begin += len(first)
-    return predict.History(
-        group=group,
-        groups=rows(begin, predict.GROUP),
-        guess=np.zeros(len(trace)),
-        last=rows(predict.WINDOW, predict.ENDING),
-        ended=np.array([0, is_trusted], np.int64),
-    )
+    plain = plain_of(trace) if has_trees else np.zeros((0, 0))
+    return predict.history(group, len(levels), plain, rows=begin, is_trusted=is_trusted)
+
+
+def plain_of(trace: Trace) -> Floats:
+    """(J, 4) features that come with a job: its size, CPUs, hour of the day and day of the week."""
+    hour, day = trace.submit // 3600 % 24, trace.submit // 86_400 % 7
+    return np.stack([np.log1p(trace.gpus), np.log1p(trace.cpus), hour, day], axis=1)

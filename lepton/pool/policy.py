@@ -42,6 +42,8 @@ class Policy:
     """No job is expected to be shorter."""
     prior_s: float = 300.0
     """Expected of a job of which nothing is known."""
+    quantile: float = 0.0
+    """Of run times: what boosted trees are made to say, where there are any; 0: it goes by the means alone."""
     pull: float = 1.0
     """Endings that a coarser group counts for, where a finer one has seen few."""
     blocks: bool = False
@@ -72,11 +74,12 @@ OURS = Policy(
     source=Source.HISTORY,
     stretch=1.0,
     floor_s=300.0,
+    quantile=0.8,
     preempts=True,
     wait_cap_s=7 * 24 * 3600.0,
     shared_cap_s=12 * 3600.0,
 )
-CALM = replace(OURS, stretch=20.0, floor_s=60.0, preempts=False)
+CALM = replace(OURS, stretch=20.0, floor_s=60.0, quantile=0.0, preempts=False)
 """Ours where nothing may be stopped: an order that cannot be mended later leans more on what is expected."""
 LIVE = replace(OURS, min_run_s=60.0, grace_s=30.0, half_life_s=24 * 3600.0, searches=1, rest_s=5.0)
 """Ours on a running server, where a start costs something, and queues that borrow come from people."""

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lepton.pool.arrays import Rules, fits, replay_of
+from lepton.pool.boosting import EVERY_S, Past, relearn
 from lepton.pool.kernel import replay as kernel
-from lepton.pool.kernel.state import longer
+from lepton.pool.kernel.state import ABSENT, ENDED, RUNNING, longer
 from lepton.pool.policy import Policy
 from lepton.pool.trace import Cluster, Floats, Ints, Trace
 
@@ -76,6 +77,29 @@ def run(
             return outcome_of(replay, trace, cluster, ~fits(trace, cluster, rules.is_partitioned))
         if said == kernel.GROW:
             replay = grown(replay)
+        if said == kernel.PAUSE and rules.fit is not None:
+            now = float(replay.pause[0])
+            history = relearn(replay.history, past_of(replay, now), now, policy.quantile, rules.fit)
+            replay = replay._replace(history=history)
+            replay.pause[0] = now + EVERY_S if replay.at[kernel.SUBMITS] < of else np.inf
+
+
+def past_of(replay: kernel.Replay, now: float) -> Past:
+    """What is known now of jobs that have ended or run."""
+    jobs, history, count = replay.pool.jobs, replay.history, replay.at[kernel.SEGMENTS]
+    ended = np.full(len(jobs), np.nan)
+    ended[replay.segments.job[:count]] = replay.segments.end[:count]
+    ended[jobs.state != ENDED] = np.nan
+    done = jobs.work + np.where(jobs.state == RUNNING, np.maximum(0.0, now - jobs.begun - jobs.lead), 0.0)
+    done = np.where(np.isnan(ended), done, replay.facts.duration)
+    known = np.flatnonzero(~np.isnan(ended) | ((jobs.state != ABSENT) & (done > 0)))
+    return Past(
+        features=history.features[known],
+        mean=history.mean[known],
+        boosted=history.boosted[known],
+        done=np.log1p(done[known]),
+        ended=ended[known],
+    )
 
 
 def grown(replay: kernel.Replay) -> kernel.Replay:

@@ -38,6 +38,8 @@ class Trace:
     """(J,) seconds that it ran where the trace was taken, waiting not counted."""
     gpus: Ints
     cpus: Ints
+    program: Ints | None = None
+    """(J,) a number for each program, of whatever user; None: the trace does not say."""
 
     def __len__(self) -> int:
         return len(self.id)
@@ -55,4 +57,5 @@ class Trace:
             duration=self.duration[keep],
             gpus=self.gpus[keep],
             cpus=self.cpus[keep],
+            program=None if self.program is None else self.program[keep],
         )

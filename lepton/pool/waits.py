@@ -9,6 +9,7 @@ promise is broken is known at its end, not when the job starts at last: so a gro
 
 import heapq
 from collections import defaultdict, deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import islice
 from math import exp
@@ -53,6 +54,8 @@ class Promise:
     high_s: float
     is_broken: bool = False
     """It has waited longer than `high_s` already."""
+    told: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """What it is told now: when that was said, and from and until how many seconds after that it probably starts."""
 
 
 class Waits:
@@ -80,9 +83,32 @@ class Waits:
             high_s = min(high_s, max(BEYOND * longest_s, BLIND[1]))
         low_s = low_s * exp(-shift[0])
         promise = Promise(kind, now, low_s if low_s > SHORT_S else 0.0, max(high_s, low_s + SHORT_S))
+        promise.told = (now, promise.low_s, promise.high_s)
         self._promises[job] = self._waiting[kind][job] = promise
         heapq.heappush(self._ends, (now + promise.high_s, job))
         return promise.low_s, promise.high_s
+
+    def tell(self, job: str, queue: str, gpus: int, now: float) -> tuple[float, float, float]:
+        """What a waiting job is told now: when that was said, and the seconds after it within which it probably starts.
+
+        It is said once, and again when it has proved wrong: then from what others have waited that waited as long.
+        """
+        promise = self._promises.get(job)
+        if promise is None:
+            return now, *self.state(job, queue, gpus, now)
+        at, _, high_s = promise.told
+        if now > at + high_s:
+            promise.told = (now, *self._rest(promise, now))
+        return promise.told
+
+    def _rest(self, promise: Promise, now: float) -> tuple[float, float]:
+        """How long one will wait still that has waited longer than was said: as long again, if no others have."""
+        waited_s = now - promise.at
+        rests = [each - waited_s for each in self._lately[promise.kind] if each > waited_s]
+        if len(rests) < ENOUGH:
+            return 0.0, max(waited_s, SHORT_S)
+        low_s, high_s = np.quantile(rests, [0.1, 0.9])
+        return float(low_s), max(float(high_s), float(low_s) + SHORT_S)
 
     def started(self, job: str, now: float) -> None:
         """A job that was told an interval has started."""
@@ -106,6 +132,11 @@ class Waits:
         promise = self._promises.pop(job, None)
         if promise is not None:
             del self._waiting[promise.kind][job]
+
+    def keep_only(self, jobs: Collection[str]) -> None:
+        """Forget all promises but those to these jobs."""
+        for job in [job for job in self._promises if job not in jobs]:
+            self.gone(job)
 
     def at_once(self, queue: str, gpus: int) -> None:
         """A job has started when it was submitted: that teaches nothing about waiting."""

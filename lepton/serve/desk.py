@@ -196,11 +196,14 @@ class Desk(Entrance):
     # for workers
 
     def join(self, link: WorkerLink, about: Mapping[str, Json]) -> None:
-        """A worker has its program loaded.
+        """A worker has its program loaded; or it says that it could not, or, with no reason, that it tries again.
 
         Raises:
             FrameError: what it says of it cannot be.
         """
+        if (why := about.get("failed")) is not None:
+            self.fail(answers.not_started(str(why)) if why else None)
+            return
         self._set_table(about)
         self._links[link.number] = link
         self._failure = None

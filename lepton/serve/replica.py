@@ -10,7 +10,7 @@ import asyncio
 import faulthandler
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -43,6 +43,7 @@ class Replica:
         hang_s: a loop that stands still for this long is ended.
         proof: of who this worker is, for a front that many endpoints share.
         tell: passes on what the front has to tell the platform in this worker's name.
+        on_start: called when the program is ready.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class Replica:
         hang_s: float,
         proof: str = "",
         tell: Tell = lambda _: None,
+        on_start: Callable[[], object] = lambda: None,
     ) -> None:
         self._program = program
         self._path = path
         self._hang_s = hang_s
         self._proof = proof
         self._tell = tell
+        self._on_start = on_start
         self._stop = asyncio.Event()
         self._mark: Mark | None = None
         self._works: dict[int, Work] = {}
@@ -85,6 +88,7 @@ class Replica:
         """
         program = self._program
         await program.start()
+        self._on_start()
         self._works = {work.operation.id: work for work in program.works()}
         with suppress(OSError):
             self._mark = Mark()

@@ -29,6 +29,8 @@ RANGES = {
     "capture_rows": (0, 100_000),
     "front_cpu_milli": (50, 64_000),
     "worker_cpu_milli": (50, 256_000),
+    "worker_gpu_milli": (0, 64_000),
+    "worker_memory_bytes": (0, 1 << 44),
 }
 """Field -> smallest and largest value."""
 MAX_NETWORKS = MAX_HOSTS = 1000
@@ -100,6 +102,10 @@ class EndpointSpec:
     front_cpu_milli: int = 100
     worker_cpu_milli: int = 500
     """Of each worker; from 2000 on its model computes with that many threads."""
+    worker_gpu_milli: int = 0
+    """Of each worker, in thousandths of a GPU."""
+    worker_memory_bytes: int = 0
+    """Most that a worker may use, with all that it has started; one that uses more is replaced. 0: no limit."""
 
     def __post_init__(self) -> None:
         self._check_served()

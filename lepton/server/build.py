@@ -14,16 +14,19 @@ from lepton.core.clock import Clock, SystemClock, to_micros
 from lepton.core.errors import ConfigError, StorageFullError
 from lepton.core.event import Event
 from lepton.engine.base import Engine, open_engine
+from lepton.pool.boosting import EVERY_S
 from lepton.pool.policy import Policy
 from lepton.security.identity import make_token
 from lepton.security.key import derive
-from lepton.server.config import ServerConfig
-from lepton.server.feed import EVERY_S, Feed
+from lepton.server.config import BOOSTED, ServerConfig
+from lepton.server.feed import EVERY_S as FEED_EVERY_S
+from lepton.server.feed import Feed
 from lepton.server.folder import lock_folder, root_key, write_private
 from lepton.server.fresh import Fresh
 from lepton.server.hub import Hub
 from lepton.server.identity import Keys, WorkerIdentity
 from lepton.server.landscape import Landscape
+from lepton.server.learning import Learning, check_installed
 from lepton.server.lease import Lease
 from lepton.server.overview import Overview
 from lepton.server.people import ADMIN, bootstrap
@@ -199,7 +202,9 @@ def _assemble(config: ServerConfig, *, clock: Clock, database: Database, engine:
         tails=Tails(engine),
         fresh=Fresh(lambda work: asyncio.get_running_loop().run_in_executor(readers, database.read, work), hub),
         running=running,
-        placing=Placing(database, clock=clock, lease=held["placing"], policy=_policy(config)),
+        placing=Placing(
+            database, clock=clock, lease=held["placing"], policy=_policy(config), has_trees=config.learn == BOOSTED
+        ),
         landscape=landscape,
         overview=Overview(landscape),
         leases=list(held.values()),
@@ -237,6 +242,9 @@ def _wire(platform: Platform, serving: Serving) -> None:
         "census": Loop("census", lambda: count(platform), every_s=config.heartbeat_s, rest_s=CENSUS_REST_S),
         "housekeeping": Loop("housekeeping", lambda: housekeep(platform), every_s=HOUSEKEEP_EVERY_S),
     }
+    if config.learn == BOOSTED:
+        check_installed()
+        loops["learning"] = Loop("learning", Learning(platform.placing.mirror).turn, every_s=EVERY_S)
     platform.loops = list(loops.values())
 
     def on_event(event: Event) -> None:
@@ -269,7 +277,7 @@ def _hear_commits(platform: Platform, main: asyncio.AbstractEventLoop) -> None:
     if platform.database.dialect.is_near:
         platform.database.on_commit(platform.hub.publish)
         return
-    feed = Loop("feed", Feed(platform.database, platform.hub).turn, every_s=EVERY_S)
+    feed = Loop("feed", Feed(platform.database, platform.hub).turn, every_s=FEED_EVERY_S)
     platform.loops.append(feed)
 
     def on_commit(_: list[tuple[int, Event]]) -> None:

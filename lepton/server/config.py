@@ -13,7 +13,12 @@ from lepton.core.errors import ConfigError
 from lepton.core.launch import Isolation
 
 MOST = 2.0**62
-CHOICES = {"isolation": tuple(each.value for each in Isolation), "kernel": ("plain", "compiled")}
+BOOSTED = "boosted"
+CHOICES = {
+    "isolation": tuple(each.value for each in Isolation),
+    "kernel": ("plain", "compiled"),
+    "learn": ("means", BOOSTED),
+}
 """Setting -> the words it may be."""
 KINDS = {int: "a whole number", float: "a number", str: "text"}
 RANGES: Mapping[str, tuple[float, float]] = {
@@ -63,6 +68,8 @@ class ServerConfig:
     """How every worker is held at least: `own`, `closed`, or `off` for not at all."""
     kernel: str = "plain"
     """How the pool decides: `plain`, or `compiled` by numba (the extra `pool`), for hundreds of nodes and more."""
+    learn: str = "means"
+    """What says how long jobs will run: `means` of what has ended, or `boosted` trees too, while they are better."""
     patience_s: float = 43_200.0
     """A job that waited this long goes before all others, and its nodes are kept free for it."""
     min_run_s: float = 60.0

@@ -4,17 +4,20 @@ Every change of a job has its event, so the events after the last one seen name 
 stands by keeps its mirror too: it takes over within a turn.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import RLock
 
 from lepton.core.clock import Clock, to_micros
 from lepton.core.resource import Resource
 from lepton.jobs.life import FINAL, State
+from lepton.pool.live.forecast import Forecast
 from lepton.pool.live.pool import LivePool
+from lepton.pool.live.recall import recall
 from lepton.pool.live.tables import Rights
 from lepton.pool.live.views import Phase, Plan, Reason, Truth
 from lepton.pool.live.why import reasons, shorten
 from lepton.pool.policy import Policy
+from lepton.server.history import remembered
 from lepton.server.landscape import Land, Landscape
 from lepton.server.truths import truth_of, wants_of
 from lepton.store import events, resources
@@ -23,16 +26,15 @@ from lepton.store.database import Tx
 PAGE = 1000
 MOST = 1_000_000
 """Living jobs that are read at once."""
-REMEMBERED = 2000
-"""Jobs that have ended from which a server that starts learns how long jobs run."""
 
 
 class Mirror:
     """One server's picture of the pool. Any thread may ask; the placing loop alone decides."""
 
-    def __init__(self, policy: Policy, *, clock: Clock) -> None:
+    def __init__(self, policy: Policy, *, clock: Clock, has_trees: bool = False) -> None:
+        """Args: `has_trees`: keep what boosted trees are made from (`server.learning`)."""
         self.lock = RLock()
-        self.live = LivePool(policy)
+        self.live = LivePool(policy, Forecast(policy, has_trees=has_trees))
         self.revisions: dict[str, int] = {}
         """Of every living job, as last read."""
         self.doomed: dict[str, str] = {}
@@ -41,6 +43,7 @@ class Mirror:
         self._land: Land | None = None
         self._landscape = Landscape()
         self._seq: int | None = None
+        self._has_recalled = False
         self._after: dict[str, set[str]] = {}
         """Waiting job -> jobs that come before it and are not done yet."""
         self._followers: dict[str, set[str]] = {}
@@ -151,18 +154,19 @@ class Mirror:
         self.live.forget_all()
         for each in (self.revisions, self.doomed, self._after, self._followers):
             each.clear()
-        self._learn(tx)
-        for job in resources.alive(tx, "job", limit=MOST):
+        alive = resources.alive(tx, "job", limit=MOST)
+        self._recall(tx, alive)
+        for job in alive:
             self.put(job, lambda ids: states_of(tx, ids))
 
-    def _learn(self, tx: Tx) -> None:
-        """Let the forecast know how long jobs ran before this server started."""
-        if self.live.forecast.has_learned:
+    def _recall(self, tx: Tx, alive: Sequence[Resource]) -> None:
+        """Let the forecast know what happened before this server started, once; and what it has not heard of since."""
+        forecast = self.live.forecast
+        if self._has_recalled:
+            forecast.keep_only({job.id for job in alive})
             return
-        for job in reversed(resources.newest_final(tx, "job", limit=REMEMBERED)):
-            seconds = truth_of(job, self.now(), is_free=True).ran_s
-            if seconds is not None:
-                self.live.forecast.learn(wants_of(job), seconds)
+        self._has_recalled = True
+        recall(forecast, remembered(tx, alive, self._clock.now()))
 
     def _read_new(self, tx: Tx) -> None:
         assert self._seq is not None

@@ -30,8 +30,10 @@ STOPPABLE = (State.PLACED, State.RUNNING)
 class Placing:
     """Moves jobs from queued to placed, and from running to stopping where others need their place."""
 
-    def __init__(self, database: Database, *, clock: Clock, lease: Lease, policy: Policy = LIVE) -> None:
-        self.mirror = Mirror(policy, clock=clock)
+    def __init__(
+        self, database: Database, *, clock: Clock, lease: Lease, policy: Policy = LIVE, has_trees: bool = False
+    ) -> None:
+        self.mirror = Mirror(policy, clock=clock, has_trees=has_trees)
         self._database = database
         self._clock = clock
         self._lease = lease

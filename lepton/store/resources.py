@@ -3,10 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import NameTakenError, NotFoundError, StaleError
 from lepton.core.event import Event
+from lepton.core.ids import first_id, last_id
 from lepton.core.resource import Resource
 from lepton.store import events
 from lepton.store.database import Row, Tx
@@ -141,10 +143,13 @@ def alive_rows(tx: Tx, kind: str, *, limit: int = 100_000) -> list[Row]:
     return tx.rows(sql, (kind, limit))
 
 
-def newest_final(tx: Tx, kind: str, *, limit: int) -> list[Resource]:
-    """The youngest resources of a kind that are history, youngest first."""
-    sql = f"SELECT {COLUMNS} FROM resources WHERE is_final = 1 AND kind = ? ORDER BY id DESC LIMIT ?"
-    return [read(row) for row in tx.rows(sql, (kind, limit))]
+def newest_final(tx: Tx, kind: str, *, since: datetime, limit: int) -> list[Resource]:
+    """The youngest resources of a kind that are history and were made since then, youngest first.
+
+    Ids of a kind stand together in the primary key, by age: no more is read than is returned, and what lives among it.
+    """
+    sql = f"SELECT {COLUMNS} FROM resources WHERE id > ? AND id < ? AND is_final = 1 ORDER BY id DESC LIMIT ?"
+    return [read(row) for row in tx.rows(sql, (first_id(kind, since), last_id(kind), limit))]
 
 
 def many(tx: Tx, ids: Sequence[str]) -> list[Resource]:

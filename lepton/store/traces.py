@@ -27,14 +27,15 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "queue": ("vc", "queue", "virtual_cluster"),
     "gpus": ("gpu_num", "gpus", "num_gpus"),
     "cpus": ("cpu_num", "cpus"),
+    "program": ("program", "job_name", "jobname", "executable"),
     "submit": ("submit_time", "submit", "submitted"),
     "duration": ("duration", "run_time", "runtime"),
 }
-OPTIONAL = {"user", "queue", "cpus"}
+OPTIONAL = {"user", "queue", "cpus", "program"}
 LONGEST_S = 1e10
 """No time or run is larger: 300 years."""
 MOST_GPUS = 1 << 24
-SWF_ID, SWF_SUBMIT, SWF_RUN, SWF_USED, SWF_ASKED, SWF_USER = 0, 1, 3, 4, 7, 11
+SWF_ID, SWF_SUBMIT, SWF_RUN, SWF_USED, SWF_ASKED, SWF_USER, SWF_PROGRAM = 0, 1, 3, 4, 7, 11, 13
 SWF_FIELDS = 18
 SHOWN = 10
 """Broken lines that an error names."""
@@ -64,6 +65,7 @@ class Job:
     duration: float
     gpus: int
     cpus: int
+    program: str
 
 
 def read_trace(path: Path, *, skips_broken: bool = False) -> tuple[Trace, list[str]]:
@@ -137,8 +139,10 @@ def swf_jobs(path: Path, text: str) -> Iterator[tuple[int, Job | str]]:
             yield number, f"{len(fields)} fields instead of {SWF_FIELDS}"
             continue
         used = fields[SWF_USED] if fields[SWF_USED] != "-1" else fields[SWF_ASKED]
+        program = fields[SWF_PROGRAM] if fields[SWF_PROGRAM] != "-1" else ""
         values = {"id": fields[SWF_ID], "user": fields[SWF_USER], "queue": "all", "cpus": "0", "gpus": used}
-        yield number, job_of(values | {"submit": fields[SWF_SUBMIT], "duration": fields[SWF_RUN]})
+        times = {"submit": fields[SWF_SUBMIT], "duration": fields[SWF_RUN]}
+        yield number, job_of(values | times | {"program": program})
 
 
 def csv_jobs(path: Path, text: str) -> Iterator[tuple[int, Job | str]]:
@@ -161,7 +165,7 @@ def csv_jobs(path: Path, text: str) -> Iterator[tuple[int, Job | str]]:
             yield table.line_num, f"{len(row)} fields instead of {len(head)}"
         elif row:
             values = {field: row[index].strip() for field, index in at.items() if index >= 0}
-            yield table.line_num, job_of({"user": "", "queue": "all", "cpus": "0"} | values)
+            yield table.line_num, job_of({"user": "", "queue": "all", "cpus": "0", "program": ""} | values)
 
 
 def job_of(values: Mapping[str, str]) -> Job | str:
@@ -175,6 +179,7 @@ def job_of(values: Mapping[str, str]) -> Job | str:
             duration=seconds("duration", values["duration"]),
             gpus=whole("GPUs", values["gpus"]),
             cpus=whole("CPUs", values["cpus"]),
+            program=values["program"],
         )
     except ValueError as fault:
         return str(fault)
@@ -210,6 +215,7 @@ def trace_of(name: str, jobs: Sequence[Job]) -> Trace:
     """Jobs as columns, in the order of the file."""
     queues, queue = numbered(job.queue for job in jobs)
     users, user = numbered(job.user for job in jobs)
+    programs, program = numbered(job.program for job in jobs)
     return Trace(
         name=name,
         id=[job.id for job in jobs],
@@ -221,6 +227,7 @@ def trace_of(name: str, jobs: Sequence[Job]) -> Trace:
         duration=np.array([job.duration for job in jobs]),
         gpus=np.array([job.gpus for job in jobs], np.int64),
         cpus=np.array([job.cpus for job in jobs], np.int64),
+        program=program if len(programs) > 1 else None,
     )
 
 

@@ -173,6 +173,21 @@ def test_alive_leaves_out_what_has_ended(database: Database) -> None:
     assert [row.id for row in found] == [running.id]
 
 
+def test_what_has_ended_is_read_youngest_first_back_to_a_moment(database: Database) -> None:
+    moments = [NOW + timedelta(hours=at) for at in range(6)]
+    for at, moment in enumerate(moments):
+        insert(database, replace(thing(at=moment), is_final=at != 3))
+    insert(database, replace(thing("run", at=moments[4]), is_final=True))
+
+    def read(since: datetime, limit: int = 10) -> list[int]:
+        found = database.read(lambda tx: resources.newest_final(tx, "job", since=since, limit=limit))
+        return [moments.index(each.created_at) for each in found]
+
+    assert read(NOW) == [5, 4, 2, 1, 0]
+    assert read(moments[2]) == [5, 4, 2] and read(moments[2] + timedelta(microseconds=1)) == [5, 4]
+    assert read(NOW, limit=2) == [5, 4]
+
+
 def test_one_bad_piece_of_work_spoils_only_itself(database: Database) -> None:
     def bad(tx: Tx) -> None:
         resources.insert(tx, thing(name="bad"), told(thing()))

@@ -13,8 +13,8 @@ from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.heaps import pop, push
 from lepton.pool.kernel.moves import end, make_late, wait, wake_cells_of
 from lepton.pool.kernel.order import done, outgrown
-from lepton.pool.kernel.predict import History, expect, learn
-from lepton.pool.kernel.state import RUNNING, STARTS, STOPS, Ints, Order, Pool, Rows
+from lepton.pool.kernel.predict import IS_TRUSTED, History, come, expect, learn, leave
+from lepton.pool.kernel.state import RUNNING, STARTS, STOPS, Floats, Ints, Order, Pool, Rows
 
 FACT = np.dtype(
     [
@@ -29,8 +29,10 @@ EVENTS, SUBMITS, SEGMENTS, WORKERS, RUNS, HELD, ENDS = 0, 1, 2, 3, 4, 5, 6
 """Indices of `Replay.at`: events in the heap, jobs submitted, segments and their workers in the log, jobs that run and
 their workers, jobs that have ended.
 """
-DONE, MORE, GROW = 0, 1, 2
-"""What `advance` returns: all has ended; go on; go on with more room for events and segments."""
+DONE, MORE, GROW, PAUSE = 0, 1, 2, 3
+"""What `advance` returns: all has ended; go on; go on with more room for events and segments; all that happens before
+`Replay.pause` has happened.
+"""
 
 
 class Setting(NamedTuple):
@@ -64,11 +66,13 @@ class Replay(NamedTuple):
     """Nodes of the workers of all segments, one segment after the other."""
     at: Ints
     """(7,) where the replay stands."""
+    pause: Floats
+    """(1,) time before which it stops, so that something may be learned; infinity: never."""
 
 
 @compiled
 def advance(replay: Replay, most: int) -> int:
-    """Replay the next `most` moments at which something happens; return DONE, MORE or GROW."""
+    """Replay the next `most` moments at which something happens; return DONE, MORE, GROW or PAUSE."""
     at, by_submit, jobs = replay.at, replay.by_submit, replay.pool.jobs
     for _ in range(most):
         if at[SUBMITS] == len(by_submit) and not at[EVENTS]:
@@ -80,6 +84,8 @@ def advance(replay: Replay, most: int) -> int:
             now = jobs[by_submit[at[SUBMITS]]].submit
         if at[EVENTS]:
             now = min(now, replay.events[0].at)
+        if now >= replay.pause[0]:
+            return PAUSE
         while at[EVENTS] and replay.events[0].at <= now:
             handle(replay, now)
         while at[SUBMITS] < len(by_submit) and jobs[by_submit[at[SUBMITS]]].submit <= now:
@@ -118,6 +124,8 @@ def handle(replay: Replay, now: float) -> None:
     note_segment(replay, job, row.begun, now, False)
     end(pool, replay.order, job, now)
     replay.at[ENDS] += 1
+    if replay.setting.source == 1:
+        leave(replay.history, job, row.submit)
     if replay.setting.source:
         learn(replay.history, job, fact.duration)
 
@@ -145,11 +153,12 @@ def admit(replay: Replay, job: int, now: float) -> None:
     setting, history, order = replay.setting, replay.history, replay.order
     guess = setting.prior_s
     if setting.source == 1:
-        guess = expect(history, job, setting.prior_s, setting.pull)
+        guess = expect(history, job, now, setting.prior_s, setting.pull)
+        come(history, job, now)
     elif setting.source == 2:
         guess = replay.facts[job].given
         history.guess[job] = np.log(1.0 + guess)
-    if not (setting.is_certain or history.ended[1]):
+    if not (setting.is_certain or history.ended[IS_TRUSTED]):
         guess = setting.prior_s
     replay.pool.jobs[job].estimate = max(order.floor_s, guess)
     wait(replay.pool, order, job)

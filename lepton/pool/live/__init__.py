@@ -21,6 +21,6 @@ A job is in one of these phases:
 | running | holds its places | placed, running or ending: it really holds them |
 
 Modules: `views` (what goes in and out), `layout` (nodes, queues and requests as cells, accounts and classes), `arrays`
-(arrays that grow), `real` (what is really held, down to the index of a GPU), `forecast` (run times and waits), `pool`
-(the whole), `why` (reasons).
+(arrays that grow), `real` (what is really held, down to the index of a GPU), `forecast` (run times and waits), `recall`
+(what happened before), `pool` (the whole), `why` (reasons).
 """

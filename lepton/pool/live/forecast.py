@@ -1,75 +1,160 @@
 """How long a live job will run, and when one that waits will start: the same learners as in a replay."""
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
 import numpy as np
 
+from lepton.pool.boosting import Examples, Features, Lesson, Past, is_better, joined, lesson_of
 from lepton.pool.kernel import predict
-from lepton.pool.kernel.state import longer, rows
+from lepton.pool.kernel.state import longer
+from lepton.pool.kernel.trees import Trees
 from lepton.pool.live.views import Wants
 from lepton.pool.policy import Policy, Source
 from lepton.pool.waits import Waits
 
 LEVELS = 4
 """Groups that a job belongs to, from coarse to fine: size; queue and size; user and size; and what it runs."""
+SIDES = 3
+"""Groups for features of trees alone: user, queue, program."""
+PLAIN = 6
+"""Features that come with a job: devices, CPUs, workers, the limit that its user gave, hour and day of the week."""
 
 
 def groups_of(wants: Wants) -> list[tuple[object, ...]]:
-    """What a job has in common with others, from coarse to fine."""
+    """What a job has in common with others, from coarse to fine; then what is for features of trees alone."""
     size = (len(wants.workers), max((each.amounts() for each in wants.workers), default=()))
-    return [(size,), ("queue", wants.queue, size), ("user", wants.user, size), ("program", wants.program, wants.user)]
+    means = [(size,), ("queue", wants.queue, size), ("user", wants.user, size), ("program", wants.program, wants.user)]
+    return [*means, ("user", wants.user), ("queue", wants.queue), ("program", wants.program)]
+
+
+def plain_of(wants: Wants) -> list[float]:
+    """Features that come with a job."""
+    devices = sum(each.gpu_milli + each.tpu_milli + each.fpga_milli for each in wants.workers) / 1000
+    cpus = sum(each.cpu_milli for each in wants.workers) / 1000
+    amounts = [float(np.log1p(each)) for each in (devices, cpus, len(wants.workers), wants.limit_s)]
+    return [*amounts, wants.since_s // 3600 % 24, wants.since_s // 86_400 % 7]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A job that lives, and what was known and expected of it at its submit, in logs of 1 + seconds."""
+
+    wants: Wants
+    guess: float
+    mean: float
+    boosted: float
+    features: Features
 
 
 class Forecast:
     """Learns from what ends and starts."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, *, has_trees: bool = False) -> None:
+        """Nothing is known yet.
+
+        Args:
+            has_trees: keep what boosted trees are made from; they come with `take`.
+        """
+        self.waits = Waits()
         self._policy = policy
         self._rows: dict[tuple[object, ...], int] = {}
-        self._guess: dict[str, float] = {}
-        """Job -> log of what was expected of it."""
-        self._history = predict.History(
-            group=np.zeros((1, LEVELS), np.int64),
-            groups=rows(64, predict.GROUP),
-            guess=np.zeros(1),
-            last=rows(predict.WINDOW, predict.ENDING),
-            ended=np.zeros(2, np.int64),
-        )
-        self.waits = Waits()
+        self._asked: dict[str, Asked] = {}
+        has_trees = has_trees and policy.quantile > 0
+        plain, groups = np.zeros((1, PLAIN) if has_trees else (0, 0)), LEVELS + SIDES * has_trees
+        self._history = predict.history(np.zeros((1, groups), np.int64), LEVELS, plain, rows=64, is_trusted=False)
+        self._examples = Examples(self._history.features.shape[1]) if has_trees else None
 
     def expect(self, wants: Wants) -> float:
         """Expected run time in seconds; not more than the limit that its user gave."""
         policy, guess_s = self._policy, self._policy.prior_s
         self._turn_to(wants)
-        learned_s = predict.expect(self._history, 0, policy.prior_s, policy.pull)
-        self._guess[wants.job] = float(self._history.guess[0])
-        if policy.source is Source.HISTORY and self._history.ended[1]:
+        learned_s = predict.expect(self._history, 0, wants.since_s, policy.prior_s, policy.pull)
+        if wants.job not in self._asked:
+            self._asked[wants.job] = self._asked_now(wants)
+            predict.come(self._history, 0, wants.since_s)
+        if policy.source is Source.HISTORY and self._history.ended[predict.IS_TRUSTED]:
             guess_s = learned_s
         if wants.limit_s:
             guess_s = min(guess_s, wants.limit_s)
         return float(max(policy.floor_s, guess_s))
 
-    def learn(self, wants: Wants, ran_s: float) -> None:
+    def learn(self, wants: Wants, ran_s: float, now: float) -> None:
         """A job has ended by itself after so many seconds of work."""
-        self._turn_to(wants)
-        if wants.job not in self._guess:
+        if wants.job not in self._asked:
             self.expect(wants)
-        self._history.guess[0] = self._guess.pop(wants.job)
+        asked = self._asked[wants.job]
+        self.forget(wants.job)
+        self._history.guess[0] = asked.guess
         predict.learn(self._history, 0, max(0.0, ran_s))
+        if self._examples is not None:
+            self._examples.add(asked.features, asked.mean, asked.boosted, float(np.log1p(max(0.0, ran_s))), now)
 
     @property
     def has_learned(self) -> bool:
         """Whether it knows of any job that has ended."""
-        return bool(self._history.ended[0])
+        return bool(self._history.ended[predict.ENDED])
 
     def forget(self, job: str) -> None:
-        """It will not end by itself."""
-        self._guess.pop(job, None)
+        """It lives no more; if it has not ended by itself, nothing is learned from it."""
+        asked = self._asked.pop(job, None)
+        if asked is not None:
+            self._turn_to(asked.wants)
+            predict.leave(self._history, 0, asked.wants.since_s)
+
+    def keep_only(self, jobs: Collection[str]) -> None:
+        """Forget all jobs but these: of the others nothing was heard."""
+        for job in [job for job in self._asked if job not in jobs]:
+            self.forget(job)
+        self.waits.keep_only(jobs)
+
+    # Boosted trees.
+
+    def past(self, running: Mapping[str, float]) -> Past | None:
+        """What trees are made from and judged by; None: nothing is kept for them.
+
+        Args:
+            running: job -> seconds for which it has run so far.
+        """
+        if self._examples is None:
+            return None
+        known = [(self._asked[job], done_s) for job, done_s in running.items() if job in self._asked and done_s > 0]
+        alive = Examples(self._history.features.shape[1], max(1, len(known)))
+        for asked, done_s in known:
+            alive.add(asked.features, asked.mean, asked.boosted, float(np.log1p(done_s)), np.nan)
+        return joined(self._examples.past(), alive.past())
+
+    def judge(self, past: Past, now: float) -> Lesson | None:
+        """Let the trees count if they were the better ones over the last day; return what to make new ones from."""
+        self._history.ended[predict.IS_BOOSTED] = is_better(past, now, self._policy.quantile)
+        return lesson_of(past, self._policy.quantile)
+
+    @property
+    def is_boosted(self) -> bool:
+        """Whether the trees count."""
+        return bool(self._history.ended[predict.IS_BOOSTED])
+
+    def take(self, trees: Trees) -> None:
+        """Trees that say something of every job from now on."""
+        self._history = self._history._replace(trees=trees)
+
+    def _asked_now(self, wants: Wants) -> Asked:
+        history = self._history
+        features = history.features[0].copy() if len(history.features) else NOTHING
+        return Asked(wants, float(history.guess[0]), float(history.mean[0]), float(history.boosted[0]), features)
 
     def _turn_to(self, wants: Wants) -> None:
         """Let row 0 of the history be this job."""
-        for level, key in enumerate(groups_of(wants)):
+        history = self._history
+        for level, key in enumerate(groups_of(wants)[: history.group.shape[1]]):
             if key not in self._rows:
                 self._rows[key] = len(self._rows)
-            self._history.group[0, level] = self._rows[key]
-        if len(self._rows) > len(self._history.groups):
-            groups = longer(self._history.groups, 2 * len(self._history.groups) + LEVELS)
-            self._history = self._history._replace(groups=groups)
+            history.group[0, level] = self._rows[key]
+        if len(history.plain):
+            history.plain[0] = plain_of(wants)
+        if len(self._rows) > len(history.groups):
+            groups = longer(history.groups, 2 * len(history.groups) + LEVELS + SIDES)
+            self._history = history._replace(groups=groups)
+
+
+NOTHING: Features = np.zeros(0, np.float32)

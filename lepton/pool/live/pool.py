@@ -32,13 +32,13 @@ SPARE = 4096
 class LivePool:
     """Nodes, queues and jobs as they are, and what should be. No thread of its own: one caller at a time."""
 
-    def __init__(self, policy: Policy = LIVE) -> None:
+    def __init__(self, policy: Policy = LIVE, forecast: Forecast | None = None) -> None:
         self.policy = policy
         self.machines: dict[str, Machine] = {}
         self.rights = Rights()
         self._draining: set[str] = set()
         self.jobs: dict[str, Entry] = {}
-        self.forecast = Forecast(policy)
+        self.forecast = forecast or Forecast(policy)
         self.habits = Habits()
         self.seats = Seats([], self.rights, policy, self.forecast, self.habits)
         self._stopping: dict[str, Stop] = {}
@@ -170,9 +170,8 @@ class LivePool:
         """What a waiting job was told, or is told now: when, and within how many seconds it probably starts."""
         self._new.pop(job, None)
         entry = self.jobs.get(job)
-        if entry is not None and entry.stated is None and self.seats.is_in(entry, WAITING):
-            said = self.forecast.waits.state(job, entry.wants.queue, self.seats.devices(entry), now)
-            entry.stated = (now, *said)
+        if entry is not None and self.seats.is_in(entry, WAITING):
+            entry.stated = self.forecast.waits.tell(job, entry.wants.queue, self.seats.devices(entry), now)
         return None if entry is None else entry.stated
 
     # Time and nodes.
@@ -270,7 +269,7 @@ class LivePool:
         if truth.ran_s is None:
             self.forecast.forget(job)
         else:
-            self.forecast.learn(entry.wants, truth.ran_s)
+            self.forecast.learn(entry.wants, truth.ran_s, now)
             self.seats.note_ended(entry, truth.ran_s)
         if self.is_stale:
             return

@@ -14,7 +14,7 @@ from lepton.core.artifact import File, Version, check_path, manifest_digest
 from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import InvalidError, LeptonError
 from lepton.core.event import Event, canonical
-from lepton.core.ids import PREFIXES, check_name, is_id, make_id
+from lepton.core.ids import PREFIXES, check_name, first_id, is_id, last_id, make_id
 from lepton.core.launch import Devices, Launch
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -129,3 +129,10 @@ def test_lineage_names_every_ancestor_once_nearest_first() -> None:
     known = {v.id: v for v in (version("raw"), version("ds", raw="raw"), version("m", dataset="ds", other="raw"))}
     links = list(chain(known["m"], lambda ids: [known[id] for id in ids]))
     assert [(link.version.id, link.depth) for link in links] == [("m", 0), ("ds", 1), ("raw", 1)]
+
+
+def test_ids_of_a_kind_lie_between_the_first_and_the_last() -> None:
+    for random in (bytes(9), b"\xff" * 9):
+        made = make_id("job", at=NOW, random=lambda _, bits=random: bits)
+        assert first_id("job", NOW) <= made < first_id("job", NOW + timedelta(microseconds=1)) < last_id("job")
+    assert last_id("job") < first_id("node", NOW)
