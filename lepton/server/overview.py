@@ -31,6 +31,7 @@ class Overview:
 
     def sync(self, tx: Tx) -> None:
         """Count what has changed: done now and then, so that no look has much to count."""
+        self._landscape.at(tx)
         with self._lock:
             self._census.sync(tx)
 
