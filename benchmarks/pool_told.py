@@ -59,7 +59,7 @@ class World:
         sizes = [8] * (gpus // 8) + ([gpus % 8] if gpus % 8 or not gpus else [])
         return Wants(
             job=self.trace.id[job],
-            workers=tuple(Devices(gpu_milli=1000 * size) for size in sizes),
+            workers=tuple(Devices(cpu_milli=1000, gpu_milli=1000 * size) for size in sizes),
             queue=self.trace.queues[self.trace.queue[job]],
             user=self.trace.users[self.trace.user[job]],
             program=str(self.trace.cpus[job]),
@@ -120,7 +120,7 @@ class World:
 def pool_of(cluster: Cluster, nodes: int) -> LivePool:
     """An idle pool of so many of the cluster's nodes, guarantees in proportion."""
     pool, whole = LivePool(POLICY), sum(cluster.nodes.values())
-    devices = Devices(gpu_milli=8000)
+    devices = Devices(cpu_milli=8000, gpu_milli=8000)  # CPUs do not constrain: a worker asks for one
     pool.put_rights(
         Rights(
             queues={
