@@ -11,18 +11,24 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lepton.core.launch import Devices
+from lepton.pool import fill as fill_module
 from lepton.pool.arrays import Rules
 from lepton.pool.figures import figures, waits_of
 from lepton.pool.fill import HOW, fill
 from lepton.pool.intervals import Usual, intervals_of, judged
-from lepton.pool.policy import POLICIES, policy
+from lepton.pool.live.pool import LivePool
+from lepton.pool.live.views import Phase, Truth, Wants
+from lepton.pool.policy import LIVE, POLICIES, policy
 from lepton.pool.replay import Outcome, run
+from lepton.pool.shape import Machine
 from lepton.pool.trace import Cluster, Trace
 from lepton.store.pods import read_machines, read_pods
 from lepton.store.traces import read_nodes, read_predictions, read_trace
@@ -143,6 +149,50 @@ def fractions(folder: Path) -> dict[str, Any]:
     return found
 
 
+def live_fractions(folder: Path) -> dict[str, Any]:
+    """The same for a live server's pool, which is asked about one task after the other; device models are ignored."""
+    found: dict[str, Any] = {}
+    machines = [replace(each, model="") for each in read_machines(folder / "openb_node_list_gpu_node.csv.gz")]
+    for load in PUBLISHED:
+        tasks = [replace(each, models=()) for each in read_pods(folder / f"openb_pod_list_{load}.csv.gz")[0]]
+        plain = [100 * (1 - fill(machines, tasks, "lepton", seed=seed).given) for seed in SEEDS]
+        began = time.process_time()
+        unused = [live_unused(machines, tasks, seed) for seed in SEEDS]
+        spent = (time.process_time() - began) / len(unused)
+        found[f"{load}, lepton, any device"] = {"mean": statistics.fmean(plain), "runs": plain, "cpu_s": 0.0}
+        found[f"{load}, live pool, any device"] = {"mean": statistics.fmean(unused), "runs": unused, "cpu_s": spent}
+        print(f"{load}, live: {statistics.fmean(unused):.2f} %", file=sys.stderr)
+    return found
+
+
+def live_unused(machines: Sequence[fill_module.Machine], tasks: Sequence[fill_module.Task], seed: int) -> float:
+    """Percent of devices that nobody got."""
+    chance = np.random.default_rng(seed)
+    whole = 1000 * sum(machine.gpus for machine in machines)
+    pool = LivePool(replace(LIVE, preempts=False))
+    pool.put_machines(
+        [as_node(f"n{at:05}", machines[each]) for at, each in enumerate(chance.permutation(len(machines)))], 0.0
+    )
+    asked, given, now = 0, 0, 0.0
+    while asked < fill_module.DEMAND * whole:
+        task, now = tasks[chance.integers(len(tasks))], now + 1.0
+        amount = task.gpus * task.gpu_milli
+        need = Devices(cpu_milli=task.cpu_milli, gpu_milli=amount, memory_bytes=task.memory_mib << 20)
+        wants = Wants(job=f"j{now:.0f}", workers=(need,), since_s=now)
+        pool.put(wants, Truth(phase=Phase.QUEUED), now)
+        places = pool.decide(now).starts.get(wants.job)
+        truth = Truth(phase=Phase.HOLDS, places=places, began_s=now) if places else Truth(phase=Phase.GONE)
+        pool.put(wants, truth, now)
+        asked, given = asked + amount, given + (amount if places else 0)
+    return 100 * (1 - given / whole)
+
+
+def as_node(name: str, machine: fill_module.Machine) -> Machine:
+    """A machine of the list as a server knows it."""
+    devices = Devices(cpu_milli=machine.cpu_milli, gpu_milli=1000 * machine.gpus, memory_bytes=machine.memory_mib << 20)
+    return Machine(name=name, total=devices)
+
+
 def made(jobs: int, nodes: int, *, load: float = 0.95, seed: int = 0) -> tuple[Trace, Cluster]:
     """A trace of one queue: sizes as on Venus, run times log-normal, submits uniform."""
     chance = np.random.default_rng(seed)
@@ -236,7 +286,7 @@ def main() -> None:
     found = {
         "venus": months(venus),
         "halves": halves(venus),
-        "fractions": fractions(folder / "alibaba-gpu-v2023"),
+        "fractions": fractions(pods := folder / "alibaba-gpu-v2023") | live_fractions(pods),
         "speed": speed(venus),
     }
     (HERE / "pool.json").write_text(json.dumps(found, indent=1) + "\n")

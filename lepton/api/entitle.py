@@ -12,12 +12,13 @@ from lepton.api.match import IfMatch, check_match, etag
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.wire import MAYBE_NAME, Name, Wish
+from lepton.api.wishes import Priority
 from lepton.core.clock import to_micros
 from lepton.core.errors import ConflictError, NotFoundError
 from lepton.core.resource import Resource
 from lepton.pool.quota import QueueSpec, QuotaSpec, quota_name
 from lepton.server import entitle
-from lepton.server.people import delete_named, find_named
+from lepton.server.people import delete_named
 from lepton.store import resources
 from lepton.store.database import Tx
 
@@ -39,12 +40,14 @@ class QueueIn(Wish):
     limit: AmountsIn = Field({}, description="never holds more; what is not named has no limit")
     weight: Annotated[float, Field(ge=0.001, le=1000, description="share of what is borrowed")] = 1.0
     workspaces: Annotated[list[Name], Field(max_length=1000, description="who may use it; empty: all")] = Field([])
+    max_priority: Priority | Literal[""] = Field("", description="the highest that its jobs may have; empty: any")
 
 
 class QuotaIn(Wish):
-    """The most that a user or a workspace may hold, whatever queues it uses."""
+    """The most that a user or a workspace may hold, and how urgent its jobs may be, whatever queues it uses."""
 
-    limit: AmountsIn
+    limit: AmountsIn = Field({}, description="what is not named has no limit")
+    max_priority: Priority | Literal[""] = Field("", description="the highest that its jobs may have; empty: any")
 
 
 class QueueOut(BaseModel):
@@ -101,7 +104,7 @@ async def set_queue(visit: Platforming, name: NamePath, body: QueueIn, if_match:
         if if_match is not None:
             check_match(resources.by_name(tx, "queue", "", name), if_match)
         spec = QueueSpec.from_json(body.model_dump())
-        return entitle.set_queue(tx, name, spec, visit.author(""))
+        return entitle.set_queue(tx, name, spec, visit.author(""), visit.platform.landscape.at(tx))
 
     stored, warnings = await visit.write(work)
     now = to_micros(visit.platform.clock.now())
@@ -115,7 +118,7 @@ async def delete_queue(visit: Platforming, name: NamePath, if_match: IfMatch = N
     """End a queue in which no job lives and below which no other stands."""
 
     def work(tx: Tx) -> None:
-        found = find_named(tx, "queue", "", name)
+        found = entitle.find_queue(tx, name)
         check_match(found, if_match)
         entitle.delete_queue(tx, found, visit.author(""))
 

@@ -181,19 +181,23 @@ async def why(visit: ReadingAny, id: str) -> JSONResponse:
         job = visit.find(tx, id, "job")
         past = [EventOut.of(seq, event) for seq, event in events.newest_of(tx, id, limit=1000)]
         said = past[-1]["why"] if past else ""
-        mirror = visit.platform.placing.mirror
-        found = mirror.why(tx, job) if job.state == State.QUEUED else []
-        told = [reason.words for reason in found if reason.code != "pause"]  # why it pauses, its last event says better
-        between = mirror.stated(id) if found and found[0].code not in NO_WAIT else None
-        return {
-            "state": job.state,
-            "why": "; ".join(told) or said,
-            "reasons": [asdict(reason) for reason in found],
-            "starts_between": None if between is None else [from_micros(at).isoformat() for at in between],
-            "events": past,
-        }
+        found = reasons_of(visit, tx, job)
+        return {"state": job.state, **found, "why": found["why"] or said, "events": past}
 
     return answer(await visit.read(work))
+
+
+def reasons_of(visit: Visit, tx: Tx, job: Resource) -> dict[str, Any]:
+    """Why a job waits: `why` in words, `reasons` for programs, and between when it probably starts."""
+    mirror = visit.platform.placing.mirror
+    found = mirror.why(tx, job) if job.state == State.QUEUED else []
+    told = [reason.words for reason in found if reason.code != "pause"]  # why it pauses, its last event says better
+    between = mirror.stated(job.id) if found and found[0].code not in NO_WAIT else None
+    return {
+        "why": "; ".join(told),
+        "reasons": [asdict(reason) for reason in found],
+        "starts_between": None if between is None else [from_micros(at).isoformat() for at in between],
+    }
 
 
 @router.get("/{id}/metrics", response_model=MetricsOut)

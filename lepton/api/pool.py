@@ -1,21 +1,26 @@
 """`/pool`: the machines, and what of them is free."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from lepton.api import entitle
 from lepton.api.door import Platforming, ReadingAnywhere, Visit, answer
-from lepton.api.entitle import QueueOut, QuotaOut
+from lepton.api.entitle import NO_CONTENT, QueueOut, QuotaOut
 from lepton.api.match import IfMatch, check_match, etag
+from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.wire import EventOut, ResourceOut, ResourcePage
+from lepton.api.wishes import LabelsIn
 from lepton.core.clock import to_micros
+from lepton.core.errors import ConflictError
 from lepton.core.resource import Resource
-from lepton.pool.standing import Wish
-from lepton.server.nodes import find_node, set_wish
+from lepton.pool.standing import NodeState, Wish
+from lepton.server.nodes import find_node, remove, set_labels, set_wish
+from lepton.server.overview import MOST_NODES
 from lepton.store import events
 from lepton.store.database import Tx
 
@@ -24,6 +29,10 @@ router.include_router(entitle.router)
 DECISIONS = ("queued->placed", "placed->queued", "stopping->queued", "queued->failed", "preempted")
 """Verbs of jobs' events that tell what became of a wait."""
 MOST_DECISIONS = 20
+NAME_AT = 3
+"""Of a row: by it pages of nodes go on."""
+NodeLimit = Annotated[int, Query(ge=1, le=MOST_NODES)]
+AfterName = Annotated[str, Query(max_length=253, description="`next` of the page before")]
 NodeName = Annotated[str, Path(min_length=1, max_length=253)]
 
 
@@ -55,10 +64,16 @@ async def look(visit: ReadingAnywhere) -> JSONResponse:
 
 
 @router.get("/nodes", response_model=ResourcePage)
-async def list_nodes(visit: ReadingAnywhere) -> JSONResponse:
-    """Every node, with what it has, what of it is free, and how many jobs run there."""
-    nodes = await visit.read(visit.platform.overview.nodes)
-    return answer({"items": [ResourceOut.of(node) for node in nodes], "next": None})
+async def list_nodes(
+    visit: ReadingAnywhere, state: NodeState | None = None, limit: NodeLimit = MOST_NODES, cursor: AfterName = ""
+) -> Response:
+    """Nodes by name, each with what it has, what of it is free, and how many jobs run there; all, unless fewer."""
+
+    def work(tx: Tx) -> str:
+        rows = visit.platform.overview.nodes(tx, state=state or "", after=cursor, limit=limit + 1)
+        return ResourcePage.text(rows, limit, key=NAME_AT)
+
+    return Response(await visit.read(work), media_type="application/json")
 
 
 @router.get("/nodes/{name}", response_model=ResourceOut)
@@ -86,11 +101,38 @@ async def uncordon(visit: Platforming, name: NodeName, if_match: IfMatch = None)
     return await _wish(visit, name, Wish.OPEN, if_match)
 
 
+@router.post("/nodes/{name}/labels", response_model=ResourceOut)
+async def label(visit: Platforming, name: NodeName, body: LabelsIn, if_match: IfMatch = None) -> JSONResponse:
+    """Give a node labels beside its engine's and before them, or take such away. They outlive restarts."""
+    return await _change(visit, name, if_match, lambda tx, node: set_labels(tx, node, body.labels, visit.author("")))
+
+
+@router.delete("/nodes/{name}", status_code=204, responses=NO_CONTENT)
+@raises(ConflictError)
+async def remove_node(visit: Platforming, name: NodeName, if_match: IfMatch = None) -> Response:
+    """Forget a node that has failed and where no job holds a place."""
+    jobs = await visit.read(lambda tx: visit.platform.overview.use(tx, [name])[name][1])
+
+    def work(tx: Tx) -> None:
+        node = find_node(tx, name)
+        check_match(node, if_match)
+        remove(tx, node, jobs, visit.author(""))
+
+    await visit.write(work)
+    return Response(status_code=204)
+
+
 async def _wish(visit: Visit, name: str, wish: Wish, if_match: str | None) -> JSONResponse:
+    return await _change(visit, name, if_match, lambda tx, node: set_wish(tx, node, wish, visit.author("")))
+
+
+async def _change(
+    visit: Visit, name: str, if_match: str | None, change: Callable[[Tx, Resource], Resource]
+) -> JSONResponse:
     def work(tx: Tx) -> Resource:
         node = find_node(tx, name)
         check_match(node, if_match)
-        return set_wish(tx, node, wish, visit.author(""))
+        return change(tx, node)
 
     await visit.write(work)
     node = await visit.read(lambda tx: _told(visit, tx, name))
@@ -98,5 +140,4 @@ async def _wish(visit: Visit, name: str, wish: Wish, if_match: str | None) -> JS
 
 
 def _told(visit: Visit, tx: Tx, name: str) -> Resource:
-    find_node(tx, name)
-    return next(node for node in visit.platform.overview.nodes(tx) if node.name == name)
+    return visit.platform.overview.node(tx, find_node(tx, name))

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, create_model
 
 from lepton.api.door import IdempotencyKey, Reading, Visit, WorkerReading, Writing, answer, check_known
-from lepton.api.jobs import Cursor, Limit, NameFilter, list_resources
+from lepton.api.jobs import Cursor, Limit, NameFilter, list_resources, reasons_of
 from lepton.api.match import IfMatch, check_match, etag
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
@@ -25,8 +25,9 @@ from lepton.serve.spec import RANGES, EndpointSpec
 from lepton.server.fronts import behind, check_hosts, check_unused, find_front
 from lepton.server.hub import of_kind, wait_for
 from lepton.server.people import find_named
-from lepton.server.submit import changed, check_capacity, created
-from lepton.store import catalog, resources
+from lepton.server.serving import whereabouts
+from lepton.server.submit import changed, check_job, created
+from lepton.store import catalog, events, resources
 from lepton.store.database import Tx
 
 router = APIRouter(prefix="/serve", tags=["serve"], route_class=DoorRoute)
@@ -82,7 +83,7 @@ async def create(visit: Writing, body: Wish, idempotency_key: IdempotencyKey = N
             created_at=author.at,
             updated_at=author.at,
         )
-        check_capacity(tx, plan(spec, endpoint=endpoint.id, name=name))
+        check_job(visit.platform.landscape.at(tx), plan(spec, endpoint=endpoint.id, name=name), author)
         return ResourceOut.of(resources.insert(tx, endpoint, created(endpoint, author)))
 
     made = await visit.create(idempotency_key, body, work)
@@ -133,12 +134,23 @@ async def get(visit: Reading, ref: RefPath) -> JSONResponse:
 
     def work(tx: Tx) -> Resource:
         endpoint = find(tx, visit, ref)
-        job = next(iter(resources.owned(tx, endpoint.id, kind="job")), None)
+        jobs = resources.owned(tx, endpoint.id, kind="job")
+        job = next((one for one in jobs if one.id == endpoint.status.get("job")), None)
         served = job.status.get("served", {}) if job is not None else {}
-        return replace(endpoint, status={**endpoint.status, "served": served})
+        return replace(endpoint, status={**endpoint.status, **_waits(visit, tx, endpoint, job), "served": served})
 
     endpoint = await visit.read(work)
     return answer(ResourceOut.of(endpoint), headers={"etag": etag(endpoint)})
+
+
+def _waits(visit: Visit, tx: Tx, endpoint: Resource, job: Resource | None) -> dict[str, Any]:
+    """Of one whose job is not there to answer: why that is now, and when it probably will be."""
+    if job is None or endpoint.state != "starting" or job.is_final or job.id != endpoint.status.get("job"):
+        return {}
+    found = reasons_of(visit, tx, job)
+    if any(reason["code"] == "pause" for reason in found["reasons"]):  # its last event says best why it pauses
+        return {**found, "why": "".join(event.why for _, event in events.newest_of(tx, job.id, limit=1))}
+    return {**found, "why": "; ".join(filter(None, (whereabouts(job), found["why"])))}
 
 
 def find(tx: Tx, visit: Visit, ref: str) -> Resource:
@@ -163,8 +175,8 @@ async def change(visit: Writing, ref: RefPath, body: Wish, if_match: IfMatch = N
         if spec.is_front != bool(endpoint.spec["endpoint"].get("is_front")):
             raise InvalidError(f"'{endpoint.name}' cannot become a front, or cease to be one", fix="Make a new one.")
         check_hosts(tx, spec, but=endpoint.id)
-        check_capacity(tx, plan(spec, endpoint=endpoint.id, name=endpoint.name))
         author = visit.author(endpoint.workspace)
+        check_job(visit.platform.landscape.at(tx), plan(spec, endpoint=endpoint.id, name=endpoint.name), author)
         wished = replace(endpoint, spec={**endpoint.spec, "endpoint": spec.to_json()}, updated_at=author.at)
         return resources.update(tx, wished, changed(endpoint, "changed", author), expected=endpoint.revision)
 

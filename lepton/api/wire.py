@@ -106,10 +106,14 @@ class ResourcePage(BaseModel):
     next: str | None = Field(description="give it as `cursor` for the following page; null at the end")
 
     @staticmethod
-    def text(rows: Sequence[Row], limit: int) -> str:
-        """The JSON of a page, of up to `limit` + 1 rows. Spec and status go out as they are stored, never parsed."""
+    def text(rows: Sequence[Row], limit: int, *, key: int = 0) -> str:
+        """The JSON of a page, of up to `limit` + 1 rows. Spec and status go out as they are stored, never parsed.
+
+        Args:
+            key: the column by which pages go on: the id, or another.
+        """
         items = ", ".join(_resource_text(row) for row in rows[:limit])
-        cursor = rows[limit - 1][0] if len(rows) > limit else None
+        cursor = rows[limit - 1][key] if len(rows) > limit else None
         return f'{{"items": [{items}], "next": {json.dumps(cursor)}}}'
 
 

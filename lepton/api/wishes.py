@@ -9,6 +9,7 @@ from lepton.api.wire import MAYBE_NAME, MAYBE_REF, EnvName, Id, Name, Ref, Text,
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$"
 MAYBE_LABEL = f"^({LABEL.strip('^$')})?$"
 Label = Annotated[str, Field(pattern=LABEL)]
+LabelValue = Annotated[str, Field(max_length=200)]
 Priority = Literal["high-3", "high-2", "high-1", "medium-3", "medium-2", "medium-1", "low-3", "low-2", "low-1"]
 MOST_AFTER = 100
 """Jobs that one may wait for."""
@@ -60,9 +61,7 @@ class JobIn(StandingIn):
     after: Annotated[
         list[Id], Field(max_length=MOST_AFTER, description="jobs to be done before; one that fails takes it along")
     ] = Field([])
-    labels: dict[Label, Annotated[str, Field(max_length=200)]] = Field(
-        {}, description="labels that its nodes must have"
-    )
+    labels: dict[Label, LabelValue] = Field({}, description="labels that its nodes must have")
     within: Annotated[
         str, Field(pattern=MAYBE_LABEL, description="a label, e.g. `rack`: its nodes must have the same value of it")
     ] = ""
@@ -79,6 +78,15 @@ class JobIn(StandingIn):
         if self.command and not self.command[0]:
             raise ValueError("The command's program is empty", "Give a program, then its arguments.")
         return self
+
+
+class LabelsIn(Wish):
+    """Labels of a node."""
+
+    labels: Annotated[
+        dict[Label, LabelValue | None],
+        Field(min_length=1, max_length=100, description="name -> value; null takes a label away"),
+    ]
 
 
 class StopIn(Wish):

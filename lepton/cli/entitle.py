@@ -11,7 +11,8 @@ from lepton.cli.group import Group
 from lepton.cli.kinds import Name, Number, ParamType
 from lepton.cli.output import Session, common
 from lepton.core.errors import NotFoundError
-from lepton.sdk.pool import QueueOptions
+from lepton.jobs.priority import PRIORITIES
+from lepton.sdk.pool import QueueOptions, QuotaOptions
 
 AMOUNTS = AmountsOf()
 WEIGHT = Number(0.001, 1000)
@@ -36,6 +37,9 @@ class Holder(ParamType):
         return of, who
 
 
+ceiling = click.option(
+    "--max-priority", type=click.Choice([*PRIORITIES, ""]), default=None, help="Highest for its jobs; '': any."
+)
 queue_argument = click.argument("name", type=Name(), shell_complete=complete.queues)
 holder_argument = click.argument("holder", type=Holder(), metavar="user:NAME|workspace:NAME")
 
@@ -70,6 +74,7 @@ def queue_row(queue: Mapping[str, Any]) -> dict[str, str]:
         "guarantee": short(spec["guarantee"]),
         "limit": short(spec["limit"]),
         "weight": f"{spec['weight']:g}",
+        "max priority": spec.get("max_priority", ""),
         "admits": ", ".join(spec["workspaces"]),
         "held": short(status["held"]),
         "jobs": str(status["jobs"]),
@@ -85,6 +90,7 @@ def queue_row(queue: Mapping[str, Any]) -> dict[str, str]:
 @click.option("--limit", type=AMOUNTS, default=None, metavar="AMOUNTS", help="The most it may hold; '': no limit.")
 @click.option("--weight", type=WEIGHT, default=None, show_default="1", help="Its share of what is borrowed.")
 @click.option("--admit", "workspaces", multiple=True, metavar="WORKSPACE", help="Who may use it; repeat; '': all.")
+@ceiling
 @common
 def set_queue(session: Session, name: str, workspaces: tuple[str, ...], **options: Any) -> None:
     """Make queue NAME, or change what is given of it; the rest stays as it is."""
@@ -135,16 +141,31 @@ def list_all(session: Session) -> None:
 
 def quota_row(quota: Mapping[str, Any]) -> dict[str, str]:
     """Column -> text of a quota."""
-    return {"of": quota["name"], "limit": short(quota["spec"]["limit"]), "held": short(quota["status"]["held"])}
+    return {
+        "of": quota["name"],
+        "limit": short(quota["spec"]["limit"]),
+        "max priority": quota["spec"].get("max_priority", ""),
+        "held": short(quota["status"]["held"]),
+    }
 
 
 @quota.command("set")
 @holder_argument
-@click.option("--limit", type=AMOUNTS, required=True, metavar="AMOUNTS", help=f"E.g. {EXAMPLE}.")
+@click.option("--limit", type=AMOUNTS, default=None, metavar="AMOUNTS", help=f"E.g. {EXAMPLE}; '': no limit.")
+@ceiling
 @common
-def set_quota(session: Session, holder: tuple[str, str], limit: dict[str, int]) -> None:
-    """Limit a user or a workspace, or change that limit; what runs already stays."""
-    made = session.client.pool.set_quota(*holder, limit=limit)
+def set_quota(session: Session, holder: tuple[str, str], **options: Any) -> None:
+    """Limit a user or a workspace, or change what is given of that; what runs or waits already stays."""
+    given = {option: value for option, value in options.items() if value is not None}
+    if not given:
+        raise click.UsageError("Give --limit, --max-priority, or both.")
+    pool = session.client.pool
+    try:
+        known: Mapping[str, Any] = pool.quota(*holder)
+    except NotFoundError:
+        known = {"spec": {}, "revision": 0}
+    kept = {option: known["spec"][option] for option in options if option in known["spec"]}
+    made = pool.set_quota(*holder, revision=known["revision"], **cast(QuotaOptions, {**kept, **given}))
     session.card(quota_row(made), made)
 
 

@@ -10,12 +10,16 @@ from lepton.cli import complete
 from lepton.cli.amounts import GIB, WORDS
 from lepton.cli.entitle import queues, quota
 from lepton.cli.group import Group
+from lepton.cli.kinds import Number, ParamType
 from lepton.cli.output import Session, common
 from lepton.cli.replay import replay
 from lepton.cli.top import top
 from lepton.core.errors import ConflictError
+from lepton.pool.standing import NodeState
 
 DRAIN_POLL_S = 0.5
+NODE_STATES = click.Choice([state.value for state in NodeState])
+MOST = Number(1, 100_000, is_whole=True)
 node_argument = click.argument("node", shell_complete=complete.nodes)
 
 
@@ -29,10 +33,12 @@ for part in (queues, quota, replay, top):
 
 
 @pool.command()
+@click.option("--state", type=NODE_STATES, default=None, help="Only nodes in it.")
+@click.option("--limit", type=MOST, default=100_000, show_default=True, help="How many at most, by name.")
 @common
-def nodes(session: Session) -> None:
+def nodes(session: Session, state: str | None, limit: int) -> None:
     """List the nodes, with what is free of what each has."""
-    found = session.client.pool.nodes()
+    found = session.client.pool.nodes(state=state or "", limit=limit)
     session.table(node_rows(found), found, hint="no engine has shown a machine yet")
 
 
@@ -102,6 +108,49 @@ def drain(session: Session, node: str, is_waiting: bool) -> None:
             fix="Somebody wished otherwise, or it has failed: lepton pool nodes",
         )
     told(session, found)
+
+
+class Labelling(ParamType):
+    """`K=V`, or `K-`: that label shall go."""
+
+    name = "label"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str | None]:
+        """(name, value or None).
+
+        Raises:
+            click.BadParameter: it is neither.
+        """
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = str(value).partition("=")
+        if not equals and name.endswith("-"):
+            name, is_right = name.removesuffix("-"), len(name) > 1
+        else:
+            is_right = bool(equals and name)
+        if not is_right:
+            self.fail(f"{str(value)[:80]!r} is no label; write e.g. rack=r1, or rack- to take it away.", param, ctx)
+        return name, text if equals else None
+
+
+@pool.command()
+@node_argument
+@click.argument("labels", nargs=-1, required=True, type=Labelling(), metavar="K=V|K-...")
+@common
+def label(session: Session, node: str, labels: tuple[tuple[str, str | None], ...]) -> None:
+    """Give NODE labels beside its engine's, and before them; K- takes one away that was given so."""
+    found = session.client.pool.label(node, dict(labels))
+    has = ", ".join(f"{name}={value}" for name, value in sorted(found["status"]["labels"].items()))
+    session.say(f"{node} has the labels {has or '(none)'}", dict(found))
+
+
+@pool.command()
+@node_argument
+@common
+def remove(session: Session, node: str) -> None:
+    """Forget NODE, which has failed: its labels, its wish, and that it could come back."""
+    session.client.pool.remove(node)
+    session.say(f"{node} is gone", {"removed": node})
 
 
 def told(session: Session, node: Mapping[str, Any]) -> None:

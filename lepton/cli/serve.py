@@ -12,6 +12,7 @@ from lepton.cli import complete
 from lepton.cli.group import Group
 from lepton.cli.kinds import ENDPOINT_STATES, PORT, RANK, Name, Number
 from lepton.cli.output import Session, common
+from lepton.cli.standing import maybe_standing
 
 if TYPE_CHECKING:
     from lepton.sdk.limits import EndpointOptions, FrontOptions
@@ -45,6 +46,7 @@ def serve() -> None:
 @click.option(
     "--isolation", type=click.Choice(["own", "closed"]), default=None, help="What its replicas see; pickles: closed."
 )
+@maybe_standing
 @click.option("--replace", "is_replacing", is_flag=True, help="If there is an endpoint NAME, give it TARGET.")
 @click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when it answers.")
 @common
@@ -67,6 +69,7 @@ def deploy(session: Session, target: str, name: str, is_replacing: bool, is_wait
 @click.option("--allow", multiple=True, help="Network whose addresses may connect, e.g. 10.0.0.0/8; several times.")
 @click.option("--tls-cert", default=None, help="Certificate chain in PEM, by its path where the front runs.")
 @click.option("--tls-key", default=None, help="Its key.")
+@maybe_standing
 @click.option("--wait/--no-wait", "is_waiting", default=True, help="Return when it answers.")
 @common
 def front(session: Session, name: str, is_waiting: bool, **wishes: Any) -> None:

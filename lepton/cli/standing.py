@@ -15,15 +15,30 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def standing(command: F) -> F:
     """Give a command `--queue` and `--priority`."""
-    queue = click.option(
+    return _queue(DEFAULT)(_priority(USUAL)(command))
+
+
+def maybe_standing(command: F) -> F:
+    """Give a command `--queue` and `--priority`, each None unless given."""
+    return _queue(None)(_priority(None)(command))
+
+
+def _queue(usual: str | None) -> Callable[[F], F]:
+    return click.option(
         "--queue",
         type=Name(),
-        default=DEFAULT,
-        show_default=True,
+        default=usual,
+        show_default=DEFAULT if usual is None else True,
         shell_complete=complete.queues,
         help="Where it waits; see: lepton pool queues",
     )
-    priority = click.option(
-        "--priority", type=click.Choice(PRIORITIES), default=USUAL, show_default=True, help="Who goes first."
+
+
+def _priority(usual: str | None) -> Callable[[F], F]:
+    return click.option(
+        "--priority",
+        type=click.Choice(PRIORITIES),
+        default=usual,
+        show_default=USUAL if usual is None else True,
+        help="Who goes first.",
     )
-    return queue(priority(command))

@@ -144,7 +144,14 @@ def _start(job: Resource, spec: JobSpec, seen: Sequence[Sighting], *, at: dateti
     is_new = seen[0].status == "unknown"
     starts = launches(job, spec, around) if is_new else ()
     moved, event = move(
-        job, State.RUNNING, why=f"{spec.size} started", at=at, actor=ACTOR, started_at=to_micros(at), refusals=0
+        job,
+        State.RUNNING,
+        why=f"{spec.size} started",
+        at=at,
+        actor=ACTOR,
+        started_at=to_micros(at),
+        refusals=0,
+        stopped_for=None,
     )
     return Turn(moved, event, starts=starts)
 
@@ -220,10 +227,13 @@ def _after_preemption(job: Resource, spec: JobSpec, seen: Sequence[Sighting], at
         return _done(job, at)
     began = job.status.get("started_at")
     worked_s = (to_micros(at) - began) / 1_000_000 if began and spec.can_resume else 0.0
+    stopped = job.status["preempted"]
     changes: dict[str, Json] = {
         **_anew(job),
         "preempted": None,
+        "stopped_for": stopped,
         "preemptions": int(job.status.get("preemptions", 0)) + 1,
+        "moves": int(job.status.get("moves", 0)) + (not stopped.get("by")),
         "worked_s": float(job.status.get("worked_s", 0.0)) + worked_s,
         "started_at": None,
     }

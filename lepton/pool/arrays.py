@@ -141,7 +141,7 @@ def pool_of(trace: Trace, cluster: Cluster, workers: Ints, is_partitioned: bool)
         workers=rows(int(workers.sum()), state.WORKER),
         room=rows(max(len(trace), len(classes)), state.ROOM),
         plan=rows(len(trace), state.PLAN),
-        size=np.zeros(5, np.int64),
+        size=np.zeros(6, np.int64),
     )
     mark_all(pool)
     return pool
@@ -179,7 +179,7 @@ def classes_of(trace: Trace, cluster: Cluster, is_partitioned: bool) -> tuple[In
     parts = [parts_of(int(each), cluster.per_node) for each in gpus]
     allowed = [[int(each)] if is_partitioned else list(range(len(names))) for each in own]
     classes = rows(len(first), state.CLASS)
-    classes.account, classes.devices = own, gpus
+    classes.account, classes.devices, classes.touches = own, gpus, gpus
     classes.part, classes.part_end = bounds(parts)
     classes.cells, classes.cells_end = bounds(allowed)
     accounts = int(sum(map(len, allowed))) + np.arange(len(first))

@@ -36,6 +36,8 @@ class QueueSpec:
     weight: float = 1.0
     workspaces: tuple[str, ...] = ()
     """Who may use it; empty: all."""
+    max_priority: str = ""
+    """The highest that a job in it, or in a queue below it, may have; empty: any."""
 
     def __post_init__(self) -> None:
         check_amounts("guarantee", self.guarantee)
@@ -44,7 +46,7 @@ class QueueSpec:
             raise InvalidError(f"weight is {self.weight:g}", fix="Give 0.001 to 1000.")
         for name in self.guarantee:
             if self.guarantee[name] > self.limit.get(name, self.guarantee[name]):
-                raise InvalidError(f"More {name} is guaranteed than the limit allows", fix="Raise the limit.")
+                raise InvalidError(f"More {words(name)} guaranteed than the limit allows", fix="Raise the limit.")
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object from which `from_json` makes an equal spec."""
@@ -63,6 +65,8 @@ class QuotaSpec:
     of: Literal["user", "workspace"]
     who: str
     limit: Amounts = field(default_factory=dict)
+    max_priority: str = ""
+    """The highest that its jobs may have; empty: any."""
 
     def __post_init__(self) -> None:
         check_amounts("limit", self.limit)
@@ -80,6 +84,12 @@ class QuotaSpec:
 def quota_name(of: str, who: str) -> str:
     """What the quota of a user or a workspace is called: `user:ada`."""
     return f"{of}:{who}"
+
+
+def words(device: str) -> str:
+    """A device and its verb: `GPUs are`, `memory is`."""
+    name = device.removesuffix("_milli")
+    return "memory is" if name == device else f"{name.upper()}s are"
 
 
 def check_amounts(what: str, amounts: Amounts) -> None:

@@ -94,6 +94,37 @@ def check_devices(devices: Devices) -> None:
             )
 
 
+def common_labels(workers: Iterable[Alike]) -> dict[str, str]:
+    """The labels that all nodes of a job must have: what one kind of its workers asks for counts for all of them.
+
+    Raises:
+        InvalidError: two kinds ask for different values of one label, or for different kinds of accelerator.
+    """
+    labels: dict[str, str] = {}
+    kinds: set[str] = set()
+    for alike in workers:
+        for name, value in alike.labels.items():
+            if labels.setdefault(name, value) != value:
+                raise InvalidError(
+                    f"Workers of one job ask for nodes with {name}={labels[name]} and with {name}={value}",
+                    fix="Ask for the same labels for all workers, or submit two jobs.",
+                )
+        kinds |= {word for name, word in ACCELERATORS.items() if getattr(alike.devices, name)}
+    if len(kinds) > 1:
+        raise InvalidError(
+            f"Workers of one job ask for {' and '.join(f'{word}s' for word in sorted(kinds))}",
+            fix="Ask for one kind of accelerator in each job.",
+        )
+    return labels
+
+
+def given_of(total: Devices) -> Devices:
+    """What a node gives away of what it has: of accelerators its first kind (GPU, TPU, FPGA), and whole ones."""
+    kind = next((name for name in ACCELERATORS if getattr(total, name)), "")
+    whole = {name: getattr(total, name) // WHOLE * WHOLE if name == kind else 0 for name in ACCELERATORS}
+    return replace(total, **whole)
+
+
 def never_within(gang: Gang, bounds: Iterable[Bound]) -> Refusal | None:
     """Why the job alone is over a limit; None if it is over none."""
     asked = _sum(gang.workers)
@@ -137,7 +168,7 @@ def never_fits(gang: Gang, machines: Sequence[Machine]) -> Refusal | None:
 def fits_only_with(gang: Gang, machines: Sequence[Machine]) -> str:
     """In words: which nodes must be opened or come back before it can run; empty if it can without them."""
     is_up = [machine for machine in machines if machine.state == NodeState.UP]
-    if len(is_up) == len(machines) or (is_up and never_fits(gang, is_up) is None):
+    if len(is_up) == len(machines) or (is_up and never_fits(gang, is_up) is None) or never_fits(gang, machines):
         return ""
     away = [
         f"{machine.name} is {machine.state}"
@@ -273,7 +304,7 @@ def show(amount: Devices) -> str:
 
 
 def in_words(device: str, amount: int) -> str:
-    """An amount of one device: `2 GPUs`, `4.0 GiB`."""
+    """An amount of one device: `2 GPUs`, `0.5 GPU`, `4.0 GiB`."""
     if device == "memory_bytes":
         return f"{amount / 2**30:.1f} GiB"
-    return f"{amount / WHOLE:g} {WORDS[device]}{'' if amount == WHOLE else 's'}"
+    return f"{amount / WHOLE:g} {WORDS[device]}{'' if 0 < amount <= WHOLE else 's'}"

@@ -1,7 +1,9 @@
 """Within which limits an endpoint serves: what a user may say of them, and what stays when it is changed. Pure."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
+
+from lepton.sdk.options import StandingOptions
 
 SERVED = ("model", "code", "entry", "is_front", "preload")
 """What of a wish is of what is served; the rest are limits."""
@@ -11,7 +13,7 @@ OF_SHARED = ("hosts",)
 """Those that it has only with one that it shares."""
 
 
-class EndpointOptions(TypedDict, total=False):
+class EndpointOptions(StandingOptions, total=False):
     """Limits of an endpoint."""
 
     replicas: int
@@ -62,7 +64,7 @@ class EndpointOptions(TypedDict, total=False):
     """Of each worker, in thousandths of a CPU; 500 unless given, and a thread for each whole CPU."""
 
 
-class FrontOptions(TypedDict, total=False):
+class FrontOptions(StandingOptions, total=False):
     """Of a front that several endpoints share."""
 
     host: str

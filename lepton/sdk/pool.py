@@ -1,9 +1,10 @@
 """The pool from Python: its nodes, and who is entitled to how much of them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from lepton.sdk.http import Http, part
+from lepton.sdk.options import Priority
 from lepton.sdk.portal import Blocking, blocking
 
 Fields = dict[str, Any]
@@ -23,6 +24,17 @@ class QueueOptions(TypedDict, total=False):
     """Its share of what is borrowed; 1 unless given."""
     workspaces: Sequence[str]
     """Who may use it; all unless given."""
+    max_priority: Priority | Literal[""]
+    """The highest that its jobs, and those of queues below it, may have; any unless given."""
+
+
+class QuotaOptions(TypedDict, total=False):
+    """What a user or a workspace may have."""
+
+    limit: Mapping[str, int]
+    """Device -> the most that may be held, in thousandths or bytes: `{"gpu_milli": 4000}`."""
+    max_priority: Priority | Literal[""]
+    """The highest that its jobs may have; any unless given."""
 
 
 class AsyncPool:
@@ -36,9 +48,14 @@ class AsyncPool:
         found: Fields = await self._http.get("/pool")
         return found
 
-    async def nodes(self) -> list[Fields]:
-        """Every node, with what it has, what of it is free, and how many jobs run there."""
-        found: list[Fields] = (await self._http.get("/pool/nodes"))["items"]
+    async def nodes(self, *, state: str = "", limit: int = 100_000) -> list[Fields]:
+        """Nodes by name, each with what it has, what of it is free, and how many jobs run there.
+
+        Args:
+            state: only those in it: up, cordoned, draining or failed.
+            limit: how many at most.
+        """
+        found: list[Fields] = (await self._http.get("/pool/nodes", state=state, limit=limit))["items"]
         return found
 
     async def node(self, name: str) -> Fields:
@@ -67,6 +84,28 @@ class AsyncPool:
         """Let work go to a node again (administrators of the platform)."""
         node: Fields = await self._http.post(f"/pool/nodes/{part(name)}/uncordon", {})
         return node
+
+    async def label(self, name: str, labels: Mapping[str, str | None]) -> Fields:
+        """Give a node labels beside its engine's, and before them (administrators of the platform).
+
+        Args:
+            name: of the node.
+            labels: `{"rack": "r1"}`; None takes a label away that was given so.
+        Raises:
+            InvalidError: one that is to go is its engine's.
+        """
+        node: Fields = await self._http.post(f"/pool/nodes/{part(name)}/labels", {"labels": dict(labels)})
+        return node
+
+    async def remove(self, name: str) -> None:
+        """Forget a node that has failed, with its labels and what was wished of it (administrators of the platform).
+
+        Should its engine show it again, it is a new one.
+
+        Raises:
+            ConflictError: it has not failed, or jobs hold places there.
+        """
+        await self._http.delete(f"/pool/nodes/{part(name)}")
 
     async def queues(self) -> list[Fields]:
         """Every queue, with what it holds and who waits in it."""
@@ -111,17 +150,28 @@ class AsyncPool:
         found: list[Fields] = (await self._http.get("/pool/quotas"))["items"]
         return found
 
-    async def set_quota(self, of: str, who: str, *, limit: Mapping[str, int]) -> Fields:
-        """Limit a user or a workspace, whatever queues it uses (administrators of the platform).
+    async def quota(self, of: str, who: str) -> Fields:
+        """One quota: `name`, `spec`, `status` and `revision`.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        found: Fields = await self._http.get(f"/pool/quotas/{part(of)}/{part(who)}")
+        return found
+
+    async def set_quota(self, of: str, who: str, *, revision: int = 0, **options: Unpack[QuotaOptions]) -> Fields:
+        """Limit a user or a workspace whole, whatever queues it uses (administrators of the platform).
 
         Args:
             of: `user` or `workspace`.
             who: its name.
-            limit: device -> thousandths, or bytes: `{"gpu_milli": 4000}`.
+            revision: change only what is still at this revision; 0: whatever is there.
+            options: see `QuotaOptions`; what is left out is not limited.
         Raises:
             NotFoundError: there is no such user or workspace.
+            StaleError: it has changed since it was read.
         """
-        made: Fields = await self._http.put(f"/pool/quotas/{part(of)}/{part(who)}", {"limit": dict(limit)})
+        made: Fields = await self._http.put(f"/pool/quotas/{part(of)}/{part(who)}", options, revision=revision)
         return made
 
     async def delete_quota(self, of: str, who: str) -> None:
@@ -144,8 +194,11 @@ class Pool(Blocking[AsyncPool]):
     set_queue = blocking(AsyncPool.set_queue)
     delete_queue = blocking(AsyncPool.delete_queue)
     quotas = blocking(AsyncPool.quotas)
+    quota = blocking(AsyncPool.quota)
     set_quota = blocking(AsyncPool.set_quota)
     delete_quota = blocking(AsyncPool.delete_quota)
     cordon = blocking(AsyncPool.cordon)
     drain = blocking(AsyncPool.drain)
     uncordon = blocking(AsyncPool.uncordon)
+    label = blocking(AsyncPool.label)
+    remove = blocking(AsyncPool.remove)

@@ -37,7 +37,12 @@ class Story:
     start: int
     """The present start, or the one it waits for; 1 is the first."""
     limit: int | None
-    """How many starts there may be; lost ones do not count, so it grows by them. None: without end, a service."""
+    """How many starts there may be of one that is started again after a failure; lost ones, and those that were stopped
+    for others, do not count, so it grows by them. None: a service, or a job without retries."""
+    made_room: int = 0
+    """How often it was stopped for another job."""
+    left_node: int = 0
+    """How often it was stopped because a node was drained."""
     pause_left_s: float = 0.0
     """Until it may be started again."""
     reasons: tuple[Mapping[str, Any], ...] = ()
@@ -62,6 +67,18 @@ class Story:
     def which(self, number: int) -> str:
         """A start in words: `start 2 of 4`."""
         return f"start {number}" if self.limit is None else f"start {number} of {self.limit}"
+
+    @property
+    def stopped(self) -> str:
+        """How often it was stopped though it had not failed, in words; empty if it was not."""
+        room = f"stopped {times(self.made_room)} to make room" if self.made_room else ""
+        node = f"moved {times(self.left_node)} off a node that was drained" if self.left_node else ""
+        return "; ".join(filter(None, (room, node)))
+
+
+def times(count: int) -> str:
+    """A number of times in words."""
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def clock(moment: str) -> str:
@@ -92,7 +109,9 @@ def tell_story(job: Mapping[str, Any], said: Mapping[str, Any], now: datetime) -
         state=said["state"],
         why=str(said["why"]),
         start=generation + 1,
-        limit=None if spec.get("is_service") else int(spec.get("retries", 0)) + 1 + uncounted,
+        limit=int(spec["retries"]) + 1 + uncounted if spec.get("retries") and not spec.get("is_service") else None,
+        made_room=int(status.get("preemptions", 0)) - int(status.get("moves", 0)),
+        left_node=int(status.get("moves", 0)),
         pause_left_s=round(left_s, 1),
         reasons=tuple(said.get("reasons") or ()),
         starts_between=_pair(said.get("starts_between")),
@@ -113,7 +132,8 @@ def _plain_why(story: Story, name: str, now: datetime) -> str:
         return f"{story.why}; its workers are being started"
     if story.state == "running" and story.starts:
         seconds = (now - datetime.fromisoformat(story.starts[-1].began_at)).total_seconds()
-        return f"{story.which(story.start)}, for {max(0, seconds):.0f} s"
+        before = f"; {story.stopped}" if story.stopped else ""
+        return f"{story.which(story.start)}, for {max(0, seconds):.0f} s{before}"
     return story.why
 
 

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from math import ceil
 from typing import NamedTuple
 
+from lepton.core.errors import clip
 from lepton.serve.frames import Media
 
 JSON_TYPE = b"application/json"
@@ -151,6 +152,15 @@ def failed(name: str, why: str) -> Refusal:
     return NO_WORKER._replace(
         message=f"The endpoint has failed: its replicas do not start{told}",
         fix=f"Its owner is told why: lepton serve why {name}",
+        headers=b"",
+    )
+
+
+def not_started(why: str) -> Refusal:
+    """For an endpoint off the platform whose code does not start; who edits it is told why."""
+    return NO_WORKER._replace(
+        message=f"The code does not start: {clip(why)}",
+        fix="Its log has the traceback; it is started anew when it changes.",
         headers=b"",
     )
 

@@ -1,7 +1,9 @@
 """A request as a program sees it, and what a body that comes in one of the usual forms holds."""
 
 import io
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,6 +12,11 @@ import orjson
 from lepton.core.errors import InvalidError
 from lepton.serve.frames import Media
 from lepton.serve.service import Request, Upload
+
+DIGITS = bytes(100 if chr(code).isdecimal() else 32 for code in range(128)).ljust(256)
+"""A digit becomes a `d`, whatever else a space."""
+MANY_DIGITS = b"d" * 19
+"""That of -2**63 - 1, of the whole numbers beyond 64 bits the shortest."""
 
 
 @dataclass(slots=True)
@@ -73,6 +80,19 @@ def read_json(body: bytes) -> Any:
         return orjson.loads(body)
     except ValueError as fault:
         raise InvalidError(f"The body is no JSON: {fault}", fix="Send JSON in UTF-8.") from None
+
+
+def read_exactly(body: bytes) -> Any:
+    """Any JSON; whole numbers beyond 64 bits keep all their digits.
+
+    Raises:
+        InvalidError: it is none.
+    """
+    value = read_json(body)
+    if MANY_DIGITS in body.translate(DIGITS):
+        with suppress(RecursionError):  # deeper than the standard library goes
+            return json.loads(body)
+    return value
 
 
 def read_other(call: Call) -> Any:

@@ -196,11 +196,14 @@ class Desk(Entrance):
     # for workers
 
     def join(self, link: WorkerLink, about: Mapping[str, Json]) -> None:
-        """A worker has its program loaded.
+        """A worker has its program loaded; or it says that it could not, or, with no reason, that it tries again.
 
         Raises:
             FrameError: what it says of it cannot be.
         """
+        if (why := about.get("failed")) is not None:
+            self.fail(answers.not_started(str(why)) if why else None)
+            return
         self._set_table(about)
         self._links[link.number] = link
         self._failure = None
@@ -221,7 +224,7 @@ class Desk(Entrance):
         now = monotonic()
         entries = answers_frame.entries
         last = [entry[0] for entry in entries if entry[7] & LAST]
-        tickets = self.queue.settle(link.number, last, answers_frame.slot)
+        tickets = self.queue.settle(link.number, last, answers_frame.slot, now)
         if self._costs.is_timing(link.number):  # what this batch has cost, if it was of one kind and computed alone
             known = [ticket.id for ticket in tickets if ticket is not None]
             kinds = {one.route.operation for id in known if (one := self._live.get(id)) and one.route}

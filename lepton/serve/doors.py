@@ -1,4 +1,4 @@
-"""The socket at which clients reach a front: its address, and its TLS."""
+"""The socket at which clients reach a front, and its address."""
 
 import asyncio
 import os
@@ -9,18 +9,25 @@ from contextlib import suppress
 from lepton.core.errors import ConfigError
 from lepton.serve.spec import EndpointSpec
 
+HANDSHAKE_S = 10.0
+"""For the whole of it. Until then a client is nobody who could be counted or refused."""
 
-async def listen(make: Callable[[], asyncio.Protocol], spec: EndpointSpec) -> tuple[asyncio.Server, str]:
+
+async def listen(
+    make: Callable[[], asyncio.Protocol], spec: EndpointSpec, tls: ssl.SSLContext | None
+) -> tuple[asyncio.Server, str]:
     """The socket for clients, and the address to tell them.
 
+    Args:
+        tls: how it speaks TLS; None: it does not.
     Raises:
-        ConfigError: the address cannot be had, or TLS not be spoken.
+        ConfigError: the address cannot be had.
     """
     loop = asyncio.get_running_loop()
-    tls = make_tls(spec)
+    wait_s = HANDSHAKE_S if tls is not None else None
 
     async def open_at(port: int) -> asyncio.Server:
-        return await loop.create_server(make, spec.host, port, backlog=1024, ssl=tls)
+        return await loop.create_server(make, spec.host, port, backlog=1024, ssl=tls, ssl_handshake_timeout=wait_s)
 
     clients = None
     if not spec.port and (last := last_port()):
@@ -34,27 +41,6 @@ async def listen(make: Callable[[], asyncio.Protocol], spec: EndpointSpec) -> tu
             fix="Give another port, or 0 for any free one.",
         ) from fault
     return clients, ("https://" if tls else "") + reachable(*clients.sockets[0].getsockname()[:2])
-
-
-def make_tls(spec: EndpointSpec) -> ssl.SSLContext | None:
-    """How the front speaks TLS; None: it does not.
-
-    Raises:
-        ConfigError: the certificate or key cannot be used.
-    """
-    if not spec.tls_cert:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1", "h2"])  # the first that a client knows, too: gRPC's know h2 only
-    try:
-        context.load_cert_chain(spec.tls_cert, spec.tls_key)
-    except (OSError, ssl.SSLError) as fault:
-        raise ConfigError(
-            f"The certificate {spec.tls_cert} or its key cannot be used: {fault}",
-            fix="Give a chain and its key in PEM, readable where the front runs.",
-        ) from fault
-    return context
 
 
 def last_port() -> int:

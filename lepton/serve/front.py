@@ -22,6 +22,7 @@ from lepton.serve.doors import listen
 from lepton.serve.exchange import Limits
 from lepton.serve.gang import socket_path
 from lepton.serve.http import Connection
+from lepton.serve.identity import Identity, open_identity
 from lepton.serve.links import WorkerLink
 from lepton.serve.lobby import Lobby
 from lepton.serve.mailbox import Mailbox, Mailroom
@@ -57,6 +58,7 @@ class Front:
         self._clock = clock or SystemClock()
         self._path = path or socket_path()
         self._mailroom: Mailroom | None = None
+        self._identity: Identity | None = None
         self._stop = asyncio.Event()
         self._reporter = Reporter(ctx)
         self._numbers = count(1)
@@ -86,7 +88,9 @@ class Front:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        clients, self.address = await listen(partial(Connection, self.lobby), self.site.spec)
+        self._identity = open_identity(self.site.spec)
+        tls = self._identity.context if self._identity is not None else None
+        clients, self.address = await listen(partial(Connection, self.lobby), self.site.spec, tls)
         self._path.unlink(missing_ok=True)
         self._mailroom = Mailroom(self._path)
         workers = await loop.create_unix_server(self.make_link, str(self._path), backlog=WORKERS)
@@ -129,6 +133,8 @@ class Front:
     def sweep(self, now: float) -> None:
         """By the clock: whatever is late."""
         self.lobby.sweep(now)
+        if self._identity is not None:
+            self._identity.look(now)
         if not self._round:
             self._round = self.sites()
             self._share = -(-len(self._round) // TURNS)

@@ -306,8 +306,8 @@ class Connection(Outlet):
         """Let go of a client that is too slow or has long been silent."""
         limits = self._limits
         waited_s = now - self._since
-        if self._is_blocked:
-            if waited_s > limits.idle_s:
+        if self._ebb is not None:
+            if self._ebb.silent_s(now) > limits.idle_s:
                 self.abort()
         elif self._is_deaf or self._is_paused:
             return
@@ -322,7 +322,7 @@ class Connection(Outlet):
         """Refuse the request that is arriving, read nothing more, and close after the answer."""
         if self._is_deaf:
             return
-        self._is_deaf = True
+        self._is_deaf = self._is_cut = True
         exchange, self._current = self._current, None
         if exchange is None:
             exchange = Exchange(self._lobby.own, self, None, b"")

@@ -6,6 +6,7 @@ from time import monotonic
 
 from lepton.serve import answers
 from lepton.serve.exchange import HIGH_BYTES, Exchange, Limits
+from lepton.serve.parting import Ebb, Parting
 
 
 class Outlet(asyncio.Protocol):
@@ -22,25 +23,28 @@ class Outlet(asyncio.Protocol):
         self._since = monotonic()
         self._is_deaf = False
         """Nothing more is read."""
+        self._is_cut = False
+        """A request was refused before all of it had come."""
         self._is_paused = False
-        self._is_blocked = False
+        self._ebb: Ebb | None = None
+        """While the client does not read its answers fast enough."""
         self._wants_continue = False
 
     def pause_writing(self) -> None:
         """The client does not read its answers: read nothing more from it."""
-        self._is_blocked = True
-        self._since = monotonic()
+        if self._transport is not None:
+            self._ebb = Ebb(self._transport, monotonic())
         self._balance()
 
     def resume_writing(self) -> None:
         """It reads again."""
-        self._is_blocked = False
+        self._ebb = None
         self.flush()
         self._balance()
 
     def write_now(self, exchange: Exchange, answer: bytes) -> bool:
         """Write a whole answer at once if nothing is before it; False: it must wait its turn."""
-        is_held = self._is_blocked or self._is_paused or self._wants_continue
+        is_held = self._ebb is not None or self._is_paused or self._wants_continue
         if self._transport is None or is_held or len(self._open) != 1 or self._open[0] is not exchange:
             return False
         self._open.clear()
@@ -51,7 +55,7 @@ class Outlet(asyncio.Protocol):
         """Write what is due of the answers, in the order of the requests, as long as the client reads."""
         ready: list[bytes] = []
         closes = False
-        while self._open and not closes and not self._is_blocked:
+        while self._open and not closes and self._ebb is None:
             exchange = self._open[0]
             ready += exchange.out
             if not exchange.is_complete:
@@ -101,18 +105,14 @@ class Outlet(asyncio.Protocol):
             self._transport.write(answers.CONTINUE)
 
     def _hang_up(self) -> None:
-        """Say that nothing more comes, and close a little later: at once would destroy an answer in flight."""
+        """Say that nothing more comes, and close once the client has read all."""
         self._is_deaf = True
-        transport = self._transport
-        if transport is None:
-            return
-        if transport.can_write_eof():
-            transport.write_eof()
-        asyncio.get_running_loop().call_later(self._limits.linger_s, transport.abort)
+        if self._transport is not None:
+            Parting(self._transport, self._limits, is_cut=self._is_cut)
 
     def _balance(self) -> None:
         """Read only while the client reads its answers and has not too many open."""
-        must_pause = self._is_blocked or len(self._open) >= self._limits.max_pipelined
+        must_pause = self._ebb is not None or len(self._open) >= self._limits.max_pipelined
         if must_pause == self._is_paused or self._transport is None or self._transport.is_closing():
             return
         self._is_paused = must_pause

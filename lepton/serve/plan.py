@@ -15,6 +15,8 @@ def plan(spec: EndpointSpec, *, endpoint: str, name: str) -> JobSpec:
         stage="serve",
         is_service=True,
         inputs=inputs,
+        queue=spec.queue,
+        priority=spec.priority,
         params={"endpoint": endpoint, "name": name, "spec": spec.to_json()},
     )
 
@@ -34,7 +36,11 @@ def _roles(spec: EndpointSpec, endpoint: str) -> tuple[Role, ...]:
         entry="lepton.serve.run:main",
         preload=tuple(dict.fromkeys((*LIGHT, *preload_of(spec.entry), *spec.preload))),
         count=spec.replicas,
-        devices=Devices(cpu_milli=spec.worker_cpu_milli),
+        devices=Devices(
+            cpu_milli=spec.worker_cpu_milli,
+            gpu_milli=spec.worker_gpu_milli,
+            memory_bytes=spec.worker_memory_bytes,
+        ),
         isolation=spec.isolation or (Isolation.CLOSED if is_pickle(spec.entry) else Isolation.OWN),
         meets=spec.front,
         is_replaceable=True,

@@ -17,6 +17,8 @@ CREDITS = 2
 MAX_BATCH_BYTES = 16 << 20
 """A batch is closed before it grows beyond this, though one larger request may go alone."""
 MAX_TRIES = 2
+STILL_S = 1.0
+"""A worker that has not taken in for this long what it was sent may hang. It is sent nothing more until it has."""
 
 
 class Ticket:
@@ -53,7 +55,7 @@ class Batch(NamedTuple):
 class Seat:
     """What the queue knows of one worker."""
 
-    __slots__ = ("credits", "frames", "held", "is_leaving", "limit", "room")
+    __slots__ = ("credits", "frames", "heard", "held", "is_leaving", "limit", "room", "unread")
 
     def __init__(self, credits: int, room: int) -> None:
         self.credits = self.limit = credits
@@ -63,6 +65,22 @@ class Seat:
         self.held: dict[int, Ticket] = {}
         self.frames: deque[list[Ticket]] = deque()
         """What it holds, frame by frame: it computes the first, or all if it has room."""
+        self.unread = 0
+        """Frames that it has not taken in."""
+        self.heard = 0.0
+        """When it last took one in, or was sent the first of these."""
+
+    def send(self, tickets: list[Ticket], now: float) -> None:
+        """Give it a frame."""
+        self.credits -= 0 if self.room else 1
+        self.held.update([(ticket.id, ticket) for ticket in tickets])
+        self.frames.append(tickets)
+        self.heard = self.heard if self.unread else now
+        self.unread += 1
+
+    def is_still(self, now: float) -> bool:
+        """Whether it seems to hang."""
+        return self.unread > 0 and now - self.heard > STILL_S
 
     def begun(self, last: int | None) -> set[int]:
         """Ids of the requests it may have begun.
@@ -173,7 +191,7 @@ class Queue:
         self._waiting_s += sum(ticket.cost_s for ticket in again)
         return given_up
 
-    def settle(self, worker: int, ids: Iterable[int], frames: int = 1) -> list[Ticket | None]:
+    def settle(self, worker: int, ids: Iterable[int], frames: int = 1, now: float = 0.0) -> list[Ticket | None]:
         """A worker has answered: its tickets in the order of `ids`; None for one it was not given.
 
         Args:
@@ -183,6 +201,9 @@ class Queue:
         if seat is None:
             return [None for _ in ids]
         seat.credits = min(seat.credits + frames, seat.limit)
+        if frames:
+            seat.unread = max(0, seat.unread - frames)
+            seat.heard = now
         found = [seat.held.pop(id, None) for id in ids]
         while seat.frames and not any(ticket.id in seat.held for ticket in seat.frames[0]):
             seat.frames.popleft()
@@ -205,31 +226,30 @@ class Queue:
         """What to send now, and what has waited beyond its deadline and was dropped."""
         batches: list[Batch] = []
         late: list[Ticket] = []
-        while self._waiting and (choice := self._choose()):
+        while self._waiting and (choice := self._choose(now)):
             worker, size, why = choice
             tickets, why = self._next(size, why, now, late)
             if tickets:
                 seat = self._seats[worker]
                 was_idle = not seat.held
-                seat.credits -= 0 if seat.room else 1
-                seat.held.update([(ticket.id, ticket) for ticket in tickets])
-                seat.frames.append(tickets)
+                seat.send(tickets, now)
                 batches.append(Batch(worker, tickets, why, was_idle))
         return batches, late
 
-    def _choose(self) -> tuple[int, int, str] | None:
+    def _choose(self, now: float) -> tuple[int, int, str] | None:
         """The worker to serve next, how many requests it may get, and why; None if all shall wait."""
         idle = [(worker, seat) for worker, seat in self._open.items() if not seat.held and seat.credits > 0]
         if idle:
             worker, seat = idle[0]
             share = -(-len(self._waiting) // len(idle))
             return worker, min(share, self._max_batch, seat.room or share), "idle"
-        roomy = [(len(seat.held) / seat.room, worker) for worker, seat in self._open.items() if seat.room]
+        awake = [(worker, seat) for worker, seat in self._open.items() if not seat.is_still(now)]
+        roomy = [(len(seat.held) / seat.room, worker) for worker, seat in awake if seat.room]
         if roomy:
             load, worker = min(roomy)
             room = self._seats[worker].room
             return None if load >= 1 else (worker, max(1, min(self._max_batch, room // 8)), "room")
-        spare = [(len(seat.held), worker) for worker, seat in self._open.items() if seat.credits > 0]
+        spare = [(len(seat.held), worker) for worker, seat in awake if seat.credits > 0 and not seat.room]
         if not spare:
             return None
         held, worker = min(spare)

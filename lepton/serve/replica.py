@@ -2,14 +2,15 @@
 
 Everything happens in one event loop. Plain functions run in it too, unless the program asks for threads: a call
 through a thread costs more than most of them. A loop that stands still for longer than any deadline allows is ended,
-with a traceback of where it hangs, and the engine replaces the process.
+with a traceback of where it hangs, and the engine replaces the process. So is one that has a thread which hangs, and
+one whose program says that it is ill: those finish first what they can, for a few seconds.
 """
 
 import asyncio
 import faulthandler
+import sys
 from collections import Counter
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -23,10 +24,13 @@ from lepton.serve.marks import Mark
 from lepton.serve.program import Program, Work
 from lepton.serve.replica_link import Link
 from lepton.serve.reporter import Tell
+from lepton.serve.threads import Threads
 
 TICK_S = 0.5
 RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5)
 """Pauses between attempts to reach the front; the last for ever."""
+LEAVE_S = 5.0
+"""For what an ill replica is at besides."""
 UNHEALTHY_EVERY = 10
 """Ticks between two questions after the program's health."""
 
@@ -39,6 +43,7 @@ class Replica:
         hang_s: a loop that stands still for this long is ended.
         proof: of who this worker is, for a front that many endpoints share.
         tell: passes on what the front has to tell the platform in this worker's name.
+        on_start: called when the program is ready.
     """
 
     def __init__(
@@ -49,19 +54,22 @@ class Replica:
         hang_s: float,
         proof: str = "",
         tell: Tell = lambda _: None,
+        on_start: Callable[[], object] = lambda: None,
     ) -> None:
         self._program = program
         self._path = path
         self._hang_s = hang_s
         self._proof = proof
         self._tell = tell
+        self._on_start = on_start
         self._stop = asyncio.Event()
         self._mark: Mark | None = None
         self._works: dict[int, Work] = {}
         self._about: dict[str, Json] = {}
         """What the front must know."""
-        self._threads: ThreadPoolExecutor | None = None
-        self._is_ill = False
+        self._threads: Threads | None = None
+        self._illness = ""
+        """Why it ends, unless it was asked to."""
         self._link: Link | None = None
         """The connection to the front, the last there was."""
         self._told: Counter[str] = Counter()
@@ -76,17 +84,18 @@ class Replica:
         """Serve until asked to stop and the front has drained.
 
         Raises:
-            UnavailableError: the program says that it is broken.
+            UnavailableError: the program says that it is broken, or one of its threads hangs.
         """
         program = self._program
         await program.start()
+        self._on_start()
         self._works = {work.operation.id: work for work in program.works()}
         with suppress(OSError):
             self._mark = Mark()
         self._about = hello(program, self._works.values(), self._proof)
         self._hang_s += max((work.operation.timeout_s for work in self._works.values()), default=0.0)
         if program.threads:
-            self._threads = ThreadPoolExecutor(program.threads, thread_name_prefix="lepton-call")
+            self._threads = Threads(program.threads)
         ticking = asyncio.ensure_future(self._tick())
         try:
             await self._connect_forever()
@@ -94,8 +103,10 @@ class Replica:
             ticking.cancel()
             faulthandler.cancel_dump_traceback_later()
             await program.close()
-        if self._is_ill:
-            raise UnavailableError("The program says that it is not healthy", fix="See its log; it is started again.")
+            if self._threads is not None:
+                self._threads.close()
+        if self._illness:
+            raise UnavailableError(self._illness, fix="See its log; it is started again.")
 
     async def _connect_forever(self) -> None:
         tries = 0
@@ -148,8 +159,19 @@ class Replica:
             self._tell_counters()
             count += 1
             if count % UNHEALTHY_EVERY == 0 and not self._program.is_healthy():
-                self._is_ill = True
-                self._stop.set()
+                self._fall_ill("The program says that it is not healthy")
+            if self._threads is not None and self._threads.longest_s() > self._hang_s and not self._illness:
+                faulthandler.dump_traceback(sys.stderr)
+                self._fall_ill(f"A handler runs in its thread for longer than {self._hang_s:g} s")
+
+    def _fall_ill(self, why: str) -> None:
+        """Leave as if asked to, but soon."""
+        if not self._illness:
+            self._illness = why
+            sys.stderr.write(f"serve: {why}: this replica is replaced\n")
+            self.stop()
+            if self._link is not None:
+                asyncio.get_running_loop().call_later(LEAVE_S, self._link.end)
 
 
 def hello(program: Program, works: Iterable[Work], proof: str) -> dict[str, Json]:

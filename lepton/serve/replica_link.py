@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -18,6 +17,7 @@ from lepton.serve.program import Reply, Work
 from lepton.serve.reporter import Tell
 from lepton.serve.shared import Wire
 from lepton.serve.streams import Flow, Pump, Tunnel
+from lepton.serve.threads import Threads
 
 Greet = Callable[[], tuple[bytes, Mailbox | None]]
 """What to say first to a front that is there, and the mailbox that it names."""
@@ -32,7 +32,7 @@ class Link(asyncio.Protocol):
         self,
         works: dict[int, Work],
         greet: Greet,
-        threads: ThreadPoolExecutor | None,
+        threads: Threads | None,
         tell: Tell,
         mark: Mark | None = None,
     ) -> None:
@@ -108,6 +108,11 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._wire.send(Frame(Kind.LEAVE, []))
 
+    def end(self) -> None:
+        """Leave now: the front gives to others what was not begun here."""
+        if self._transport is not None:
+            self._transport.close()
+
     def tell(self, grown: Mapping[str, int]) -> bool:
         """Let the front add to its counters; False: it is gone."""
         if self._transport is None:
@@ -166,7 +171,7 @@ class Link(asyncio.Protocol):
             if self._threads is None:
                 self._finish_all(part, self._batch(work, part))
             else:
-                task = asyncio.ensure_future(self._batch_in_thread(work, part))
+                task = asyncio.ensure_future(self._batch_in_thread(self._threads, work, part))
                 self._batches.add(task)  # of several requests: none of them may cancel it
                 task.add_done_callback(self._batches.discard)
 
@@ -177,8 +182,8 @@ class Link(asyncio.Protocol):
         except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
             return [reply_for(fault, calls[0].id)] * len(calls)
 
-    async def _batch_in_thread(self, work: Work, calls: Sequence[Call]) -> None:
-        replies = await self._loop.run_in_executor(self._threads, self._batch, work, calls)
+    async def _batch_in_thread(self, threads: Threads, work: Work, calls: Sequence[Call]) -> None:
+        replies = await threads.run(self._batch, work, calls)
         self._finish_all(calls, replies)
         self._flush_soon()
 
@@ -232,8 +237,8 @@ class Link(asyncio.Protocol):
             if work.answer is not None:
                 reply = await work.answer(call)
             else:
-                assert work.call is not None
-                reply = await self._loop.run_in_executor(self._threads, self._safely, work.call, call)
+                assert work.call is not None and self._threads is not None
+                reply = await self._threads.run(self._safely, work.call, call)
         except asyncio.CancelledError:
             raise
         except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit

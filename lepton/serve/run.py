@@ -4,6 +4,8 @@ import asyncio
 import gc
 import os
 import signal
+from collections.abc import Callable
+from contextlib import ExitStack
 from importlib import import_module
 from typing import cast
 
@@ -16,6 +18,7 @@ from lepton.serve.program import Program
 from lepton.serve.replica import Replica
 from lepton.serve.reporter import Reporter
 from lepton.serve.spec import EndpointSpec
+from lepton.serve.starting import watched
 
 HANG_S = 15.0
 """Beyond the deadline."""
@@ -24,10 +27,12 @@ HANG_S = 15.0
 def main(ctx: Context) -> None:
     """Serve until asked to stop and the front has let go."""
     spec = EndpointSpec.from_json(ctx.params["spec"])
-    program = open_program(ctx, spec)
-    gc.collect()
-    gc.freeze()  # what is there now stays: no later collection looks at it again
-    uvloop.run(serve(ctx, program, spec))
+    with ExitStack() as start:
+        start.enter_context(watched())
+        program = open_program(ctx, spec)
+        gc.collect()
+        gc.freeze()  # what is there now stays: no later collection looks at it again
+        uvloop.run(serve(ctx, program, spec, start.close))
 
 
 def open_program(ctx: Context, spec: EndpointSpec) -> Program:
@@ -47,14 +52,19 @@ def open_program(ctx: Context, spec: EndpointSpec) -> Program:
     return program
 
 
-async def serve(ctx: Context, program: Program, spec: EndpointSpec) -> None:
-    """Run the replica in this loop; SIGTERM lets it drain."""
+async def serve(ctx: Context, program: Program, spec: EndpointSpec, on_start: Callable[[], object]) -> None:
+    """Run the replica in this loop; SIGTERM lets it drain.
+
+    Args:
+        on_start: called once it can answer.
+    """
     replica = Replica(
         program,
         socket_path(is_shared=bool(spec.front)),
         hang_s=spec.deadline_ms / 1000 + HANG_S,
         proof=os.environ.get("LEPTON_TOKEN", "") if spec.front else "",
         tell=Reporter(ctx).tell,
+        on_start=on_start,
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from lepton.core.errors import ConfigError, InvalidError
-from lepton.serve.calls import Call, read_json, read_other, request_of
+from lepton.serve.calls import Call, read_exactly, read_json, read_other, request_of
 from lepton.serve.conversation import WebSocket
 from lepton.serve.frames import Media
 from lepton.serve.routes import path_pattern
@@ -217,7 +217,7 @@ class Signature:
         return self._whole.validate_python(read_other(call))
 
     def _anything(self, body: bytes) -> Any:
-        value = read_json(body)
+        value = read_exactly(body)
         if self._wants_object and not isinstance(value, dict):
             raise InvalidError("The body is no JSON object", fix='Send {"field": value, ...}.')
         return value

@@ -13,6 +13,7 @@ from lepton.core.errors import InvalidError
 from lepton.core.ids import is_id
 from lepton.core.launch import Isolation
 from lepton.core.resource import Json
+from lepton.jobs.priority import USUAL, check_priority
 from lepton.serve.allowance import read_network
 
 RANGES = {
@@ -28,6 +29,8 @@ RANGES = {
     "capture_rows": (0, 100_000),
     "front_cpu_milli": (50, 64_000),
     "worker_cpu_milli": (50, 256_000),
+    "worker_gpu_milli": (0, 64_000),
+    "worker_memory_bytes": (0, 1 << 44),
 }
 """Field -> smallest and largest value."""
 MAX_NETWORKS = MAX_HOSTS = 1000
@@ -61,6 +64,10 @@ class EndpointSpec:
     """Modules that every replica imports anyway: loaded once, so a new replica starts warm and shares their memory."""
     isolation: str = ""
     """How the workers are held: `own` or `closed`. Empty: closed for what is a pickle, own for all else."""
+    queue: str = ""
+    """Where its job waits for its places; empty: the one of all who name none."""
+    priority: str = USUAL
+    """Of its job: who has a higher one may take its places."""
     replicas: int = 1
     """Worker processes, each with the model loaded."""
     host: str = "127.0.0.1"
@@ -95,11 +102,16 @@ class EndpointSpec:
     front_cpu_milli: int = 100
     worker_cpu_milli: int = 500
     """Of each worker; from 2000 on its model computes with that many threads."""
+    worker_gpu_milli: int = 0
+    """Of each worker, in thousandths of a GPU."""
+    worker_memory_bytes: int = 0
+    """Most that a worker may use, with all that it has started; one that uses more is replaced. 0: no limit."""
 
     def __post_init__(self) -> None:
         self._check_served()
         self._check_shared()
         self._check_issuer()
+        check_priority(self.priority)
         if len(self.preload) > MAX_PRELOAD or not all(map(is_module, self.preload)):
             raise InvalidError("`preload` is no list of modules", fix=f"Give up to {MAX_PRELOAD}, e.g. torch.")
         if not isinstance(self.host, str) or not 1 <= len(self.host) <= 253 or not self.host.isprintable():

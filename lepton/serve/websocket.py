@@ -4,6 +4,7 @@ from collections import deque
 
 from websockets.exceptions import ProtocolError
 from websockets.frames import Frame, Opcode
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from lepton.serve.calls import Call
@@ -28,8 +29,9 @@ class Socket:
 
     @property
     def is_closed(self) -> bool:
-        """Whether one side has said goodbye."""
-        return self._protocol.close_rcvd is not None or self._protocol.close_sent is not None
+        """Whether one side has said goodbye, or is gone without."""
+        is_told = self._protocol.close_rcvd is not None or self._protocol.close_sent is not None
+        return is_told or self._protocol.state is State.CLOSED
 
     @property
     def close_code(self) -> int | None:
@@ -46,6 +48,8 @@ class Socket:
     async def receive(self) -> str | bytes | None:
         """The next message; None once the client has closed."""
         while not self._messages:
+            if self.is_closed:  # the goodbye may have come with the last message
+                return None
             data = await self._line.receive()
             if data:
                 self._protocol.receive_data(data)
@@ -53,8 +57,6 @@ class Socket:
                 self._protocol.receive_eof()
             self._take()
             await self._flush()
-            if not self._messages and (not data or self.is_closed):
-                return None
         return self._messages.popleft()
 
     async def send(self, message: str | bytes) -> None:

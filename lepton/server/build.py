@@ -46,6 +46,8 @@ KEEP_ANSWERS_S = 86_400.0
 HOUSEKEEP_EVERY_S = 60.0
 PLACING_REST_S = 0.02
 """A burst of submissions shares one look at the queue."""
+CENSUS_REST_S = 1.0
+"""What has changed of the jobs is counted so often, so that who looks at the pool has little to count."""
 READERS = 4
 UPLOADS = 64
 T = TypeVar("T")
@@ -72,8 +74,8 @@ class Platform:
     """Reads of the database that may take a while."""
     uploads: ThreadPoolExecutor
     """Each upload holds a thread for as long as its sender takes: in a pool of its own, it starves nothing else."""
-    overview: Overview = field(default_factory=Overview)
-    landscape: Landscape = field(default_factory=Landscape)
+    landscape: Landscape
+    overview: Overview
     loops: list[Loop] = field(default_factory=list)
     first_token: str | None = None
     """The first user's token, if this start made it."""
@@ -187,6 +189,7 @@ def _assemble(config: ServerConfig, *, clock: Clock, database: Database, engine:
     hub = Hub(asyncio.get_running_loop())
     readers = ThreadPoolExecutor(READERS, thread_name_prefix="lepton-reader")
     running = Running(database, engine, clock=clock, lease=held["jobs"], identity=identity)
+    landscape = Landscape()
     platform = Platform(
         config=config,
         clock=clock,
@@ -202,6 +205,8 @@ def _assemble(config: ServerConfig, *, clock: Clock, database: Database, engine:
         placing=Placing(
             database, clock=clock, lease=held["placing"], policy=_policy(config), has_trees=config.learn == BOOSTED
         ),
+        landscape=landscape,
+        overview=Overview(landscape),
         leases=list(held.values()),
         readers=readers,
         uploads=ThreadPoolExecutor(UPLOADS, thread_name_prefix="lepton-upload"),
@@ -234,6 +239,7 @@ def _wire(platform: Platform, serving: Serving) -> None:
         "placing": Loop("placing", platform.placing.turn, every_s=config.heartbeat_s, rest_s=PLACING_REST_S),
         "jobs": Loop("jobs", running.turn, every_s=config.heartbeat_s),
         "serving": Loop("serving", serving.turn, every_s=config.heartbeat_s),
+        "census": Loop("census", lambda: count(platform), every_s=config.heartbeat_s, rest_s=CENSUS_REST_S),
         "housekeeping": Loop("housekeeping", lambda: housekeep(platform), every_s=HOUSEKEEP_EVERY_S),
     }
     if config.learn == BOOSTED:
@@ -245,11 +251,13 @@ def _wire(platform: Platform, serving: Serving) -> None:
         if event.kind == "job" and event.verb != "created":  # a queued job is placing's alone
             running.touch(event.subject)
             loops["jobs"].wake()
+        if event.kind == "job":
+            loops["census"].wake()
         if event.kind in ("job", "node", "queue", "quota"):
             loops["placing"].wake()
         if event.kind == "job" and event.verb.endswith("->queued"):  # its node may be gone
             loops["pulse"].wake()
-        if event.kind == "endpoint" or event.data.get("stage") == "serve":
+        if event.kind in ("endpoint", "node") or event.data.get("stage") == "serve":
             loops["serving"].wake()
 
     main = asyncio.get_running_loop()
@@ -276,6 +284,11 @@ def _hear_commits(platform: Platform, main: asyncio.AbstractEventLoop) -> None:
         main.call_soon_threadsafe(feed.wake)
 
     platform.database.on_commit(on_commit)
+
+
+def count(platform: Platform) -> None:
+    """Let the overview know what has changed of the jobs."""
+    platform.database.read(platform.overview.sync)
 
 
 def housekeep(platform: Platform) -> None:

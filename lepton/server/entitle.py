@@ -6,11 +6,10 @@ from dataclasses import replace
 from lepton.core.errors import ConflictError, InvalidError, NotFoundError
 from lepton.core.resource import Json, Resource
 from lepton.jobs.life import FINAL, State
-from lepton.pool.quota import DEFAULT, DEVICES, Amounts, QueueSpec, QuotaSpec, quota_name
+from lepton.pool.quota import DEFAULT, Amounts, QueueSpec, QuotaSpec, quota_name
 from lepton.pool.shape import in_words
-from lepton.pool.standing import NodeState, read_state
 from lepton.pool.tree import check_tree, children, guaranteed
-from lepton.server.landscape import read_queues
+from lepton.server.landscape import Land, present, read_queues
 from lepton.server.people import delete_named, find_named, make_named
 from lepton.server.submit import Author, changed
 from lepton.store import resources
@@ -26,23 +25,43 @@ def queue_specs(tx: Tx) -> dict[str, QueueSpec]:
     return read_queues(resources.alive(tx, "queue"))
 
 
-def set_queue(tx: Tx, name: str, spec: QueueSpec, author: Author) -> tuple[Resource, Sequence[str]]:
+def set_queue(tx: Tx, name: str, spec: QueueSpec, author: Author, land: Land) -> tuple[Resource, Sequence[str]]:
     """Make a queue, or give it another spec; return it, and in words what of it cannot be kept at present.
 
+    Args:
+        land: as it is before.
     Raises:
         InvalidError: it cannot stand in the tree of queues, or names a workspace that is not there.
     """
     for workspace in spec.workspaces:
         if resources.by_name(tx, "workspace", "", workspace) is None:
             raise InvalidError(f"There is no workspace '{workspace}'", fix="List them: lepton workspaces list")
-    queues = {**queue_specs(tx), name: spec}
+    queues = {**land.queues, name: spec}
     check_tree(queues)
     stored = _put(tx, "queue", name, spec.to_json(), author)
-    return stored, overpromised(queues, everything(tx))
+    return stored, overpromised(queues, present(land))
+
+
+def find_queue(tx: Tx, name: str) -> Resource:
+    """A queue that may be ended, if nothing is in it.
+
+    Raises:
+        ConflictError: it is that of jobs which name none.
+        NotFoundError: there is none.
+    """
+    if name == DEFAULT:
+        raise ConflictError(
+            f"Queue '{DEFAULT}' is always there: jobs that name no queue wait in it",
+            fix=f"To take its limits away: lepton pool queues set {DEFAULT} --limit '' --guarantee '' --admit ''",
+        )
+    found = resources.by_name(tx, "queue", "", name)
+    if found is None:
+        raise NotFoundError(f"There is no queue '{name[:80]}'", fix="See those that there are: lepton pool queues")
+    return found
 
 
 def delete_queue(tx: Tx, found: Resource, author: Author) -> None:
-    """End a queue; that of jobs which name none only loses its limits.
+    """End a queue.
 
     Raises:
         ConflictError: jobs live in it, or queues stand below it.
@@ -53,11 +72,12 @@ def delete_queue(tx: Tx, found: Resource, author: Author) -> None:
         raise ConflictError(
             f"Queue '{name}' has {', '.join(below)} below it", fix="Delete those first, or give them another parent."
         )
-    jobs = [] if name == DEFAULT else _living(tx, name)
+    jobs = _living(tx, name)
     if jobs:
         more = f" and {len(jobs) - MOST_TOLD} more" if len(jobs) > MOST_TOLD else ""
         raise ConflictError(
-            f"Jobs live in queue '{name}': {', '.join(jobs[:MOST_TOLD])}{more}", fix="Wait for them, or stop them."
+            f"Jobs live in queue '{name}': {', '.join(jobs[:MOST_TOLD])}{more}",
+            fix="Wait for them, or stop them: lepton jobs stop JOB (of an endpoint: lepton serve delete).",
         )
     delete_named(tx, found, author)
 
@@ -105,18 +125,16 @@ def difference(old: Mapping[str, Json], new: Mapping[str, Json]) -> str:
     """What a change changes, in words; empty if nothing."""
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in new.items()}
     other = [name for name, value in plain.items() if (old.get(name) or None) != (value or None)]
-    return "; ".join(f"{name} {old.get(name)} -> {plain[name]}" for name in other)
+    return "; ".join(f"{name} {_said(old.get(name))} -> {_said(plain[name])}" for name in other)
 
 
-def everything(tx: Tx) -> Amounts:
-    """Device -> how much of it the nodes have that have not failed."""
-    there = [row.status.get("devices", {}) for row in resources.alive(tx, "node") if is_there(row)]
-    return {device: sum(devices.get(device, 0) for devices in there) for device in DEVICES}
-
-
-def is_there(node: Resource) -> bool:
-    """Whether the node has been seen lately."""
-    return read_state(node.state) != NodeState.FAILED
+def _said(value: Json) -> str:
+    """A value of a spec as people say it."""
+    if isinstance(value, Mapping):
+        return ", ".join(in_words(device, amount) for device, amount in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "all"
+    return str(value) if value or value == 0 else "none"
 
 
 def overpromised(queues: Mapping[str, QueueSpec], there: Amounts) -> Sequence[str]:

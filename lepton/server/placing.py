@@ -4,7 +4,7 @@ A turn is sync (what has changed) -> decide (pure) -> commit, guarded by the lea
 state of the nodes: what has changed since the look is left out and thought again in the next turn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -13,6 +13,7 @@ from lepton.core.errors import StaleError
 from lepton.core.event import Event
 from lepton.core.resource import Json, Resource
 from lepton.jobs.life import State, move
+from lepton.jobs.priority import PRIORITIES
 from lepton.pool.live.views import Place, Plan, Reason, Stop
 from lepton.pool.policy import LIVE, Policy
 from lepton.server.lease import STANDBY_S, Lease
@@ -91,15 +92,26 @@ class Placing:
     def _stop(self, job: Resource, stop: Stop) -> tuple[Resource, Event] | None:
         if job.state not in STOPPABLE or job.spec.get("stop_grace_s") is not None:
             return None
-        why = f"makes room for {stop.by}, which goes first" if stop.by else f"{stop.node} is being drained"
-        preempted = {"by": stop.by, "node": stop.node}
+        preempted = {"by": stop.by, "node": stop.node, **self._rights(stop.by)}
+        why = f"makes room for {for_whom(preempted)}, which goes first" if stop.by else f"{stop.node} is being drained"
         return move(job, State.STOPPING, why=why, at=self._clock.now(), actor=ACTOR, preempted=preempted)
+
+    def _rights(self, id: str) -> dict[str, str]:
+        """The priority and the queue of a job that waits."""
+        entry = self.mirror.live.jobs.get(id)
+        return {} if entry is None else {"priority": PRIORITIES[entry.wants.rank], "queue": entry.wants.queue}
 
     def _fail(self, job: Resource, before: str) -> tuple[Resource, Event] | None:
         if job.state != State.QUEUED:
             return None
         at, why = self._clock.now(), f"{before}, after which it was to start, has not ended well"
         return move(job, State.FAILED, why=why, at=at, actor=ACTOR, ended_at=to_micros(at))
+
+
+def for_whom(stopped: Mapping[str, str]) -> str:
+    """For which job one was stopped, in words."""
+    rights = f" ({stopped['priority']} in queue {stopped['queue']})" if stopped.get("priority") else ""
+    return f"{stopped['by']}{rights}"
 
 
 def as_json(places: Sequence[Place]) -> list[dict[str, object]]:

@@ -6,15 +6,20 @@ starting -> ready <-> starting (its gang is being started again)
 """
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from lepton.core.clock import Clock
 from lepton.core.errors import LeptonError, StaleError, UnavailableError
 from lepton.core.resource import Json, Resource
+from lepton.jobs.life import State
+from lepton.pool.standing import NodeState
 from lepton.serve.plan import plan
 from lepton.serve.spec import EndpointSpec
 from lepton.server.lease import STANDBY_S, Lease
+from lepton.server.moving import Step, answers, leave, next_step
+from lepton.server.placing import for_whom
 from lepton.server.submit import Author, changed, submit
 from lepton.store import resources
 from lepton.store.database import Database, Tx
@@ -62,7 +67,8 @@ class Serving:
     def step(self, tx: Tx, endpoint: Resource) -> None:
         """One turn of one endpoint; only the database is touched: its job does the rest."""
         self._lease.check(tx)
-        jobs = [job for job in resources.owned(tx, endpoint.id, kind="job") if not job.is_final]
+        owned = resources.owned(tx, endpoint.id, kind="job")
+        jobs = [job for job in owned if not job.is_final]
         wanted = None if endpoint.spec.get("is_deleted") else endpoint.spec["endpoint"]
         fits = [job for job in jobs if wanted is not None and job.spec["params"]["spec"] == wanted]
         for job in jobs:
@@ -71,9 +77,27 @@ class Serving:
         if wanted is None:
             self._move(tx, endpoint, "stopping" if jobs else "deleted", "deleted by request")
         elif fits:
-            self._follow(tx, endpoint, fits[0])
+            self._keep(tx, endpoint, fits, owned[0])
         elif not jobs:
             self._begin(tx, endpoint)
+
+    def _keep(self, tx: Tx, endpoint: Resource, jobs: Sequence[Resource], newest: Resource) -> None:
+        """Follow the job that answers; move it off nodes that are drained, its successor first where that can be."""
+        job = next((one for one in jobs if one.id == endpoint.status.get("job")), jobs[0])
+        others = [one for one in jobs if one.id != job.id and one.spec.get("stop_grace_s") is None]
+        drained, at = _drained(tx, job), self._clock.now()
+        step = next_step(job, others, newest, drained=drained, at=at)
+        if step is Step.BEGIN:
+            self._submit(tx, endpoint)
+        if step is Step.SWITCH:
+            job, others = others[0], [job, *others[1:]]
+        if step in (Step.STAY, Step.SWITCH, Step.LEAVE):
+            for other in others:
+                self._stop(tx, other, endpoint)
+        if step is Step.LEAVE:
+            moved, event = leave(job, drained[0], at)
+            job = resources.update(tx, moved, event, expected=job.revision)
+        self._follow(tx, endpoint, job)
 
     def _begin(self, tx: Tx, endpoint: Resource) -> None:
         ended = resources.owned(tx, endpoint.id, kind="job")
@@ -81,19 +105,21 @@ class Serving:
             why = str(ended[0].status.get("ending", {}).get("detail", "")) or "its job failed"
             self._move(tx, endpoint, "failed", why, spec=endpoint.spec["endpoint"])
             return
-        spec = plan(EndpointSpec.from_json(endpoint.spec["endpoint"]), endpoint=endpoint.id, name=endpoint.name)
-        author = Author(actor=ACTOR, workspace=endpoint.workspace, at=self._clock.now())
-        job = submit(tx, spec, name=f"serve-{endpoint.name}", author=author, owner=endpoint.id)
+        job = self._submit(tx, endpoint)
         self._move(tx, endpoint, "starting", f"job {job.id}", job=job.id, address="")
 
+    def _submit(self, tx: Tx, endpoint: Resource) -> Resource:
+        spec = plan(EndpointSpec.from_json(endpoint.spec["endpoint"]), endpoint=endpoint.id, name=endpoint.name)
+        author = Author(actor=ACTOR, workspace=endpoint.workspace, at=self._clock.now())
+        return submit(tx, spec, name=f"serve-{endpoint.name}", author=author, owner=endpoint.id)
+
     def _follow(self, tx: Tx, endpoint: Resource, job: Resource) -> None:
-        is_ready = job.state == "running" and job.status.get("ready_generation") == job.status.get("generation")
-        if is_ready:
+        if answers(job):
             address = str(job.status["address"])
             served = job.spec["params"]["spec"]
             self._move(tx, endpoint, "ready", f"answers at {address}", job=job.id, address=address, spec=served)
         else:
-            self._move(tx, endpoint, "starting", f"its job is {job.state}", job=job.id, address="")
+            self._move(tx, endpoint, "starting", whereabouts(job), job=job.id, address="")
 
     def _stop(self, tx: Tx, job: Resource, endpoint: Resource) -> None:
         if job.spec.get("stop_grace_s") is not None:
@@ -124,3 +150,20 @@ class Serving:
         author = Author(actor=ACTOR, workspace=endpoint.workspace, at=at)
         event = changed(endpoint, f"{endpoint.state}->{to}", author, why)
         resources.update(tx, moved, event, expected=endpoint.revision)
+
+
+def _drained(tx: Tx, job: Resource) -> list[str]:
+    """The nodes of a job that are drained."""
+    draining = {node.name for node in resources.alive(tx, "node", states=(NodeState.DRAINING,))}
+    return sorted({place["node"] for place in job.status.get("placement") or ()} & draining)
+
+
+def whereabouts(job: Resource) -> str:
+    """Why the job of an endpoint does not answer, in words, reasons of the pool aside."""
+    stopped = job.status.get("preempted") or job.status.get("stopped_for") or {}
+    if stopped and job.state in (State.STOPPING, State.QUEUED):
+        cause = (
+            f"to make room for {for_whom(stopped)}" if stopped.get("by") else f"as {stopped['node']} is being drained"
+        )
+        return f"it was stopped {cause}, and waits for its places again"
+    return "it waits for its places" if job.state == State.QUEUED else f"its job is {job.state}"

@@ -1,7 +1,7 @@
 """How a job begins: checked against what exists, then stored as queued with its first event."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lepton.core.errors import CapacityError, ConflictError, ForbiddenError, InvalidError
@@ -9,9 +9,10 @@ from lepton.core.event import Event
 from lepton.core.ids import make_id
 from lepton.core.resource import Resource
 from lepton.jobs.life import State
+from lepton.jobs.priority import rank
 from lepton.jobs.spec import JobSpec
 from lepton.pool.quota import DEFAULT
-from lepton.pool.shape import Alike, Gang, check_devices, fits_only_with, never_fits, never_within
+from lepton.pool.shape import Alike, Gang, check_devices, common_labels, fits_only_with, never_fits, never_within
 from lepton.server.landscape import Land, Landscape, read_land
 from lepton.store import catalog, events, resources
 from lepton.store.database import Tx
@@ -36,7 +37,7 @@ def submit(
     Raises:
         CapacityError: no node could ever hold it.
         ConflictError: a job that it should wait for has ended badly.
-        ForbiddenError: its queue is not for this workspace.
+        ForbiddenError: its queue is not for this workspace, or its priority for others.
         InvalidError: an input, a secret, its queue or a job before it is missing.
     """
     _check_inputs(tx, spec.inputs, author.workspace)
@@ -44,7 +45,7 @@ def submit(
         if resources.by_name(tx, "secret", author.workspace, secret) is None:
             raise InvalidError(f"There is no secret '{secret}'", fix=f"Make it: lepton secrets set {secret}")
     present = land.at(tx) if land else read_land(tx)
-    _check_queue(present, spec.queue or DEFAULT, author.workspace)
+    check_rights(present, spec, author)
     _check_before(tx, spec.after, author.workspace)
     away = check_fit(present, spec, author)
     job = Resource(
@@ -87,6 +88,37 @@ def _check_inputs(tx: Tx, inputs: Mapping[str, str], workspace: str) -> None:
             raise InvalidError(f"Input '{role}': there is no version {id[:80]!r}", fix="List them: lepton catalog list")
 
 
+def check_job(land: Land, spec: JobSpec, author: Author) -> None:
+    """Refuse what a loop could never submit, for somebody whose job it will not be.
+
+    Raises:
+        CapacityError: no node could ever hold it.
+        ForbiddenError: its queue or its priority is for others.
+        InvalidError: there is no such queue.
+    """
+    check_rights(land, spec, author)
+    check_fit(land, spec)
+
+
+def check_rights(land: Land, spec: JobSpec, author: Author) -> None:
+    """Refuse a queue or a priority that is not for them.
+
+    Raises:
+        ForbiddenError: it is for others.
+        InvalidError: there is no such queue.
+    """
+    queue = spec.queue or DEFAULT
+    _check_queue(land, queue, author.workspace)
+    for of, who, highest in land.ceilings(queue, user=author.actor, workspace=author.workspace):
+        if rank(spec.priority) < rank(highest):
+            change = f"lepton pool queues set {who}" if of == "queue" else f"lepton pool quota set {of}:{who}"
+            raise ForbiddenError(
+                f"It asks for priority {spec.priority}, and {of} '{who}' may have {highest} at most",
+                fix=f"Ask for {highest} or lower; or let an administrator of the platform raise it: "
+                f"{change} --max-priority {spec.priority}",
+            )
+
+
 def _check_queue(land: Land, name: str, workspace: str) -> None:
     """Refuse a queue that is not there, or not for this workspace."""
     if name not in land.queues:
@@ -115,15 +147,6 @@ def _check_before(tx: Tx, ids: Sequence[str], workspace: str) -> None:
             )
 
 
-def check_capacity(tx: Tx, spec: JobSpec) -> None:
-    """Refuse what no node could ever hold.
-
-    Raises:
-        CapacityError: it asks for more than the emptied pool has.
-    """
-    check_fit(read_land(tx), spec)
-
-
 def check_fit(land: Land, spec: JobSpec, author: Author | None = None) -> str:
     """Refuse what could never run; return in words which nodes must come back before it can, if some must.
 
@@ -131,12 +154,13 @@ def check_fit(land: Land, spec: JobSpec, author: Author | None = None) -> str:
         author: whose limits, and whose queue's, count too.
     Raises:
         CapacityError: it asks for more than the emptied pool has, or than a limit allows.
-        InvalidError: a worker asks for what none can be given.
+        InvalidError: a worker asks for what none can be given, or two for what no job is given together.
     """
     for role in spec.roles:
         check_devices(role.devices)
-    workers = (Alike(count=role.count, devices=role.devices, labels=role.labels) for role in spec.roles)
-    gang = Gang(tuple(workers), spec.within)
+    asked = [Alike(count=role.count, devices=role.devices, labels=role.labels) for role in spec.roles]
+    labels = common_labels(asked)
+    gang = Gang(tuple(replace(each, labels=labels) for each in asked), spec.within)
     if author is not None:
         bounds = land.bounds(spec.queue or DEFAULT, user=author.actor, workspace=author.workspace)
         over = never_within(gang, bounds)

@@ -22,6 +22,7 @@ def wants_of(job: Resource) -> Wants:
     return Wants(
         job=job.id,
         workers=tuple(role.devices for _, role in spec.ranks()),
+        roles=tuple((role.name, role.count) for role in spec.roles),
         labels=tuple(sorted(labels.items())),
         within=spec.within,
         queue=spec.queue or DEFAULT,
@@ -29,6 +30,7 @@ def wants_of(job: Resource) -> Wants:
         workspace=job.workspace,
         rank=rank(spec.priority),
         is_pinned=spec.is_service or not spec.can_resume,
+        is_kept=is_kept(job),
         can_resume=spec.can_resume,
         limit_s=spec.timeout_s,
         program=" ".join((spec.stage, job.name, *first.command[:WORDS], first.entry)),
@@ -65,6 +67,11 @@ def _queued(job: Resource, now: float, is_free: bool) -> Truth:
     if 0 < due_s - now <= MAX_PAUSE_S:  # a longer one was given before the clock was set back: it is over
         return Truth(phase=Phase.PAUSED, due_s=due_s, worked_s=worked_s)
     return Truth(phase=Phase.QUEUED, worked_s=worked_s)
+
+
+def is_kept(job: Resource) -> bool:
+    """Whether a job is moved off a node that is drained by the loop that keeps endpoints, not by the pool."""
+    return bool(job.owner) and job.spec.get("stage") == "serve"
 
 
 def is_preempted(job: Resource) -> bool:

@@ -53,6 +53,18 @@ def subjects_after(tx: Tx, seq: int, *, kind: str, limit: int) -> list[tuple[int
     return [(int(row[0]), str(row[1])) for row in tx.rows(sql, (seq, kind, limit))]
 
 
+def subjects_in(tx: Tx, workspace: str, seq: int, *, limit: int) -> list[tuple[str, str]]:
+    """Kind and subject of a workspace's events with a number above `seq` (empty: the platform's own), oldest first."""
+    sql = "SELECT kind, subject FROM events WHERE workspace = ? AND seq > ? ORDER BY seq LIMIT ?"
+    return [(str(row[0]), str(row[1])) for row in tx.rows(sql, (workspace, seq, limit))]
+
+
+def is_there(tx: Tx, seq: int, leaf: bytes) -> bool:
+    """Whether an event that was read once is stored: what a transaction added that failed is not."""
+    row = tx.row("SELECT leaf FROM events WHERE seq = ?", (seq,))
+    return row is not None and bytes(row[0]) == leaf
+
+
 def newest_of(tx: Tx, subject: str, *, limit: int) -> list[tuple[int, Event]]:
     """The last events of a resource, oldest first."""
     rows = tx.rows(f"SELECT {COLUMNS} FROM events WHERE subject = ? ORDER BY seq DESC LIMIT ?", (subject, limit))

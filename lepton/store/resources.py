@@ -97,6 +97,16 @@ def by_name(tx: Tx, kind: str, workspace: str, name: str) -> Resource | None:
     return None if row is None else read(row)
 
 
+def named_rows(tx: Tx, kind: str, workspace: str, names: Sequence[str]) -> list[Row]:
+    """Rows of `COLUMNS` of the living resources of these names, by name; unknown ones are left out."""
+    found: list[Row] = []
+    for first in range(0, len(names), 500):
+        part = names[first : first + 500]
+        sql = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND workspace = ? AND name_key IN ({_marks(part)})"
+        found += tx.rows(sql, (kind, workspace, *part))
+    return sorted(found, key=lambda row: str(row[3]))
+
+
 def list_page(
     tx: Tx, kind: str, workspace: str, *, where: Mapping[str, str], before: str = "", limit: int = 100
 ) -> list[Resource]:
@@ -127,6 +137,12 @@ def alive(tx: Tx, kind: str, *, states: Sequence[str] = (), limit: int = 100_000
     return [read(row) for row in tx.rows(sql, (kind, *states, limit))]
 
 
+def alive_rows(tx: Tx, kind: str, *, limit: int = 100_000) -> list[Row]:
+    """Rows of `COLUMNS` of those that are not final, oldest first."""
+    sql = f"SELECT {COLUMNS} FROM resources WHERE is_final = 0 AND kind = ? ORDER BY id LIMIT ?"
+    return tx.rows(sql, (kind, limit))
+
+
 def newest_final(tx: Tx, kind: str, *, since: datetime, limit: int) -> list[Resource]:
     """The youngest resources of a kind that are history and were made since then, youngest first.
 
@@ -134,15 +150,6 @@ def newest_final(tx: Tx, kind: str, *, since: datetime, limit: int) -> list[Reso
     """
     sql = f"SELECT {COLUMNS} FROM resources WHERE id > ? AND id < ? AND is_final = 1 ORDER BY id DESC LIMIT ?"
     return [read(row) for row in tx.rows(sql, (first_id(kind, since), last_id(kind), limit))]
-
-
-def alive_revisions(tx: Tx, kind: str, *, states: Sequence[str], limit: int = 100_000) -> dict[str, int]:
-    """Id -> revision of the living in these states, oldest first: what is known at its revision is not read again."""
-    among = _marks(states)
-    sql = (
-        f"SELECT id, revision FROM resources WHERE is_final = 0 AND kind = ? AND state IN ({among}) ORDER BY id LIMIT ?"
-    )
-    return {row[0]: int(row[1]) for row in tx.rows(sql, (kind, *states, limit))}
 
 
 def many(tx: Tx, ids: Sequence[str]) -> list[Resource]:

@@ -1,9 +1,16 @@
 """The life of an endpoint, on the simulated engine: starting, ready, changed, deleted, its name free again."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+import pytest
+
+from lepton.core.resource import Resource
 from lepton.engine.course import Course
+from lepton.engine.simulated import NODES
+from lepton.server.moving import PATIENCE_S, Step, next_step
 from tests.server.house import API, House, error_of, wait_until
 
 
@@ -134,3 +141,89 @@ def test_a_model_that_cannot_be_served_is_refused_with_the_way_out(house: House)
     answer = house.http.post(f"{API}/serve/endpoints", json={"name": "e", "model": "raw-net"})
     error_of(answer, 422, "invalid")
     assert "lepton optimize raw-net" in answer.json()["fix"]
+
+
+def test_an_endpoint_answers_elsewhere_before_it_leaves_a_node_that_is_drained(house: House) -> None:
+    house.engine._course = lambda launch: _forever()
+    model = house.version("m", "model")["id"]
+    made = house.ask("POST", "/serve/endpoints", {"name": "digits", "model": model, "replicas": 2}, status=201)
+    old = living_job(house, model)
+    make_ready(house, old, "127.0.0.1:1")
+    wait_until(lambda: endpoint(house)["state"] == "ready", "it is ready")
+    house.engine.add_node(replace(NODES[0], name="zim"))
+    house.advance(1)
+    wait_until(lambda: house.ask("GET", "/pool")["nodes"] == {"up": 2}, "there is room elsewhere")
+    house.ask("POST", "/pool/nodes/sim/drain")
+    new = wait_until(lambda: next(iter(running(house, made["id"]) - {old}), ""), "its successor runs")
+    assert {place["node"] for place in house.job(new)["status"]["placement"]} == {"zim"}
+    assert house.job(old)["state"] == "running" and endpoint(house)["status"]["address"] == "127.0.0.1:1"
+    make_ready(house, new, "127.0.0.1:2")
+    wait_until(lambda: endpoint(house)["status"]["address"] == "127.0.0.1:2", "the successor answers")
+    house.wait(old, "cancelled")
+    assert house.ask("GET", "/pool/nodes/sim")["status"]["jobs"] == 0
+    verbs = [event["verb"] for event in house.ask("GET", "/events?limit=1000")["items"] if event["kind"] == "endpoint"]
+    assert verbs[-1] == "ready->ready" and "ready->starting" not in verbs
+    house.ask("POST", "/pool/nodes/sim/uncordon")
+    house.advance(1)
+    assert running(house, made["id"]) == {new}, "it does not come back by itself"
+
+
+def test_an_endpoint_for_which_there_is_no_room_elsewhere_leaves_in_the_end(house: House) -> None:
+    house.engine._course = lambda launch: _forever()
+    model = house.version("m", "model")["id"]
+    made = house.ask("POST", "/serve/endpoints", {"name": "digits", "model": model}, status=201)
+    old = living_job(house, model)
+    make_ready(house, old, "127.0.0.1:1")
+    wait_until(lambda: endpoint(house)["state"] == "ready", "it is ready")
+    house.ask("POST", "/pool/nodes/sim/drain")
+    queued = "/jobs?state=queued"
+    new = wait_until(lambda: next((job["id"] for job in house.ask("GET", queued)["items"]), ""), "its successor waits")
+    house.advance(PATIENCE_S / 2)
+    assert house.job(old)["state"] == "running" and endpoint(house)["state"] == "ready"
+    house.advance(PATIENCE_S / 2 + 1)
+    house.wait(old, "queued")
+    house.wait(new, "cancelled")
+    assert "as sim is being drained" in endpoint(house)["status"]["why"]
+    house.ask("POST", "/pool/nodes/sim/uncordon")
+    assert living_job(house, model) == old
+    assert running(house, made["id"]) == {old}
+
+
+def running(house: House, owner: str) -> set[str]:
+    """Ids of the running jobs of an endpoint."""
+    house.engine.advance(0)
+    return {job["id"] for job in house.ask("GET", "/jobs?state=running")["items"] if job["owner"] == owner}
+
+
+@pytest.mark.parametrize(
+    ("spec", "drained", "step"),
+    [
+        ({}, ["n1"], Step.BEGIN),
+        ({"port": 8000}, ["n1"], Step.LEAVE),
+        ({"port": 8000}, ["n0"], Step.BEGIN),
+        ({"front": "ep_1"}, ["n0"], Step.LEAVE),
+        ({"is_front": True}, ["n0"], Step.LEAVE),
+        ({}, [], Step.STAY),
+    ],
+    ids=str,
+)
+def test_two_gangs_answer_side_by_side_only_where_they_can(spec: Any, drained: list[str], step: Step) -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    status = {"ready_generation": 0, "generation": 0, "placement": [{"node": "n0"}, {"node": "n1"}]}
+    job = Resource(
+        id="job_1",
+        kind="job",
+        workspace="default",
+        name="a",
+        spec={"params": {"spec": spec}},
+        status=status,
+        state="running",
+        created_at=at,
+        updated_at=at,
+    )
+    assert next_step(job, [], job, drained=drained, at=at) is step
+    failed = replace(job, id="job_2", state="failed")
+    if step is Step.BEGIN:
+        assert next_step(job, [], failed, drained=drained, at=at) is Step.LEAVE
+        assert next_step(job, [], failed, drained=drained, at=at + timedelta(hours=1)) is Step.BEGIN
+    assert next_step(replace(job, state="stopping"), [], job, drained=drained, at=at) is Step.STAY

@@ -16,7 +16,6 @@ from lepton.core.resource import Resource
 from lepton.engine.simulated import SimulatedEngine
 from lepton.jobs.gang import with_stop
 from lepton.jobs.spec import JobSpec, Role
-from lepton.server.known import Known
 from lepton.server.lease import Lease
 from lepton.server.placing import Placing
 from lepton.server.pulse import Pulse
@@ -279,26 +278,3 @@ def test_the_wall_clock_set_forward_a_day_ends_no_job_and_loses_no_node(house: H
     assert house.job(id).state == "running"
     nodes = house.database.read(lambda tx: resources.alive(tx, "node"))
     assert [node.state for node in nodes] == ["up"]
-
-
-def test_what_is_known_of_a_job_is_read_again_only_when_it_changed(house: House) -> None:
-    read: list[str] = []
-
-    def note(job: Resource) -> str:
-        read.append(job.id)
-        return job.state
-
-    known = Known(note)
-    first, second = house.submit(), house.submit()
-
-    def states() -> dict[str, str]:
-        return house.database.read(
-            lambda tx: known.at(tx, resources.alive_revisions(tx, "job", states=["queued", "placed"]))
-        )
-
-    assert states() == {first: "queued", second: "queued"}
-    assert sorted(read) == sorted([first, second])
-    assert states() and len(read) == 2
-    house.placing.turn()
-    assert states() == {first: "placed", second: "placed"}
-    assert len(read) == 4

@@ -123,7 +123,7 @@ def test_a_higher_priority_has_a_lower_one_stopped_which_then_goes_on(house: Hou
     assert house.why(high) == ("promised", f"it starts on n0, n1 once {low} has stopped")
     house.turn(2)
     assert house.states(low, high) == ["queued", "running"]
-    assert f"makes room for {high}, which goes first" in house.said(low)
+    assert f"makes room for {high} (high-1 in queue default), which goes first" in house.said(low)
     house.turn(6)
     assert house.states(low, high) == ["running", "done"]
     assert house.job(low).status["preemptions"] == 1
@@ -229,7 +229,10 @@ def test_a_job_that_only_a_closed_node_could_hold_says_so(house: House) -> None:
     house.engine.lose_node("n1")
     id = house.submit(2)
     house.turn(2)
-    assert house.why(id) == ("node_state", "it needs 2 GPUs, 1 CPU, and n0 is cordoned, n1 is failed")
+    assert house.why(id) == (
+        "node_state",
+        "it needs 2 GPUs, 1 CPU; it fits only with nodes that are not open now: n0 is cordoned, n1 is failed",
+    )
 
 
 def test_a_plan_whose_nodes_have_changed_meanwhile_is_thought_again(house: House) -> None:

@@ -35,7 +35,10 @@ def house(shared_house: House) -> Iterator[House]:
     end(shared_house, *living)
     queues = [queue for queue in shared_house.ask("GET", "/pool/queues")["items"] if queue["revision"]]
     for queue in sorted(queues, key=lambda queue: not queue["spec"]["parent"]):
-        shared_house.ask("DELETE", f"/pool/queues/{queue['name']}", status=204)
+        if queue["name"] == "default":
+            shared_house.ask("PUT", "/pool/queues/default", {})
+        else:
+            shared_house.ask("DELETE", f"/pool/queues/{queue['name']}", status=204)
     for quota in shared_house.ask("GET", "/pool/quotas")["items"]:
         shared_house.ask("DELETE", f"/pool/quotas/{quota['name'].replace(':', '/')}", status=204)
 
@@ -278,7 +281,7 @@ def test_a_queue_is_changed_only_as_it_was_read(house: House) -> None:
         ({"parent": "thing"}, "above itself"),
         ({"guarantee": {"gpus": 1}}, "guarantee"),
         ({"guarantee": {"gpu_milli": -1}}, "guarantee.gpu_milli"),
-        ({"guarantee": {"gpu_milli": 2}, "limit": {"gpu_milli": 1}}, "More gpu_milli is guaranteed"),
+        ({"guarantee": {"gpu_milli": 2}, "limit": {"gpu_milli": 1}}, "More GPUs are guaranteed than the limit allows"),
         ({"weight": 0}, "weight is 0"),
         ({"workspaces": ["nowhere"]}, "no workspace 'nowhere'"),
         ({"colour": "red"}, "colour is unknown"),
@@ -299,9 +302,9 @@ def test_quotas_limit_users_and_workspaces_that_are_there(house: House, lepton: 
     house.wait(job, "running")
     rows = [line.split("\t") for line in lepton("pool", "quota").stdout.splitlines()]
     assert rows == [
-        ["of", "limit", "held"],
-        ["user:ada", "gpus=4", "gpus=2,cpus=1"],
-        ["workspace:default", "gpus=6,cpus=64", "gpus=2,cpus=1"],
+        ["of", "limit", "max priority", "held"],
+        ["user:ada", "gpus=4", "", "gpus=2,cpus=1"],
+        ["workspace:default", "gpus=6,cpus=64", "", "gpus=2,cpus=1"],
     ]
     for path in ("/pool/quotas/user/ada", "/pool/queues/default"):
         error_of(ada.put(f"{API}{path}", json={"limit": {}}), 403, "forbidden")

@@ -2,7 +2,7 @@
 
 Looking for victims means to look at every running job. So for each queue and priority it is known how many run, how
 many devices they have, and the largest key that one of them has or will have within `AHEAD_S`. Most waiting jobs can be
-told from that alone that they have to wait.
+told from that alone that they have to wait. A part of a device counts as a device there.
 """
 
 from lepton.pool.kernel.accounts import BORROWS, level_of
@@ -36,7 +36,7 @@ def join(pool: Pool, order: Order, job: int, now: float) -> None:
     """A job has begun to run."""
     crowd = pool.crowds[crowd_of(pool, job)]
     crowd.jobs += 1
-    crowd.devices += pool.classes[pool.jobs[job].klass].devices
+    crowd.devices += pool.classes[pool.jobs[job].klass].touches
     if order.preempts:
         crowd.largest = max(crowd.largest, largest_key(pool, order, job, now))
 
@@ -46,7 +46,7 @@ def part(pool: Pool, job: int) -> None:
     """A job does not run any more."""
     crowd = pool.crowds[crowd_of(pool, job)]
     crowd.jobs -= 1
-    crowd.devices -= pool.classes[pool.jobs[job].klass].devices
+    crowd.devices -= pool.classes[pool.jobs[job].klass].touches
 
 
 @compiled

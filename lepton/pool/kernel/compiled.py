@@ -25,7 +25,7 @@ def _compiler() -> Callable[[F], F]:
     import numba  # noqa: PLC0415  (optional, and half a second)
 
     keeps = bool(os.environ.get("NUMBA_CACHE_DIR")) or _is_kept_at(_folder(), vars(numba.config))
-    return cast(Callable[[F], F], numba.njit(cache=keeps, nogil=True, error_model="numpy"))
+    return cast(Callable[[F], F], numba.njit(cache=keeps, nogil=True, error_model="numpy", no_cfunc_wrapper=True))
 
 
 def _folder() -> Path:

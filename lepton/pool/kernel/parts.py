@@ -6,7 +6,7 @@ into only where none has enough left. So whole devices stay whole for those who 
 
 from lepton.pool.kernel.cells import has_room, mark, tightest
 from lepton.pool.kernel.compiled import compiled
-from lepton.pool.kernel.state import WHOLE, Pool, Rows
+from lepton.pool.kernel.state import EXPECTED, WHOLE, Pool, Rows
 
 
 @compiled
@@ -35,12 +35,27 @@ def slot_for(pool: Pool, node: int, milli: int) -> int:
 
 
 @compiled
-def node_for(pool: Pool, begin: int, end: int, part: Rows) -> int:
-    """The node of some cells for one worker; -1 if none fits now."""
+def node_for(pool: Pool, begin: int, end: int, part: Rows, worker: int) -> int:
+    """The node of some cells for one worker of several; -1 if none fits now. Of equals the one that has its files."""
     if part.milli:
         node = fullest(pool, begin, end, part)
         return node if node >= 0 else tightest(pool, begin, end, part, 1)
-    return tightest(pool, begin, end, part, part.devices)
+    node = tightest(pool, begin, end, part, part.devices)
+    if node < 0 or not pool.size[EXPECTED]:
+        return node
+    near = pool.workers[worker].was
+    if near < 0 or pool.nodes[near].free != pool.nodes[node].free or not pool.nodes[near].is_open:
+        return node
+    return near if is_within(pool, near, begin, end) and has_room(pool, near, part) else node
+
+
+@compiled
+def is_within(pool: Pool, node: int, begin: int, end: int) -> bool:
+    """Whether a node belongs to the cells `lists[begin:end]`."""
+    count = 0
+    for at in range(begin, end):
+        count += pool.lists[at] == pool.nodes[node].cell
+    return bool(count)
 
 
 @compiled
@@ -49,6 +64,17 @@ def has_devices(pool: Pool, node: int, part: Rows) -> bool:
     if part.milli:
         return bool(pool.nodes[node].most >= part.milli or pool.nodes[node].free > 0)
     return bool(pool.nodes[node].free >= part.devices)
+
+
+@compiled
+def is_free_again(pool: Pool, node: int, part: Rows, worker: int) -> bool:
+    """Whether a worker could have again what it had of a node: of a device in parts, the very same."""
+    if not has_room(pool, node, part):
+        return False
+    if not part.milli:
+        return bool(pool.nodes[node].free >= part.devices)
+    left = pool.shares[node, pool.workers[worker].slot]
+    return bool(part.milli <= left and (left < WHOLE or pool.nodes[node].free > 0))
 
 
 @compiled

@@ -5,10 +5,11 @@ then the next tier.
 """
 
 from lepton.pool.kernel.accounts import charge, collides, keeps_out
-from lepton.pool.kernel.cells import free_in, has_room, may_fit, may_fit_somewhere
+from lepton.pool.kernel.cells import free_in, may_fit, may_fit_somewhere
 from lepton.pool.kernel.compiled import compiled
-from lepton.pool.kernel.parts import change, has_devices, node_for, put
-from lepton.pool.kernel.state import Order, Pool
+from lepton.pool.kernel.fragments import least_loss
+from lepton.pool.kernel.parts import change, is_free_again, node_for, put
+from lepton.pool.kernel.state import EXPECTED, Order, Pool
 
 EACH = 3
 """Numbers of a scope in `lists`."""
@@ -59,10 +60,11 @@ def take_in(pool: Pool, job: int, begin: int, end: int) -> bool:
     klass, worker = pool.jobs[job].klass, pool.jobs[job].place
     if not may_fit(pool, klass, begin, end):
         return False
+    is_alone = pool.size[EXPECTED] > 0 and pool.jobs[job].place_end - worker == 1
     for at in range(pool.classes[klass].part, pool.classes[klass].part_end):
         part = pool.parts[at]
         for _ in range(part.workers):
-            node = node_for(pool, begin, end, part)
+            node = least_loss(pool, begin, end, part, worker) if is_alone else node_for(pool, begin, end, part, worker)
             if node < 0:
                 give_before(pool, job, worker)
                 return False
@@ -115,10 +117,10 @@ def take_back(pool: Pool, order: Order, job: int, by: int, now: float) -> bool:
         part = pool.parts[at]
         for _ in range(part.workers):
             node = pool.workers[worker].node
-            if not has_devices(pool, node, part) or not has_room(pool, node, part):
+            if not is_free_again(pool, node, part, worker):
                 give_before(pool, job, worker)
                 return False
-            change(pool, node, part, worker, -1)
+            put(pool, node, part, worker)
             worker += 1
     charge(pool, order, klass, 1, now)
     return True

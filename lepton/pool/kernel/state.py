@@ -46,6 +46,7 @@ CELL = np.dtype(
         ("word", "i8"),  # its first word in `bits`, and the one after its last
         ("word_end", "i8"),
         ("link", "i8"),  # first of the classes that may use it; -1: none
+        ("kind", "i8"),  # of the devices that its nodes have
         ("running", "i8"),  # first of the jobs whose first worker runs here; -1: none
         ("held_for", "i8"),  # the late job that it is kept for; -1: none
         ("held_until", "f8"),  # when that is expected to fit: what would run longer may not start here
@@ -58,7 +59,8 @@ CLASS = np.dtype(
         ("queues_end", "i8"),
         ("accounts_end", "i8"),
         ("rank", "i8"),  # priority; smaller goes first
-        ("devices", "i8"),  # of all workers together
+        ("devices", "i8"),  # whole ones of all workers together
+        ("touches", "i8"),  # the same, and one for each part of one: more can never be free when it stops
         ("part", "i8"),  # its first row in `parts`, and the one after its last
         ("part_end", "i8"),
         ("cells", "i8"),  # the cells it may use, in order of preference: `lists[cells:cells_end]`
@@ -83,6 +85,8 @@ PART = np.dtype(
         ("milli", "i8"),  # thousandths of one device, where it wants a part of one; then `devices` is 0
         ("cpu", "i8"),
         ("memory", "i8"),
+        ("kind", "i8"),  # of the devices that it wants; and, of the kinds of workers that are expected,
+        ("share", "f8"),  # how often it comes
     ]
 )
 ACCOUNT = np.dtype(
@@ -120,7 +124,7 @@ JOB = np.dtype(
 WORKER = np.dtype(
     [
         ("node", "i8"),
-        ("was", "i8"),  # its node before the job was stopped last
+        ("was", "i8"),  # its node before the job was stopped last; live, or where its files are: -1 where nobody knows
         ("slot", "i8"),  # which of the node's devices it has a part of
     ]
 )
@@ -138,14 +142,14 @@ ROOM = np.dtype(
 CROWD = np.dtype(
     [
         ("jobs", "i8"),  # how many of a queue and priority run
-        ("devices", "i8"),  # and hold how many devices
+        ("devices", "i8"),  # and hold how many devices, or parts of one
         ("largest", "f8"),  # and may have which key at most (`bounds`)
     ]
 )
 RANKS = 9
 """Priorities."""
 PLAN = np.dtype([("start", "i8"), ("stop", "i8"), ("begun", "f8"), ("by", "i8")])
-AWAKE, LATE, STARTS, STOPS, SEARCHES = 0, 1, 2, 3, 4
+AWAKE, LATE, STARTS, STOPS, SEARCHES, EXPECTED = 0, 1, 2, 3, 4, 5
 """Indices of `Pool.size`."""
 ENDLESS = 2**62
 """No limit."""
@@ -192,7 +196,9 @@ class Pool(NamedTuple):
     that stops had begun its run, `by` for whom it stops.
     """
     size: Ints
-    """(5,) how many rows count: AWAKE and LATE of `room`, STARTS and STOPS of `plan`; SEARCHES for victims made."""
+    """(6,) how many rows count: AWAKE and LATE of `room`, STARTS and STOPS of `plan`; SEARCHES for victims made;
+    EXPECTED kinds of workers, the first rows of `parts`.
+    """
 
 
 class Order(NamedTuple):

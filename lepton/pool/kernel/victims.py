@@ -8,9 +8,10 @@ counts as if the victim had come a second sooner: who has just saved a checkpoin
 
 import numpy as np
 
-from lepton.pool.kernel.accounts import level_of
+from lepton.pool.kernel.accounts import keeps_out, level_of
 from lepton.pool.kernel.cells import free_in
 from lepton.pool.kernel.compiled import compiled
+from lepton.pool.kernel.fragments import fits_on_its
 from lepton.pool.kernel.order import done, running_key
 from lepton.pool.kernel.places import give, put_back, take, take_back
 from lepton.pool.kernel.state import Order, Pool, Rows
@@ -77,7 +78,7 @@ def devices_enough(pool: Pool, job: int, count: int) -> bool:
         return True
     missing -= free_in(pool, klass.cells, klass.cells_end)
     for at in range(count):
-        missing -= pool.classes[pool.jobs[pool.room[at].found].klass].devices
+        missing -= pool.classes[pool.jobs[pool.room[at].found].klass].touches
     return bool(missing <= 0) and nodes_enough(pool, job, count)
 
 
@@ -103,12 +104,12 @@ def nodes_enough(pool: Pool, job: int, count: int) -> bool:
 
 @compiled
 def gain(pool: Pool, job: int) -> None:
-    """Note on its nodes what a running job holds there."""
+    """Note on its nodes the devices that a running job holds there, or parts of."""
     worker = pool.jobs[job].place
     klass = pool.classes[pool.jobs[job].klass]
     for at in range(klass.part, klass.part_end):
         for _ in range(pool.parts[at].workers):
-            pool.nodes[pool.workers[worker].node].gain += pool.parts[at].devices
+            pool.nodes[pool.workers[worker].node].gain += pool.parts[at].devices + (pool.parts[at].milli > 0)
             worker += 1
 
 
@@ -125,8 +126,10 @@ def make_room(pool: Pool, order: Order, job: int, now: float) -> int:
     for at in range(count // 2 - 1, -1, -1):
         sink(pool, count, at)
     room, need = pool.room, even_need(pool, job)
-    missing = pool.parts[pool.classes[pool.jobs[job].klass].part].workers if need else 0
+    part = pool.parts[pool.classes[pool.jobs[job].klass].part]
+    missing = part.workers if need else 0
     missing -= slots_in(pool, job, need)
+    looks_there = pool.jobs[job].place_end - pool.jobs[job].place == 1 and keeps_out(pool, pool.jobs[job].klass) < 0
     given, fits = 0, False
     while count and not fits:
         victim = room[0].found
@@ -138,7 +141,8 @@ def make_room(pool: Pool, order: Order, job: int, now: float) -> int:
         missing += slots_at(pool, victim, need)
         give(pool, order, victim, now)
         missing -= slots_at(pool, victim, need)
-        fits = missing <= 0 and take(pool, order, job, now)
+        may_fit = missing <= 0 and not (looks_there and not fits_on_its(pool, victim, part))
+        fits = may_fit and take(pool, order, job, now)
     stopped = 0
     for at in range(given - 1, -1, -1):
         if not fits:

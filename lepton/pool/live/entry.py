@@ -19,6 +19,8 @@ class Entry:
     """First of its rows in `workers`; -1: it has none yet."""
     is_promised: bool = False
     """In the arrays it has its places, in the world it does not hold them yet."""
+    promised_s: float = 0.0
+    """Since when."""
     taken: tuple[Place, ...] | None = None
     """What a plan has given it, until it is known whether it was started."""
     stated: tuple[float, float, float] | None = None

@@ -1,8 +1,8 @@
 """Nodes as cells, and requests as parts, cells and scopes.
 
-A node belongs to the first kind of device that it has (GPU, TPU, FPGA, or none): devices of a second kind are not given
-away. Nodes with the same kind and the same labels form one cell. A gang goes whole into one rack if there is room, else
-into one island, else anywhere (labels `rack` and `island`).
+A node belongs to the one kind of device that it gives away (`pool.shape.given_of`): GPU, TPU, FPGA, or none. Nodes with
+the same kind and the same labels form one cell. A gang goes whole into one rack if there is room, else into one island,
+else anywhere (labels `rack` and `island`).
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from lepton.pool.standing import NodeState
 GPU, TPU, FPGA, CPU, MEMORY, PLAIN = range(6)
 """Amounts that are counted; PLAIN is the CPUs of those who ask for no accelerator."""
 AMOUNTS = 6
+KINDS = ("", "gpu", "tpu", "fpga")
 ISLAND, RACK = "island", "rack"
 SCOPE = tuple[int, int, int]
 """Tier, and where it begins and ends in a list of cells."""
@@ -34,6 +35,11 @@ def milli_of(devices: Devices) -> dict[str, int]:
 def kind_of(total: Devices) -> str:
     """The kind of a node; empty if it has only CPUs."""
     return next((kind for kind, milli in milli_of(total).items() if milli), "")
+
+
+def kind_number(amount: Devices) -> int:
+    """The kind as the arrays have it; 0 for CPUs alone."""
+    return KINDS.index(kind_of(amount))
 
 
 def devices_of(amount: Devices) -> tuple[int, int]:
@@ -68,6 +74,8 @@ class Layout:
         self.cells = self._cells()
         self.levels = 1 + max([count_of(each.total) for each in self.machines], default=0)
         self._found: dict[tuple[object, ...], tuple[list[int], list[SCOPE]]] = {}
+        self._has_types = len({type_of(each) for each in self.cells}) > 1
+        self._types: dict[tuple[int, ...], list[str]] = {}
 
     def _cells(self) -> list[Cell]:
         cells, start = [], 0
@@ -94,6 +102,7 @@ class Layout:
         words = -(-(found.end - found.start) // 64)
         found.word_end = np.cumsum(words)
         found.word = found.word_end - words
+        found.kind = [KINDS.index(each.kind) for each in self.cells]
         found.running = found.held_for = found.link = -1
         return found
 
@@ -103,15 +112,29 @@ class Layout:
         found[PLAIN] = found[CPU]
         return np.array(found, np.int64)
 
-    def cells_for(self, wants: Wants) -> tuple[list[int], list[SCOPE]]:
-        """The cells that a job may use, in order of preference, and the scopes it may go into."""
+    def types_for(self, wants: Wants) -> list[str]:
+        """The types of device that a job may get, sorted."""
+        cells = tuple(self.cells_for(wants)[0]) if self._has_types else ()
+        if cells not in self._types:
+            self._types[cells] = sorted({type_of(self.cells[at]) for at in cells})
+        return self._types[cells]
+
+    def cells_for(self, wants: Wants, types: tuple[str, ...] = ()) -> tuple[list[int], list[SCOPE]]:
+        """The cells that a job may use, in order of preference, and the scopes it may go into.
+
+        Args:
+            types: of devices, the best first; it goes whole to nodes of one type, if it can. Empty: they are equal.
+        """
         kinds = {kind for worker in wants.workers for kind, milli in milli_of(worker).items() if milli}
         has_plain = any(not any(milli_of(worker).values()) for worker in wants.workers)
         is_gang = len(wants.workers) > 1
-        key = (tuple(sorted(kinds)), has_plain, wants.labels, wants.within, is_gang)
+        types = types if not wants.within else ()
+        key = (tuple(sorted(kinds)), has_plain, wants.labels, wants.within, is_gang, types)
         if key not in self._found:
             cells = [at for at, cell in enumerate(self.cells) if _may_use(cell, kinds, has_plain, dict(wants.labels))]
-            self._found[key] = self._scoped(cells, wants.within, is_gang)
+            self._found[key] = (
+                self._by_type(cells, types, is_gang) if types else self._scoped(cells, wants.within, is_gang)
+            )
         return self._found[key]
 
     def _scoped(self, cells: list[int], within: str, is_gang: bool) -> tuple[list[int], list[SCOPE]]:
@@ -128,6 +151,16 @@ class Layout:
             ]
         return cells, [*found, (2, 0, len(cells))] if found else [(2, 0, len(cells))]
 
+    def _by_type(self, cells: list[int], types: tuple[str, ...], is_gang: bool) -> tuple[list[int], list[SCOPE]]:
+        """Scopes of one type after the other; for a gang, at last those of all types together."""
+        found, scopes, tiers = list[int](), list[SCOPE](), 3
+        for rank, each in enumerate(types):
+            start = len(found)
+            some, inner = self._scoped([at for at in cells if type_of(self.cells[at]) == each], "", is_gang)
+            found += some
+            scopes += [(tiers * rank + tier, start + begin, start + end) for tier, begin, end in inner]
+        return found, [*scopes, (tiers * len(types), 0, len(found))] if is_gang else scopes
+
     def _runs(self, cells: list[int], tier: int, labels: list[str]) -> list[SCOPE]:
         """The stretches of a list of cells with equal labels."""
         found, start = [], 0
@@ -136,6 +169,12 @@ class Layout:
             found.append((tier, start, end))
             start = end
         return found
+
+
+def type_of(node: Cell | Machine) -> str:
+    """The type of a node's devices, as its label says; empty if it says none."""
+    kind = node.kind if isinstance(node, Cell) else kind_of(node.total)
+    return node.labels.get(f"{kind or 'cpu'}_model", "")
 
 
 def count_of(total: Devices) -> int:

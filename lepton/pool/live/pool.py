@@ -9,6 +9,7 @@ from lepton.pool.kernel.choose import decide
 from lepton.pool.kernel.state import RUNNING, STARTS, STOPS, WAITING
 from lepton.pool.live.entry import Due, Entry
 from lepton.pool.live.forecast import Forecast
+from lepton.pool.live.habits import Habits
 from lepton.pool.live.seats import Seats
 from lepton.pool.live.tables import Rights
 from lepton.pool.live.views import Phase, Place, Plan, Stop, Truth, Wants
@@ -20,6 +21,8 @@ LOOK_AGAIN_S = 5.0
 """How often all that waits is tried though nothing has happened: expectations are outrun, graces end."""
 LONGEST_PAUSE_S = 120.0
 """A pause that seems to be longer was given before the clock was set back: it is over."""
+DOUBT_S = 60.0
+"""A promise that is not kept for so long, though nobody is leaving its nodes, rests on arrays that are wrong."""
 STATED_AT_ONCE = 4
 """Jobs that are told in one decision when they will probably start; the others in the next, or when they ask."""
 SPARE = 4096
@@ -36,7 +39,8 @@ class LivePool:
         self._draining: set[str] = set()
         self.jobs: dict[str, Entry] = {}
         self.forecast = forecast or Forecast(policy)
-        self.seats = Seats([], self.rights, policy, self.forecast)
+        self.habits = Habits()
+        self.seats = Seats([], self.rights, policy, self.forecast, self.habits)
         self._stopping: dict[str, Stop] = {}
         """Job -> why it was to stop, until it does."""
         self._look_again_at = float("-inf")
@@ -73,6 +77,7 @@ class LivePool:
                 self._remove(entry, truth, now)
         elif entry is None:
             entry = self.jobs[wants.job] = Entry(wants, truth)
+            self.habits.came(wants.workers)
             self._enter(entry)
         elif truth != entry.truth or entry.taken is not None:
             self._change(entry, truth, now)
@@ -90,12 +95,14 @@ class LivePool:
 
         A plan that is not carried out is no harm: what is not put in as done comes again.
         """
+        self._doubt_promises(now)
         self.settle(now)
         self._let_time_pass(now)
         self._drain(now)
+        self.seats.learn()
         decide(self.seats.tables.pool, self.seats.order, now)
         self._note_stops()
-        self._note_starts()
+        self._note_starts(now)
         self._state_waits(now)
         stops = [stop for job, stop in self._stopping.items() if self.jobs[job].truth.phase is Phase.HOLDS]
         return Plan(self._ready(), stops)
@@ -125,12 +132,23 @@ class LivePool:
                 self._stopping[entry.wants.job] = Stop(entry.wants.job, by=self.seats.job_at(pool.plan[at].by))
             self.seats.watch(entry)
 
-    def _note_starts(self) -> None:
+    def _note_starts(self, now: float) -> None:
         pool = self.seats.tables.pool
         for at in range(pool.size[STARTS]):
             entry = self.jobs[self.seats.job_at(pool.plan[at].start)]
-            entry.is_promised = True
+            entry.is_promised, entry.promised_s = True, now
             self._promised[entry.wants.job] = None
+
+    def _doubt_promises(self, now: float) -> None:
+        """Have the arrays made anew if nobody who leaves can make a promise of them come true."""
+        entries = [] if self.is_stale else [self.jobs[job] for job in self._promised]
+        doubted = [each for each in entries if each.taken is None and not 0 <= now - each.promised_s <= DOUBT_S]
+        if not doubted:
+            return
+        holding = [each for each in self.jobs.values() if each.holds and self.is_leaving(each)]
+        leaving = {place.node for each in holding for place in each.truth.places}
+        if any(leaving.isdisjoint(spot.node for spot in self.seats.spots(each)) for each in doubted):
+            self.is_stale = True
 
     def _ready(self) -> dict[str, tuple[Place, ...]]:
         """The promised starts whose places are really free."""
@@ -138,7 +156,7 @@ class LivePool:
         for job in self._promised:
             entry = self.jobs[job]
             if entry.truth.phase is Phase.QUEUED and entry.taken is None:
-                entry.taken = self.seats.real.take(self.seats.spots(entry), entry.wants.workers)
+                entry.taken = self.seats.take(entry)
             if entry.taken is not None:
                 starts[job] = entry.taken
         return starts
@@ -180,7 +198,7 @@ class LivePool:
 
     def _drain(self, now: float) -> None:
         """Whoever runs on a node that is being drained goes back to the queue."""
-        for entry in list(self.jobs.values()) if self._draining else []:
+        for entry in [each for each in self.jobs.values() if not each.wants.is_kept] if self._draining else []:
             here = [place.node for place in entry.truth.places if place.node in self._draining]
             if here and entry.truth.phase is Phase.HOLDS and entry.wants.job not in self._stopping:
                 self._stopping[entry.wants.job] = Stop(entry.wants.job, node=here[0])
@@ -196,7 +214,7 @@ class LivePool:
         if entry.truth.phase is Phase.HOLDS:
             self.seats.hold(entry)
         elif entry.truth.phase is Phase.LEAVES:
-            self.seats.real.hold(entry.truth.places, entry.wants.workers)
+            self.seats.note_held(entry)
             self.seats.queue(entry)
         elif entry.truth.phase is Phase.QUEUED:
             self.seats.queue(entry)
@@ -214,7 +232,7 @@ class LivePool:
             self._begin(entry, now)
             return
         if taken is not None:
-            self.seats.real.give(taken, entry.wants.workers)
+            self.seats.give(taken, entry.wants)
         if truth.phase is before.phase is Phase.HOLDS and truth.places == before.places:
             self.seats.renew(entry)
         elif truth.phase is Phase.LEAVES and before.phase is Phase.HOLDS:
@@ -229,7 +247,7 @@ class LivePool:
         self._stopping.pop(entry.wants.job, None)
         held = before.phase in (Phase.HOLDS, Phase.LEAVES)
         if held:
-            self.seats.real.give(before.places, entry.wants.workers)
+            self.seats.give(before.places, entry.wants)
         goes_on = self.seats.is_in(entry, WAITING) or entry.is_promised
         if not (goes_on and entry.truth.phase is Phase.QUEUED):
             self._take_out(entry, now)
@@ -252,11 +270,12 @@ class LivePool:
             self.forecast.forget(job)
         else:
             self.forecast.learn(entry.wants, truth.ran_s, now)
+            self.seats.note_ended(entry, truth.ran_s)
         if self.is_stale:
             return
         self._withdraw(entry)
         if entry.holds:
-            self.seats.real.give(entry.truth.places, entry.wants.workers)
+            self.seats.give(entry.truth.places, entry.wants)
         self._take_out(entry, now)
         self.seats.open_again(entry.truth)
 
@@ -265,7 +284,7 @@ class LivePool:
         self._promised.pop(entry.wants.job, None)
         entry.is_promised = False
         if entry.taken is not None:
-            self.seats.real.give(entry.taken, entry.wants.workers)
+            self.seats.give(entry.taken, entry.wants)
             entry.taken = None
 
     def _begin(self, entry: Entry, now: float) -> None:
@@ -273,6 +292,7 @@ class LivePool:
         self._promised.pop(entry.wants.job, None)
         entry.is_promised = False
         self.forecast.waits.started(entry.wants.job, now)
+        self.habits.ran(entry.wants.program, [place.node for place in entry.truth.places])
         entry.stated = None
         self.seats.renew(entry)
 
@@ -280,7 +300,7 @@ class LivePool:
         """Make the arrays anew from what is known; promises are forgotten, and made again if they still hold."""
         self.is_stale = False
         pasts = self.seats.tables.pasts()
-        self.seats = Seats(list(self.machines.values()), self.rights, self.policy, self.forecast)
+        self.seats = Seats(list(self.machines.values()), self.rights, self.policy, self.forecast, self.habits)
         self.seats.tables.past = pasts
         self._promised: dict[str, None] = {}
         self._paused: list[Due] = []

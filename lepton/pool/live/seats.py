@@ -4,17 +4,19 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lepton.core.launch import Devices
 from lepton.pool.arrays import order_of
 from lepton.pool.kernel import follow
 from lepton.pool.kernel.moves import end, make_late, wait
-from lepton.pool.kernel.state import ABSENT, RUNNING, SEARCHES
+from lepton.pool.kernel.state import ABSENT, RUNNING, SEARCHES, WHOLE
 from lepton.pool.live.entry import Due, Entry
 from lepton.pool.live.forecast import Forecast
-from lepton.pool.live.layout import Layout, devices_of, kind_of
+from lepton.pool.live.habits import Habits
+from lepton.pool.live.layout import Layout, devices_of, kind_of, type_of
+from lepton.pool.live.ledger import Ledger
 from lepton.pool.live.real import Real, Spot
+from lepton.pool.live.room import Free
 from lepton.pool.live.tables import Rights, Tables
-from lepton.pool.live.views import Truth
+from lepton.pool.live.views import Place, Truth, Wants
 from lepton.pool.policy import Policy
 from lepton.pool.shape import Machine
 from lepton.pool.standing import NodeState
@@ -23,15 +25,20 @@ from lepton.pool.standing import NodeState
 class Seats:
     """The arrays of one set of nodes and queues, and which job is where in them."""
 
-    def __init__(self, machines: Sequence[Machine], rights: Rights, policy: Policy, forecast: Forecast) -> None:
+    def __init__(
+        self, machines: Sequence[Machine], rights: Rights, policy: Policy, forecast: Forecast, habits: Habits
+    ) -> None:
         self.policy = policy
         self.order = order_of(policy, is_shared=True)
         self.layout = Layout(machines)
-        self.real = Real(machines)
         self.tables = Tables(self.layout, rights)
+        self._real = Real(machines)
+        self._ledger = Ledger(self.tables)
         self.late: list[Due] = []
         """Heap: when each waiting job will have waited too long."""
         self._forecast = forecast
+        self._habits = habits
+        self.tables.expect(habits.kinds())
         self._job_at: dict[int, str] = {}
 
     @property
@@ -62,22 +69,40 @@ class Seats:
             found[rank] = Spot(machines[workers[at].node].name, slot)
         return [found[rank] for rank in range(len(found))]
 
+    def take(self, entry: Entry) -> tuple[Place, ...] | None:
+        """Really take what the arrays have given a job; None, and nothing taken, if something is still held."""
+        if not self._ledger.has_room(entry.wants):
+            return None
+        taken = self._real.take(self.spots(entry), entry.wants.workers)
+        if taken is not None:
+            self._ledger.add(entry.wants, 1)
+        return taken
+
+    def give(self, places: Sequence[Place], wants: Wants) -> None:
+        """A job really holds its places no longer."""
+        self._real.give(places, wants.workers)
+        self._ledger.add(wants, -1)
+
+    def note_held(self, entry: Entry) -> tuple[Spot, ...]:
+        """Note what a job really holds already; return where that is in the arrays."""
+        self._ledger.add(entry.wants, 1)
+        return self._real.hold(entry.truth.places, entry.wants.workers)
+
     def devices(self, entry: Entry) -> int:
         """Whole devices that a job asks for."""
         assert entry.klass is not None
         return int(self.tables.pool.classes[entry.klass.index].devices)
 
-    def free_of(self, node: str) -> Devices:
-        """What nobody holds, or has been promised, of a node; parts of devices aside."""
-        at = self.layout.index[node]
-        row = self.tables.pool.nodes[at]
-        milli = {"gpu": 0, "tpu": 0, "fpga": 0, kind_of(self.layout.machines[at].total): 1000 * max(0, int(row.free))}
-        return Devices(
-            cpu_milli=max(0, int(row.cpu)),
-            memory_bytes=max(0, int(row.memory)),
-            gpu_milli=milli["gpu"],
-            tpu_milli=milli["tpu"],
-            fpga_milli=milli["fpga"],
+    def free_of(self, node: str) -> Free:
+        """What nobody holds, or has been promised, of a node."""
+        at, pool = self.layout.index[node], self.tables.pool
+        row = pool.nodes[at]
+        return Free(
+            kind=kind_of(self.layout.machines[at].total),
+            devices=max(0, int(row.free)),
+            parts=[int(left) for left in pool.shares[at] if left < WHOLE] if row.most else [],
+            cpu=max(0, int(row.cpu)),
+            memory=max(0, int(row.memory)),
         )
 
     def set_open(self, node: str, state: str) -> None:
@@ -93,13 +118,18 @@ class Seats:
             if self.job_at(due.slot) == due.job:
                 make_late(self.tables.pool, due.slot)
 
+    def learn(self) -> None:
+        """Expect other workers than before, if others come."""
+        if self._habits.are_new:
+            self.tables.expect(self._habits.kinds())
+
     def wake_all(self) -> None:
         """Look at all that waits in the next decision."""
         follow.wake_all(self.tables.pool, self.tables.grow.count("classes"))
 
     def _add(self, entry: Entry) -> int:
         """Give a job a row of its own, absent. No row is used for two jobs: the heap of its class may still know it."""
-        entry.klass = self.tables.class_of(entry.wants)
+        entry.klass = self.tables.class_of(entry.wants, self._types(entry.wants))
         grow, workers = self.tables.grow, len(entry.wants.workers)
         entry.slot = grow.add("jobs")
         if entry.place < 0:
@@ -110,11 +140,28 @@ class Seats:
         row.klass, row.state, row.submit = entry.klass.index, ABSENT, entry.wants.since_s
         row.left = row.right = row.before = row.after = -1
         row.place, row.place_end = entry.place, entry.place + workers
+        nodes = [self.layout.index.get(name, -1) for name in self._habits.nodes(entry.wants.program)]
+        for at in range(workers):
+            grow.pool.workers[entry.place + at].was = nodes[at] if at < len(nodes) else -1
         row.estimate = self._forecast.expect(entry.wants)
         row.work = entry.truth.worked_s
         row.saved = _saved(entry, 0.0)
         self._job_at[entry.slot] = entry.wants.job
         return entry.slot
+
+    def _types(self, wants: Wants) -> tuple[str, ...]:
+        """Types of devices in the order in which a job should get them; empty where they are equal to it."""
+        types = self.layout.types_for(wants)
+        if len(types) < 2:
+            return ()
+        return self._habits.speeds.order(wants.program, types, is_crowded=self.tables.is_crowded)
+
+    def note_ended(self, entry: Entry, ran_s: float) -> None:
+        """A job has ended by itself, on nodes of one type or several."""
+        found = (self.layout.index.get(place.node, -1) for place in entry.truth.places)
+        types = {type_of(self.layout.machines[at]) for at in found if at >= 0}
+        if len(types) == 1 and not entry.truth.worked_s:
+            self._habits.speeds.learn(entry.wants.program, types.pop(), ran_s)
 
     def queue(self, entry: Entry) -> None:
         """A job waits from now on."""
@@ -129,7 +176,7 @@ class Seats:
 
     def hold(self, entry: Entry) -> None:
         """A job holds its places, free or not."""
-        spots = self.real.hold(entry.truth.places, entry.wants.workers)
+        spots = self.note_held(entry)
         if len(spots) != len(entry.wants.workers) or any(spot.node not in self.layout.index for spot in spots):
             return  # a node of it is no more; its engine will say that it is lost
         slot = self._add(entry)

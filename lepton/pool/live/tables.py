@@ -1,6 +1,6 @@
 """The arrays of a live pool: made from nodes, and extended by accounts and classes as they are first asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,9 +8,22 @@ import numpy as np
 from lepton.core.launch import Devices
 from lepton.pool.kernel import state
 from lepton.pool.kernel.cells import mark_all
+from lepton.pool.kernel.fragments import KINDS
 from lepton.pool.kernel.state import ENDLESS, Pool, rows
 from lepton.pool.live.grow import Growing
-from lepton.pool.live.layout import AMOUNTS, CPU, FPGA, GPU, MEMORY, PLAIN, TPU, Layout, devices_of, need_of
+from lepton.pool.live.layout import (
+    AMOUNTS,
+    CPU,
+    FPGA,
+    GPU,
+    MEMORY,
+    PLAIN,
+    TPU,
+    Layout,
+    devices_of,
+    kind_number,
+    need_of,
+)
 from lepton.pool.live.views import Wants
 from lepton.pool.quota import DEFAULT, Amounts, QueueSpec
 from lepton.pool.tree import line
@@ -18,6 +31,8 @@ from lepton.pool.tree import line
 COLUMN = {"gpu_milli": GPU, "tpu_milli": TPU, "fpga_milli": FPGA, "cpu_milli": CPU, "memory_bytes": MEMORY}
 """Device as quotas name it -> which counted amount it is."""
 QUEUE = "queue"
+CROWDED = 0.1
+"""Of all devices, that are free."""
 Account = tuple[str, str]
 """`queue`, `user` or `workspace`, and the name."""
 
@@ -76,12 +91,19 @@ class Tables:
         self.past: dict[Account, tuple[float, float]] = {}
         """Account -> the mean of what it has held, and as of when: of tables that these take the place of."""
         self._classes: dict[tuple[object, ...], Class] = {}
+        self.grow.add("parts", KINDS)  # the kinds of workers that are expected
         mark_all(self.grow.pool)
 
     @property
     def pool(self) -> Pool:
         """The arrays as they are now; stale after anything was added."""
         return self.grow.pool
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether few whole devices are left."""
+        free = int((self.pool.tally * np.arange(self.pool.tally.shape[1])).sum())
+        return free * state.WHOLE <= CROWDED * int(self.pool.capacity[[GPU, TPU, FPGA]].sum())
 
     def change_rights(self, rights: Rights) -> None:
         """Other amounts and weights for the accounts that there are."""
@@ -125,17 +147,17 @@ class Tables:
         quotas = [("user", wants.user), ("workspace", wants.workspace)]
         return queues + [each for each in quotas if each in self.rights.quotas]
 
-    def class_of(self, wants: Wants) -> Class:
-        """The class of a job."""
+    def class_of(self, wants: Wants, types: tuple[str, ...]) -> Class:
+        """The class of a job that gets types of devices in this order, or any."""
         accounts = tuple(self.accounts_of(wants))
-        key = (wants.workers, wants.labels, wants.within, accounts, wants.rank, wants.is_pinned)
+        key = (wants.workers, wants.labels, wants.within, accounts, wants.rank, wants.is_pinned, types)
         if key not in self._classes:
-            self._classes[key] = self._add_class(wants, accounts)
+            self._classes[key] = self._add_class(wants, accounts, types)
         return self._classes[key]
 
-    def _add_class(self, wants: Wants, accounts: tuple[Account, ...]) -> Class:
+    def _add_class(self, wants: Wants, accounts: tuple[Account, ...], types: tuple[str, ...]) -> Class:
         ranks = sorted(range(len(wants.workers)), key=lambda rank: _size(wants.workers[rank]), reverse=True)
-        cells, scopes = self.layout.cells_for(wants)
+        cells, scopes = self.layout.cells_for(wants, types)
         numbers = [self.account(each) for each in accounts]
         index = self.grow.add("classes")
         self.grow.add("need")
@@ -151,6 +173,7 @@ class Tables:
         row.queues_end = account_begin + sum(kind == QUEUE for kind, _ in accounts)
         row.rank, row.is_pinned, row.root = wants.rank, wants.is_pinned, -1
         row.devices = sum(devices_of(worker)[0] for worker in wants.workers)
+        row.touches = sum(max(devices_of(worker)[0], devices_of(worker)[1] > 0) for worker in wants.workers)
         row.part, row.part_end, row.cells, row.cells_end = part, part_end, begin, end
         row.scopes, row.scopes_end = scope_begin, scope_end
         self.pool.need[index] = need_of(wants.workers)
@@ -168,7 +191,16 @@ class Tables:
             part = self.pool.parts[row]
             part.devices, part.milli = devices_of(worker)
             part.workers, part.cpu, part.memory = 1, worker.cpu_milli, worker.memory_bytes
+            part.kind = kind_number(worker)
         return first, self.grow.count("parts")
+
+    def expect(self, kinds: "Sequence[tuple[Devices, float]]") -> None:
+        """Have workers placed so that what is left suits these: what each needs, and how often such come."""
+        self.pool.size[state.EXPECTED] = min(KINDS, len(kinds))
+        for row, (worker, share) in zip(self.pool.parts[:KINDS], kinds, strict=False):
+            row.devices, row.milli = devices_of(worker)
+            row.cpu, row.memory = worker.cpu_milli, worker.memory_bytes
+            row.kind, row.share = kind_number(worker), share
 
     def _link(self, klass: int, cells: list[int], accounts: list[int]) -> None:
         first = self.grow.add("links", len(cells) + len(accounts))
@@ -208,5 +240,5 @@ def empty_pool(layout: Layout) -> Pool:
         workers=rows(64, state.WORKER),
         room=rows(64, state.ROOM),
         plan=rows(64, state.PLAN),
-        size=np.zeros(5, np.int64),
+        size=np.zeros(6, np.int64),
     )

@@ -23,6 +23,8 @@ class Wants:
     job: str
     workers: tuple[Devices, ...]
     """What each rank needs."""
+    roles: tuple[tuple[str, int], ...] = ()
+    """(name, how many workers) of each role, in the order of ranks; empty: they have no names."""
     labels: tuple[tuple[str, str], ...] = ()
     """Labels that its nodes have, sorted."""
     within: str = ""
@@ -34,6 +36,8 @@ class Wants:
     """Of its priority, 0 for the highest."""
     is_pinned: bool = False
     """Stopped only for a higher priority or for a guarantee: it would lose its work, or serves."""
+    is_kept: bool = False
+    """It stays on a node that is drained, until somebody who knows how to move it stops it."""
     can_resume: bool = False
     limit_s: float = 0.0
     """It is ended after so long; 0: never."""

@@ -1,22 +1,28 @@
 """Why a job waits: reasons that programs can read, and sentences for people. Asking decides nothing."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from lepton.core.launch import Devices
 from lepton.pool.kernel import accounts, reserve
-from lepton.pool.kernel.state import ENDLESS, RUNNING, WAITING
+from lepton.pool.kernel.state import ENDLESS, LATE, RUNNING, WAITING
 from lepton.pool.live.entry import Entry
 from lepton.pool.live.layout import AMOUNTS, milli_of
 from lepton.pool.live.pool import LivePool
+from lepton.pool.live.room import fitting, kinds_of
+from lepton.pool.live.room import in_words as needs
 from lepton.pool.live.tables import COLUMN
-from lepton.pool.live.views import Phase, Reason
-from lepton.pool.shape import in_words, show
+from lepton.pool.live.views import Phase, Reason, Wants
+from lepton.pool.shape import NOTHING, Alike, Gang, fits_only_with, in_words, show
 from lepton.pool.standing import NodeState
 
 CODES = ("dependency", "pause", "promised", "quota", "reserved", "node_state", "topology", "shape", "turn")
 """Every `Reason.code`."""
+MOST_NODES = 100
+"""Named in the facts of a reservation."""
 
 
 def reasons(live: LivePool, job: str, now: float) -> list[Reason]:
@@ -70,72 +76,109 @@ def _quota(live: LivePool, entry: Entry) -> Iterator[Reason]:
 
 
 def _reserved(live: LivePool, entry: Entry, now: float) -> Iterator[Reason]:
-    """Nodes that are kept for one that has waited too long."""
+    """Nodes that are kept for it, or for another, which has waited too long."""
     assert entry.klass is not None
     pool = live.seats.tables.pool
-    if not reserve.is_held(pool, entry.slot, now):
-        return
     row = pool.classes[entry.klass.index]
-    held = [pool.cells[at] for at in pool.lists[row.cells : row.cells_end]]
-    cell = next(cell for cell in held if cell.held_for >= 0 and cell.held_for != entry.slot)
-    other, until = live.seats.job_at(int(cell.held_for)), float(cell.held_until)
-    when = f" and should fit in {max(0.0, until - now):.0f} s" if until < ENDLESS else ""
-    yield Reason(
-        code="reserved",
-        words=f"devices are held for {other}, which has waited longer than {live.policy.shared_cap_s:g} s{when}",
-        facts={"for": other, "until": until if until < ENDLESS else None},
-    )
+    kept = [cell for at in pool.lists[row.cells : row.cells_end] if (cell := pool.cells[at]).held_for >= 0]
+    long = f"has waited longer than {live.policy.shared_cap_s:g} s"
+    own = [cell for cell in kept if cell.held_for == entry.slot]
+    if own:
+        until, nodes = float(own[0].held_until), _names(live, own)
+        yield Reason(
+            code="reserved",
+            words=f"it {long}: what becomes free on {shorten(nodes)} is kept for it{_soon(until, now, ', and it')}",
+            facts={"for": entry.wants.job, "until": until if until < ENDLESS else None, "nodes": nodes[:MOST_NODES]},
+        )
+    elif reserve.is_held(pool, entry.slot, now):
+        cell = next(cell for cell in kept if cell.held_for != entry.slot)
+        other, until = live.seats.job_at(int(cell.held_for)), float(cell.held_until)
+        yield Reason(
+            code="reserved",
+            words=f"devices are held for {other}, which {long}{_soon(until, now)}",
+            facts={"for": other, "until": until if until < ENDLESS else None},
+        )
+
+
+def _names(live: LivePool, cells: Sequence[Any]) -> list[str]:
+    machines = live.seats.layout.machines
+    return [machines[at].name for cell in cells for at in range(cell.start, cell.end)]
+
+
+def _soon(until: float, now: float, words: str = " and") -> str:
+    return f"{words} should fit in {max(0.0, until - now):.0f} s" if until < ENDLESS else ""
 
 
 def _room(live: LivePool, entry: Entry) -> Iterator[Reason]:
     """What is free is not enough, or not where it should be."""
-    wants = entry.wants
+    wants, kinds = entry.wants, kinds_of(entry.wants)
     usable = [live.seats.layout.cells[at] for at in live.seats.layout.cells_for(wants)[0]]
     machines = [live.seats.layout.machines[at] for cell in usable for at in range(cell.start, cell.end)]
-    closed = [each for each in machines if each.state != NodeState.UP]
-    need = max(wants.workers, key=lambda each: (sum(milli_of(each).values()), each.cpu_milli, each.memory_bytes))
-    gang = f"{len(wants.workers)} workers of " if len(wants.workers) > 1 else ""
-    if closed and not any(need.fits_in(each.total) for each in machines if each.state == NodeState.UP):
-        states = ", ".join(f"{each.name} is {each.state}" for each in closed[:3])
-        facts: dict[str, object] = {"nodes": {each.name: each.state for each in closed}}
-        yield Reason(code="node_state", words=f"it needs {gang}{show(need)}, and {states}", facts=facts)
+    up = [each for each in machines if each.state == NodeState.UP]
+    away = fits_only_with(_gang(wants), machines)
+    if away:
+        facts: dict[str, object] = {"nodes": {each.name: each.state for each in machines if each.state != NodeState.UP}}
+        yield Reason(code="node_state", words=f"it needs {needs(kinds)}; {away}", facts=facts)
         return
-    free = {each.name: live.seats.free_of(each.name) for each in machines if each.state == NodeState.UP}
-    fitting = sum(_times(need, each) for each in free.values())
-    if wants.within and fitting >= len(wants.workers):
-        words = f"it needs {gang}{show(need)} within one {wants.within}, and none has so much free"
-        yield Reason(code="topology", words=words, facts={"within": wants.within, "fit_anywhere": fitting})
-        return
-    if not wants.within and fitting >= len(wants.workers):
+    free = [live.seats.free_of(each.name) for each in up]
+    most = max((each.most for each in free), key=_size, default=None)
+    fit = fitting(kinds, free)
+    if fit < len(wants.workers):
+        yield _shape(live, entry, fit, most)
+    elif wants.within:
+        words = f"it needs {needs(kinds)} within one {wants.within}, and none has so much free"
+        yield Reason(code="topology", words=words, facts={"within": wants.within, "fit_anywhere": fit})
+    else:
         yield Reason(code="turn", words="there is room for it, and it starts in a moment")
-        return
-    most = max(free.values(), key=lambda each: (sum(milli_of(each).values()), each.cpu_milli), default=Devices())
-    before = _before(live, entry)
-    words = f"needs {gang}{show(need)}; "
-    none = f"{in_words('cpu_milli', 0)}, " if not most.cpu_milli else ""  # what is not there matters most
-    words += f"the most that one node has free is {none}{show(most)}" if free else "no node that it may use is up"
-    facts = {"fit_now": fitting, "needed": len(wants.workers), "most_free": most.amounts(), "before_it": before}
-    yield Reason(
+
+
+def _shape(live: LivePool, entry: Entry, fit: int, most: Devices | None) -> Reason:
+    """Not enough is free, or not in pieces that large."""
+    kinds, before = kinds_of(entry.wants), _before(live, entry)
+    there = "no node that it may use is up" if most is None else f"the most that one node has free is {_shown(most)}"
+    first = f"; {before} waiting {'jobs go' if before > 1 else 'job goes'} before it" if before else ""
+    return Reason(
         code="shape",
-        words=words + (f"; {before} waiting {'jobs go' if before > 1 else 'job goes'} before it" if before else ""),
-        facts=facts,
+        words=f"needs {needs(kinds)}; {there}{first}",
+        facts={
+            "fit_now": fit,
+            "needed": len(entry.wants.workers),
+            "needs": [{"role": kind.role, "count": kind.count, "each": kind.need.amounts()} for kind in kinds],
+            "most_free": (most or NOTHING).amounts(),
+            "before_it": before,
+        },
     )
 
 
+def _gang(wants: Wants) -> Gang:
+    """What a job asks for, equal workers together; its labels aside."""
+    counts = Counter(wants.workers)
+    return Gang(tuple(Alike(count=count, devices=devices) for devices, count in counts.items()), wants.within)
+
+
+def _shown(most: Devices) -> str:
+    if most.cpu_milli:
+        return show(most)
+    none = in_words("cpu_milli", 0)  # what is not there matters most
+    return f"{none}, {show(most)}" if any(most.amounts()) else none
+
+
+def _size(amount: Devices) -> tuple[int, int]:
+    return sum(milli_of(amount).values()), amount.cpu_milli
+
+
 def _before(live: LivePool, entry: Entry) -> int:
-    """Waiting jobs of the same or a higher priority that go before it."""
+    """Waiting jobs that go before it: who has waited too long, then those of the same or a higher priority."""
     assert entry.klass is not None
     pool, count = live.seats.tables.pool, live.seats.tables.grow.count("jobs")
+    late = [int(job) for job in pool.room.late[: pool.size[LATE]] if pool.jobs[job].state == WAITING]
+    if entry.slot in late:
+        return late.index(entry.slot)
     ranks = pool.classes.rank[pool.jobs.klass[:count]]
     mine = pool.classes[entry.klass.index].rank
     goes_before = (ranks < mine) | ((ranks == mine) & (pool.jobs.key[:count] < pool.jobs[entry.slot].key))
-    return int(np.count_nonzero((pool.jobs.state[:count] == WAITING) & goes_before))
-
-
-def _times(need: Devices, free: Devices) -> int:
-    """How many such workers fit into what one node has free."""
-    fits = [has // asks for asks, has in zip(need.amounts(), free.amounts(), strict=True) if asks]
-    return min(fits, default=1)
+    waits = (pool.jobs.state[:count] == WAITING) & (pool.jobs.is_late[:count] == 0)
+    return len(late) + int(np.count_nonzero(waits & goes_before))
 
 
 def shorten(names: Sequence[str]) -> str:

@@ -111,7 +111,7 @@ def _class_in(module: ModuleType, name: str, path: str) -> Any:
 def _by_name(path: str) -> tuple[ModuleType, Any]:
     head, _, last = path.rpartition(".")
     try:
-        module = importlib.import_module(head) if head else None
+        module = importlib.import_module(head) if head and not head.startswith(".") else None
     except ModuleNotFoundError:
         module = None
     kind = getattr(module, last, None)

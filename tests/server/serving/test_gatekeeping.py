@@ -3,17 +3,30 @@
 import json
 import os
 import signal
+import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 
+from tests.ports import free_port
 from tests.server.serving.granting import open_platform
 from tests.server.serving.house import House, Wire, open_service, wait_until
 
 BODY = b'{"name": "Ada"}'
 NEGATIVE = b'{"inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": [-1]}]}'
 JSON = {"content-type": "application/json"}
+LATE = """
+from lepton.serve import Service, handler
+
+class Late(Service):
+    def init(self) -> None:
+        {how}
+
+    @handler
+    def echo(self) -> int:
+        return 1
+"""
 
 
 def greet(house: House, **headers: str) -> tuple[int, object, object]:
@@ -157,3 +170,32 @@ def test_on_the_platform_no_caller_sees_what_a_handler_raised_but_what_it_meant_
         assert b"cannot count further" not in answer
         status, answer, _ = house.ask("POST", "/greet", b'{"name": "x", "lang": "fr"}', **good)
         assert (status, answer["message"]) == (404, "No language fr"), "it is meant for him"
+
+
+def test_code_that_does_not_start_is_told_at_once_to_who_waits_and_forgotten_once_it_does(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    code = tmp_path / "code" / "late.py"
+    code.write_text(LATE.format(how="raise RuntimeError('no such file: model.bin')"))
+    wish = {"port": free_port(), "deadline_ms": 60_000}
+    with open_service("late.py", code=code.parent, workers=0, is_waiting=False, **wish) as house:
+
+        def ask() -> tuple[int, bytes]:
+            line = HTTPConnection("127.0.0.1", wish["port"], timeout=50)
+            try:
+                line.request("POST", "/echo", b"{}", JSON)
+                answer = line.getresponse()
+                return answer.status, answer.read()
+            finally:
+                line.close()
+
+        def is_open() -> bool:
+            with socket.socket() as line:
+                return line.connect_ex(("127.0.0.1", wish["port"])) == 0
+
+        wait_until(is_open, "the front is there", 60)
+        house.start("1").wait(60)
+        status, body = ask()
+        assert status == 503 and b"no such file: model.bin" in body
+        code.write_text(LATE.format(how="pass"))
+        house.start("1")
+        wait_until(lambda: ask()[0] == 200, "the new code answers", 60)

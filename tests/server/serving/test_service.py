@@ -286,6 +286,13 @@ def test_the_documents_tell_every_handler(plain: House) -> None:
     assert "POST /greet" in about["handlers"]
 
 
+def test_whole_numbers_of_any_size_pass_through_a_body_that_is_taken_whole(plain: House) -> None:
+    body = b'{"big":18446744073709551616,"low":-9223372036854775809,"x":0.5,"text":"99999999999999999999"}'
+    status, answer, _ = plain.ask("POST", "/echo", body, content_type="application/json")
+    assert (status, answer) == (200, json.loads(body))
+    assert isinstance(answer["big"], int) and isinstance(answer["low"], int)
+
+
 @pytest.mark.parametrize("how", ["exit", "segfault"])
 def test_a_replica_that_dies_loses_only_what_it_had_begun(how: str) -> None:
     with open_service("shop.py:Plain", workers=2) as house:

@@ -1,6 +1,7 @@
 """The live pool against a world that carries its plans out late, in part, or not at all."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,6 +37,11 @@ def machine(at: int, gpus: int = 4, state: str = NodeState.UP) -> Machine:
     return Machine(name=f"n{at}", total=devices, labels={"rack": f"r{at // 2}"}, state=state)
 
 
+def gpus_of(jobs: Iterable[Wants]) -> int:
+    """Thousandths that jobs ask for."""
+    return sum(need.gpu_milli for job in jobs for need in job.workers)
+
+
 @dataclass
 class Job:
     """A job as the world has it."""
@@ -68,12 +74,16 @@ class World(RuleBasedStateMachine):
         self.jobs: dict[str, Job] = {}
         self.machines = {f"n{at}": machine(at, gpus=4 if at < 4 else 0) for at in range(5)}
         self.count = 0
+        self.limit = 1 << 60
+        """Of queue `b`."""
+        self.has_rights = False
 
     @initialize(has_rights=st.booleans())
     def begin(self, has_rights: bool) -> None:
         self.pool.put_machines(self.machines.values(), self.now)
         if has_rights:
             self.pool.put_rights(RIGHTS)
+            self.has_rights, self.limit = True, 12_000
 
     def put(self, job: Job) -> None:
         self.pool.put(job.wants, job.truth, self.now)
@@ -121,7 +131,9 @@ class World(RuleBasedStateMachine):
             for place, need in zip(places, job.wants.workers, strict=True):
                 assert self.machines[place.node].state == NodeState.UP
                 assert len(place.gpus) == -(-need.gpu_milli // 1000)
-        self.check_held({id: places for id, places in starts.items() if self.jobs[id].truth.phase is not Phase.HOLDS})
+        starts = {id: places for id, places in starts.items() if self.jobs[id].truth.phase is not Phase.HOLDS}
+        self.check_held(starts)
+        self.check_limits(starts)
 
     def check_held(self, starts: dict[str, tuple[Place, ...]]) -> None:
         """Nothing is held twice, whatever of the plan is carried out."""
@@ -135,6 +147,15 @@ class World(RuleBasedStateMachine):
                     parts[place.node, gpu] += need.gpu_milli if need.gpu_milli < 1000 else 1000
         assert all(amount <= 8000 for amount in cpus.values()), cpus
         assert all(amount <= 1000 for amount in parts.values()), parts
+
+    def check_limits(self, starts: dict[str, tuple[Place, ...]]) -> None:
+        """Who starts exceeds no limit, though others who were stopped still hold what they had."""
+        held = [job.wants for job in self.jobs.values() if job.truth.phase in (Phase.HOLDS, Phase.LEAVES)]
+        starting = [self.jobs[id].wants for id in starts]
+        of_b = [each for each in starting if each.queue == "b" and gpus_of([each])]
+        assert not of_b or gpus_of(each for each in held + starting if each.queue == "b") <= self.limit
+        of_ada = [each for each in starting if self.has_rights and each.user == "ada" and gpus_of([each])]
+        assert not of_ada or gpus_of(each for each in held + starting if each.user == "ada") <= 6000
 
     def some(self, phases: tuple[Phase, ...], pick: int) -> Job | None:
         found = [job for job in self.jobs.values() if job.truth.phase in phases]
@@ -185,6 +206,7 @@ class World(RuleBasedStateMachine):
     def change_rights(self, limit: int) -> None:
         queues = {**RIGHTS.queues, "b": QueueSpec(parent="a", limit={"gpu_milli": limit})}
         self.pool.put_rights(replace(RIGHTS, queues=queues))
+        self.has_rights, self.limit = True, limit
 
     @rule()
     def ask_why(self) -> None:
@@ -347,3 +369,74 @@ def test_a_limit_that_is_lowered_below_what_is_held_takes_nothing_from_who_runs(
         assert obey(pool, now) == [] and pool.seats.tables.pool.nodes[0].free == 0
     pool.put(pool.jobs["first"].wants, Truth(phase=Phase.GONE, ran_s=1.0), 130.0)
     assert obey(pool, 130.0) == ["late"]
+
+
+def part(job: str, gpu_milli: int, **options: Any) -> Wants:
+    return Wants(job=job, workers=(Devices(cpu_milli=1000, gpu_milli=gpu_milli),), **options)
+
+
+def test_who_wants_whole_devices_stops_those_that_hold_parts_of_them() -> None:
+    pool = pool_with({}, gpus=2)
+    for job in ("p0", "p1", "p2", "p3"):
+        assert run(pool, part(job, 500, rank=8, can_resume=True), 10.0) == [job]
+    assert run(pool, wants("urgent", 1, rank=0, since_s=20.0), 20.0) == ["urgent"]
+    running = [job for job, entry in pool.jobs.items() if entry.holds]
+    assert len(running) == 3, "two parts of one device made room, the others stay"
+
+
+def test_a_guarantee_is_taken_back_from_parts_of_devices() -> None:
+    pool = pool_with({"owners": QueueSpec(guarantee={"gpu_milli": 2000}), "others": QueueSpec()}, gpus=2)
+    for at in range(8):
+        run(pool, part(f"p{at}", 250, queue="others"), 10.0)
+    assert run(pool, wants("mine", 2, queue="owners", since_s=20.0), 20.0) == ["mine"]
+    assert [job for job, entry in pool.jobs.items() if entry.holds] == ["mine"]
+
+
+def test_what_a_stopped_job_still_holds_counts_against_its_limit() -> None:
+    pool = LivePool(replace(QUICK, wait_cap_s=1e6, shared_cap_s=1e6))
+    pool.put_machines([machine(0), machine(1, gpus=8)], 0.0)
+    pool.put_rights(Rights(queues={"b": QueueSpec(limit={"gpu_milli": 8000})}))
+    assert run(pool, wants("low", queue="b", rank=8, can_resume=True), 10.0) == ["low"]
+    pool.put(wants("high", 8, queue="b", rank=0, since_s=20.0), Truth(phase=Phase.QUEUED), 20.0)
+    assert [stop.job for stop in pool.decide(20.0).stops] == ["low"]
+    leaving = replace(pool.jobs["low"].truth, phase=Phase.LEAVES)
+    pool.put(pool.jobs["low"].wants, leaving, 21.0)
+    assert pool.decide(22.0).starts == {}, "the other node is free, its queue is not"
+    pool.put(pool.jobs["low"].wants, Truth(phase=Phase.QUEUED), 23.0)
+    assert list(pool.decide(24.0).starts) == ["high"]
+
+
+def test_who_is_spared_keeps_its_very_device() -> None:
+    """A search that gave a spared job another device would let the next promise rest on one that is not free."""
+    pool = LivePool(replace(QUICK, wait_cap_s=1e6, shared_cap_s=1e6))
+    pool.put_machines([machine(0, 2)], 0.0)
+    for job, milli in (("a", 600), ("b", 700)):
+        assert run(pool, part(job, milli, rank=8, can_resume=True), 10.0) == [job]
+    pool.put(pool.jobs["a"].wants, Truth(phase=Phase.GONE, ran_s=1.0), 20.0)
+    run(pool, part("c", 300, rank=8, can_resume=True, since_s=20.0), 20.0)
+    assert run(pool, part("d", 900, rank=0, since_s=30.0), 30.0) == ["d"]
+    for job in ("b", "c", "d"):
+        entry = pool.jobs[job]
+        held = pool.seats.tables.pool.shares[0, pool.seats.spots(entry)[0].slot]
+        assert held == (0 if job in "bc" else 100), "the slots of the arrays are the devices of the world"
+
+
+def test_a_promise_that_nobody_can_keep_is_taken_back() -> None:
+    pool = pool_with({})
+    assert run(pool, wants("ghost", is_pinned=True), 10.0) == ["ghost"]
+    pool.seats.take_out(pool.jobs["ghost"], 11.0)  # the arrays are wrong: they believe its places free
+    assert run(pool, wants("next", since_s=20.0), 20.0) == []
+    assert {reason.code for reason in reasons(pool, "next", 21.0)} == {"promised"}
+    obey(pool, 100.0)
+    assert {reason.code for reason in reasons(pool, "next", 101.0)} == {"shape"}
+
+
+def test_a_gang_that_waits_for_closed_nodes_is_told_so() -> None:
+    pool = LivePool(QUICK)
+    pool.put_machines([machine(at, state=NodeState.CORDONED if at == 3 else NodeState.UP) for at in range(4)], 0.0)
+    need = (Devices(cpu_milli=1000, gpu_milli=4000),)
+    for job, within, workers in (("wide", "", need * 4), ("near", "rack", need * 2)):
+        pool.put(Wants(job=job, workers=workers, within=within), Truth(phase=Phase.QUEUED), 1.0)
+    run(pool, wants("other", since_s=2.0), 2.0)
+    assert [reason.code for reason in reasons(pool, "wide", 3.0)] == ["node_state"]
+    assert [reason.code for reason in reasons(pool, "near", 3.0)] != ["node_state"], "rack r0 is open"

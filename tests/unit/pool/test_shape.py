@@ -9,7 +9,19 @@ from hypothesis import strategies as st
 
 from lepton.core.errors import InvalidError
 from lepton.core.launch import Devices
-from lepton.pool.shape import Alike, Bound, Gang, Machine, check_devices, fits_only_with, never_fits, never_within
+from lepton.pool.shape import (
+    Alike,
+    Bound,
+    Gang,
+    Machine,
+    check_devices,
+    common_labels,
+    fits_only_with,
+    given_of,
+    in_words,
+    never_fits,
+    never_within,
+)
 
 GPUS = Machine(
     name="g1",
@@ -125,6 +137,20 @@ def test_a_worker_has_one_kind_of_accelerator_and_a_part_only_of_one() -> None:
         check_devices(Devices(gpu_milli=1000, tpu_milli=1000))
 
 
+def test_workers_of_one_job_stand_on_nodes_that_are_alike() -> None:
+    front, worker = Alike(devices=Devices()), Alike(devices=Devices(gpu_milli=1000), labels={"gpu_model": "a100"})
+    assert common_labels([front, worker]) == {"gpu_model": "a100"}
+    with pytest.raises(InvalidError, match="gpu_model=a100 and with gpu_model=v100"):
+        common_labels([worker, Alike(devices=Devices(), labels={"gpu_model": "v100"})])
+    with pytest.raises(InvalidError, match="GPUs and TPUs"):
+        common_labels([worker, Alike(devices=Devices(tpu_milli=1000))])
+
+
+def test_a_node_gives_away_whole_devices_of_one_kind() -> None:
+    assert given_of(Devices(cpu_milli=500, gpu_milli=2500, tpu_milli=4000)) == Devices(cpu_milli=500, gpu_milli=2000)
+    assert given_of(Devices(fpga_milli=1000)) == Devices(fpga_milli=1000)
+
+
 NEEDS = st.builds(
     lambda cpu, gpu: Devices(cpu_milli=cpu * 1000, gpu_milli=gpu),
     st.integers(1, 3),
@@ -196,3 +222,27 @@ def test_nothing_that_could_run_is_refused(kinds: list[tuple[Devices, int]], mac
     asked = Gang(tuple(Alike(count=count, devices=need) for need, count in kinds))
     if placed([need for need, count in kinds for _ in range(count)], machines):
         assert never_fits(asked, machines) is None
+
+
+def test_a_part_of_a_device_that_a_node_has_is_none_to_give_away() -> None:
+    half = [Machine(name="n", total=given_of(Devices(cpu_milli=4000, gpu_milli=500)))]
+    found = never_fits(Gang((Alike(devices=Devices(gpu_milli=500)),)), half)
+    assert found is not None and (found.why, found.fix) == ("no node has GPUs", "Ask for no GPUs, or add a node.")
+    more = [Machine(name="n", total=given_of(Devices(cpu_milli=4000, gpu_milli=1500)))]
+    found = never_fits(Gang((Alike(devices=Devices(gpu_milli=2000)),)), more)
+    assert (
+        found is not None and found.fix == "Ask for 1 GPU, 1 CPU or less for each worker; at most 1 such run at once."
+    )
+
+
+@pytest.mark.parametrize(
+    ("device", "amount", "says"),
+    [
+        ("gpu_milli", 500, "0.5 GPU"),
+        ("gpu_milli", 0, "0 GPUs"),
+        ("cpu_milli", 1000, "1 CPU"),
+        ("tpu_milli", 1500, "1.5 TPUs"),
+    ],
+)
+def test_amounts_in_words(device: str, amount: int, says: str) -> None:
+    assert in_words(device, amount) == says

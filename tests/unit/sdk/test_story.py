@@ -90,3 +90,17 @@ def test_json_has_every_start() -> None:
     found = story.to_json()
     assert [(one["number"], one["lasted_s"]) for one in found["starts"]] == [(1, 3.0), (2, None)]
     assert (found["start"], found["limit"]) == (2, 4)
+
+
+def test_a_stop_for_another_is_no_retry() -> None:
+    room = [*FIRST[:3], event(5, "running->stopping", "makes room for j"), event(6, "stopping->queued", "waits", 1)]
+    fields = {"name": "train", "spec": {"retries": 0}, "status": {"generation": 1, "preemptions": 1}}
+    assert lines("running", "1 started", room + SECOND, fields, 20) == [
+        "running: start 2, for 4 s; stopped once to make room",
+        "start 1: makes room for j, after 4.0 s",
+    ]
+    fields["status"] = {"generation": 4, "preemptions": 4, "moves": 1}
+    again = [{**one, "data": {"generation": 4}} for one in SECOND]
+    assert lines("running", "1 started", again, fields, 20)[0] == (
+        "running: start 5, for 4 s; stopped 3 times to make room; moved once off a node that was drained"
+    )

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from lepton.core.errors import InvalidError, TooLargeError
 from lepton.serve.bodies import MAX_ROWS, answer_bodies, read_rows
+from lepton.serve.calls import read_exactly
 from lepton.serve.frames import Media
 from lepton.serve.model import ModelFileError, ModelForm, softmax
 
@@ -184,3 +185,11 @@ def test_a_model_file_that_cannot_be_served_is_refused(change: dict[str, Any]) -
     assert not ModelForm.from_json(GOOD_FORM).is_logits
     with pytest.raises(ModelFileError):
         ModelForm.from_json({**GOOD_FORM, **change})
+
+
+def test_what_is_too_deep_for_exact_numbers_is_read_all_the_same() -> None:
+    deep = read_exactly(b"[" * 1020 + b"1" * 30 + b"]" * 1020)
+    for _ in range(1020):
+        (deep,) = deep
+    assert deep in (int("1" * 30), float("1" * 30))
+    assert read_exactly(b'["' + b"1" * 30 + b'", 0.' + b"3" * 30 + b"]") == ["1" * 30, 1 / 3]

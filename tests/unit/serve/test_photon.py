@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import os
-import subprocess
 import sys
 import warnings
 import zipfile
@@ -16,7 +15,7 @@ import pytest
 from fastapi import FastAPI
 
 from lepton.core.errors import ConfigError
-from lepton.serve.photon import alias, archive, batcher, checkout, config, marks, models, template
+from lepton.serve.photon import alias, archive, batcher, config, marks, models, template
 from lepton.serve.photon.alias import Finder
 from lepton.serve.photon.endpoint import Endpoint
 from lepton.serve.photon.files import File, FileParam, get_file_content
@@ -286,30 +285,6 @@ def test_a_file_of_an_archive_cannot_lie_outside(cache: Path) -> None:
     with pytest.raises(ValueError, match="outside"):
         archive.unpack(str(cache / "bad.photon"), cache / "in")
     assert not (cache / "evil").exists()
-
-
-def test_code_comes_from_a_repository(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = cache / "repository"
-    place.mkdir()
-    who = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
-    env = {**os.environ, **who}
-    for number in ("one", "two"):
-        (place / "d").mkdir(exist_ok=True)
-        (place / "d" / "a.txt").write_text(number)
-        for words in (["init", "-q"], ["add", "."], ["commit", "-qm", number], ["tag", number]):
-            subprocess.run(["git", *words], cwd=place, env=env, check=True)
-    monkeypatch.setenv("PHOTON_CODE", str(place))
-    assert (Path(checkout.fetch_code_from_vcs("file://${PHOTON_CODE}")) / "d/a.txt").read_text() == "two"
-    below = checkout.fetch_code_from_vcs("git+file://${PHOTON_CODE}@one#subdirectory=d")
-    assert (Path(below) / "a.txt").read_text() == "one"
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "one"], cwd=place, capture_output=True, text=True, check=True
-    )
-    first = checkout.fetch_code_from_vcs("file://${PHOTON_CODE}@" + commit.stdout.strip())
-    assert (Path(first) / "d/a.txt").read_text() == "one"
-    for wrong in ("ext::sh -c id", "file:///no/such/place", "--upload-pack=x"):
-        with pytest.raises(ValueError):
-            checkout.fetch_code_from_vcs(wrong)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from lepton.serve.queue import MAX_BATCH_BYTES, MAX_TRIES, Queue, Ticket
+from lepton.serve.queue import MAX_BATCH_BYTES, MAX_TRIES, STILL_S, Queue, Ticket
 
 MAX_BATCH, MAX_WAITING = 4, 12
 
@@ -189,6 +189,39 @@ def test_a_worker_that_keeps_a_request_far_beyond_its_deadline_is_found() -> Non
     queue.take(0)
     assert queue.hung(5.0) == []
     assert queue.hung(5.1) == [1]
+
+
+def test_a_worker_that_takes_nothing_in_is_sent_nothing_more_until_it_does() -> None:
+    queue = make_queue()
+    for worker in (1, 2):
+        queue.join(worker)
+    offer(queue, 1, 2)
+    assert [batch.worker for batch in queue.take(0.0)[0]] == [1, 2]
+    offer(queue, 3, 4)
+    queue.settle(2, [2], now=STILL_S)
+    assert [(batch.worker, *ids([batch])) for batch in queue.take(STILL_S)[0]] == [(2, [3, 4])]
+    offer(queue, 5, 6)
+    assert [(batch.worker, *ids([batch])) for batch in queue.take(STILL_S + 0.1)[0]] == [(2, [5, 6])]
+    offer(queue, 7)
+    assert queue.take(STILL_S + 0.2)[0] == [], "the first has a spare credit, but may hang"
+    queue.settle(1, [1], now=STILL_S + 0.3)
+    assert [(batch.worker, *ids([batch])) for batch in queue.take(STILL_S + 0.3)[0]] == [(1, [7])]
+
+
+def test_a_worker_with_room_that_takes_nothing_in_is_passed_over() -> None:
+    queue = make_queue()
+    for worker in (1, 2):
+        queue.join(worker, room=8)
+    offer(queue, 1, 2)
+    queue.take(0.0)
+    queue.settle(2, [], now=0.1)
+    for id in range(3, 7):
+        offer(queue, id)
+        assert [batch.worker for batch in queue.take(STILL_S + 0.1)[0]] == [2]
+        queue.settle(2, [], now=STILL_S + 0.1)
+    queue.settle(1, [], now=STILL_S + 0.2)
+    offer(queue, 7)
+    assert [batch.worker for batch in queue.take(STILL_S + 0.2)[0]] == [1]
 
 
 def test_answers_of_a_stranger_change_nothing() -> None:

@@ -1,15 +1,23 @@
 """A replica's end of its link: who leaves takes nobody along."""
 
 import asyncio
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
 from threading import Event
 
+import pytest
+
+from lepton.core.errors import UnavailableError
+from lepton.core.resource import Json
+from lepton.serve import replica
 from lepton.serve.calls import Call
 from lepton.serve.frames import Decoder, Entry, Frame, Kind, encode
 from lepton.serve.program import Reply, Work
+from lepton.serve.replica import Replica
 from lepton.serve.replica_link import Link
 from lepton.serve.routes import Operation
+from lepton.serve.threads import Threads
 
 
 class Wire:
@@ -32,7 +40,7 @@ async def one_leaves_a_batch() -> dict[int, Entry]:
         gate.wait(10)
         return [Reply(call.body * 2) for call in calls]
 
-    with ThreadPoolExecutor(1) as threads:
+    with closing(Threads(1)) as threads:
         works = {16: Work(operation=Operation(id=16, path="/x"), batch=double)}
         link = Link(works, lambda: (b"{}", None), threads, tell=lambda item: None)
         link.connection_made(wire)  # type: ignore[arg-type]
@@ -60,7 +68,7 @@ async def one_leaves_with_what_asked() -> dict[int, Entry]:
         await asyncio.sleep(60)
         return Reply(call.body)
 
-    with ThreadPoolExecutor(1) as threads:
+    with closing(Threads(1)) as threads:
         works = {16: Work(operation=Operation(id=16, path="/x"), answer=wait)}
         link = Link(works, lambda: (b"{}", None), threads, tell=lambda item: None)
         link.connection_made(wire)  # type: ignore[arg-type]
@@ -76,3 +84,103 @@ async def one_leaves_with_what_asked() -> dict[int, Entry]:
 def test_who_leaves_before_a_busy_worker_has_read_the_request_is_let_go() -> None:
     answers = asyncio.run(one_leaves_with_what_asked())
     assert 1 in answers, "its place at the front is free again"
+
+
+class Ill:
+    """A program that says how it is, and one plain function that waits."""
+
+    room, threads = 4, 1
+
+    def __init__(self) -> None:
+        self.is_well = True
+        self.closed = False
+
+    def works(self) -> list[Work]:
+        return [Work(operation=Operation(id=16, path="/x"), call=lambda call: Reply(call.body))]
+
+    def about(self) -> dict[str, Json]:
+        return {}
+
+    async def start(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def is_healthy(self) -> bool:
+        return self.is_well
+
+    def tick(self) -> None:
+        pass
+
+
+async def leave(program: Ill, path: Path, then: Callable[[], None]) -> list[Kind]:
+    """The kinds of frames that a front gets, which does not let the replica go."""
+    seen: list[Kind] = []
+    greeted = asyncio.Event()
+
+    async def front(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        decoder = Decoder()
+        while data := await reader.read(1 << 16):
+            seen.extend(Kind(frame.kind) for frame in decoder.feed(data))
+            greeted.set()
+        writer.close()
+
+    server = await asyncio.start_unix_server(front, str(path))
+    running = asyncio.ensure_future(Replica(program, path, hang_s=600).run())
+    async with asyncio.timeout(30):
+        await greeted.wait()
+        then()
+        with pytest.raises(UnavailableError):
+            await running
+    server.close()
+    assert program.closed
+    return seen
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica, "TICK_S", 0.001)
+    monkeypatch.setattr(replica, "LEAVE_S", 0.01)
+
+
+def test_a_replica_that_says_it_is_ill_leaves_and_ends_also_if_it_is_not_let_go(quick: None, tmp_path: Path) -> None:
+    program = Ill()
+    assert asyncio.run(leave(program, tmp_path / "s", lambda: setattr(program, "is_well", False)))[:2] == [
+        Kind.HELLO,
+        Kind.LEAVE,
+    ]
+
+
+def test_a_replica_with_a_thread_that_hangs_leaves_and_ends(
+    quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def hang() -> None:
+        monkeypatch.setattr(Threads, "longest_s", lambda _: 601.0)
+
+    assert Kind.LEAVE in asyncio.run(leave(Ill(), tmp_path / "s", hang))
+    assert "longer than 600 s" in capfd.readouterr().err
+
+
+async def how_long() -> tuple[float, list[int]]:
+    gate, begun = Event(), Event()
+
+    def wait() -> None:
+        begun.set()
+        gate.wait(30)
+
+    with closing(Threads(1)) as threads:
+        left = threads.run(wait)
+        await asyncio.to_thread(begun.wait, 30)
+        left.cancel()
+        others = [threads.run(int, str(number)) for number in range(3)]
+        during = threads.longest_s()
+        assert not any(one.done() for one in others), "who is left keeps the thread"
+        gate.set()
+        return during, await asyncio.gather(*others)
+
+
+def test_a_thread_that_runs_tells_for_how_long_and_others_wait_for_it() -> None:
+    during, others = asyncio.run(how_long())
+    assert during > 0
+    assert others == [0, 1, 2]

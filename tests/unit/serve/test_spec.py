@@ -90,3 +90,10 @@ def test_replicas_of_a_pickle_are_held_closed_unless_told_and_fronts_never_are()
     assert held("a.py", isolation="closed") == ["own", "closed"]
     with pytest.raises(InvalidError, match="no isolation"):
         held("a.py", isolation="off")
+
+
+def test_what_a_worker_may_use_is_asked_for_it_alone() -> None:
+    spec = EndpointSpec(model=MODEL, worker_gpu_milli=500, worker_memory_bytes=1 << 30)
+    front, worker = plan(spec, endpoint="ep_00000000000000000000000001", name="x").roles
+    assert (front.devices.gpu_milli, front.devices.memory_bytes) == (0, 0)
+    assert (worker.devices.gpu_milli, worker.devices.memory_bytes) == (500, 1 << 30)

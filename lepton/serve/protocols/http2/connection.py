@@ -10,6 +10,7 @@ from time import monotonic
 
 from lepton.serve.exchange import Exchange, Lobby
 from lepton.serve.heads import PREFACE
+from lepton.serve.parting import Ebb, Parting
 from lepton.serve.protocols.http2 import wire
 from lepton.serve.protocols.http2.blocks import Block, Blocks
 from lepton.serve.protocols.http2.stream import WINDOW as STREAM_WINDOW
@@ -67,7 +68,8 @@ class Http2(asyncio.Protocol):
         self.is_leaving = False
         """It begins nothing more: the front drains."""
         self._is_over = False
-        self._is_blocked = False
+        self._ebb: Ebb | None = None
+        """While the client does not read fast enough."""
         self._idle_frames = 0
         self._resets = 0
         self._out: list[bytes] = []
@@ -129,13 +131,12 @@ class Http2(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not read: read nothing more from it."""
-        self._is_blocked = True
-        self._since = monotonic()
+        self._ebb = Ebb(self._transport, monotonic())
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """It reads again."""
-        self._is_blocked = False
+        self._ebb = None
         if not self._is_over:
             self._transport.resume_reading()
 
@@ -301,9 +302,7 @@ class Http2(asyncio.Protocol):
         for stream in list(self.streams.values()):
             stream.close()
         self.streams.clear()
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        asyncio.get_running_loop().call_later(self.lobby.limits.linger_s, self._transport.abort)
+        Parting(self._transport, self.lobby.limits, is_cut=True)
 
     def _flush(self) -> None:
         self._is_flushing = False
@@ -343,8 +342,8 @@ class Http2(asyncio.Protocol):
         for stream in list(self.streams.values()):
             stream.check(now)
         waited_s = now - self._since
-        if self._is_blocked:
-            if waited_s > limits.idle_s:
+        if self._ebb is not None:
+            if self._ebb.silent_s(now) > limits.idle_s:
                 self.abort()
         elif not self._is_greeted or self._blocks.is_open:
             if waited_s > limits.head_s:
