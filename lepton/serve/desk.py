@@ -236,7 +236,11 @@ class Desk(Entrance):
             if exchange is None or exchange.worker != number:
                 continue
             if flags != LAST or not status or exchange.has_begun or exchange.is_tunnel:
-                self._deliver(exchange, entry, now)
+                if not flags and not status and exchange.has_begun and not exchange.is_done:
+                    exchange.deadline = now + exchange.silent_s  # one part of many
+                    exchange.go_on(body)
+                else:
+                    self._deliver(exchange, entry, now)
                 continue
             del live[id]  # a whole answer, as most are
             if not exchange.is_done:
@@ -269,9 +273,10 @@ class Desk(Entrance):
             return
         if entry.status and not exchange.has_begun:
             self.meter.predicted(entry.status, now - exchange.arrived, entry.rows)
-        silent_s = max(exchange.route.timeout_s if exchange.route is not None else 0.0, self.limits.stream_s)
-        exchange.deadline = inf if exchange.is_tunnel else now + silent_s
         exchange.take(entry)
+        wish_s = exchange.route.timeout_s if exchange.route is not None else 0.0
+        exchange.silent_s = inf if exchange.is_tunnel else max(wish_s, self.limits.stream_s)
+        exchange.deadline = now + exchange.silent_s
 
     def leave(self, link: WorkerLink) -> None:
         """A worker is gone: what it had not begun is tried once more elsewhere."""

@@ -61,6 +61,10 @@ class Client(Protocol):
         """Write a whole answer at once if nothing is before it; False: it must wait its turn."""
         ...
 
+    def write_part(self, exchange: "Exchange", part: bytes) -> bool:
+        """Write a part of an answer at once if nothing is before it; False: it must wait its turn."""
+        ...
+
     def close_if_idle(self) -> None:
         """For a drain: hang up if no request is open, else with the answer of the last one."""
         ...
@@ -107,6 +111,8 @@ class Exchange(Ticket):
     """Who has it; 0: nobody yet."""
     has_begun = False
     """Its answer streams."""
+    silent_s = 0.0
+    """Seconds that may pass between two parts of it."""
     is_complete = False
     """Its answer is all in `out`."""
     is_chunked = False
@@ -175,6 +181,14 @@ class Exchange(Ticket):
         headers += b"transfer-encoding: chunked\r\n" if self.is_chunked else b""
         headers += b"" if self.keep_alive else b"connection: close\r\n"
         self.out.append(answers.render_head(status, self.request_id, media=media, headers=headers))
+
+    def go_on(self, body: bytes) -> None:
+        """Give a further part, which is not the last."""
+        if self.is_chunked and body:
+            part = b"%x\r\n%b\r\n" % (len(body), body)
+            if self.connection.write_part(self, part):
+                return
+        self.part(body, is_last=False)
 
     def part(self, body: bytes, *, is_last: bool, is_broken: bool = False) -> None:
         """Give a further part; the last one ends the answer, or if it broke off, the connection."""

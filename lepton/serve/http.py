@@ -315,7 +315,9 @@ class Connection(Outlet):
             body_s = limits.body_s if self._refusal is None else limits.linger_s
             if waited_s > (limits.head_s if self._phase == "head" else body_s):
                 self._refuse_and_close(self._refusal or answers.SLOW)
-        elif not self._open and waited_s > limits.idle_s and self._transport is not None:
+        elif self._open:
+            self._since = now  # it is idle from its last answer on
+        elif waited_s > limits.idle_s and self._transport is not None:
             self._transport.close()
 
     def _refuse_and_close(self, refusal: Refusal) -> None:

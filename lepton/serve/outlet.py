@@ -51,6 +51,13 @@ class Outlet(asyncio.Protocol):
         self._transport.write(answer)
         return True
 
+    def write_part(self, exchange: Exchange, part: bytes) -> bool:
+        """Write a part of an answer at once if nothing is before it; False: it must wait its turn."""
+        if self._transport is None or self._ebb is not None or self._open[0] is not exchange or exchange.out:
+            return False
+        self._transport.write(part)
+        return True
+
     def flush(self) -> None:
         """Write what is due of the answers, in the order of the requests, as long as the client reads."""
         ready: list[bytes] = []
@@ -61,7 +68,6 @@ class Outlet(asyncio.Protocol):
             if not exchange.is_complete:
                 exchange.out.clear()
                 exchange.out_bytes = 0
-                self._since = monotonic()
                 break
             self._open.popleft()
             closes = not exchange.keep_alive

@@ -53,6 +53,8 @@ class Link(asyncio.Protocol):
         self._batches: set[asyncio.Task[None]] = set()
         self._flows: dict[int, Flow] = {}
         self._outbox: list[Entry] = []
+        self._pumps: list[Pump] = []
+        """Those that have something ready."""
         self._frames = 0
         self._is_flushing = False
 
@@ -203,7 +205,7 @@ class Link(asyncio.Protocol):
             told = (id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST)
             self._outbox.append(answer_of(id, reply) if reply.headers else tuple.__new__(Entry, told))
             return
-        pump = Pump(id, reply, self.put_soon)
+        pump = Pump(id, reply, self.put_soon, self._collect_soon)
         self._flows[id] = pump
         self._keep(id, pump.run())
 
@@ -246,7 +248,7 @@ class Link(asyncio.Protocol):
         if reply.stream is None:
             self.put_soon(answer_of(call.id, reply))
             return
-        pump = self._flows[call.id] = Pump(call.id, reply, self.put_soon)
+        pump = self._flows[call.id] = Pump(call.id, reply, self.put_soon, self._collect_soon)
         await pump.run()
 
     # answers
@@ -260,6 +262,10 @@ class Link(asyncio.Protocol):
         self._outbox.append(entry)
         self._flush_soon()
 
+    def _collect_soon(self, pump: Pump) -> None:
+        self._pumps.append(pump)
+        self._flush_soon()
+
     def _flush_soon(self) -> None:
         if not self._is_flushing:
             self._is_flushing = True
@@ -267,6 +273,9 @@ class Link(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._is_flushing = False
+        if self._pumps:
+            pumps, self._pumps = self._pumps, []
+            self._outbox += [part for pump in pumps if (part := pump.collect()) is not None]
         if self._transport is None or not (self._outbox or self._frames):
             return
         frame = Frame(Kind.ANSWERS, self._outbox, self._frames)

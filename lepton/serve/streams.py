@@ -33,18 +33,23 @@ class Flow:
 class Pump(Flow):
     """Sends one stream, piece by piece. Nothing goes out before the first piece: an early fault has a status."""
 
-    def __init__(self, id: int, reply: Reply, put: Put) -> None:
+    def __init__(self, id: int, reply: Reply, put: Put, is_ready: "Callable[[Pump], None]") -> None:
+        """Make one.
+
+        Args:
+            is_ready: told once there are pieces, which are to be collected at the end of this turn of the loop.
+        """
         super().__init__()
         self._id = id
         self._reply = reply
         self._put = put
+        self._tell = is_ready
         self._has_begun = False
         self._ready: list[bytes] = []
         """Pieces of this turn of the loop, which travel together."""
 
     async def run(self) -> None:
         """Send it all."""
-        later = asyncio.get_running_loop().call_soon
         stream = self._reply.stream
         pieces = stream if isinstance(stream, AsyncIterator) else Feeder(stream or iter(())).read()
         try:
@@ -54,7 +59,7 @@ class Pump(Flow):
                     self._put(self._headed(piece, 0))
                 else:
                     if not self._ready:
-                        later(self._send_ready)
+                        self._tell(self)
                     self._ready.append(piece)
                 if not self._is_on.is_set():
                     await self._is_on.wait()
@@ -68,16 +73,19 @@ class Pump(Flow):
             if close is not None:
                 await close()
         if self._has_begun:
-            self._send_ready(LAST)
+            self._put(self._joined(LAST))
         else:
             self._put(self._headed(b"", LAST))
 
-    def _send_ready(self, flags: int = 0) -> None:
-        """What is there, as one part; with LAST also if nothing is."""
-        if self._ready or flags:
-            body = self._ready[0] if len(self._ready) == 1 else b"".join(self._ready)
-            self._ready.clear()
-            self._put(Entry(self._id, body, media=self._reply.media, flags=flags))
+    def collect(self) -> Entry | None:
+        """What is there, as one part."""
+        return self._joined(0) if self._ready else None
+
+    def _joined(self, flags: int) -> Entry:
+        ready, self._ready = self._ready, []
+        body = ready[0] if len(ready) == 1 else b"".join(ready)
+        told = (self._id, body, 0, 0, 0, 0, self._reply.media, flags)
+        return tuple.__new__(Entry, told)  # for less than its own maker takes
 
     def _headed(self, piece: bytes, flags: int) -> Entry:
         reply = self._reply
@@ -87,7 +95,8 @@ class Pump(Flow):
 
     def _break_off(self, fault: BaseException) -> None:
         told = reply_for(fault, self._id)
-        self._send_ready()
+        if (part := self.collect()) is not None:
+            self._put(part)
         if not self._has_begun:
             self._put(Entry(self._id, told.body, status=told.status))
         elif self._reply.media == Media.SSE:

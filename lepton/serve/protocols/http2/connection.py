@@ -322,6 +322,10 @@ class Http2(asyncio.Protocol):
         """Never: an answer here is frames."""
         return False
 
+    def write_part(self, exchange: Exchange, part: bytes) -> bool:
+        """Never."""
+        return False
+
     def flush(self) -> None:
         """Streams write by themselves."""
 

@@ -1,0 +1,53 @@
+"""What a connection writes, and from when on it is idle."""
+
+import asyncio
+from time import monotonic
+
+from lepton.serve.http import Connection
+from tests.fuzz.front import Transport
+from tests.fuzz.http2 import make_front
+
+ASK = b"POST /%b HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}"
+PARTS = b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
+
+
+async def connected() -> tuple[Connection, Transport, object, object]:
+    lobby, worker = make_front()
+    connection, transport = Connection(lobby), Transport()
+    connection.connection_made(transport)  # type: ignore[arg-type]
+    return connection, transport, lobby, worker
+
+
+async def long_answer() -> None:
+    connection, transport, lobby, worker = await connected()
+    connection.data_received(ASK % b"predict")
+    later = monotonic() + 1000
+    connection.check(later)
+    assert not transport.is_closed, "it waits for its answer"
+    lobby.own._pump()  # type: ignore[attr-defined]
+    worker.work()  # type: ignore[attr-defined]
+    assert transport.written.startswith(b"HTTP/1.1 200")
+    connection.check(later + 1)
+    assert not transport.is_closed, "it is idle for a second, however long its answer took"
+    connection.check(later + 1000)
+    assert transport.is_closed
+
+
+def test_a_connection_is_idle_from_its_last_answer_on() -> None:
+    asyncio.run(long_answer())
+
+
+async def streams(*paths: bytes) -> bytes:
+    connection, transport, lobby, worker = await connected()
+    connection.data_received(b"".join(ASK % path for path in paths))
+    lobby.own._pump()  # type: ignore[attr-defined]
+    worker.work()  # type: ignore[attr-defined]
+    return bytes(transport.written)
+
+
+def test_parts_of_a_stream_go_out_in_order_and_after_what_was_asked_before() -> None:
+    assert asyncio.run(streams(b"stream")).count(PARTS) == 1
+    written = asyncio.run(streams(b"stream", b"predict", b"stream"))
+    assert written.count(PARTS) == 2 and written.endswith(PARTS)
+    assert [written.count(b"HTTP/1.1 200"), written.count(b"content-length: 2")] == [3, 1]
+    assert written.index(PARTS) < written.index(b"content-length: 2") < written.rindex(PARTS)
