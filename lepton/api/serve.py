@@ -164,7 +164,7 @@ def find(tx: Tx, visit: Visit, ref: str) -> Resource:
 
 @raises(CapacityError, IllegalMoveError)
 async def change(visit: Writing, ref: RefPath, body: Wish, if_match: IfMatch = None) -> JSONResponse:
-    """Give an endpoint another model or other limits; it answers as before until the new gang takes over."""
+    """Give an endpoint another model or other limits; its old gang stops, then a new one starts."""
 
     def work(tx: Tx) -> Resource:
         endpoint = find(tx, visit, ref)
