@@ -9,9 +9,7 @@ import click
 from lepton.catalog.reference import parse
 from lepton.core.errors import BadNameError, LeptonError
 from lepton.core.ids import check_name, is_id
-
-FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
+from lepton.core.size import read_size
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
@@ -77,15 +75,10 @@ class Size(ParamType):
         Raises:
             click.BadParameter: it is no size.
         """
-        plain = str(value).strip().lower().removesuffix("ib").removesuffix("b")
-        unit = plain[-1:] if plain[-1:] in "kmgt" else ""
         try:
-            amount = float(plain.removesuffix(unit) if unit else plain) * FACTORS[unit]
+            return read_size(str(value))
         except ValueError:
-            amount = -1
-        if not 0 <= amount <= 1 << 50:
             self.fail(f"{value!r} is not a size; write e.g. 512M or 4G.", param, ctx)
-        return int(amount)
 
 
 class Name(ParamType):

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from lepton.core.errors import InvalidError
+from lepton.core.size import read_size
 from lepton.sdk.options import StandingOptions
 
 SERVED = ("model", "code", "entry", "is_front", "preload")
@@ -62,6 +64,10 @@ class EndpointOptions(StandingOptions, total=False):
     """Modules that every replica imports anyway, e.g. torch: a new replica then starts warm and shares their memory."""
     worker_cpu_milli: int
     """Of each worker, in thousandths of a CPU; 500 unless given, and a thread for each whole CPU."""
+    worker_gpu_milli: int
+    """Of each worker, in thousandths of a GPU; none unless given."""
+    worker_memory_bytes: int
+    """Most that each worker may use: one that uses more is ended and replaced; 0, the default: no limit."""
 
 
 class FrontOptions(StandingOptions, total=False):
@@ -82,15 +88,30 @@ class FrontOptions(StandingOptions, total=False):
 
 
 def class_limits(wishes: Mapping[str, Any]) -> dict[str, Any]:
-    """The limits that a service's class asks for."""
+    """The limits that a service's class asks for.
+
+    Raises:
+        InvalidError: its `memory` is no size.
+    """
     found: dict[str, Any] = {}
     if isinstance(wishes.get("replicas"), int):
         found["replicas"] = wishes["replicas"]
     if isinstance(wishes.get("cpus"), int | float):
         found["worker_cpu_milli"] = round(wishes["cpus"] * 1000)
+    if isinstance(wishes.get("gpus"), int | float) and wishes["gpus"]:
+        found["worker_gpu_milli"] = round(wishes["gpus"] * 1000)
+    if isinstance(wishes.get("memory"), str) and wishes["memory"]:
+        found["worker_memory_bytes"] = _bytes(wishes["memory"])
     if isinstance(wishes.get("preload"), list | tuple):
         found["preload"] = list(wishes["preload"])
     return found
+
+
+def _bytes(text: str) -> int:
+    try:
+        return read_size(text)
+    except ValueError:
+        raise InvalidError(f"memory = {text!r} of the class is no size", fix='Write e.g. memory = "2 GiB".') from None
 
 
 def kept(before: Mapping[str, Any], body: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from lepton.sdk.limits import kept
+import pytest
+
+from lepton.core.errors import InvalidError
+from lepton.sdk.limits import class_limits, kept
 
 OWN = {"model": "ver_1", "code": "", "entry": "", "is_front": False, "front": "", "hosts": [], "replicas": 3}
 OWN |= {"host": "127.0.0.1", "port": 8000, "allow": [], "tls_cert": "", "tls_key": "", "preload": ["torch"]}
@@ -27,3 +30,17 @@ def test_what_the_other_kind_of_front_cannot_have_goes() -> None:
     assert not changed(OWN, {"model": "ver_2"}, front="edge").keys() & {"port", "host", "allow", "tls_cert"}
     assert changed(SHARED, {"model": "ver_2"}, front="", port=8000)["port"] == 8000
     assert "hosts" not in changed(SHARED, {"model": "ver_2"}, front="")
+
+
+def test_what_a_class_asks_for_becomes_limits() -> None:
+    asked = class_limits({"cpus": 2, "gpus": 0.5, "memory": "1.5 GiB", "replicas": 3, "preload": ("torch",)})
+    assert asked == {
+        "replicas": 3,
+        "worker_cpu_milli": 2000,
+        "worker_gpu_milli": 500,
+        "worker_memory_bytes": 3 << 29,
+        "preload": ["torch"],
+    }
+    assert class_limits({"cpus": None, "gpus": 0.0, "memory": ""}) == {}
+    with pytest.raises(InvalidError, match="'much' of the class is no size"):
+        class_limits({"memory": "much"})

@@ -1,0 +1,18 @@
+"""Sizes as people write them."""
+
+FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+MOST = 1 << 50
+
+
+def read_size(text: str) -> int:
+    """Bytes of `512M`, `4G`, `1.5 GiB` (powers of 1024) or of a plain number.
+
+    Raises:
+        ValueError: it is no size.
+    """
+    plain = text.strip().lower().removesuffix("ib").removesuffix("b")
+    unit = plain[-1:] if plain[-1:] in FACTORS else ""
+    amount = float(plain.removesuffix(unit) if unit else plain) * FACTORS[unit]
+    if not 0 <= amount <= MOST:
+        raise ValueError(f"{text!r} is no size")
+    return int(amount)
