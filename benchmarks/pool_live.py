@@ -72,7 +72,7 @@ def pool_of(nodes: int) -> LivePool:
     machines = [Machine(name=f"n{at:05}", total=devices, labels={"rack": f"r{at // RACK:04}"}) for at in range(nodes)]
     pool = LivePool()
     share = nodes * 8000 // (2 * QUEUES)
-    pool.put_rights(Rights(queues={f"q{at}": QueueSpec(guarantee={"gpu_milli": share}) for at in range(QUEUES)}))
+    pool.put_rights(Rights(queues={f"q{at}": QueueSpec(guarantee={"gpu_milli": share}) for at in range(QUEUES)}), 0.0)
     pool.put_machines(machines, 0.0)
     return pool
 

@@ -119,14 +119,10 @@ def pool_of(cluster: Cluster, nodes: int) -> LivePool:
     """An idle pool of so many of the cluster's nodes, guarantees in proportion."""
     pool, whole = LivePool(POLICY), sum(cluster.nodes.values())
     devices = Devices(cpu_milli=8000, gpu_milli=8000)  # CPUs do not constrain: a worker asks for one
-    pool.put_rights(
-        Rights(
-            queues={
-                name: QueueSpec(guarantee={"gpu_milli": 8000 * count * nodes // whole})
-                for name, count in cluster.nodes.items()
-            }
-        )
-    )
+    guarantee = {
+        name: QueueSpec(guarantee={"gpu_milli": 8000 * count * nodes // whole}) for name, count in cluster.nodes.items()
+    }
+    pool.put_rights(Rights(queues=guarantee), 0.0)
     pool.put_machines([Machine(name=f"n{at:03}", total=devices) for at in range(nodes)], 0.0)
     return pool
 

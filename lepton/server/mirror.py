@@ -65,7 +65,7 @@ class Mirror:
             if land is not self._land:
                 self._land = land
                 self.live.put_machines(land.machines, self.now())
-                self.live.put_rights(rights_of(land))
+                self.live.put_rights(rights_of(land), self.now())
             if self._seq is None:
                 self._read_all(tx)
             else:
@@ -175,7 +175,7 @@ class Mirror:
             found = events.subjects_after(tx, self._seq, kind="job", limit=PAGE)
             changed = {subject for _, subject in found}
             for job in resources.many(tx, sorted(changed)):
-                if job.revision != self.revisions.get(job.id):
+                if job.revision > self.revisions.get(job.id, 0):  # who asks why may look at an older moment
                     self.put(job, lambda ids: states_of(tx, ids))
             self._seq = found[-1][0] if len(found) == PAGE else newest
 

@@ -60,17 +60,13 @@ class Placing:
     def _carry_out(self, plan: Plan) -> None:
         """Store what the plan says of jobs that are as they were when it was made; the pool learns what was stored."""
         starts = dict(islice(plan.starts.items(), AT_ONCE))
-        moved = self._database.write(lambda tx: self._commit(tx, starts, plan.stops))
-        seen = self._database.read(lambda tx: self._others(tx, [*starts, *(stop.job for stop in plan.stops)], moved))
-        for job in (*moved, *seen):
-            self.mirror.put(job, lambda _: {})
+        ids = [*starts, *(stop.job for stop in plan.stops), *self.mirror.doomed]
+        self._database.write(lambda tx: self._commit(tx, starts, plan.stops))
+        with self.mirror.lock:  # or who asks why takes in what has happened since, and what is read here comes after it
+            for job in self._database.read(lambda tx: resources.many(tx, ids)):
+                self.mirror.put(job, lambda _: {})
 
-    def _others(self, tx: Tx, ids: Sequence[str], moved: Sequence[Resource]) -> list[Resource]:
-        """The jobs of a plan with which something else has happened."""
-        known = {job.id for job in moved}
-        return resources.many(tx, [id for id in ids if id not in known])
-
-    def _commit(self, tx: Tx, starts: dict[str, tuple[Place, ...]], stops: Sequence[Stop]) -> list[Resource]:
+    def _commit(self, tx: Tx, starts: dict[str, tuple[Place, ...]], stops: Sequence[Stop]) -> None:
         self._lease.check(tx)
         if not self.mirror.is_current(tx):
             raise StaleError("Nodes or queues have changed since the pool was looked at", fix="It is looked at again.")
@@ -80,7 +76,8 @@ class Placing:
         moves += [self._stop(jobs[stop.job], stop) for stop in stops if stop.job in jobs]
         moves += [self._fail(jobs[id], before) for id, before in self.mirror.doomed.items() if id in jobs]
         made = [each for each in moves if each is not None]
-        return [resources.update(tx, job, event, expected=job.revision) for job, event in made]
+        for job, event in made:
+            resources.update(tx, job, event, expected=job.revision)
 
     def _start(self, job: Resource, places: Sequence[Place]) -> tuple[Resource, Event] | None:
         if job.state != State.QUEUED:

@@ -45,7 +45,8 @@ def truth_of(job: Resource, now: float, *, is_free: bool) -> Truth:
         is_free: whether all the jobs that come before it are done.
     """
     if job.state in FINAL:
-        return Truth(phase=Phase.GONE, ran_s=ran_s(job) if job.state in ENDED_BY_ITSELF else None)
+        ran = ran_s(job) if job.state in ENDED_BY_ITSELF else None
+        return Truth(phase=Phase.GONE, ran_s=ran, has_failed=job.state == State.FAILED)
     if job.state == State.QUEUED:
         return _queued(job, now, is_free)
     places = tuple(Place(place["node"], tuple(place["gpus"])) for place in job.status.get("placement") or ())

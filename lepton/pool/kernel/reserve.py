@@ -25,13 +25,21 @@ def is_held(pool: Pool, job: int, now: float) -> bool:
 
 @compiled
 def hold_cells(pool: Pool, order: Order, job: int, now: float) -> None:
-    """Keep the cells of a job that is late, where nobody's are kept yet, until it is expected to fit."""
+    """Keep the cells of a job that is late, where nobody's are kept yet, until it is expected to fit.
+
+    One that would not fit even if all of them were empty keeps none: others would wait for nothing.
+    """
     klass, until = pool.classes[pool.jobs[job].klass], -1.0
+    if now < klass.unfit_until <= now + order.rest_s:
+        return
     for at in range(klass.cells, klass.cells_end):
         cell = pool.cells[pool.lists[at]]
         if cell.held_for < 0:
             if until < 0:
                 until = fits_at(pool, order, job, now)
+                if until == np.inf:
+                    klass.unfit_until = now + order.rest_s
+                    return
             cell.held_for, cell.held_until = job, until
 
 

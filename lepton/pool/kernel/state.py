@@ -73,6 +73,7 @@ CLASS = np.dtype(
         ("is_put_off", "i8"),  # nobody has looked yet whom to stop for its first job
         ("borrowed", "i8"),  # scratch: level of those of its jobs that run
         ("rests_until", "f8"),  # nobody was found lately: it is not tried again before
+        ("unfit_until", "f8"),  # it would not fit even if all its cells were empty: that is not looked at again before
         ("level", "i8"),  # what goes before its key in the present decision; then the shares
         ("share", "f8"),  # of the topmost queue above it
         ("own_share", "f8"),  # of its queue

@@ -14,7 +14,9 @@ FADES_AFTER = 1024
 LEARNS_EVERY = 64
 MOST_PROGRAMS = 4096
 MOST_NODES = 8
-"""Nodes that are remembered of a program."""
+"""Nodes that are remembered of a program, or as many as its last start had workers, one for each,"""
+MOST_WORKERS = 64
+"""up to so many."""
 
 
 class Habits:
@@ -51,7 +53,9 @@ class Habits:
     def ran(self, program: str, nodes: Iterable[str]) -> None:
         """A program has begun to run there."""
         known = self._nodes.pop(program, ())
-        self._nodes[program] = tuple(dict.fromkeys([*nodes, *known]))[:MOST_NODES]
+        now = tuple(nodes)[:MOST_WORKERS]
+        before = [each for each in known if each not in now]
+        self._nodes[program] = (*now, *before[: max(0, MOST_NODES - len(now))])
         if len(self._nodes) > MOST_PROGRAMS:
             del self._nodes[next(iter(self._nodes))]
 

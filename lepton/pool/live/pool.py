@@ -60,13 +60,14 @@ class LivePool:
             if not self.is_stale and machine.state != before[name].state:
                 self._turn(name, machine.state, now)
 
-    def put_rights(self, rights: Rights) -> None:
+    def put_rights(self, rights: Rights, now: float) -> None:
         """All queues and quotas that there are."""
         if rights.shape() != self.rights.shape():
             self.is_stale = True
         self.rights = rights
         if not self.is_stale:
             self.seats.tables.change_rights(rights)
+            self._take_promises_back(now)
             self.seats.wake_all()
 
     def put(self, wants: Wants, truth: Truth, now: float) -> None:
@@ -190,9 +191,14 @@ class LivePool:
     def _turn(self, name: str, state: str, now: float) -> None:
         """A node has come up, or takes nothing new from now on."""
         self.seats.set_open(name, state)
-        for job in list(self._promised) if state != NodeState.UP else []:
+        if state != NodeState.UP:
+            self._take_promises_back(now, node=name)
+
+    def _take_promises_back(self, now: float, node: str = "") -> None:
+        """Whoever has been promised places, on one node if one is named, waits again: what they rest on has changed."""
+        for job in list(self._promised):
             entry = self.jobs[job]
-            if any(spot.node == name for spot in self.seats.spots(entry)):
+            if not node or any(spot.node == node for spot in self.seats.spots(entry)):
                 self._withdraw(entry)
                 self.seats.back_to_queue(entry, now)
 
@@ -270,7 +276,8 @@ class LivePool:
             self.forecast.forget(job)
         else:
             self.forecast.learn(entry.wants, truth.ran_s, now)
-            self.seats.note_ended(entry, truth.ran_s)
+            if not truth.has_failed:
+                self.seats.note_ended(entry, truth.ran_s)
         if self.is_stale:
             return
         self._withdraw(entry)

@@ -25,7 +25,7 @@ class Stock:
     device_of: dict[int, int] = field(default_factory=dict)
     """Slot -> index."""
     parts: dict[int, int] = field(default_factory=dict)
-    """Index -> thousandths held of it."""
+    """Index -> thousandths held of it; more than there are while one who has gone is still believed to hold it."""
     has: int = 0
     """Devices of the node."""
 
@@ -108,9 +108,10 @@ class Real:
         stock.memory -= need.memory_bytes
         stock.whole -= set(place.gpus)
         milli = devices_of(need)[1]
-        for device in place.gpus if milli else ():
-            stock.device_of[slot] = device
-            stock.parts[device] = stock.parts.get(device, 0) + milli
+        for device in place.gpus:
+            stock.parts[device] = stock.parts.get(device, 0) + (milli or WHOLE)
+            if milli:
+                stock.device_of[slot] = device
 
     def give(self, places: Sequence[Place], workers: Sequence[Devices]) -> None:
         """Take back what a job held."""
@@ -122,7 +123,7 @@ class Real:
             stock.memory += need.memory_bytes
             milli = devices_of(need)[1]
             for device in place.gpus:
-                stock.parts[device] = stock.parts.get(device, 0) - milli
+                stock.parts[device] = stock.parts.get(device, 0) - (milli or WHOLE)
                 if stock.parts[device] <= 0:
                     stock.free(device)
 

@@ -154,14 +154,14 @@ class Seats:
         types = self.layout.types_for(wants)
         if len(types) < 2:
             return ()
-        return self._habits.speeds.order(wants.program, types, is_crowded=self.tables.is_crowded)
+        return self._habits.speeds.order(_habit(wants), types, is_crowded=self.tables.is_crowded)
 
     def note_ended(self, entry: Entry, ran_s: float) -> None:
         """A job has ended by itself, on nodes of one type or several."""
         found = (self.layout.index.get(place.node, -1) for place in entry.truth.places)
         types = {type_of(self.layout.machines[at]) for at in found if at >= 0}
         if len(types) == 1 and not entry.truth.worked_s:
-            self._habits.speeds.learn(entry.wants.program, types.pop(), ran_s)
+            self._habits.speeds.learn(_habit(entry.wants), types.pop(), ran_s)
 
     def queue(self, entry: Entry) -> None:
         """A job waits from now on."""
@@ -229,3 +229,8 @@ def _saved(entry: Entry, begun: float) -> float:
     if not entry.wants.can_resume:
         return 0.0
     return entry.truth.worked_s + max(0.0, entry.truth.saved_s - begun)
+
+
+def _habit(wants: Wants) -> tuple[object, ...]:
+    """Jobs whose run times may be compared: one user's, of one program and size."""
+    return wants.program, wants.user, wants.workers

@@ -7,7 +7,7 @@ a type counts against the mean slowdown of all programs on it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 LEAST = 3
 """Endings on a type before it says anything."""
@@ -20,11 +20,11 @@ class Speeds:
     """The throughput table."""
 
     def __init__(self) -> None:
-        self._logs: dict[str, dict[str, tuple[float, int]]] = {}
+        self._logs: dict[Hashable, dict[str, tuple[float, int]]] = {}
         """Program -> type -> mean log of its run times in seconds, and how many have ended."""
         self._mean: dict[str, float] | None = None
 
-    def learn(self, program: str, kind: str, ran_s: float) -> None:
+    def learn(self, program: Hashable, kind: str, ran_s: float) -> None:
         """A run has ended by itself on one type of device."""
         types = self._logs.setdefault(program, {})
         mean, count = types.get(kind, (0.0, 0))
@@ -34,7 +34,7 @@ class Speeds:
         if len(self._logs) > MOST_PROGRAMS:
             del self._logs[next(iter(self._logs))]
 
-    def slowdowns(self, program: str) -> dict[str, float]:
+    def slowdowns(self, program: Hashable) -> dict[str, float]:
         """Log of how much longer a program takes on each type than on its fastest; of types that are known."""
         known = {kind: mean for kind, (mean, count) in self._logs.get(program, {}).items() if count >= LEAST}
         return {kind: mean - min(known.values()) for kind, mean in known.items()} if len(known) > 1 else {}
@@ -49,12 +49,11 @@ class Speeds:
             self._mean = {kind: sum(each) / len(each) for kind, each in totals.items()}
         return self._mean
 
-    def order(self, program: str, kinds: Sequence[str], *, is_crowded: bool) -> tuple[str, ...]:
+    def order(self, program: Hashable, kinds: Sequence[str], *, is_crowded: bool) -> tuple[str, ...]:
         """Types in the order in which a program should get them; empty if nothing speaks for any."""
         mean, own = self.mean_slowdowns(), self.slowdowns(program)
         if len(kinds) < 2 or sum(kind in mean for kind in kinds) < 2:
             return ()
-        worst = max(mean.values())
-        expected = {kind: own.get(kind, mean.get(kind, worst)) for kind in kinds}
-        price = {kind: mean.get(kind, worst) if is_crowded else 0.0 for kind in kinds}
-        return tuple(sorted(kinds, key=lambda kind: (expected[kind] - price[kind], expected[kind], kind)))
+        price = {kind: mean.get(kind, 0.0) if is_crowded else 0.0 for kind in kinds}
+        expected = {kind: own.get(kind, mean.get(kind, 0.0)) for kind in kinds}  # what nobody knows is tried
+        return tuple(sorted(kinds, key=lambda kind: (expected[kind] - price[kind], expected[kind], kind in mean, kind)))

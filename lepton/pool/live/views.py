@@ -77,6 +77,8 @@ class Truth:
     """When it last saved its work in this start; 0: never."""
     ran_s: float | None = None
     """Of one that has ended by itself: for how long it ran in all."""
+    has_failed: bool = False
+    """It has ended by itself, and not well: that says nothing of how fast its device is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from lepton.pool.live.room import fitting, kinds_of
 from lepton.pool.live.room import in_words as needs
 from lepton.pool.live.tables import COLUMN
 from lepton.pool.live.views import Phase, Reason, Wants
-from lepton.pool.shape import NOTHING, Alike, Gang, fits_only_with, in_words, show
+from lepton.pool.shape import NOTHING, Alike, Gang, fits_only_with, in_words, never_fits, show
 from lepton.pool.standing import NodeState
 
 CODES = ("dependency", "pause", "promised", "quota", "reserved", "node_state", "topology", "shape", "turn")
@@ -115,6 +115,11 @@ def _room(live: LivePool, entry: Entry) -> Iterator[Reason]:
     usable = [live.seats.layout.cells[at] for at in live.seats.layout.cells_for(wants)[0]]
     machines = [live.seats.layout.machines[at] for cell in usable for at in range(cell.start, cell.end)]
     up = [each for each in machines if each.state == NodeState.UP]
+    if never := never_fits(_gang(wants), live.seats.layout.machines):
+        yield Reason(
+            code="shape", words=f"it can never run as the nodes are now: {never.why}", facts={"fix": never.fix}
+        )
+        return
     away = fits_only_with(_gang(wants), machines)
     if away:
         facts: dict[str, object] = {"nodes": {each.name: each.state for each in machines if each.state != NodeState.UP}}
@@ -151,9 +156,10 @@ def _shape(live: LivePool, entry: Entry, fit: int, most: Devices | None) -> Reas
 
 
 def _gang(wants: Wants) -> Gang:
-    """What a job asks for, equal workers together; its labels aside."""
-    counts = Counter(wants.workers)
-    return Gang(tuple(Alike(count=count, devices=devices) for devices, count in counts.items()), wants.within)
+    """What a job asks for, equal workers together."""
+    counts, labels = Counter(wants.workers), dict(wants.labels)
+    alike = (Alike(count=count, devices=devices, labels=labels) for devices, count in counts.items())
+    return Gang(tuple(alike), wants.within)
 
 
 def _shown(most: Devices) -> str:

@@ -92,9 +92,18 @@ def test_a_program_runs_on_the_device_that_suits_it() -> None:
     start(pool, wants("filler", gpu_milli=4000, count=3))
     left = [row.free for row in pool.seats.tables.pool.nodes]
     assert sorted(left) == [0, 0, 0, 3]
-    speeds = pool.habits.speeds
-    assert speeds.order("same", ["fast", "slow"], is_crowded=True) == ("slow", "fast")
-    assert speeds.order("tensor", ["fast", "slow"], is_crowded=True) == ("fast", "slow")
+    size, order = wants("any").workers, pool.habits.speeds.order
+    assert order(("same", "", size), ["fast", "slow"], is_crowded=True) == ("slow", "fast")
+    assert order(("tensor", "", size), ["fast", "slow"], is_crowded=True) == ("fast", "slow")
+
+
+def test_a_run_that_has_failed_says_nothing_of_its_device() -> None:
+    pool = pool_of([machine("fast0", model="fast"), machine("slow0", model="slow")])
+    for at in range(2 * LEAST):
+        job = replace(wants(f"p{at}", program="p"), labels=(("gpu_model", ("fast", "slow")[at % 2]),))
+        start(pool, job)
+        pool.put(job, Truth(phase=Phase.GONE, ran_s=(100.0, 0.1)[at % 2], has_failed=bool(at % 2)), 2.0)
+    assert pool.habits.speeds.mean_slowdowns() == {}
 
 
 def test_a_gang_stays_on_devices_of_one_type_if_it_can() -> None:
@@ -115,7 +124,9 @@ def test_nothing_is_said_of_types_that_have_hardly_been_tried() -> None:
     assert speeds.order("p", ["fast", "slow"], is_crowded=False) == ()
     speeds.learn("p", "fast", 1.0)
     speeds.learn("p", "slow", 2.0)
-    assert speeds.order("p", ["slow", "fast", "new"], is_crowded=False) == ("fast", "new", "slow")
+    assert speeds.order("p", ["slow", "fast", "new"], is_crowded=False) == ("new", "fast", "slow"), (
+        "what is new is tried"
+    )
     assert math.isclose(speeds.slowdowns("p")["slow"], math.log(3 / 2))
 
 
@@ -129,6 +140,8 @@ def test_habits_fade_and_are_bounded() -> None:
     for at in range(20):
         habits.ran("p", [f"n{at}"])
     assert habits.nodes("p") == tuple(f"n{at}" for at in range(19, 19 - MOST_NODES, -1))
+    habits.ran("p", ["a", "a", "b", "b"])
+    assert habits.nodes("p")[:5] == ("a", "a", "b", "b", "n19")
 
 
 AMOUNTS = st.lists(st.sampled_from([0, 100, 400, 500, 1000, 1000]), min_size=1, max_size=8)

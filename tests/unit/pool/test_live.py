@@ -82,7 +82,7 @@ class World(RuleBasedStateMachine):
     def begin(self, has_rights: bool) -> None:
         self.pool.put_machines(self.machines.values(), self.now)
         if has_rights:
-            self.pool.put_rights(RIGHTS)
+            self.pool.put_rights(RIGHTS, self.now)
             self.has_rights, self.limit = True, 12_000
 
     def put(self, job: Job) -> None:
@@ -205,7 +205,7 @@ class World(RuleBasedStateMachine):
     @rule(limit=st.sampled_from([2000, 12_000]))
     def change_rights(self, limit: int) -> None:
         queues = {**RIGHTS.queues, "b": QueueSpec(parent="a", limit={"gpu_milli": limit})}
-        self.pool.put_rights(replace(RIGHTS, queues=queues))
+        self.pool.put_rights(replace(RIGHTS, queues=queues), self.now)
         self.has_rights, self.limit = True, limit
 
     @rule()
@@ -274,7 +274,7 @@ class TestWorldForLong(World.TestCase):  # type: ignore[name-defined,misc]
 def pool_with(queues: dict[str, QueueSpec], gpus: int = 4) -> LivePool:
     pool = LivePool(replace(QUICK, wait_cap_s=1e6, shared_cap_s=1e6))
     pool.put_machines([machine(0, gpus)], 0.0)
-    pool.put_rights(Rights(queues=queues))
+    pool.put_rights(Rights(queues=queues), 0.0)
     return pool
 
 
@@ -361,9 +361,9 @@ def test_shares_outlive_a_node_that_joins() -> None:
 def test_a_limit_that_is_lowered_below_what_is_held_takes_nothing_from_who_runs() -> None:
     pool = LivePool(replace(QUICK, wait_cap_s=50.0, shared_cap_s=50.0))
     pool.put_machines([machine(0)], 0.0)
-    pool.put_rights(Rights(queues={"b": QueueSpec()}))
+    pool.put_rights(Rights(queues={"b": QueueSpec()}), 0.0)
     assert run(pool, wants("first", queue="b", is_pinned=True), 10.0) == ["first"]
-    pool.put_rights(Rights(queues={"b": QueueSpec(limit={"gpu_milli": 2000})}))
+    pool.put_rights(Rights(queues={"b": QueueSpec(limit={"gpu_milli": 2000})}), 15.0)
     pool.put(wants("late", since_s=10.0), Truth(phase=Phase.QUEUED), 20.0)
     for now in (100.0, 110.0, 120.0):
         assert obey(pool, now) == [] and pool.seats.tables.pool.nodes[0].free == 0
@@ -395,7 +395,7 @@ def test_a_guarantee_is_taken_back_from_parts_of_devices() -> None:
 def test_what_a_stopped_job_still_holds_counts_against_its_limit() -> None:
     pool = LivePool(replace(QUICK, wait_cap_s=1e6, shared_cap_s=1e6))
     pool.put_machines([machine(0), machine(1, gpus=8)], 0.0)
-    pool.put_rights(Rights(queues={"b": QueueSpec(limit={"gpu_milli": 8000})}))
+    pool.put_rights(Rights(queues={"b": QueueSpec(limit={"gpu_milli": 8000})}), 0.0)
     assert run(pool, wants("low", queue="b", rank=8, can_resume=True), 10.0) == ["low"]
     pool.put(wants("high", 8, queue="b", rank=0, since_s=20.0), Truth(phase=Phase.QUEUED), 20.0)
     assert [stop.job for stop in pool.decide(20.0).stops] == ["low"]
@@ -440,3 +440,52 @@ def test_a_gang_that_waits_for_closed_nodes_is_told_so() -> None:
     run(pool, wants("other", since_s=2.0), 2.0)
     assert [reason.code for reason in reasons(pool, "wide", 3.0)] == ["node_state"]
     assert [reason.code for reason in reasons(pool, "near", 3.0)] != ["node_state"], "rack r0 is open"
+
+
+@pytest.mark.parametrize("gpu_milli", [1000, 600])
+def test_a_device_whose_next_holder_is_heard_of_before_the_last_is_gone_is_not_free(gpu_milli: int) -> None:
+    pool = pool_with({}, gpus=2)
+    last, next_one, place = part("last", gpu_milli), part("next", gpu_milli), Place("n0", (0,))
+    for job in (last, next_one):
+        pool.put(job, Truth(phase=Phase.HOLDS, places=(place,), began_s=1.0), 1.0)
+        pool.settle(1.0)
+    pool.put(last, Truth(phase=Phase.GONE, ran_s=1.0), 2.0)
+    pool.put(wants("third", 1), Truth(phase=Phase.QUEUED), 3.0)
+    assert pool.decide(3.0).starts == {"third": (Place("n0", (1,)),)}
+
+
+def test_who_has_waited_too_long_but_cannot_fit_takes_no_reservation_from_others() -> None:
+    pool = LivePool(replace(LIVE, preempts=False, wait_cap_s=50.0, shared_cap_s=50.0))
+    pool.put_machines([machine(0), machine(1), machine(2, gpus=8, state=NodeState.CORDONED)], 0.0)
+    for job in ("small0", "small1"):
+        assert run(pool, wants(job, 2, is_pinned=True), 1.0) == [job]
+    pool.put(wants("never", 8, since_s=1.0), Truth(phase=Phase.QUEUED), 1.0)
+    gang = Wants(job="gang", workers=(Devices(cpu_milli=1000, gpu_milli=4000),) * 2, since_s=2.0)
+    pool.put(gang, Truth(phase=Phase.QUEUED), 2.0)
+    obey(pool, 60.0)
+    assert run(pool, wants("next", 2, is_pinned=True, since_s=61.0), 61.0) == [], "what is free is kept for the gang"
+    assert reasons(pool, "gang", 62.0)[0].facts["for"] == "gang"
+    assert {reason.code for reason in reasons(pool, "never", 62.0)} >= {"node_state"}
+
+
+def test_a_promise_that_a_lowered_limit_forbids_is_taken_back_at_once() -> None:
+    pool = pool_with({"b": QueueSpec()})
+    assert run(pool, wants("low", rank=8, can_resume=True), 10.0) == ["low"]
+    pool.put(wants("high", queue="b", rank=0, since_s=20.0), Truth(phase=Phase.QUEUED), 20.0)
+    pool.decide(20.0)
+    assert reasons(pool, "high", 20.0)[0].code == "promised"
+    pool.put_rights(Rights(queues={"b": QueueSpec(limit={"gpu_milli": 1000})}), 21.0)
+    pool.put(pool.jobs["low"].wants, Truth(phase=Phase.QUEUED), 22.0)
+    assert obey(pool, 22.0) == ["low"]
+    assert reasons(pool, "high", 23.0)[0].code == "quota"
+
+
+def test_who_can_never_run_any_more_is_told_so() -> None:
+    pool = LivePool(QUICK)
+    pool.put_machines([machine(0), machine(1, gpus=8)], 0.0)
+    pool.put(wants("large", 8), Truth(phase=Phase.PAUSED), 1.0)
+    pool.put_machines([machine(0)], 2.0)
+    pool.put(wants("large", 8), Truth(phase=Phase.QUEUED), 2.0)
+    obey(pool, 3.0)
+    (told,) = reasons(pool, "large", 4.0)
+    assert told.code == "shape" and "it can never run as the nodes are now" in told.words
