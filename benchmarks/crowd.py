@@ -58,13 +58,13 @@ async def replicas(count: int) -> None:
     """One link for each endpoint, all with one program, at the front's socket."""
     replica, link = import_module("lepton.serve.replica"), import_module("lepton.serve.replica_link")
     program = import_module("lepton.serve.hosted").open_program(SERVED, "echo.py")
-    path = import_module("lepton.serve.gang").socket_path(FRONT)
+    path = import_module("lepton.serve.gang").socket_path(is_shared=True)
     await program.start()
     works = {work.operation.id: work for work in program.works()}
     links = []
     for number in range(count):
-        hello = replica.hello(program, works.values(), f"job-{number}")
-        links.append(await connect(lambda hello=hello: link.Link(works, hello, None, lambda _: None), path))
+        hello = json.dumps(replica.hello(program, works.values(), f"job-{number}")).encode()
+        links.append(await connect(lambda hello=hello: link.Link(works, lambda: (hello, None), None, lambda _: None), path))
     await links[0].closed
 
 

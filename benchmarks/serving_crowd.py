@@ -34,6 +34,7 @@ def crowd(count: int) -> Iterator[tuple[Path, Served]]:
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "LEPTON_GANG_FOLDER": str(folder),
+            "LEPTON_MEETING_FOLDER": str(folder),
             "LEPTON_URL": f"http://127.0.0.1:{server}",
             "OMP_NUM_THREADS": "1",
         }
