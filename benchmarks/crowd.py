@@ -10,6 +10,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ async def replicas(count: int) -> None:
     links = []
     for number in range(count):
         hello = json.dumps(replica.hello(program, works.values(), f"job-{number}")).encode()
-        links.append(await connect(lambda hello=hello: link.Link(works, lambda: (hello, None), None, lambda _: None), path))
+        greet = partial(tuple, (hello, None))
+        links.append(await connect(lambda greet=greet: link.Link(works, greet, None, lambda _: None), path))
     await links[0].closed
 
 

@@ -182,7 +182,8 @@ def _subject(tx: Tx, visit: Visit, ref: str) -> tuple[dict[str, Any], Version]:
         endpoint = resources.by_name(tx, "endpoint", visit.workspace, ref)
     if endpoint is not None:
         subject = {name: ResourceOut.of(endpoint)[name] for name in ("id", "kind", "name", "state")}
-        return subject, catalog.get(tx, endpoint.spec["endpoint"]["model"])
+        served = endpoint.spec["endpoint"]
+        return subject, catalog.get(tx, served["model"] or served["code"])
     version = find_version(tx, visit, ref, visit.workspace)
     return {"id": version.id, "kind": version.kind, "name": version.name, "state": "ready"}, version
 

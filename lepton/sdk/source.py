@@ -17,6 +17,8 @@ SKIPPED = frozenset((".git", "__pycache__", "node_modules", ".venv", "venv", ".m
 MOST_FILES = 2000
 MOST_BYTES = 64 << 20
 """Of Python files that nobody named; what a class names in `files` may be larger."""
+SERVED = ("Service", "Photon", "Worker")
+"""What the names of classes end with that one subclasses to be served."""
 KINDS_OF_CODE = ("", "photon")
 
 
@@ -87,7 +89,8 @@ def _extra_files(wishes: dict[str, Any]) -> tuple[str, ...]:
 
 
 def read_class(path: Path, name: str) -> dict[str, Any]:
-    """The plain attributes of the class called `name`, or of the last class in the file.
+    """The plain attributes of the class called `name`, or of the last service or photon in the file, those of its
+    bases in the same file among them.
 
     Raises:
         InvalidError: the file is no Python, or has no such class.
@@ -96,16 +99,37 @@ def read_class(path: Path, name: str) -> dict[str, Any]:
         tree = ast.parse(path.read_text(), str(path))
     except (OSError, SyntaxError, ValueError) as fault:
         raise InvalidError(f"{path} cannot be read as Python: {fault}", fix="Mend the file.") from None
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and (not name or node.name == name)]
-    if not classes:
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    named = [node for node in classes.values() if node.name == name or (not name and _is_served(node, classes))]
+    if not named:
+        named = [] if name else list(classes.values())
+    if not named:
         raise InvalidError(f"{path.name} has no class {name}".rstrip(), fix="Give file.py:Class.")
+    return _attributes(named[-1], classes)
+
+
+def _is_served(kind: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> bool:
+    """Whether a class is a service or a photon, or one of its bases in the same file is."""
+    others = {name: node for name, node in classes.items() if node is not kind}  # no circle
+    for base in kind.bases:
+        name = base.attr if isinstance(base, ast.Attribute) else base.id if isinstance(base, ast.Name) else ""
+        if name.endswith(SERVED) or (name in others and _is_served(others[name], others)):
+            return True
+    return False
+
+
+def _attributes(kind: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for node in classes[-1].body:
+    others = {name: node for name, node in classes.items() if node is not kind}  # no circle
+    for base in reversed(kind.bases):
+        if isinstance(base, ast.Name) and base.id in others:
+            found |= _attributes(others[base.id], others)
+    for node in kind.body:
         for key, value in _assigned(node):
             try:
                 found[key] = ast.literal_eval(value)
             except ValueError:
-                continue  # worked out when the class is made: then it is no wish of the kind read here
+                found.pop(key, None)  # worked out when the class is made: then it is no wish of the kind read here
     return found
 
 

@@ -10,6 +10,7 @@ import orjson
 
 from lepton.core.errors import ConfigError, LeptonError
 from lepton.serve import websocket
+from lepton.serve.asgi import HOP
 from lepton.serve.calls import Call
 from lepton.serve.conversation import WebSocket
 from lepton.serve.faults import HandlerError, answer_together, is_line, reply_for
@@ -186,9 +187,14 @@ class Method:
             reply = Reply(bytes(content), media=Media.OCTETS)
         else:
             reply = dump(content, call)
-        pairs = [(name, text) for name, text in value.headers.items() if is_line(name) and is_line(text)]
+        if not 200 <= value.status < 600:
+            raise ValueError(f"a handler answered with status {value.status}: 200 to 599 can end a request")
+        lines = {name: text for name, text in value.headers.items() if is_line(name) and is_line(text)}
+        pairs = [(name, text) for name, text in lines.items() if name.lower().encode("latin-1", "replace") not in HOP]
         if kind and is_line(kind):
+            pairs = [(name, text) for name, text in pairs if name.lower() != "content-type"]
             pairs.append(("content-type", kind))
+        if any(name.lower() == "content-type" for name, _ in pairs):
             reply.media = Media.OTHER
         reply.headers = "".join(f"{name}: {text}\r\n" for name, text in pairs).encode("latin-1", "replace")
         reply.status = value.status

@@ -221,9 +221,12 @@ class Table:
         methods = self._exact.get(path)
         if methods is not None:
             return methods
-        for pattern, methods in self._patterns:
-            if pattern.fullmatch(path):
-                return methods
+        found = [methods for pattern, methods in self._patterns if pattern.fullmatch(path)]
+        if found:
+            every: dict[bytes, Route] = {}  # several handlers may share a path, each with methods of its own
+            for methods in reversed(found):  # the first goes first
+                every |= methods
+            return every
         for prefix, methods in self._prefixes:
             if path.startswith(prefix) or path == prefix[:-1]:
                 return methods

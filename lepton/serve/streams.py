@@ -10,6 +10,8 @@ from lepton.serve.faults import reply_for
 from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Media, with_head
 from lepton.serve.program import Line, Reply
 
+EVENTS = b"content-type: text/event-stream"
+
 Put = Callable[[Entry], None]
 AHEAD = 256
 """Pieces that a plain generator may be ahead of what was sent."""
@@ -98,8 +100,9 @@ class Pump(Flow):
         if (part := self.collect()) is not None:
             self._put(part)
         if not self._has_begun:
-            self._put(Entry(self._id, told.body, status=told.status))
-        elif self._reply.media == Media.SSE:
+            body = with_head(told.headers, told.body) if told.headers else told.body
+            self._put(Entry(self._id, body, status=told.status, flags=LAST | (HEADED if told.headers else 0)))
+        elif self._reply.media == Media.SSE or EVENTS in self._reply.headers.lower():
             self._put(Entry(self._id, b"event: error\ndata: " + told.body + b"\n\n", flags=LAST))
         else:
             self._put(Entry(self._id, flags=LAST | FAILED))

@@ -134,12 +134,14 @@ class XLlama:
             )
         body = {**_body(ask), "messages": ask.messages}
         if ask.logprobs is not None:
-            body |= {"logprobs": True, "top_logprobs": ask.logprobs}
+            body |= {"logprobs": True, "top_logprobs": max(1, ask.logprobs)}  # for 0 it tells of no token at all
         if ask.schema is not None:
             body["response_format"] = {"type": "json_schema", "json_schema": {"schema": ask.schema}}
         if ask.tools:
             body |= {"tools": ask.tools, "tool_choice": ask.tool_choice or "auto", "parse_tool_calls": True}
         async for piece in self._run(self._server.handle_chat_completions, body):
+            if ask.logprobs == 0:
+                piece = piece._replace(likely=[one._replace(others=()) for one in piece.likely])
             yield piece
 
     async def complete(self, ask: Ask) -> AsyncIterator[Piece]:

@@ -328,3 +328,8 @@ def test_a_language_models_documentation_has_examples_that_are_answered(smol: Ho
     for path, content in asked.items():
         body = json.dumps(content["application/json"]["schema"]["examples"][0]).encode()
         assert smol.ask("POST", path, body, content_type="application/json")[0] == 200
+
+
+def test_chat_probabilities_without_others(smol_client: Any) -> None:
+    answer = smol_client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=2, logprobs=True)
+    assert [one.top_logprobs for one in answer.choices[0].logprobs.content] == [[], []]

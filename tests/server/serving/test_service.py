@@ -434,3 +434,24 @@ def test_a_stream_over_http_1_0_ends_with_its_connection(plain: House) -> None:
         assert (status, "transfer-encoding" in headers) == (200, False)
         assert wire.line() == b'data: {"number":0}\n'
         assert wire.is_closed()
+
+
+def test_handlers_share_a_path_with_a_parameter(plain: House) -> None:
+    assert plain.ask("GET", "/parts/3")[:2] == (200, "part 3")
+    status, answer, _ = plain.ask("PUT", "/parts/3", b'{"size": 5}', content_type="application/json")
+    assert (status, answer) == (200, 15)
+    assert plain.ask("DELETE", "/parts/3")[0] == 405
+
+
+def test_headers_of_a_handler_do_not_break_the_framing(plain: House) -> None:
+    status, body, headers = plain.ask("POST", "/proxied", b"{}", content_type="application/json")
+    assert (status, body, headers["content-length"], headers["content-type"]) == (200, b"hello", "5", "text/csv")
+    assert headers["x-a"] == "b" and "transfer-encoding" not in headers
+    assert post(plain, "/unheard_of", {})[0] == 500
+
+
+def test_errors_of_streams_say_all_that_they_can(plain: House) -> None:
+    status, body, _ = plain.ask("POST", "/breaks_off", b"{}", content_type="application/json")
+    assert status == 200 and body.startswith(b"data: one\n\nevent: error\ndata: ") and b"full" in body
+    status, _, headers = plain.ask("POST", "/too_soon", b"{}", content_type="application/json")
+    assert (status, headers["retry-after"]) == (429, "9")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lepton.sdk.source import read_source
+from lepton.sdk.source import read_class, read_source
 
 
 def test_data_of_a_platform_and_virtual_environments_stay_where_they_are(tmp_path: Path) -> None:
@@ -13,3 +13,13 @@ def test_data_of_a_platform_and_virtual_environments_stay_where_they_are(tmp_pat
         (tmp_path / name).write_text("")
     found = [name for name, _ in read_source(f"{tmp_path}/service.py:A").files]
     assert sorted(found) == ["keys/key/kept.py", "part/beside.py", "service.py"]
+
+
+def test_a_class_asks_for_what_it_and_its_bases_say_wherever_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "s.py").write_text(
+        "class Base(lepton.serve.Service):\n    memory = '300 MiB'\n    cpus = 0.1\n"
+        "class Shop(Base):\n    replicas = 2\n    cpus = 1 / 10\n"
+        "class Order(BaseModel):\n    replicas: int = 9\n"
+    )
+    assert read_class(tmp_path / "s.py", "") == {"memory": "300 MiB", "replicas": 2}
+    assert read_class(tmp_path / "s.py", "Order") == {"replicas": 9}

@@ -46,6 +46,37 @@ class Plain(Service):
     def init(self) -> None:
         self.count = 0
 
+    @handler("/parts/{id}", method="GET")
+    def part(self, id: str) -> str:
+        return f"part {id}"
+
+    @handler("/parts/{number}", method="PUT")
+    def change_part(self, number: int, size: int) -> int:
+        return number * size
+
+    @handler
+    def proxied(self) -> Response:
+        """As one writes who hands on the answer of another server, headers and all."""
+        headers = {"Content-Length": "2", "Transfer-Encoding": "chunked", "content-type": "text/csv", "x-a": "b"}
+        return Response(b"hello", headers=headers)
+
+    @handler
+    def unheard_of(self) -> Response:
+        return Response(b"", status=100)
+
+    @handler
+    def breaks_off(self) -> Response:
+        def pieces() -> Iterator[str]:
+            yield "data: one\n\n"
+            raise HTTPError(507, "full")
+
+        return Response(pieces(), media_type="text/event-stream")
+
+    @handler
+    def too_soon(self) -> Iterator[str]:
+        raise HTTPError(429, "wait", headers={"Retry-After": "9"})
+        yield "never"
+
     @handler
     def greet(self, name: str, lang: str = "en") -> str:
         """Greet one person.
