@@ -29,7 +29,7 @@ class Rules:
             nodes are its guarantee.
         given: (J,) predicted run times in seconds, for policies that take them.
         restore_factor: multiplies what a restart costs.
-        fit: makes boosted trees from what has ended, once a day; None: the means of logs are all that is learned.
+        fit: makes boosted trees from what has ended, every `EVERY_S`; None: the means of logs are all that is learned.
     """
 
     is_partitioned: bool = True

@@ -139,8 +139,8 @@ def note_features(history: History, job: int, now: float, prior: float) -> None:
 
 @compiled
 def come(history: History, job: int, now: float) -> None:
-    """A job is submitted."""
-    for level in range(history.group.shape[1]):
+    """A job is submitted. Only features of trees ask who lives."""
+    for level in range(history.group.shape[1] if len(history.features) else 0):
         group = history.groups[history.group[job, level]]
         group.alive += 1.0
         group.alive_at += now
@@ -150,7 +150,7 @@ def come(history: History, job: int, now: float) -> None:
 @compiled
 def leave(history: History, job: int, came_at: float) -> None:
     """A job that came then is gone."""
-    for level in range(history.group.shape[1]):
+    for level in range(history.group.shape[1] if len(history.features) else 0):
         group = history.groups[history.group[job, level]]
         group.alive -= 1.0
         group.alive_at -= came_at
