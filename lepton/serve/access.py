@@ -4,6 +4,7 @@ A signed token is checked here, once, and holds until it ends or is taken back. 
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine
 from hashlib import sha256
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from typing import NamedTuple
 from lepton.core.errors import UnavailableError
 from lepton.security.revoked import Grant
 from lepton.serve.answers import BAD_TOKEN, BUSY, FORBIDDEN, HIDDEN, NO_ACCESS_CHECK, NO_TOKEN, Refusal
+from lepton.serve.callers import of_user, with_claims
 from lepton.serve.server import Server
 from lepton.serve.signed import Judged, Signed, is_signed
 
@@ -52,6 +54,10 @@ class Known(NamedTuple):
     """Of a signed token that may be taken back."""
     owner: bytes = b""
     """Of a signed token: whose requests count together."""
+    told: bytes = b""
+    """Header lines that tell the code of the endpoint whose it is."""
+    has_claims: bool = False
+    """What it says is told, too."""
 
 
 class Gate:
@@ -101,6 +107,13 @@ class Gate:
         known = self._allowed.get(digest)
         return digest if known is None else known.owner or digest
 
+    def told(self, digest: bytes, authorization: bytes) -> bytes:
+        """Header lines that tell the code of the endpoint who bears the token of that header, and not the token."""
+        known = self._allowed.get(digest)
+        if known is None:
+            return b""
+        return known.told + with_claims(authorization) if known.has_claims else known.told
+
     def ask(self, token: bytes, then: Callable[[Verdict], None], client: bytes = b"") -> None:
         """Get a verdict and call `then` with it, soon.
 
@@ -134,12 +147,13 @@ class Gate:
 
     async def _judge(self, token: bytes, digest: bytes) -> Verdict:
         try:
-            status, _ = await self._server.get(self._path, token)
+            status, body = await self._server.get(self._path, token)
         except UnavailableError:
-            status = 0
+            status, body = 0, b""
         now = self._clock()
         if status in VERDICTS:
-            return self._remember(digest, Known(VERDICTS[status], now, now + FRESH_S))
+            told = of_user(_name(body)) if status == 200 else b""
+            return self._remember(digest, Known(VERDICTS[status], now, now + FRESH_S, told=told))
         known = self._allowed.get(digest) or self._refused.get(digest)
         if known is not None and known.checked_at + STALE_S > now:
             return self._remember(digest, known._replace(fresh_until=now + PAUSE_S))
@@ -151,7 +165,7 @@ class Gate:
             return judged.verdict
         now = self._clock()
         fresh_s = judged.fresh_s if judged.verdict is None else PAUSE_S
-        known = Known(judged.verdict, now, now + fresh_s, judged.grant, judged.owner)
+        known = Known(judged.verdict, now, now + fresh_s, judged.grant, judged.owner, judged.told, judged.is_of_outside)
         return self._remember(sha256(token).digest(), known)
 
     def _review(self) -> None:
@@ -170,3 +184,11 @@ class Gate:
             table.pop(next(iter(table)))
         table[digest] = known
         return known.verdict
+
+
+def _name(body: bytes) -> str:
+    """Of the user, in what the server said; empty: it said none."""
+    try:
+        return str(json.loads(body)["name"])
+    except (ValueError, TypeError, KeyError):
+        return ""

@@ -139,6 +139,8 @@ class Desk(Entrance):
 
     def _enqueue(self, exchange: Exchange, route: Route) -> None:
         exchange.deadline = exchange.arrived + (route.timeout_s or self._deadline_s)
+        if exchange.head is not None:
+            exchange.lend(exchange.head, self._who(exchange, route))
         cost = self._costs.of(route.operation)
         if cost is not None and cost.is_sure:
             exchange.cost_s = cost.each_s

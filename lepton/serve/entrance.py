@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from lepton.serve.access import Gate, bearer, token_digest
 from lepton.serve.answers import Refusal
+from lepton.serve.callers import is_platforms
 from lepton.serve.exchange import Exchange, Known
 from lepton.serve.routes import Route
 
@@ -59,6 +60,16 @@ class Entrance:
         if self._gate is None or known.route.is_public:
             return True, None
         return self._gate.recall(known.token) if known.token else (False, None)
+
+    def _who(self, exchange: Exchange, route: Route) -> bytes:
+        """Header lines that tell the code of an endpoint who asks. A token that was judged here it does not see; one
+        that was not is its own to judge, unless it is the platform's."""
+        authorization = exchange.authorization or b""
+        if self._gate is not None and not route.is_public:
+            return self._gate.told(exchange.caller, authorization)
+        if not authorization or (self._gate is not None and is_platforms(authorization)):
+            return b""
+        return b"authorization: %b\r\n" % authorization
 
     def _owner(self, exchange: Exchange) -> bytes:
         """With whose requests it counts."""

@@ -102,6 +102,10 @@ class Exchange(Ticket):
     is_tunnel = False
     """The client asks to upgrade the connection; after a 101 its bytes pass both ways unread."""
     body = b""
+    head: bytes | None = None
+    """Of a request whose worker wants it: its line and headers, but for those that say who asks."""
+    authorization: bytes | None = None
+    """Header of a request that may have a head."""
     arrived = 0.0
     caller = b""
     """Whose request it is: the digest of a token, or an address."""
@@ -135,9 +139,15 @@ class Exchange(Ticket):
         """What is not yet written to the connection."""
 
     def bear(self, body: bytes, head: bytes | None) -> None:
-        """Take the body for the worker, and in front of it the request's head if the worker wants it."""
-        self.body = body if head is None else with_head(head, body)
-        self.flags = LAST if head is None else LAST | HEADED
+        """Take the body for the worker, and the request's head if the worker wants it: then `lend` follows."""
+        self.body, self.head = body, head
+        self.size_bytes = len(body)
+
+    def lend(self, head: bytes, more: bytes) -> None:
+        """Put the head in front of the body, with further lines that say who asks."""
+        self.head = None
+        self.body = with_head(head + more, self.body)
+        self.flags = LAST | HEADED
         self.size_bytes = len(self.body)
 
     def take(self, entry: Entry) -> None:

@@ -289,9 +289,10 @@ class Connection(Outlet):
             wants_head = route is not None and not route.is_held and route.wants_head(exchange.media)
             exchange.bear(self._message.whole_body(), self._head_text() if wants_head else None)
             exchange.caller = self._caller
+            exchange.authorization = self._message.fields.get(b"authorization")
             if route is not None and route.is_held:
                 exchange.asked = self._asked(exchange.desk.limits)
-            exchange.desk.accept(exchange, self._message.fields.get(b"authorization"))
+            exchange.desk.accept(exchange, exchange.authorization)
         if len(self._open) >= self._limits.max_pipelined:
             self._balance()
 

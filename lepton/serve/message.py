@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
+from lepton.serve.callers import passed_on
 from lepton.serve.exchange import Desk, Limits, Lobby
 from lepton.serve.frames import Media
 from lepton.serve.routes import Route, find_media, normal
@@ -204,10 +205,11 @@ class Message:
         return media, None if media in route.media else answers.MEDIA
 
     def head_text(self, method: bytes, version: str, client: tuple[str, int] | None) -> bytes:
-        """The request line and headers, and in front of them the client's address and the path that was left out."""
+        """The request line, the headers that its code may see, and in front of them the client's address and the path
+        that was left out."""
         place = f"{client[0]} {client[1]} " if client else "- 0 "
         line = b"%b%b\r\n%b %b HTTP/%b\r\n" % (place.encode(), self.prefix, method, self.url, version.encode())
-        return line + b"".join([b"%b: %b\r\n" % pair for pair in self.lines])
+        return line + b"".join([b"%b: %b\r\n" % pair for pair in passed_on(self.lines)])
 
 
 def request_id_of(fields: Mapping[bytes, bytes]) -> bytes:

@@ -29,6 +29,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypedDict, TypeVar, Unpack, overload
+from urllib.parse import unquote
 
 from lepton.core.errors import InvalidError, LeptonError
 
@@ -89,6 +90,12 @@ class Request:
     path_params: Mapping[str, str] = field(default_factory=dict)
     seconds_left: float = 0.0
     """Until its deadline, when it reached the handler."""
+
+    @property
+    def user(self) -> str:
+        """The user of the platform who asks, as the front has found; empty off the platform, where nobody is asked who
+        he is, and for `is_public` handlers."""
+        return unquote(self.headers.get("x-lepton-user", ""))
 
 
 @dataclass(slots=True)

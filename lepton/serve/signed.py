@@ -16,6 +16,7 @@ from lepton.security.claims import LEEWAY_S, BadJwtError, Claims, UnknownKeyErro
 from lepton.security.revoked import Grant
 from lepton.serve.answers import BUSY, JWT_REVOKED, NO_ACCESS_CHECK, Refusal, bad_jwt
 from lepton.serve.authority import Authority
+from lepton.serve.callers import of_outside, of_user
 from lepton.serve.turns import Turns
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Judged(NamedTuple):
     """How long a good verdict holds."""
     grant: Grant | None = None
     owner: bytes = b""
+    told: bytes = b""
+    """Header lines that tell the code of the endpoint whose it is."""
     is_passing: bool = False
     """It is about us, not about the token: not to be remembered."""
     is_of_outside: bool = False
@@ -143,13 +146,16 @@ class Signed:
             why = f"The JWT is of {clip(claims.issuer, 80)!r}, whom nobody here trusts"
             return Judged(bad_jwt(why)) if self.authority.issuer else UNKNOWN
         judged = self._prove(token, claims, self._prover.keys(library), self._audiences)
-        return judged if judged.verdict is not None else judged._replace(grant=claims.grant)
+        if judged.verdict is not None:
+            return judged
+        return judged._replace(grant=claims.grant, told=of_user(claims.subject))
 
     def _check_outside(self, token: bytes, claims: Claims, outside: "Outside") -> Judged:
         if outside.keys is None:
             return UNKNOWN._replace(is_of_outside=True, lacks_key=True)
         judged = self._prove(token, claims, outside.keys, (outside.audience,))
-        return judged._replace(is_of_outside=True, fresh_s=min(judged.fresh_s, OUTSIDE_S))
+        told = of_outside(claims.issuer, claims.subject)
+        return judged._replace(is_of_outside=True, fresh_s=min(judged.fresh_s, OUTSIDE_S), told=told)
 
     def _prove(self, token: bytes, claims: Claims, keys: "Keys", audiences: Collection[str]) -> Judged:
         now = self._prover.clock()

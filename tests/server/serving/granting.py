@@ -97,6 +97,7 @@ class Answer(BaseHTTPRequestHandler):
             assert self.path == f"/api/v1/security/access?endpoint={ENDPOINT}"
             self.server.asked.append(token)
             status = 200 if token == "good" else 403
+            body = b'{"name": "ann"}' if status == 200 else b""
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()

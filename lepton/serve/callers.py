@@ -1,0 +1,56 @@
+"""What an endpoint's code is told of its caller: who it is, never the token that proved it. Pure.
+
+A front takes the headers below from no client, whatever their letters, and with `_` for `-` too, as WSGI knows no
+difference. It sets them itself, once it has judged the token; a token that it has judged goes no further.
+"""
+
+from base64 import urlsafe_b64decode
+from collections.abc import Iterable
+from contextlib import suppress
+from urllib.parse import quote
+
+from lepton.security.identity import USER_PREFIX, WORKER_PREFIX
+
+USER, ISSUER, SUBJECT, CLAIMS = b"x-lepton-user", b"x-lepton-issuer", b"x-lepton-subject", b"x-lepton-claims"
+WITHHELD = frozenset((b"authorization", USER, ISSUER, SUBJECT, CLAIMS))
+"""Headers of a request that its code does not see as they came."""
+PLAIN = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"
+"""What, beside letters and digits, stands for itself in a name; anything else is escaped as in a URL."""
+PLATFORMS = b"urn:lepton:"
+"""How every platform's name of itself begins, as issuer of signed tokens."""
+
+
+def passed_on(lines: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers of a request that its code may see."""
+    return [pair for pair in lines if pair[0].lower().replace(b"_", b"-") not in WITHHELD]
+
+
+def of_user(name: str) -> bytes:
+    """What is told of a user of the platform."""
+    return b"%b: %b\r\n" % (USER, _plain(name)) if name else b""
+
+
+def of_outside(issuer: str, subject: str) -> bytes:
+    """What is told of somebody whom another issuer vouches for."""
+    return b"%b: %b\r\n%b: %b\r\n" % (ISSUER, _plain(issuer), SUBJECT, _plain(subject))
+
+
+def with_claims(authorization: bytes) -> bytes:
+    """What a signed token says: its middle part, which proves nothing to anybody else."""
+    return b"%b: %b\r\n" % (CLAIMS, authorization.split(b".")[1])
+
+
+def is_platforms(authorization: bytes) -> bool:
+    """Whether a header holds, or may hold, a token of the platform: code must not see it, judged or not."""
+    for word in authorization.split():
+        if word.startswith((USER_PREFIX.encode(), WORKER_PREFIX.encode())):
+            return True
+        parts = word.split(b".")
+        with suppress(ValueError):
+            if len(parts) == 3 and PLATFORMS in urlsafe_b64decode(parts[1] + b"=" * (-len(parts[1]) % 4)):
+                return True
+    return False
+
+
+def _plain(text: str) -> bytes:
+    return quote(text, safe=PLAIN).encode()
