@@ -7,6 +7,7 @@ difference. It sets them itself, once it has judged the token; a token that it h
 from base64 import urlsafe_b64decode
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache
 from urllib.parse import quote
 
 from lepton.security.identity import USER_PREFIX, WORKER_PREFIX
@@ -22,7 +23,13 @@ PLATFORMS = b"urn:lepton:"
 
 def passed_on(lines: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """The headers of a request that its code may see."""
-    return [pair for pair in lines if pair[0].lower().replace(b"_", b"-") not in WITHHELD]
+    return [pair for pair in lines if not is_withheld(pair[0])]
+
+
+@lru_cache(1024)  # clients use few names, and each of their requests has ten
+def is_withheld(name: bytes) -> bool:
+    """Whether code does not see a header of this name."""
+    return name.lower().replace(b"_", b"-") in WITHHELD
 
 
 def of_user(name: str) -> bytes:
