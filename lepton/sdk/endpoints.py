@@ -298,7 +298,7 @@ async def _wish(http: Http, workspace: str, target: str, name: str, limits: Endp
         files.append({"path": path, "digest": digest, "size_bytes": size})
     body = {"kind": "code", "name": name, "files": files, "meta": {"entry": source.entry}}
     code = await http.post("/catalog/versions", body, workspace=workspace)
-    return {"code": code["id"], "entry": source.entry, **class_limits(source.wishes), **limits}
+    return {"code": code["id"], "entry": source.entry, **class_limits(source.wishes, limits.keys()), **limits}
 
 
 def encode(inputs: Any) -> tuple[bytes, str]:

@@ -1,13 +1,14 @@
 """Within which limits an endpoint serves: what a user may say of them, and what stays when it is changed. Pure."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal, NamedTuple
 
 from lepton.core.errors import InvalidError
 from lepton.core.size import read_size
+from lepton.sdk.declared import Unread
 from lepton.sdk.options import StandingOptions
 
-SERVED = ("model", "code", "entry", "is_front", "preload")
+SERVED = ("model", "code", "entry", "is_front", "preload", "requirements")
 """What of a wish is of what is served; the rest are limits."""
 OF_FRONTS = ("host", "port", "allow", "tls_cert", "tls_key")
 """Limits that an endpoint has only with a front of its own."""
@@ -62,6 +63,9 @@ class EndpointOptions(StandingOptions, total=False):
     """`closed`: the replicas see only programs, libraries and what is their own, as `.photon` files do."""
     preload: list[str]
     """Modules that every replica imports anyway, e.g. torch: a new replica then starts warm and shares their memory."""
+    requirements: list[str]
+    """What its code needs beyond Lepton, as pip's requirements; nothing is installed: a worker that lacks one does not
+    start, and says so."""
     worker_cpu_milli: int
     """Of each worker, in thousandths of a CPU; 500 unless given, and a thread for each whole CPU."""
     worker_gpu_milli: int
@@ -87,31 +91,80 @@ class FrontOptions(StandingOptions, total=False):
     """Of its process, in thousandths of a CPU; 100 unless given."""
 
 
-def class_limits(wishes: Mapping[str, Any]) -> dict[str, Any]:
+class Wish(NamedTuple):
+    """An attribute of a service's class that becomes a limit."""
+
+    field: str
+    read: Callable[[Any], Any]
+    """The limit; None: it is none. Raises ValueError or TypeError for what cannot be."""
+    example: str
+    flag: str = ""
+    """Of the command line, instead."""
+
+
+def class_limits(wishes: Mapping[str, Any], said: Collection[str] = ()) -> dict[str, Any]:
     """The limits that a service's class asks for.
 
+    Args:
+        wishes: what it declares; an `Unread` where that cannot be read.
+        said: limits that somebody gives beside it, which count instead.
+
     Raises:
-        InvalidError: its `memory` is no size.
+        InvalidError: it declares what cannot be, or cannot be read; the message names it.
     """
     found: dict[str, Any] = {}
-    if isinstance(wishes.get("replicas"), int):
-        found["replicas"] = wishes["replicas"]
-    if isinstance(wishes.get("cpus"), int | float):
-        found["worker_cpu_milli"] = round(wishes["cpus"] * 1000)
-    if isinstance(wishes.get("gpus"), int | float) and wishes["gpus"]:
-        found["worker_gpu_milli"] = round(wishes["gpus"] * 1000)
-    if isinstance(wishes.get("memory"), str) and wishes["memory"]:
-        found["worker_memory_bytes"] = _bytes(wishes["memory"])
-    if isinstance(wishes.get("preload"), list | tuple):
-        found["preload"] = list(wishes["preload"])
+    for name, wish in WISHES.items():
+        value = wishes.get(name)
+        if value is None or value in ("", ()) or wish.field in said:
+            continue
+        example = f"Write a plain value, e.g. {name} = {wish.example}" + (
+            f", or give {wish.flag}." if wish.flag else "."
+        )
+        if isinstance(value, Unread):
+            raise value.fault(name, fix=example)
+        try:
+            limit = wish.read(value)
+        except (ValueError, TypeError, OverflowError):
+            raise InvalidError(f"{name} = {value!r} of the class cannot be", fix=example) from None
+        if limit:
+            found[wish.field] = [*found.get(wish.field, ()), *limit] if isinstance(limit, list) else limit
     return found
 
 
-def _bytes(text: str) -> int:
-    try:
-        return read_size(text)
-    except ValueError:
-        raise InvalidError(f"memory = {text!r} of the class is no size", fix='Write e.g. memory = "2 GiB".') from None
+def _whole(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError("no count")
+    return value
+
+
+def _milli(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise ValueError("no amount")
+    return round(value * 1000)
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("no size")
+    return read_size(str(value))
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str) or not all(isinstance(each, str) for each in value):
+        raise ValueError("no list")
+    return list(value)
+
+
+WISHES = {
+    "replicas": Wish("replicas", _whole, "2", "--replicas"),
+    "cpus": Wish("worker_cpu_milli", _milli, "0.5", "--cpus"),
+    "gpus": Wish("worker_gpu_milli", _milli, "1", "--gpus"),
+    "memory": Wish("worker_memory_bytes", _bytes, '"2 GiB"', "--memory"),
+    "preload": Wish("preload", _texts, '("torch",)', "--preload"),
+    "requirements": Wish("requirements", _texts, '("scikit-learn>=1.5",)'),
+    "requirement_dependency": Wish("requirements", _texts, '["scikit-learn>=1.5"]'),
+}
+"""Attribute -> what it becomes."""
 
 
 def kept(before: Mapping[str, Any], body: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, Any]:

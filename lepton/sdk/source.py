@@ -1,9 +1,8 @@
 """What goes along when a service is deployed: its file, the Python files beside it, and what its class names.
 
-The class is read, never run: its attributes `replicas`, `cpus`, `memory`, `preload` and `files` must be plain values.
+The class is read, never run: see `declared`.
 """
 
-import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from os.path import abspath
@@ -12,6 +11,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from lepton.core.errors import InvalidError
+from lepton.sdk.declared import DEEPEST, Kind, Unread, attributes, dotted
+from lepton.sdk.declared import Source as Text
 
 SKIPPED = frozenset((".git", "__pycache__", "node_modules", ".venv", "venv", ".mypy_cache", ".pytest_cache"))
 MOST_FILES = 2000
@@ -20,6 +21,11 @@ MOST_BYTES = 64 << 20
 SERVED = ("Service", "Photon", "Worker")
 """What the names of classes end with that one subclasses to be served."""
 KINDS_OF_CODE = ("", "photon")
+DECLARED = ("replicas", "cpus", "gpus", "memory", "preload", "requirements", "files")
+"""What the class of a service tells the platform."""
+OF_PHOTONS = ("extra_files",)
+GATHERED = ("requirement_dependency",)
+"""Of a photon: those of its bases, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +37,7 @@ class Source:
     files: tuple[tuple[str, Path], ...]
     """(path in the version, file)."""
     wishes: dict[str, Any] = field(default_factory=dict)
-    """Attributes of the class, as far as they are plain values."""
+    """Attributes of the class that are for the platform; an `Unread` takes the place of what cannot be read."""
 
 
 def is_source(target: str) -> bool:
@@ -61,9 +67,9 @@ def read_source(target: str) -> Source:
         return Source(entry=f"{prefix}{path.name}{mark}{name}", files=tuple(sorted(files.items())))
     if path.suffix == ".photon":
         return Source(entry=f"{prefix}{path.name}", files=((path.name, path),))
-    wishes = read_class(path, name)
+    wishes = read_class(path, name, kind)
     files = dict(_python_beside(path))
-    for extra in (*wishes.get("files", ()), *_extra_files(wishes)):
+    for extra in (*_paths(wishes, "files"), *_paths(wishes, "extra_files")):
         found = path.parent / extra
         if not found.exists():
             raise InvalidError(f"{path.name} names the file {extra!r}, which is not there", fix="Mend `files`.")
@@ -82,64 +88,52 @@ def _code_of(options: str, folder: Path) -> dict[str, Path]:
     return {str(file.relative_to(folder)): file for _, file in _python_beside(folder / place)}
 
 
-def _extra_files(wishes: dict[str, Any]) -> tuple[str, ...]:
-    """The paths that a photon's `extra_files` names: a list of them, or a dict of path at run time -> path."""
-    wish = wishes.get("extra_files", ())
-    return tuple(map(str, wish.values() if isinstance(wish, dict) else wish))
+def _paths(wishes: dict[str, Any], name: str) -> tuple[str, ...]:
+    """The paths that an attribute names: a list of them, or a dict of path at run time -> path."""
+    wish = wishes.get(name) or ()
+    if isinstance(wish, Unread):
+        raise wish.fault(name, fix=f'Write the paths as they are: {name} = ["part.txt"].')
+    found = list(wish.values()) if isinstance(wish, dict) else wish
+    if isinstance(found, str) or not all(isinstance(path, str) for path in found):
+        raise InvalidError(f"`{name}` of the class is no list of paths", fix=f'Write e.g. {name} = ["part.txt"].')
+    return tuple(found)
 
 
-def read_class(path: Path, name: str) -> dict[str, Any]:
-    """The plain attributes of the class called `name`, or of the last service or photon in the file, those of its
-    bases in the same file among them.
+def read_class(path: Path, name: str, kind: str = "") -> dict[str, Any]:
+    """What the class called `name`, or the last service or photon in the file, declares, its bases with it.
+
+    Args:
+        kind: `photon`, or empty for a service.
 
     Raises:
         InvalidError: the file is no Python, or has no such class.
     """
-    try:
-        tree = ast.parse(path.read_text(), str(path))
-    except (OSError, SyntaxError, ValueError) as fault:
-        raise InvalidError(f"{path} cannot be read as Python: {fault}", fix="Mend the file.") from None
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    named = [node for node in classes.values() if node.name == name or (not name and _is_served(node, classes))]
-    if not named:
-        named = [] if name else list(classes.values())
-    if not named:
+    text = Text(path, path.parent)
+    served = [found for found in text.classes if _is_served(Kind(text, text.classes[found]))]
+    wanted = name or (served or list(text.classes) or [""])[-1]
+    found = text.find(wanted)
+    if found is None:
         raise InvalidError(f"{path.name} has no class {name}".rstrip(), fix="Give file.py:Class.")
-    return _attributes(named[-1], classes)
+    if kind == "photon":
+        told = attributes(found, (*DECLARED, *OF_PHOTONS), GATHERED)
+        return {key: value for key, value in told.items() if key in OF_PHOTONS + GATHERED or _is_wish(value)}
+    return attributes(found, DECLARED)
 
 
-def _is_served(kind: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> bool:
-    """Whether a class is a service or a photon, or one of its bases in the same file is."""
-    others = {name: node for name, node in classes.items() if node is not kind}  # no circle
-    for base in kind.bases:
-        name = base.attr if isinstance(base, ast.Attribute) else base.id if isinstance(base, ast.Name) else ""
-        if name.endswith(SERVED) or (name in others and _is_served(others[name], others)):
+def _is_wish(value: Any) -> bool:
+    """Whether a value of a name that means nothing to the vendor's class may be meant for the platform."""
+    return not isinstance(value, Unread)
+
+
+def _is_served(kind: Kind, depth: int = 0) -> bool:
+    """Whether a class is a service or a photon, or one of its bases is."""
+    for base in map(dotted, kind.node.bases):
+        if kind.home.origin(base).endswith(SERVED):
+            return True
+        found = kind.home.find(base)
+        if found is not None and depth < DEEPEST and _is_served(found, depth + 1):
             return True
     return False
-
-
-def _attributes(kind: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    others = {name: node for name, node in classes.items() if node is not kind}  # no circle
-    for base in reversed(kind.bases):
-        if isinstance(base, ast.Name) and base.id in others:
-            found |= _attributes(others[base.id], others)
-    for node in kind.body:
-        for key, value in _assigned(node):
-            try:
-                found[key] = ast.literal_eval(value)
-            except ValueError:
-                found.pop(key, None)  # worked out when the class is made: then it is no wish of the kind read here
-    return found
-
-
-def _assigned(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
-    if isinstance(node, ast.Assign):
-        for target in node.targets:
-            if isinstance(target, ast.Name):
-                yield target.id, node.value
-    elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-        yield node.target.id, node.value
 
 
 def _python_beside(path: Path) -> Iterator[tuple[str, Path]]:

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from lepton.serve.routes import HANDLERS, OPENAI
 from lepton.serve.service import Service
 
 ASYNC_ROOM = 256
+WISHES = ("replicas", "cpus", "gpus", "memory", "preload")
 
 
 def open_program(folder: Path, entry: str) -> "ServiceProgram":
@@ -31,7 +33,10 @@ def open_program(folder: Path, entry: str) -> "ServiceProgram":
         ConfigError: there is none.
         Exception: whatever the user's code raises.
     """
-    return ServiceProgram(load_service(folder, entry))
+    service = load_service(folder, entry)
+    if service.requirements:  # also of bases that only Python finds
+        import_module("lepton.serve.requirements").check(service.requirements)
+    return ServiceProgram(service)
 
 
 class ServiceProgram:
@@ -48,6 +53,8 @@ class ServiceProgram:
         self._api: OpenAI | None = None
         self._offer = Offer(self.handlers)
         self.counters: Counter[str] = Counter()
+        self.wishes = {name: getattr(service, name) for name in WISHES}
+        """What its class asks of the platform."""
         is_async = any(handler.is_async for handler in self.handlers)
         many = service.concurrency
         self.threads = many if many > 1 else (1 if is_async and not all(h.is_async for h in self.handlers) else 0)

@@ -4,7 +4,8 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib import import_module
 from typing import cast
@@ -17,9 +18,17 @@ from lepton.serve.loading import open_entry
 from lepton.serve.program import Program
 from lepton.serve.replica import Replica
 from lepton.serve.reporter import Reporter
-from lepton.serve.spec import EndpointSpec
+from lepton.serve.spec import DEFAULTS, EndpointSpec
 from lepton.serve.starting import watched
 
+UNREAD: Mapping[str, tuple[str, object]] = {
+    "replicas": ("replicas", 1),
+    "cpus": ("worker_cpu_milli", 0.5),
+    "gpus": ("worker_gpu_milli", 0.0),
+    "memory": ("worker_memory_bytes", ""),
+    "preload": ("preload", ()),
+}
+"""Attribute of a service's class -> field of the wish that it becomes, and its value where nobody says any."""
 HANG_S = 15.0
 """Beyond the deadline."""
 
@@ -42,14 +51,29 @@ def open_program(ctx: Context, spec: EndpointSpec) -> Program:
         ConfigError, ModelFileError: it cannot be.
         Exception: whatever the user's code raises.
     """
+    if spec.requirements:  # few endpoints have any, and the others do without what reads them
+        is_strict = not spec.entry.startswith("photon:")
+        import_module("lepton.serve.requirements").check(spec.requirements, is_strict=is_strict)
     if spec.entry:
         program = open_entry(ctx.input("code"), spec.entry)
+        tell_unread(getattr(program, "wishes", {}), spec)
     else:
         program = cast(Program, import_module("lepton.serve.inference").load_program(ctx, spec))
     known_as = getattr(program, "known_as", None)
     if known_as is not None:  # its only model answers to the endpoint's name too
         known_as(str(ctx.params.get("name", "")))
     return program
+
+
+def tell_unread(wishes: Mapping[str, object], spec: EndpointSpec) -> None:
+    """Say which attributes of a class did not reach the wish: those of bases that are not in its own files."""
+    for name, (field, none) in UNREAD.items():
+        value = wishes.get(name, none)
+        if value not in (none, "", ()) and getattr(spec, field) == DEFAULTS[field]:
+            sys.stderr.write(
+                f"serve: {name} = {value!r} of the class has no effect: a base that is not among its files has it."
+                f" Say it in the class itself, or give --{name}\n"
+            )
 
 
 async def serve(ctx: Context, program: Program, spec: EndpointSpec, on_start: Callable[[], object]) -> None:

@@ -213,19 +213,21 @@ def handler(path: Any = "", *, method: str | Sequence[str] = "POST", batch: int 
 
 
 class Service:
-    """Subclass it; see the module's head. Class attributes are what the platform must know before it starts one."""
+    """Subclass it; see the module's head. Class attributes are what the platform must know before it starts one: it
+    reads them from the file, so they are plain values, or made of such (`memory = 300 << 20`)."""
 
     replicas: int = 1
     cpus: float = 0.5
     """Of each replica."""
     gpus: float = 0.0
-    memory: str = ""
-    """Most that a replica may use, e.g. `2 GiB`; empty: no limit."""
+    memory: str | int = ""
+    """Most that a replica may use, e.g. `2 GiB` or its bytes; empty: no limit."""
     concurrency: int = 0
     """Requests that one replica works on at a time. 0: as fits its handlers - one after the other if all are plain
     functions, 256 if some are async. From 2 on, plain functions run in that many threads."""
     requirements: Sequence[str] = ()
-    """What it imports beyond Lepton, as pip's requirements: `("scikit-learn>=1.5",)`."""
+    """What it imports beyond Lepton, as pip's requirements: `("scikit-learn>=1.5",)`. Nothing is installed: a replica
+    that lacks one of them does not start, and says what to install."""
     preload: Sequence[str] = ()
     """Modules that every replica imports anyway: they are loaded once and shared, so a new replica starts at once."""
     files: Sequence[str] = ()

@@ -35,11 +35,12 @@ RANGES = {
 """Field -> smallest and largest value."""
 MAX_NETWORKS = MAX_HOSTS = 1000
 MAX_PRELOAD = 16
+MAX_REQUIREMENTS, MAX_REQUIREMENT = 200, 500
 MAX_TEXT = 1000
 KEY_PLACES = ("https://", "http://127.0.0.1:", "http://localhost:", "http://[::1]:", "/")
 """How the place of an issuer's keys begins: over a network they travel by TLS."""
 HOST = re.compile(r"(?!.*\.\.)[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
-LISTS = ("allow", "hosts", "preload")
+LISTS = ("allow", "hosts", "preload", "requirements")
 FRONTS = ("host", "port", "allow", "tls_cert", "tls_key")
 """Fields that belong to the front."""
 
@@ -62,6 +63,8 @@ class EndpointSpec:
     """Names by which clients of a shared front may ask for it; its path there is `/<its name>/` in any case."""
     preload: tuple[str, ...] = ()
     """Modules that every replica imports anyway: loaded once, so a new replica starts warm and shares their memory."""
+    requirements: tuple[str, ...] = ()
+    """What its code needs, as pip's requirements: a worker that lacks one does not start."""
     isolation: str = ""
     """How the workers are held: `own` or `closed`. Empty: closed for what is a pickle, own for all else."""
     queue: str = ""
@@ -114,6 +117,10 @@ class EndpointSpec:
         check_priority(self.priority)
         if len(self.preload) > MAX_PRELOAD or not all(map(is_module, self.preload)):
             raise InvalidError("`preload` is no list of modules", fix=f"Give up to {MAX_PRELOAD}, e.g. torch.")
+        if len(self.requirements) > MAX_REQUIREMENTS or not all(map(is_line, self.requirements)):
+            raise InvalidError(
+                "`requirements` is no list of pip's requirements", fix='Give some like "scikit-learn>=1.5".'
+            )
         if not isinstance(self.host, str) or not 1 <= len(self.host) <= 253 or not self.host.isprintable():
             raise InvalidError(f"{str(self.host)[:80]!r} is not a host", fix="Give an address of this machine.")
         if self.isolation not in ("", Isolation.OWN, Isolation.CLOSED):
@@ -195,6 +202,11 @@ class EndpointSpec:
 def is_module(name: object) -> bool:
     """Whether it could be the dotted name of a module."""
     return isinstance(name, str) and len(name) <= 200 and all(part.isidentifier() for part in name.split("."))
+
+
+def is_line(text: object) -> bool:
+    """Whether it could be one of pip's requirements."""
+    return isinstance(text, str) and 0 < len(text) <= MAX_REQUIREMENT and text.isprintable()
 
 
 DEFAULTS = {field.name: field.default for field in fields(EndpointSpec)}

@@ -21,6 +21,7 @@ from lepton.serve.photon.meter import Meter
 from lepton.serve.photon.models import create, load
 from lepton.serve.photon.server import answer_liveness
 from lepton.serve.program import Work
+from lepton.serve.requirements import check
 from lepton.serve.routes import HANDLERS
 from lepton.serve.siblings import of_gang
 
@@ -48,7 +49,9 @@ def open_program(folder: Path, entry: str) -> "PhotonProgram":
     sys.path.insert(0, str(folder))
     if entry.endswith(".photon"):
         path = str(folder / entry)
-        url = archive.read_metadata(path).get(config.METADATA_VCS_URL_KEY)
+        told = archive.read_metadata(path)
+        check(told.get("requirement_dependency") or (), is_strict=False)
+        url = told.get(config.METADATA_VCS_URL_KEY)
         os.chdir(fetch_code_from_vcs(url) if url else tempfile.mkdtemp(prefix="lepton-photon-"))
         photon = load(path)
     else:
@@ -56,6 +59,7 @@ def open_program(folder: Path, entry: str) -> "PhotonProgram":
         photon = create("photon", entry)
         photon._photon_name = type(photon).__name__.lower()
         lay_out(photon, folder)
+        check(getattr(photon, "_requirement_dependency", ()), is_strict=False)
     return PhotonProgram(photon)
 
 

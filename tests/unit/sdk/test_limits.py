@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from lepton.core.errors import InvalidError
+from lepton.sdk.declared import Unread
 from lepton.sdk.limits import class_limits, kept
 
 OWN = {"model": "ver_1", "code": "", "entry": "", "is_front": False, "front": "", "hosts": [], "replicas": 3}
@@ -42,5 +43,38 @@ def test_what_a_class_asks_for_becomes_limits() -> None:
         "preload": ["torch"],
     }
     assert class_limits({"cpus": None, "gpus": 0.0, "memory": ""}) == {}
-    with pytest.raises(InvalidError, match="'much' of the class is no size"):
-        class_limits({"memory": "much"})
+    assert class_limits({"memory": 300 << 20}) == {"worker_memory_bytes": 300 << 20}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("memory", "much"),
+        ("memory", True),
+        ("memory", -1),
+        ("replicas", 2.0),
+        ("replicas", 0),
+        ("cpus", "2"),
+        ("gpus", float("nan")),
+        ("preload", "torch"),
+        ("requirements", "numpy"),
+        ("requirements", (1,)),
+    ],
+)
+def test_what_a_class_cannot_ask_for_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(InvalidError, match=f"^{name} = .* of the class cannot be") as fault:
+        class_limits({name: value})
+    assert f"{name} = " in fault.value.fix
+
+
+def test_what_cannot_be_read_is_refused_unless_it_is_said_beside_the_class() -> None:
+    unread = Unread("s.py", 7, "calls size()")
+    with pytest.raises(InvalidError, match=r"s.py:7: `memory` cannot be read .* calls size\(\)") as fault:
+        class_limits({"memory": unread})
+    assert fault.value.fix == 'Write a plain value, e.g. memory = "2 GiB", or give --memory.'
+    assert class_limits({"memory": unread, "cpus": 1}, ["worker_memory_bytes"]) == {"worker_cpu_milli": 1000}
+
+
+def test_what_code_needs_goes_along() -> None:
+    found = class_limits({"requirements": ("a>=1",), "requirement_dependency": ["b"]})
+    assert found == {"requirements": ["a>=1", "b"]}

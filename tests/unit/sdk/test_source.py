@@ -21,5 +21,5 @@ def test_a_class_asks_for_what_it_and_its_bases_say_wherever_it_stands(tmp_path:
         "class Shop(Base):\n    replicas = 2\n    cpus = 1 / 10\n"
         "class Order(BaseModel):\n    replicas: int = 9\n"
     )
-    assert read_class(tmp_path / "s.py", "") == {"memory": "300 MiB", "replicas": 2}
+    assert read_class(tmp_path / "s.py", "") == {"memory": "300 MiB", "replicas": 2, "cpus": 0.1}
     assert read_class(tmp_path / "s.py", "Order") == {"replicas": 9}
