@@ -13,7 +13,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from lepton.cli.workbench import Bench, run_bench
+from lepton.cli.bench import Bench
+from lepton.cli.workbench import run_bench
 from lepton.serve.photon import alias, archive, config, models
 from lepton.serve.photon.checkout import fetch_code_from_vcs
 from lepton.serve.photon.database import find_all_local_photons, find_local_photon, remove_local_photon

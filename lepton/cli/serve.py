@@ -11,6 +11,7 @@ import click
 from lepton.cli import complete
 from lepton.cli.group import Group
 from lepton.cli.kinds import ENDPOINT_STATES, PORT, RANK, Name, Number
+from lepton.cli.needs import needs
 from lepton.cli.output import Session, common
 from lepton.cli.standing import maybe_standing
 
@@ -28,7 +29,7 @@ def serve() -> None:
 @serve.command()
 @click.argument("target", shell_complete=complete.models)
 @click.option("--name", type=Name(), required=True, help="What to call the endpoint.")
-@click.option("--replicas", type=Number(1, 64, is_whole=True), default=None, help="Worker processes.  [default: 1]")
+@needs
 @click.option("--port", type=PORT, default=None, help="Where it answers; 0: any free port.  [default: 0]")
 @click.option("--host", default=None, help="Address to listen at.  [default: 127.0.0.1]")
 @click.option("--front", default=None, shell_complete=complete.endpoints, help="Front that it shares with others.")
@@ -88,7 +89,7 @@ def _given(wishes: Mapping[str, Any]) -> dict[str, Any]:
 @click.argument("entry")
 @click.option("--port", type=PORT, default=8000, show_default=True, help="Where it answers; 0: any free port.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
-@click.option("--replicas", type=Number(1, 64, is_whole=True), default=1, show_default=True, help="Worker processes.")
+@needs
 @click.option("--reload/--no-reload", "is_reloading", default=True, help="Start anew when a file changes.")
 @click.option(
     "--deadline", "deadline_s", type=Number(0.01, 600), default=60.0, show_default=True, help="Seconds for one request."
@@ -97,8 +98,12 @@ def _given(wishes: Mapping[str, Any]) -> dict[str, Any]:
 @click.option("--tls-key", default="", help="Its key.")
 @common
 def run(session: Session, entry: str, **wishes: Any) -> None:
-    """Serve ENTRY, a file.py[:Class] or a model's KIND:FILE, here while you edit it; no platform is needed."""
-    import_module("lepton.cli.workbench").serve_entry(entry, **wishes)
+    """Serve ENTRY, a file.py[:Class] or a model's KIND:FILE, here while you edit it; no platform is needed.
+
+    It runs as `serve deploy` would run it: what the class asks for counts, what is given here instead. Ctrl-C lets it
+    answer what it has begun; once more ends it at once.
+    """
+    import_module("lepton.cli.workbench").serve_entry(entry, **_given(wishes))
 
 
 @serve.command("list")

@@ -1,8 +1,8 @@
 """`lepton serve run`: an endpoint on this machine with no platform, for while one edits its code.
 
-The same front and replicas as on the platform, started by the same local engine in a temporary folder. When a file
-changes, replicas with the new code are started beside the old ones, which go once the new ones answer; if the new code
-does not start, the old ones stay.
+The same front and replicas as on the platform, started by the same local engine in a temporary folder, as the class and
+the command line ask. When a file changes, replicas with the new code are started beside the old ones, which go once the
+new ones answer and they have answered what they had begun; if the new code does not start, the old ones stay.
 """
 
 import json
@@ -11,12 +11,12 @@ import signal
 import ssl
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from itertools import count, islice
+from itertools import count
+from math import inf
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -25,40 +25,24 @@ from urllib.parse import urlsplit
 
 import click
 
-from lepton.core.errors import ConfigError
-from lepton.core.ids import make_id
-from lepton.core.launch import Isolation, Launch
+from lepton.cli.bench import Bench, doubts, gpus_of, own_environment, stamp, wish_of
+from lepton.core.errors import ConfigError, LeptonError
+from lepton.core.launch import Devices, Isolation, Launch
 from lepton.engine.base import Engine, open_engine
 from lepton.jobs.gang import describe
-from lepton.sdk.source import SKIPPED
-from lepton.serve.entries import CODE, file_of, read_what, rename, split_entry
+from lepton.serve.entries import file_of, rename
 from lepton.serve.plan import plan
-from lepton.serve.spec import EndpointSpec
 
 POLL_S = 0.15
-GRACE_S = 3.0
+END_S = 5.0
+"""Beyond what a request may take, for a process to end."""
+TELL_S = 1.0
+"""Old code that still answers after this long is told of."""
+MOST_S = 3600.0
+"""A drain is bounded by what a request may take."""
 AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Pauses before a replica that died is started again."""
-MOST_FILES = 5000
-PASSED_ON = frozenset(("LEPTON_ALLOW_ORIGINS", "LEPTON_CACHE_DIR", "LEPTON_LOCAL_DEPLOYMENT_TOKEN"))
-"""For Photon programs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """What shall run."""
-
-    source: Path
-    """Folder of the code."""
-    entry: str
-    """In it."""
-    host: str = "127.0.0.1"
-    port: int = 0
-    replicas: int = 1
-    is_reloading: bool = True
-    deadline_ms: int = 60_000
-    tls_cert: str = ""
-    tls_key: str = ""
+WARM_S = 3600.0
 
 
 @dataclass(slots=True)
@@ -69,12 +53,17 @@ class Replica:
     version: int
     read_bytes: int = 0
     is_over: bool = False
-    is_leaving: bool = False
+    left_at: float = 0.0
+    """When it was asked to end; 0: it was not."""
     born: float = field(default_factory=monotonic)
 
 
 class Workbench:
-    """The processes, and what is to be done about them several times a second."""
+    """The processes, and what is to be done about them several times a second.
+
+    Raises:
+        LeptonError: what the class asks for cannot be, or is not installed.
+    """
 
     def __init__(self, bench: Bench, engine: Engine, folder: Path) -> None:
         self._bench = bench
@@ -83,6 +72,8 @@ class Workbench:
         self._numbers = count()
         self._version = 0
         self._stamp = stamp(bench)
+        self._wish = wish_of(bench)
+        self._machine = next((facts.devices for facts in engine.nodes()), Devices())
         self._replicas: list[Replica] = []
         self._front = Replica("", -1)
         self._url = ""
@@ -91,6 +82,8 @@ class Workbench:
         """A replica of the present code has: it is started again, however often it dies."""
         self._due = 0.0
         self.stop = Event()
+        self.now = Event()
+        """Wait for nothing any more."""
 
     def run(self) -> None:
         """Until it is stopped.
@@ -106,6 +99,10 @@ class Workbench:
         finally:
             self._end()
 
+    def ask_to_stop(self) -> None:
+        """The first time: let it answer what it has; the second: end at once."""
+        (self.now if self.stop.is_set() else self.stop).set()
+
     def _turn(self) -> None:
         self._show_logs()
         if not self._url:
@@ -116,46 +113,50 @@ class Workbench:
         self._replace_dead()
         if self._bench.is_reloading and (now := stamp(self._bench)) != self._stamp:
             self._stamp = now
-            self._version += 1
-            self._deaths, self._has_answered = 0, False
-            say("the code has changed: starting it anew")
-            self._start_replicas()
+            self._reload()
         self._retire()
 
+    def _reload(self) -> None:
+        try:
+            self._wish = wish_of(self._bench)
+        except LeptonError as fault:
+            say(f"{fault}. {fault.fix}")
+            say("the code has changed, and cannot start: waiting for its next change")
+            return
+        self._version += 1
+        self._deaths, self._has_answered = 0, False
+        say("the code has changed: starting it anew")
+        self._start_replicas()
+
     def _start_replicas(self) -> None:
-        for _ in range(self._bench.replicas):
+        for doubt in doubts(self._wish, self._machine):
+            say(doubt)
+        for _ in range(self._wish.replicas):
             self._replicas.append(self._start(1, "worker", self._version))
 
     def _start(self, rank: int, role: str, version: int) -> Replica:
-        bench = self._bench
-        spec = EndpointSpec(
-            code=make_id("version", at=datetime.now(UTC)),
-            entry=bench.entry,
-            host=bench.host,
-            port=bench.port,
-            replicas=bench.replicas,
-            deadline_ms=bench.deadline_ms,
-            tls_cert=bench.tls_cert,
-            tls_key=bench.tls_key,
-        )
+        bench, spec = self._bench, self._wish
         job = plan(spec, endpoint="", name=Path(file_of(bench.entry)).stem)
         part = next(part for part in job.roles if part.name == role)
-        key = f"run.0.{next(self._numbers)}"
+        number = next(self._numbers)
+        key = f"run.0.{number}"
         self._engine.start(
             Launch(
                 key=key,
                 job="run",
                 entry=part.entry,
-                params=job.params,
+                preload=part.preload if spec.preload and role == "worker" else (),
+                params={**job.params, "drain_s": MOST_S},
                 inputs={"code": str(bench.source)},
                 env={**own_environment(), "LEPTON_OFF_PLATFORM": str(self._folder / "store"), "LEPTON_URL": ""},
                 cwd=str(bench.source),
                 devices=part.devices,
+                gpus=gpus_of(spec, number - 1, self._machine) if role == "worker" else (),
                 rank=rank,
-                size=1 + bench.replicas,
+                size=1 + spec.replicas,
                 isolation=part.isolation,
                 paths={str(bench.source): "r", str(self._folder / "store"): "w"},
-                grace_s=GRACE_S,
+                grace_s=MOST_S,
             )
         )
         return Replica(key, version)
@@ -183,7 +184,7 @@ class Workbench:
                 say("it does not start: waiting for the code to change")
             self._due = monotonic() + pause_s
         living = [one for one in self._replicas if not one.is_over and one.version == self._version]
-        if len(living) < self._bench.replicas and monotonic() >= self._due and not self._gives_up():
+        if len(living) < self._wish.replicas and monotonic() >= self._due and not self._gives_up():
             self._replicas.append(self._start(1, "worker", self._version))
         elif not living and self._gives_up() and not self._bench.is_reloading:
             raise ConfigError("No replica starts", fix="See above.")
@@ -195,17 +196,28 @@ class Workbench:
 
     def _retire(self) -> None:
         """Let go of old code once the new answers."""
-        old = [one for one in self._replicas if one.version < self._version and not one.is_leaving]
-        if old and self._ready() >= len(old) + self._bench.replicas:
-            for replica in old:
-                self._engine.stop(replica.key, grace_s=GRACE_S)
-                replica.is_leaving = True
+        old = [one for one in self._replicas if one.version < self._version]
+        staying = [one for one in old if not one.left_at]
+        if staying and self._ready() >= len(staying) + self._wish.replicas:
+            limit_s = self._numbers_now().get("request_limit_seconds", 0.0)
+            for replica in staying:
+                self._engine.stop(replica.key, grace_s=limit_s + END_S)
+                replica.left_at = monotonic()
             say("the new code answers")
+        late = [one for one in old if one.left_at and monotonic() - one.left_at > TELL_S]
+        if late:
+            say("the old code still answers what it had begun")
+        for replica in late:
+            replica.left_at = inf  # told once
 
     def _ready(self) -> int:
         """How many replicas the front knows."""
+        return int(self._numbers_now().get("workers_ready", 0))
+
+    def _numbers_now(self) -> Mapping[str, float]:
+        """What the front counts, by its names; empty if it does not answer."""
         if not self._url:
-            return 0
+            return {}
         where = urlsplit(self._url)
         host, port = str(where.hostname), where.port
         line = HTTPConnection(host, port, timeout=2)
@@ -215,11 +227,11 @@ class Workbench:
             line.request("GET", "/lepton/metrics")
             text = line.getresponse().read().decode()
         except (OSError, HTTPException):
-            return 0
+            return {}
         finally:
             line.close()
-        found = [row.split()[1] for row in text.splitlines() if row.startswith("lepton_workers_ready ")]
-        return int(float(found[0])) if found else 0
+        rows = [row.split() for row in text.splitlines() if row.startswith("lepton_") and "{" not in row]
+        return {name.removeprefix("lepton_"): float(value) for name, value in rows}
 
     def _say_address(self) -> None:
         file = self._folder / "store" / "ready.jsonl"
@@ -237,31 +249,48 @@ class Workbench:
         sys.stdout.flush()
 
     def _end(self) -> None:
-        keys = [one.key for one in self._replicas if not one.is_over]
-        for key in [self._front.key, *keys]:
-            self._engine.stop(key, grace_s=GRACE_S)
-        until = monotonic() + GRACE_S + 2
-        pause = Event()
-        everything = list(self._engine.keys())
-        while monotonic() < until and any(self._engine.look(key).status == "running" for key in everything):
+        """Let the front answer what it has, then end all."""
+        numbers = self._numbers_now()
+        limit_s = numbers.get("request_limit_seconds", 0.0)
+        open_now = round(numbers.get("queue_waiting", 0) + numbers.get("requests_held", 0))
+        if open_now:
+            what = "a request that has begun" if open_now == 1 else f"{open_now} requests that have begun"
+            say(f"waits for {what}, for up to {limit_s:g} s - Ctrl-C again ends it at once")
+        self._finish([self._front.key], limit_s + END_S)
+        self._finish([one.key for one in self._replicas if not one.is_over], END_S)
+        self._finish(list(self._engine.keys()), 0.0)
+
+    def _finish(self, keys: list[str], grace_s: float) -> None:
+        """End processes; returns when they have."""
+        grace_s = 0.0 if self.now.is_set() else grace_s
+        for key in keys:
+            self._engine.stop(key, grace_s=grace_s)
+        pause, until = Event(), monotonic() + grace_s + END_S
+        while monotonic() < until and any(self._engine.look(key).status == "running" for key in keys):
+            if self.now.is_set() and grace_s:
+                return self._finish(keys, 0.0)
+            self._show_logs()
             pause.wait(0.02)
         self._show_logs()
+        return None
 
 
 def serve_entry(entry: str, *, deadline_s: float, **wishes: Any) -> None:
     """Serve an entry until Ctrl-C or SIGTERM.
 
     Args:
-        wishes: further fields of `Bench`.
+        wishes: further fields of `Bench`, or of its limits.
     Raises:
         InvalidError, ConfigError: there is nothing of that name, or the front cannot start.
     """
     path = Path(file_of(entry)).absolute()
-    run_bench(Bench(source=path.parent, entry=rename(entry, path.name), deadline_ms=round(deadline_s * 1000), **wishes))
+    limits = {name: wishes.pop(name) for name in list(wishes) if name not in Bench.__dataclass_fields__}
+    entry = rename(entry, path.name)
+    run_bench(Bench(source=path.parent, entry=entry, deadline_ms=round(deadline_s * 1000), limits=limits, **wishes))
 
 
 def run_bench(bench: Bench) -> None:
-    """Serve until Ctrl-C or SIGTERM.
+    """Serve until Ctrl-C or SIGTERM; a second one ends it at once.
 
     Raises:
         ConfigError: there is no such file, or the front cannot start.
@@ -272,59 +301,17 @@ def run_bench(bench: Bench) -> None:
         place = Path(folder)
         (place / "store").mkdir()
         isolation = os.environ.get("LEPTON_ISOLATION") or Isolation.OWN
-        engine = open_engine("local", folder=place / "engine", isolation=isolation)
-        workbench = Workbench(bench, engine, place)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: workbench.stop.set())
+        engine = open_engine("local", folder=place / "engine", isolation=isolation, warm_s=WARM_S)
         try:
+            workbench = Workbench(bench, engine, place)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: workbench.ask_to_stop())
             workbench.run()
         finally:
             engine.close()
 
 
-def own_environment() -> dict[str, str]:
-    """What the code under edit finds in its environment: the person's own, without what is for Lepton itself."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name.isidentifier() and (not name.startswith("LEPTON_") or name in PASSED_ON)
-    }
-
-
-def stamp(bench: Bench) -> dict[str, int]:
-    """What the files that are served look like now: path -> time of the last change."""
-    found: dict[str, int] = {}
-    for path in islice(watched(bench), MOST_FILES):
-        with suppress(OSError):
-            found[str(path)] = path.stat().st_mtime_ns
-    return found
-
-
-def watched(bench: Bench) -> Iterator[Path]:
-    """The files whose change starts it anew: of code all Python files of its folder, for it may import them."""
-    kind, what = split_entry(bench.entry)
-    if kind in CODE:
-        yield from _files(bench.source)
-        return
-    name, options = read_what(what)
-    path = bench.source / name
-    yield from (sorted(path.rglob("*")) if path.is_dir() else [path])
-    if "class" in options:
-        yield from _files(path.parent)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError:
-        return
-    for path in entries:
-        if path.is_dir() and path.name not in SKIPPED and not path.is_symlink():
-            yield from _files(path)
-        elif path.suffix == ".py":
-            yield path
-
-
 def say(text: str) -> None:
     """Tell the person at the terminal."""
-    click.echo(f"lepton: {text}", err=True)
+    with suppress(OSError):
+        click.echo(f"lepton: {text}", err=True)

@@ -54,6 +54,8 @@ class Desk(Entrance):
         self.on_work: Callable[[Desk], object] = lambda _: None
         """Called when there is something again that may become late."""
         self.more_metrics: Callable[[], Iterable[str]] = tuple
+        self.longest_s = deadline_s
+        """That a request may take: the deadline, or what a handler has instead."""
         self._deadline_s = deadline_s
         self._prefix = prefix.encode() + b"-"
         self._numbers = count(1)
@@ -209,6 +211,7 @@ class Desk(Entrance):
         self._set_table(about)
         self._links[link.number] = link
         self._failure = None
+        self.longest_s = max(self._deadline_s, self._table.longest_s)
         self.about = {name: value for name, value in about.items() if name not in INTERNAL}
         self.queue.join(link.number, room=max(0, int(about.get("room") or 0)))
         self.on_ready()
@@ -372,6 +375,11 @@ class Desk(Entrance):
     def open(self) -> int:
         """Predictions that somebody waits for."""
         return sum(not exchange.is_done for exchange in self._live.values())
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request is open that will have an answer; an upgraded connection may be open for ever."""
+        return self._held.is_any or any(not (one.is_done or one.is_tunnel) for one in self._live.values())
 
     def close(self) -> None:
         """Drop every worker."""

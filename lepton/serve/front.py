@@ -36,7 +36,8 @@ TURNS = 5
 WORKERS = 1024
 """That may be on their way in at one time."""
 DRAIN_S = 8.0
-"""Under the grace a job gets before it is killed."""
+"""For connections to end, when it is to stop. Requests have as long as they may take, but no longer than its `drain_s`:
+then it is killed."""
 
 
 def main(ctx: Context) -> None:
@@ -155,9 +156,13 @@ class Front:
         self.tell({"type": "ready", "address": self.address})
 
     async def _drained(self) -> None:
-        """Wait until every connection has ended, but no longer than the grace allows."""
-        until = monotonic() + DRAIN_S
-        while self.lobby.is_open and monotonic() < until:
+        """Wait until every connection has ended and every request is answered, but no longer than the grace allows."""
+        begun, lobby = monotonic(), self.lobby
+        longest_s = max(desk.longest_s for desk in lobby.desks) + TICK_S
+        limit_s = min(longest_s, float(self._ctx.params.get("drain_s", DRAIN_S)))
+        while (spent_s := monotonic() - begun) < max(limit_s, DRAIN_S):
+            if not (lobby.is_open if spent_s < DRAIN_S else lobby.is_answering):
+                break
             await asyncio.sleep(TICK_S / 5)
 
     async def _tick(self) -> None:

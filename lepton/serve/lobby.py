@@ -98,6 +98,11 @@ class Lobby:
         """Whether a client is there, or waits for an answer."""
         return bool(self.connections) or any(desk.open for desk in self.desks)
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request is open that will have an answer."""
+        return any(desk.is_answering for desk in self.desks)
+
     def drain(self) -> None:
         """Answer what is open, and let each connection end with it."""
         self.is_draining = True

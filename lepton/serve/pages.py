@@ -41,6 +41,7 @@ def gauges(desk: "Desk") -> dict[str, float]:
     return {
         "queue_waiting": desk.queue.waiting,
         "requests_held": desk.queue.held,
+        "request_limit_seconds": desk.longest_s,
         "workers_ready": desk.queue.workers,
         "connections": len(desk.lobby.connections) if desk.lobby is not None else 0,
     }

@@ -6,6 +6,8 @@ from lepton.jobs.spec import JobSpec, Role
 from lepton.serve.entries import is_pickle, preload_of
 from lepton.serve.spec import EndpointSpec
 
+LEAST_DRAIN_S, AFTER_DRAIN_S = 8.0, 2.0
+
 
 def plan(spec: EndpointSpec, *, endpoint: str, name: str) -> JobSpec:
     """The job that keeps the endpoint called `name`, with id `endpoint`, answering until it is stopped."""
@@ -17,8 +19,14 @@ def plan(spec: EndpointSpec, *, endpoint: str, name: str) -> JobSpec:
         inputs=inputs,
         queue=spec.queue,
         priority=spec.priority,
-        params={"endpoint": endpoint, "name": name, "spec": spec.to_json()},
+        params={"endpoint": endpoint, "name": name, "spec": spec.to_json(), "drain_s": drain_s(spec)},
+        grace_s=drain_s(spec) + AFTER_DRAIN_S,
     )
+
+
+def drain_s(spec: EndpointSpec) -> float:
+    """How long what an endpoint is at may take to end when it is to stop: as long as a request may."""
+    return LEAST_DRAIN_S if spec.is_front else max(LEAST_DRAIN_S, spec.deadline_ms / 1000 + 1)
 
 
 def _roles(spec: EndpointSpec, endpoint: str) -> tuple[Role, ...]:

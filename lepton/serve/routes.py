@@ -179,6 +179,8 @@ class Table:
             operations = list(map(_operation, about.get("operations") or ()))
             for operation in operations:
                 self._add(operation)
+            self.longest_s = max((operation.timeout_s for operation in operations), default=0.0)
+            """The longest time that an operation has instead of the deadline."""
             if operations and missing is NO_PATH:
                 self._missing = NO_PATH._replace(fix=_hint(about.get("handlers") or map(_line, operations)))
             for path, page in (about.get("pages") or {}).items():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lepton.cli.workbench import Bench, stamp
+from lepton.cli.bench import Bench, stamp
 from lepton.core.errors import InvalidError
 from lepton.jobs.preload import LIGHT
 from lepton.sdk.source import is_source, read_source
