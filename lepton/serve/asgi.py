@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from lepton.core.errors import ConfigError
 from lepton.serve.calls import Call
-from lepton.serve.faults import HandlerError, is_line
+from lepton.serve.faults import HandlerError, is_line, note
 from lepton.serve.frames import Media
 from lepton.serve.program import Line, Reply, Work
 from lepton.serve.routes import Operation
@@ -20,6 +20,7 @@ App = Callable[..., Awaitable[None]]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 HOP = frozenset((b"connection", b"transfer-encoding", b"content-length", b"keep-alive", b"upgrade", b"x-request-id"))
 """Headers that are the front's to set."""
+SCHEMES = {"http": "ws", "https": "wss"}
 AHEAD = 16
 """Pieces that an application may be ahead of what was sent."""
 
@@ -72,6 +73,8 @@ class Mount:
         self._lifespan: asyncio.Task[None] | None = None
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._done: asyncio.Queue[str] = asyncio.Queue()
+        self._state: dict[str, Any] = {}
+        """What the application has put there when it started: each request gets a copy."""
 
     def work(self, number: int) -> Work:
         """How a replica answers for it."""
@@ -82,7 +85,7 @@ class Mount:
 
     async def start(self) -> None:
         """Let the application get ready, if it wants to."""
-        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}}
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._state}
         self._lifespan = asyncio.ensure_future(self._live(scope))
         await self._events.put({"type": "lifespan.startup"})
         said = await self._done.get()
@@ -114,15 +117,15 @@ class Mount:
             "type": kind,
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": head.version,
-            "scheme": "ws" if kind == "websocket" else "http",
+            "scheme": SCHEMES[head.scheme] if kind == "websocket" else head.scheme,
             "path": unquote(head.prefix + head.path),
             "raw_path": (head.prefix + head.path).encode("latin-1"),
             "query_string": head.query.encode("latin-1"),
             "root_path": head.prefix + self.path,
             "headers": headers,
             "client": head.client,
-            "server": (head.merged().get("host", "localhost").partition(":")[0], 80),
-            "state": {},
+            "server": head.server,
+            "state": dict(self._state),
         }
         if kind == "http":
             found["method"] = head.method
@@ -130,7 +133,7 @@ class Mount:
 
     async def answer(self, call: Call) -> Reply:
         """One request."""
-        course = Course(call.body)
+        course = Course(call.body, call.id)
         course.begin(self._app(self.scope(call, "http"), course.receive, course.send))
         try:
             start = await course.next()
@@ -140,11 +143,14 @@ class Mount:
         except asyncio.CancelledError:  # the client has gone before there was an answer
             await course.end()
             raise
-        headers = head_lines(start.get("headers", ()))
-        reply = Reply(status=start["status"], media=Media.OTHER, headers=headers)
+        headers = start.get("headers", ())
+        reply = Reply(status=start["status"], media=Media.OTHER, headers=head_lines(headers))
         if first is None or not first.get("more_body"):
             reply.body = bytes(first.get("body", b"")) if first else b""
-            await course.end()
+            await course.end(is_whole=True)
+            if call.head is not None and call.head.method == "HEAD" and (length := length_line(headers)):
+                reply.headers += length  # of a body that there would be
+                reply.stream = nothing()
         else:
             reply.stream = course.pieces(first)
         return reply
@@ -188,8 +194,11 @@ class Mount:
 class Course:
     """One request's way through an application."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, id: int = 0) -> None:
         self._body: bytes | None = body
+        self._id = id
+        self._is_whole = False
+        """It has given its whole answer: a fault after that nobody else learns of."""
         self._gone = asyncio.Event()
         self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(AHEAD)
         self._task: asyncio.Task[None] | None = None
@@ -205,6 +214,8 @@ class Course:
         except asyncio.CancelledError:
             raise
         except BaseException as fault:  # noqa: BLE001  whatever an application raises, also that it wants to exit
+            if self._is_whole:
+                note(fault, self._id)
             self.fault = fault
         await self._events.put(None)
 
@@ -240,19 +251,39 @@ class Course:
     async def pieces(self, first: dict[str, Any]) -> AsyncIterator[bytes]:
         """The rest of the answer."""
         event: dict[str, Any] | None = first
+        is_whole = False
         try:
             while event is not None:
                 if event.get("body"):
                     yield bytes(event["body"])
                 event = await self.next() if event.get("more_body") else None
+            is_whole = True
         finally:
-            await self.end()
+            await self.end(is_whole=is_whole)
 
-    async def end(self) -> None:
-        """Tell the application that nobody listens any more; what it still does after its answer, it may finish."""
+    async def end(self, *, is_whole: bool = False) -> None:
+        """Tell the application that nobody listens any more; what it still does after its answer, it may finish.
+
+        Args:
+            is_whole: it has given its answer; else the client has gone, or has been told of a fault.
+        """
+        self._is_whole = is_whole
+        if is_whole and self.fault is not None:
+            note(self.fault, self._id)
         self._gone.set()
         while not self._events.empty():  # lets go of an application that waits to send more
             self._events.get_nowait()
+
+
+async def nothing() -> AsyncIterator[bytes]:
+    """The body of an answer to HEAD: the front takes no length from what streams."""
+    yield b""
+
+
+def length_line(headers: Any) -> bytes:
+    """The length that an application gives its answer, as a header; empty: it gives none."""
+    told = [bytes(value) for name, value in headers if bytes(name).lower() == b"content-length"]
+    return b"content-length: %d\r\n" % int(told[0]) if len(told) == 1 and told[0].isdigit() else b""
 
 
 def head_lines(headers: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from lepton.core.errors import InvalidError
 from lepton.serve.frames import Media
 from lepton.serve.service import Request, Upload
 
+HOST = re.compile(r"\[?(?P<host>[^\[\]:]+|[0-9A-Fa-f:.]+(?=\]))\]?(?::(?P<port>[0-9]{1,5}))?")
+"""A name or an address, that of IPv6 in brackets, and perhaps a port."""
 DIGITS = bytes(100 if chr(code).isdecimal() else 32 for code in range(128)).ljust(256)
 """A digit becomes a `d`, whatever else a space."""
 MANY_DIGITS = b"d" * 19
@@ -46,6 +49,8 @@ class Head:
     version: str = "1.1"
     prefix: str = ""
     """What was left out in front of the path: that of the endpoint, at a front that many share."""
+    scheme: str = "http"
+    """Or `https`: what the client speaks with the front."""
 
     @classmethod
     def read(cls, text: bytes) -> Self:
@@ -53,14 +58,22 @@ class Head:
         place, line, *rest = text.decode("latin-1").split("\r\n")
         method, target, version = line.split(" ", 2)
         path, _, query = target.partition("?")
-        host, port, prefix = place.split(" ", 2)
+        host, port, scheme, prefix = place.split(" ", 3)
         pairs = [(name.lower(), value) for name, _, value in (each.partition(": ") for each in rest if each)]
-        return cls(method, path, query, pairs, (host, int(port)), version.removeprefix("HTTP/"), prefix)
+        return cls(method, path, query, pairs, (host, int(port)), version.removeprefix("HTTP/"), prefix, scheme)
 
     @property
     def is_upgrade(self) -> bool:
         """Whether the client asks to speak another protocol on this connection."""
         return any(name == "upgrade" for name, _ in self.headers)
+
+    @property
+    def server(self) -> tuple[str, int]:
+        """Host and port that the client asked for."""
+        asked = next((value for name, value in self.headers if name == "host"), "")
+        found = HOST.fullmatch(asked)
+        usual = 443 if self.scheme == "https" else 80
+        return (found["host"], int(found["port"] or usual)) if found else (asked or "localhost", usual)
 
     def merged(self) -> dict[str, str]:
         """Header -> value; of one that came twice both, joined by commas."""

@@ -23,6 +23,7 @@ from lepton.serve.routes import Route
 
 PART_BYTES = 16 << 10
 """The parser is given no more at a time, so that what it does not tell of cannot grow unseen."""
+NOWHERE = b"- 0 http"
 BAD_VERSION = "Invalid HTTP version"
 """What the parser says of a version that it does not know."""
 
@@ -36,7 +37,8 @@ class Connection(Outlet):
         self._first: bytes | None = b""
         """What has come so far, until it is clear which protocol that is."""
         self._parser = httptools.HttpRequestParser(self)
-        self._peer: tuple[str, int] | None = None
+        self._place = NOWHERE
+        """The client's address and port, and the scheme it speaks, as the heads of its requests tell them."""
         self._caller = b""
         """The client's address."""
         self._refusal: Refusal | None = None
@@ -59,8 +61,9 @@ class Connection(Outlet):
         self._lobby.connections.add(self)
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
-            self._peer = str(peer[0]), int(peer[1])
-            self._caller = self._peer[0].encode()
+            self._caller = str(peer[0]).encode()
+            scheme = b"https" if transport.get_extra_info("sslcontext") is not None else b"http"
+            self._place = b"%b %d %b" % (self._caller, peer[1], scheme)
         if not self._lobby.admits(self._caller.decode()):
             self._refuse_and_close(answers.NO_ENTRY)
         elif len(self._lobby.connections) > self._limits.max_connections:
@@ -301,7 +304,7 @@ class Connection(Outlet):
         return Asked(self._parser.get_method(), message.url, self._head_text(), lambda r: message.judge_body(r, limits))
 
     def _head_text(self) -> bytes:
-        return self._message.head_text(self._parser.get_method(), self._parser.get_http_version(), self._peer)
+        return self._message.head_text(self._parser.get_method(), self._parser.get_http_version(), self._place)
 
     def check(self, now: float) -> None:
         """Let go of a client that is too slow or has long been silent."""

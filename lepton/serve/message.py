@@ -204,11 +204,10 @@ class Message:
             return media, answers.MEDIA
         return media, None if media in route.media else answers.MEDIA
 
-    def head_text(self, method: bytes, version: str, client: tuple[str, int] | None) -> bytes:
-        """The request line, the headers that its code may see, and in front of them the client's address and the path
-        that was left out."""
-        place = f"{client[0]} {client[1]} " if client else "- 0 "
-        line = b"%b%b\r\n%b %b HTTP/%b\r\n" % (place.encode(), self.prefix, method, self.url, version.encode())
+    def head_text(self, method: bytes, version: str, place: bytes) -> bytes:
+        """The request line, the headers that its code may see, and in front of them the place: the client's address and
+        port, the scheme, and the path that was left out."""
+        line = b"%b %b\r\n%b %b HTTP/%b\r\n" % (place, self.prefix, method, self.url, version.encode())
         return line + b"".join([b"%b: %b\r\n" % pair for pair in passed_on(self.lines)])
 
 
