@@ -1,4 +1,4 @@
-"""Mounted applications find what ASGI promises them: their state, how and where they were asked, a log of their faults."""
+"""Mounted applications find what ASGI promises them: their state, how and where they were asked, and a log."""
 
 import json
 import ssl
