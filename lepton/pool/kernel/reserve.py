@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lepton.pool.kernel.compiled import compiled
+from lepton.pool.kernel.compiled import compiled, compiled_allocating
 from lepton.pool.kernel.order import done, outgrown
 from lepton.pool.kernel.places import give, put_back, take
 from lepton.pool.kernel.state import Order, Pool
@@ -58,7 +58,7 @@ def expected_ends(pool: Pool, order: Order, job: int, now: float) -> int:
     return count
 
 
-@compiled
+@compiled_allocating
 def fits_at(pool: Pool, order: Order, job: int, now: float) -> float:
     """When a job is expected to fit, if nothing else starts: running jobs are tried away in the order of their ends."""
     count = expected_ends(pool, order, job, now)
