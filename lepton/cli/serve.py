@@ -12,7 +12,7 @@ from lepton.cli import complete
 from lepton.cli.group import Group
 from lepton.cli.kinds import ENDPOINT_STATES, PORT, RANK, Name, Number
 from lepton.cli.needs import needs
-from lepton.cli.output import Session, common
+from lepton.cli.output import Session, common, moment
 from lepton.cli.standing import maybe_standing
 
 if TYPE_CHECKING:
@@ -147,10 +147,17 @@ def logs(session: Session, endpoint: str, follow: bool, rank: int) -> None:
 @click.argument("endpoint", shell_complete=complete.endpoints)
 @common
 def why(session: Session, endpoint: str) -> None:
-    """Say why ENDPOINT is as it is, with what its replicas wrote last if it has failed."""
+    """Say why ENDPOINT is as it is: which of its processes have died and why, and what they wrote last."""
     found = session.client.serve.get(endpoint).why()
     log = f"\n\n{found['log']}" if found["log"] else ""
-    session.say(f"{found['state']}: {found['why']}{log}", found)
+    died = "".join(f"\n{_death(one)}" for one in found["deaths"])
+    session.say(f"{found['state']}: {found['why']}{died}{log}", found)
+
+
+def _death(one: Mapping[str, Any]) -> str:
+    """One line of a process that has died and was replaced."""
+    how_often = "once" if one["count"] == 1 else f"{one['count']} times"
+    return f"rank {one['rank']} has ended {how_often} and was started again, last at {moment(one['at'])}: {one['why']}"
 
 
 @serve.command()

@@ -1,7 +1,8 @@
 """Workers that are replaced one by one, while the rest of their gang goes on: the replicas of a service. Pure.
 
-`job.status["replaced"]` is {rank: {"count": n, "at": micros, "quick": n}}: how often, when last, and how often in a row
-soon after a start. One that dies again and again is no accident: then the whole gang ends, and its retry policy counts.
+`job.status["replaced"]` is {rank: {"count": n, "at": micros, "quick": n, "why": text}}: how often, when last, how often
+in a row soon after a start, and how the last one ended.
+ One that dies again and again is no accident: then the whole gang ends, and its retry policy counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from lepton.core.clock import to_micros
+from lepton.core.errors import clip
 from lepton.core.event import Event
 from lepton.core.launch import Exit, Sighting
 from lepton.core.resource import Resource
@@ -19,6 +21,7 @@ from lepton.jobs.spec import JobSpec
 QUICK_S = 30.0
 """Who dies sooner than this after a start has not worked."""
 MAX_QUICK = 3
+MOST_WHY = 500
 ACTOR = "loop:jobs"
 
 
@@ -44,7 +47,7 @@ def replaced(job: Resource, rank: int, *, why: str, at: datetime) -> tuple[Resou
     quick = record.get("quick", 0) + 1 if is_quick else 0
     if quick > MAX_QUICK:
         return None
-    new = {"count": record.get("count", 0) + 1, "at": to_micros(at), "quick": quick}
+    new = {"count": record.get("count", 0) + 1, "at": to_micros(at), "quick": quick, "why": clip(why, MOST_WHY)}
     status = {**job.status, "replaced": {**job.status.get("replaced", {}), str(rank): new}}
     again = replace(job, status=status, updated_at=at)
     said = f"worker {rank} ended: {why}; another takes its place"

@@ -131,16 +131,18 @@ class AsyncEndpoint:
         return self
 
     async def why(self) -> dict[str, Any]:
-        """Why it is as it is: `{state, why, log}`.
+        """Why it is as it is: `{state, why, log, deaths}`.
 
         `log` is how the log of the process ends that ended last; of an endpoint that is ready, the traceback of the
-        last fault of a handler.
+        last fault of a handler. `deaths` tells of each process that has ended and was replaced: its `rank`, how often
+        (`count`), when last (`at`, microseconds since 1970) and `why`.
         """
         await self.refresh()
-        found = {"state": self.state, "why": str(self.status.get("why", "")), "log": ""}
+        found: dict[str, Any] = {"state": self.state, "why": str(self.status.get("why", "")), "log": "", "deaths": []}
         if not self.job:
             return found
         job = await AsyncJobs(self._http, self.workspace).get(self.job)
+        found["deaths"] = deaths(job.status)
         ending = job.status.get("ending") or {}
         if ending and self.state != "ready":
             pieces = [piece async for piece in job.logs(rank=int(ending.get("rank") or 0))]
@@ -299,6 +301,15 @@ async def _wish(http: Http, workspace: str, target: str, name: str, limits: Endp
     body = {"kind": "code", "name": name, "files": files, "meta": {"entry": source.entry}}
     code = await http.post("/catalog/versions", body, workspace=workspace)
     return {"code": code["id"], "entry": source.entry, **class_limits(source.wishes, limits.keys()), **limits}
+
+
+def deaths(status: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Which processes of an endpoint's job have been replaced, the latest death first."""
+    rows = [
+        {"rank": int(rank), "count": one["count"], "at": one["at"], "why": str(one.get("why", ""))}
+        for rank, one in (status.get("replaced") or {}).items()
+    ]
+    return sorted(rows, key=lambda row: -row["at"])
 
 
 def encode(inputs: Any) -> tuple[bytes, str]:

@@ -2,32 +2,47 @@
 
 import asyncio
 import os
-import ssl
 from collections.abc import Callable
 from contextlib import suppress
 
 from lepton.core.errors import ConfigError
+from lepton.serve.handshakes import Handshakes
 from lepton.serve.spec import EndpointSpec
 
-HANDSHAKE_S = 10.0
-"""For the whole of it. Until then a client is nobody who could be counted or refused."""
+BACKLOG = 1024
+
+
+class Doors:
+    """The sockets, until they are closed."""
+
+    def __init__(self, server: asyncio.Server, handshakes: Handshakes | None) -> None:
+        self._server = server
+        self._handshakes = handshakes
+        if handshakes is not None:
+            handshakes.listen(server, BACKLOG)
+
+    def close(self) -> None:
+        """Let in nobody any more; who is in stays."""
+        if self._handshakes is not None:
+            self._handshakes.close()
+        self._server.close()
 
 
 async def listen(
-    make: Callable[[], asyncio.Protocol], spec: EndpointSpec, tls: ssl.SSLContext | None
-) -> tuple[asyncio.Server, str]:
-    """The socket for clients, and the address to tell them.
+    make: Callable[[], asyncio.Protocol], spec: EndpointSpec, handshakes: Handshakes | None
+) -> tuple[Doors, str]:
+    """The sockets for clients, and the address to tell them.
 
     Args:
-        tls: how it speaks TLS; None: it does not.
+        make: what speaks with a client.
+        handshakes: lets clients in that speak TLS; None: none does.
     Raises:
         ConfigError: the address cannot be had.
     """
-    loop = asyncio.get_running_loop()
-    wait_s = HANDSHAKE_S if tls is not None else None
+    loop, is_tls = asyncio.get_running_loop(), handshakes is not None
 
     async def open_at(port: int) -> asyncio.Server:
-        return await loop.create_server(make, spec.host, port, backlog=1024, ssl=tls, ssl_handshake_timeout=wait_s)
+        return await loop.create_server(make, spec.host, port, backlog=BACKLOG, start_serving=not is_tls)
 
     clients = None
     if not spec.port and (last := last_port()):
@@ -40,7 +55,7 @@ async def listen(
             f"The endpoint cannot listen at {spec.host}:{spec.port}: {fault}",
             fix="Give another port, or 0 for any free one.",
         ) from fault
-    return clients, ("https://" if tls else "") + reachable(*clients.sockets[0].getsockname()[:2])
+    return Doors(clients, handshakes), ("https://" if is_tls else "") + reachable(*clients.sockets[0].getsockname()[:2])
 
 
 def last_port() -> int:

@@ -6,7 +6,7 @@ It keeps no state that a restart would lose, and never looks into a body.
 import asyncio
 import gc
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -21,6 +21,7 @@ from lepton.serve.allowance import Addresses
 from lepton.serve.doors import listen
 from lepton.serve.exchange import Limits
 from lepton.serve.gang import socket_path
+from lepton.serve.handshakes import Handshakes
 from lepton.serve.http import Connection
 from lepton.serve.identity import Identity, open_identity
 from lepton.serve.links import WorkerLink
@@ -90,8 +91,10 @@ class Front:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         self._identity = open_identity(self.site.spec)
-        tls = self._identity.context if self._identity is not None else None
-        clients, self.address = await listen(partial(Connection, self.lobby), self.site.spec, tls)
+        make: Callable[[], asyncio.Protocol] = partial(Connection, self.lobby)
+        identity = self._identity
+        handshakes = Handshakes(self.lobby, make, identity.context) if identity is not None else None
+        clients, self.address = await listen(make, self.site.spec, handshakes)
         self._path.unlink(missing_ok=True)
         self._mailroom = Mailroom(self._path)
         workers = await loop.create_unix_server(self.make_link, str(self._path), backlog=WORKERS)

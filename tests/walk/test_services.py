@@ -137,6 +137,10 @@ def test_a_service_is_deployed_with_its_files_and_survives_each_of_its_processes
     wait_until(lambda: _answers(caller), "it answers again")
     endpoint.refresh()
     assert (endpoint.url, endpoint.job, endpoint.state) == (url, job, "ready")
+    why = endpoint.why()
+    assert [(one["rank"], one["count"]) for one in why["deaths"]] == [(0, 1), (2, 1), (1, 1)]
+    said = up.lepton("serve", "why", "counter").stdout
+    assert all(f"rank {rank} has ended once" in said for rank in range(3)) and said.count("signal 9") == 3, said
     told = endpoint.status.get("served", {}).get("at", 0)
     assert caller.once()[0] == 200
     wait_until(
@@ -212,6 +216,27 @@ def test_what_cannot_be_deployed_is_refused_before_anything_is_made(up: House, f
     (folder / "broken.py").write_text("class X(:\n")
     assert "Python" in up.lepton("serve", "deploy", f"{folder}/broken.py", "--name", "x").stderr
     assert not [one for one in up.client.serve.list() if one.name == "x"]
+
+
+def test_what_a_class_asks_for_is_had_or_told(up: House, folder: Path) -> None:
+    text = SERVICE.replace("replicas = 2", 'replicas = 3 - 2\n    memory = os.environ.get("M")').replace(
+        "from voice", "import os, voice\nfrom voice"
+    )
+    (folder / "counter.py").write_text(text)
+    said = up.lepton("serve", "deploy", f"{folder}/counter.py", "--name", "needy")
+    line = text.splitlines().index('    memory = os.environ.get("M")') + 1
+    assert said.returncode != 0 and f"counter.py:{line}: `memory` cannot be read" in said.stderr
+    said = up.lepton("serve", "deploy", f"{folder}/counter.py", "--name", "needy", "--memory", "1G", "--cpus", "0.2")
+    assert said.returncode == 0, said.stderr
+    endpoint = up.client.serve.get("needy")
+    wish = endpoint.fields["spec"]["endpoint"]
+    assert (wish["worker_memory_bytes"], wish["worker_cpu_milli"], wish["replicas"]) == (1 << 30, 200, 1)
+    (folder / "counter.py").write_text(SERVICE.replace("replicas = 2", 'requirements = ("lepton-no-such>=2",)'))
+    changed = up.client.serve.apply(f"{folder}/counter.py", name="needy")
+    with pytest.raises(JobFailedError, match="lepton-no-such>=2 is missing"):
+        changed.wait(timeout_s=60)
+    assert "-m pip install 'lepton-no-such>=2'" in changed.why()["log"]
+    changed.delete().wait("deleted")
 
 
 @contextmanager

@@ -6,12 +6,13 @@ import signal
 import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection, HTTPSConnection
+from contextlib import ExitStack
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 
 from tests.ports import free_port
 from tests.server.serving.granting import open_platform
-from tests.server.serving.house import House, Wire, open_service, wait_until
+from tests.server.serving.house import House, Wire, open_house, open_service, wait_until
 
 BODY = b'{"name": "Ada"}'
 NEGATIVE = b'{"inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": [-1]}]}'
@@ -49,6 +50,57 @@ def test_tls_only_where_there_is_a_certificate(pair: tuple[Path, Path]) -> None:
         with Wire(("127.0.0.1", port)) as wire:
             wire.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
             assert wire.is_closed()
+
+
+def test_handshakes_that_never_end_count_as_connections(pair: tuple[Path, Path]) -> None:
+    cert, key = map(str, pair)
+    trusted = ssl.create_default_context(cafile=cert)
+
+    def get(port: int) -> int:
+        line = HTTPSConnection("127.0.0.1", port, timeout=30, context=trusted)
+        try:
+            line.request("GET", "/healthz")
+            return line.getresponse().status
+        except (OSError, HTTPException):
+            return 0
+        finally:
+            line.close()
+
+    with open_house(limits={"max_connections": 20}, tls_cert=cert, tls_key=key) as house, ExitStack() as stack:
+        _, port = house.address
+        silent = [stack.enter_context(Wire(("127.0.0.1", port))) for _ in range(20)]
+        assert stack.enter_context(Wire(("127.0.0.1", port))).is_closed(), "one too many"
+        assert get(port) == 0
+        for wire in silent:
+            wire.socket.shutdown(socket.SHUT_RDWR)
+        wait_until(lambda: get(port) == 200, "their places are free again", 30)
+        settled = [stack.enter_context(Kept(port, trusted)) for _ in range(20)]
+        wait_until(lambda: get(port) == 503, "who is one too many is told while there is room for handshakes", 30)
+        assert all(line.ask() == 200 for line in settled)
+
+
+class Kept:
+    """A TLS connection that stays."""
+
+    def __init__(self, port: int, trusted: ssl.SSLContext) -> None:
+        self._line = HTTPSConnection("127.0.0.1", port, timeout=30, context=trusted)
+
+    def __enter__(self) -> "Kept":
+        wait_until(lambda: self.ask() == 200, "one who came before has gone", 30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._line.close()
+
+    def ask(self) -> int:
+        try:
+            self._line.request("GET", "/healthz")
+            answer = self._line.getresponse()
+        except (OSError, HTTPException):
+            self._line.close()  # the next request opens it again
+            return 0
+        answer.read()
+        return answer.status
 
 
 def test_a_certificate_that_cannot_be_used_is_told(tmp_path: Path) -> None:

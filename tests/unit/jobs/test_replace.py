@@ -61,6 +61,8 @@ def test_one_dead_replica_is_replaced_under_a_new_key_and_the_others_go_on() -> 
     assert turn.job.state == "running"
     assert turn.event is not None and turn.event.verb == "replaced" and "signal 9" in turn.event.why
     assert keys(turn.job, 3) == ["job_1.0.0", "job_1.0.1", "job_1.0.2.1"]
+    record = turn.job.status["replaced"]["2"]
+    assert (record["count"], record["why"]) == (1, "signal 9"), "the endpoint tells of it while it goes on"
     again = look(turn.job, 2, after_s=200)
     assert keys(again.job, 3)[2] == "job_1.0.2.2"
 
