@@ -1,17 +1,20 @@
-"""How an endpoint leaves a node that is drained: another gang answers elsewhere before this one stops. Pure."""
+"""How an endpoint goes on answering while it leaves a node that is drained, or is given another wish: another gang
+answers before this one stops. Pure.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum, auto
 
 from lepton.core.event import Event
-from lepton.core.resource import Resource
+from lepton.core.resource import Json, Resource
 from lepton.jobs.life import State, move
 
 ACTOR = "loop:serving"
 PATIENCE_S = 60.0
 """A successor that does not answer by then is given up: the node is to become empty."""
-
+ROOM_S = 3.0
+"""A successor with another wish that has no places by then gets those of the gang that it follows."""
 
 HOLDS = (State.PLACED, State.RUNNING)
 
@@ -58,6 +61,35 @@ def next_step(
         return Step.WAIT if _is_recent(successors[0].created_at, at) else Step.LEAVE
     has_failed = newest.id != job.id and newest.state == State.FAILED
     return Step.LEAVE if has_failed and _is_recent(newest.updated_at, at) else Step.BEGIN
+
+
+def predecessor(
+    old: Sequence[Resource], successors: Sequence[Resource], wanted: Mapping[str, Json], at: datetime
+) -> Resource | None:
+    """The gang with an earlier wish that goes on until one with the present wish answers; None: none does.
+
+    Args:
+        old: the living gangs with an earlier wish.
+        successors: those with the present one, the newest first.
+        wanted: the present wish.
+    """
+    if any(map(answers, successors)) or any(map(lacks_room, successors[:1], [at])):
+        return None
+    living = (job for job in old if answers(job) and job.spec.get("stop_grace_s") is None)
+    return next((job for job in living if _may_stand_by(job.spec["params"]["spec"], wanted)), None)
+
+
+def lacks_room(job: Resource, at: datetime) -> bool:
+    """Whether it has never started, for want of places, although it has waited a little."""
+    is_new = job.state == State.QUEUED and not job.status.get("generation")
+    return is_new and (at - job.created_at).total_seconds() >= ROOM_S
+
+
+def _may_stand_by(old: Mapping[str, Json], new: Mapping[str, Json]) -> bool:
+    """Whether gangs with two wishes may answer side by side: not at one port, nor behind one front."""
+    if any(spec.get("front") or spec.get("is_front") for spec in (old, new)):
+        return False
+    return not new.get("port") or new["port"] != old.get("port")
 
 
 def may_overlap(job: Resource, drained: Sequence[str]) -> bool:

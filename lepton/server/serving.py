@@ -6,7 +6,7 @@ starting -> ready <-> starting (its gang is being started again)
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from lepton.pool.standing import NodeState
 from lepton.serve.plan import plan
 from lepton.serve.spec import EndpointSpec
 from lepton.server.lease import STANDBY_S, Lease
-from lepton.server.moving import Step, answers, leave, next_step
+from lepton.server.moving import ROOM_S, Step, answers, leave, next_step, predecessor
 from lepton.server.placing import for_whom
 from lepton.server.submit import Author, changed, submit
 from lepton.store import resources
@@ -29,7 +29,7 @@ ACTOR = "loop:serving"
 NEXT: dict[str, set[str]] = {
     "starting": {"ready", "failed", "stopping", "deleted"},
     "ready": {"starting", "failed", "stopping"},
-    "failed": {"starting", "stopping", "deleted"},
+    "failed": {"starting", "ready", "stopping", "deleted"},
     "stopping": {"deleted"},
     "deleted": set(),
 }
@@ -42,11 +42,14 @@ class Serving:
         self._database = database
         self._clock = clock
         self._lease = lease
+        self._has_pair = False
+        """An endpoint has a gang that goes on until its successor answers."""
 
     def turn(self) -> float | None:
         """Step every living endpoint."""
         if not self._lease.hold():
             return STANDBY_S
+        self._has_pair = False
         for endpoint in self._database.read(lambda tx: resources.alive(tx, "endpoint")):
             try:
                 self._database.write(lambda tx, endpoint=endpoint: self.step(tx, endpoint))  # type: ignore[misc]
@@ -56,7 +59,7 @@ class Serving:
                 log.error("endpoint %s: %s", endpoint.name, fault)
             except LeptonError as fault:
                 self._tell(endpoint, fault)
-        return None
+        return ROOM_S if self._has_pair else None
 
     def _tell(self, endpoint: Resource, fault: LeptonError) -> None:
         """Note on the endpoint why its job cannot be submitted; the next turn tries again."""
@@ -70,16 +73,36 @@ class Serving:
         owned = resources.owned(tx, endpoint.id, kind="job")
         jobs = [job for job in owned if not job.is_final]
         wanted = None if endpoint.spec.get("is_deleted") else endpoint.spec["endpoint"]
-        fits = [job for job in jobs if wanted is not None and job.spec["params"]["spec"] == wanted]
-        for job in jobs:
-            if job not in fits:
+        fits = [job for job in jobs if wanted is not None and _is_as(job, wanted)]
+        old = [job for job in jobs if job not in fits]
+        stays = None if wanted is None else predecessor(old, fits, wanted, self._clock.now())
+        for job in old:
+            if job is not stays:
                 self._stop(tx, job, endpoint)
         if wanted is None:
             self._move(tx, endpoint, "stopping" if jobs else "deleted", "deleted by request")
+        elif stays is not None:
+            self._succeed(tx, endpoint, stays, [*fits, *owned])
         elif fits:
             self._keep(tx, endpoint, fits, owned[0])
         elif not jobs:
             self._begin(tx, endpoint)
+
+    def _succeed(self, tx: Tx, endpoint: Resource, job: Resource, owned: Sequence[Resource]) -> None:
+        """Have a job with the present wish beside one with an earlier wish, which answers until the new one does.
+
+        Args:
+            owned: the newest job with the present wish first, if one lives.
+        """
+        wanted, newest, at = endpoint.spec["endpoint"], owned[0], job.status["address"]
+        if newest.state == State.FAILED and _is_as(newest, wanted):
+            told = f"{_why_failed(newest)}; what it was before still answers at {at}"
+            self._move(tx, endpoint, "failed", told, job=newest.id, spec=wanted)
+            return
+        self._has_pair = True
+        if newest.is_final or not _is_as(newest, wanted):
+            self._submit(tx, endpoint)
+        self._follow(tx, endpoint, job)
 
     def _keep(self, tx: Tx, endpoint: Resource, jobs: Sequence[Resource], newest: Resource) -> None:
         """Follow the job that answers; move it off nodes that are drained, its successor first where that can be."""
@@ -101,9 +124,9 @@ class Serving:
 
     def _begin(self, tx: Tx, endpoint: Resource) -> None:
         ended = resources.owned(tx, endpoint.id, kind="job")
-        if ended and ended[0].state == "failed" and ended[0].spec["params"]["spec"] == endpoint.spec["endpoint"]:
-            why = str(ended[0].status.get("ending", {}).get("detail", "")) or "its job failed"
-            self._move(tx, endpoint, "failed", why, spec=endpoint.spec["endpoint"])
+        if ended and ended[0].state == State.FAILED and _is_as(ended[0], endpoint.spec["endpoint"]):
+            wanted = endpoint.spec["endpoint"]
+            self._move(tx, endpoint, "failed", _why_failed(ended[0]), job=ended[0].id, address="", spec=wanted)
             return
         job = self._submit(tx, endpoint)
         self._move(tx, endpoint, "starting", f"job {job.id}", job=job.id, address="")
@@ -116,7 +139,8 @@ class Serving:
     def _follow(self, tx: Tx, endpoint: Resource, job: Resource) -> None:
         if answers(job):
             address = str(job.status["address"])
-            served = job.spec["params"]["spec"]
+            wanted = endpoint.spec["endpoint"]
+            served = wanted if _is_as(job, wanted) else job.spec["params"]["spec"]
             self._move(tx, endpoint, "ready", f"answers at {address}", job=job.id, address=address, spec=served)
         else:
             self._move(tx, endpoint, "starting", whereabouts(job), job=job.id, address="")
@@ -150,6 +174,16 @@ class Serving:
         author = Author(actor=ACTOR, workspace=endpoint.workspace, at=at)
         event = changed(endpoint, f"{endpoint.state}->{to}", author, why)
         resources.update(tx, moved, event, expected=endpoint.revision)
+
+
+def _is_as(job: Resource, wanted: Mapping[str, Json]) -> bool:
+    """Whether a job is of that wish; one that was written by an earlier release has fields less."""
+    told = job.spec["params"]["spec"]
+    return bool(told == wanted) or EndpointSpec.from_json(told) == EndpointSpec.from_json(wanted)
+
+
+def _why_failed(job: Resource) -> str:
+    return str(job.status.get("ending", {}).get("detail", "")) or "its job failed"
 
 
 def _drained(tx: Tx, job: Resource) -> list[str]:
