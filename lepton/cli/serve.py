@@ -54,8 +54,8 @@ def serve() -> None:
 def deploy(session: Session, target: str, name: str, is_replacing: bool, is_waiting: bool, **wishes: Any) -> None:
     """Deploy TARGET as an endpoint: a model version, a service's file.py[:Class], or a model's KIND:FILE.
 
-    With --replace an endpoint that is there gets TARGET in place: the old gang stops, then the new one starts, and
-    nothing answers in between. It keeps its front, its replicas and all other limits that are not given.
+    With --replace an endpoint that is there gets TARGET in place: what it was answers until TARGET does, or goes first
+    where both cannot be, as at one --port. It keeps its front, replicas and all other limits that are not given.
     """
     serve = session.client.serve
     put = serve.apply if is_replacing else serve.deploy

@@ -2,7 +2,7 @@
 
 `job.status["replaced"]` is {rank: {"count": n, "at": micros, "quick": n, "why": text}}: how often, when last, how often
 in a row soon after a start, and how the last one ended.
- One that dies again and again is no accident: then the whole gang ends, and its retry policy counts.
+One that dies again and again is no accident: then the whole gang ends, and its retry policy counts.
 """
 
 from collections.abc import Mapping, Sequence

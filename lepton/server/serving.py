@@ -3,6 +3,9 @@
 starting -> ready <-> starting (its gang is being started again)
     |         |
     +---------+--> failed | stopping -> deleted
+
+A gang with an earlier wish answers until one with the present wish does, where both can be: meanwhile it is `ready`
+with the earlier `spec` in its status, or `failed` with an address if the new one does not start.
 """
 
 import logging

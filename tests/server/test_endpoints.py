@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from lepton.core.launch import Exit, ExitReason
 from lepton.core.resource import Resource
 from lepton.engine.course import Course
 from lepton.engine.simulated import NODES
-from lepton.server.moving import PATIENCE_S, Step, next_step
+from lepton.server.moving import PATIENCE_S, ROOM_S, Step, next_step
 from tests.server.house import API, House, error_of, wait_until
 
 
@@ -227,3 +228,63 @@ def test_two_gangs_answer_side_by_side_only_where_they_can(spec: Any, drained: l
         assert next_step(job, [], failed, drained=drained, at=at) is Step.LEAVE
         assert next_step(job, [], failed, drained=drained, at=at + timedelta(hours=1)) is Step.BEGIN
     assert next_step(replace(job, state="stopping"), [], job, drained=drained, at=at) is Step.STAY
+
+
+def changing(house: House, **wish: Any) -> tuple[str, str, str]:
+    """An endpoint that answers and has just been given another model: its first job, both models."""
+    house.engine._course = lambda launch: _forever()
+    first, second = house.version("m", "model")["id"], house.version("m", "model")["id"]
+    house.ask("POST", "/serve/endpoints", {"name": "digits", "model": first, **wish}, status=201)
+    old = living_job(house, first)
+    make_ready(house, old, "127.0.0.1:1")
+    wait_until(lambda: endpoint(house)["state"] == "ready", "it is ready")
+    house.advance(1)  # ids grow with time
+    assert house.http.put(f"{API}/serve/endpoints/digits", json={"model": second, **wish}).status_code == 200
+    return old, first, second
+
+
+def test_what_an_endpoint_was_answers_until_what_it_shall_be_does(house: House) -> None:
+    old, first, second = changing(house)
+    new = living_job(house, second)
+    assert (house.job(old)["state"], endpoint(house)["state"]) == ("running", "ready")
+    assert endpoint(house)["status"]["address"] == "127.0.0.1:1"
+    assert endpoint(house)["status"]["spec"]["model"] == first, "who waits for the change sees that it is not there"
+    make_ready(house, new, "127.0.0.1:2")
+    wait_until(lambda: endpoint(house)["status"]["address"] == "127.0.0.1:2", "the new one answers")
+    house.wait(old, "cancelled")
+    assert endpoint(house)["status"]["spec"]["model"] == second
+    verbs = [event["verb"] for event in house.ask("GET", "/events?limit=1000")["items"] if event["kind"] == "endpoint"]
+    assert "ready->starting" not in verbs
+
+
+def test_a_change_that_fails_leaves_what_was_there_and_can_be_taken_back(house: House) -> None:
+    old, first, second = changing(house)
+    new = living_job(house, second)
+    house.engine._course = lambda launch: Course(seconds=0, exit=Exit(reason=ExitReason.FAILED, code=1))
+    for key in [key for key in list(house.engine.keys()) if key.startswith(new)]:
+        house.engine.stop(key, grace_s=0)
+
+    def has_failed() -> bool:
+        house.advance(5)
+        return bool(endpoint(house)["state"] == "failed")
+
+    wait_until(has_failed, "it has failed", 30)
+    status = endpoint(house)["status"]
+    assert "still answers at 127.0.0.1:1" in status["why"] and status["address"] == "127.0.0.1:1"
+    assert status["spec"]["model"] == second and status["job"] != old
+    assert house.job(old)["state"] == "running"
+    assert house.http.put(f"{API}/serve/endpoints/digits", json={"model": first}).status_code == 200
+    wait_until(lambda: endpoint(house)["state"] == "ready", "it is what it was")
+    assert endpoint(house)["status"]["job"] == old and house.job(old)["state"] == "running"
+
+
+@pytest.mark.parametrize("wish", [{"worker_cpu_milli": 40_000}, {"port": 8000}], ids=["no room", "one port"])
+def test_where_two_cannot_stand_side_by_side_the_old_one_goes_first(house: House, wish: dict[str, int]) -> None:
+    old, _, second = changing(house, **wish)
+    if "port" not in wish:
+        wait_until(lambda: house.ask("GET", "/jobs?state=queued")["items"], "its successor waits")
+        assert house.job(old)["state"] == "running"
+        house.advance(ROOM_S)
+    house.wait(old, "cancelled")
+    make_ready(house, living_job(house, second), "127.0.0.1:2")
+    wait_until(lambda: endpoint(house)["status"]["address"] == "127.0.0.1:2", "the new one answers")

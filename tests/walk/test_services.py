@@ -208,6 +208,40 @@ def test_a_service_whose_init_raises_fails_and_says_why(up: House, folder: Path)
     front.delete().wait("deleted")
 
 
+def test_what_was_there_answers_until_what_replaces_it_does(up: House, folder: Path) -> None:
+    token = (up.data / "token").read_text().strip()
+    old = up.client.serve.deploy(f"{folder}/counter.py", name="gapless", replicas=1).wait()
+    begun, go = folder / "begun", folder / "go"
+    waits = [
+        "import pathlib, time",
+        f"pathlib.Path({str(begun)!r}).touch()",
+        f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.05)",
+    ]
+    text = SERVICE.replace("def init(self):", "\n        ".join(["def init(self):", *waits]))
+    (folder / "counter.py").write_text(text)
+    (folder / "words.txt").write_text("nr.\n")
+    with Caller(old, token) as caller:
+        changed = up.client.serve.apply(f"{folder}/counter.py", name="gapless")
+        wait_until(begun.exists, "the new code starts")
+        told = caller.counts[200]
+        wait_until(lambda: caller.counts[200] > told + 50, "the old code goes on")
+        assert (changed.refresh().state, changed.url) == ("ready", old.url)
+        assert changed.status["spec"] != changed.fields["spec"]["endpoint"], "who waits for the change goes on waiting"
+    assert caller.counts.keys() == {200}, caller.counts
+    go.touch()
+    assert Caller(changed.wait(), token).once() == (200, ["nr. 0", "nr. 1"])
+
+    (folder / "counter.py").write_text(
+        SERVICE.replace("def init(self):", "def init(self):\n        raise OSError('no')")
+    )
+    failing = up.client.serve.apply(f"{folder}/counter.py", name="gapless")
+    with pytest.raises(JobFailedError, match="still answers at"):
+        failing.wait()
+    assert "OSError: no" in failing.why()["log"]
+    assert Caller(changed, token).once() == (200, ["nr. 0", "nr. 1"])
+    failing.delete().wait("deleted")
+
+
 def test_what_cannot_be_deployed_is_refused_before_anything_is_made(up: House, folder: Path) -> None:
     for target, word in (("nope.py", "no file"), ("voice.py:Nobody", "no class"), ("words.txt", "")):
         place = str(folder / target)
