@@ -97,3 +97,13 @@ def test_what_a_worker_may_use_is_asked_for_it_alone() -> None:
     front, worker = plan(spec, endpoint="ep_00000000000000000000000001", name="x").roles
     assert (front.devices.gpu_milli, front.devices.memory_bytes) == (0, 0)
     assert (worker.devices.gpu_milli, worker.devices.memory_bytes) == (500, 1 << 30)
+
+
+def test_a_gang_that_stops_has_as_long_as_a_request_may_take() -> None:
+    def bounds(**wish: Any) -> tuple[float, Any]:
+        job = plan(EndpointSpec(**wish), endpoint="ep_00000000000000000000000002", name="x")
+        return job.grace_s, job.params["drain_s"]
+
+    assert bounds(model=MODEL) == (10, 8)
+    assert bounds(model=MODEL, deadline_ms=60_000) == (63, 61)
+    assert bounds(is_front=True) == (10, 8)
