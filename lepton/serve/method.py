@@ -1,7 +1,7 @@
 """One handler of a service in one replica: reads a request, calls the user's function, writes what it returned."""
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any
@@ -25,6 +25,8 @@ JSON = int(Media.JSON)
 USUAL = frozenset((dict, list, str, int, float, bool))
 """Types of answers that are JSON at once."""
 EVENTS = "text/event-stream"
+NO_LISTS = (str, bytes, bytearray, memoryview, Mapping, Set)
+"""What a batch handler cannot mean by its answers, though it may have as many parts as it has requests."""
 LINES = b"content-type: application/x-ndjson\r\n"
 BODY_MEDIA = ("JSON", "OCTETS", "NPY", "MSGPACK", "TEXT", "FORM")
 
@@ -51,7 +53,7 @@ class Method:
             is_public=wish.is_public,
             is_repeatable=wish.is_repeatable,
             has_body=self.signature.needs_body,
-            media=None if is_headed else BODY_MEDIA,
+            media=None if is_headed else (*BODY_MEDIA, *(("OTHER",) if self.signature.is_raw else ())),
             timeout_s=wish.timeout_s,
         )
 
@@ -128,6 +130,11 @@ class Method:
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         try:
             values = self.function(**columns)
+            if isinstance(values, NO_LISTS):
+                raise HandlerError(
+                    f"{self.name} was given {len(rows)} requests and returned a {type(values).__name__}",
+                    fix="Return a list of answers, one for each request, in order.",
+                )
             if not isinstance(values, Sequence) and not hasattr(values, "__array__"):
                 values = list(values)
             if len(values) != len(rows):

@@ -27,6 +27,7 @@ one annotated `Request` gets the request itself. GET handlers and names in `{}` 
 import mimetypes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, TypedDict, TypeVar, Unpack, overload
 
@@ -131,6 +132,10 @@ class Upload:
     content: bytes
     filename: str = ""
     media_type: str = "application/octet-stream"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: Any, make: Any) -> Any:
+        return import_module("lepton.serve.annotations").upload_schema(make)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
