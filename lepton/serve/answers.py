@@ -113,7 +113,7 @@ MEDIA = Refusal(
     415,
     "media",
     "The body is of a kind that cannot be read here",
-    "Send Content-Type application/json, application/octet-stream or application/x-npy, without Content-Encoding.",
+    "Send Content-Type application/json, or what GET /openapi.json names, without Content-Encoding.",
 )
 BIG_HEADERS = Refusal(431, "too_large", "The headers are too large", "Send fewer and shorter headers.")
 SLOW = Refusal(408, "timeout", "The request did not arrive in time", "Send it faster, or in smaller parts.")

@@ -29,6 +29,8 @@ class Call:
     seconds_left: float = 0.0
     operation: int = 0
     """What is asked, for a function that answers several operations."""
+    wants: int = 0
+    """What the answer shall be, a `Media`; 0: not said."""
     rows: Any = None
     """What is asked of a handler by tensors: a `protocols.inference.services.Rows`."""
 
@@ -97,7 +99,7 @@ def read_exactly(body: bytes) -> Any:
 def read_other(call: Call) -> Any:
     """The value of a body that is neither JSON nor a form."""
     if call.media == Media.MSGPACK:
-        return _unpack(call.body)
+        return unpack(call.body)
     if call.media == Media.NPY:
         from lepton.serve import npy  # noqa: PLC0415  numpy, only where such a body comes
 
@@ -110,7 +112,12 @@ def read_other(call: Call) -> Any:
     return call.body
 
 
-def _unpack(body: bytes) -> Any:
+def unpack(body: bytes) -> Any:
+    """Any msgpack.
+
+    Raises:
+        InvalidError: it is none.
+    """
     import msgpack  # noqa: PLC0415  only where such a body comes
 
     try:

@@ -33,6 +33,14 @@ def to_array(value: Any, dtype: Any) -> Array:
     return array if array.flags.writeable else array.copy()
 
 
+def write(value: Any, *, is_file: bool) -> bytes | None:
+    """An array as a file of numpy, or as its values' bytes in a row, little-endian; None: it holds Python's objects."""
+    array = np.asarray(value)
+    if array.dtype.hasobject:
+        return None
+    return npy.write(array) if is_file else array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
 def _from_bytes(content: bytes, dtype: Any) -> Array:
     if content.startswith(MAGIC):
         try:

@@ -19,6 +19,7 @@ from lepton.core.errors import clip
 from lepton.core.resource import Json
 from lepton.serve.answers import INFERENCE_FORM, NO_PATH, OPENAI_FORM, Refusal, wrong_method
 from lepton.serve.frames import PREDICT, FrameError, Media
+from lepton.serve.wishes import CONDITION, KIND
 
 UNRESERVED = frozenset(b"%c" % byte for byte in range(256) if re.fullmatch(rb"[A-Za-z0-9._~-]", b"%c" % byte))
 STRANGE = re.compile(rb"%([0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/{}-]")
@@ -68,8 +69,9 @@ class Route(NamedTuple):
         return self.operation == HELD
 
     def wants_head(self, media: int) -> bool:
-        """Whether the worker needs the line and headers: it asks for them, or they alone say what the body is."""
-        return self.is_headed or media in (Media.FORM, Media.OTHER)
+        """Whether the worker needs the line and headers: it asks for them, or they alone say what a body is or a
+        client wishes; `media` as in `wishes`."""
+        return self.is_headed or media >= CONDITION or media & KIND in (Media.FORM, Media.OTHER)
 
 
 ABOUT = Route(page=Page.ABOUT)
@@ -113,7 +115,7 @@ MEDIA = {
 }
 MOST_LINES, MOST_TEXT = 8, 80
 """Of the paths that are told to who asks for another: how many, and how long each."""
-MODEL_MEDIA = ("JSON", "OCTETS", "NPY")
+MODEL_MEDIA = ("JSON", "OCTETS", "NPY", "MSGPACK")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
