@@ -45,7 +45,7 @@ class Kinds(Service):
         return [f"{one.filename} {one.media_type} {one.content.decode()}" for one in files] + [str(note)]
 
     @handler(method=("GET", "POST"))
-    def many(
+    def many(  # noqa: PLR0913  one of each kind
         self,
         file: Upload | None = None,
         data: bytes | None = None,
