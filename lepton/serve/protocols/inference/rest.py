@@ -107,8 +107,13 @@ def _bytes(value: Any) -> bytes:
     return value.encode()
 
 
-def write_answer(model: TensorModel, asked: Request, outputs: Mapping[str, Array]) -> tuple[bytes, int | None]:
+def write_answer(
+    model: TensorModel, name: str, asked: Request, outputs: Mapping[str, Array]
+) -> tuple[bytes, int | None]:
     """An answer's bytes, and how many of them are JSON if not all.
+
+    Args:
+        name: by which the model was asked.
 
     Raises:
         InvalidError: an output is wanted that the model does not have.
@@ -116,18 +121,18 @@ def write_answer(model: TensorModel, asked: Request, outputs: Mapping[str, Array
     wanted = asked.outputs or dict.fromkeys(outputs)
     told: list[dict[str, Any]] = []
     raw: list[bytes] = []
-    for name, is_binary in wanted.items():
-        if name not in outputs:
-            raise InvalidError(f"The model has no output {clip(name, 80)!r}", fix=f"It has {', '.join(outputs)}.")
-        array = outputs[name]
-        one: dict[str, Any] = {"name": name, "datatype": datatype_of(array), "shape": list(array.shape)}
+    for output, is_binary in wanted.items():
+        if output not in outputs:
+            raise InvalidError(f"The model has no output {clip(output, 80)!r}", fix=f"It has {', '.join(outputs)}.")
+        array = outputs[output]
+        one: dict[str, Any] = {"name": output, "datatype": datatype_of(array), "shape": list(array.shape)}
         if asked.is_binary if is_binary is None else is_binary:
             raw.append(to_raw(array))
             one["parameters"] = {"binary_data_size": len(raw[-1])}
         else:
             one["data"] = _plain(array)
         told.append(one)
-    head = {"model_name": model.name, "model_version": model.version, "outputs": told}
+    head = {"model_name": name, "model_version": model.version, "outputs": told}
     body = orjson.dumps({**head, "id": asked.id} if asked.id else head, option=orjson.OPT_SERIALIZE_NUMPY)
     return b"".join([body, *raw]), len(body) if raw else None
 
@@ -142,10 +147,10 @@ def _plain(array: Array) -> Any:
     )
 
 
-def metadata(model: TensorModel) -> dict[str, Any]:
-    """What the protocol tells of a model."""
+def metadata(model: TensorModel, name: str) -> dict[str, Any]:
+    """What the protocol tells of a model that was asked by that name."""
     return {
-        "name": model.name,
+        "name": name,
         "versions": [model.version],
         "platform": model.platform,
         "inputs": [{**one._asdict(), "shape": list(one.shape)} for one in model.inputs],
@@ -153,11 +158,11 @@ def metadata(model: TensorModel) -> dict[str, Any]:
     }
 
 
-def config(model: TensorModel) -> dict[str, Any]:
+def config(model: TensorModel, name: str) -> dict[str, Any]:
     """What Triton's extension of the protocol tells of a model: shapes with the axis over rows, as in the metadata."""
     kinds = {"input": model.inputs, "output": model.outputs}
     told = {kind: [_configured(tensor) for tensor in tensors] for kind, tensors in kinds.items()}
-    return {"name": model.name, "platform": model.platform, "max_batch_size": 0, **told}
+    return {"name": name, "platform": model.platform, "max_batch_size": 0, **told}
 
 
 def _configured(tensor: Tensor) -> dict[str, Any]:
