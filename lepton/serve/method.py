@@ -100,6 +100,8 @@ class Method:
             if peer.is_open:
                 await peer.close(1011)
             raise
+        finally:
+            peer.leave()
         await peer.open()
         await peer.close()
 
