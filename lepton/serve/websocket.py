@@ -30,7 +30,7 @@ class Splitter:
     """Cuts a stream of bytes into frames, so that some can be read before others."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
         self.is_lost = False
         """A frame was too long to be waited for: the bytes pass as they come, for the protocol to judge."""
 
@@ -38,21 +38,19 @@ class Splitter:
         """The frames that are whole with these bytes."""
         self._rest += data
         found: list[bytes] = []
-        while self._rest and not self.is_lost:
-            size = frame_bytes(self._rest)
-            self.is_lost = size > MAX_MESSAGE_BYTES
-            if not self.is_lost and (not size or len(self._rest) < size):
-                return found
-            if not self.is_lost:
-                found.append(self._rest[:size])
-                self._rest = self._rest[size:]
-        if self._rest:
-            found.append(self._rest)
-            self._rest = b""
+        while self._rest:
+            size = len(self._rest) if self.is_lost else frame_bytes(self._rest)
+            if size > MAX_MESSAGE_BYTES and not self.is_lost:
+                self.is_lost = True
+                continue
+            if not size or len(self._rest) < size:
+                break
+            found.append(bytes(self._rest[:size]))
+            del self._rest[:size]
         return found
 
 
-def frame_bytes(data: bytes) -> int:
+def frame_bytes(data: bytes | bytearray) -> int:
     """Size of the frame that begins so, with its head; 0: not enough of that is there."""
     if len(data) < 2:
         return 0
