@@ -91,7 +91,7 @@ class Field(NamedTuple):
             return value
         if not value and NONE in kinds:
             return None
-        if bytes in kinds:
+        if bytes in kinds or Upload in kinds:
             return value.encode()
         if any(is_object(one) or is_array(one) for one in kinds):
             return _json(value, value)

@@ -59,8 +59,8 @@ def _plain(value: Any) -> Array:
         return value
     try:
         return np.asarray(value)
-    except ValueError as fault:
-        raise ValueError(f"should be an array: {fault}") from None
+    except ValueError:
+        raise ValueError("should be an array: its rows are of different lengths") from None
 
 
 def _is_abstract(dtype: Any) -> bool:

@@ -37,6 +37,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 MARK = "_lepton_handler"
+CODED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
+"""How a file is packed -> its type."""
 
 
 class _Whole:
@@ -134,7 +136,8 @@ class FileResponse(Response):
             raise HTTPError(404, f"There is no file {self.path.name!r}", code="not_found")
         self.filename = filename or self.path.name
         self.is_inline = is_inline
-        kind = media_type or mimetypes.guess_type(self.filename)[0] or "application/octet-stream"
+        guessed, coding = mimetypes.guess_type(self.filename)
+        kind = media_type or CODED.get(coding or "", guessed) or "application/octet-stream"
         super().__init__(b"", status, kind, headers or {})
 
 

@@ -131,6 +131,7 @@ def test_a_lone_file_comes_as_it_is_whatever_its_type(house: House) -> None:
     assert post(house, "/picture", PNG, "application/octet-stream") == (200, ["application/octet-stream", len(PNG)])
     assert post(house, "/raw", PNG, "image/png") == (200, PNG)
     assert post(house, "/order", PNG, "image/png")[0] == 415
+    assert multipart(house, "/picture", part("picture", b"text")) == (200, ["application/octet-stream", 4])
 
 
 @pytest.mark.parametrize(
@@ -161,6 +162,7 @@ def test_arrays_are_of_the_dtype_that_was_asked_for(house: House, path: str, val
         ("/small", [-1], "a value that is none"),
         ("/small", [1.5], "a value that is none"),
         ("/untyped", ["a"], "an array of numbers"),
+        ("/untyped", [[1], [2, 3]], "different lengths"),
         ("/untyped", {"a": 1}, "an array of numbers"),
     ],
 )
