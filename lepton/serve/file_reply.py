@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from lepton.serve.asgi import HOP
 from lepton.serve.calls import Call
 from lepton.serve.faults import is_line
 from lepton.serve.frames import Media
@@ -18,6 +19,8 @@ AT_ONCE_BYTES = 256 << 10
 """A file, or a part of one, up to this size is no stream."""
 PIECE_BYTES = 256 << 10
 RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.IGNORECASE | re.ASCII)
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""What a header may be called."""
 ATTRIBUTE = "!#$&+-.^_`|~"
 """What a file's name may hold unescaped, beside letters and digits (RFC 8187)."""
 
@@ -43,7 +46,7 @@ def file_reply(answer: FileResponse, call: Call) -> Reply:
     asked: Mapping[str, str] = head.merged() if head is not None else {}
     tag, changed = f'"{found.st_mtime_ns:x}-{found.st_size:x}"', formatdate(int(found.st_mtime), usegmt=True)
     told = {"accept-ranges": "bytes", "etag": tag, "last-modified": changed}
-    told |= {name.lower(): value for name, value in answer.headers.items()}
+    told |= {name.lower(): value for name, value in answer.headers.items() if is_free(name)}
     is_plain = answer.status == 200 and (head is None or head.method in ("GET", "HEAD"))
     if is_plain and not _is_due(asked, tag, found):
         return _reply(304, told)
@@ -55,6 +58,11 @@ def file_reply(answer: FileResponse, call: Call) -> Reply:
         told["content-range"] = f"bytes {span.start}-{span.end - 1}/{found.st_size}"
     reply = _reply(answer.status if span is None else 206, told)
     return _filled(reply, answer.path, span or Span(0, found.st_size), is_asked=head is None or head.method != "HEAD")
+
+
+def is_free(name: str) -> bool:
+    """Whether a handler may set that header."""
+    return TOKEN.fullmatch(name) is not None and name.lower().encode() not in HOP
 
 
 def _reply(status: int, headers: Mapping[str, str]) -> Reply:

@@ -18,6 +18,7 @@ Pairs = list[tuple[str, str | Upload]]
 URLENCODED = "application/x-www-form-urlencoded"
 BOUNDARY = re.compile(r'boundary=(?:"([^"]+)"|([^;\s]+))', re.IGNORECASE)
 NONE = type(None)
+MOST_FIELDS = 10_000
 
 
 def read_form(call: Call) -> Pairs:
@@ -29,10 +30,12 @@ def read_form(call: Call) -> Pairs:
     kind = next((value for name, value in call.head.headers if name == "content-type"), "") if call.head else ""
     try:
         if kind.partition(";")[0].strip().lower() == URLENCODED:
-            return list(parse_qsl(call.body.decode(), keep_blank_values=True, errors="strict"))
+            return list(parse_qsl(call.body.decode(), True, errors="strict", max_num_fields=MOST_FIELDS))
         return _read_multipart(call.body, kind)
     except UnicodeDecodeError as fault:
         raise InvalidError(f"The form is no UTF-8: {fault}", fix="Send UTF-8.") from None
+    except ValueError:
+        raise InvalidError(f"The form has more than {MOST_FIELDS} fields", fix="Send JSON.") from None
 
 
 def _read_multipart(body: bytes, kind: str) -> Pairs:
@@ -41,6 +44,8 @@ def _read_multipart(body: bytes, kind: str) -> Pairs:
     found: Pairs = []
 
     def on_field(field: Any) -> None:
+        if len(found) >= MOST_FIELDS:
+            raise InvalidError(f"The form has more than {MOST_FIELDS} fields", fix="Send JSON.")
         found.append(((field.field_name or b"").decode(), (field.value or b"").decode()))
 
     def on_file(file: Any) -> None:
@@ -52,7 +57,7 @@ def _read_multipart(body: bytes, kind: str) -> Pairs:
 
     try:
         parse_form({"Content-Type": kind.encode("latin-1")}, io.BytesIO(body), on_field, on_file)
-    except UnicodeDecodeError:
+    except (UnicodeDecodeError, InvalidError):
         raise
     except Exception as fault:  # noqa: BLE001  whatever the parser dislikes
         raise InvalidError(f"The form cannot be read: {fault}", fix="Send multipart/form-data.") from None

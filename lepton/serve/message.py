@@ -8,7 +8,7 @@ from lepton.serve.answers import Refusal
 from lepton.serve.exchange import Desk, Limits, Lobby
 from lepton.serve.frames import Media
 from lepton.serve.routes import Route, find_media, normal
-from lepton.serve.wishes import wishes_of
+from lepton.serve.wishes import told
 
 WANTED = frozenset(
     (
@@ -198,12 +198,12 @@ class Message:
         if length is not None and length > limits.max_body_bytes:
             return Media.OTHER, answers.too_large(limits.max_body_bytes)
         media = find_media(self.fields.get(b"content-type", b""))
-        told = media | wishes_of(self.lines)
+        wished = told(media, self.lines)
         if route.media is None:
-            return told, None
+            return wished, None
         if not self.is_plain and self.fields.get(b"content-encoding", IDENTITY).lower() != IDENTITY:
-            return told, answers.MEDIA
-        return told, None if media in route.media else answers.MEDIA
+            return wished, answers.MEDIA
+        return wished, None if media in route.media else answers.MEDIA
 
     def head_text(self, method: bytes, version: str, client: tuple[str, int] | None) -> bytes:
         """The request line and headers, and in front of them the client's address and the path that was left out."""

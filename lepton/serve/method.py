@@ -1,7 +1,6 @@
 """One handler of a service in one replica: reads a request, calls the user's function, writes what it returned."""
 
 import inspect
-import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import accumulate
@@ -11,11 +10,10 @@ import orjson
 
 from lepton.core.errors import ConfigError, LeptonError
 from lepton.serve import websocket
-from lepton.serve.asgi import HOP
 from lepton.serve.calls import Call
 from lepton.serve.conversation import WebSocket
 from lepton.serve.faults import HandlerError, answer_together, is_line, reply_for
-from lepton.serve.file_reply import file_reply
+from lepton.serve.file_reply import file_reply, is_free
 from lepton.serve.frames import Media
 from lepton.serve.program import Line, Reply, Work
 from lepton.serve.routes import Operation, normal
@@ -27,8 +25,6 @@ JSON = int(Media.JSON)
 USUAL = frozenset((dict, list, str, int, float, bool))
 """Types of answers that are JSON at once."""
 EVENTS = "text/event-stream"
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""What a header may be called."""
 NO_LISTS = (str, bytes, bytearray, memoryview, Mapping, Set)
 """What a batch handler cannot mean by its answers, though it may have as many parts as it has requests."""
 LINES = b"content-type: application/x-ndjson\r\n"
@@ -204,8 +200,7 @@ class Method:
             reply = dump(content, call)
         if not 200 <= value.status < 600:
             raise ValueError(f"a handler answered with status {value.status}: 200 to 599 can end a request")
-        lines = {name: text for name, text in value.headers.items() if TOKEN.fullmatch(name) and is_line(text)}
-        pairs = [(name, text) for name, text in lines.items() if name.lower().encode("latin-1", "replace") not in HOP]
+        pairs = [(name, text) for name, text in value.headers.items() if is_free(name) and is_line(text)]
         if kind and is_line(kind):
             pairs = [(name, text) for name, text in pairs if name.lower() != "content-type"]
             pairs.append(("content-type", kind))

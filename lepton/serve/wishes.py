@@ -22,16 +22,18 @@ KINDS = {
 """What an answer can be asked to be."""
 
 
-def wishes_of(lines: Iterable[tuple[bytes, bytes]]) -> int:
-    """What all headers wish, as the upper bits of that byte."""
-    found, accepted = 0, b""
+def told(media: int, lines: Iterable[tuple[bytes, bytes]]) -> int:
+    """That byte, of a body of that kind and all headers of its request."""
+    found, accepted = media, b""
     for name, value in lines:
         name = name.lower()
         if name == b"accept":
             accepted += b"," + value
         elif name in CONDITIONS:
             found |= CONDITION
-    return found | (accept(accepted) << WISH if accepted else 0)
+    wish = accept(accepted) if accepted else 0
+    is_usual = wish == Media.JSON and media not in (Media.NPY, Media.MSGPACK)  # it is JSON anyway
+    return found if is_usual else found | wish << WISH
 
 
 def accept(value: bytes) -> int:

@@ -108,6 +108,9 @@ def test_forms_that_are_broken_are_refused(house: House) -> None:
     ):
         status, answer = multipart(house, "/many", *parts, end=end)
         assert (status, word in answer["message"]) == (422, True), answer
+    many = [part("rows", b"1")] * 10_001
+    for status, answer in (multipart(house, "/many", *many), post(house, "/many", b"rows=1&" * 10_001, FORM)):
+        assert (status, "more than 10000 fields" in answer["message"]) == (422, True), answer
     status, answer = post(house, "/many", b"number=%ff", FORM)
     assert (status, "no UTF-8" in answer["message"]) == (422, True), answer
 
