@@ -1,7 +1,8 @@
 """A file as the answer to a request: whole, a part of it (RFC 9110, 14), or that it is as the client has it (13)."""
 
+import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from email.utils import formatdate, parsedate_to_datetime
 from os import stat_result
 from pathlib import Path
@@ -78,21 +79,24 @@ def _filled(reply: Reply, path: Path, span: Span, *, is_asked: bool) -> Reply:
             reply.body = file.read(size)
         return reply
     reply.headers += b"content-length: %d\r\n" % size
-    reply.stream = pieces(path, span) if is_asked else iter([b""])
+    reply.stream = pieces(path, span if is_asked else Span(0, 0))
     return reply
 
 
-def pieces(path: Path, span: Span) -> Iterator[bytes]:
-    """The bytes of a span.
+async def pieces(path: Path, span: Span) -> AsyncIterator[bytes]:
+    """The bytes of a span, each read when the one before is on its way; of an empty one an empty piece.
 
     Raises:
         EOFError: the file has become shorter meanwhile.
     """
     left = span.end - span.start
-    with path.open("rb") as file:
+    if not left:
+        yield b""
+        return
+    with await asyncio.to_thread(path.open, "rb") as file:
         file.seek(span.start)
         while left:
-            piece = file.read(min(left, PIECE_BYTES))
+            piece = await asyncio.to_thread(file.read, min(left, PIECE_BYTES))
             if not piece:
                 raise EOFError(f"{path.name} has become shorter while it was sent")
             left -= len(piece)
