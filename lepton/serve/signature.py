@@ -245,7 +245,7 @@ class Signature:
             return self._whole.validate_json(call.body, strict=True)
         if call.media == Media.FORM:
             return self._whole.validate_python(self._texts.gather(read_form(call)))
-        return self._whole.validate_python(read_other(call))
+        return self._whole.validate_python(self._other(call))
 
     def _anything(self, body: bytes) -> Any:
         value = read_exactly(body)
@@ -260,9 +260,7 @@ class Signature:
             return _spread(self._model.model_validate_json(call.body or b"{}"))
         if call.media == Media.FORM:
             return _spread(self._form.model_validate(self._texts.gather(read_form(call))))
-        value = read_other(call)
-        if call.media == Media.OTHER and call.head is not None:
-            value = self._named(value, call.head.merged().get("content-type", ""))
+        value = self._other(call)
         if call.media == Media.MSGPACK:
             return _spread(self._from_msgpack(value))
         if len(self._body) != 1:
@@ -271,10 +269,15 @@ class Signature:
             )
         return _spread(self._open.model_validate(dict.fromkeys(self._body, value)))
 
-    def _named(self, body: bytes, kind: str) -> bytes | Upload:
-        """The body, with its type if the handler wants to know it."""
+    def _other(self, call: Call) -> Any:
+        """The value of a body that is no JSON; of what is taken as it is with its type, if the handler wants that."""
+        if call.media not in (Media.TEXT, Media.OTHER) or not self.is_raw:
+            return read_other(call)
         wanted = alternatives(self.kinds[next(iter(self._body))])
-        return Upload(body, "", kind) if Upload in wanted else body
+        if call.media == Media.TEXT and str in wanted:
+            return read_other(call)
+        kind = call.head.merged().get("content-type", "") if call.head is not None else "text/plain"
+        return Upload(call.body, "", kind) if Upload in wanted else call.body
 
     def _from_msgpack(self, value: Any) -> BaseModel:
         """What fits as it is, or else as the same value in JSON does, which has texts for dates and their like."""

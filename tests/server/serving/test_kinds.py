@@ -133,6 +133,9 @@ def test_a_lone_file_comes_as_it_is_whatever_its_type(house: House) -> None:
     assert post(house, "/picture", PNG, "image/png") == (200, ["image/png", len(PNG)])
     assert post(house, "/picture", PNG, "application/octet-stream") == (200, ["application/octet-stream", len(PNG)])
     assert post(house, "/raw", PNG, "image/png") == (200, PNG)
+    assert post(house, "/picture", b"text\xff", "text/plain") == (200, ["text/plain", 5])
+    assert post(house, "/raw", b"text\xff", "text/plain") == (200, b"text\xff")
+    assert post(house, "/alone", PNG, "image/png") == (200, "image/png")
     assert post(house, "/order", PNG, "image/png")[0] == 415
     assert multipart(house, "/picture", part("picture", b"text")) == (200, ["application/octet-stream", 4])
 

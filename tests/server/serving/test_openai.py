@@ -394,6 +394,7 @@ def test_what_a_model_cannot_do_is_a_400_with_its_param(
     [
         {"messages": turns(role="assistant", content=None)},
         {"messages": turns(role="assistant", content=None, refusal="No.", annotations=[], audio=None)},
+        {"messages": turns(role="assistant", content="{}", parsed={"name": "x"}, tool_calls=None)},
         {"messages": turns(role="assistant", content=[{"type": "refusal", "refusal": "No."}])},
         {
             "messages": [

@@ -23,6 +23,8 @@ class Called(Strict):
 
     name: str
     arguments: str
+    parsed_arguments: Any = None
+    """Of the client's own making, as `parsed` of a message."""
 
 
 class ToolCall(Strict):
@@ -47,6 +49,7 @@ class Message(Strict):
     audio: None = None
     function_call: None = None
     annotations: list[Any] | None = None
+    parsed: Any = None
 
     def told(self, place: str, parts: Collection[str]) -> dict[str, Any]:
         """As a model is told it.
@@ -58,9 +61,10 @@ class Message(Strict):
         Raises:
             AskError: it is none that the model can take.
         """
-        found = self.model_dump(exclude_none=True, exclude={"refusal", "annotations"})
+        found = self.model_dump(exclude_none=True, exclude={"refusal", "annotations", "parsed"})
         for call in found.get("tool_calls", ()):
             call.pop("index", None)
+            call["function"].pop("parsed_arguments", None)
         if self.role == "tool" and not self.tool_call_id:
             raise AskError(f"{place}.tool_call_id is missing", param=place)
         content = self.content

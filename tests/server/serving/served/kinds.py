@@ -72,6 +72,10 @@ class Kinds(Service):
         return [picture.media_type, len(picture.content)]
 
     @handler
+    def alone(self, picture: Body[Upload]) -> str:
+        return picture.media_type
+
+    @handler
     def single(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         x *= np.float32(2)
         return x
