@@ -10,6 +10,8 @@ from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Media, split_head, 
 from lepton.serve.queue import Ticket
 from lepton.serve.routes import Route
 
+LENGTH = b"\r\ncontent-length: "
+"""In the head of a streamed answer: its worker knows how long it will be, and says so of files only."""
 HIGH_BYTES = 1 << 20
 """Of a streamed answer that its client has not read: its worker is asked to pause."""
 
@@ -175,8 +177,9 @@ class Exchange(Ticket):
             self.out.append(answers.render_upgrade(headers, self.request_id))
             return
         self.is_tunnel = False
-        self.is_chunked = not self.is_old and not self.is_head
-        if self.is_old:
+        is_measured = LENGTH in b"\r\n" + headers
+        self.is_chunked = not (self.is_old or self.is_head or is_measured)
+        if self.is_old and not is_measured:
             self.keep_alive = False
         headers += b"transfer-encoding: chunked\r\n" if self.is_chunked else b""
         headers += b"" if self.keep_alive else b"connection: close\r\n"

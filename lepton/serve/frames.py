@@ -107,6 +107,7 @@ class Entry(NamedTuple):
     status: int = 0
     """In an answer, or in its first part: the HTTP status."""
     media: int = Media.JSON
+    """In a request together with what it wishes of the answer: see `wishes`."""
     flags: int = LAST
 
 

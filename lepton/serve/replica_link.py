@@ -18,6 +18,7 @@ from lepton.serve.reporter import Tell
 from lepton.serve.shared import Wire
 from lepton.serve.streams import Flow, Pump, Tunnel
 from lepton.serve.threads import Threads
+from lepton.serve.wishes import CONDITION, KIND, WISH
 
 Greet = Callable[[], tuple[bytes, Mailbox | None]]
 """What to say first to a front that is there, and the mailbox that it names."""
@@ -129,7 +130,7 @@ class Link(asyncio.Protocol):
         batches: Batches = {}
         for entry in asked:
             direct = self._direct.get(entry.operation)
-            if direct is not None and not entry.flags & HEADED:
+            if direct is not None and not entry.flags & HEADED and entry.media <= KIND:
                 call = Call(entry.id, entry.body, entry.media, None, entry.deadline_ms / 1000)
                 self._mark[0] = entry.id
                 self._finish(entry.id, self._safely(direct, call))
@@ -296,10 +297,11 @@ def _fault_of(task: "asyncio.Task[None]") -> BaseException | None:
 
 def call_of(entry: Entry) -> Call:
     """A request from its entry."""
+    media, wants = entry.media & KIND, (entry.media & ~CONDITION) >> WISH
     if entry.flags & HEADED:
         head, body = split_head(entry.body)
-        return Call(entry.id, body, entry.media, Head.read(head), entry.deadline_ms / 1000, entry.operation)
-    return Call(entry.id, entry.body, entry.media, None, entry.deadline_ms / 1000, entry.operation)
+        return Call(entry.id, body, media, Head.read(head), entry.deadline_ms / 1000, entry.operation, wants)
+    return Call(entry.id, entry.body, media, None, entry.deadline_ms / 1000, entry.operation, wants)
 
 
 def answer_of(id: int, reply: Reply) -> Entry:
