@@ -49,12 +49,9 @@ class Allowance:
         self._rate = rate
         self._burst = float(burst or max(1.0, rate))
         self._quota = quota
-        self._callers: OrderedDict[bytes, Caller] = OrderedDict()
-
-    @property
-    def is_bounded(self) -> bool:
+        self.is_bounded = bool(rate or quota)
         """Whether there is anything to count."""
-        return bool(self._rate or self._quota)
+        self._callers: OrderedDict[bytes, Caller] = OrderedDict()
 
     def take(self, caller: bytes, now: float) -> Verdict | None:
         """Count one request of a caller; None: it may be made.
@@ -69,23 +66,21 @@ class Allowance:
                 self._callers.popitem(last=False)
         else:
             self._callers.move_to_end(caller)
-        return self._judge(found, now)
-
-    def _judge(self, caller: Caller, now: float) -> Verdict | None:
-        if not 0 <= now - caller.day * DAY_S < DAY_S:
-            caller.day, caller.used = int(now) // DAY_S, 0
-        if self._quota and caller.used >= self._quota:
-            return Verdict("quota", (caller.day + 1) * DAY_S - now)
+        if not 0 <= now - found.day * DAY_S < DAY_S:
+            found.day, found.used = int(now) // DAY_S, 0
+        if self._quota and found.used >= self._quota:
+            return Verdict("quota", (found.day + 1) * DAY_S - now)
         if self._rate:
-            left = caller.left
-            if now > caller.at:
-                left = min(self._burst, left + (now - caller.at) * self._rate)
-            caller.at = now
+            left = found.left
+            if now > found.at:
+                left += (now - found.at) * self._rate
+                left = left if left < self._burst else self._burst  # half of what `min` takes
+            found.at = now
             if left < 1.0:
-                caller.left = left
+                found.left = left
                 return Verdict("rate", (1.0 - left) / self._rate)
-            caller.left = left - 1.0
-        caller.used += 1
+            found.left = left - 1.0
+        found.used += 1
         return None
 
     def used(self) -> dict[str, list[int]]:

@@ -1,7 +1,7 @@
 """The heart of a front: takes complete requests, gives them to workers, and sees that each gets an answer in time."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from math import inf
 from time import monotonic, time
@@ -49,18 +49,22 @@ class Desk(Entrance):
         self.queue = queue
         self.name = name
         self.allowance = Allowance()
+        self._owner: Callable[[bytes], bytes] = gate.owner if gate is not None else bytes
+        """With whose requests those of a caller count."""
         self.on_ready: Callable[[], None] = lambda: None
         """Called when a worker has joined."""
         self.on_work: Callable[[Desk], object] = lambda _: None
         """Called when there is something again that may become late."""
         self.more_metrics: Callable[[], Iterable[str]] = tuple
         self._deadline_s = deadline_s
-        self._prefix = prefix.encode() + b"-"
-        self._numbers = count(1)
+        self.prefix = prefix.encode() + b"-"
+        self.numbers: Iterator[int] = count(1)
         self.lobby: Lobby | None = None
         self._links: dict[int, WorkerLink] = {}
         self._live: dict[int, Exchange] = {}
         """Requests to workers without their last answer, oldest first."""
+        self._arrived: list[Exchange] = []
+        """What has come in this turn of the loop and is not in the queue yet."""
         self.about: Mapping[str, Json] = {}
         """What a worker has told of its program."""
         self._table = Table({})
@@ -89,6 +93,7 @@ class Desk(Entrance):
         self._failure = refusal
         if refusal is None or self._links:
             return
+        self._line_up(monotonic())
         self._set_table({})
         for exchange in [*self._held.drop(), *self._live.values()]:
             self.refuse(exchange, refusal)
@@ -100,13 +105,9 @@ class Desk(Entrance):
 
     # for connections
 
-    def next_id(self) -> int:
-        """A number for a new exchange."""
-        return next(self._numbers)
-
-    def request_id(self, number: int) -> bytes:
-        """A name for a request whose client gave none."""
-        return b"%b%x" % (self._prefix, number)
+    def request_id(self) -> bytes:
+        """A name for a request that has neither an exchange nor a name of its client's."""
+        return b"%b%x" % (self.prefix, next(self.numbers))
 
     def find(self, method: bytes, url: bytes) -> Route | Refusal:
         """The route of a request line, or why there is none."""
@@ -126,7 +127,7 @@ class Desk(Entrance):
             self.refuse(exchange, verdict)
         elif not route.operation:
             show(self, exchange, route)
-        elif self.allowance.is_bounded and (spent := self.allowance.take(self._owner(exchange), time())):
+        elif self.allowance.is_bounded and (spent := self.allowance.take(self._owner(exchange.caller), time())):
             self.meter.dropped[spent.why] += 1
             self.refuse(exchange, answers.too_many(spent.why, spent.retry_s))
         elif route.operation == HELD:
@@ -135,27 +136,38 @@ class Desk(Entrance):
             if self._failure is not None or not self._held.add(exchange):
                 self.refuse(exchange, self._failure or answers.BUSY)
         else:
-            self._enqueue(exchange, route)
+            self._enqueue(exchange)
 
-    def _enqueue(self, exchange: Exchange, route: Route) -> None:
-        exchange.deadline = exchange.arrived + (route.timeout_s or self._deadline_s)
-        cost = self._costs.of(route.operation)
-        if cost is not None and cost.is_sure:
-            exchange.cost_s = cost.each_s
-            if exchange.arrived + self.queue.wait_s + cost.base_s > exchange.deadline:
-                self.meter.dropped["overload"] += 1
-                self.refuse(exchange, answers.OVERLOADED)
-                return
-        if not self.queue.offer(exchange):
-            self._pump()  # what came in this very turn still waits in the queue, perhaps beside an idle worker
-            if not self.queue.offer(exchange):
-                self.meter.dropped["busy"] += 1
-                self.refuse(exchange, answers.BUSY)
-                return
-        if not self._live:
+    def _enqueue(self, exchange: Exchange) -> None:
+        if not self._arrived:
             self.on_work(self)
-        self._live[exchange.id] = exchange
-        self._pump_soon()
+            self._pump_soon()
+        self._arrived.append(exchange)
+
+    def _line_up(self, now: float) -> None:
+        """Let what has come in this turn of the loop wait in the queue; refuse what could not be answered in time."""
+        arrived, self._arrived = self._arrived, []
+        queue, live, sure = self.queue, self._live, self._costs.sure
+        for exchange in arrived:
+            route = exchange.route
+            if exchange.is_done or route is None:
+                continue
+            exchange.operation = operation = route.operation
+            exchange.deadline = deadline = exchange.arrived + (route.timeout_s or self._deadline_s)
+            cost = sure.get(operation)
+            if cost is not None:
+                exchange.cost_s = cost.each_s
+                if exchange.arrived + queue.wait_s + cost.base_s > deadline:
+                    self.meter.dropped["overload"] += 1
+                    self.refuse(exchange, answers.OVERLOADED)
+                    continue
+            if not queue.offer(exchange):
+                self._hand_out(now)  # what came just before it still waits, perhaps beside an idle worker
+                if not queue.offer(exchange):
+                    self.meter.dropped["busy"] += 1
+                    self.refuse(exchange, answers.BUSY)
+                    continue
+            live[exchange.id] = exchange
 
     def answer(self, exchange: Exchange, status: int, body: bytes, *, headers: bytes = b"") -> None:
         """An answer of the front's own."""
@@ -214,7 +226,7 @@ class Desk(Entrance):
             if isinstance(route, Refusal):
                 self.refuse(exchange, route)
             elif route.operation:
-                self._enqueue(exchange, route)
+                self._enqueue(exchange)
             else:
                 show(self, exchange, route)
         self._pump_soon()
@@ -226,10 +238,10 @@ class Desk(Entrance):
         last = [entry[0] for entry in entries if entry[7] & LAST]
         tickets = self.queue.settle(link.number, last, answers_frame.slot, now)
         if self._costs.is_timing(link.number):  # what this batch has cost, if it was of one kind and computed alone
-            known = [ticket.id for ticket in tickets if ticket is not None]
-            kinds = {one.route.operation for id in known if (one := self._live.get(id)) and one.route}
-            self._costs.answered(link.number, kinds, len(known), now)
-        live, number = self._live, link.number
+            known = [ticket for ticket in tickets if ticket is not None]
+            self._costs.answered(link.number, {ticket.operation for ticket in known}, len(known), now)
+        live, number, types = self._live, link.number, answers.TYPES
+        told: list[tuple[int, float, int]] = []
         for entry in entries:
             id, body, _, rows, _, status, media, flags = entry
             exchange = live.get(id)
@@ -244,8 +256,10 @@ class Desk(Entrance):
                 continue
             del live[id]  # a whole answer, as most are
             if not exchange.is_done:
-                self.meter.predicted(status, now - exchange.arrived, rows)
-                exchange.finish(status, body, answers.TYPES[media])
+                told.append((status, now - exchange.arrived, rows))
+                exchange.finish(status, body, types[media])
+        if told:
+            self.meter.predicted_all(told)
         if self.queue.waiting:
             self._pump_soon()
         if self._leaving:
@@ -307,11 +321,17 @@ class Desk(Entrance):
     def _pump(self) -> None:
         self._is_pumping = False
         now = monotonic()
+        if self._arrived:
+            self._line_up(now)
         if self._cancelled:
             cancelled, self._cancelled = self._cancelled, {}
             for number, entries in cancelled.items():
                 if number in self._links:
                     self._links[number].send(Frame(Kind.CANCEL, entries))
+        self._hand_out(now)
+
+    def _hand_out(self, now: float) -> None:
+        """Give workers what waits, as far as they have room; answer what has waited too long."""
         batches, late = self.queue.take(now)
         for batch in batches:
             self._send(batch, now)
@@ -320,20 +340,19 @@ class Desk(Entrance):
             self._drop(ticket, answers.LATE)
 
     def _send(self, batch: Batch, now: float) -> None:
-        live, make = self._live, tuple.__new__
+        live, make, worker = self._live, tuple.__new__, batch.worker
         entries = []
         for ticket in batch.tickets:
             exchange = live[ticket.id]
-            exchange.worker = batch.worker
+            exchange.worker = worker
             left_ms = int((exchange.deadline - now) * 1000)
-            operation = exchange.route.operation if exchange.route is not None else 0
-            told = (exchange.id, exchange.body, left_ms, 0, operation, 0, exchange.media, exchange.flags)
+            told = (exchange.id, exchange.body, left_ms, 0, exchange.operation, 0, exchange.media, exchange.flags)
             entries.append(make(Entry, told))
         self.meter.batches[batch.why] += 1
         self.meter.sent += len(entries)
-        link = self._links[batch.worker]
-        if batch.was_idle and not self.queue.is_roomy(batch.worker):
-            self._costs.began(batch.worker, now)
+        link = self._links[worker]
+        if batch.was_idle and not self.queue.is_roomy(worker):
+            self._costs.began(worker, now)
         link.send(Frame(Kind.BATCH, entries, link.slot))
 
     def _drop(self, ticket: Ticket, refusal: Refusal) -> None:
@@ -346,6 +365,7 @@ class Desk(Entrance):
     def sweep(self) -> bool:
         """Answer what is late, let go of workers that hang; whether something is left that may become late."""
         now = monotonic()
+        self._line_up(now)
         for exchange in [one for one in self._live.values() if one.is_done or one.deadline <= now]:
             if exchange.worker and not exchange.is_done:
                 self._cancel(exchange)

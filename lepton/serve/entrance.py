@@ -59,7 +59,3 @@ class Entrance:
         if self._gate is None or known.route.is_public:
             return True, None
         return self._gate.recall(known.token) if known.token else (False, None)
-
-    def _owner(self, exchange: Exchange) -> bytes:
-        """With whose requests it counts."""
-        return exchange.caller if self._gate is None else self._gate.owner(exchange.caller)

@@ -143,7 +143,10 @@ def encode(frame: Frame, large_bytes: int = MAX_FRAME_BYTES, share: Share | None
         body_bytes = sum(map(len, bodies))
         kind |= BESIDE if any(entry.flags & SHARED for entry in entries) else 0
     try:
-        heads = [pack(entry[0], len(entry[1]), *entry[2:]) for entry in entries]
+        heads = [
+            pack(id, len(body), ms, rows, op, status, media, flags)
+            for id, body, ms, rows, op, status, media, flags in entries
+        ]
         size = ENTRY.size * len(heads) + body_bytes
         head = HEAD.pack(MAGIC, PROTOCOL, kind, frame.slot, len(heads), size)
     except struct.error as fault:
@@ -217,8 +220,9 @@ def read_entries(data: bytes, start: int, end: int, count: int) -> list[Entry]:
     """
     at = start + count * ENTRY.size
     entries, make = [], tuple.__new__
-    for id, size, *rest in ENTRY.iter_unpack(data[start:at]):
-        entries.append(make(Entry, (id, data[at : at + size], *rest)))  # by the class itself it costs three times that
+    for id, size, ms, rows, operation, status, media, flags in ENTRY.iter_unpack(data[start:at]):
+        told = (id, data[at : at + size], ms, rows, operation, status, media, flags)
+        entries.append(make(Entry, told))  # by the class itself it costs three times that
         at += size
     if at != end:
         raise FrameError(f"The bodies of a frame have {at - start} bytes, its head says {end - start}")

@@ -127,14 +127,22 @@ class Link(asyncio.Protocol):
     def _begin(self, asked: Sequence[Entry]) -> None:
         """Answer what can be at once; begin the rest."""
         batches: Batches = {}
+        mark, direct, outbox, make = self._mark, self._direct, self._outbox, tuple.__new__
         for entry in asked:
-            direct = self._direct.get(entry.operation)
-            if direct is not None and not entry.flags & HEADED:
-                call = Call(entry.id, entry.body, entry.media, None, entry.deadline_ms / 1000)
-                self._mark[0] = entry.id
-                self._finish(entry.id, self._safely(direct, call))
+            id, body, left_ms, _, operation, _, media, flags = entry
+            answer = direct.get(operation)
+            if answer is None or flags & HEADED:
+                self._sort(entry, batches)
                 continue
-            self._sort(entry, batches)
+            mark[0] = id
+            try:
+                reply = answer(Call(id, body, media, None, left_ms / 1000))
+            except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
+                reply = reply_for(fault, id)
+            if reply.stream is None and not reply.headers:
+                outbox.append(make(Entry, (id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST)))
+            else:
+                self._finish(id, reply)
         if batches or self._tasks:
             self._mark[0] = asked[-1].id  # from here on any of them may be begun
         for work, calls in batches.values():
@@ -202,8 +210,7 @@ class Link(asyncio.Protocol):
     def _finish(self, id: int, reply: Reply) -> None:
         """Give an answer, or begin to stream it."""
         if reply.stream is None:
-            told = (id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST)
-            self._outbox.append(answer_of(id, reply) if reply.headers else tuple.__new__(Entry, told))
+            self._outbox.append(answer_of(id, reply))
             return
         pump = Pump(id, reply, self.put_soon, self._collect_soon)
         self._flows[id] = pump
@@ -307,4 +314,5 @@ def answer_of(id: int, reply: Reply) -> Entry:
     if reply.headers:
         body = with_head(reply.headers, reply.body)
         return Entry(id, body, 0, reply.rows, 0, reply.status, reply.media, LAST | HEADED)
-    return Entry(id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST)
+    told = (id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST)
+    return tuple.__new__(Entry, told)  # for less than its own maker takes
