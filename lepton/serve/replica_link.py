@@ -21,6 +21,8 @@ from lepton.serve.threads import Threads
 
 Greet = Callable[[], tuple[bytes, Mailbox | None]]
 """What to say first to a front that is there, and the mailbox that it names."""
+PART_S = 0.002
+"""Between two sendings of parts of streams: those that come faster travel together, one that comes later goes at once."""
 Batches = dict[Callable[..., Any], tuple[Work, list[Call]]]
 """What computes them -> the work, and the requests that are computed together."""
 
@@ -55,6 +57,8 @@ class Link(asyncio.Protocol):
         self._outbox: list[Entry] = []
         self._pumps: list[Pump] = []
         """Those that have something ready."""
+        self._parts_at = 0.0
+        """When parts were sent last, on the loop's clock."""
         self._frames = 0
         self._is_flushing = False
 
@@ -270,8 +274,20 @@ class Link(asyncio.Protocol):
         self._flush_soon()
 
     def _collect_soon(self, pump: Pump) -> None:
+        """Send what its stream has at the end of this turn, or a moment later if parts were sent a moment ago."""
+        if not self._pumps:
+            wait_s = self._parts_at + PART_S - self._loop.time()
+            if wait_s > 0:
+                self._loop.call_later(wait_s, self._send_parts)
+            else:
+                self._loop.call_soon(self._send_parts)
         self._pumps.append(pump)
-        self._flush_soon()
+
+    def _send_parts(self) -> None:
+        pumps, self._pumps = self._pumps, []
+        self._parts_at = self._loop.time()
+        self._outbox += [part for pump in pumps if (part := pump.collect()) is not None]
+        self._flush()
 
     def _flush_soon(self) -> None:
         if not self._is_flushing:
@@ -280,9 +296,6 @@ class Link(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._is_flushing = False
-        if self._pumps:
-            pumps, self._pumps = self._pumps, []
-            self._outbox += [part for pump in pumps if (part := pump.collect()) is not None]
         if self._transport is None or not (self._outbox or self._frames):
             return
         frame = Frame(Kind.ANSWERS, self._outbox, self._frames)
