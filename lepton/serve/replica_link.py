@@ -22,7 +22,7 @@ from lepton.serve.threads import Threads
 Greet = Callable[[], tuple[bytes, Mailbox | None]]
 """What to say first to a front that is there, and the mailbox that it names."""
 PART_S = 0.002
-"""Between two sendings of parts of streams: those that come faster travel together, one that comes later goes at once."""
+"""Between two sendings of parts of streams: what comes faster travels together, what comes later goes at once."""
 Batches = dict[Callable[..., Any], tuple[Work, list[Call]]]
 """What computes them -> the work, and the requests that are computed together."""
 
