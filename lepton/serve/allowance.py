@@ -59,6 +59,14 @@ class Allowance:
         Args:
             now: seconds since the epoch.
         """
+        return self.take_some(caller, 1, now)[1]
+
+    def take_some(self, caller: bytes, count: int, now: float) -> tuple[int, Verdict | None]:
+        """Count requests of a caller that came together: how many of them may be made, and why no more; None: all may.
+
+        Args:
+            now: seconds since the epoch.
+        """
         found = self._callers.get(caller)
         if found is None:
             found = self._callers[caller] = Caller(self._burst, now, int(now) // DAY_S)
@@ -68,20 +76,19 @@ class Allowance:
             self._callers.move_to_end(caller)
         if not 0 <= now - found.day * DAY_S < DAY_S:
             found.day, found.used = int(now) // DAY_S, 0
-        if self._quota and found.used >= self._quota:
-            return Verdict("quota", (found.day + 1) * DAY_S - now)
+        granted, why = count, None
+        if self._quota and found.used + count > self._quota:
+            granted = max(0, self._quota - found.used)
+            why = Verdict("quota", (found.day + 1) * DAY_S - now)
         if self._rate:
-            left = found.left
-            if now > found.at:
-                left += (now - found.at) * self._rate
-                left = left if left < self._burst else self._burst  # half of what `min` takes
+            left = min(self._burst, found.left + max(0.0, now - found.at) * self._rate)
             found.at = now
-            if left < 1.0:
-                found.left = left
-                return Verdict("rate", (1.0 - left) / self._rate)
-            found.left = left - 1.0
-        found.used += 1
-        return None
+            if left < granted:
+                granted = int(left)
+                why = Verdict("rate", (1.0 - (left - granted)) / self._rate)
+            found.left = left - granted
+        found.used += granted
+        return granted, why
 
     def used(self) -> dict[str, list[int]]:
         """What was used of the quota, to be kept over a restart: caller in hex -> [day, requests]."""

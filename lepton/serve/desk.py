@@ -1,23 +1,20 @@
 """The heart of a front: takes complete requests, gives them to workers, and sees that each gets an answer in time."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import count
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
-from time import monotonic, time
+from time import monotonic
 
 from lepton.core.resource import Json
 from lepton.serve import answers
 from lepton.serve.access import Gate
-from lepton.serve.allowance import Allowance
 from lepton.serve.answers import Refusal
 from lepton.serve.cost import Costs
 from lepton.serve.entrance import Entrance
 from lepton.serve.exchange import Exchange, Limits, Lobby
-from lepton.serve.frames import LAST, Entry, Frame, Kind
+from lepton.serve.frames import LAST, Entry, Frame, Item, Kind
 from lepton.serve.held import Held
 from lepton.serve.links import WorkerLink
-from lepton.serve.metrics import Meter
 from lepton.serve.pages import show
 from lepton.serve.queue import Batch, Queue, Ticket
 from lepton.serve.routes import HELD, Route, Table
@@ -43,22 +40,16 @@ class Desk(Entrance):
     def __init__(
         self, queue: Queue, *, limits: Limits, deadline_s: float, name: str, gate: Gate | None, prefix: str
     ) -> None:
-        super().__init__(gate)
+        super().__init__(gate, prefix)
         self.limits = limits
-        self.meter = Meter()
         self.queue = queue
         self.name = name
-        self.allowance = Allowance()
-        self._owner: Callable[[bytes], bytes] = gate.owner if gate is not None else bytes
-        """With whose requests those of a caller count."""
         self.on_ready: Callable[[], None] = lambda: None
         """Called when a worker has joined."""
         self.on_work: Callable[[Desk], object] = lambda _: None
         """Called when there is something again that may become late."""
         self.more_metrics: Callable[[], Iterable[str]] = tuple
         self._deadline_s = deadline_s
-        self.prefix = prefix.encode() + b"-"
-        self.numbers: Iterator[int] = count(1)
         self.lobby: Lobby | None = None
         self._links: dict[int, WorkerLink] = {}
         self._live: dict[int, Exchange] = {}
@@ -93,7 +84,7 @@ class Desk(Entrance):
         self._failure = refusal
         if refusal is None or self._links:
             return
-        self._line_up(monotonic())
+        self._take_in(monotonic())
         self._set_table({})
         for exchange in [*self._held.drop(), *self._live.values()]:
             self.refuse(exchange, refusal)
@@ -104,10 +95,6 @@ class Desk(Entrance):
             self.lobby.heads.clear()
 
     # for connections
-
-    def request_id(self) -> bytes:
-        """A name for a request that has neither an exchange nor a name of its client's."""
-        return b"%b%x" % (self.prefix, next(self.numbers))
 
     def find(self, method: bytes, url: bytes) -> Route | Refusal:
         """The route of a request line, or why there is none."""
@@ -127,28 +114,34 @@ class Desk(Entrance):
             self.refuse(exchange, verdict)
         elif not route.operation:
             show(self, exchange, route)
-        elif self.allowance.is_bounded and (spent := self.allowance.take(self._owner(exchange.caller), time())):
-            self.meter.dropped[spent.why] += 1
-            self.refuse(exchange, answers.too_many(spent.why, spent.retry_s))
         elif route.operation == HELD:
-            exchange.deadline = exchange.arrived + self._deadline_s
-            self.on_work(self)
-            if self._failure is not None or not self._held.add(exchange):
-                self.refuse(exchange, self._failure or answers.BUSY)
+            self._hold(exchange)
         else:
-            self._enqueue(exchange)
+            if not self._arrived:
+                self.on_work(self)
+                self._pump_soon()
+            self._arrived.append(exchange)
 
-    def _enqueue(self, exchange: Exchange) -> None:
-        if not self._arrived:
-            self.on_work(self)
-            self._pump_soon()
-        self._arrived.append(exchange)
+    def _hold(self, exchange: Exchange) -> None:
+        """Keep it until a worker tells what it is for."""
+        if self.allowance.is_bounded:
+            self.charge([exchange])
+        exchange.deadline = exchange.arrived + self._deadline_s
+        self.on_work(self)
+        if not exchange.is_done and (self._failure is not None or not self._held.add(exchange)):
+            self.refuse(exchange, self._failure or answers.BUSY)
 
-    def _line_up(self, now: float) -> None:
-        """Let what has come in this turn of the loop wait in the queue; refuse what could not be answered in time."""
+    def _take_in(self, now: float) -> None:
+        """What has come in this turn of the loop."""
         arrived, self._arrived = self._arrived, []
+        if self.allowance.is_bounded:
+            self.charge(arrived)
+        self._line_up(arrived, now)
+
+    def _line_up(self, asked: Sequence[Exchange], now: float) -> None:
+        """Let requests wait in the queue; refuse what could not be answered in time."""
         queue, live, sure = self.queue, self._live, self._costs.sure
-        for exchange in arrived:
+        for exchange in asked:
             route = exchange.route
             if exchange.is_done or route is None:
                 continue
@@ -226,7 +219,7 @@ class Desk(Entrance):
             if isinstance(route, Refusal):
                 self.refuse(exchange, route)
             elif route.operation:
-                self._enqueue(exchange)
+                self._line_up([exchange], monotonic())
             else:
                 show(self, exchange, route)
         self._pump_soon()
@@ -234,16 +227,16 @@ class Desk(Entrance):
     def settle(self, link: WorkerLink, answers_frame: Frame) -> None:
         """A worker has answered something."""
         now = monotonic()
-        entries = answers_frame.entries
-        last = [entry[0] for entry in entries if entry[7] & LAST]
+        items = answers_frame.items
+        last = [item[0] for item in items if item[7] & LAST]
         tickets = self.queue.settle(link.number, last, answers_frame.slot, now)
         if self._costs.is_timing(link.number):  # what this batch has cost, if it was of one kind and computed alone
             known = [ticket for ticket in tickets if ticket is not None]
             self._costs.answered(link.number, {ticket.operation for ticket in known}, len(known), now)
         live, number, types = self._live, link.number, answers.TYPES
         told: list[tuple[int, float, int]] = []
-        for entry in entries:
-            id, body, _, rows, _, status, media, flags = entry
+        for item in items:
+            id, body, _, rows, _, status, media, flags = item
             exchange = live.get(id)
             if exchange is None or exchange.worker != number:
                 continue
@@ -252,7 +245,7 @@ class Desk(Entrance):
                     exchange.deadline = now + exchange.silent_s  # one part of many
                     exchange.go_on(body)
                 else:
-                    self._deliver(exchange, entry, now)
+                    self._deliver(exchange, Entry(*item), now)
                 continue
             del live[id]  # a whole answer, as most are
             if not exchange.is_done:
@@ -322,7 +315,7 @@ class Desk(Entrance):
         self._is_pumping = False
         now = monotonic()
         if self._arrived:
-            self._line_up(now)
+            self._take_in(now)
         if self._cancelled:
             cancelled, self._cancelled = self._cancelled, {}
             for number, entries in cancelled.items():
@@ -340,20 +333,21 @@ class Desk(Entrance):
             self._drop(ticket, answers.LATE)
 
     def _send(self, batch: Batch, now: float) -> None:
-        live, make, worker = self._live, tuple.__new__, batch.worker
-        entries = []
+        live, worker = self._live, batch.worker
+        items: list[Item] = []
         for ticket in batch.tickets:
             exchange = live[ticket.id]
             exchange.worker = worker
             left_ms = int((exchange.deadline - now) * 1000)
-            told = (exchange.id, exchange.body, left_ms, 0, exchange.operation, 0, exchange.media, exchange.flags)
-            entries.append(make(Entry, told))
+            items.append(
+                (exchange.id, exchange.body, left_ms, 0, exchange.operation, 0, exchange.media, exchange.flags)
+            )
         self.meter.batches[batch.why] += 1
-        self.meter.sent += len(entries)
+        self.meter.sent += len(items)
         link = self._links[worker]
         if batch.was_idle and not self.queue.is_roomy(worker):
             self._costs.began(worker, now)
-        link.send(Frame(Kind.BATCH, entries, link.slot))
+        link.send(Frame(Kind.BATCH, items, link.slot))
 
     def _drop(self, ticket: Ticket, refusal: Refusal) -> None:
         exchange = self._live.pop(ticket.id, None)
@@ -365,7 +359,7 @@ class Desk(Entrance):
     def sweep(self) -> bool:
         """Answer what is late, let go of workers that hang; whether something is left that may become late."""
         now = monotonic()
-        self._line_up(now)
+        self._take_in(now)
         for exchange in [one for one in self._live.values() if one.is_done or one.deadline <= now]:
             if exchange.worker and not exchange.is_done:
                 self._cancel(exchange)

@@ -10,7 +10,7 @@ import orjson
 from lepton.core.errors import LeptonError
 from lepton.serve.calls import Call, Head
 from lepton.serve.faults import refusal, reply_for
-from lepton.serve.frames import HEADED, LAST, Entry, Frame, Kind, split_head, with_head
+from lepton.serve.frames import HEADED, LAST, Entry, Frame, Item, Kind, split_head, with_head
 from lepton.serve.mailbox import Mailbox
 from lepton.serve.marks import MARK_BYTES, Mark
 from lepton.serve.program import Reply, Work
@@ -54,7 +54,7 @@ class Link(asyncio.Protocol):
         """Requests whose callers have left."""
         self._batches: set[asyncio.Task[None]] = set()
         self._flows: dict[int, Flow] = {}
-        self._outbox: list[Entry] = []
+        self._outbox: list[Item] = []
         self._pumps: list[Pump] = []
         """Those that have something ready."""
         self._parts_at = 0.0
@@ -82,11 +82,11 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Some frames."""
-        asked: list[Entry] = []
+        asked: list[Item] = []
         for frame in self._wire.feed(data):
             if frame.kind == Kind.BATCH:
                 self._frames += 1
-                asked += frame.entries
+                asked += frame.items
             elif frame.kind == Kind.TELL:
                 self._tell(orjson.loads(frame.entries[0].body))
             else:
@@ -128,15 +128,15 @@ class Link(asyncio.Protocol):
 
     # work
 
-    def _begin(self, asked: Sequence[Entry]) -> None:
+    def _begin(self, asked: Sequence[Item]) -> None:
         """Answer what can be at once; begin the rest."""
         batches: Batches = {}
-        mark, direct, outbox, make = self._mark, self._direct, self._outbox, tuple.__new__
-        for entry in asked:
-            id, body, left_ms, _, operation, _, media, flags = entry
+        mark, direct, outbox = self._mark, self._direct, self._outbox
+        for item in asked:
+            id, body, left_ms, _, operation, _, media, flags = item
             answer = direct.get(operation)
             if answer is None or flags & HEADED:
-                self._sort(entry, batches)
+                self._sort(Entry(*item), batches)
                 continue
             mark[0] = id
             try:
@@ -144,11 +144,11 @@ class Link(asyncio.Protocol):
             except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
                 reply = reply_for(fault, id)
             if reply.stream is None and not reply.headers:
-                outbox.append(make(Entry, (id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST)))
+                outbox.append((id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST))
             else:
                 self._finish(id, reply)
         if batches or self._tasks:
-            self._mark[0] = asked[-1].id  # from here on any of them may be begun
+            self._mark[0] = asked[-1][0]  # from here on any of them may be begun
         for work, calls in batches.values():
             self._compute(work, calls)
         self._flush()
@@ -264,13 +264,13 @@ class Link(asyncio.Protocol):
 
     # answers
 
-    def put(self, entry: Entry) -> None:
+    def put(self, item: Item) -> None:
         """Send it with the next flush."""
-        self._outbox.append(entry)
+        self._outbox.append(item)
 
-    def put_soon(self, entry: Entry) -> None:
+    def put_soon(self, item: Item) -> None:
         """Send it at the end of this turn of the loop, together with whatever else is ready then."""
-        self._outbox.append(entry)
+        self._outbox.append(item)
         self._flush_soon()
 
     def _collect_soon(self, pump: Pump) -> None:
@@ -322,10 +322,9 @@ def call_of(entry: Entry) -> Call:
     return Call(entry.id, entry.body, entry.media, None, entry.deadline_ms / 1000, entry.operation)
 
 
-def answer_of(id: int, reply: Reply) -> Entry:
-    """The entry of a whole answer."""
+def answer_of(id: int, reply: Reply) -> Item:
+    """A whole answer."""
     if reply.headers:
         body = with_head(reply.headers, reply.body)
-        return Entry(id, body, 0, reply.rows, 0, reply.status, reply.media, LAST | HEADED)
-    told = (id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST)
-    return tuple.__new__(Entry, told)  # for less than its own maker takes
+        return id, body, 0, reply.rows, 0, reply.status, reply.media, LAST | HEADED
+    return id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST

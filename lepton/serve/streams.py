@@ -7,12 +7,12 @@ from threading import Event, Thread
 
 from lepton.serve.calls import Call
 from lepton.serve.faults import reply_for
-from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Media, with_head
+from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Item, Media, with_head
 from lepton.serve.program import Line, Reply
 
 EVENTS = b"content-type: text/event-stream"
 
-Put = Callable[[Entry], None]
+Put = Callable[[Item], None]
 AHEAD = 256
 """Pieces that a plain generator may be ahead of what was sent."""
 
@@ -79,15 +79,14 @@ class Pump(Flow):
         else:
             self._put(self._headed(b"", LAST))
 
-    def collect(self) -> Entry | None:
+    def collect(self) -> Item | None:
         """What is there, as one part."""
         return self._joined(0) if self._ready else None
 
-    def _joined(self, flags: int) -> Entry:
+    def _joined(self, flags: int) -> Item:
         ready, self._ready = self._ready, []
         body = ready[0] if len(ready) == 1 else b"".join(ready)
-        told = (self._id, body, 0, 0, 0, 0, self._reply.media, flags)
-        return tuple.__new__(Entry, told)  # for less than its own maker takes
+        return self._id, body, 0, 0, 0, 0, self._reply.media, flags
 
     def _headed(self, piece: bytes, flags: int) -> Entry:
         reply = self._reply
