@@ -16,6 +16,13 @@ BORROWS = 7
 
 @compiled
 def wake(pool: Pool, klass: int) -> None:
+    """Something has changed for a class: look at it in the next decision, if it has a waiting job."""
+    pool.classes[klass].is_put_off = 0
+    look_again(pool, klass)
+
+
+@compiled
+def look_again(pool: Pool, klass: int) -> None:
     """Look at a class in the next decision, if it has a waiting job."""
     row = pool.classes[klass]
     if row.root >= 0 and not row.is_awake:

@@ -79,7 +79,7 @@ def may_have_victims(pool: Pool, order: Order, job: int, now: float) -> bool:
     """Whether those who might be stopped for a job and what is free could be enough for it."""
     index = pool.jobs[job].klass
     mine, count = pool.classes[index], 0
-    level, devices = level_of(pool, index, 1), free_in(pool, mine.cells, mine.cells_end)
+    level, devices = level_of(pool, index, 1), 0
     may_reclaim = order.has_guarantees and now - pool.jobs[job].submit >= order.grace_s
     for account in range(len(pool.crowds) // RANKS):
         for rank in range(RANKS):
@@ -91,4 +91,6 @@ def may_have_victims(pool: Pool, order: Order, job: int, now: float) -> bool:
             if rank > mine.rank or is_later or may_take_back:
                 count += crowd.jobs
                 devices += crowd.devices
-    return bool(count > 0 and devices >= mine.devices)
+    if not count or devices >= mine.devices:
+        return bool(count > 0)
+    return bool(devices + free_in(pool, mine.cells, mine.cells_end) >= mine.devices)

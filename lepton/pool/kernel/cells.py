@@ -16,7 +16,9 @@ def mark(pool: Pool, node: int) -> None:
     word = pool.cells[cell].word + (offset >> 6)
     bit = ONE << np.uint64(offset & 63)
     pool.bits[level, word] ^= bit
-    pool.tally[cell, level] += 1 if pool.bits[level, word] & bit else -1
+    change = 1 if pool.bits[level, word] & bit else -1
+    pool.tally[cell, level] += change
+    pool.cells[cell].free += change * level
 
 
 @compiled
@@ -78,8 +80,7 @@ def free_in(pool: Pool, begin: int, end: int) -> int:
     """Whole devices that nobody holds on the open nodes of some cells."""
     free = 0
     for at in range(begin, end):
-        for level in range(1, pool.tally.shape[1]):
-            free += level * pool.tally[pool.lists[at], level]
+        free += pool.cells[pool.lists[at]].free
     return int(free)
 
 
@@ -91,12 +92,20 @@ def may_fit(pool: Pool, klass: int, begin: int, end: int) -> bool:
         if not need:
             continue
         for it in range(begin, end):
-            cell = pool.lists[it]
-            for level in range(need, pool.tally.shape[1]):
-                missing -= pool.tally[cell, level] * (level // need)
+            missing -= slots_of(pool, pool.lists[it], need)
         if missing > 0:
             return False
     return True
+
+
+@compiled
+def slots_of(pool: Pool, cell: int, need: int) -> int:
+    """Workers with so many devices that would find them free in a cell."""
+    found = 0
+    if pool.cells[cell].free >= need:
+        for level in range(need, pool.tally.shape[1]):
+            found += pool.tally[cell, level] * (level // need)
+    return int(found)
 
 
 @compiled

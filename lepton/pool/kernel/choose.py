@@ -8,7 +8,7 @@ that it could use. Where the order blocks (FIFO as published), its queue waits w
 
 import numpy as np
 
-from lepton.pool.kernel.accounts import keeps_out, refresh, wake, wake_chain
+from lepton.pool.kernel.accounts import keeps_out, look_again, refresh, wake, wake_chain
 from lepton.pool.kernel.bounds import may_have_victims, renew
 from lepton.pool.kernel.cells import may_fit_somewhere
 from lepton.pool.kernel.compiled import compiled
@@ -32,7 +32,7 @@ def decide(pool: Pool, order: Order, now: float) -> None:
             start_waiting(pool, order, now, False)
     for klass in range(len(pool.classes) if pool.size[SEARCHES] > order.searches else 0):
         if pool.classes[klass].is_put_off:
-            wake(pool, klass)
+            look_again(pool, klass)
 
 
 @compiled
@@ -133,7 +133,7 @@ def try_first(pool: Pool, order: Order, now: float, may_preempt: bool) -> bool:
     if account.is_blocked or is_held(pool, job, now):
         return False
     stopped = 0
-    if not take(pool, order, job, now):
+    if klass.is_put_off or not take(pool, order, job, now):
         stopped = look_for_room(pool, order, index, now) if may_preempt else -1
     if stopped < 0:
         account.is_blocked = 1 if order.blocks else 0

@@ -21,11 +21,12 @@ def _sources() -> str:
     return digest.hexdigest()[:16]
 
 
-def _compiler() -> Callable[[F], F]:
+def _compiler(*, makes_arrays: bool) -> Callable[[F], F]:
     import numba  # noqa: PLC0415  (optional, and half a second)
 
     keeps = bool(os.environ.get("NUMBA_CACHE_DIR")) or _is_kept_at(_folder(), vars(numba.config))
-    return cast(Callable[[F], F], numba.njit(cache=keeps, nogil=True, error_model="numpy", no_cfunc_wrapper=True))
+    how = {"cache": keeps, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": makes_arrays}
+    return cast(Callable[[F], F], numba.njit(**how))
 
 
 def _folder() -> Path:
@@ -48,5 +49,12 @@ def _as_it_stands(function: F) -> F:
     return function
 
 
-compiled: Callable[[F], F] = _compiler() if IS_COMPILED else _as_it_stands
-"""Decorator of array code. Integer division truncates as in Python; arrays are not bounds-checked when compiled."""
+compiled: Callable[[F], F] = _compiler(makes_arrays=False) if IS_COMPILED else _as_it_stands
+"""Decorator of array code. Integer division truncates as in Python; arrays are not bounds-checked when compiled.
+
+Nothing counts who uses an array, which was a third of the time of a replay: such a function may read and write arrays,
+and take slices of them, but make none.
+"""
+
+compiled_allocating: Callable[[F], F] = _compiler(makes_arrays=True) if IS_COMPILED else _as_it_stands
+"""The same for functions that make arrays."""

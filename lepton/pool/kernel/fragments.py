@@ -11,7 +11,7 @@ import numpy as np
 from lepton.pool.kernel.cells import first_bit, has_room
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.parts import change, has_devices, is_within
-from lepton.pool.kernel.shares import CPUS, FILLED, TIE
+from lepton.pool.kernel.shares import CPUS, FILLED, TIE, within
 from lepton.pool.kernel.state import EXPECTED, WHOLE, Pool, Rows
 
 KINDS = 16
@@ -40,11 +40,7 @@ def unusable(pool: Pool, node: int, kind: Rows) -> float:
                     stray += left
     if row.cpu < kind.cpu or row.memory < kind.memory:
         return float(whole)
-    if kind.cpu:
-        slots = min(slots, row.cpu // kind.cpu)
-    if kind.memory:
-        slots = min(slots, row.memory // kind.memory)
-    left = whole - slots * (kind.milli + kind.devices * WHOLE)
+    left = whole - within(row, kind, slots) * (kind.milli + kind.devices * WHOLE)
     return float(FILLED * left + (1.0 - FILLED) * stray)
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lepton.pool.kernel.compiled import compiled
+from lepton.pool.kernel.compiled import compiled, compiled_allocating
 from lepton.pool.kernel.state import Floats, Ints, Rows
 from lepton.pool.kernel.state import rows as table
 from lepton.pool.kernel.trees import Trees, grown_sum, no_trees
@@ -179,7 +179,7 @@ def learn(history: History, job: int, ran_s: float) -> None:
         history.ended[IS_TRUSTED] = 1 if ranked_by > needed else 0
 
 
-@compiled
+@compiled_allocating
 def correlation(one: Floats, other: Floats) -> float:
     """Spearman's rank correlation; 0 where one of them does not vary."""
     a, b = ranks(one), ranks(other)
@@ -189,7 +189,7 @@ def correlation(one: Floats, other: Floats) -> float:
     return float((a * b).sum() / scale) if scale > 0 else 0.0
 
 
-@compiled
+@compiled_allocating
 def ranks(values: Floats) -> Floats:
     """Rank of each value, equal ones sharing the mean of theirs."""
     order = np.argsort(values, kind="mergesort")

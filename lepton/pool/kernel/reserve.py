@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from lepton.pool.kernel.compiled import compiled
+from lepton.pool.kernel.compiled import compiled, compiled_allocating
 from lepton.pool.kernel.order import done, outgrown
 from lepton.pool.kernel.places import give, put_back, take
-from lepton.pool.kernel.state import Order, Pool
+from lepton.pool.kernel.state import LATE, Order, Pool
 
 CAUTION = 2.0
 """Where another's reservation depends on it, a job is expected to need so many times its estimate."""
@@ -14,6 +14,8 @@ CAUTION = 2.0
 @compiled
 def is_held(pool: Pool, job: int, now: float) -> bool:
     """Whether a cell that the job might use is kept for another until before this one would end."""
+    if not pool.size[LATE]:
+        return False
     klass = pool.classes[pool.jobs[job].klass]
     until = now + CAUTION * pool.jobs[job].estimate
     for at in range(klass.cells, klass.cells_end):
@@ -58,7 +60,7 @@ def expected_ends(pool: Pool, order: Order, job: int, now: float) -> int:
     return count
 
 
-@compiled
+@compiled_allocating
 def fits_at(pool: Pool, order: Order, job: int, now: float) -> float:
     """When a job is expected to fit, if nothing else starts: running jobs are tried away in the order of their ends."""
     count = expected_ends(pool, order, job, now)

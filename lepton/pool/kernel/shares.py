@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lepton.pool.kernel.compiled import compiled
+from lepton.pool.kernel.compiled import compiled, compiled_allocating
 from lepton.pool.kernel.state import WHOLE, Floats, Ints, Rows
 
 RANDOM, BEST_FIT, PACKING, FGD, OURS = 0, 1, 2, 3, 4
@@ -79,6 +79,16 @@ def fits(machine: Rows, free: Ints, task: Rows) -> bool:
 
 
 @compiled
+def within(machine: Rows, task: Rows, slots: int) -> int:
+    """How many of `slots` equal tasks the CPUs and memory that a node has free are enough for."""
+    if task.cpu:
+        slots = min(slots, machine.cpu // task.cpu)
+    if task.memory:
+        slots = min(slots, machine.memory // task.memory)
+    return slots
+
+
+@compiled
 def unusable(machine: Rows, free: Ints, task: Rows, filled_part: float) -> float:
     """Thousandths of a node's free devices that this kind of task cannot use."""
     whole, stray, able, slots = 0, 0, 0, 0
@@ -91,12 +101,7 @@ def unusable(machine: Rows, free: Ints, task: Rows, filled_part: float) -> float
             stray += free[device]
     if not accepts(machine, task) or (filled_part == 0.0 and able < task.devices):
         return float(whole)
-    slots //= task.devices
-    if task.cpu:
-        slots = min(slots, machine.cpu // task.cpu)
-    if task.memory:
-        slots = min(slots, machine.memory // task.memory)
-    left = whole - slots * task.devices * task.milli
+    left = whole - within(machine, task, slots // task.devices) * task.devices * task.milli
     return float(filled_part * left + (1.0 - filled_part) * stray)
 
 
@@ -135,7 +140,7 @@ def fullest_device(machine: Rows, free: Ints, task: Rows) -> int:
     return found
 
 
-@compiled
+@compiled_allocating
 def least_loss(machine: Rows, free: Ints, task: Rows, tasks: Rows, filled_part: float) -> tuple[float, int]:
     """The loss of a node after it takes a task where that is least, and on which device."""
     best, found = np.inf, -1

@@ -6,8 +6,8 @@ same priority, same workers, same cells; what does not fit for its first does no
 is so many workers that are alike. A *scope* is a group of cells that stand next to each other in the list of a class
 and into which one of its jobs may go whole. An *account* says who holds how much, and may: a queue or one's quota.
 
-Rows are numpy records, few arrays with many fields: compiled code passes an array by seven words and counts its
-references, so that the same fields as 70 arrays ran 20 times slower and took two minutes to compile.
+Rows are numpy records, few arrays with many fields: compiled code passes an array by seven words, so that
+the same fields as 70 arrays ran 20 times slower and took two minutes to compile.
 """
 
 from typing import Any, NamedTuple
@@ -47,6 +47,7 @@ CELL = np.dtype(
         ("word_end", "i8"),
         ("link", "i8"),  # first of the classes that may use it; -1: none
         ("kind", "i8"),  # of the devices that its nodes have
+        ("free", "i8"),  # devices that nobody holds any part of, on its open nodes
         ("running", "i8"),  # first of the jobs whose first worker runs here; -1: none
         ("held_for", "i8"),  # the late job that it is kept for; -1: none
         ("held_until", "f8"),  # when that is expected to fit: what would run longer may not start here
@@ -70,7 +71,7 @@ CLASS = np.dtype(
         ("is_pinned", "i8"),  # stopped only for a higher priority or a guarantee, never for order alone
         ("root", "i8"),  # its first waiting job; -1: none
         ("is_awake", "i8"),  # something has changed since its first job did not fit
-        ("is_put_off", "i8"),  # nobody has looked yet whom to stop for its first job
+        ("is_put_off", "i8"),  # its first job did not fit, nothing has changed, nobody looked yet whom to stop for it
         ("borrowed", "i8"),  # scratch: level of those of its jobs that run
         ("rests_until", "f8"),  # nobody was found lately: it is not tried again before
         ("unfit_until", "f8"),  # it would not fit even if all its cells were empty: that is not looked at again before

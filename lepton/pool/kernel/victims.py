@@ -9,7 +9,7 @@ counts as if the victim had come a second sooner: who has just saved a checkpoin
 import numpy as np
 
 from lepton.pool.kernel.accounts import keeps_out, level_of
-from lepton.pool.kernel.cells import free_in
+from lepton.pool.kernel.cells import free_in, slots_of
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.fragments import fits_on_its
 from lepton.pool.kernel.order import done, running_key
@@ -165,8 +165,7 @@ def slots_in(pool: Pool, job: int, need: int) -> int:
     """Workers with so many devices that would find some free in the cells of a job."""
     klass, found = pool.classes[pool.jobs[job].klass], 0
     for at in range(klass.cells, klass.cells_end if need else klass.cells):
-        for level in range(need, pool.tally.shape[1]):
-            found += pool.tally[pool.lists[at], level] * (level // need)
+        found += slots_of(pool, pool.lists[at], need)
     return int(found)
 
 
