@@ -15,6 +15,8 @@ from lepton.cli.output import Session, common
 from lepton.cli.replay import replay
 from lepton.cli.top import top
 from lepton.core.errors import ConflictError
+from lepton.core.launch import Devices
+from lepton.pool.shape import given_of
 from lepton.pool.standing import NodeState
 
 DRAIN_POLL_S = 0.5
@@ -60,7 +62,11 @@ def node_row(node: Mapping[str, Any], kinds: Sequence[str]) -> dict[str, str]:
 
 def _free(node: Mapping[str, Any], device: str) -> str:
     has, free = node["status"]["devices"], node["status"]["free"]
-    return f"{free.get(device, 0) / 1000:g} of {has[device] / 1000:g}" if has.get(device) else ""
+    if not has.get(device):
+        return ""
+    if not getattr(given_of(Devices(**has)), device):  # of two kinds of accelerator one is given away
+        return f"{has[device] / 1000:g} unused"
+    return f"{free.get(device, 0) / 1000:g} of {has[device] / 1000:g}"
 
 
 def _tail(node: Mapping[str, Any]) -> dict[str, str]:

@@ -114,15 +114,25 @@ def watch(look: Callable[[], Pool], console: Any, pause: Callable[[], object]) -
 
 
 def picture(pool: Pool, height: int) -> Any:
-    """The picture for a terminal of that many lines: of long parts what comes first."""
+    """The picture for a terminal of that many lines: of long parts what comes first, and how much more there is."""
     parts: list[Any] = []
-    left = height
-    for title, rows in sections(pool):
-        left -= 3
-        shown = rows[: max(0, left)]
-        left -= len(shown)
-        parts += [import_module("rich.text").Text(title, style="bold"), _table(shown), ""]
+    found = list(sections(pool))
+    for (title, rows), lines in zip(
+        found, shared([len(rows) for _, rows in found], height - 3 * len(found)), strict=True
+    ):
+        more = f" ({len(rows) - lines} more: a higher terminal, or --once)" if lines < len(rows) else ""
+        parts += [import_module("rich.text").Text(title + more, style="bold"), _table(rows[:lines]), ""]
     return import_module("rich.console").Group(*parts[:-1])
+
+
+def shared(wanted: Sequence[int], lines: int) -> list[int]:
+    """How many lines each part gets: who wants few gets them, the others as many as one another."""
+    given = [0] * len(wanted)
+    lines = max(0, lines)
+    for left, part in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
+        given[part] = min(wanted[part], lines // (len(wanted) - left))
+        lines -= given[part]
+    return given
 
 
 def _table(rows: Rows) -> Any:

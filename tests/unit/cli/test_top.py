@@ -3,9 +3,11 @@
 from io import StringIO
 from typing import Any
 
+import pytest
 from rich.console import Console
 
-from lepton.cli.top import in_tree, sections, watch
+from lepton.cli.pool import node_row
+from lepton.cli.top import in_tree, picture, sections, shared, watch
 
 SPEC = {"parent": "", "guarantee": {}, "limit": {}, "weight": 1, "workspaces": []}
 STATUS = {"held": {}, "jobs": 0, "waiting": 0, "longest_wait_s": 0.0}
@@ -59,3 +61,28 @@ def test_it_is_drawn_again_and_again_until_ctrl_c_and_fits_the_terminal() -> Non
     assert len(seen) == 2 and len(seen[1]) > len(seen[0]) > 0
     assert "last decisions" in seen[0] and "user:ada" in seen[0]
     assert "\x1b[2J" not in seen[0].partition("last decisions")[2]
+
+
+def test_many_queues_leave_room_for_quotas_and_decisions() -> None:
+    screen = Console(file=StringIO(), width=80, height=24)
+    screen.print(picture({**POOL, "queues": [queue(f"q{at}") for at in range(31)]}, 24))
+    text = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "user:ada" in text and "nod_1" not in text and "drain" in text
+    assert "queues (2" in text and " more: a higher terminal" in text and len(text.splitlines()) <= 24
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lines", "given"),
+    [([1, 31, 1, 20], 12, [1, 5, 1, 5]), ([2, 2], 10, [2, 2]), ([9, 9], 5, [2, 3]), ([3], -1, [0])],
+)
+def test_lines_are_shared_evenly(wanted: list[int], lines: int, given: list[int]) -> None:
+    assert shared(wanted, lines) == given
+
+
+def test_of_two_kinds_of_accelerator_a_node_gives_away_one() -> None:
+    status = {"devices": {"gpu_milli": 8000, "tpu_milli": 2000}, "free": {"gpu_milli": 1000, "tpu_milli": 0}}
+    node = {"name": "n", "state": "up", "status": {**status, "jobs": 0}}
+    for part in ("devices", "free"):
+        status[part]["memory_bytes"] = 0
+    row = node_row(node, ["gpu_milli", "tpu_milli"])
+    assert row["gpus free"] == "1 of 8" and row["tpus free"] == "2 unused"
