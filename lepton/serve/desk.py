@@ -13,7 +13,6 @@ from lepton.serve.cost import Costs
 from lepton.serve.entrance import Entrance
 from lepton.serve.exchange import Exchange, Limits, Lobby
 from lepton.serve.frames import LAST, Entry, Frame, Item, Kind
-from lepton.serve.held import Held
 from lepton.serve.links import WorkerLink
 from lepton.serve.pages import show
 from lepton.serve.queue import Batch, Queue, Ticket
@@ -40,7 +39,7 @@ class Desk(Entrance):
     def __init__(
         self, queue: Queue, *, limits: Limits, deadline_s: float, name: str, gate: Gate | None, prefix: str
     ) -> None:
-        super().__init__(gate, prefix)
+        super().__init__(gate, prefix, deadline_s)
         self.limits = limits
         self.queue = queue
         self.name = name
@@ -49,7 +48,6 @@ class Desk(Entrance):
         self.on_work: Callable[[Desk], object] = lambda _: None
         """Called when there is something again that may become late."""
         self.more_metrics: Callable[[], Iterable[str]] = tuple
-        self._deadline_s = deadline_s
         self.lobby: Lobby | None = None
         self._links: dict[int, WorkerLink] = {}
         self._live: dict[int, Exchange] = {}
@@ -62,9 +60,6 @@ class Desk(Entrance):
         self._costs = Costs()
         self._cancelled: dict[int, list[Entry]] = {}
         """Worker -> what it is to be told at the end of this turn."""
-        self._held = Held()
-        self._failure: Refusal | None = None
-        """Why no worker will come."""
         self._is_pumping = False
         self._is_own = False
         """It is ready without workers."""
@@ -115,21 +110,13 @@ class Desk(Entrance):
         elif not route.operation:
             show(self, exchange, route)
         elif route.operation == HELD:
-            self._hold(exchange)
+            self.on_work(self)
+            self.hold(exchange)
         else:
             if not self._arrived:
                 self.on_work(self)
                 self._pump_soon()
             self._arrived.append(exchange)
-
-    def _hold(self, exchange: Exchange) -> None:
-        """Keep it until a worker tells what it is for."""
-        if self.allowance.is_bounded:
-            self.charge([exchange])
-        exchange.deadline = exchange.arrived + self._deadline_s
-        self.on_work(self)
-        if not exchange.is_done and (self._failure is not None or not self._held.add(exchange)):
-            self.refuse(exchange, self._failure or answers.BUSY)
 
     def _take_in(self, now: float) -> None:
         """What has come in this turn of the loop."""

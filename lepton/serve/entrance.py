@@ -9,6 +9,7 @@ from lepton.serve.access import Gate, bearer, token_digest
 from lepton.serve.allowance import Allowance
 from lepton.serve.answers import Refusal
 from lepton.serve.exchange import Exchange, Known
+from lepton.serve.held import Held
 from lepton.serve.metrics import Meter
 from lepton.serve.routes import Route
 
@@ -19,14 +20,19 @@ class Entrance:
     Args:
         gate: checks tokens; None: nobody needs one.
         prefix: begins the request ids that are made here.
+        deadline_s: for one request, from its last byte to its answer.
     """
 
-    def __init__(self, gate: Gate | None, prefix: str) -> None:
+    def __init__(self, gate: Gate | None, prefix: str, deadline_s: float) -> None:
         self.prefix = prefix.encode() + b"-"
         self.numbers: Iterator[int] = count(1)
         self.allowance = Allowance()
         self.meter = Meter()
         self._gate = gate
+        self._deadline_s = deadline_s
+        self._held = Held()
+        self._failure: Refusal | None = None
+        """Why no worker will come."""
         self._owner: Callable[[bytes], bytes] = gate.owner if gate is not None else bytes
         """With whose requests those of a caller count."""
 
@@ -54,6 +60,14 @@ class Entrance:
                 for exchange in theirs[granted:]:
                     self.meter.dropped[spent.why] += 1
                     self.refuse(exchange, answers.too_many(spent.why, spent.retry_s))
+
+    def hold(self, exchange: Exchange) -> None:
+        """Keep it until a worker tells what it is for."""
+        if self.allowance.is_bounded:
+            self.charge([exchange])
+        exchange.deadline = exchange.arrived + self._deadline_s
+        if not exchange.is_done and (self._failure is not None or not self._held.add(exchange)):
+            self.refuse(exchange, self._failure or answers.BUSY)
 
     def doubt(self, route: Route, authorization: bytes | None) -> Refusal | None:
         """Refuse at once what is known to be not allowed, before its body is read."""
