@@ -1,6 +1,7 @@
 """Bodies of predictions: from the bytes of a request to rows, and from scores to the bytes of an answer. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -128,8 +129,14 @@ def read_octets(body: bytes, form: ModelForm) -> Array:
     """Rows from the array's own bytes, little-endian, row after row."""
     if not body or len(body) % form.row_bytes:
         raise InvalidError(f"{len(body)} bytes are no whole number of rows", fix=f"One row has {form.row_bytes} bytes.")
-    wire = np.dtype(form.dtype).newbyteorder("<")
-    return np.frombuffer(body, dtype=wire).astype(form.dtype, copy=False).reshape(-1, *form.row_shape)
+    given, wanted = wire_dtypes(form.dtype)
+    return np.frombuffer(body, dtype=given).astype(wanted, copy=False).reshape(-1, *form.row_shape)
+
+
+@lru_cache
+def wire_dtypes(name: str) -> tuple["np.dtype[Any]", "np.dtype[Any]"]:
+    """A dtype as its bytes come, little-endian, and as this machine has it."""
+    return np.dtype(name).newbyteorder("<"), np.dtype(name)
 
 
 def read_npy(body: bytes, form: ModelForm) -> Array:

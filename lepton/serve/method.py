@@ -15,7 +15,7 @@ from lepton.serve.conversation import WebSocket
 from lepton.serve.faults import HandlerError, answer_together, is_line, reply_for
 from lepton.serve.file_reply import file_reply, is_free
 from lepton.serve.frames import Media
-from lepton.serve.program import Line, Reply, Work
+from lepton.serve.program import Line, Reply, Work, Written
 from lepton.serve.routes import Operation, normal
 from lepton.serve.service import MARK, FileResponse, HTTPError, Response, Service, Wish
 from lepton.serve.signature import Signature
@@ -232,9 +232,9 @@ def dump(value: Any, call: Call) -> Reply:
         ) from fault
 
 
-def pieces(values: Any, write: Callable[[Any], bytes]) -> Iterator[bytes] | AsyncIterator[bytes]:
+def pieces(values: Any, write: Callable[[Any], bytes]) -> Iterator[bytes] | Written:
     """The bytes of what a generator yields; closing it closes the generator."""
-    return _pieces_async(values, write) if isinstance(values, AsyncIterator) else _pieces(values, write)
+    return Written(values, write) if isinstance(values, AsyncIterator) else _pieces(values, write)
 
 
 def _pieces(values: Iterator[Any], write: Callable[[Any], bytes]) -> Iterator[bytes]:
@@ -245,16 +245,6 @@ def _pieces(values: Iterator[Any], write: Callable[[Any], bytes]) -> Iterator[by
         close = getattr(values, "close", None)
         if close is not None:
             close()
-
-
-async def _pieces_async(values: AsyncIterator[Any], write: Callable[[Any], bytes]) -> AsyncIterator[bytes]:
-    try:
-        async for value in values:
-            yield write(value)
-    finally:
-        close = getattr(values, "aclose", None)
-        if close is not None:
-            await close()
 
 
 def handlers_of(service: Service) -> Iterator[Method]:

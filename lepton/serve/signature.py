@@ -82,6 +82,8 @@ class Signature:
         self._body = {name: field for name, field in fields.items() if name not in self.path_names}
         self._model = self._make("Input", self._body, STRICT)
         self._is_tight = not self.takes_rest and all(is_tight(kind) for kind in self.kinds.values())
+        self._is_loose = all(kind is Any for kind, _ in self._body.values())
+        """Nothing of a body is converted, so that it need not be read as JSON once more."""
         self._whole = self._adapter(fields[self.whole_name][0]) if self.whole_name else None
         self._is_anything = bool(self.whole_name) and fields[self.whole_name][0] in (Any, dict, dict[str, Any])
         self._wants_object = self._is_anything and fields[self.whole_name][0] is not Any
@@ -255,9 +257,7 @@ class Signature:
 
     def _body_fields(self, call: Call) -> dict[str, Any]:
         if call.media == Media.JSON or (call.media == Media.OTHER and not self.is_raw):
-            if not self._is_tight and call.body:
-                read_json(call.body)  # for its faults: pydantic would let NaN, Infinity and 1e999 pass
-            return _spread(self._model.model_validate_json(call.body or b"{}"))
+            return _spread(self._from_json(call.body or b"{}"))
         if call.media == Media.FORM:
             return _spread(self._form.model_validate(self._texts.gather(read_form(call))))
         value = self._other(call)
@@ -287,6 +287,13 @@ class Signature:
             with suppress(TypeError, ValueError):  # bytes, which JSON does not know; or it does not fit either
                 return self._open.model_validate_json(json.dumps(value))
             raise fault
+
+    def _from_json(self, body: bytes) -> BaseModel:
+        if self._is_loose and isinstance(value := read_exactly(body), dict):
+            return self._model.model_validate(value)
+        if not self._is_tight:
+            read_json(body)  # for its faults: pydantic would let NaN, Infinity and 1e999 pass
+        return self._model.model_validate_json(body)
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments from values that came otherwise than in a body.
