@@ -163,11 +163,12 @@ def _death(one: Mapping[str, Any]) -> str:
 @serve.command()
 @click.argument("endpoint", shell_complete=complete.endpoints)
 @click.argument("inputs", default="-")
+@click.option("--cacert", default="", help="Certificates to trust, in PEM, if the endpoint's own is private.")
 @common
-def call(session: Session, endpoint: str, inputs: str) -> None:
+def call(session: Session, endpoint: str, inputs: str, cacert: str) -> None:
     """Ask ENDPOINT. INPUTS is JSON, @FILE with JSON, or - to read it from standard input."""
     asked = _read(inputs)
-    session.json(session.client.serve.get(endpoint).predict(asked))
+    session.json(session.client.serve.get(endpoint).predict(asked, cacert=cacert))
 
 
 def _read(inputs: str) -> Any:

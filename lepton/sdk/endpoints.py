@@ -87,15 +87,17 @@ class AsyncEndpoint:
             pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
         return self
 
-    async def predict(self, inputs: Any) -> dict[str, Any]:
+    async def predict(self, inputs: Any, *, cacert: str = "") -> dict[str, Any]:
         """Ask it.
 
         Args:
             inputs: one row or a batch, as nested lists, or a numpy array (sent in binary, much cheaper).
+            cacert: file of the certificates to trust, if its own is of no authority that everybody knows.
         Returns:
             `{"outputs": [...], "model": {...}}`.
         Raises:
             InvalidError: the inputs do not fit the model.
+            ConfigError: its certificate is not trusted.
             UnavailableError: it has not answered for long.
         """
         content, kind = encode(inputs)
@@ -105,7 +107,9 @@ class AsyncEndpoint:
             if not self.url:
                 await self.wait()
             try:
-                found: dict[str, Any] = await self._http.call(f"{self.url}/predict", content=content, content_type=kind)
+                found: dict[str, Any] = await self._http.call(
+                    f"{self.url}/predict", content=content, content_type=kind, cacert=cacert
+                )
                 return found
             except UnavailableError:  # its processes are being started again, perhaps at another address
                 if loop.time() >= end or (await self.refresh()).state in ("failed", "stopping", "deleted"):

@@ -7,6 +7,7 @@ another port, and its jobs go on meanwhile.
 import asyncio
 import json
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from lepton.core import errors
-from lepton.core.errors import InvalidError, LeptonError, UnavailableError, UnreachableError
+from lepton.core.errors import ConfigError, InvalidError, LeptonError, UnavailableError, UnreachableError
 from lepton.sdk.feed import Feed
 from lepton.sdk.find import Address
 
@@ -39,6 +40,8 @@ class Http:
         self.address = address
         self.patience_s = PATIENCE_S
         self._httpx: Any = None
+        self._trusting: dict[str, Any] = {}
+        """File of certificates -> a client that trusts those, for endpoints that have their own."""
         self._client: Any = None
         self._is_known = False
         """Whether the server has answered once."""
@@ -61,13 +64,28 @@ class Http:
             )
         return self._client
 
+    def _trust(self, cacert: str) -> Any:
+        if cacert not in self._trusting:
+            self._open()
+            try:
+                context = ssl.create_default_context(cafile=cacert)
+            except OSError as fault:
+                raise InvalidError(
+                    f"{cacert} holds no certificates: {fault}", fix="Name a file in PEM, of an authority or its own."
+                ) from None
+            headers = {"authorization": f"Bearer {self.address.token}"}
+            timeout = self._httpx.Timeout(TIMEOUT_S, read=None)
+            self._trusting[cacert] = self._httpx.AsyncClient(verify=context, headers=headers, timeout=timeout)
+        return self._trusting[cacert]
+
     async def close(self) -> None:
         """Close the connections."""
         for feed in self._feeds.values():
             await feed.close()
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        for client in [*self._trusting.values(), *([self._client] if self._client is not None else [])]:
+            await client.aclose()
+        self._client = None
+        self._trusting.clear()
 
     async def get(self, path: str, **query: Any) -> Any:
         """The JSON at a path; query values that are empty are left out."""
@@ -187,12 +205,24 @@ class Http:
         if not await self.has_object(digest):
             await self.patiently(once)
 
-    async def call(self, url: str, *, content: bytes, content_type: str) -> Any:
-        """POST to an endpoint's own address and return its JSON."""
-        client = self._open()
+    async def call(self, url: str, *, content: bytes, content_type: str, cacert: str = "") -> Any:
+        """POST to an endpoint's own address and return its JSON.
+
+        Args:
+            cacert: file of the certificates to trust there; empty: as the server's are.
+
+        Raises:
+            ConfigError: its certificate is not trusted.
+        """
+        client = self._trust(cacert) if cacert else self._open()
         try:
             response = await client.post(url, content=content, headers={"content-type": content_type})
         except self._httpx.TransportError as fault:
+            if "CERTIFICATE_VERIFY_FAILED" in str(fault):
+                raise ConfigError(
+                    f"{url} shows a certificate that is not trusted: {fault}",
+                    fix="Name the file of its authority: --cacert FILE, or SSL_CERT_FILE for all.",
+                ) from fault
             raise UnreachableError(
                 f"{url} does not answer: {type(fault).__name__}", fix="Look at the endpoint: lepton serve get NAME"
             ) from fault

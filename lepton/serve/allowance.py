@@ -49,15 +49,20 @@ class Allowance:
         self._rate = rate
         self._burst = float(burst or max(1.0, rate))
         self._quota = quota
-        self._callers: OrderedDict[bytes, Caller] = OrderedDict()
-
-    @property
-    def is_bounded(self) -> bool:
+        self.is_bounded = bool(rate or quota)
         """Whether there is anything to count."""
-        return bool(self._rate or self._quota)
+        self._callers: OrderedDict[bytes, Caller] = OrderedDict()
 
     def take(self, caller: bytes, now: float) -> Verdict | None:
         """Count one request of a caller; None: it may be made.
+
+        Args:
+            now: seconds since the epoch.
+        """
+        return self.take_some(caller, 1, now)[1]
+
+    def take_some(self, caller: bytes, count: int, now: float) -> tuple[int, Verdict | None]:
+        """Count requests of a caller that came together: how many of them may be made, and why no more; None: all may.
 
         Args:
             now: seconds since the epoch.
@@ -69,24 +74,21 @@ class Allowance:
                 self._callers.popitem(last=False)
         else:
             self._callers.move_to_end(caller)
-        return self._judge(found, now)
-
-    def _judge(self, caller: Caller, now: float) -> Verdict | None:
-        if not 0 <= now - caller.day * DAY_S < DAY_S:
-            caller.day, caller.used = int(now) // DAY_S, 0
-        if self._quota and caller.used >= self._quota:
-            return Verdict("quota", (caller.day + 1) * DAY_S - now)
+        if not 0 <= now - found.day * DAY_S < DAY_S:
+            found.day, found.used = int(now) // DAY_S, 0
+        granted, why = count, None
+        if self._quota and found.used + count > self._quota:
+            granted = max(0, self._quota - found.used)
+            why = Verdict("quota", (found.day + 1) * DAY_S - now)
         if self._rate:
-            left = caller.left
-            if now > caller.at:
-                left = min(self._burst, left + (now - caller.at) * self._rate)
-            caller.at = now
-            if left < 1.0:
-                caller.left = left
-                return Verdict("rate", (1.0 - left) / self._rate)
-            caller.left = left - 1.0
-        caller.used += 1
-        return None
+            left = min(self._burst, found.left + max(0.0, now - found.at) * self._rate)
+            found.at = now
+            if left < granted:
+                granted = int(left)
+                why = Verdict("rate", (1.0 - (left - granted)) / self._rate)
+            found.left = left - granted
+        found.used += granted
+        return granted, why
 
     def used(self) -> dict[str, list[int]]:
         """What was used of the quota, to be kept over a restart: caller in hex -> [day, requests]."""

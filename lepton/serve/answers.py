@@ -47,14 +47,18 @@ class Refusal(NamedTuple):
     """That of the errors where it was asked, if no route says so; see `body`."""
 
     def body(self, form: str = "") -> bytes:
-        """The JSON object every error of the platform has; in the form `openai` that of its API."""
+        """The JSON object every error of the platform has; in other forms what their clients read of it."""
         if form == OPENAI_FORM:
             told = openai_error(self.status, f"{self.message}. {self.fix}", self.code)
             return json.dumps({"error": told}).encode()
-        return json.dumps({"code": self.code, "message": self.message, "fix": self.fix}).encode()
+        told = {"code": self.code, "message": self.message, "fix": self.fix}
+        if form == INFERENCE_FORM:
+            told = {"error": f"{self.message}. {self.fix}", **told}
+        return json.dumps(told).encode()
 
 
-OPENAI_FORM = "openai"
+OPENAI_FORM, INFERENCE_FORM = "openai", "inference"
+"""Of the OpenAI API, and of the Open Inference Protocol over REST."""
 OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -109,7 +113,7 @@ MEDIA = Refusal(
     415,
     "media",
     "The body is of a kind that cannot be read here",
-    "Send Content-Type application/json, application/octet-stream or application/x-npy, without Content-Encoding.",
+    "Send Content-Type application/json, or what GET /openapi.json names, without Content-Encoding.",
 )
 BIG_HEADERS = Refusal(431, "too_large", "The headers are too large", "Send fewer and shorter headers.")
 SLOW = Refusal(408, "timeout", "The request did not arrive in time", "Send it faster, or in smaller parts.")

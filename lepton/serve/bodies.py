@@ -1,6 +1,7 @@
 """Bodies of predictions: from the bytes of a request to rows, and from scores to the bytes of an answer. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -10,9 +11,11 @@ import orjson
 from lepton.core.errors import InvalidError, LeptonError, TooLargeError, clip
 from lepton.core.resource import Json
 from lepton.serve import npy
+from lepton.serve.calls import unpack
 from lepton.serve.frames import Media
 from lepton.serve.model import Array, ModelForm
 from lepton.serve.models.arrays import MAX_ROWS
+from lepton.serve.numbers import MAGIC
 
 
 def read_rows(body: bytes, media: int, form: ModelForm) -> Array:
@@ -39,19 +42,33 @@ def read_json(body: bytes, form: ModelForm) -> Array:
         plain = orjson.loads(body)
     except ValueError as fault:
         raise InvalidError(f"The body is no JSON: {fault}", fix='Send {"inputs": [...]}.') from fault
-    if not isinstance(plain, dict) or "inputs" not in plain:
-        raise InvalidError('The body has no "inputs"', fix='Send {"inputs": [...]}.')
-    if len(plain) > 1:
-        unknown = next(name for name in plain if name != "inputs")
-        raise InvalidError(f"The body has the unknown field {clip(unknown, 80)!r}", fix='Send {"inputs": [...]} alone.')
+    inputs = _inputs(plain)
     if body.count(b'"inputs"') > 1:  # orjson would take the last
         raise InvalidError('The body has "inputs" twice', fix="Send it once.")
-    inputs = plain["inputs"]
     if form.dtype == "uint8" and form.row_shape and b"e" not in body:  # so neither true nor false, nor an exponent
         packed = pack_bytes(inputs, form.row_shape)
         if packed is not None:
             return packed
     return as_rows(to_array(inputs, form), form)
+
+
+def read_msgpack(body: bytes, form: ModelForm) -> Array:
+    """Rows from the same in msgpack; instead of lists also the array's bytes, or a file of numpy."""
+    inputs = _inputs(unpack(body))
+    if isinstance(inputs, bytes):
+        return read_npy(inputs, form) if inputs.startswith(MAGIC) else read_octets(inputs, form)
+    return as_rows(to_array(inputs, form), form)
+
+
+def _inputs(plain: Json) -> Json:
+    if not isinstance(plain, dict) or "inputs" not in plain:
+        raise InvalidError('The body has no "inputs"', fix='Send {"inputs": [...]}.')
+    if len(plain) > 1:
+        unknown = next(name for name in plain if name != "inputs")
+        raise InvalidError(
+            f"The body has the unknown field {clip(str(unknown), 80)!r}", fix='Send {"inputs": [...]} alone.'
+        )
+    return plain["inputs"]
 
 
 def pack_bytes(inputs: Json, row_shape: tuple[int, ...]) -> Array | None:
@@ -112,8 +129,14 @@ def read_octets(body: bytes, form: ModelForm) -> Array:
     """Rows from the array's own bytes, little-endian, row after row."""
     if not body or len(body) % form.row_bytes:
         raise InvalidError(f"{len(body)} bytes are no whole number of rows", fix=f"One row has {form.row_bytes} bytes.")
-    wire = np.dtype(form.dtype).newbyteorder("<")
-    return np.frombuffer(body, dtype=wire).astype(form.dtype, copy=False).reshape(-1, *form.row_shape)
+    given, wanted = wire_dtypes(form.dtype)
+    return np.frombuffer(body, dtype=given).astype(wanted, copy=False).reshape(-1, *form.row_shape)
+
+
+@lru_cache
+def wire_dtypes(name: str) -> tuple["np.dtype[Any]", "np.dtype[Any]"]:
+    """A dtype as its bytes come, little-endian, and as this machine has it."""
+    return np.dtype(name).newbyteorder("<"), np.dtype(name)
 
 
 def read_npy(body: bytes, form: ModelForm) -> Array:
@@ -128,6 +151,7 @@ READERS: Mapping[int, Callable[[bytes, ModelForm], Array]] = {
     Media.JSON: read_json,
     Media.OCTETS: read_octets,
     Media.NPY: read_npy,
+    Media.MSGPACK: read_msgpack,
 }
 
 

@@ -1,6 +1,5 @@
 """A request as a program sees it, and what a body that comes in one of the usual forms holds."""
 
-import io
 import json
 import re
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ import orjson
 
 from lepton.core.errors import InvalidError
 from lepton.serve.frames import Media
-from lepton.serve.service import Request, Upload
+from lepton.serve.service import Request
 
 HOST = re.compile(r"\[?(?P<host>[^\[\]:]+|[0-9A-Fa-f:.]+(?=\]))\]?(?::(?P<port>[0-9]{1,5}))?")
 """A name or an address, that of IPv6 in brackets, and perhaps a port."""
@@ -33,6 +32,8 @@ class Call:
     seconds_left: float = 0.0
     operation: int = 0
     """What is asked, for a function that answers several operations."""
+    wants: int = 0
+    """What the answer shall be, a `Media`; 0: not said."""
     rows: Any = None
     """What is asked of a handler by tensors: a `protocols.inference.services.Rows`."""
 
@@ -109,9 +110,9 @@ def read_exactly(body: bytes) -> Any:
 
 
 def read_other(call: Call) -> Any:
-    """The value of a body that is not JSON."""
+    """The value of a body that is neither JSON nor a form."""
     if call.media == Media.MSGPACK:
-        return _unpack(call.body)
+        return unpack(call.body)
     if call.media == Media.NPY:
         from lepton.serve import npy  # noqa: PLC0415  numpy, only where such a body comes
 
@@ -121,45 +122,21 @@ def read_other(call: Call) -> Any:
             return call.body.decode()
         except UnicodeDecodeError as fault:
             raise InvalidError(f"The body is no UTF-8: {fault}", fix="Send UTF-8.") from None
-    if call.media == Media.FORM:
-        return read_form(call)
     return call.body
 
 
-def _unpack(body: bytes) -> Any:
+def unpack(body: bytes) -> Any:
+    """Any msgpack.
+
+    Raises:
+        InvalidError: it is none.
+    """
     import msgpack  # noqa: PLC0415  only where such a body comes
 
     try:
         return msgpack.unpackb(body, strict_map_key=False)
     except Exception as fault:  # noqa: BLE001  msgpack raises several unrelated types
         raise InvalidError(f"The body is no msgpack: {fault}", fix="Send what msgpack.packb writes.") from None
-
-
-def read_form(call: Call) -> dict[str, Any]:
-    """The fields of a form: texts, and files as `Upload`."""
-    from python_multipart import parse_form  # noqa: PLC0415  only where such a body comes
-
-    found: dict[str, Any] = {}
-
-    def keep(name: bytes | None, value: Any) -> None:
-        found[(name or b"").decode()] = value
-
-    def on_field(field: Any) -> None:
-        keep(field.field_name, (field.value or b"").decode("utf-8", "replace"))
-
-    def on_file(file: Any) -> None:
-        file.file_object.seek(0)
-        kind = (file.content_type or b"application/octet-stream") if hasattr(file, "content_type") else b""
-        kind_text = kind.decode() if isinstance(kind, bytes) else str(kind)
-        keep(file.field_name, Upload(file.file_object.read(), (file.file_name or b"").decode(), kind_text))
-
-    headers = {name.title(): value.encode() for name, value in (call.head.headers if call.head else [])}
-    wanted = {k: v for k, v in headers.items() if k in ("Content-Type", "Content-Length")}
-    try:
-        parse_form(wanted, io.BytesIO(call.body), on_field, on_file)
-    except Exception as fault:  # noqa: BLE001  whatever the parser dislikes
-        raise InvalidError(f"The form cannot be read: {fault}", fix="Send multipart/form-data.") from None
-    return found
 
 
 def request_of(call: Call, path: Mapping[str, str]) -> Request:

@@ -55,12 +55,10 @@ class Costs:
 
     def __init__(self) -> None:
         self._costs: dict[int, Cost] = {}
+        self.sure: dict[int, Cost] = {}
+        """Of those of which enough was seen: operation -> its cost."""
         self._since: dict[int, float] = {}
         """Worker -> when it began what it computes now."""
-
-    def of(self, operation: int) -> Cost | None:
-        """What is known of an operation."""
-        return self._costs.get(operation)
 
     def began(self, worker: int, now: float) -> None:
         """A worker that stood idle was given a batch."""
@@ -76,7 +74,11 @@ class Costs:
             return
         since, self._since[worker] = self._since[worker], now
         if len(operations) == 1:
-            self._costs.setdefault(next(iter(operations)), Cost()).saw(count, now - since)
+            operation = next(iter(operations))
+            cost = self._costs.setdefault(operation, Cost())
+            cost.saw(count, now - since)
+            if cost.is_sure:
+                self.sure[operation] = cost
 
     def forget(self, worker: int) -> None:
         """A worker is gone."""

@@ -1,23 +1,19 @@
 """The heart of a front: takes complete requests, gives them to workers, and sees that each gets an answer in time."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from itertools import count
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
-from time import monotonic, time
+from time import monotonic
 
 from lepton.core.resource import Json
 from lepton.serve import answers
 from lepton.serve.access import Gate
-from lepton.serve.allowance import Allowance
 from lepton.serve.answers import Refusal
 from lepton.serve.cost import Costs
 from lepton.serve.entrance import Entrance
 from lepton.serve.exchange import Exchange, Limits, Lobby
-from lepton.serve.frames import LAST, Entry, Frame, Kind
-from lepton.serve.held import Held
+from lepton.serve.frames import LAST, Entry, Frame, Item, Kind
 from lepton.serve.links import WorkerLink
-from lepton.serve.metrics import Meter
 from lepton.serve.pages import show
 from lepton.serve.queue import Batch, Queue, Ticket
 from lepton.serve.routes import HELD, Route, Table
@@ -43,12 +39,10 @@ class Desk(Entrance):
     def __init__(
         self, queue: Queue, *, limits: Limits, deadline_s: float, name: str, gate: Gate | None, prefix: str
     ) -> None:
-        super().__init__(gate)
+        super().__init__(gate, prefix, deadline_s)
         self.limits = limits
-        self.meter = Meter()
         self.queue = queue
         self.name = name
-        self.allowance = Allowance()
         self.on_ready: Callable[[], None] = lambda: None
         """Called when a worker has joined."""
         self.on_work: Callable[[Desk], object] = lambda _: None
@@ -56,22 +50,18 @@ class Desk(Entrance):
         self.more_metrics: Callable[[], Iterable[str]] = tuple
         self.longest_s = deadline_s
         """That a request may take: the deadline, or what a handler has instead."""
-        self._deadline_s = deadline_s
-        self._prefix = prefix.encode() + b"-"
-        self._numbers = count(1)
         self.lobby: Lobby | None = None
         self._links: dict[int, WorkerLink] = {}
         self._live: dict[int, Exchange] = {}
         """Requests to workers without their last answer, oldest first."""
+        self._arrived: list[Exchange] = []
+        """What has come in this turn of the loop and is not in the queue yet."""
         self.about: Mapping[str, Json] = {}
         """What a worker has told of its program."""
         self._table = Table({})
         self._costs = Costs()
         self._cancelled: dict[int, list[Entry]] = {}
         """Worker -> what it is to be told at the end of this turn."""
-        self._held = Held()
-        self._failure: Refusal | None = None
-        """Why no worker will come."""
         self._is_pumping = False
         self._is_own = False
         """It is ready without workers."""
@@ -91,6 +81,7 @@ class Desk(Entrance):
         self._failure = refusal
         if refusal is None or self._links:
             return
+        self._take_in(monotonic())
         self._set_table({})
         for exchange in [*self._held.drop(), *self._live.values()]:
             self.refuse(exchange, refusal)
@@ -101,14 +92,6 @@ class Desk(Entrance):
             self.lobby.heads.clear()
 
     # for connections
-
-    def next_id(self) -> int:
-        """A number for a new exchange."""
-        return next(self._numbers)
-
-    def request_id(self, number: int) -> bytes:
-        """A name for a request whose client gave none."""
-        return b"%b%x" % (self._prefix, number)
 
     def find(self, method: bytes, url: bytes) -> Route | Refusal:
         """The route of a request line, or why there is none."""
@@ -128,38 +111,47 @@ class Desk(Entrance):
             self.refuse(exchange, verdict)
         elif not route.operation:
             show(self, exchange, route)
-        elif self.allowance.is_bounded and (spent := self.allowance.take(self._owner(exchange), time())):
-            self.meter.dropped[spent.why] += 1
-            self.refuse(exchange, answers.too_many(spent.why, spent.retry_s))
         elif route.operation == HELD:
-            exchange.deadline = exchange.arrived + self._deadline_s
             self.on_work(self)
-            if self._failure is not None or not self._held.add(exchange):
-                self.refuse(exchange, self._failure or answers.BUSY)
+            self.hold(exchange)
         else:
-            self._enqueue(exchange, route)
+            if not self._arrived:
+                self.on_work(self)
+                self._pump_soon()
+            self._arrived.append(exchange)
 
-    def _enqueue(self, exchange: Exchange, route: Route) -> None:
-        exchange.deadline = exchange.arrived + (route.timeout_s or self._deadline_s)
-        if exchange.head is not None:
-            exchange.lend(exchange.head, self._who(exchange, route))
-        cost = self._costs.of(route.operation)
-        if cost is not None and cost.is_sure:
-            exchange.cost_s = cost.each_s
-            if exchange.arrived + self.queue.wait_s + cost.base_s > exchange.deadline:
-                self.meter.dropped["overload"] += 1
-                self.refuse(exchange, answers.OVERLOADED)
-                return
-        if not self.queue.offer(exchange):
-            self._pump()  # what came in this very turn still waits in the queue, perhaps beside an idle worker
-            if not self.queue.offer(exchange):
-                self.meter.dropped["busy"] += 1
-                self.refuse(exchange, answers.BUSY)
-                return
-        if not self._live:
-            self.on_work(self)
-        self._live[exchange.id] = exchange
-        self._pump_soon()
+    def _take_in(self, now: float) -> None:
+        """What has come in this turn of the loop."""
+        arrived, self._arrived = self._arrived, []
+        if self.allowance.is_bounded:
+            self.charge(arrived)
+        self._line_up(arrived, now)
+
+    def _line_up(self, asked: Sequence[Exchange], now: float) -> None:
+        """Let requests wait in the queue; refuse what could not be answered in time."""
+        queue, live, sure = self.queue, self._live, self._costs.sure
+        for exchange in asked:
+            route = exchange.route
+            if exchange.is_done or route is None:
+                continue
+            if exchange.head is not None:
+                exchange.lend(exchange.head, self.who(exchange, route))
+            exchange.operation = operation = route.operation
+            exchange.deadline = deadline = exchange.arrived + (route.timeout_s or self._deadline_s)
+            cost = sure.get(operation)
+            if cost is not None:
+                exchange.cost_s = cost.each_s
+                if exchange.arrived + queue.wait_s + cost.base_s > deadline:
+                    self.meter.dropped["overload"] += 1
+                    self.refuse(exchange, answers.OVERLOADED)
+                    continue
+            if not queue.offer(exchange):
+                self._hand_out(now)  # what came just before it still waits, perhaps beside an idle worker
+                if not queue.offer(exchange):
+                    self.meter.dropped["busy"] += 1
+                    self.refuse(exchange, answers.BUSY)
+                    continue
+            live[exchange.id] = exchange
 
     def answer(self, exchange: Exchange, status: int, body: bytes, *, headers: bytes = b"") -> None:
         """An answer of the front's own."""
@@ -219,7 +211,7 @@ class Desk(Entrance):
             if isinstance(route, Refusal):
                 self.refuse(exchange, route)
             elif route.operation:
-                self._enqueue(exchange, route)
+                self._line_up([exchange], monotonic())
             else:
                 show(self, exchange, route)
         self._pump_soon()
@@ -227,16 +219,16 @@ class Desk(Entrance):
     def settle(self, link: WorkerLink, answers_frame: Frame) -> None:
         """A worker has answered something."""
         now = monotonic()
-        entries = answers_frame.entries
-        last = [entry[0] for entry in entries if entry[7] & LAST]
+        items = answers_frame.items
+        last = [item[0] for item in items if item[7] & LAST]
         tickets = self.queue.settle(link.number, last, answers_frame.slot, now)
         if self._costs.is_timing(link.number):  # what this batch has cost, if it was of one kind and computed alone
-            known = [ticket.id for ticket in tickets if ticket is not None]
-            kinds = {one.route.operation for id in known if (one := self._live.get(id)) and one.route}
-            self._costs.answered(link.number, kinds, len(known), now)
-        live, number = self._live, link.number
-        for entry in entries:
-            id, body, _, rows, _, status, media, flags = entry
+            known = [ticket for ticket in tickets if ticket is not None]
+            self._costs.answered(link.number, {ticket.operation for ticket in known}, len(known), now)
+        live, number, types = self._live, link.number, answers.TYPES
+        told: list[tuple[int, float, int]] = []
+        for item in items:
+            id, body, _, rows, _, status, media, flags = item
             exchange = live.get(id)
             if exchange is None or exchange.worker != number:
                 continue
@@ -245,12 +237,14 @@ class Desk(Entrance):
                     exchange.deadline = now + exchange.silent_s  # one part of many
                     exchange.go_on(body)
                 else:
-                    self._deliver(exchange, entry, now)
+                    self._deliver(exchange, Entry(*item), now)
                 continue
             del live[id]  # a whole answer, as most are
             if not exchange.is_done:
-                self.meter.predicted(status, now - exchange.arrived, rows)
-                exchange.finish(status, body, answers.TYPES[media])
+                told.append((status, now - exchange.arrived, rows))
+                exchange.finish(status, body, types[media])
+        if told:
+            self.meter.predicted_all(told)
         if self.queue.waiting:
             self._pump_soon()
         if self._leaving:
@@ -312,11 +306,17 @@ class Desk(Entrance):
     def _pump(self) -> None:
         self._is_pumping = False
         now = monotonic()
+        if self._arrived:
+            self._take_in(now)
         if self._cancelled:
             cancelled, self._cancelled = self._cancelled, {}
             for number, entries in cancelled.items():
                 if number in self._links:
                     self._links[number].send(Frame(Kind.CANCEL, entries))
+        self._hand_out(now)
+
+    def _hand_out(self, now: float) -> None:
+        """Give workers what waits, as far as they have room; answer what has waited too long."""
         batches, late = self.queue.take(now)
         for batch in batches:
             self._send(batch, now)
@@ -325,21 +325,21 @@ class Desk(Entrance):
             self._drop(ticket, answers.LATE)
 
     def _send(self, batch: Batch, now: float) -> None:
-        live, make = self._live, tuple.__new__
-        entries = []
+        live, worker = self._live, batch.worker
+        items: list[Item] = []
         for ticket in batch.tickets:
             exchange = live[ticket.id]
-            exchange.worker = batch.worker
+            exchange.worker = worker
             left_ms = int((exchange.deadline - now) * 1000)
-            operation = exchange.route.operation if exchange.route is not None else 0
-            told = (exchange.id, exchange.body, left_ms, 0, operation, 0, exchange.media, exchange.flags)
-            entries.append(make(Entry, told))
+            items.append(
+                (exchange.id, exchange.body, left_ms, 0, exchange.operation, 0, exchange.media, exchange.flags)
+            )
         self.meter.batches[batch.why] += 1
-        self.meter.sent += len(entries)
-        link = self._links[batch.worker]
-        if batch.was_idle and not self.queue.is_roomy(batch.worker):
-            self._costs.began(batch.worker, now)
-        link.send(Frame(Kind.BATCH, entries, link.slot))
+        self.meter.sent += len(items)
+        link = self._links[worker]
+        if batch.was_idle and not self.queue.is_roomy(worker):
+            self._costs.began(worker, now)
+        link.send(Frame(Kind.BATCH, items, link.slot))
 
     def _drop(self, ticket: Ticket, refusal: Refusal) -> None:
         exchange = self._live.pop(ticket.id, None)
@@ -351,6 +351,7 @@ class Desk(Entrance):
     def sweep(self) -> bool:
         """Answer what is late, let go of workers that hang; whether something is left that may become late."""
         now = monotonic()
+        self._take_in(now)
         for exchange in [one for one in self._live.values() if one.is_done or one.deadline <= now]:
             if exchange.worker and not exchange.is_done:
                 self._cancel(exchange)
@@ -379,7 +380,11 @@ class Desk(Entrance):
     @property
     def is_answering(self) -> bool:
         """Whether a request is open that will have an answer; an upgraded connection may be open for ever."""
-        return self._held.is_any or any(not (one.is_done or one.is_tunnel) for one in self._live.values())
+        return (
+            self._held.is_any
+            or bool(self._arrived)
+            or any(not (one.is_done or one.is_tunnel) for one in self._live.values())
+        )
 
     def close(self) -> None:
         """Drop every worker."""

@@ -1,11 +1,17 @@
 """Whether a request may come in: what a desk knows, or finds out, of its token."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from time import time
 
+from lepton.serve import answers
 from lepton.serve.access import Gate, bearer, token_digest
+from lepton.serve.allowance import Allowance
 from lepton.serve.answers import Refusal
 from lepton.serve.callers import is_platforms
 from lepton.serve.exchange import Exchange, Known
+from lepton.serve.held import Held
+from lepton.serve.metrics import Meter
 from lepton.serve.routes import Route
 
 
@@ -14,14 +20,55 @@ class Entrance:
 
     Args:
         gate: checks tokens; None: nobody needs one.
+        prefix: begins the request ids that are made here.
+        deadline_s: for one request, from its last byte to its answer.
     """
 
-    def __init__(self, gate: Gate | None) -> None:
+    def __init__(self, gate: Gate | None, prefix: str, deadline_s: float) -> None:
+        self.prefix = prefix.encode() + b"-"
+        self.numbers: Iterator[int] = count(1)
+        self.allowance = Allowance()
+        self.meter = Meter()
         self._gate = gate
+        self._deadline_s = deadline_s
+        self._held = Held()
+        self._failure: Refusal | None = None
+        """Why no worker will come."""
+        self._owner: Callable[[bytes], bytes] = gate.owner if gate is not None else bytes
+        """With whose requests those of a caller count."""
+
+    def request_id(self) -> bytes:
+        """A name for a request that has neither an exchange nor a name of its client's."""
+        return b"%b%x" % (self.prefix, next(self.numbers))
 
     def go(self, exchange: Exchange, verdict: Refusal | None = None) -> None:
         """The token is judged: on to the route."""
         raise NotImplementedError
+
+    def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
+        """Answer with a refusal, and count it."""
+        raise NotImplementedError
+
+    def charge(self, asked: Sequence[Exchange]) -> None:
+        """Count requests that came together against what their callers may ask, and refuse those beyond it."""
+        own: dict[bytes, list[Exchange]] = {}
+        for exchange in asked:
+            own.setdefault(exchange.caller, []).append(exchange)
+        now = time()
+        for caller, theirs in own.items():
+            granted, spent = self.allowance.take_some(self._owner(caller), len(theirs), now)
+            if spent is not None:
+                for exchange in theirs[granted:]:
+                    self.meter.dropped[spent.why] += 1
+                    self.refuse(exchange, answers.too_many(spent.why, spent.retry_s))
+
+    def hold(self, exchange: Exchange) -> None:
+        """Keep it until a worker tells what it is for."""
+        if self.allowance.is_bounded:
+            self.charge([exchange])
+        exchange.deadline = exchange.arrived + self._deadline_s
+        if not exchange.is_done and (self._failure is not None or not self._held.add(exchange)):
+            self.refuse(exchange, self._failure or answers.BUSY)
 
     def doubt(self, route: Route, authorization: bytes | None) -> Refusal | None:
         """Refuse at once what is known to be not allowed, before its body is read."""
@@ -61,7 +108,7 @@ class Entrance:
             return True, None
         return self._gate.recall(known.token) if known.token else (False, None)
 
-    def _who(self, exchange: Exchange, route: Route) -> bytes:
+    def who(self, exchange: Exchange, route: Route) -> bytes:
         """Header lines that tell the code of an endpoint who asks. A token that was judged here it does not see; one
         that was not is its own to judge, unless it is the platform's."""
         authorization = exchange.authorization or b""
@@ -70,7 +117,3 @@ class Entrance:
         if not authorization or (self._gate is not None and is_platforms(authorization)):
             return b""
         return b"authorization: %b\r\n" % authorization
-
-    def _owner(self, exchange: Exchange) -> bytes:
-        """With whose requests it counts."""
-        return exchange.caller if self._gate is None else self._gate.owner(exchange.caller)

@@ -1,6 +1,6 @@
 """What passes between a client's connection and the desk: exchanges, and the limits a client is held to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -10,6 +10,8 @@ from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Media, split_head, 
 from lepton.serve.queue import Ticket
 from lepton.serve.routes import Route
 
+LENGTH = b"\r\ncontent-length: "
+"""In the head of a streamed answer: its worker knows how long it will be, and says so of files only."""
 HIGH_BYTES = 1 << 20
 """Of a streamed answer that its client has not read: its worker is asked to pause."""
 
@@ -124,7 +126,7 @@ class Exchange(Ticket):
     out_bytes = 0
 
     def __init__(self, desk: "Desk", connection: Client, route: Route | None, request_id: bytes) -> None:
-        self.id = number = desk.next_id()
+        self.id = number = next(desk.numbers)
         self.size_bytes = 0
         self.deadline = 0.0
         self.desk = desk
@@ -133,7 +135,7 @@ class Exchange(Ticket):
         """None: it was refused before its path was known."""
         if route is not None:
             self.is_repeatable = route.is_repeatable
-        self.request_id = request_id or desk.request_id(number)
+        self.request_id = request_id or b"%b%x" % (desk.prefix, number)
         """What its client calls it, or a name that was made for it."""
         self.out: list[bytes] = []
         """What is not yet written to the connection."""
@@ -185,8 +187,9 @@ class Exchange(Ticket):
             self.out.append(answers.render_upgrade(headers, self.request_id))
             return
         self.is_tunnel = False
-        self.is_chunked = not self.is_old and not self.is_head
-        if self.is_old:
+        is_measured = LENGTH in b"\r\n" + headers
+        self.is_chunked = not (self.is_old or self.is_head or is_measured)
+        if self.is_old and not is_measured:
             self.keep_alive = False
         headers += b"transfer-encoding: chunked\r\n" if self.is_chunked else b""
         headers += b"" if self.keep_alive else b"connection: close\r\n"
@@ -218,22 +221,22 @@ class Desk(Protocol):
     """Where complete requests for one endpoint go."""
 
     limits: Limits
+    numbers: Iterator[int]
+    """Each names an exchange."""
+    prefix: bytes
+    """Begins the names of requests whose clients gave none; their numbers follow."""
 
     @property
     def is_ready(self) -> bool:
         """A worker has the model loaded, and no drain has begun."""
         ...
 
-    def next_id(self) -> int:
-        """A number for a new exchange."""
-        ...
-
     def find(self, method: bytes, url: bytes) -> Route | Refusal:
         """The route of a request line, or why there is none."""
         ...
 
-    def request_id(self, number: int) -> bytes:
-        """A name for a request whose client gave none."""
+    def request_id(self) -> bytes:
+        """A name for a request that has neither an exchange nor a name of its client's."""
         ...
 
     def doubt(self, route: Route, authorization: bytes | None) -> Refusal | None:
@@ -279,7 +282,8 @@ class Lobby(Protocol):
     limits: Limits
     is_draining: bool
     heads: dict[bytes, Known]
-    """SHA-256 of a head's bytes -> what it was read as; emptied whenever the routes change."""
+    """SHA-256 of a head's bytes -> what it was read as; emptied whenever the routes change,
+    and for good when a drain begins."""
     connections: set[Client]
 
     @property

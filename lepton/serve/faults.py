@@ -34,6 +34,8 @@ def reply_for(fault: BaseException, request: int = 0) -> Reply:
         request: number of the request, by which the log can be searched; 0: not known.
     """
     if isinstance(fault, LeptonError):
+        if isinstance(fault, HandlerError):
+            note(fault, request)
         return refusal(fault)
     note(fault, request)
     return refusal(HandlerError(wording(fault, request), fix="The endpoint's log has the traceback."))

@@ -24,6 +24,8 @@ from lepton.serve.routes import Route
 PART_BYTES = 16 << 10
 """The parser is given no more at a time, so that what it does not tell of cannot grow unseen."""
 NOWHERE = b"- 0 http"
+NO_HEAD = b"\0"
+"""No request begins so."""
 BAD_VERSION = "Invalid HTTP version"
 """What the parser says of a version that it does not know."""
 
@@ -45,7 +47,7 @@ class Connection(Outlet):
         """Of the current exchange, to be given once its body is swallowed."""
         self._head_key = b""
         """Names the bytes of the head that is being read, if they came at once."""
-        self._last_head = self._last_key = b""
+        self._last_head, self._last_key = NO_HEAD, b""
         """The last head that came at once, and its name: most clients send it again."""
         self._message_count = 0
         """Messages begun in the bytes that are being read."""
@@ -158,14 +160,18 @@ class Connection(Outlet):
 
         Clients that keep a connection send equal heads; to parse each anew is most of what a request costs here.
         """
-        lobby = self._lobby
-        if not (self._last_head and data.startswith(self._last_head)):
+        if not data.startswith(self._last_head):
             end = data.find(b"\r\n\r\n") + 4
-            self._last_head = data[:end] if 4 < end <= MAX_KNOWN_BYTES else b""
-            self._last_key = sha256(self._last_head).digest() if self._last_head else b""
-        end, self._head_key = len(self._last_head), self._last_key
-        known = lobby.heads.get(self._head_key)
-        if known is None or len(data) - end != known.body_bytes or lobby.is_draining or self._is_paused:
+            is_short = 4 < end <= MAX_KNOWN_BYTES
+            self._last_head = data[:end] if is_short else NO_HEAD
+            self._last_key = sha256(self._last_head).digest() if is_short else b""
+        self._head_key = self._last_key
+        known = self._lobby.heads.get(self._last_key)
+        if known is None or self._is_paused:
+            return False
+        body = data[len(self._last_head) :]
+        size = known.body_bytes
+        if len(body) != size:
             return False
         desk = known.desk
         is_judged, verdict = desk.recall(known)
@@ -174,8 +180,8 @@ class Connection(Outlet):
         exchange = Exchange(desk, self, known.route, known.request_id)
         exchange.media = known.media
         exchange.caller = known.token or self._caller
-        exchange.body = body = data[end:]
-        exchange.size_bytes = len(body)
+        exchange.body = body
+        exchange.size_bytes = size
         exchange.arrived = self._since = monotonic()
         self._open.append(exchange)
         desk.go(exchange, verdict)

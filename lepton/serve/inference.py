@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from time import perf_counter_ns
 
 import numpy as np
+import orjson
 
 from lepton.core.clock import SystemClock
 from lepton.core.context import Context
@@ -14,10 +16,11 @@ from lepton.serve.bodies import answer_bodies, describe, read_rows
 from lepton.serve.calls import Call
 from lepton.serve.capture import Capture
 from lepton.serve.faults import answer_together, refusal
-from lepton.serve.frames import PREDICT
+from lepton.serve.frames import PREDICT, Media
 from lepton.serve.model import Array, Model, load_model
 from lepton.serve.models.arrays import vet
 from lepton.serve.models.pages import row_paths
+from lepton.serve.models.replies import write_array
 from lepton.serve.openapi import ERROR, pages, sheet
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.inference.plain import Plain
@@ -116,21 +119,22 @@ class ModelProgram:
     def _read(self, call: Call) -> Mapping[str, Array]:
         return {self._model.form.input_name: read_rows(call.body, call.media, self._model.form)}
 
-    def _write(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Reply:
+    def _write(self, call: Call, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Reply:
         form = self._model.form
         count = len(inputs[form.input_name])
-        return Reply(answer_bodies(outputs[form.output_name], [count], form, self._name)[0], rows=count)
+        body = answer_bodies(outputs[form.output_name], [count], form, self._name)[0]
+        return in_form(call, Reply(body, rows=count), outputs[form.output_name])
 
     def predict(self, calls: Sequence[Call]) -> list[Reply]:
         """An answer for each request, in order; one that is malformed costs the others nothing."""
         return answer_together(
             calls,
             lambda call: read_rows(call.body, call.media, self._model.form),
-            lambda good: self._compute([rows for _, rows in good]),
+            self._compute,
         )
 
-    def _compute(self, asked: Sequence[Array]) -> list[Reply]:
-        rows = asked[0] if len(asked) == 1 else np.concatenate(asked)
+    def _compute(self, asked: Sequence[tuple[Call, Array]]) -> list[Reply]:
+        rows = asked[0][1] if len(asked) == 1 else np.concatenate([own for _, own in asked])
         tally, began = self._inference.models.tallies[self._tensors.name], perf_counter_ns()
         try:
             scores = self._model.scores(rows)
@@ -142,10 +146,25 @@ class ModelProgram:
         took_ns = perf_counter_ns() - began
         tally.computed(len(rows), took_ns)
         self._capture.add(rows, scores)
-        counts = [len(own) for own in asked]
+        counts = [len(own) for _, own in asked]
         tally.together(counts, counts, took_ns)
         bodies = answer_bodies(scores, counts, self._model.form, self._name)
-        return [Reply(body, rows=count) for body, count in zip(bodies, counts, strict=True)]
+        starts = accumulate(counts, initial=0)
+        return [
+            in_form(call, Reply(body, rows=count), scores[start : start + count])
+            for (call, _), body, count, start in zip(asked, bodies, counts, starts, strict=False)
+        ]
+
+
+def in_form(call: Call, reply: Reply, scores: Array) -> Reply:
+    """The answer as its client wants it: the same in msgpack, or the scores of its rows as npy or plain bytes."""
+    if call.wants in (Media.NPY, Media.OCTETS):
+        return Reply(write_array(scores, call.wants) or b"", media=call.wants, rows=reply.rows)
+    if (call.wants or call.media) == Media.MSGPACK:
+        import msgpack  # noqa: PLC0415  only where such a body is wanted
+
+        return Reply(msgpack.packb(orjson.loads(reply.body)), media=Media.MSGPACK, rows=reply.rows)
+    return reply
 
 
 def load_program(ctx: Context, spec: EndpointSpec) -> ModelProgram:

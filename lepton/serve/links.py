@@ -104,9 +104,9 @@ class WorkerLink(asyncio.Protocol):
             self._hub.settle(self, frame)
         elif frame.kind == Kind.LEAVE and self.is_joined:
             self._hub.retire(self)
-        elif frame.kind == Kind.METERS and self.is_joined and len(frame.entries) == 1:
+        elif frame.kind == Kind.METERS and self.is_joined and len(frame.items) == 1:
             self._hub.count(read_hello(frame.entries[0].body))
-        elif frame.kind == Kind.HELLO and not self.is_joined and len(frame.entries) == 1:
+        elif frame.kind == Kind.HELLO and not self.is_joined and len(frame.items) == 1:
             self.slot = frame.slot
             self.is_joined = True
             about = read_hello(frame.entries[0].body)

@@ -106,6 +106,7 @@ class Lobby:
     def drain(self) -> None:
         """Answer what is open, and let each connection end with it."""
         self.is_draining = True
+        self.heads.clear()
         for client in list(self.connections):
             client.close_if_idle()
 

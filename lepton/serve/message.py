@@ -9,6 +9,7 @@ from lepton.serve.callers import passed_on
 from lepton.serve.exchange import Desk, Limits, Lobby
 from lepton.serve.frames import Media
 from lepton.serve.routes import Route, find_media, normal
+from lepton.serve.wishes import told
 
 WANTED = frozenset(
     (
@@ -191,18 +192,19 @@ class Message:
         return answers.NO_UPGRADE if is_upgrade and self.has_body else None
 
     def judge_body(self, route: Route, limits: Limits) -> tuple[int, Refusal | None]:
-        """What kind of body it has, and why its route cannot take it; None if it can."""
+        """What kind of body it has and what it wishes (`wishes`), and why its route cannot take it; None if it can."""
         length = self.length
         if length is None and route.has_body and b"transfer-encoding" not in self.fields:
             return Media.OTHER, answers.NO_LENGTH
         if length is not None and length > limits.max_body_bytes:
             return Media.OTHER, answers.too_large(limits.max_body_bytes)
         media = find_media(self.fields.get(b"content-type", b""))
+        wished = told(media, self.lines)
         if route.media is None:
-            return media, None
+            return wished, None
         if not self.is_plain and self.fields.get(b"content-encoding", IDENTITY).lower() != IDENTITY:
-            return media, answers.MEDIA
-        return media, None if media in route.media else answers.MEDIA
+            return wished, answers.MEDIA
+        return wished, None if media in route.media else answers.MEDIA
 
     def head_text(self, method: bytes, version: str, place: bytes) -> bytes:
         """The request line, the headers that its code may see, and in front of them the place: the client's address and

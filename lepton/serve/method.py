@@ -1,7 +1,7 @@
 """One handler of a service in one replica: reads a request, calls the user's function, writes what it returned."""
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any
@@ -10,14 +10,14 @@ import orjson
 
 from lepton.core.errors import ConfigError, LeptonError
 from lepton.serve import websocket
-from lepton.serve.asgi import HOP
 from lepton.serve.calls import Call
 from lepton.serve.conversation import WebSocket
 from lepton.serve.faults import HandlerError, answer_together, is_line, reply_for
+from lepton.serve.file_reply import file_reply, is_free
 from lepton.serve.frames import Media
-from lepton.serve.program import Line, Reply, Work
+from lepton.serve.program import Line, Reply, Work, Written
 from lepton.serve.routes import Operation, normal
-from lepton.serve.service import MARK, HTTPError, Response, Service, Wish
+from lepton.serve.service import MARK, FileResponse, HTTPError, Response, Service, Wish
 from lepton.serve.signature import Signature
 from lepton.serve.writing import DUMP, chunk, dumps, event, plain, sse
 
@@ -25,6 +25,8 @@ JSON = int(Media.JSON)
 USUAL = frozenset((dict, list, str, int, float, bool))
 """Types of answers that are JSON at once."""
 EVENTS = "text/event-stream"
+NO_LISTS = (str, bytes, bytearray, memoryview, Mapping, Set)
+"""What a batch handler cannot mean by its answers, though it may have as many parts as it has requests."""
 LINES = b"content-type: application/x-ndjson\r\n"
 BODY_MEDIA = ("JSON", "OCTETS", "NPY", "MSGPACK", "TEXT", "FORM")
 
@@ -51,7 +53,7 @@ class Method:
             is_public=wish.is_public,
             is_repeatable=wish.is_repeatable,
             has_body=self.signature.needs_body,
-            media=None if is_headed else BODY_MEDIA,
+            media=None if is_headed else (*BODY_MEDIA, *(("OTHER",) if self.signature.is_raw else ())),
             timeout_s=wish.timeout_s,
         )
 
@@ -94,6 +96,8 @@ class Method:
             if peer.is_open:
                 await peer.close(1011)
             raise
+        finally:
+            peer.leave()
         await peer.open()
         await peer.close()
 
@@ -128,6 +132,11 @@ class Method:
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         try:
             values = self.function(**columns)
+            if isinstance(values, NO_LISTS):
+                raise HandlerError(
+                    f"{self.name} was given {len(rows)} requests and returned a {type(values).__name__}",
+                    fix="Return a list of answers, one for each request, in order.",
+                )
             if not isinstance(values, Sequence) and not hasattr(values, "__array__"):
                 values = list(values)
             if len(values) != len(rows):
@@ -154,11 +163,13 @@ class Method:
 
     def reply(self, value: Any, call: Call) -> Reply:
         """An answer from what the handler returned."""
-        if type(value) in USUAL and call.media == JSON:
+        if type(value) in USUAL and call.media == JSON and call.wants <= JSON:
             try:
                 return Reply(orjson.dumps(value, plain, DUMP))
             except TypeError:
                 return dump(value, call)  # which says what is wrong with it
+        if isinstance(value, FileResponse):
+            return file_reply(value, call)
         if isinstance(value, Response):
             return self._response(value, call)
         if value is None:
@@ -189,8 +200,7 @@ class Method:
             reply = dump(content, call)
         if not 200 <= value.status < 600:
             raise ValueError(f"a handler answered with status {value.status}: 200 to 599 can end a request")
-        lines = {name: text for name, text in value.headers.items() if is_line(name) and is_line(text)}
-        pairs = [(name, text) for name, text in lines.items() if name.lower().encode("latin-1", "replace") not in HOP]
+        pairs = [(name, text) for name, text in value.headers.items() if is_free(name) and is_line(text)]
         if kind and is_line(kind):
             pairs = [(name, text) for name, text in pairs if name.lower() != "content-type"]
             pairs.append(("content-type", kind))
@@ -202,27 +212,29 @@ class Method:
 
 
 def dump(value: Any, call: Call) -> Reply:
-    """A value in the form that the request had: msgpack for msgpack, npy for npy, else JSON."""
-    if call.media == Media.NPY and hasattr(value, "__array__"):
-        from lepton.serve import npy  # noqa: PLC0415  numpy, only where such a body comes
+    """A value in the form that the client wants, or that its request had: msgpack, an array as npy, else JSON."""
+    wanted = call.wants or call.media
+    if (wanted == Media.NPY or call.wants == Media.OCTETS) and hasattr(value, "__array__"):
+        from lepton.serve.numbers import write  # noqa: PLC0415  numpy, only where such a body comes
 
-        return Reply(npy.write(value), media=Media.NPY)
+        if (body := write(value, is_file=wanted == Media.NPY)) is not None:
+            return Reply(body, media=wanted)
     try:
-        if call.media == Media.MSGPACK:
+        if wanted == Media.MSGPACK:
             import msgpack  # noqa: PLC0415  only where such a body comes
 
             return Reply(msgpack.packb(value, default=plain), media=Media.MSGPACK)
         return Reply(dumps(value))
     except (TypeError, ValueError, OverflowError) as fault:
-        name = "msgpack" if call.media == Media.MSGPACK else "JSON"
+        name = "msgpack" if wanted == Media.MSGPACK else "JSON"
         raise HandlerError(
             f"The answer cannot be {name}: {fault}", fix="Return JSON, bytes, an array, a Response or a stream."
         ) from fault
 
 
-def pieces(values: Any, write: Callable[[Any], bytes]) -> Iterator[bytes] | AsyncIterator[bytes]:
+def pieces(values: Any, write: Callable[[Any], bytes]) -> Iterator[bytes] | Written:
     """The bytes of what a generator yields; closing it closes the generator."""
-    return _pieces_async(values, write) if isinstance(values, AsyncIterator) else _pieces(values, write)
+    return Written(values, write) if isinstance(values, AsyncIterator) else _pieces(values, write)
 
 
 def _pieces(values: Iterator[Any], write: Callable[[Any], bytes]) -> Iterator[bytes]:
@@ -233,16 +245,6 @@ def _pieces(values: Iterator[Any], write: Callable[[Any], bytes]) -> Iterator[by
         close = getattr(values, "close", None)
         if close is not None:
             close()
-
-
-async def _pieces_async(values: AsyncIterator[Any], write: Callable[[Any], bytes]) -> AsyncIterator[bytes]:
-    try:
-        async for value in values:
-            yield write(value)
-    finally:
-        close = getattr(values, "aclose", None)
-        if close is not None:
-            await close()
 
 
 def handlers_of(service: Service) -> Iterator[Method]:

@@ -11,7 +11,8 @@ BUCKETS = 27 * STEPS
 """From 1 microsecond to over two minutes."""
 USUAL = 1 << 13
 """Micros: the place of shorter times is looked up."""
-PLACES = [int(log2(max(1, micros)) * STEPS) for micros in range(USUAL)]
+USUAL_S = USUAL / 1e6
+PLACES = [int(log2(max(1, micros)) * STEPS) for micros in range(USUAL + 1)]
 SHOWN_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -38,10 +39,18 @@ class Meter:
 
     def predicted(self, status: int, seconds: float, rows: int) -> None:
         """Count one answer to a prediction."""
-        self.answers[status] += 1
-        self.rows += rows
-        self.total_s += seconds
-        self.histogram[bucket(seconds)] += 1
+        self.predicted_all([(status, seconds, rows)])
+
+    def predicted_all(self, answers: Sequence[tuple[int, float, int]]) -> None:
+        """Count answers to predictions, at least one: status, seconds and rows of each."""
+        statuses, times, rows = zip(*answers, strict=True)
+        for status in set(statuses):
+            self.answers[status] += statuses.count(status)
+        self.rows += sum(rows)
+        self.total_s += sum(times)
+        histogram = self.histogram
+        for seconds in times:
+            histogram[PLACES[int(seconds * 1e6)] if 0 <= seconds < USUAL_S else bucket(seconds)] += 1
 
 
 def bucket(seconds: float) -> int:

@@ -10,6 +10,7 @@ The graph takes raw rows and does its own preprocessing. `model.json`:
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any, Self
@@ -46,7 +47,7 @@ class ModelForm:
     @property
     def row_bytes(self) -> int:
         """Size of one row."""
-        return prod(self.row_shape) * np.dtype(self.dtype).itemsize
+        return size_of(self.row_shape, self.dtype)
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Json]) -> Self:
@@ -82,6 +83,12 @@ class ModelForm:
                 fix=f"The first axis is null, the others are counts, the dtype is one of {', '.join(DTYPES)}.",
             )
         return form
+
+
+@lru_cache
+def size_of(shape: tuple[int, ...], dtype: str) -> int:
+    """Bytes of an array."""
+    return prod(shape) * np.dtype(dtype).itemsize
 
 
 class Model:

@@ -6,18 +6,23 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from lepton.serve.annotations import FILE
 from lepton.serve.frames import Media
 from lepton.serve.program import Reply, Work
 from lepton.serve.routes import Operation
+from lepton.serve.service import Response
 
 if TYPE_CHECKING:
     from lepton.serve.method import Method
+    from lepton.serve.signature import Signature
 
 ERROR = {
     "type": "object",
     "required": ["code", "message", "fix"],
     "properties": {name: {"type": "string"} for name in ("code", "message", "fix")},
 }
+BINARY = {"type": "string", "format": "binary"}
+FILE_MARK = json.dumps({"contentEncoding": FILE["contentEncoding"]})[1:-1]
 REFUSED = (401, 413, 422, 500, 503, 504)
 
 Described = tuple[Mapping[str, dict[str, Any]], Mapping[str, Any]]
@@ -54,7 +59,10 @@ def document(name: str, doc: str, handlers: "Sequence[Method]", more: Described 
         if not handler.wish.is_hidden:
             for method in handler.wish.methods:
                 path = handler.wish.path.replace(":path}", "}")
-                paths.setdefault(path, {})[method.lower()] = operation(handler, schemas)
+                told = operation(handler, schemas)
+                if len(handler.wish.methods) > 1:
+                    told["operationId"] += f"_{method.lower()}"
+                paths.setdefault(path, {})[method.lower()] = told
     return sheet(name, doc, {**paths, **{path: found for path, found in more[0].items() if path not in paths}}, schemas)
 
 
@@ -81,26 +89,25 @@ def operation(handler: "Method", schemas: dict[str, Any]) -> dict[str, Any]:
     """One method of one path; what its schemas define goes into `schemas`."""
     signature = handler.signature
     body, answer = signature.schemas()
-    for schema in (body, answer):
+    asked = signature.url_schema()
+    for schema in (body, answer, asked):
         schemas.update(schema.pop("$defs", {}))
     summary, _, description = handler.doc.partition("\n")
-    media = "text/event-stream" if signature.is_stream and handler.wish.sse else "application/json"
     found: dict[str, Any] = {
         "operationId": handler.name,
         "summary": summary or handler.name,
         "description": description.strip(),
         "responses": {
-            "200": {"description": "The answer", "content": {media: {"schema": answer}}},
+            **answers(handler, answer),
             **refusals(REFUSED),
         },
     }
     if signature.socket_name:
         found["responses"] = {"101": {"description": "A WebSocket"}, **refusals(REFUSED)}
-    parameters = [parameter(signature, name, default) for name, (_, default) in signature.url_fields().items()]
-    if parameters:
-        found["parameters"] = parameters
+    if asked["properties"]:
+        found["parameters"] = [parameter(signature, asked, name) for name in asked["properties"]]
     if not signature.is_from_url and (body.get("properties") or signature.whole_name):
-        found["requestBody"] = {"required": signature.needs_body, "content": {"application/json": {"schema": body}}}
+        found["requestBody"] = {"required": signature.needs_body, "content": contents(signature, body)}
     if handler.wish.is_public:
         found["security"] = []
     return found
@@ -112,16 +119,61 @@ def refusals(statuses: Sequence[int], schema: str = "Error") -> dict[str, Any]:
     return {str(status): {"description": "Refused", "content": content} for status in statuses}
 
 
-def parameter(signature: Any, name: str, default: Any) -> dict[str, Any]:
-    """One parameter of the URL."""
-    schema = signature.url_schema().get("properties", {}).get(name, {})
+def parameter(signature: "Signature", asked: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """One parameter of the URL.
+
+    Args:
+        asked: JSON schema of them all.
+    """
     is_in_path = name in signature.path_names
     return {
         "name": name,
         "in": "path" if is_in_path else "query",
-        "required": is_in_path or default is ...,
-        "schema": schema,
+        "required": is_in_path or name in asked.get("required", ()),
+        "schema": asked["properties"][name],
     }
+
+
+def answers(handler: "Method", schema: dict[str, Any]) -> dict[str, Any]:
+    """What a handler answers when all is well."""
+    signature = handler.signature
+    kinds = [kind for kind in signature.answers if isinstance(kind, type)]
+    if signature.is_stream:
+        is_plain = signature.yields in (Any, bytes, str)
+        chunks = "application/octet-stream" if is_plain else "application/x-ndjson"
+        media, shown = ("text/event-stream" if handler.wish.sse else chunks), schema
+    elif any(issubclass(kind, Response) for kind in kinds):
+        media, shown = "*/*", {}
+    elif bytes in kinds:
+        media, shown = "application/octet-stream", BINARY
+    elif kinds == [type(None)]:
+        return {"204": {"description": "Done"}}
+    else:
+        media, shown = "application/json", schema
+    return {"200": {"description": "The answer", "content": {media: {"schema": shown}}}}
+
+
+def contents(signature: "Signature", schema: dict[str, Any]) -> dict[str, Any]:
+    """How a body may come: JSON; with files in it a form; a lone file or array as it is."""
+    found = {"application/json": {"schema": schema}}
+    if FILE_MARK in json.dumps(schema):
+        found["multipart/form-data"] = {"schema": as_form(schema)}
+    if signature.is_raw:
+        found["application/octet-stream"] = {"schema": BINARY}
+    if signature.is_lone_array:
+        found["application/x-npy"] = {"schema": BINARY}
+    return found
+
+
+def as_form(schema: Any) -> Any:
+    """The schema with files as they come in a form: plain bytes."""
+    if isinstance(schema, list):
+        return [as_form(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "contentEncoding" in schema:
+        return {**{name: value for name, value in schema.items() if name != "contentEncoding"}, **BINARY}
+    return {name: as_form(value) for name, value in schema.items()}
 
 
 def page(spec: dict[str, Any]) -> str:

@@ -12,12 +12,19 @@ An operation answers in one of these ways, and the replica picks what costs leas
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lepton.core.resource import Json
 from lepton.serve.calls import Call
 from lepton.serve.frames import Media
 from lepton.serve.routes import Operation
+
+
+class Written(NamedTuple):
+    """A stream of values, and what makes bytes of each."""
+
+    values: AsyncIterator[Any]
+    write: Callable[[Any], bytes]
 
 
 @dataclass(slots=True)
@@ -30,7 +37,7 @@ class Reply:
     headers: bytes = b""
     """Further lines, each ended by CR LF; if `media` is OTHER with the Content-Type among them."""
     rows: int = 1
-    stream: Iterator[bytes] | AsyncIterator[bytes] | None = None
+    stream: Iterator[bytes] | AsyncIterator[bytes] | Written | None = None
     """Instead of a body; nothing is sent before its first piece is there."""
 
 

@@ -24,6 +24,8 @@ STILL_S = 1.0
 class Ticket:
     """One request as the queue sees it. What most requests leave as it is lies in the class, which costs less."""
 
+    operation = 0
+    """What is asked: the number of a route."""
     cost_s = 0.0
     """Seconds that a worker is expected to spend on it."""
     is_repeatable = True
@@ -135,18 +137,20 @@ class Queue:
     @property
     def wait_s(self) -> float:
         """Seconds that a new request would wait, by what those before it are expected to cost."""
-        return self._waiting_s / max(1, len(self._seats))
+        return self._waiting_s / (len(self._seats) or 1)
 
     def offer(self, ticket: Ticket) -> bool:
         """Let `ticket` wait; False if too much waits already."""
-        while self._waiting and self._waiting[0].is_done:
+        waiting = self._waiting
+        while waiting and waiting[0].is_done:
             self._pop()
-        if len(self._waiting) >= self._max_waiting:
+        if len(waiting) >= self._max_waiting:
             return False
-        if self._waiting_bytes + ticket.size_bytes > self._max_waiting_bytes and self._waiting:
+        total_bytes = self._waiting_bytes + ticket.size_bytes
+        if total_bytes > self._max_waiting_bytes and waiting:
             return False
-        self._waiting.append(ticket)
-        self._waiting_bytes += ticket.size_bytes
+        waiting.append(ticket)
+        self._waiting_bytes = total_bytes
         self._waiting_s += ticket.cost_s
         return True
 
@@ -260,23 +264,27 @@ class Queue:
     def _next(self, size: int, why: str, now: float, late: list[Ticket]) -> tuple[list[Ticket], str]:
         """Up to `size` requests from the front of the queue that somebody still waits for, and why no more."""
         tickets: list[Ticket] = []
-        size_bytes = 0
-        cost_s = 0.0
-        while self._waiting and len(tickets) < size:
-            ticket = self._waiting[0]
-            size_bytes += ticket.size_bytes
-            cost_s += ticket.cost_s
-            if tickets and (size_bytes > MAX_BATCH_BYTES or cost_s > self._target_s):
-                return tickets, "target" if cost_s > self._target_s else "full"
-            self._pop()
-            if ticket.is_done or ticket.deadline <= now:
-                size_bytes -= ticket.size_bytes
-                cost_s -= ticket.cost_s
-                if not ticket.is_done:
-                    late.append(ticket)
-                continue
-            ticket.tries += 1
-            tickets.append(ticket)
+        size_bytes, cost_s = 0, 0.0
+        waiting, target_s = self._waiting, self._target_s
+        left_bytes, left_s = self._waiting_bytes, self._waiting_s
+        while waiting and len(tickets) < size:
+            ticket = waiting[0]
+            own_bytes, own_s = ticket.size_bytes, ticket.cost_s
+            is_late = ticket.deadline <= now
+            if not (ticket.is_done or is_late):
+                size_bytes += own_bytes
+                cost_s += own_s
+                if tickets and (size_bytes > MAX_BATCH_BYTES or cost_s > target_s):
+                    why = "target" if cost_s > target_s else "full"
+                    break
+                ticket.tries += 1
+                tickets.append(ticket)
+            elif is_late and not ticket.is_done:
+                late.append(ticket)
+            waiting.popleft()
+            left_bytes -= own_bytes
+            left_s -= own_s
+        self._waiting_bytes, self._waiting_s = left_bytes, left_s if waiting else 0.0
         return tickets, "full" if len(tickets) == self._max_batch else why
 
     def _pop(self) -> Ticket:

@@ -10,7 +10,7 @@ import orjson
 from lepton.core.errors import LeptonError
 from lepton.serve.calls import Call, Head
 from lepton.serve.faults import refusal, reply_for
-from lepton.serve.frames import HEADED, LAST, Entry, Frame, Kind, split_head, with_head
+from lepton.serve.frames import HEADED, LAST, Entry, Frame, Item, Kind, split_head, with_head
 from lepton.serve.mailbox import Mailbox
 from lepton.serve.marks import MARK_BYTES, Mark
 from lepton.serve.program import Reply, Work
@@ -18,9 +18,12 @@ from lepton.serve.reporter import Tell
 from lepton.serve.shared import Wire
 from lepton.serve.streams import Flow, Pump, Tunnel
 from lepton.serve.threads import Threads
+from lepton.serve.wishes import CONDITION, KIND, WISH
 
 Greet = Callable[[], tuple[bytes, Mailbox | None]]
 """What to say first to a front that is there, and the mailbox that it names."""
+PART_S = 0.002
+"""Between two sendings of parts of streams: what comes faster travels together, what comes later goes at once."""
 Batches = dict[Callable[..., Any], tuple[Work, list[Call]]]
 """What computes them -> the work, and the requests that are computed together."""
 
@@ -52,9 +55,11 @@ class Link(asyncio.Protocol):
         """Requests whose callers have left."""
         self._batches: set[asyncio.Task[None]] = set()
         self._flows: dict[int, Flow] = {}
-        self._outbox: list[Entry] = []
+        self._outbox: list[Item] = []
         self._pumps: list[Pump] = []
         """Those that have something ready."""
+        self._parts_at = 0.0
+        """When parts were sent last, on the loop's clock."""
         self._frames = 0
         self._is_flushing = False
 
@@ -78,11 +83,11 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Some frames."""
-        asked: list[Entry] = []
+        asked: list[Item] = []
         for frame in self._wire.feed(data):
             if frame.kind == Kind.BATCH:
                 self._frames += 1
-                asked += frame.entries
+                asked += frame.items
             elif frame.kind == Kind.TELL:
                 self._tell(orjson.loads(frame.entries[0].body))
             else:
@@ -124,19 +129,27 @@ class Link(asyncio.Protocol):
 
     # work
 
-    def _begin(self, asked: Sequence[Entry]) -> None:
+    def _begin(self, asked: Sequence[Item]) -> None:
         """Answer what can be at once; begin the rest."""
         batches: Batches = {}
-        for entry in asked:
-            direct = self._direct.get(entry.operation)
-            if direct is not None and not entry.flags & HEADED:
-                call = Call(entry.id, entry.body, entry.media, None, entry.deadline_ms / 1000)
-                self._mark[0] = entry.id
-                self._finish(entry.id, self._safely(direct, call))
+        mark, direct, outbox = self._mark, self._direct, self._outbox
+        for item in asked:
+            id, body, left_ms, _, operation, _, media, flags = item
+            answer = direct.get(operation)
+            if answer is None or flags & HEADED or media > KIND:
+                self._sort(Entry(*item), batches)
                 continue
-            self._sort(entry, batches)
+            mark[0] = id
+            try:
+                reply = answer(Call(id, body, media, None, left_ms / 1000))
+            except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
+                reply = reply_for(fault, id)
+            if reply.stream is None and not reply.headers:
+                outbox.append((id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST))
+            else:
+                self._finish(id, reply)
         if batches or self._tasks:
-            self._mark[0] = asked[-1].id  # from here on any of them may be begun
+            self._mark[0] = asked[-1][0]  # from here on any of them may be begun
         for work, calls in batches.values():
             self._compute(work, calls)
         self._flush()
@@ -202,8 +215,7 @@ class Link(asyncio.Protocol):
     def _finish(self, id: int, reply: Reply) -> None:
         """Give an answer, or begin to stream it."""
         if reply.stream is None:
-            told = (id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST)
-            self._outbox.append(answer_of(id, reply) if reply.headers else tuple.__new__(Entry, told))
+            self._outbox.append(answer_of(id, reply))
             return
         pump = Pump(id, reply, self.put_soon, self._collect_soon)
         self._flows[id] = pump
@@ -253,18 +265,30 @@ class Link(asyncio.Protocol):
 
     # answers
 
-    def put(self, entry: Entry) -> None:
+    def put(self, item: Item) -> None:
         """Send it with the next flush."""
-        self._outbox.append(entry)
+        self._outbox.append(item)
 
-    def put_soon(self, entry: Entry) -> None:
+    def put_soon(self, item: Item) -> None:
         """Send it at the end of this turn of the loop, together with whatever else is ready then."""
-        self._outbox.append(entry)
+        self._outbox.append(item)
         self._flush_soon()
 
     def _collect_soon(self, pump: Pump) -> None:
+        """Send what its stream has at the end of this turn, or a moment later if parts were sent a moment ago."""
+        if not self._pumps:
+            wait_s = self._parts_at + PART_S - self._loop.time()
+            if wait_s > 0:
+                self._loop.call_later(wait_s, self._send_parts)
+            else:
+                self._loop.call_soon(self._send_parts)
         self._pumps.append(pump)
-        self._flush_soon()
+
+    def _send_parts(self) -> None:
+        pumps, self._pumps = self._pumps, []
+        self._parts_at = self._loop.time()
+        self._outbox += [part for pump in pumps if (part := pump.collect()) is not None]
+        self._flush()
 
     def _flush_soon(self) -> None:
         if not self._is_flushing:
@@ -273,9 +297,6 @@ class Link(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._is_flushing = False
-        if self._pumps:
-            pumps, self._pumps = self._pumps, []
-            self._outbox += [part for pump in pumps if (part := pump.collect()) is not None]
         if self._transport is None or not (self._outbox or self._frames):
             return
         frame = Frame(Kind.ANSWERS, self._outbox, self._frames)
@@ -296,15 +317,16 @@ def _fault_of(task: "asyncio.Task[None]") -> BaseException | None:
 
 def call_of(entry: Entry) -> Call:
     """A request from its entry."""
+    media, wants = entry.media & KIND, (entry.media & ~CONDITION) >> WISH
     if entry.flags & HEADED:
         head, body = split_head(entry.body)
-        return Call(entry.id, body, entry.media, Head.read(head), entry.deadline_ms / 1000, entry.operation)
-    return Call(entry.id, entry.body, entry.media, None, entry.deadline_ms / 1000, entry.operation)
+        return Call(entry.id, body, media, Head.read(head), entry.deadline_ms / 1000, entry.operation, wants)
+    return Call(entry.id, entry.body, media, None, entry.deadline_ms / 1000, entry.operation, wants)
 
 
-def answer_of(id: int, reply: Reply) -> Entry:
-    """The entry of a whole answer."""
+def answer_of(id: int, reply: Reply) -> Item:
+    """A whole answer."""
     if reply.headers:
         body = with_head(reply.headers, reply.body)
-        return Entry(id, body, 0, reply.rows, 0, reply.status, reply.media, LAST | HEADED)
-    return Entry(id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST)
+        return id, body, 0, reply.rows, 0, reply.status, reply.media, LAST | HEADED
+    return id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST

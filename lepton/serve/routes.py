@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 from lepton.core.errors import clip
 from lepton.core.resource import Json
-from lepton.serve.answers import NO_PATH, OPENAI_FORM, Refusal, wrong_method
+from lepton.serve.answers import INFERENCE_FORM, NO_PATH, OPENAI_FORM, Refusal, wrong_method
 from lepton.serve.frames import PREDICT, FrameError, Media
+from lepton.serve.wishes import CONDITION, KIND
 
 UNRESERVED = frozenset(b"%c" % byte for byte in range(256) if re.fullmatch(rb"[A-Za-z0-9._~-]", b"%c" % byte))
 STRANGE = re.compile(rb"%([0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/{}-]")
@@ -68,8 +69,9 @@ class Route(NamedTuple):
         return self.operation == HELD
 
     def wants_head(self, media: int) -> bool:
-        """Whether the worker needs the request's line and headers: it asks for them, or a form's bounds are in them."""
-        return self.is_headed or media == Media.FORM
+        """Whether the worker needs the line and headers: it asks for them, or they alone say what a body is or a
+        client wishes; `media` as in `wishes`."""
+        return self.is_headed or media >= CONDITION or media & KIND in (Media.FORM, Media.OTHER)
 
 
 ABOUT = Route(page=Page.ABOUT)
@@ -82,15 +84,15 @@ OPENAI, INFERENCE, HANDLERS = 2, 7, 16
 HELD = 0xFFFF
 """The operation of a request that came before any worker did: what it is for is not known yet."""
 UNKNOWN = Route(operation=HELD, has_body=False)
-UNKNOWN_V1 = UNKNOWN._replace(form=OPENAI_FORM)
-"""Below /v1/: whoever asks there speaks the OpenAI API, also while its model is still being loaded."""
+PROTOCOLS = {b"v1": OPENAI_FORM, b"v2": INFERENCE_FORM}
+"""First part of a path -> what is spoken there, also while the model is still being loaded."""
 OWN: Mapping[bytes, Route] = {
     b"/": ABOUT,
     b"/healthz": HEALTH,
     b"/livez": HEALTH,
     b"/readyz": READY,
     b"/v2/health/live": HEALTH,
-    b"/v2/health/ready": READY,
+    b"/v2/health/ready": READY._replace(form=INFERENCE_FORM),
     b"/metrics": METRICS,
     b"/queue-length": QUEUE,
     b"/lepton/metrics": METRICS,
@@ -113,7 +115,7 @@ MEDIA = {
 }
 MOST_LINES, MOST_TEXT = 8, 80
 """Of the paths that are told to who asks for another: how many, and how long each."""
-MODEL_MEDIA = ("JSON", "OCTETS", "NPY")
+MODEL_MEDIA = ("JSON", "OCTETS", "NPY", "MSGPACK")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +208,7 @@ class Table:
         methods = self._methods(path)
         if methods is None:
             if not self._is_known and method not in (b"OPTIONS", b"TRACE", b"CONNECT"):
-                return UNKNOWN_V1 if path.startswith(b"/v1/") else UNKNOWN
+                return UNKNOWN._replace(form=PROTOCOLS.get(path[1:].partition(b"/")[0], ""))
             if self._fallback is not None and method in (b"GET", b"HEAD"):
                 return self._fallback
             form = next((form for prefix, form in self._forms.items() if path.startswith(prefix)), "")

@@ -27,6 +27,7 @@ one annotated `Request` gets the request itself. GET handlers and names in `{}` 
 import mimetypes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, TypedDict, TypeVar, Unpack, overload
 from urllib.parse import unquote
@@ -37,6 +38,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 MARK = "_lepton_handler"
+CODED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
+"""How a file is packed -> its type."""
 
 
 class _Whole:
@@ -114,21 +117,35 @@ class Response:
 
 
 class FileResponse(Response):
-    """A file's content, streamed; its type is guessed by its name."""
+    """A file's content, whole or the part that the client asks for; its type is guessed by its name.
 
-    def __init__(self, path: str | Path, *, media_type: str = "", status: int = 200) -> None:
-        place = Path(path)
-        if not place.is_file():
-            raise HTTPError(404, f"There is no file {place.name!r}", code="not_found")
-        kind = media_type or mimetypes.guess_type(place.name)[0] or "application/octet-stream"
-        length = {"content-disposition": f'attachment; filename="{place.name}"'}
-        super().__init__(_pieces(place), status, kind, length)
+    Args:
+        filename: what the client shall call it; empty: as it is called here.
+        is_inline: it is to be shown, not saved.
+        headers: further ones.
 
+    Raises:
+        HTTPError: there is no such file.
+    """
 
-def _pieces(place: Path) -> Any:
-    with place.open("rb") as file:
-        while piece := file.read(1 << 16):
-            yield piece
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        media_type: str = "",
+        status: int = 200,
+        filename: str = "",
+        is_inline: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise HTTPError(404, f"There is no file {self.path.name!r}", code="not_found")
+        self.filename = filename or self.path.name
+        self.is_inline = is_inline
+        guessed, coding = mimetypes.guess_type(self.filename)
+        kind = media_type or CODED.get(coding or "", guessed) or "application/octet-stream"
+        super().__init__(b"", status, kind, headers or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +155,10 @@ class Upload:
     content: bytes
     filename: str = ""
     media_type: str = "application/octet-stream"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: Any, make: Any) -> Any:
+        return import_module("lepton.serve.annotations").upload_schema(make)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -215,11 +215,11 @@ class Wire:
                 count += 1
             whole.append(entry)
         self._write(encode(Frame(Kind.FREED, [], count)))
-        return frame._replace(entries=whole, is_shared=False)
+        return frame._replace(items=whole, is_shared=False)
 
     def _is_ours(self, frame: Frame) -> bool:
         """Whether the frame is about shared memory; it is dealt with."""
-        if frame.kind == Kind.OFFER and len(frame.entries) == 1:
+        if frame.kind == Kind.OFFER and len(frame.items) == 1:
             if self.mailbox is None:
                 return True  # it is not for us to read; the peer goes on without
             try:

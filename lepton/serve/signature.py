@@ -4,44 +4,44 @@ The parameters of a handler become one pydantic model, so that a wrong field is 
 documentation shows.
 """
 
-import base64
 import inspect
-import types
+import json
 import typing
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from dataclasses import is_dataclass
+from contextlib import suppress
 from functools import cached_property
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl, unquote
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    TypeAdapter,
-    ValidationError,
-    WithJsonSchema,
-    create_model,
-)
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from lepton.core.errors import ConfigError, InvalidError
+from lepton.serve.annotations import (
+    EMPTY,
+    Schema,
+    alternatives,
+    annotated,
+    hints_of,
+    is_array,
+    is_object,
+    is_tight,
+    item_of,
+)
 from lepton.serve.calls import Call, read_exactly, read_json, read_other, request_of
 from lepton.serve.conversation import WebSocket
+from lepton.serve.forms import Texts, read_form
 from lepton.serve.frames import Media
 from lepton.serve.routes import path_pattern
 from lepton.serve.service import Request, Upload, Wish, _Whole
 
-EMPTY = inspect.Parameter.empty
 OPEN = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True, val_json_bytes="base64")
 """For values that came as msgpack or tensors, which have words for NaN and infinities."""
 STRICT = ConfigDict(**OPEN, allow_inf_nan=False)
 LAX = ConfigDict(**{**STRICT, "strict": False})
-TIGHT = (str, int, float, bool, bytes, Upload, type(None))
-"""Types of fields that take neither NaN nor infinities; so do lists and unions of them."""
 JSON = int(Media.JSON)
 PREFIX = "f_"
+PLACE = "#/components/schemas/{model}"
+"""Where schemas stand in an OpenAPI document."""
 STREAMS = (Iterator, AsyncIterator, Iterable, typing.AsyncIterable, typing.Generator, typing.AsyncGenerator)
 
 
@@ -81,13 +81,15 @@ class Signature:
         self._fields = fields
         self._body = {name: field for name, field in fields.items() if name not in self.path_names}
         self._model = self._make("Input", self._body, STRICT)
-        self._is_tight = not self.takes_rest and all(_is_tight(kind) for kind in self.kinds.values())
-        self._whole = TypeAdapter(fields[self.whole_name][0], config=None) if self.whole_name else None
+        self._is_tight = not self.takes_rest and all(is_tight(kind) for kind in self.kinds.values())
+        self._is_loose = all(kind is Any for kind, _ in self._body.values())
+        """Nothing of a body is converted, so that it need not be read as JSON once more."""
+        self._whole = self._adapter(fields[self.whole_name][0]) if self.whole_name else None
         self._is_anything = bool(self.whole_name) and fields[self.whole_name][0] in (Any, dict, dict[str, Any])
         self._wants_object = self._is_anything and fields[self.whole_name][0] is not Any
         self._is_simple = self._is_anything and not (self.request_name or self.path_names or self.is_from_url)
         returned = self._hints.get("return", EMPTY)
-        self.returns = _item(returned) if wish.batch and returned is not EMPTY else returned
+        self.returns = item_of(returned) if wish.batch and returned is not EMPTY else returned
         self.is_stream = get_origin(returned) in STREAMS or _yields(function)
         self.yields = next(iter(get_args(returned)), Any) if self.is_stream else Any
         """What each piece of a stream is."""
@@ -102,6 +104,23 @@ class Signature:
         """Whether a request without a body cannot fit."""
         return not self.is_from_url and any(default is ... for _, default in self._body.values())
 
+    @property
+    def is_lone_array(self) -> bool:
+        """Whether its only field is an array."""
+        return len(self._body) == 1 and any(map(is_array, alternatives(self.kinds[next(iter(self._body))])))
+
+    @property
+    def answers(self) -> tuple[Any, ...]:
+        """The types that it says it returns; none if it says nothing."""
+        kinds = () if self.returns is EMPTY or self.is_stream else alternatives(self.returns)
+        return tuple(type(None) if kind is None else kind for kind in kinds)
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether a body of whatever type is the bytes of its only field."""
+        kinds = alternatives(self.kinds[next(iter(self._body))]) if len(self._body) == 1 else ()
+        return not self.is_from_url and (bytes in kinds or Upload in kinds)
+
     @cached_property
     def _open(self) -> type[BaseModel]:
         return self._make("Input", self._body, OPEN)
@@ -113,6 +132,11 @@ class Signature:
     @cached_property
     def _query(self) -> type[BaseModel]:
         return self._make("Query", self._fields, LAX)
+
+    @cached_property
+    def _texts(self) -> Texts:
+        whole = self.kinds.get(self.whole_name)
+        return Texts(self.kinds if whole is None else hints_of(alternatives(whole)[0]) | self.kinds)
 
     @cached_property
     def _path(self) -> type[BaseModel]:
@@ -134,17 +158,17 @@ class Signature:
             self.socket_name = parameter.name
             return
         if self.wish.batch:
-            kind = _item(kind)
+            kind = item_of(kind)
         if _Whole in get_args(kind)[1:]:
             self.whole_name = parameter.name
         self.kinds[parameter.name] = kind
         default = ... if parameter.default is EMPTY else parameter.default
-        fields[parameter.name] = (_annotated(kind), default)
+        fields[parameter.name] = (annotated(kind), default)
 
     def _settle_whole(self, fields: dict[str, tuple[Any, Any]]) -> None:
         """A lone parameter of an object type takes the whole body; so does `**fields`."""
         body = [name for name in fields if name not in self.path_names]
-        if not self.whole_name and len(body) == 1 and _is_object(fields[body[0]][0]):
+        if not self.whole_name and len(body) == 1 and is_object(fields[body[0]][0]):
             self.whole_name = body[0]
         if self.whole_name and len(body) > 1:
             raise ConfigError(
@@ -161,10 +185,19 @@ class Signature:
                 f"{self.name}{kind}", __config__=extra, **{PREFIX + name: field for name, field in made.items()}
             )
         except Exception as fault:
-            raise ConfigError(
-                f"Handler {self.name}: its parameters cannot be read from JSON: {fault}",
-                fix="Annotate them with types that JSON can hold.",
-            ) from fault
+            raise self._unreadable(fault) from fault
+
+    def _adapter(self, kind: Any) -> TypeAdapter[Any]:
+        try:
+            return TypeAdapter(kind, config=None)
+        except Exception as fault:
+            raise self._unreadable(fault) from fault
+
+    def _unreadable(self, fault: Exception) -> ConfigError:
+        return ConfigError(
+            f"Handler {self.name}: its parameters cannot be read from JSON: {fault}",
+            fix="Annotate them with types that JSON can hold.",
+        )
 
     # reading
 
@@ -186,7 +219,7 @@ class Signature:
             elif self._fields or self.takes_rest:
                 found = self._body_fields(call)
             if path and not self.is_from_url:
-                found |= _spread(self._path.model_validate({name: path[name] for name in self.path_names}))
+                found |= _spread(self._path.model_validate(self._texts.gather(path.items())))
         except ValidationError as fault:
             raise explain(fault) from None
         if self.request_name:
@@ -194,14 +227,12 @@ class Signature:
         return found
 
     def _from_url(self, call: Call, path: Mapping[str, str]) -> dict[str, Any]:
-        given: dict[str, Any] = dict(path)
-        for name, value in parse_qsl(call.head.query if call.head else "", keep_blank_values=True):
-            is_list = name in self._fields and get_origin(self._fields[name][0]) in (list, tuple, set)
-            if is_list:
-                given.setdefault(name, []).append(value)
-            else:
-                given[name] = value
-        return _spread(self._query.model_validate(given))
+        pairs = parse_qsl(call.head.query if call.head else "", keep_blank_values=True)
+        given = self._texts.gather(pairs)
+        if self._whole is not None:
+            found = _spread(self._path.model_validate(self._texts.gather(path.items())))
+            return found | {self.whole_name: self._whole.validate_python(given)}
+        return _spread(self._query.model_validate(given | self._texts.gather(path.items())))
 
     def _path_values(self, call: Call) -> dict[str, str]:
         match = self.pattern.fullmatch(call.head.path.encode()) if call.head else None
@@ -209,12 +240,14 @@ class Signature:
 
     def _whole_body(self, call: Call) -> Any:
         assert self._whole is not None
-        if call.media == Media.JSON or call.media == Media.OTHER:
+        if call.media == Media.JSON or (call.media == Media.OTHER and not self.is_raw):
             if self._is_anything:
                 return self._anything(call.body)
             read_json(call.body)
             return self._whole.validate_json(call.body, strict=True)
-        return self._whole.validate_python(read_other(call))
+        if call.media == Media.FORM:
+            return self._whole.validate_python(self._texts.gather(read_form(call)))
+        return self._whole.validate_python(self._other(call))
 
     def _anything(self, body: bytes) -> Any:
         value = read_exactly(body)
@@ -223,19 +256,44 @@ class Signature:
         return value
 
     def _body_fields(self, call: Call) -> dict[str, Any]:
-        if call.media in (Media.JSON, Media.OTHER):
-            if not self._is_tight and call.body:
-                read_json(call.body)  # for its faults: pydantic would let NaN, Infinity and 1e999 pass
-            return _spread(self._model.model_validate_json(call.body or b"{}"))
-        value = read_other(call)
-        if call.media in (Media.NPY, Media.OCTETS, Media.TEXT):
-            if len(self._body) != 1:
-                raise InvalidError(
-                    f"{self.name} takes {len(self._body)} fields, and such a body holds one value", fix="Send JSON."
-                )
-            value = dict.fromkeys(self._body, value)
-        is_text = call.media == Media.FORM
-        return _spread((self._form if is_text else self._open).model_validate(value))
+        if call.media == Media.JSON or (call.media == Media.OTHER and not self.is_raw):
+            return _spread(self._from_json(call.body or b"{}"))
+        if call.media == Media.FORM:
+            return _spread(self._form.model_validate(self._texts.gather(read_form(call))))
+        value = self._other(call)
+        if call.media == Media.MSGPACK:
+            return _spread(self._from_msgpack(value))
+        if len(self._body) != 1:
+            raise InvalidError(
+                f"{self.name} takes {len(self._body)} fields, and such a body holds one value", fix="Send JSON."
+            )
+        return _spread(self._open.model_validate(dict.fromkeys(self._body, value)))
+
+    def _other(self, call: Call) -> Any:
+        """The value of a body that is no JSON; of what is taken as it is with its type, if the handler wants that."""
+        if call.media not in (Media.TEXT, Media.OTHER) or not self.is_raw:
+            return read_other(call)
+        wanted = alternatives(self.kinds[next(iter(self._body))])
+        if call.media == Media.TEXT and str in wanted:
+            return read_other(call)
+        kind = call.head.merged().get("content-type", "") if call.head is not None else "text/plain"
+        return Upload(call.body, "", kind) if Upload in wanted else call.body
+
+    def _from_msgpack(self, value: Any) -> BaseModel:
+        """What fits as it is, or else as the same value in JSON does, which has texts for dates and their like."""
+        try:
+            return self._open.model_validate(value)
+        except ValidationError as fault:
+            with suppress(TypeError, ValueError):  # bytes, which JSON does not know; or it does not fit either
+                return self._open.model_validate_json(json.dumps(value))
+            raise fault
+
+    def _from_json(self, body: bytes) -> BaseModel:
+        if self._is_loose and isinstance(value := read_exactly(body), dict):
+            return self._model.model_validate(value)
+        if not self._is_tight:
+            read_json(body)  # for its faults: pydantic would let NaN, Infinity and 1e999 pass
+        return self._model.model_validate_json(body)
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments from values that came otherwise than in a body.
@@ -256,13 +314,13 @@ class Signature:
         """JSON schemas of the body and of the answer."""
         if self.whole_name:
             assert self._whole is not None
-            body = self._whole.json_schema(ref_template="#/components/schemas/{model}")
+            body = self._whole.json_schema(ref_template=PLACE, schema_generator=Schema)
         else:
-            body = self._model.model_json_schema(ref_template="#/components/schemas/{model}")
+            body = self._model.model_json_schema(ref_template=PLACE, schema_generator=Schema)
         try:
             kind = Any if self.returns is EMPTY or self.is_stream else self.returns
-            answer = TypeAdapter(_annotated(kind)).json_schema(
-                ref_template="#/components/schemas/{model}", mode="serialization"
+            answer = TypeAdapter(annotated(kind)).json_schema(
+                ref_template=PLACE, schema_generator=Schema, mode="serialization"
             )
         except Exception:  # noqa: BLE001  a type that JSON schema has no word for
             answer = {}
@@ -270,11 +328,18 @@ class Signature:
 
     def url_schema(self) -> dict[str, Any]:
         """JSON schema of what comes from the URL."""
-        return (self._query if self.is_from_url else self._path).model_json_schema()
-
-    def url_fields(self) -> dict[str, tuple[Any, Any]]:
-        """Parameters that come from the URL: name -> (annotation, default)."""
-        return {name: kind for name, kind in self._fields.items() if self.is_from_url or name in self.path_names}
+        if self.is_from_url and self._whole is not None:
+            found = self._whole.json_schema(ref_template=PLACE, schema_generator=Schema)
+        elif self.is_from_url:
+            return self._query.model_json_schema(ref_template=PLACE, schema_generator=Schema)
+        else:
+            found = {}
+        path = self._path.model_json_schema(ref_template=PLACE, schema_generator=Schema)
+        return {
+            "properties": path.get("properties", {}) | found.get("properties", {}),
+            "required": [*path.get("required", ()), *found.get("required", ())],
+            "$defs": path.get("$defs", {}) | found.get("$defs", {}),
+        }
 
 
 def explain(fault: ValidationError) -> InvalidError:
@@ -311,72 +376,6 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 def _names(path: str) -> Iterator[str]:
     for part in path.split("{")[1:]:
         yield part.partition("}")[0].partition(":")[0]
-
-
-def _item(kind: Any) -> Any:
-    """T of list[T]; for a batch handler, whose parameters are lists with one item for each request."""
-    return get_args(kind)[0] if get_origin(kind) in (list, tuple) and get_args(kind) else Any
-
-
-def _is_object(kind: Any) -> bool:
-    if get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    if kind is dict or get_origin(kind) is dict:
-        return True
-    is_class = isinstance(kind, type) and not isinstance(kind, types.GenericAlias)
-    return is_class and (issubclass(kind, BaseModel) or (is_dataclass(kind) and kind is not Upload) or _is_typed(kind))
-
-
-def _is_typed(kind: type) -> bool:
-    return issubclass(kind, dict) and hasattr(kind, "__total__")
-
-
-def _is_tight(kind: Any) -> bool:
-    """Whether no value of it is, or holds, anything that JSON has no word for."""
-    origin = get_origin(kind)
-    if origin in (list, tuple, set, dict, typing.Union, types.UnionType):
-        return all(_is_tight(part) for part in get_args(kind) if part is not ...)
-    return kind in TIGHT or origin is typing.Literal
-
-
-def _annotated(kind: Any) -> Any:
-    """The annotation as pydantic shall read it."""
-    if kind is EMPTY:
-        return Any
-    if getattr(kind, "__module__", "").partition(".")[0] == "numpy" and "ndarray" in repr(kind):
-        return Annotated[Any, BeforeValidator(_to_array), WithJsonSchema({"type": "array", "items": {}})]
-    if kind is Upload:
-        return Annotated[
-            Any, PlainValidator(_to_upload), WithJsonSchema({"type": "string", "contentEncoding": "base64"})
-        ]
-    return kind
-
-
-def _to_array(value: Any) -> Any:
-    import numpy as np  # noqa: PLC0415  the service has imported it
-
-    if isinstance(value, np.ndarray):
-        return value
-    try:
-        found = np.asarray(value)
-    except ValueError as fault:
-        raise ValueError(f"should be an array: {fault}") from None
-    if found.dtype.kind not in "biuf":
-        raise ValueError("should be an array of numbers")
-    return found
-
-
-def _to_upload(value: Any) -> Upload:
-    if isinstance(value, Upload):
-        return value
-    if isinstance(value, bytes):
-        return Upload(value)
-    if not isinstance(value, str):
-        raise ValueError("should be a file, or its bytes in base64")
-    try:
-        return Upload(base64.b64decode(value.partition(";base64,")[2] or value, validate=True))
-    except ValueError:
-        raise ValueError("should be base64") from None
 
 
 def _yields(function: Callable[..., Any]) -> bool:

@@ -4,15 +4,16 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from threading import Event, Thread
+from typing import Any
 
 from lepton.serve.calls import Call
 from lepton.serve.faults import reply_for
-from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Media, with_head
-from lepton.serve.program import Line, Reply
+from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Item, Media, with_head
+from lepton.serve.program import Line, Reply, Written
 
 EVENTS = b"content-type: text/event-stream"
 
-Put = Callable[[Entry], None]
+Put = Callable[[Item], None]
 AHEAD = 256
 """Pieces that a plain generator may be ahead of what was sent."""
 
@@ -21,11 +22,13 @@ class Flow:
     """Something that the front may ask to pause."""
 
     def __init__(self) -> None:
+        self._is_paused = False
         self._is_on = asyncio.Event()
         self._is_on.set()
 
     def turn(self, *, is_on: bool) -> None:
         """Pause or go on."""
+        self._is_paused = not is_on
         if is_on:
             self._is_on.set()
         else:
@@ -52,10 +55,10 @@ class Pump(Flow):
 
     async def run(self) -> None:
         """Send it all."""
-        stream = self._reply.stream
-        pieces = stream if isinstance(stream, AsyncIterator) else Feeder(stream or iter(())).read()
+        values, write = _source(self._reply)
         try:
-            async for piece in pieces:
+            async for value in values:
+                piece = value if write is None else write(value)
                 if not self._has_begun:
                     self._has_begun = True
                     self._put(self._headed(piece, 0))
@@ -63,7 +66,7 @@ class Pump(Flow):
                     if not self._ready:
                         self._tell(self)
                     self._ready.append(piece)
-                if not self._is_on.is_set():
+                if self._is_paused:
                     await self._is_on.wait()
         except asyncio.CancelledError:
             raise
@@ -71,7 +74,7 @@ class Pump(Flow):
             self._break_off(fault)
             return
         finally:
-            close = getattr(pieces, "aclose", None)
+            close = getattr(values, "aclose", None)
             if close is not None:
                 await close()
         if self._has_begun:
@@ -79,15 +82,14 @@ class Pump(Flow):
         else:
             self._put(self._headed(b"", LAST))
 
-    def collect(self) -> Entry | None:
+    def collect(self) -> Item | None:
         """What is there, as one part."""
         return self._joined(0) if self._ready else None
 
-    def _joined(self, flags: int) -> Entry:
+    def _joined(self, flags: int) -> Item:
         ready, self._ready = self._ready, []
         body = ready[0] if len(ready) == 1 else b"".join(ready)
-        told = (self._id, body, 0, 0, 0, 0, self._reply.media, flags)
-        return tuple.__new__(Entry, told)  # for less than its own maker takes
+        return self._id, body, 0, 0, 0, 0, self._reply.media, flags
 
     def _headed(self, piece: bytes, flags: int) -> Entry:
         reply = self._reply
@@ -106,6 +108,14 @@ class Pump(Flow):
             self._put(Entry(self._id, b"event: error\ndata: " + told.body + b"\n\n", flags=LAST))
         else:
             self._put(Entry(self._id, flags=LAST | FAILED))
+
+
+def _source(reply: Reply) -> tuple[AsyncIterator[Any], Callable[[Any], bytes] | None]:
+    """Where the values of a stream come from, and what makes bytes of them; None: they are such already."""
+    stream = reply.stream
+    if isinstance(stream, Written):
+        return stream.values, stream.write
+    return (stream if isinstance(stream, AsyncIterator) else Feeder(stream or iter(())).read()), None
 
 
 class Feeder:
@@ -206,7 +216,7 @@ class Tunnel(Flow):
     async def send(self, data: bytes) -> None:
         """Send bytes; waits while the client does not read."""
         self._put(Entry(self._id, data, flags=0))
-        if not self._is_on.is_set():
+        if self._is_paused:
             await self._is_on.wait()
 
     async def begin(self, status: int, headers: bytes) -> None:

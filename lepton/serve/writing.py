@@ -3,6 +3,7 @@
 NaN and infinities, for which JSON has no word, become null, as in JavaScript; whole numbers keep all their digits.
 """
 
+import re
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from pathlib import PurePath
@@ -12,6 +13,8 @@ import orjson
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+BREAK = re.compile("\r\n|\r|\n")
+"""What ends a line of server-sent events."""
 DUMP = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
@@ -66,9 +69,9 @@ def sse(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
     if isinstance(value, str):
-        if "\n" not in value:
+        if "\n" not in value and "\r" not in value:
             return b"data: %b\n\n" % value.encode()
-        return b"".join(b"data: %b\n" % line.encode() for line in value.split("\n")) + b"\n"
+        return b"".join(b"data: %b\n" % line.encode() for line in BREAK.split(value)) + b"\n"
     return b"data: %b\n\n" % dumps(value)
 
 

@@ -280,10 +280,12 @@ def _hear_commits(platform: Platform, main: asyncio.AbstractEventLoop) -> None:
     feed = Loop("feed", Feed(platform.database, platform.hub).turn, every_s=FEED_EVERY_S)
     platform.loops.append(feed)
 
-    def on_commit(_: list[tuple[int, Event]]) -> None:
-        main.call_soon_threadsafe(feed.wake)
+    def on_news(*_: object) -> None:
+        if not main.is_closed():
+            main.call_soon_threadsafe(feed.wake)
 
-    platform.database.on_commit(on_commit)
+    platform.database.on_commit(on_news)
+    platform.database.on_news(on_news)
 
 
 def count(platform: Platform) -> None:

@@ -5,7 +5,7 @@ from lepton.store import events
 from lepton.store.database import Database
 
 EVERY_S = 0.5
-"""How often events of other servers are asked for; our own commits ask at once."""
+"""How often events are asked for though nobody has told of any; a commit, ours or another server's, asks at once."""
 PAGE = 1000
 
 

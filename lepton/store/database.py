@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
+from threading import Event as Stopping
 from threading import Lock, Thread, local
 from typing import Any, Protocol, TypeVar, cast
 
@@ -57,6 +58,14 @@ class Dialect(Protocol):
         """From `?` to the database's own placeholders."""
         ...
 
+    def tell(self, connection: Connection) -> None:
+        """Let other processes hear, once this transaction is committed, that it has stored events."""
+        ...
+
+    def listen(self, call: Callable[[], None], closing: Stopping) -> None:
+        """Call whenever any process has told, until it is closing; return at once where there are no others."""
+        ...
+
     def explain(self, fault: Exception) -> LeptonError | None:
         """What a driver's error means to a user; None if it is our own mistake."""
         ...
@@ -98,12 +107,20 @@ class Database:
         self._queue: SimpleQueue[tuple[Callable[[Tx], Any], Future[Any]] | None] = SimpleQueue()
         self._listeners: list[Committed] = []
         self._is_closed = self._is_ended = False
+        self._closing = Stopping()
+        self._hearing: list[Thread] = []
         self._writer = Thread(target=self._write_forever, name="lepton-writer", daemon=True)
         self._writer.start()
 
     def on_commit(self, call: Committed) -> None:
         """Call `call(events)` after every commit that stored events, in the writer's thread: be quick."""
         self._listeners.append(call)
+
+    def on_news(self, call: Callable[[], None]) -> None:
+        """Call soon after any process has stored events in this database, in a thread of its own; SQLite has one."""
+        thread = Thread(target=self.dialect.listen, args=(call, self._closing), name="lepton-news", daemon=True)
+        self._hearing.append(thread)
+        thread.start()
 
     def read(self, work: Callable[[Tx], T]) -> T:
         """Run `work` in a read transaction of this thread's own connection.
@@ -139,8 +156,10 @@ class Database:
         if self._is_closed:
             return
         self._is_closed = True
+        self._closing.set()
         self._queue.put(None)
-        self._writer.join()
+        for thread in (self._writer, *self._hearing):
+            thread.join()
         with self._lock:
             for connection in self._readers:
                 connection.close()
@@ -211,6 +230,8 @@ class Database:
                 self.dialect.begin(connection)
                 for work, future in batch:
                     results.append((future, *self._write_one(connection, work, events)))
+                if events:
+                    self.dialect.tell(connection)
                 connection.execute("COMMIT")
         except Exception as fault:  # noqa: BLE001  every caller of the batch must hear of it
             for _, future in batch:

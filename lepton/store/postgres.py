@@ -1,6 +1,9 @@
 """Postgres: the database of more than one server. Needs the extra `postgres` (psycopg 3)."""
 
+import logging
+from collections.abc import Callable
 from importlib import import_module
+from threading import Event
 from typing import Any, cast
 
 from lepton.core.errors import ConfigError, DatabaseError, InvalidError, LeptonError, StorageFullError, UnavailableError
@@ -8,6 +11,12 @@ from lepton.store.database import Connection
 
 LOCK = 7_352_001
 """Advisory lock that orders writers, so that events become visible in the order of their numbers."""
+CHANNEL = "lepton_events"
+LOOK_S = 0.25
+"""How often it is looked whether to stop listening."""
+AGAIN_S = 1.0
+"""Pause before another connection is tried."""
+log = logging.getLogger("lepton.store")
 
 
 class PostgresDialect:
@@ -54,6 +63,24 @@ class PostgresDialect:
         if known is None:
             known = self._translated[sql] = sql.replace("%", "%%").replace("?", "%s")
         return known
+
+    def tell(self, connection: Connection) -> None:
+        """Notify the other servers; Postgres does so with the commit, and once however often it is asked."""
+        connection.execute(f"NOTIFY {CHANNEL}")
+
+    def listen(self, call: Callable[[], None], closing: Event) -> None:
+        """Call at each notification. Where the connection breaks, another is made; what was missed is called for."""
+        while not closing.is_set():
+            try:
+                with self._psycopg.connect(self.url, autocommit=True, connect_timeout=5) as connection:
+                    connection.execute(f"LISTEN {CHANNEL}")
+                    call()
+                    while not closing.is_set():
+                        if list(connection.notifies(timeout=LOOK_S, stop_after=1)):
+                            call()
+            except self._psycopg.Error as fault:
+                log.info("news of other servers: %s", str(fault).strip())
+                closing.wait(AGAIN_S)
 
     def explain(self, fault: Exception) -> LeptonError | None:
         """Server away, disk full and damage, in words."""

@@ -1,7 +1,9 @@
 """SQLite: the database of one machine. One file, WAL, nothing to install."""
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 from lepton.core.errors import DatabaseError, InvalidError, LeptonError, StorageFullError, UnavailableError
 from lepton.store.database import Connection
@@ -50,6 +52,12 @@ class SqliteDialect:
     def translate(self, sql: str) -> str:
         """SQLite's own placeholder is `?`."""
         return sql
+
+    def tell(self, connection: Connection) -> None:
+        """Nobody else is there."""
+
+    def listen(self, call: Callable[[], None], closing: Event) -> None:
+        """Nobody else is there."""
 
     def explain(self, fault: Exception) -> LeptonError | None:
         """Full disk, lock, torn file and read-only file, in words."""

@@ -94,8 +94,9 @@ def open_runtime(path: Path, head: Mapping[str, Json]) -> Runtime:
     if find_spec("xllamacpp") is None:
         raise ConfigError("No runtime for GGUF models is installed", fix="pip install 'lepton-platform[llm]'")
     has_tools = "tools" in str(head.get("tokenizer.chat_template", ""))
-    made = import_module("lepton.serve.llm.xllama").XLlama(path, threads=threads, context=context, has_tools=has_tools)
-    return cast(Runtime, made)
+    words = int(head.get("tokenizer.ggml.tokens") or 0)
+    open_llama = import_module("lepton.serve.llm.xllama").XLlama
+    return cast(Runtime, open_llama(path, threads=threads, context=context, has_tools=has_tools, vocabulary=words))
 
 
 def has_gpu() -> bool:

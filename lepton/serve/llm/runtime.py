@@ -18,6 +18,14 @@ class ContextLengthError(InvalidError):
     code = "context_length_exceeded"
 
 
+class AskError(InvalidError):
+    """A request that cannot be met; `param` names the field of the API that it is about."""
+
+    def __init__(self, message: str, param: str | None = None, *, fix: str = "See the API's reference.") -> None:
+        super().__init__(message, fix=fix)
+        self.param = param
+
+
 class RuntimeFaultError(LeptonError):
     """The runtime failed on a request that was in order."""
 
@@ -48,7 +56,11 @@ class Ask:
     schema: Mapping[str, Json] | None = None
     """JSON schema that the text must follow."""
     tools: Sequence[Mapping[str, Json]] = ()
-    tool_choice: Json = None
+    """What it may call: functions, as the OpenAI API has them; empty: nothing."""
+    tool_choice: str | None = None
+    """`required`: it must call one; `auto` or None: it may."""
+    is_parallel: bool | None = None
+    """Whether it may call several at once; None: what the runtime thinks best."""
 
 
 class Likely(NamedTuple):
@@ -93,7 +105,10 @@ class Vectors(NamedTuple):
 
 
 class Model(Protocol):
-    """A language model. Closing an iterator early ends its generation and frees what it holds."""
+    """A language model. Closing an iterator early ends its generation and frees what it holds.
+
+    One that takes more than text in messages says so by an attribute `parts`, for example `("text", "image_url")`.
+    """
 
     def chat(self, ask: Ask) -> AsyncIterator[Piece | str]:
         """The answer to `ask.messages`.

@@ -13,8 +13,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from lepton.core.errors import InvalidError
-from lepton.serve.llm.runtime import Ask, ContextLengthError, Likely, Piece, Usage, Vectors
+from lepton.serve.llm.runtime import Ask, AskError, ContextLengthError, Likely, Piece, Usage, Vectors
 
 ROOM = 256
 FIELDS = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty")
@@ -48,7 +47,7 @@ class Vllm:
     async def chat(self, ask: Ask) -> AsyncIterator[Piece]:
         """The answer to its messages. Tool calls are not read out of the text."""
         if ask.tools:
-            raise InvalidError("Tools are not known on this runtime", fix="Leave out `tools`.")
+            raise AskError("Tools are not known on this runtime", "tools", fix="Leave out `tools`.")
         prompt = self._tokenizer.apply_chat_template(list(ask.messages), tokenize=False, add_generation_prompt=True)
         ids = self._tokenizer.encode(prompt, add_special_tokens=False)
         async for piece in self._generate({"prompt_token_ids": ids}, ask, len(ids)):

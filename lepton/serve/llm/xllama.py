@@ -16,7 +16,7 @@ import orjson
 import xllamacpp
 
 from lepton.core.errors import InvalidError, UnavailableError
-from lepton.serve.llm.runtime import Ask, ContextLengthError, Likely, Piece, RuntimeFaultError, Usage, Vectors
+from lepton.serve.llm.runtime import Ask, AskError, ContextLengthError, Likely, Piece, RuntimeFaultError, Usage, Vectors
 
 SLOTS = 8
 """Requests computed together."""
@@ -24,7 +24,9 @@ SLOT_TOKENS = 4096
 """Context of one request, at most; less if the model was trained for less."""
 THREADS = 4 * SLOTS
 DONE = b""
-FIELDS = ("max_tokens", "temperature", "top_p", "seed", "frequency_penalty", "presence_penalty")
+FIELDS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
+RANDOM_SEED = 2**32 - 1
+"""Which llama.cpp takes for none."""
 Run = Callable[[bytes, Callable[[bytes], bool]], None]
 
 
@@ -69,6 +71,7 @@ class XLlama:
         threads: that compute.
         context: tokens that the model was trained for.
         has_tools: whether its chat template knows tools.
+        vocabulary: how many tokens it knows; 0: not told.
 
     Raises:
         RuntimeFaultError: it cannot be loaded.
@@ -76,11 +79,12 @@ class XLlama:
 
     room = SLOTS
 
-    def __init__(self, path: Path, *, threads: int, context: int, has_tools: bool) -> None:
+    def __init__(self, path: Path, *, threads: int, context: int, has_tools: bool, vocabulary: int = 0) -> None:
         self.context = min(context, SLOT_TOKENS)
         self._path = path
         self._cores = threads
         self._has_tools = has_tools
+        self._vocabulary = vocabulary
         self._folder = tempfile.TemporaryDirectory(prefix="lepton-llm-")
         self._server = self._open("chat.sock")
         self._embedder: Any = None
@@ -129,16 +133,19 @@ class XLlama:
     async def chat(self, ask: Ask) -> AsyncIterator[Piece]:
         """The answer to its messages."""
         if ask.tools and not self._has_tools:
-            raise InvalidError(
-                "This model's chat template has no place for tools", fix="Leave out `tools`, or serve another model."
+            raise AskError(
+                "This model's chat template has no place for tools",
+                "tools",
+                fix="Leave out `tools`, or serve another model.",
             )
-        body = {**_body(ask), "messages": ask.messages}
+        body = {**self._body(ask), "messages": list(map(_message, ask.messages))}
         if ask.logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": max(1, ask.logprobs)}  # for 0 it tells of no token at all
         if ask.schema is not None:
             body["response_format"] = {"type": "json_schema", "json_schema": {"schema": ask.schema}}
         if ask.tools:
             body |= {"tools": ask.tools, "tool_choice": ask.tool_choice or "auto", "parse_tool_calls": True}
+            body |= {} if ask.is_parallel is None else {"parallel_tool_calls": ask.is_parallel}
         async for piece in self._run(self._server.handle_chat_completions, body):
             if ask.logprobs == 0:
                 piece = piece._replace(likely=[one._replace(others=()) for one in piece.likely])
@@ -146,13 +153,29 @@ class XLlama:
 
     async def complete(self, ask: Ask) -> AsyncIterator[Piece]:
         """How its prompt goes on."""
-        body = {**_body(ask), "prompt": ask.prompt}
+        body = {**self._body(ask), "prompt": ask.prompt}
         if ask.logprobs is not None:
             body["logprobs"] = max(1, ask.logprobs)
         if ask.schema is not None:
             body["json_schema"] = ask.schema
         async for piece in self._run(self._server.handle_completions, body):
             yield piece
+
+    def _body(self, ask: Ask) -> dict[str, Any]:
+        """What both ways of asking share."""
+        body: dict[str, Any] = {name: value for name in FIELDS if (value := getattr(ask, name)) is not None}
+        if ask.max_tokens is not None:
+            body["max_tokens"] = min(ask.max_tokens, self.context)
+        if ask.seed is not None:
+            body["seed"] = ask.seed % RANDOM_SEED
+        if ask.stop:
+            body["stop"] = ask.stop
+        if ask.logit_bias:
+            body["logit_bias"] = ask.logit_bias
+        for token in ask.logit_bias:
+            if self._vocabulary and int(token) >= self._vocabulary:
+                raise AskError(f"The model has {self._vocabulary} tokens; {token} is none of them", "logit_bias")
+        return {**body, "stream": True, "stream_options": {"include_usage": True}}
 
     async def _run(self, run: Run, body: Mapping[str, Any]) -> AsyncIterator[Piece]:
         stream = Stream()
@@ -206,14 +229,9 @@ class XLlama:
         return Vectors([row["embedding"] for row in rows], Usage(found["usage"]["prompt_tokens"]))
 
 
-def _body(ask: Ask) -> dict[str, Any]:
-    """What both ways of asking share."""
-    body: dict[str, Any] = {name: value for name in FIELDS if (value := getattr(ask, name)) is not None}
-    if ask.stop:
-        body["stop"] = ask.stop
-    if ask.logit_bias:
-        body["logit_bias"] = ask.logit_bias
-    return {**body, "stream": True, "stream_options": {"include_usage": True}}
+def _message(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message as chat templates know it: who develops is to them the system."""
+    return {**told, "role": "system"} if told["role"] == "developer" else told
 
 
 def read_chunk(chunk: Mapping[str, Any]) -> Piece:
@@ -256,8 +274,10 @@ def in_our_words(fault: Exception) -> Exception:
     """What the runtime raised; a schema that it cannot follow is the asker's fault."""
     message = str(fault)
     if isinstance(fault, ValueError) and ("parser for this template" in message or "schema" in message.lower()):
-        return InvalidError(
-            f"The JSON schema cannot be followed: {message[:300]}", fix="Resolve $ref; see the message."
+        return AskError(
+            f"The JSON schema cannot be followed: {message[:300]}",
+            "response_format",
+            fix="Resolve $ref; see the message.",
         )
     return fault
 

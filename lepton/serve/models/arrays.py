@@ -1,6 +1,7 @@
 """From the body of a request to the arrays that a model takes; an error names the input that does not fit. Pure."""
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -8,8 +9,9 @@ import numpy as np
 from lepton.core.errors import InvalidError, TooLargeError, clip
 from lepton.core.resource import Json
 from lepton.serve import npy
-from lepton.serve.calls import Call, read_json
+from lepton.serve.calls import Call, read_json, unpack
 from lepton.serve.frames import Media
+from lepton.serve.numbers import MAGIC
 from lepton.serve.protocols.inference.tensors import DATATYPES, Array, Tensor, TensorModel, check
 
 MAX_ROWS = 4096
@@ -75,26 +77,41 @@ def _given(call: Call, inputs: Sequence[Tensor]) -> Mapping[str, Any]:
             names = ", ".join(tensor.name for tensor in inputs)
             raise InvalidError(f"The model has the inputs {names}, and such a body holds one", fix="Send JSON.")
         return {only.name: npy.read(call.body) if call.media == Media.NPY else _octets(call.body, only)}
-    plain = read_json(call.body)
+    plain = unpack(call.body) if call.media == Media.MSGPACK else read_json(call.body)
     if not isinstance(plain, dict) or "inputs" not in plain:
         raise InvalidError('The body has no "inputs"', fix=_example(inputs))
     for name in plain:
         if name != "inputs":
-            raise InvalidError(f"The body has the unknown field {clip(name, 80)!r}", fix=_example(inputs))
+            raise InvalidError(f"The body has the unknown field {clip(str(name), 80)!r}", fix=_example(inputs))
     given = plain["inputs"]
-    if isinstance(given, dict):
-        return given
-    if only is None:
-        raise InvalidError("The model has several inputs, and they are not named", fix=_example(inputs))
-    return {only.name: given}
+    if not isinstance(given, dict):
+        if only is None:
+            raise InvalidError("The model has several inputs, and they are not named", fix=_example(inputs))
+        given = {only.name: given}
+    wanted = {tensor.name: tensor for tensor in inputs}
+    is_raw = call.media == Media.MSGPACK
+    return {n: _octets(one, wanted[n]) if is_raw and _is_raw(one, wanted.get(n)) else one for n, one in given.items()}
+
+
+def _is_raw(value: Any, tensor: Tensor | None) -> bool:
+    """Whether it is an array as its bytes, which msgpack can hold."""
+    return isinstance(value, bytes) and tensor is not None
 
 
 def _octets(body: bytes, tensor: Tensor) -> Array:
-    if tensor.datatype != "BYTES":
-        raise InvalidError(f"The input {tensor.name!r} is not bytes", fix="Send JSON or npy.")
-    array = np.empty(1, dtype=object)
-    array[0] = body
-    return array
+    """The bytes that one input is; of numbers row after row, little-endian, or a file of numpy."""
+    if tensor.datatype == "BYTES":
+        array = np.empty(1, dtype=object)
+        array[0] = body
+        return array
+    if body.startswith(MAGIC):
+        return npy.read(body)
+    kind, free = np.dtype(DATATYPES[tensor.datatype]), list(tensor.shape).count(-1)
+    step = prod(size for size in tensor.shape if size != -1) * kind.itemsize
+    if tensor.datatype == "BF16" or free > 1 or len(body) % step or (not free and len(body) != step):
+        told = "JSON or npy" if free > 1 or tensor.datatype == "BF16" else f"{expected(tensor)}, little-endian"
+        raise _unfit(tensor, f"is no array by {len(body)} bytes", f"Send {told}.")
+    return np.frombuffer(body, dtype=kind.newbyteorder("<")).astype(kind).reshape(tensor.shape)
 
 
 def _example(inputs: Sequence[Tensor]) -> str:
@@ -179,8 +196,8 @@ def _check_rows(name: str, count: int) -> None:
         raise TooLargeError(f"The input {name!r} has {count} rows", fix=f"Send at most {MAX_ROWS} in one request.")
 
 
-def _unfit(tensor: Tensor, what: str) -> InvalidError:
-    return InvalidError(f"The input {tensor.name!r} {what}", fix=f"Send {expected(tensor)}.")
+def _unfit(tensor: Tensor, what: str, fix: str = "") -> InvalidError:
+    return InvalidError(f"The input {tensor.name!r} {what}", fix=fix or f"Send {expected(tensor)}.")
 
 
 def expected(tensor: Tensor) -> str:

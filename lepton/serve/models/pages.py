@@ -25,7 +25,7 @@ def row_paths(model: TensorModel) -> dict[str, dict[str, Any]]:
     rows = model.inputs[0]
     inputs = schema_of(rows) | ({"examples": [example(rows, {})]} if _count(rows) <= MOST_SHOWN else {})
     body = {"application/json": {"schema": _object({"inputs": inputs})}}
-    body |= {f"application/{kind}": BINARY for kind in ("x-npy", "octet-stream")}
+    body |= {f"application/{kind}": BINARY for kind in ("x-npy", "octet-stream", "msgpack")}
     answer = _object({"outputs": {"type": "array", "items": {}}, "model": {"type": "object"}})
     return {"/predict": {"post": _operation("What it says of each row", answer, body)}, **protocol_paths(model, {})}
 
@@ -62,9 +62,8 @@ def _predict(model: ServedModel) -> dict[str, Any]:
         inputs["examples"] = [{tensor.name: example(tensor, model.examples) for tensor in model.inputs}]
     body: dict[str, Any] = {"application/json": {"schema": _object({"inputs": inputs})}}
     if len(model.inputs) == 1:
-        body["application/x-npy"] = BINARY
-        if model.inputs[0].datatype == "BYTES":
-            body["application/octet-stream"] = BINARY
+        body |= {f"application/{kind}": BINARY for kind in ("x-npy", "octet-stream")}
+    body["application/msgpack"] = BINARY
     return _operation("Outputs for inputs, row by row", _object({"outputs": _named(model.outputs)}), body)
 
 

@@ -7,15 +7,13 @@ from functools import partial
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import orjson
-
 from lepton.core.resource import Json
 from lepton.serve.calls import Call
 from lepton.serve.faults import answer_together, reply_for
 from lepton.serve.frames import PREDICT
 from lepton.serve.models.arrays import ServedModel, read_inputs, vet
 from lepton.serve.models.pages import tensor_paths
+from lepton.serve.models.replies import write_outputs
 from lepton.serve.openapi import ERROR, pages, sheet
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.inference.plain import Plain
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from lepton.serve.protocols.openai.program import OpenAI
 
 ABOUT = "A model of named tensors; requests that arrive together are computed together."
-MEDIA = ("JSON", "NPY", "OCTETS")
+MEDIA = ("JSON", "NPY", "OCTETS", "MSGPACK")
 
 
 class TensorProgram:
@@ -93,7 +91,7 @@ class TensorProgram:
         return sheet(self._model.name, ABOUT, {**tensor_paths(self._model), **paths}, {"Error": ERROR, **schemas})
 
     def predict(self, calls: Sequence[Call]) -> list[Reply]:
-        """`{"inputs": {name: nested lists}}` -> `{"outputs": {name: nested lists}}`."""
+        """`{"inputs": {name: nested lists}}` -> `{"outputs": {name: nested lists}}`, or in another form."""
         return answer_together(calls, self._read, self._compute)
 
     def _compute(self, good: Sequence[tuple[Call, Mapping[str, Array]]]) -> list[Reply]:
@@ -101,36 +99,17 @@ class TensorProgram:
         found = infer_all(self._model, [given for _, given in good], tally)
         tally.together([rows_of(self._model, given) for _, given in good], found, perf_counter_ns() - began)
         return [
-            reply_for(one) if isinstance(one, Exception) else self._write(given, one)
-            for one, (_, given) in zip(found, good, strict=True)
+            reply_for(one) if isinstance(one, Exception) else self._write(call, given, one)
+            for one, (call, given) in zip(found, good, strict=True)
         ]
 
     def _read(self, call: Call) -> Mapping[str, Array]:
         return read_inputs(call, self._model)
 
-    def _write(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Reply:
-        return dump(outputs, rows_of(self._model, inputs))
+    def _write(self, call: Call, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Reply:
+        return write_outputs(call, outputs, rows_of(self._model, inputs))
 
 
 def told(tensors: Sequence[Tensor]) -> list[Json]:
     """Tensors as a client is told of them."""
     return [{**one._asdict(), "shape": list(one.shape)} for one in tensors]
-
-
-def dump(outputs: Mapping[str, Array], rows: int) -> Reply:
-    """All outputs as nested lists."""
-    plain = {name: plain_of(array) for name, array in outputs.items()}
-    return Reply(orjson.dumps({"outputs": plain}, option=orjson.OPT_SERIALIZE_NUMPY), rows=rows)
-
-
-def plain_of(array: Array) -> Any:
-    """An array as what becomes nested lists in JSON."""
-    if array.dtype.kind in "SUO":
-        return _texts(array.tolist())
-    return array.tolist() if array.dtype == np.float16 or not array.ndim else np.ascontiguousarray(array)
-
-
-def _texts(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_texts(one) for one in value]
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,5 +1,6 @@
 """Who may ask, how often, over what: TLS, addresses, rates, quotas; and requests that come before any worker."""
 
+import asyncio
 import json
 import os
 import signal
@@ -10,6 +11,11 @@ from contextlib import ExitStack
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 
+import pytest
+
+from lepton.core.errors import ConfigError, InvalidError
+from lepton.sdk.find import Address
+from lepton.sdk.http import Http
 from tests.ports import free_port
 from tests.server.serving.granting import open_platform
 from tests.server.serving.house import House, Wire, open_house, open_service, wait_until
@@ -101,6 +107,30 @@ class Kept:
             return 0
         answer.read()
         return answer.status
+
+
+async def called(url: str, cacert: str) -> object:
+    http = Http(Address(url, "token"))
+    try:
+        return await http.call(url, content=BODY, content_type="application/json", cacert=cacert)
+    finally:
+        await http.close()
+
+
+def test_the_sdk_asks_an_endpoint_with_a_private_certificate_that_it_is_told(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cert, key = map(str, pair)
+    with open_service("shop.py:Plain", tls_cert=cert, tls_key=key) as house:
+        url = f"https://127.0.0.1:{house.address[1]}/greet"
+        assert asyncio.run(called(url, cert)) == "Hello Ada"
+        with pytest.raises(ConfigError) as told:
+            asyncio.run(called(url, ""))
+        assert "not trusted" in told.value.message and "--cacert" in told.value.fix
+        (tmp_path / "none.pem").write_text("nothing")
+        for wrong in (tmp_path / "none.pem", tmp_path / "missing.pem"):
+            with pytest.raises(InvalidError, match="holds no certificates"):
+                asyncio.run(called(url, str(wrong)))
 
 
 def test_a_certificate_that_cannot_be_used_is_told(tmp_path: Path) -> None:

@@ -188,6 +188,8 @@ HIDDEN = {"shared_memory_region": {"string_param": "r"}}
         ({"inputs": [{**X, "contents": {"uint_contents": [256] * 8}}], "raw_input_contents": []}, "", "no UINT8"),
         ({"inputs": [{**X, "datatype": "FP16"}], "raw_input_contents": []}, "", "no typed contents"),
         ({"outputs": [{"name": "z"}]}, "INVALID_ARGUMENT", "'z'"),
+        ({"inputs": [X, X], "raw_input_contents": [b"12345678"] * 2}, "", "input 'x' is there twice"),
+        ({"outputs": [{"name": "logits"}, {"name": "logits"}]}, "", "output 'logits' is there twice"),
         ({"model_name": "none"}, "NOT_FOUND", "'none'"),
         ({"model_name": ""}, "NOT_FOUND", "''"),
         ({"model_version": "9"}, "NOT_FOUND", "version"),

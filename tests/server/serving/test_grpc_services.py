@@ -224,7 +224,8 @@ def test_statistics_are_those_of_all_replicas_by_either_protocol() -> None:
             client.infer("tiny", [tensor("x", np.zeros((0, 2, 2), dtype=np.uint8), "UINT8")])
         for of in (http, triton):
             [told] = counts(house, of)
-            assert [told] == counts(house, of, "tiny", "3") == counts(house, of, "digits")
+            assert [told] == counts(house, of, "tiny", "3")
+            assert [{**told, "name": "digits"}] == counts(house, of, "digits")
             assert (told["name"], told["version"], told["inference_count"]) == ("tiny", "3", 83)
             stats = told["inference_stats"]
             assert (stats["success"]["count"], stats["compute_infer"]["count"], stats["fail"]["count"]) == (42, 42, 1)

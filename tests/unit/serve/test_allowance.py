@@ -24,6 +24,26 @@ def test_nobody_gets_more_than_a_burst_and_the_rate(rate: int, burst: int, gaps:
             assert spent.why == "rate" and 0 < spent.retry_s <= 1 / rate + 1e-9
 
 
+@given(
+    limits=st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 30)),
+    crowds=st.lists(st.tuples(st.floats(0, 2), st.integers(1, 12)), min_size=1, max_size=40),
+)
+def test_those_that_come_together_get_what_they_would_get_one_by_one(
+    limits: tuple[int, int, int], crowds: list[tuple[float, int]]
+) -> None:
+    rate, burst, quota = limits
+    together, alone = (Allowance(rate=rate, burst=burst, quota=quota) for _ in range(2))
+    now = 0.0
+    for gap, count in crowds:
+        now += gap
+        granted, why = together.take_some(b"a", count, now)
+        each = [alone.take(b"a", now) for _ in range(count)]
+        assert each[:granted] == [None] * granted
+        assert all(one is not None for one in each[granted:]) and (why is None) == (granted == count)
+        if why is not None and each[-1] is not None:
+            assert why.why == each[-1].why and why.retry_s == pytest.approx(each[-1].retry_s)
+
+
 def test_who_waits_as_told_is_admitted_and_callers_do_not_share() -> None:
     allowance = Allowance(rate=2, burst=1)
     assert allowance.take(b"a", 0) is None

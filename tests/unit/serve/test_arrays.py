@@ -128,7 +128,7 @@ def test_npy_is_for_one_input_and_holds_no_objects() -> None:
             read_inputs(call(body, Media.NPY), model)
     with pytest.raises(InvalidError, match="several inputs"):
         read_inputs(call({"inputs": [[1, 2]]}), two)
-    with pytest.raises(InvalidError, match="is not bytes"):
+    with pytest.raises(InvalidError, match="no array by 4 bytes"):
         read_inputs(call(b"1234", Media.OCTETS), Sums())
 
 

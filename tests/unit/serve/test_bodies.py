@@ -132,6 +132,15 @@ def test_binary_that_is_no_input_is_refused_with_a_way_out(data: bytes, media: i
     assert caught.value.fix
 
 
+def test_a_head_of_numpy_that_was_read_before_means_the_same_again() -> None:
+    for rows in (np.arange(6, dtype=np.uint8), np.arange(6, 12, dtype=np.uint8)):
+        given = rows.reshape(1, 2, 3)
+        for file in (npy(given), npy(np.asfortranarray(given)), npy(given)):
+            assert np.array_equal(read_rows(file, Media.NPY, make_form()), given)
+    long = b"\x93NUMPY\x01\0\xf6\x01" + GOOD_NPY[10:-7].ljust(501) + b"\n" + bytes(6)
+    assert np.array_equal(read_rows(long, Media.NPY, make_form()), np.zeros((1, 2, 3)))
+
+
 @given(data=st.binary(max_size=80), media=st.sampled_from(list(Media)))
 def test_no_body_raises_anything_else(data: bytes, media: int) -> None:
     for tail in (data, GOOD_NPY[: len(data)] + data):

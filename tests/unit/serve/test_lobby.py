@@ -3,7 +3,7 @@
 import asyncio
 from time import monotonic
 
-from lepton.serve.allowance import Addresses
+from lepton.serve.allowance import Addresses, Allowance
 from lepton.serve.answers import failed as failed_because
 from lepton.serve.desk import Desk
 from lepton.serve.exchange import Limits
@@ -61,6 +61,25 @@ async def late() -> None:
         assert read_answers(bytes(transport.written))[0] in (503, 504)
         lobby.sweep(monotonic())
         assert not lobby.awake
+
+
+async def crowd() -> None:
+    lobby = Lobby(make_desk("own"), Addresses(()))
+    desk = make_desk("one")
+    desk.allowance = Allowance(quota=3)
+    lobby.open(desk, ())
+    connection, transport = connect(lobby)
+    connection.data_received(AT_ONE * 2)
+    worker = Worker(desk)
+    connection.data_received(AT_ONE * 3)
+    desk._pump()
+    worker.work()
+    assert read_answers(bytes(transport.written)) == [200, 200, 200, 429, 429], "what was held counts once"
+    assert desk.meter.dropped["quota"] == 2
+
+
+def test_of_those_that_come_together_the_first_are_within_the_quota() -> None:
+    asyncio.run(crowd())
 
 
 async def failed() -> None:

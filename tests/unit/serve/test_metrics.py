@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +33,25 @@ def test_a_quantile_is_within_a_tenth_of_the_truth(times: list[float], fraction:
         histogram[bucket(seconds)] += 1
     truth = sorted(times)[max(0, -int(-len(times) * fraction // 1) - 1)]
     assert abs(quantile(histogram, fraction) - truth) <= 0.1 * truth
+
+
+@given(
+    told=st.lists(
+        st.tuples(
+            st.sampled_from([200, 422, 503]), st.floats(-1, 200) | st.floats(0.0081919, 0.0081921), st.integers(0, 9)
+        ),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_answers_counted_together_are_counted_as_one_by_one(told: list[tuple[int, float, int]]) -> None:
+    together, alone = Meter(), Meter()
+    together.predicted_all(told)
+    for status, seconds, rows in told:
+        alone.predicted(status, seconds, rows)
+        assert sum(together.histogram[bucket(seconds) :]) > 0
+    assert (together.answers, together.rows, together.histogram) == (alone.answers, alone.rows, alone.histogram)
+    assert together.total_s == pytest.approx(alone.total_s)
 
 
 def test_no_time_is_outside_the_histogram() -> None:

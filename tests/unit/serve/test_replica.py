@@ -1,7 +1,7 @@
 """A replica's end of its link: who leaves takes nobody along."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Event
@@ -12,10 +12,10 @@ from lepton.core.errors import UnavailableError
 from lepton.core.resource import Json
 from lepton.serve import replica
 from lepton.serve.calls import Call
-from lepton.serve.frames import Decoder, Entry, Frame, Kind, encode
+from lepton.serve.frames import LAST, Decoder, Entry, Frame, Kind, encode
 from lepton.serve.program import Reply, Work
 from lepton.serve.replica import Replica
-from lepton.serve.replica_link import Link
+from lepton.serve.replica_link import PART_S, Link
 from lepton.serve.routes import Operation
 from lepton.serve.threads import Threads
 
@@ -84,6 +84,68 @@ async def one_leaves_with_what_asked() -> dict[int, Entry]:
 def test_who_leaves_before_a_busy_worker_has_read_the_request_is_let_go() -> None:
     answers = asyncio.run(one_leaves_with_what_asked())
     assert 1 in answers, "its place at the front is free again"
+
+
+class Log:
+    """Keeps the parts of one stream."""
+
+    def __init__(self) -> None:
+        self.parts: list[Entry] = []
+        self._decoder = Decoder()
+
+    def write(self, data: bytes) -> None:
+        for frame in self._decoder.feed(data):
+            self.parts += [entry for entry in frame.entries if frame.kind == Kind.ANSWERS]
+
+
+async def stream(pieces: AsyncIterator[bytes]) -> AsyncIterator[Log]:
+    """What a replica has sent of a stream, whenever there is more, until it has ended."""
+    log, loop = Log(), asyncio.get_running_loop()
+    works = {16: Work(operation=Operation(id=16, path="/x"), call=lambda _: Reply(stream=pieces))}
+    link = Link(works, lambda: (b"{}", None), None, tell=lambda item: None)
+    link.connection_made(log)  # type: ignore[arg-type]
+    link.data_received(encode(Frame(Kind.BATCH, [Entry(1, b"", operation=16)])))
+    until, seen = loop.time() + 30, 0
+    while loop.time() < until:
+        await asyncio.sleep(0)
+        if len(log.parts) > seen:
+            seen = len(log.parts)
+            yield log
+            if log.parts[-1].flags & LAST:
+                return
+
+
+async def hurry() -> list[Entry]:
+    async def count() -> AsyncIterator[bytes]:
+        for number in range(1000):
+            yield b"%d," % number
+            await asyncio.sleep(0)
+
+    return [log async for log in stream(count())][-1].parts
+
+
+def test_pieces_that_come_fast_travel_together_and_in_order() -> None:
+    parts = asyncio.run(hurry())
+    assert b"".join(part.body for part in parts) == b"".join(b"%d," % number for number in range(1000))
+    assert len(parts) <= 500
+
+
+async def at_leisure() -> None:
+    async def wait() -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        for number in range(3):
+            yield b"%d" % number
+            until, turns = loop.time() + 2 * PART_S, 0
+            while loop.time() < until or turns < 5:
+                await asyncio.sleep(0)
+                turns += 1
+
+    lengths = [len(log.parts) async for log in stream(wait())]
+    assert lengths == [1, 2, 3, 4], "each is there before the next comes, and then the end"
+
+
+def test_pieces_that_come_slowly_each_go_at_once() -> None:
+    asyncio.run(at_leisure())
 
 
 class Ill:

@@ -20,7 +20,7 @@ from lepton.serve.protocols.http2.connection import Http2
 from lepton.serve.protocols.http2.hpack import write_field, write_int
 from lepton.serve.protocols.http2.stream import Opened
 from lepton.serve.protocols.inference.operations import FIRST_RPC, RPCS
-from lepton.serve.routes import UNKNOWN, Page, Route
+from lepton.serve.routes import Page, Route
 
 OPERATIONS = range(FIRST_RPC, FIRST_RPC + len(RPCS))
 HEAD = b"\x88" + write_int(31, 4) + write_int(16, 7) + b"application/grpc"
@@ -131,7 +131,7 @@ def find(desk: Desk, path: bytes, authorization: bytes | None) -> tuple[Route | 
 
 def judge(route: Route) -> tuple[int, Refusal | None]:
     """What a message is to a route, and why it cannot take it: what else answers at that path is no gRPC."""
-    return Media.OCTETS, None if route is UNKNOWN or route.operation in OPERATIONS else answers.NO_RPC
+    return Media.OCTETS, None if route.is_held or route.operation in OPERATIONS else answers.NO_RPC
 
 
 def submit(call: Call, path: bytes, message: bytes) -> None:
@@ -140,7 +140,7 @@ def submit(call: Call, path: bytes, message: bytes) -> None:
         return
     call.bear(message, None)
     call.arrived = monotonic()
-    if call.route is UNKNOWN:
+    if call.route is not None and call.route.is_held:
         call.asked = Asked(b"POST", path, b"", judge)
     call.desk.accept(call, call.stream.opened.authorization)
 

@@ -92,5 +92,5 @@ class Watch(Stream):
     def _finish(self, refusal: Refusal) -> None:
         answer = Answer(refusal.status, refusal.body())
         desk = self._find()
-        request_id = self.opened.request_id or desk.request_id(desk.next_id())
+        request_id = self.opened.request_id or desk.request_id()
         self.end((b"" if self._has_begun else head_of(self.opened)) + trailer(answer, request_id))

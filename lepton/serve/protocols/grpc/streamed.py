@@ -157,7 +157,7 @@ class Streamed(Stream):
         """End it, for a reason or because all is answered."""
         desk = self.desk
         answer = Answer(200, b"") if refusal is None else Answer(refusal.status, refusal.body(), refusal.headers)
-        self._close_with(answer, self.opened.request_id or desk.request_id(desk.next_id()))
+        self._close_with(answer, self.opened.request_id or desk.request_id())
 
     def _close_with(self, answer: Answer, request_id: bytes) -> None:
         self.close()

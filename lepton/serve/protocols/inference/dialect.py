@@ -57,7 +57,7 @@ class Models:
             NotFoundError: there is no such model.
         """
         wanted = [self.find(name, version)] if name else list(self._models.values())
-        return [tallies[model.name].told(model.name, model.version) for model in wanted]
+        return [tallies[model.name].told(name or model.name, model.version) for model in wanted]
 
     def index(self) -> list[dict[str, str]]:
         """What the protocol lists of them."""

@@ -1,7 +1,9 @@
 """Where the Open Inference Protocol is asked: its paths, over REST and gRPC, as operations. Standard library only."""
 
 from importlib.util import find_spec
+from typing import Any
 
+from lepton.serve.answers import INFERENCE_FORM
 from lepton.serve.routes import INFERENCE, Operation
 
 MODELS = "/v2/models/"
@@ -23,26 +25,18 @@ STATISTICS = ("/v2/models/stats", "/v2/models/{name}/stats", "/v2/models/{name}/
 
 def statistics(first: int) -> list[Operation]:
     """Of all models, of one, of one version."""
-    return [
-        Operation(id=first + number, path=path, methods=("GET",), is_headed=True, is_repeatable=True, has_body=False)
-        for number, path in enumerate(STATISTICS)
-    ]
+    return [_asked(first + number, path, methods=("GET",), is_headed=True) for number, path in enumerate(STATISTICS)]
 
 
 def rest(first: int) -> list[Operation]:
     """The server, its models, the list of them."""
-    about = Operation(id=first, path="/v2", methods=("GET",), has_body=False, is_repeatable=True)
-    models = Operation(
-        id=first + 1,
-        path=MODELS,
-        methods=("GET", "POST"),
-        is_prefix=True,
-        is_headed=True,
-        is_repeatable=True,
-        has_body=False,
-    )
-    index = Operation(id=first + 2, path="/v2/repository/index", is_repeatable=True, has_body=False)
-    return [about, models, index]
+    about = _asked(first, "/v2", methods=("GET",))
+    models = _asked(first + 1, MODELS, methods=("GET", "POST"), is_prefix=True, is_headed=True)
+    return [about, models, _asked(first + 2, "/v2/repository/index")]
+
+
+def _asked(number: int, path: str, **more: Any) -> Operation:
+    return Operation(id=number, path=path, is_repeatable=True, has_body=False, form=INFERENCE_FORM, **more)
 
 
 def rpcs(first: int) -> list[Operation]:

@@ -19,7 +19,7 @@ class Plain:
     Args:
         operation: where it is asked.
         read: the inputs that a request holds.
-        write: the answer from its inputs and its outputs.
+        write: the answer to it from its inputs and its outputs.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Plain:
         operation: Operation,
         model: TensorModel,
         read: Callable[[Call], Tensors],
-        write: Callable[[Tensors, Tensors], Reply],
+        write: Callable[[Call, Tensors, Tensors], Reply],
     ) -> None:
         self._operation = operation
         self._model = model
@@ -41,7 +41,7 @@ class Plain:
     def read(self, call: Call, models: Models) -> Asked | Reply:
         """What a body asks."""
         inputs = self._read(call)
-        return Asked(self._model, inputs, partial(self._write, inputs))
+        return Asked(self._model, inputs, partial(self._write, call, inputs))
 
     def refuse(self, fault: Exception) -> Reply:
         """An error in the platform's own form."""

@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from lepton.core.errors import InvalidError, clip
+from lepton.serve.protocols.inference.rest import once
 from lepton.serve.protocols.inference.schema import messages
 from lepton.serve.protocols.inference.tensors import Array, TensorModel
 from lepton.serve.protocols.inference.values import datatype_of, from_raw, from_values, to_raw
@@ -57,6 +58,7 @@ def read_inputs(message: Any) -> Mapping[str, Array]:
         )
     inputs: dict[str, Array] = {}
     for number, told in enumerate(message.inputs):
+        once(told.name, inputs, "input")
         inputs[told.name] = _read_tensor(told, raw[number] if raw else None)
     return inputs
 
@@ -82,7 +84,10 @@ def write_infer(model: TensorModel, asked: Any, outputs: Mapping[str, Array]) ->
         InvalidError: an output is wanted that the model does not have.
     """
     answer = messages()["ModelInferResponse"](model_name=asked.model_name, model_version=model.version, id=asked.id)
+    told: set[str] = set()
     for name in [one.name for one in asked.outputs] or outputs:
+        once(name, told, "output")
+        told.add(name)
         if name not in outputs:
             raise InvalidError(f"The model has no output {clip(name, 80)!r}", fix=f"It has {', '.join(outputs)}.")
         array = outputs[name]

@@ -5,7 +5,7 @@ JSON names them, each as long as its parameter `binary_data_size` says: little-e
 behind their length in four bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +25,10 @@ class Request:
 
     id: str
     inputs: Mapping[str, Array]
-    outputs: Mapping[str, bool]
-    """Name of a wanted output -> whether as raw bytes; empty: all."""
+    outputs: Mapping[str, bool | None]
+    """Name of a wanted output -> whether as raw bytes, None: as `is_binary` says; empty: all."""
     is_binary: bool
-    """Whether outputs that are not named are wanted as raw bytes."""
+    """Whether outputs of which nothing else is said are wanted as raw bytes."""
 
 
 def read_request(body: bytes, head_bytes: int | None) -> Request:
@@ -47,9 +47,13 @@ def read_request(body: bytes, head_bytes: int | None) -> Request:
         raw = memoryview(body)[len(body) if head_bytes is None else head_bytes :]
         inputs: dict[str, Array] = {}
         for one in plain["inputs"]:
+            once(one["name"], inputs, "input")
             inputs[one["name"]], raw = _read_tensor(one, raw)
-        outputs = {one["name"]: bool(_parameter(one, "binary_data")) for one in plain.get("outputs") or ()}
-        is_binary = bool(_parameter(plain, "binary_data_output"))
+        outputs: dict[str, bool | None] = {}
+        for one in plain.get("outputs") or ():
+            once(one["name"], outputs, "output")
+            outputs[one["name"]] = _truth(one, "binary_data")
+        is_binary = bool(_truth(plain, "binary_data_output"))
         id = str(plain.get("id") or "")
     except InvalidError:
         raise
@@ -63,6 +67,23 @@ def read_request(body: bytes, head_bytes: int | None) -> Request:
 
 def _parameter(plain: Mapping[str, Any], name: str) -> Any:
     return (plain.get("parameters") or {}).get(name)
+
+
+def _truth(plain: Mapping[str, Any], name: str) -> bool | None:
+    told = _parameter(plain, name)
+    if told is not None and type(told) is not bool:
+        raise InvalidError(f"{name} is {clip(str(told), 40)}", fix="It is true or false.")
+    return told
+
+
+def once(name: str, known: Container[str], what: str) -> None:
+    """See that an input or output is named once.
+
+    Raises:
+        InvalidError: it is among those that are known.
+    """
+    if name in known:
+        raise InvalidError(f"The {what} {clip(str(name), 80)!r} is there twice", fix="Name each once.")
 
 
 def _read_tensor(plain: Mapping[str, Any], raw: memoryview) -> tuple[Array, memoryview]:
@@ -86,27 +107,32 @@ def _bytes(value: Any) -> bytes:
     return value.encode()
 
 
-def write_answer(model: TensorModel, asked: Request, outputs: Mapping[str, Array]) -> tuple[bytes, int | None]:
+def write_answer(
+    model: TensorModel, name: str, asked: Request, outputs: Mapping[str, Array]
+) -> tuple[bytes, int | None]:
     """An answer's bytes, and how many of them are JSON if not all.
+
+    Args:
+        name: by which the model was asked.
 
     Raises:
         InvalidError: an output is wanted that the model does not have.
     """
-    wanted = asked.outputs or dict.fromkeys(outputs, asked.is_binary)
+    wanted = asked.outputs or dict.fromkeys(outputs)
     told: list[dict[str, Any]] = []
     raw: list[bytes] = []
-    for name, is_binary in wanted.items():
-        if name not in outputs:
-            raise InvalidError(f"The model has no output {clip(name, 80)!r}", fix=f"It has {', '.join(outputs)}.")
-        array = outputs[name]
-        one: dict[str, Any] = {"name": name, "datatype": datatype_of(array), "shape": list(array.shape)}
-        if is_binary or asked.is_binary:
+    for output, is_binary in wanted.items():
+        if output not in outputs:
+            raise InvalidError(f"The model has no output {clip(output, 80)!r}", fix=f"It has {', '.join(outputs)}.")
+        array = outputs[output]
+        one: dict[str, Any] = {"name": output, "datatype": datatype_of(array), "shape": list(array.shape)}
+        if asked.is_binary if is_binary is None else is_binary:
             raw.append(to_raw(array))
             one["parameters"] = {"binary_data_size": len(raw[-1])}
         else:
             one["data"] = _plain(array)
         told.append(one)
-    head = {"model_name": model.name, "model_version": model.version, "outputs": told}
+    head = {"model_name": name, "model_version": model.version, "outputs": told}
     body = orjson.dumps({**head, "id": asked.id} if asked.id else head, option=orjson.OPT_SERIALIZE_NUMPY)
     return b"".join([body, *raw]), len(body) if raw else None
 
@@ -121,10 +147,10 @@ def _plain(array: Array) -> Any:
     )
 
 
-def metadata(model: TensorModel) -> dict[str, Any]:
-    """What the protocol tells of a model."""
+def metadata(model: TensorModel, name: str) -> dict[str, Any]:
+    """What the protocol tells of a model that was asked by that name."""
     return {
-        "name": model.name,
+        "name": name,
         "versions": [model.version],
         "platform": model.platform,
         "inputs": [{**one._asdict(), "shape": list(one.shape)} for one in model.inputs],
@@ -132,11 +158,11 @@ def metadata(model: TensorModel) -> dict[str, Any]:
     }
 
 
-def config(model: TensorModel) -> dict[str, Any]:
+def config(model: TensorModel, name: str) -> dict[str, Any]:
     """What Triton's extension of the protocol tells of a model: shapes with the axis over rows, as in the metadata."""
     kinds = {"input": model.inputs, "output": model.outputs}
     told = {kind: [_configured(tensor) for tensor in tensors] for kind, tensors in kinds.items()}
-    return {"name": model.name, "platform": model.platform, "max_batch_size": 0, **told}
+    return {"name": name, "platform": model.platform, "max_batch_size": 0, **told}
 
 
 def _configured(tensor: Tensor) -> dict[str, Any]:

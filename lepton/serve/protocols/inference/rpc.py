@@ -48,8 +48,8 @@ class Rpc:
             return plain(codec.write("RepositoryIndexResponse", {"models": models.index()}))
         model = models.find(message.name, message.version)
         if name == "ModelConfig":
-            return plain(codec.write("ModelConfigResponse", {"config": config(model)}))
-        told: Mapping[str, Any] = metadata(model) if name == "ModelMetadata" else {"ready": True}
+            return plain(codec.write("ModelConfigResponse", {"config": config(model, message.name)}))
+        told: Mapping[str, Any] = metadata(model, message.name) if name == "ModelMetadata" else {"ready": True}
         return plain(codec.write(f"{name}Response", told))
 
     @cached_property

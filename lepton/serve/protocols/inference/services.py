@@ -17,6 +17,7 @@ from lepton.serve.calls import Call
 from lepton.serve.faults import HandlerError
 from lepton.serve.method import Method
 from lepton.serve.models.pages import protocol_paths
+from lepton.serve.numbers import to_array
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.inference import operations
 from lepton.serve.protocols.inference.counted import Statistics
@@ -224,7 +225,10 @@ def _as_dtype(name: str, array: Array, datatype: str) -> Array:
     kind = np.dtype("bfloat16" if datatype == "BF16" else DATATYPES[datatype]) if datatype else array.dtype
     if not np.can_cast(array.dtype, kind, "same_kind"):
         raise InvalidError(f"The input {name!r} is {NAMES[array.dtype]}, not {datatype}", fix="Send that datatype.")
-    return np.array(array, dtype=kind)
+    try:
+        return np.array(to_array(array, kind.type))
+    except ValueError as fault:
+        raise InvalidError(f"The input {name!r} {fault}", fix="Send values that it can hold.") from None
 
 
 def texts(value: Any) -> Any:

@@ -90,7 +90,7 @@ def _explain(model: TensorModel, given: Mapping[str, Array]) -> None:
     wanted = {tensor.name: tensor for tensor in model.inputs}
     for name in given:
         if name not in wanted:
-            raise InvalidError(f"The model has no input {clip(name, 80)!r}", fix=f"It has {', '.join(wanted)}.")
+            raise InvalidError(f"The model has no input {clip(str(name), 80)!r}", fix=f"It has {', '.join(wanted)}.")
     for name, tensor in wanted.items():
         if name not in given:
             raise InvalidError(f"The input {name!r} is missing", fix=f"Send {', '.join(wanted)}.")

@@ -40,11 +40,11 @@ class Rest:
             return Reply(orjson.dumps(SERVER), rows=0)
         if call.operation == self._first + 2:
             return Reply(orjson.dumps(models.index()), rows=0)
-        model, verb = find(call, models)
+        model, name, verb = find(call, models)
         if verb == "infer":
             request = read_call(call)
-            return Asked(model, request.inputs, partial(answer, model, request))
-        told = {"ready": {"name": model.name, "ready": True}, "config": config(model), "": metadata(model)}[verb]
+            return Asked(model, request.inputs, partial(answer, model, name, request))
+        told = {"ready": {"name": name, "ready": True}, "config": config(model, name), "": metadata(model, name)}[verb]
         return Reply(orjson.dumps(told), rows=0)
 
     def refuse(self, fault: Exception) -> Reply:
@@ -52,8 +52,8 @@ class Rest:
         return error_reply(fault)
 
 
-def find(call: Call, models: Models) -> tuple[TensorModel, str]:
-    """The model that a path names, and what is asked of it.
+def find(call: Call, models: Models) -> tuple[TensorModel, str, str]:
+    """The model that a path names, by which name, and what is asked of it.
 
     Raises:
         NotFoundError: there is none, or nothing of that kind can be asked.
@@ -68,7 +68,7 @@ def find(call: Call, models: Models) -> tuple[TensorModel, str]:
     if len(rest) > 1 or (head.method, verb) not in VERBS:
         fix = "GET it, GET /ready or /config, or POST /infer."
         raise NotFoundError(f"{head.method} {clip(head.path, 80)} is not known", fix=fix)
-    return model, verb
+    return model, name, verb
 
 
 def read_call(call: Call) -> Request:
@@ -86,9 +86,9 @@ def read_call(call: Call) -> Request:
     return read_request(call.body, None if told is None else int(told))
 
 
-def answer(model: TensorModel, request: Request, outputs: Mapping[str, Array]) -> Reply:
+def answer(model: TensorModel, name: str, request: Request, outputs: Mapping[str, Array]) -> Reply:
     """In JSON, or JSON with raw tensors behind it."""
-    body, head_bytes = write_answer(model, request, outputs)
+    body, head_bytes = write_answer(model, name, request, outputs)
     rows = rows_of(model, request.inputs)
     if head_bytes is None:
         return Reply(body, rows=rows)

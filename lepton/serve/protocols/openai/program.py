@@ -18,13 +18,14 @@ from lepton.serve.answers import OPENAI_FORM
 from lepton.serve.calls import Call
 from lepton.serve.faults import note, wording
 from lepton.serve.frames import Media
-from lepton.serve.llm.runtime import Ask, Piece, RuntimeFaultError, Usage
+from lepton.serve.llm.runtime import Ask, AskError, Piece, RuntimeFaultError, Usage
 from lepton.serve.program import Reply, Work
 from lepton.serve.protocols.openai import answers
 from lepton.serve.protocols.openai.answers import Choice, Form
 from lepton.serve.protocols.openai.merge import echoed, merged
+from lepton.serve.protocols.openai.messages import TEXT
 from lepton.serve.protocols.openai.pages import openai_paths
-from lepton.serve.protocols.openai.requests import Body, Chat, Completion, Embedding, RequestError, read
+from lepton.serve.protocols.openai.requests import Body, Chat, Completion, Embedding, read
 from lepton.serve.routes import Operation
 
 NOTHING = Usage(0)
@@ -128,14 +129,16 @@ class OpenAI:
                 f"The model {clip(name, 80)!r} does not exist", fix=f"Use one of {', '.join(self._models)}."
             )
         if way and not hasattr(model, way):
-            raise RequestError(f"The model {name!r} cannot {way}", "model")
+            raise AskError(f"The model {name!r} cannot {way}", "model")
         return getattr(model, way) if way else model
 
     # generating
 
     async def _chat(self, call: Call) -> Reply:
         body = read(Chat, call.body)
-        return await self._generate(body, body.asks(), self._find(body.model, "chat"), is_chat=True)
+        run = self._find(body.model, "chat")
+        parts = getattr(self._models[body.model], "parts", (TEXT,))
+        return await self._generate(body, body.asks(parts), run, is_chat=True)
 
     async def _complete(self, call: Call) -> Reply:
         body = read(Completion, call.body)
@@ -158,8 +161,7 @@ class OpenAI:
         if not body.stream:
             return Reply(await self._whole(course, asks), media=Media.JSON)
         first = await anext(pieces, None)  # so that a fault before it has a status of its own
-        has_usage = body.stream_options is not None and body.stream_options.include_usage
-        return Reply(stream=self._events(course, first, asks, has_usage=has_usage), media=Media.SSE)
+        return Reply(stream=self._events(course, first, asks, has_usage=body.has_usage), media=Media.SSE)
 
     async def _whole(self, course: Course, asks: Sequence[Ask]) -> bytes:
         async for number, piece in course.pieces:
@@ -199,8 +201,8 @@ class OpenAI:
             return
         told, sum = piece.usage, course.usage
         is_shared = number > 0 and asks[number].prompt == asks[number - 1].prompt
-        prompt = 0 if is_shared else told.prompt
-        course.usage = Usage(sum.prompt + prompt, sum.completion + told.completion, sum.cached + told.cached)
+        prompt, cached = (0, 0) if is_shared else (told.prompt, min(told.cached, told.prompt))
+        course.usage = Usage(sum.prompt + prompt, sum.completion + told.completion, sum.cached + cached)
         self.counters["prompt_tokens"] += told.prompt
         self.counters["cached_tokens"] += told.cached
         self.counters["completion_tokens"] += told.completion
@@ -208,6 +210,8 @@ class OpenAI:
     async def _embed(self, call: Call) -> Reply:
         body = read(Embedding, call.body)
         found = await self._find(body.model, "embed")(body.texts())
+        for vector in found.vectors[:1]:
+            body.check_size(len(vector))
         self.counters["embeddings"] += len(found.vectors)
         self.counters["prompt_tokens"] += found.usage.prompt
         return Reply(answers.embeddings(found, model=body.model, is_packed=body.encoding_format == "base64"))

@@ -1,13 +1,15 @@
 """Requests of the OpenAI API: from their JSON to what a model is asked. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lepton.core.errors import InvalidError, clip
-from lepton.serve.llm.runtime import Ask
+from lepton.core.errors import clip
+from lepton.serve.llm.runtime import Ask, AskError
+from lepton.serve.protocols.openai.messages import TEXT, Message, Strict, Tool, chosen
+from lepton.serve.protocols.openai.messages import Choice as ToolChoice
 
 MOST_CHOICES = 16
 MOST_TEXTS = 2048
@@ -16,46 +18,28 @@ DEFAULT_TOKENS = 16
 OBJECT = {"type": "object"}
 """What `json_object` asks for."""
 Kind = TypeVar("Kind", bound=BaseModel)
+Token = Annotated[str, Field(pattern="^[0-9]+$")]
+"""Its number."""
 Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
-class RequestError(InvalidError):
-    """A request that the API does not know; `param` names the field."""
-
-    def __init__(self, message: str, param: str | None = None) -> None:
-        super().__init__(message, fix="See the API's reference.")
-        self.param = param
-
-
-class Part(BaseModel):
-    """A tool, a format, a part of a message: what it holds beyond its type is for the runtime to judge."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-class StreamOptions(BaseModel):
+class StreamOptions(Strict):
     """What else a stream tells."""
 
-    model_config = ConfigDict(extra="ignore")
-    include_usage: bool = False
+    include_usage: bool | None = None
+    include_obfuscation: Literal[False] | None = None
 
 
-class Message(Part):
-    """One turn of a conversation."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[dict[str, Any]] | None = None
-
-
-class Format(Part):
+class Format(BaseModel):
     """How the text shall look."""
 
+    model_config = ConfigDict(extra="allow")
     type: Literal["text", "json_object", "json_schema"]
     json_schema: dict[str, Any] | None = None
 
 
 class Body(BaseModel):
-    """Fields that both ways of generating share. Those at the end are taken and mean nothing here."""
+    """Fields that both ways of generating share. Those at the end are taken, and change no answer."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -70,17 +54,28 @@ class Body(BaseModel):
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     stop: str | Annotated[list[str], Field(max_length=16)] | None = None
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: dict[Token, Annotated[float, Field(ge=-100, le=100)]] | None = None
     response_format: Format | None = None
     user: str | None = None
     metadata: dict[str, Any] | None = None
-    store: bool | None = None
-    service_tier: str | None = None
+    store: Literal[False] | None = None
+    service_tier: Literal["auto", "default"] | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
 
+    @property
+    def has_usage(self) -> bool:
+        """Whether a stream shall tell its tokens."""
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
     def common(self) -> dict[str, Any]:
-        """What an `Ask` has of these fields."""
+        """What an `Ask` has of these fields.
+
+        Raises:
+            AskError: two of them contradict each other.
+        """
+        if self.stream_options is not None and not self.stream:
+            raise AskError("stream_options is given, but stream is not true", "stream_options")
         names = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty")
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return {
@@ -99,7 +94,7 @@ class Body(BaseModel):
             return OBJECT
         schema = (form.json_schema or {}).get("schema")
         if not isinstance(schema, dict):
-            raise RequestError("response_format.json_schema.schema is missing", "response_format")
+            raise AskError("response_format.json_schema.schema is missing", "response_format")
         return schema
 
 
@@ -110,23 +105,31 @@ class Chat(Body):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    tools: list[Part] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: str | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    reasoning_effort: str | None = None
-    verbosity: str | None = None
+    modalities: list[Literal["text"]] | None = None
+    verbosity: Literal["medium"] | None = None
 
-    def asks(self) -> list[Ask]:
-        """What the model is asked; several times for several choices."""
+    def asks(self, parts: Collection[str] = (TEXT,)) -> list[Ask]:
+        """What the model is asked; several times for several choices.
+
+        Args:
+            parts: kinds of content that the model takes.
+        """
         if self.top_logprobs is not None and not self.logprobs:
-            raise RequestError("top_logprobs is given, but logprobs is not true", "top_logprobs")
+            raise AskError("top_logprobs is given, but logprobs is not true", "top_logprobs")
+        if self.max_tokens is not None and self.max_completion_tokens is not None:
+            raise AskError("max_tokens and max_completion_tokens are both given", "max_tokens")
+        tools, choice = chosen(self.tools or (), self.tool_choice)
         return several(
             self.n,
-            messages=[message.model_dump(exclude_none=True) for message in self.messages],
+            messages=[message.told(f"messages.[{at}]", parts) for at, message in enumerate(self.messages)],
             max_tokens=self.max_completion_tokens or self.max_tokens,
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
-            tools=[tool.model_dump() for tool in self.tools or ()] if self.tool_choice != "none" else (),
-            tool_choice=self.tool_choice,
+            tools=tools,
+            tool_choice=choice,
+            is_parallel=self.parallel_tool_calls,
             **self.common(),
         )
 
@@ -142,14 +145,16 @@ class Completion(Body):
 
     def asks(self) -> list[Ask]:
         """What the model is asked: for each prompt in turn, for each choice."""
+        if not all(self.prompts()):
+            raise AskError("A prompt is empty", "prompt")
         if self.suffix:
-            raise RequestError("suffix is not supported: a text is only gone on with, not filled in", "suffix")
+            raise AskError("suffix is not supported: a text is only gone on with, not filled in", "suffix")
         if self.echo and self.logprobs is not None:
-            raise RequestError("echo and logprobs together are not supported: prompts have no probabilities", "echo")
+            raise AskError("echo and logprobs together are not supported: prompts have no probabilities", "echo")
         if self.echo and not all(isinstance(prompt, str) for prompt in self.prompts()):
-            raise RequestError("echo is supported for prompts of text, not of tokens", "echo")
+            raise AskError("echo is supported for prompts of text, not of tokens", "echo")
         if self.best_of not in (None, 1) and self.best_of != (self.n or 1):
-            raise RequestError("best_of can only be n", "best_of")
+            raise AskError("best_of can only be n", "best_of")
         found = []
         for prompt in self.prompts():
             limit = self.max_tokens or DEFAULT_TOKENS
@@ -176,11 +181,20 @@ class Embedding(BaseModel):
 
     def texts(self) -> Sequence[str | Sequence[int]]:
         """What shall be embedded."""
-        if self.dimensions is not None:
-            raise RequestError("dimensions cannot be chosen for this model", "dimensions")
-        if isinstance(self.input, str):
-            return [self.input]
-        return [self.input] if isinstance(self.input[0], int) else self.input
+        alone = isinstance(self.input, str) or isinstance(self.input[0], int)
+        found: Any = [self.input] if alone else self.input
+        if not all(found):
+            raise AskError("An input is empty", "input")
+        return found  # type: ignore[no-any-return]
+
+    def check_size(self, size: int) -> None:
+        """See that vectors of this size are what was asked for.
+
+        Raises:
+            AskError: they are not.
+        """
+        if self.dimensions not in (None, size):
+            raise AskError(f"This model gives vectors of {size} dimensions, and of no other number", "dimensions")
 
 
 def several(count: int | None, **fields: Any) -> list[Ask]:
@@ -193,25 +207,25 @@ def read(kind: type[Kind], body: bytes) -> Kind:
     """A request from its bytes.
 
     Raises:
-        RequestError: it is none; the message names the field.
+        AskError: it is none; the message names the field.
     """
     try:
         orjson.loads(body)  # for its faults: pydantic would let NaN and infinities pass
     except ValueError as fault:
-        raise RequestError(f"The body is no JSON: {fault}") from None
+        raise AskError(f"The body is no JSON: {fault}") from None
     try:
         return kind.model_validate_json(body)
     except ValidationError as fault:
         raise explain(fault) from None
 
 
-def explain(fault: ValidationError) -> RequestError:
+def explain(fault: ValidationError) -> AskError:
     """What was wrong, naming the field."""
     first = fault.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     name = str(first["loc"][0]) if first["loc"] else None
     if first["type"] == "extra_forbidden":
-        return RequestError(f"Unrecognized request argument supplied: {clip(where, 80)}", name)
+        return AskError(f"Unrecognized request argument supplied: {clip(where, 80)}", name)
     if first["type"] == "missing":
-        return RequestError(f"Missing required parameter: {where}", name)
-    return RequestError(f"Invalid value for {where}: {first['msg']}", name)
+        return AskError(f"Missing required parameter: {where}", name)
+    return AskError(f"Invalid value for {where}: {first['msg']}", name)

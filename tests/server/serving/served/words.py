@@ -8,6 +8,19 @@ from lepton.serve import Service, handler
 from lepton.serve.llm.runtime import Ask, ContextLengthError, Piece, Usage, Vectors
 
 
+class Painter:
+    """Tells which kinds of content it was shown, or what it may call."""
+
+    parts = ("text", "image_url")
+
+    async def chat(self, ask: Ask) -> AsyncIterator[Piece | str]:
+        if ask.tools:
+            names = " ".join(tool["function"]["name"] for tool in ask.tools)
+            yield f"{names} {ask.tool_choice} {ask.is_parallel}"
+        else:
+            yield " ".join(part["type"] for part in ask.messages[-1]["content"])
+
+
 class Parrot(Service):
     """Says the last message again, word by word."""
 
@@ -15,7 +28,7 @@ class Parrot(Service):
         self.running = 0
 
     def models(self) -> dict[str, object]:
-        return {"parrot": self}
+        return {"parrot": self, "painter": Painter()}
 
     async def chat(self, ask: Ask) -> AsyncIterator[Piece | str]:
         self.running += 1
