@@ -19,7 +19,7 @@ from lepton.serve.service import FileResponse, HTTPError
 AT_ONCE_BYTES = 256 << 10
 """A file, or a part of one, up to this size is no stream."""
 PIECE_BYTES = 256 << 10
-RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.IGNORECASE | re.ASCII)
+RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.IGNORECASE | re.ASCII)
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """What a header may be called."""
 ATTRIBUTE = "!#$&+-.^_`|~"
