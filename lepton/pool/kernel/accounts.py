@@ -8,7 +8,7 @@ where shares are kept, the queue goes first that has held, and holds, the smalle
 """
 
 from lepton.pool.kernel.compiled import compiled
-from lepton.pool.kernel.state import AWAKE, Ints, Order, Pool
+from lepton.pool.kernel.state import AWAKE, RANKS, Ints, Order, Pool
 
 BORROWS = 7
 """Level of what nobody guarantees."""
@@ -107,8 +107,14 @@ def level_of(pool: Pool, klass: int, extra: int) -> int:
 
 @compiled
 def standing(pool: Pool, order: Order, klass: int) -> int:
-    """What goes before any key: priority, then level."""
-    return int((BORROWS + 1) * pool.classes[klass].rank + (level_of(pool, klass, 1) if order.has_guarantees else 0))
+    """What goes before any key: level, so that a guarantee holds against any priority of others; then priority."""
+    return int(RANKS * (level_of(pool, klass, 1) if order.has_guarantees else 0) + pool.classes[klass].rank)
+
+
+@compiled
+def is_guaranteed(pool: Pool, klass: int) -> bool:
+    """Whether somebody guarantees what one more job of a class asks for."""
+    return level_of(pool, klass, 1) < BORROWS
 
 
 @compiled

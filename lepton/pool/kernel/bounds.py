@@ -9,7 +9,7 @@ from lepton.pool.kernel.accounts import BORROWS, level_of
 from lepton.pool.kernel.cells import free_in
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.order import running_key
-from lepton.pool.kernel.state import RANKS, Order, Pool
+from lepton.pool.kernel.state import BY_KEY, RANKS, Order, Pool
 
 AHEAD_S = 10.0
 
@@ -86,7 +86,7 @@ def may_have_victims(pool: Pool, order: Order, job: int, now: float) -> bool:
             crowd = pool.crowds[account * RANKS + rank]
             if not crowd.jobs:
                 continue
-            is_later = rank == mine.rank and crowd.largest > pool.jobs[job].key + order.margin
+            is_later = pool.size[BY_KEY] > 0 and rank == mine.rank and crowd.largest > pool.jobs[job].key + order.margin
             may_take_back = may_reclaim and level < BORROWS and borrows(pool, account)
             if rank > mine.rank or is_later or may_take_back:
                 count += crowd.jobs

@@ -1,6 +1,7 @@
 """Decide what starts now, and what stops for it: one pass over the classes that something has changed for.
 
-Late jobs go first, oldest first; the first that does not fit keeps its cells: until it is expected to fit, only what
+Late jobs go first, oldest first - though where queues have guarantees, those that borrow only after all that is
+guaranteed; the first that does not fit keeps its cells: until it is expected to fit, only what
 ends before may start there (one reservation, EASY backfilling). Then the classes, always the one whose first job goes
 first; a class whose first job does not fit is passed by, so that it blocks nobody, and sleeps until something changes
 that it could use. Where the order blocks (FIFO as published), its queue waits with it instead.
@@ -8,7 +9,7 @@ that it could use. Where the order blocks (FIFO as published), its queue waits w
 
 import numpy as np
 
-from lepton.pool.kernel.accounts import keeps_out, look_again, refresh, wake, wake_chain
+from lepton.pool.kernel.accounts import is_guaranteed, keeps_out, look_again, refresh, wake, wake_chain
 from lepton.pool.kernel.bounds import may_have_victims, renew
 from lepton.pool.kernel.cells import may_fit_somewhere
 from lepton.pool.kernel.compiled import compiled
@@ -25,28 +26,54 @@ def decide(pool: Pool, order: Order, now: float) -> None:
     """Carry out on the arrays what should happen now, and note it in `pool.plan`."""
     pool.size[STARTS], pool.size[STOPS], pool.size[SEARCHES] = 0, 0, 0
     if pool.size[LATE]:
-        start_late(pool, order, now)
+        let_go_of_cells(pool)
+        if order.has_guarantees:
+            unblock(pool)
+            start_late(pool, order, now, True)
+            start_waiting(pool, order, now, order.preempts, True)
+            unblock(pool)
+        start_late(pool, order, now, False)
     if pool.size[AWAKE] or order.blocks:
-        start_waiting(pool, order, now, order.preempts)
+        start_waiting(pool, order, now, order.preempts, False)
         if pool.size[STOPS]:  # what its victims held and the starter does not need
-            start_waiting(pool, order, now, False)
+            start_waiting(pool, order, now, False, False)
     for klass in range(len(pool.classes) if pool.size[SEARCHES] > order.searches else 0):
         if pool.classes[klass].is_put_off:
             look_again(pool, klass)
 
 
 @compiled
-def start_late(pool: Pool, order: Order, now: float) -> None:
-    """Start the late jobs that fit; keep its cells for the oldest that does not."""
-    left = 0
+def let_go_of_cells(pool: Pool) -> None:
+    """Keep cells for nobody, for the moment."""
     for cell in range(len(pool.cells)):
         row = pool.cells[cell]
         if row.held_for >= 0:
             wake_chain(pool, row.link)  # some may have slept because of what was held
         row.held_for = -1
+
+
+@compiled
+def unblock(pool: Pool) -> None:
+    """Nothing keeps a queue from starting its jobs."""
+    for account in range(len(pool.accounts)):
+        pool.accounts[account].is_blocked = 0
+
+
+@compiled
+def start_late(pool: Pool, order: Order, now: float, guaranteed: bool) -> None:
+    """Start the late jobs that fit, all or only those whose queue is guaranteed it; keep its cells for the oldest that
+    does not.
+    """
+    left = 0
     for at in range(pool.size[LATE]):
         job = pool.room[at].late
         if pool.jobs[job].state != WAITING:
+            continue
+        if guaranteed and not is_guaranteed(pool, pool.jobs[job].klass):
+            account = pool.classes[pool.jobs[job].klass].account
+            pool.accounts[account].is_blocked = 1  # its own queue does not pass it
+            pool.room[left].late = job
+            left += 1
             continue
         if not is_held(pool, job, now) and take(pool, order, job, now):
             note_start(pool, order, job, now)
@@ -59,29 +86,39 @@ def start_late(pool: Pool, order: Order, now: float) -> None:
 
 
 @compiled
-def start_waiting(pool: Pool, order: Order, now: float, may_preempt: bool) -> None:
-    """Start what fits of the classes that are awake."""
-    for account in range(len(pool.accounts) if order.blocks else 0):
-        pool.accounts[account].is_blocked = 0
-    count = gather(pool, order, now, may_preempt)
+def start_waiting(pool: Pool, order: Order, now: float, may_preempt: bool, guaranteed: bool) -> None:
+    """Start what fits of the classes that are awake, of all or only what their queues are guaranteed."""
+    if order.blocks and not guaranteed:
+        unblock(pool)
+    count = gather(pool, order, now, may_preempt, guaranteed)
     while count:
         klass = pool.room[0].heap
         is_moved = refresh(pool, order, klass, now)  # its queue has passed its guarantee meanwhile, or holds more
-        if not is_moved and (not try_first(pool, order, now, may_preempt) or first_waiting(pool, klass) < 0):
+        is_blocked = pool.accounts[pool.classes[klass].account].is_blocked
+        is_out = guaranteed and (is_blocked > 0 or not is_guaranteed(pool, klass))
+        if is_out:
+            look_again(pool, klass)
+        if is_out or (
+            not is_moved and (not try_first(pool, order, now, may_preempt) or first_waiting(pool, klass) < 0)
+        ):
             count -= 1
             pool.room[0].heap = pool.room[count].heap
         sift(pool, count, 0)
 
 
 @compiled
-def gather(pool: Pool, order: Order, now: float, may_preempt: bool) -> int:
-    """Make a heap of the awake classes that may have something to start; all go to sleep."""
-    count = 0
+def gather(pool: Pool, order: Order, now: float, may_preempt: bool, guaranteed: bool) -> int:
+    """Make a heap of the awake classes that may have something to start; those that were looked at go to sleep."""
+    count, left = 0, 0
     if order.blocks:
         for klass in range(len(pool.classes)):
             wake(pool, klass)
     for at in range(pool.size[AWAKE]):
         klass = pool.room[at].awake
+        if guaranteed and not is_guaranteed(pool, klass):
+            pool.room[left].awake = klass
+            left += 1
+            continue
         pool.classes[klass].is_awake = 0
         if first_waiting(pool, klass) < 0:
             continue
@@ -89,7 +126,7 @@ def gather(pool: Pool, order: Order, now: float, may_preempt: bool) -> int:
             refresh(pool, order, klass, now)
             pool.room[count].heap = klass
             count += 1
-    pool.size[AWAKE] = 0
+    pool.size[AWAKE] = left
     for at in range(count // 2 - 1, -1, -1):
         sift(pool, count, at)
     return count

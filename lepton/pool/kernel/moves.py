@@ -1,5 +1,7 @@
 """The changes of state that a plan consists of: a job waits, starts, is stopped, ends."""
 
+import numpy as np
+
 from lepton.pool.kernel.accounts import wake, wake_chain, wake_kept_out
 from lepton.pool.kernel.bounds import join, part
 from lepton.pool.kernel.compiled import compiled
@@ -81,6 +83,7 @@ def stop(pool: Pool, order: Order, job: int, now: float) -> None:
     """A running job, whose places are given back already, waits again with what it has done."""
     row = pool.jobs[job]
     delist(pool, job)
+    row.is_late = 0  # it becomes late anew
     row.work = done(row, now)
     row.estimate = outgrown(order, row.estimate, row.work)
     wait(pool, order, job)
@@ -109,7 +112,7 @@ def make_late(pool: Pool, job: int) -> bool:
     row = pool.jobs[job]
     if row.state != WAITING or row.is_late:
         return False
-    row.is_late = 1
+    row.is_late, row.reserved = 1, np.inf
     pool.room[pool.size[LATE]].late = job
     pool.size[LATE] += 1
     return True

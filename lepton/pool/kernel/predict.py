@@ -25,6 +25,8 @@ WINDOW = 1000
 EVERY = 100
 """Endings between two looks at the correlation."""
 LEAST = 0.1
+SPREAD = 2.0
+"""Where run times vary less, a job that has run long is not expected to run much longer than a new one."""
 LONGEST_LOG = 16.0
 """Log of the longest run time that is ever expected, 100 days."""
 GROUP = np.dtype(
@@ -44,7 +46,7 @@ RECENT = 0.3
 ENDING = np.dtype([("guess", "f8"), ("truth", "f8")])  # logs
 OF_GROUP = 8
 """Features of each group."""
-ENDED, IS_TRUSTED, IS_BOOSTED = 0, 1, 2
+ENDED, IS_TRUSTED, IS_BOOSTED, IS_SPREAD = 0, 1, 2, 3
 """Indices of `History.ended`."""
 
 
@@ -69,7 +71,9 @@ class History(NamedTuple):
     last: Rows
     """The last endings, a ring."""
     ended: Ints
-    """(3,) endings seen; 1 while estimates are trusted, else 0; 1 while the trees count where they say anything."""
+    """(4,) endings seen; 1 while estimates are trusted, else 0; 1 while the trees count where they say anything; 1
+    while run times are spread so widely that it pays to stop long jobs for new ones whatever is expected of them.
+    """
 
 
 def history(group: Ints, levels: int, plain: Floats, *, rows: int, is_trusted: bool) -> History:
@@ -91,7 +95,7 @@ def history(group: Ints, levels: int, plain: Floats, *, rows: int, is_trusted: b
         features=np.zeros((len(plain), features if len(plain) else 0), np.float32),
         trees=no_trees(),
         last=table(WINDOW, ENDING),
-        ended=np.array([0, is_trusted, 0], np.int64),
+        ended=np.array([0, is_trusted, 0, 1], np.int64),
     )
 
 
@@ -177,6 +181,24 @@ def learn(history: History, job: int, ran_s: float) -> None:
         needed = max(LEAST, 3.0 / np.sqrt(count))
         ranked_by = correlation(history.last.guess[:count], history.last.truth[:count])
         history.ended[IS_TRUSTED] = 1 if ranked_by > needed else 0
+        history.ended[IS_SPREAD] = 1 if spread(history.last.truth[:count]) > SPREAD else 0
+
+
+@compiled
+def may_stop_by_key(history: History) -> int:
+    """1 if it pays to stop running jobs for others because of what is expected of them; else 0."""
+    return int(history.ended[IS_TRUSTED] or history.ended[IS_SPREAD])
+
+
+@compiled
+def spread(truths: Floats) -> float:
+    """Variance over squared mean of run times, given as logs of 1 + seconds: 0 of equal ones, 1 of exponential ones."""
+    total, square = 0.0, 0.0
+    for truth in truths:
+        ran_s = np.exp(truth) - 1.0
+        total += ran_s
+        square += ran_s * ran_s
+    return float(len(truths) * square / (total * total) - 1.0) if total > 0.0 else 0.0
 
 
 @compiled_allocating

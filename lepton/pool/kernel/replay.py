@@ -13,8 +13,8 @@ from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.heaps import pop, push
 from lepton.pool.kernel.moves import end, make_late, wait, wake_cells_of
 from lepton.pool.kernel.order import done, outgrown
-from lepton.pool.kernel.predict import IS_TRUSTED, History, come, expect, learn, leave
-from lepton.pool.kernel.state import RUNNING, STARTS, STOPS, Floats, Ints, Order, Pool, Rows
+from lepton.pool.kernel.predict import IS_TRUSTED, History, come, expect, learn, leave, may_stop_by_key
+from lepton.pool.kernel.state import BY_KEY, RUNNING, STARTS, STOPS, Floats, Ints, Order, Pool, Rows
 
 FACT = np.dtype(
     [
@@ -128,6 +128,8 @@ def handle(replay: Replay, now: float) -> None:
         leave(replay.history, job, row.submit)
     if replay.setting.source:
         learn(replay.history, job, fact.duration)
+    if replay.setting.source == 1:
+        pool.size[BY_KEY] = may_stop_by_key(replay.history)
 
 
 @compiled

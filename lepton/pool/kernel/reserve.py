@@ -29,6 +29,8 @@ def is_held(pool: Pool, job: int, now: float) -> bool:
 def hold_cells(pool: Pool, order: Order, job: int, now: float) -> None:
     """Keep the cells of a job that is late, where nobody's are kept yet, until it is expected to fit.
 
+    That moment only ever comes nearer: where those that run outlast what was expected, nobody else starts after it, so
+    that the job waits for those that run and for no more.
     One that would not fit even if all of them were empty keeps none: others would wait for nothing.
     """
     klass, until = pool.classes[pool.jobs[job].klass], -1.0
@@ -42,7 +44,8 @@ def hold_cells(pool: Pool, order: Order, job: int, now: float) -> None:
                 if until == np.inf:
                     klass.unfit_until = now + order.rest_s
                     return
-            cell.held_for, cell.held_until = job, until
+                pool.jobs[job].reserved = min(pool.jobs[job].reserved, until)
+            cell.held_for, cell.held_until = job, pool.jobs[job].reserved
 
 
 @compiled

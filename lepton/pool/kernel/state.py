@@ -121,6 +121,7 @@ JOB = np.dtype(
         ("before", "i8"),  # neighbours in the list of what runs in its cell; -1: none
         ("after", "i8"),
         ("is_late", "i8"),  # has waited too long: it goes before all others, and is not looked for in its class
+        ("reserved", "f8"),  # when a late one was expected to fit, the earliest that was ever thought
     ]
 )
 WORKER = np.dtype(
@@ -151,7 +152,7 @@ CROWD = np.dtype(
 RANKS = 9
 """Priorities."""
 PLAN = np.dtype([("start", "i8"), ("stop", "i8"), ("begun", "f8"), ("by", "i8")])
-AWAKE, LATE, STARTS, STOPS, SEARCHES, EXPECTED = 0, 1, 2, 3, 4, 5
+AWAKE, LATE, STARTS, STOPS, SEARCHES, EXPECTED, BY_KEY = 0, 1, 2, 3, 4, 5, 6
 """Indices of `Pool.size`."""
 ENDLESS = 2**62
 """No limit."""
@@ -198,8 +199,8 @@ class Pool(NamedTuple):
     that stops had begun its run, `by` for whom it stops.
     """
     size: Ints
-    """(6,) how many rows count: AWAKE and LATE of `room`, STARTS and STOPS of `plan`; SEARCHES for victims made;
-    EXPECTED kinds of workers, the first rows of `parts`.
+    """(7,) how many rows count: AWAKE and LATE of `room`, STARTS and STOPS of `plan`; SEARCHES for victims made;
+    EXPECTED kinds of workers, the first rows of `parts`; BY_KEY 1 while jobs may be stopped for a smaller key alone.
     """
 
 

@@ -14,7 +14,7 @@ from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.fragments import fits_on_its
 from lepton.pool.kernel.order import done, running_key
 from lepton.pool.kernel.places import give, put_back, take, take_back
-from lepton.pool.kernel.state import Order, Pool, Rows
+from lepton.pool.kernel.state import BY_KEY, Order, Pool, Rows
 
 PRIORITY = 1e12
 """More than any two keys differ by, in seconds."""
@@ -51,22 +51,36 @@ def candidates(pool: Pool, order: Order, job: int, now: float) -> int:
     for each in range(len(classes) if order.has_guarantees else 0):
         classes[each].borrowed = level_of(pool, each, 0)
     klass.borrowed = level_of(pool, jobs[job].klass, 1)  # never read as a victim's
-    may_reclaim = now - jobs[job].submit >= order.grace_s
     for at in range(klass.cells, klass.cells_end):
         victim = pool.cells[pool.lists[at]].running
         while victim >= 0:
             row = jobs[victim]
             its = classes[row.klass]
-            if not row.is_late and row.begun < now and now - row.begun - row.lead >= order.min_run_s:
+            has_run = row.begun < now and now - row.begun - row.lead >= order.min_run_s
+            if has_run or row.begun > now:  # the clock was set back
                 key = running_key(order, row, its.devices, now)
                 if row.saved < np.inf:  # what a stop would lose
                     key -= max(0.0, done(row, now) - row.saved)
-                if may_stop(order, its, klass, key > jobs[job].key + order.margin, may_reclaim):
+                if is_victim(pool, order, victim, key, job, now):
                     room[count].found, room[count].turn = victim, count
                     room[count].key = key + PRIORITY * its.rank
                     count += 1
             victim = row.after
     return count
+
+
+@compiled
+def is_victim(pool: Pool, order: Order, victim: int, key: float, job: int, now: float) -> bool:
+    """Whether a running job may be stopped for a waiting one, as much as their queues hold now.
+
+    One that was late when it started is stopped for what is guaranteed to others, and for nothing else.
+    """
+    its, mine = pool.classes[pool.jobs[victim].klass], pool.classes[pool.jobs[job].klass]
+    may_reclaim = now - pool.jobs[job].submit >= order.grace_s
+    if pool.jobs[victim].is_late and not (order.has_guarantees and may_reclaim and its.borrowed > mine.borrowed):
+        return False
+    is_later = pool.size[BY_KEY] > 0 and key > pool.jobs[job].key + order.margin
+    return may_stop(order, its, mine, is_later, may_reclaim)
 
 
 @compiled
@@ -132,12 +146,14 @@ def make_room(pool: Pool, order: Order, job: int, now: float) -> int:
     looks_there = pool.jobs[job].place_end - pool.jobs[job].place == 1 and keeps_out(pool, pool.jobs[job].klass) < 0
     given, fits = 0, False
     while count and not fits:
-        victim = room[0].found
-        room[given].given = victim
-        given += 1
+        victim, key = room[0].found, room[0].key
         count -= 1
         swap(pool, 0, count)
         sink(pool, count, 0)
+        if order.has_guarantees and not is_victim_still(pool, order, victim, key, job, now):
+            continue
+        room[given].given = victim
+        given += 1
         missing += slots_at(pool, victim, need)
         give(pool, order, victim, now)
         missing -= slots_at(pool, victim, need)
@@ -151,6 +167,17 @@ def make_room(pool: Pool, order: Order, job: int, now: float) -> int:
             room[stopped].found = room[at].given
             stopped += 1
     return stopped if fits else -1
+
+
+@compiled
+def is_victim_still(pool: Pool, order: Order, victim: int, key: float, job: int, now: float) -> bool:
+    """The same for a candidate after others have given back what they held: of its queue too, so that it may hold no
+    more than it is guaranteed.
+    """
+    klass = pool.jobs[victim].klass
+    if klass != pool.jobs[job].klass:
+        pool.classes[klass].borrowed = level_of(pool, klass, 0)
+    return is_victim(pool, order, victim, key - PRIORITY * pool.classes[klass].rank, job, now)
 
 
 @compiled
