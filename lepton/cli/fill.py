@@ -13,16 +13,20 @@ if TYPE_CHECKING:
     from lepton.pool.fill import Filled
 
 
+MOST_SEEDS = 1000
+
+
 def seeds_of(text: str) -> list[int]:
     """Seeds from `42`, `42-51` or `1,2,7`."""
     try:
-        found = []
+        found: list[int] = []
         for part in text.split(","):
             low, _, high = part.partition("-")
-            found += list(range(int(low), int(high or low) + 1))
-    except ValueError:
+            seeds = range(int(low), int(high or low) + 1)
+            found += seeds[: MOST_SEEDS + 1]
+    except (ValueError, OverflowError):
         found = []
-    if not 1 <= len(found) <= 1000:
+    if not 1 <= len(found) <= MOST_SEEDS:
         raise InvalidError(f"{text[:80]!r} names no seeds", fix="Give --seeds like 42-51 or 1,2,7.")
     return found
 

@@ -75,6 +75,8 @@ def replay(trace: Path, is_json: bool, **options: Any) -> None:
     memory_mib, gpu, model).
     """
     session = Session(is_json)
+    for path in filter(None, (options["out"], options["intervals"], options["plot"])):
+        check_writable(path)
     names = list(dict.fromkeys([*(options["policies"] or ("lepton",)), *options["compare"]]))
     if array_code("lepton.store.pods").is_pods(trace):
         fill_with(session, trace, names, options)
@@ -94,6 +96,21 @@ def replay(trace: Path, is_json: bool, **options: Any) -> None:
         click.echo(f"left out: {fault}", err=True)
     raw = {"trace": first.trace.name, "mode": options["mode"], "left_out": list(given.faults), "policies": found}
     session.table([row_of(name, each) for name, each in found.items()], raw)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse, before anything is replayed, a file that could not be written in the end. Nothing is left of the attempt.
+
+    Raises:
+        InvalidError: it cannot.
+    """
+    was_there = path.exists()
+    try:
+        path.open("ab").close()
+        if not was_there:
+            path.unlink()
+    except OSError as fault:
+        raise InvalidError(f"Cannot write {path}: {fault.strerror}", fix="Name a file in a folder of yours.") from None
 
 
 def fill_with(session: Session, pods: Path, names: Sequence[str], options: Mapping[str, Any]) -> None:

@@ -226,7 +226,7 @@ def _after_preemption(job: Resource, spec: JobSpec, seen: Sequence[Sighting], at
     if not spec.is_service and all(is_done(sighting) for sighting in seen):
         return _done(job, at)
     began = job.status.get("started_at")
-    worked_s = (to_micros(at) - began) / 1_000_000 if began and spec.can_resume else 0.0
+    worked_s = max(0.0, (to_micros(at) - began) / 1_000_000) if began and spec.can_resume else 0.0
     stopped = job.status["preempted"]
     changes: dict[str, Json] = {
         **_anew(job),

@@ -69,9 +69,9 @@ def start_late(pool: Pool, order: Order, now: float, guaranteed: bool) -> None:
         job = pool.room[at].late
         if pool.jobs[job].state != WAITING:
             continue
-        if guaranteed and not is_guaranteed(pool, pool.jobs[job].klass):
-            account = pool.classes[pool.jobs[job].klass].account
-            pool.accounts[account].is_blocked = 1  # its own queue does not pass it
+        account = pool.accounts[pool.classes[pool.jobs[job].klass].account]
+        if guaranteed and (account.is_blocked or not is_guaranteed(pool, pool.jobs[job].klass)):
+            account.is_blocked = 1  # its own queue does not pass it
             pool.room[left].late = job
             left += 1
             continue

@@ -29,8 +29,8 @@ def is_held(pool: Pool, job: int, now: float) -> bool:
 def hold_cells(pool: Pool, order: Order, job: int, now: float) -> None:
     """Keep the cells of a job that is late, where nobody's are kept yet, until it is expected to fit.
 
-    That moment only ever comes nearer: where those that run outlast what was expected, nobody else starts after it, so
-    that the job waits for those that run and for no more.
+    That moment only ever comes nearer, and is at most twice as far from its submit as the longest that it should wait:
+    nobody else starts after it, so that the job waits for those that run then and for no more.
     One that would not fit even if all of them were empty keeps none: others would wait for nothing.
     """
     klass, until = pool.classes[pool.jobs[job].klass], -1.0
@@ -44,7 +44,8 @@ def hold_cells(pool: Pool, order: Order, job: int, now: float) -> None:
                 if until == np.inf:
                     klass.unfit_until = now + order.rest_s
                     return
-                pool.jobs[job].reserved = min(pool.jobs[job].reserved, until)
+                row = pool.jobs[job]
+                row.reserved = min(row.reserved, until, row.submit + row.work + 2.0 * order.wait_cap_s)
             cell.held_for, cell.held_until = job, pool.jobs[job].reserved
 
 

@@ -231,6 +231,8 @@ class LivePool:
     def _change(self, entry: Entry, truth: Truth, now: float) -> None:
         """Something else is the case with a job than was known."""
         before, entry.truth = entry.truth, truth
+        if before.phase is Phase.PAUSED and not before.due_s and truth.phase is Phase.QUEUED:
+            entry.wants = replace(entry.wants, since_s=max(now, entry.wants.since_s))  # what it comes after is done
         if self.is_stale:
             return
         taken, entry.taken = entry.taken, None

@@ -106,7 +106,7 @@ def _names(live: LivePool, cells: Sequence[Any]) -> list[str]:
 
 
 def _soon(until: float, now: float, words: str = " and") -> str:
-    return f"{words} should fit in {max(0.0, until - now):.0f} s" if until < ENDLESS else ""
+    return f"{words} should fit in {until - now:.0f} s" if now < until < ENDLESS else ""
 
 
 def _room(live: LivePool, entry: Entry) -> Iterator[Reason]:
@@ -174,14 +174,17 @@ def _size(amount: Devices) -> tuple[int, int]:
 
 
 def _before(live: LivePool, entry: Entry) -> int:
-    """Waiting jobs that go before it: who has waited too long, then those of the same or a higher priority."""
+    """Waiting jobs that go before it: who has waited too long, then by guarantee, priority and key.
+
+    Fair shares change with every start and are left out, as is who could not use the same nodes.
+    """
     assert entry.klass is not None
     pool, count = live.seats.tables.pool, live.seats.tables.grow.count("jobs")
     late = [int(job) for job in pool.room.late[: pool.size[LATE]] if pool.jobs[job].state == WAITING]
     if entry.slot in late:
         return late.index(entry.slot)
-    ranks = pool.classes.rank[pool.jobs.klass[:count]]
-    mine = pool.classes[entry.klass.index].rank
+    standings = np.array([accounts.standing(pool, live.seats.order, at) for at in range(len(pool.classes))])
+    ranks, mine = standings[pool.jobs.klass[:count]], standings[entry.klass.index]
     goes_before = (ranks < mine) | ((ranks == mine) & (pool.jobs.key[:count] < pool.jobs[entry.slot].key))
     waits = (pool.jobs.state[:count] == WAITING) & (pool.jobs.is_late[:count] == 0)
     return len(late) + int(np.count_nonzero(waits & goes_before))
