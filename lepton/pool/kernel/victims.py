@@ -1,7 +1,8 @@
 """Whom to stop so that a waiting job fits. Nobody, unless it then really fits: all is tried out on the arrays first.
 
-Candidates go in order of priority, lowest first, and of their key, largest first, until the job fits; then each that
-turns out not to be in its way gets its very places back, the dearest first. So the set is as small as that order
+Candidates go in order of what they borrow (first who borrows more than the waiting one does), of priority, lowest
+first, and of their key, largest first, until the job fits; then each that turns out not to be in its way gets its very
+places back, the dearest first. So the set is as small as that order
 allows, and it is a set of places that belong together, not a sum of devices. A second of work that a stop would lose
 counts as if the victim had come a second sooner: who has just saved a checkpoint goes before who has not.
 """
@@ -18,6 +19,8 @@ from lepton.pool.kernel.state import BY_KEY, Order, Pool, Rows
 
 PRIORITY = 1e12
 """More than any two keys differ by, in seconds."""
+BORROWED = 16 * PRIORITY
+"""More than priorities come to."""
 
 
 @compiled
@@ -29,7 +32,7 @@ def may_stop(order: Order, its: Rows, mine: Rows, is_later: bool, may_reclaim: b
         may_reclaim: the waiting one may take back what others have borrowed.
     """
     if order.has_guarantees and its.account != mine.account:
-        if its.borrowed < mine.borrowed:  # what is guaranteed to others is theirs
+        if its.borrowed < mine.borrowed or not its.borrowed:  # what is guaranteed to others is theirs
             return False
         if its.borrowed > mine.borrowed and may_reclaim:
             return True
@@ -63,10 +66,16 @@ def candidates(pool: Pool, order: Order, job: int, now: float) -> int:
                     key -= max(0.0, done(row, now) - row.saved)
                 if is_victim(pool, order, victim, key, job, now):
                     room[count].found, room[count].turn = victim, count
-                    room[count].key = key + PRIORITY * its.rank
+                    room[count].key = key + PRIORITY * its.rank + (BORROWED if borrows_more(its, klass) else 0.0)
                     count += 1
             victim = row.after
     return count
+
+
+@compiled
+def borrows_more(its: Rows, mine: Rows) -> bool:
+    """Whether another queue's class borrows more than a waiting one does."""
+    return bool(its.account != mine.account and its.borrowed > mine.borrowed)
 
 
 @compiled
@@ -147,10 +156,15 @@ def make_room(pool: Pool, order: Order, job: int, now: float) -> int:
     given, fits = 0, False
     while count and not fits:
         victim, key = room[0].found, room[0].key
+        again = key_now(pool, order, victim, key, job, now) if order.has_guarantees else key
+        if -np.inf < again < key:  # its queue borrows no more: others first
+            room[0].key = again
+            sink(pool, count, 0)
+            continue
         count -= 1
         swap(pool, 0, count)
         sink(pool, count, 0)
-        if order.has_guarantees and not is_victim_still(pool, order, victim, key, job, now):
+        if again == -np.inf:
             continue
         room[given].given = victim
         given += 1
@@ -170,14 +184,18 @@ def make_room(pool: Pool, order: Order, job: int, now: float) -> int:
 
 
 @compiled
-def is_victim_still(pool: Pool, order: Order, victim: int, key: float, job: int, now: float) -> bool:
-    """The same for a candidate after others have given back what they held: of its queue too, so that it may hold no
-    more than it is guaranteed.
+def key_now(pool: Pool, order: Order, victim: int, key: float, job: int, now: float) -> float:
+    """A candidate's key after others have given back what they held, of its queue too, which may hold no more now than
+    it is guaranteed: smaller then, and without bound if it is none any more.
     """
     klass = pool.jobs[victim].klass
     if klass != pool.jobs[job].klass:
         pool.classes[klass].borrowed = level_of(pool, klass, 0)
-    return is_victim(pool, order, victim, key - PRIORITY * pool.classes[klass].rank, job, now)
+    its, mine = pool.classes[klass], pool.classes[pool.jobs[job].klass]
+    own = key - BORROWED if key > BORROWED else key
+    if not is_victim(pool, order, victim, own - PRIORITY * its.rank, job, now):
+        return -np.inf
+    return float(key if borrows_more(its, mine) else own)
 
 
 @compiled

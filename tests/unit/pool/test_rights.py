@@ -128,6 +128,21 @@ def test_a_late_gang_waits_for_those_that_run_and_for_nobody_after() -> None:
     assert world.now <= 3000 + 600 + 3 * 7200
 
 
+def test_who_borrows_is_stopped_before_who_is_guaranteed_what_it_has() -> None:
+    half = {"gpu_milli": 8000 * NODES // 2}
+    world = World(
+        Rights(queues={"a": QueueSpec(guarantee=half), "b": QueueSpec(guarantee=half), "default": QueueSpec()})
+    )
+    for at in range(2):
+        world.submit(f"a{at}", "a", rank=LOW, resumes=True)
+        world.submit(f"d{at}")
+    world.turn(0.0)
+    world.submit("b", "b", nodes=2)
+    for now in (100.0, 140.0, 146.0):
+        world.turn(now)
+    assert (world.held("a"), world.held("b"), world.held("default")) == (2, 2, 0)
+
+
 def test_victims_are_not_taken_below_what_is_guaranteed_to_them() -> None:
     half = {"gpu_milli": 8000 * NODES // 2}
     world = World(
