@@ -70,6 +70,10 @@ class Entrance:
         if not exchange.is_done and (self._failure is not None or not self._held.add(exchange)):
             self.refuse(exchange, self._failure or answers.BUSY)
 
+    def judges(self, route: Route) -> bool:
+        """Whether who asks for it must have a token: only a judged one says whose a request is."""
+        return self._gate is not None and not route.is_public
+
     def doubt(self, route: Route, authorization: bytes | None) -> Refusal | None:
         """Refuse at once what is known to be not allowed, before its body is read."""
         if self._gate is None or route.is_public:

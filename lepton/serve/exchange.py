@@ -47,7 +47,7 @@ class Known:
     body_bytes: int
     media: int
     token: bytes
-    """SHA-256 of the token that it bore; empty: none."""
+    """SHA-256 of the token that it bore; empty: none, or none that is judged."""
     request_id: bytes
     """Given by the client; empty: it gave none."""
 
@@ -237,6 +237,10 @@ class Desk(Protocol):
 
     def request_id(self) -> bytes:
         """A name for a request that has neither an exchange nor a name of its client's."""
+        ...
+
+    def judges(self, route: Route) -> bool:
+        """Whether who asks for it must have a token: only a judged one says whose a request is."""
         ...
 
     def doubt(self, route: Route, authorization: bytes | None) -> Refusal | None:

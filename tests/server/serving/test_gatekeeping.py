@@ -159,6 +159,19 @@ def test_a_rate_is_kept_and_says_when_to_come_again() -> None:
         assert b'lepton_dropped_total{why="rate"} 2' in house.ask("GET", "/metrics")[1]
 
 
+@pytest.mark.parametrize("is_platform", [True, False], ids=["platform", "alone"])
+def test_tokens_that_nobody_judges_get_nobody_more_than_his_share(*, is_platform: bool) -> None:
+    head = b"POST /open HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n%bContent-Length: 2\r\n\r\n{}"
+    with open_platform() as platform:
+        env = platform.env if is_platform else {}
+        with open_service("nosy.py", env=env, quota_per_day=20) as house, house.wire() as wire:
+            junk = [head % b"Authorization: Bearer junk%d\r\n" % number for number in range(15)]
+            found = [wire.ask(one)[0] for one in junk for _ in range(4)]  # from the second time on its head is known
+            assert (found.count(200), found.count(429)) == (20, 40)
+            assert wire.ask(head % b"")[0] == 429
+        assert platform.asked == []
+
+
 def test_a_quota_outlives_the_front() -> None:
     with open_service("shop.py:Plain", quota_per_day=2) as house:
         assert [greet(house)[0] for _ in range(3)] == [200, 200, 429]
