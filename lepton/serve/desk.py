@@ -84,7 +84,7 @@ class Desk(Entrance):
         self._take_in(monotonic())
         self._set_table({})
         for exchange in [*self._held.drop(), *self._live.values()]:
-            self.refuse(exchange, refusal)
+            self.refuse(exchange, self.why_not(exchange, refusal))
 
     def _set_table(self, about: Mapping[str, Json]) -> None:
         self._table = Table(about)

@@ -113,6 +113,8 @@ class Exchange(Ticket):
     """Whose request it is: the digest of a token, or an address."""
     asked: Asked | None = None
     """Of one that came before its route was known."""
+    objection: Refusal | None = None
+    """Of one that came before its route was known: why it may not come in, unless that route is public."""
     worker = 0
     """Who has it; 0: nobody yet."""
     has_begun = False

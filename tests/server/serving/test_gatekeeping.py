@@ -216,6 +216,35 @@ def test_what_comes_before_the_first_worker_waits_for_it() -> None:
             assert asked[1].result()[1] == {"id": 7, "rest": "a", "q": "1", "limit": []}
 
 
+def test_what_is_open_to_all_is_so_before_the_first_worker_too() -> None:
+    port = free_port()
+    wish = {"port": port, "deadline_ms": 60_000, "workers": 0, "is_waiting": False}
+    body = b"Content-Type: application/json\r\n%bContent-Length: 2\r\n\r\n{}"
+
+    def is_open() -> bool:
+        with socket.socket() as line:
+            return line.connect_ex(("127.0.0.1", port)) == 0
+
+    with open_platform() as platform, open_service("nosy.py", env=platform.env, **wish) as house, ExitStack() as stack:
+        wait_until(is_open, "the front is there", 60)
+        asked = {}
+        for path in (b"open", b"mine", b"nowhere"):
+            for token in (b"", b"Authorization: Bearer bad\r\n", b"Authorization: Bearer good\r\n"):
+                wire = asked[path, token[22:-2]] = stack.enter_context(Wire(("127.0.0.1", port)))
+                wire.socket.settimeout(60)
+                wire.send(b"POST /%b HTTP/1.1\r\nHost: a\r\n" % path + body % token)
+        wait_until(lambda: {"bad", "good"} <= set(platform.asked), "tokens are judged", 30)
+        house.start("1")
+        found = {key: wire.read() for key, wire in asked.items()}
+        assert {key: status for key, (status, _, _) in found.items()} == {
+            **{(b"open", token): 200 for token in (b"", b"bad", b"good")},
+            **{(path, b""): 401 for path in (b"mine", b"nowhere")},
+            **{(path, b"bad"): 403 for path in (b"mine", b"nowhere")},
+            (b"mine", b"good"): 200,
+            (b"nowhere", b"good"): 404,
+        }
+
+
 def test_a_trace_names_the_request() -> None:
     with open_service("shop.py:Plain") as house:
         trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
