@@ -78,6 +78,7 @@ OLD_CODING = Refusal(400, "invalid", "HTTP/1.0 has no transfer codings", "Use HT
 MISFRAMED = (CODING, OLD_CODING)
 """After these nobody knows where the next request begins."""
 LONG_CHUNK = Refusal(400, "invalid", "The extensions of chunks are too long", "Leave them out.")
+TINY_CHUNKS = Refusal(400, "invalid", "The body comes in too many tiny chunks", "Send larger ones, or Content-Length.")
 NO_UPGRADE = Refusal(400, "invalid", "The connection cannot change its protocol", "Leave out the Upgrade header.")
 BAD_EXPECT = Refusal(417, "invalid", "Only `Expect: 100-continue` can be met", "Leave out the Expect header.")
 NO_TOKEN = Refusal(

@@ -3,7 +3,8 @@
 import asyncio
 from time import monotonic
 
-from lepton.serve.http import Connection
+from lepton.serve.http import PART_BYTES, TURN_CHUNKS, Connection
+from lepton.serve.message import MANY_CHUNKS
 from tests.fuzz.front import Transport
 from tests.fuzz.http2 import make_front
 
@@ -51,3 +52,31 @@ def test_parts_of_a_stream_go_out_in_order_and_after_what_was_asked_before() -> 
     assert written.count(PARTS) == 2 and written.endswith(PARTS)
     assert [written.count(b"HTTP/1.1 200"), written.count(b"content-length: 2")] == [3, 1]
     assert written.index(PARTS) < written.index(b"content-length: 2") < written.rindex(PARTS)
+
+
+CHUNKED = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNK = b"1\r\n \r\n"
+
+
+async def chunked(count: int) -> tuple[int, bytes, bytes]:
+    """A body in tiny chunks that comes all at once, and meanwhile another client's request: how many chunks were read
+    before that one was, and what the two were answered."""
+    connection, transport, lobby, worker = await connected()
+    other, others = Connection(lobby), Transport()  # type: ignore[arg-type]
+    other.connection_made(others)  # type: ignore[arg-type]
+    connection.data_received(CHUNKED + count * CHUNK + b"0\r\n\r\n")
+    read = connection._chunks
+    other.data_received(ASK % b"predict")
+    for _ in range(2 + count // TURN_CHUNKS):
+        await asyncio.sleep(0)
+    lobby.own._pump()  # type: ignore[attr-defined]
+    worker.work()  # type: ignore[attr-defined]
+    return read, bytes(transport.written), bytes(others.written)
+
+
+def test_a_body_in_tiny_chunks_leaves_others_their_turn_and_is_refused_if_there_are_too_many() -> None:
+    for count, status in ((100, b"200"), (8 * TURN_CHUNKS, b"200"), (MANY_CHUNKS + PART_BYTES, b"400")):
+        read, written, others = asyncio.run(chunked(count))
+        assert read <= TURN_CHUNKS + PART_BYTES // len(CHUNK)
+        assert written.startswith(b"HTTP/1.1 " + status) and others.startswith(b"HTTP/1.1 200")
+        assert (b"tiny chunks" in written) is (status == b"400")
