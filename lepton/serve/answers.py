@@ -22,6 +22,8 @@ TYPES: Mapping[int, bytes] = {
     Media.SSE: b"text/event-stream; charset=utf-8",
 }
 """Content-Type of an answer. One of kind OTHER has its own in its head."""
+GOING_AWAY = b"\x88\x02\x03\xe9"
+"""What a WebSocket hears last whose worker is no more: a close frame, 1001. Workers send whole frames at a time."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 HEADS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 

@@ -71,6 +71,10 @@ class Client(Protocol):
         """For a drain: hang up if no request is open, else with the answer of the last one."""
         ...
 
+    def say_goodbye(self) -> None:
+        """For the end of a drain: close a WebSocket, which may be open for ever."""
+        ...
+
     def abort(self) -> None:
         """Drop the connection now."""
         ...
@@ -217,6 +221,10 @@ class Exchange(Ticket):
             elif self.is_chunked:
                 self.out.append(b"0\r\n\r\n")
         self.connection.flush()
+
+    def break_off(self) -> None:
+        """End an answer that streams, and of which no more will come."""
+        self.part(answers.GOING_AWAY if self.is_tunnel else b"", is_last=True, is_broken=True)
 
 
 class Desk(Protocol):

@@ -213,6 +213,13 @@ class Connection(Outlet):
         desk.go(exchange, verdict)
         return True
 
+    def say_goodbye(self) -> None:
+        """For the end of a drain: close a WebSocket, which may be open for ever."""
+        tunnel = self._tunnel
+        if tunnel is not None and tunnel.is_tunnel and tunnel.has_begun and not tunnel.is_done:
+            tunnel.break_off()
+            tunnel.desk.give_up(tunnel)
+
     def eof_received(self) -> bool:
         """The client sends nothing more; it may still read."""
         if self._tunnel is not None:

@@ -3,6 +3,7 @@
 import asyncio
 from time import monotonic
 
+from lepton.serve.answers import GOING_AWAY
 from lepton.serve.http import PART_BYTES, TURN_CHUNKS, Connection
 from lepton.serve.message import MANY_CHUNKS
 from tests.fuzz.front import Transport
@@ -80,3 +81,22 @@ def test_a_body_in_tiny_chunks_leaves_others_their_turn_and_is_refused_if_there_
         assert read <= TURN_CHUNKS + PART_BYTES // len(CHUNK)
         assert written.startswith(b"HTTP/1.1 " + status) and others.startswith(b"HTTP/1.1 200")
         assert (b"tiny chunks" in written) is (status == b"400")
+
+
+async def parted(*, has_begun: bool) -> tuple[bytes, bool]:
+    """What the client of a WebSocket reads at the end of a drain, and whether its connection is closed then."""
+    connection, transport, lobby, _ = await connected()
+    connection.data_received(b"GET /app/x HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+    lobby.own._pump()  # type: ignore[attr-defined]
+    assert connection._tunnel is not None
+    if has_begun:
+        connection._tunnel.begin(101, b"upgrade: websocket\r\nconnection: upgrade\r\n")
+        connection._tunnel.go_on(b"\x81\x02hi")
+    lobby.say_goodbye()  # type: ignore[attr-defined]
+    return bytes(transport.written), transport.is_closed
+
+
+def test_a_websocket_is_closed_as_going_away_at_the_end_of_a_drain() -> None:
+    written, is_closed = asyncio.run(parted(has_begun=True))
+    assert written.startswith(b"HTTP/1.1 101") and written.endswith(b"\x81\x02hi" + GOING_AWAY) and is_closed
+    assert asyncio.run(parted(has_begun=False)) == (b"", False), "it still waits for its answer"
