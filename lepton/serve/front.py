@@ -116,7 +116,7 @@ class Front:
         if self.prover is not None:
             self.prover.authority.end()
         for site in self.sites():
-            site.close(monotonic())
+            site.close(monotonic(), is_last=True)
         self.lobby.end()
         workers.close()
         self._mailroom.close()
