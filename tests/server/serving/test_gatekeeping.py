@@ -161,7 +161,7 @@ def test_a_rate_is_kept_and_says_when_to_come_again() -> None:
 
 @pytest.mark.parametrize("is_platform", [True, False], ids=["platform", "alone"])
 def test_tokens_that_nobody_judges_get_nobody_more_than_his_share(*, is_platform: bool) -> None:
-    head = b"POST /open HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n%bContent-Length: 2\r\n\r\n{}"
+    head = b"POST /blind HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n%bContent-Length: 2\r\n\r\n{}"
     with open_platform() as platform:
         env = platform.env if is_platform else {}
         with open_service("nosy.py", env=env, quota_per_day=20) as house, house.wire() as wire:
