@@ -4,7 +4,7 @@ A caller is its token, or where none is needed its address. Time is passed in.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
@@ -13,6 +13,8 @@ from lepton.core.errors import InvalidError
 DAY_S = 86_400
 MAX_CALLERS = 50_000
 """Whoever has been silent longest is forgotten first; it then begins with a full bucket."""
+SHARES, MAX_SHARE = 100, 1000
+"""A caller's quota is taken down in so many parts, each of at most so many requests, before they are used."""
 
 
 class Verdict(NamedTuple):
@@ -27,13 +29,15 @@ class Verdict(NamedTuple):
 class Caller:
     """One caller's bucket and count."""
 
-    __slots__ = ("at", "day", "left", "used")
+    __slots__ = ("at", "day", "left", "reserved", "used")
 
     def __init__(self, left: float, at: float, day: int) -> None:
         self.left = left
         self.at = at
         self.day = day
         self.used = 0
+        self.reserved = 0
+        """What it may use before that is taken down again."""
 
 
 class Allowance:
@@ -49,6 +53,9 @@ class Allowance:
         self._rate = rate
         self._burst = float(burst or max(1.0, rate))
         self._quota = quota
+        self._share = max(1, min(quota // SHARES, MAX_SHARE))
+        self.on_reserve: Callable[[bytes, int, int], object] = lambda *_: None
+        """Called with a caller, a day and a number of requests before more of that day are granted than it knows of."""
         self.is_bounded = bool(rate or quota)
         """Whether there is anything to count."""
         self._callers: OrderedDict[bytes, Caller] = OrderedDict()
@@ -75,7 +82,7 @@ class Allowance:
         else:
             self._callers.move_to_end(caller)
         if not 0 <= now - found.day * DAY_S < DAY_S:
-            found.day, found.used = int(now) // DAY_S, 0
+            found.day, found.used, found.reserved = int(now) // DAY_S, 0, 0
         granted, why = count, None
         if self._quota and found.used + count > self._quota:
             granted = max(0, self._quota - found.used)
@@ -88,21 +95,33 @@ class Allowance:
                 why = Verdict("rate", (1.0 - (left - granted)) / self._rate)
             found.left = left - granted
         found.used += granted
+        if self._quota and found.used > found.reserved:
+            found.reserved = min(self._quota, found.used + self._share - 1)
+            self.on_reserve(caller, found.day, found.reserved)
         return granted, why
 
-    def used(self) -> dict[str, list[int]]:
-        """What was used of the quota, to be kept over a restart: caller in hex -> [day, requests]."""
-        return {key.hex(): [one.day, one.used] for key, one in self._callers.items() if one.used} if self._quota else {}
+    def used(self, *, is_last: bool = True) -> dict[str, list[int]]:
+        """What was used of the quota, to be kept over a restart: caller in hex -> [day, requests].
+
+        Args:
+            is_last: nothing more is granted; else what may still be, before `on_reserve` is called again, counts too.
+        """
+        if not self._quota:
+            return {}
+        counts = {key: (one.day, one.used if is_last else one.reserved) for key, one in self._callers.items()}
+        return {key.hex(): [day, count] for key, (day, count) in counts.items() if count}
 
     def restore(self, used: Mapping[str, Sequence[int]], now: float) -> None:
-        """Take up what an earlier start had counted; what does not look like it is passed over."""
+        """Take up what an earlier start had counted; what does not look like it, or is less, is passed over."""
         for key, pair in used.items():
             try:
-                caller = Caller(self._burst, now, int(pair[0]))
-                caller.used = int(pair[1])
-                self._callers[bytes.fromhex(key)] = caller
+                name, day, count = bytes.fromhex(key), int(pair[0]), int(pair[1])
             except (ValueError, TypeError, IndexError):
                 continue
+            known = self._callers.get(name)
+            if known is None or (known.day, known.used) < (day, count):
+                self._callers[name] = caller = Caller(self._burst, now, day)
+                caller.used = caller.reserved = count
 
 
 class Addresses:

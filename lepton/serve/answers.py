@@ -22,6 +22,8 @@ TYPES: Mapping[int, bytes] = {
     Media.SSE: b"text/event-stream; charset=utf-8",
 }
 """Content-Type of an answer. One of kind OTHER has its own in its head."""
+GOING_AWAY = b"\x88\x02\x03\xe9"
+"""What a WebSocket hears last whose worker is no more: a close frame, 1001. Workers send whole frames at a time."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 HEADS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -78,6 +80,7 @@ OLD_CODING = Refusal(400, "invalid", "HTTP/1.0 has no transfer codings", "Use HT
 MISFRAMED = (CODING, OLD_CODING)
 """After these nobody knows where the next request begins."""
 LONG_CHUNK = Refusal(400, "invalid", "The extensions of chunks are too long", "Leave them out.")
+TINY_CHUNKS = Refusal(400, "invalid", "The body comes in too many tiny chunks", "Send larger ones, or Content-Length.")
 NO_UPGRADE = Refusal(400, "invalid", "The connection cannot change its protocol", "Leave out the Upgrade header.")
 BAD_EXPECT = Refusal(417, "invalid", "Only `Expect: 100-continue` can be met", "Leave out the Expect header.")
 NO_TOKEN = Refusal(

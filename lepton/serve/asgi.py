@@ -20,6 +20,8 @@ App = Callable[..., Awaitable[None]]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 HOP = frozenset((b"connection", b"transfer-encoding", b"content-length", b"keep-alive", b"upgrade", b"x-request-id"))
 """Headers that are the front's to set."""
+HANDSHAKE = b"sec-websocket-"
+"""Begins the names of headers that are the WebSocket's own."""
 SCHEMES = {"http": "ws", "https": "wss"}
 AHEAD = 16
 """Pieces that an application may be ahead of what was sent."""
@@ -177,7 +179,10 @@ class Mount:
 
         async def send(event: dict[str, Any]) -> None:
             if event["type"] == "websocket.accept":
-                await socket.open(event.get("subprotocol"))
+                given = [
+                    pair for pair in event.get("headers") or () if not bytes(pair[0]).lower().startswith(HANDSHAKE)
+                ]
+                await socket.open(event.get("subprotocol"), head_lines(given))
             elif event["type"] == "websocket.send":
                 text = event.get("text")
                 await socket.send(text if text is not None else event["bytes"])

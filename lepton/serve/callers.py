@@ -4,6 +4,7 @@ A front takes the headers below from no client, whatever their letters, and with
 difference. It sets them itself, once it has judged the token; a token that it has judged goes no further.
 """
 
+import re
 from base64 import urlsafe_b64decode
 from collections.abc import Iterable
 from contextlib import suppress
@@ -19,6 +20,13 @@ PLAIN = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"
 """What, beside letters and digits, stands for itself in a name; anything else is escaped as in a URL."""
 PLATFORMS = b"urn:lepton:"
 """How every platform's name of itself begins, as issuer of signed tokens."""
+MARKS = (USER_PREFIX.encode(), WORKER_PREFIX.encode(), PLATFORMS)
+"""In each token of the platform, as it is or in base64."""
+LAYERS = 2
+"""Of base64 round each other that are looked into."""
+WORD = re.compile(rb"[A-Za-z0-9_+/-]{12,}")
+"""That may hold a token; a real one has more than forty letters."""
+URLSAFE = bytes.maketrans(b"+/", b"-_")
 
 
 def passed_on(lines: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -48,15 +56,24 @@ def with_claims(authorization: bytes) -> bytes:
 
 
 def is_platforms(authorization: bytes) -> bool:
-    """Whether a header holds, or may hold, a token of the platform: code must not see it, judged or not."""
-    for word in authorization.split():
-        if word.startswith((USER_PREFIX.encode(), WORKER_PREFIX.encode())):
-            return True
-        parts = word.split(b".")
-        with suppress(ValueError):
-            if len(parts) == 3 and PLATFORMS in urlsafe_b64decode(parts[1] + b"=" * (-len(parts[1]) % 4)):
-                return True
-    return False
+    """Whether a header holds, or may hold, a token of the platform: code must not see it, judged or not, whatever the
+    scheme, so wherever it stands: in base64 too, as with Basic, whose password may be a signed token in turn."""
+    return _holds_mark(authorization, LAYERS)
+
+
+def _holds_mark(text: bytes, layers: int) -> bool:
+    if any(mark in text for mark in MARKS):
+        return True
+    words = WORD.findall(text) if layers else []
+    return any(_holds_mark(_decoded(word), layers - 1) for word in words)
+
+
+def _decoded(word: bytes) -> bytes:
+    """What a word means in base64 of either kind; empty: nothing."""
+    word = word.translate(URLSAFE)
+    with suppress(ValueError):
+        return urlsafe_b64decode(word + b"=" * (-len(word) % 4))
+    return b""
 
 
 def _plain(text: str) -> bytes:

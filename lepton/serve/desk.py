@@ -84,7 +84,7 @@ class Desk(Entrance):
         self._take_in(monotonic())
         self._set_table({})
         for exchange in [*self._held.drop(), *self._live.values()]:
-            self.refuse(exchange, refusal)
+            self.refuse(exchange, self.why_not(exchange, refusal))
 
     def _set_table(self, about: Mapping[str, Json]) -> None:
         self._table = Table(about)
@@ -285,7 +285,7 @@ class Desk(Entrance):
         self._cancelled.pop(link.number, None)
         for exchange in [one for one in self._live.values() if one.worker == link.number]:
             if exchange.has_begun and not exchange.is_done:
-                exchange.part(b"", is_last=True, is_broken=True)
+                exchange.break_off()
             if exchange.is_done:
                 del self._live[exchange.id]
         held = self.queue.held
@@ -356,7 +356,7 @@ class Desk(Entrance):
             if exchange.worker and not exchange.is_done:
                 self._cancel(exchange)
             if exchange.has_begun and not exchange.is_done:
-                exchange.part(b"", is_last=True, is_broken=True)
+                exchange.break_off()
             if exchange.tries > 1 or not self._links:
                 self._drop(exchange, answers.WORKER_LOST if exchange.tries else answers.NO_WORKER)
             else:

@@ -68,18 +68,26 @@ class Entrance:
             self.charge([exchange])
         exchange.deadline = exchange.arrived + self._deadline_s
         if not exchange.is_done and (self._failure is not None or not self._held.add(exchange)):
-            self.refuse(exchange, self._failure or answers.BUSY)
+            self.refuse(exchange, self.why_not(exchange, self._failure or answers.BUSY))
+
+    def why_not(self, exchange: Exchange, refusal: Refusal) -> Refusal:
+        """What is told of a failure: whoever has no good token learns nothing of the code."""
+        return refusal if exchange.objection is None or refusal == answers.BUSY else answers.NO_WORKER
+
+    def judges(self, route: Route) -> bool:
+        """Whether who asks for it must have a token: only a judged one says whose a request is."""
+        return self._gate is not None and not route.is_public
 
     def doubt(self, route: Route, authorization: bytes | None) -> Refusal | None:
         """Refuse at once what is known to be not allowed, before its body is read."""
-        if self._gate is None or route.is_public:
+        if self._gate is None or route.is_public or route.is_held:
             return None
         return self._gate.doubt(authorization)
 
     def judge(self, exchange: Exchange, authorization: bytes | None, then: Callable[[Refusal], None]) -> None:
         """Find out whether a request may come in whose body is still to come; call `then` if it may not."""
-        token = bearer(authorization)
-        if self._gate is None or token is None or exchange.route is None or exchange.route.is_public:
+        token, route = bearer(authorization), exchange.route
+        if self._gate is None or token is None or route is None or route.is_public or route.is_held:
             return
         is_known, known = self._gate.look(token)
         if not is_known:
@@ -93,14 +101,24 @@ class Entrance:
         if self._gate is None or route is None or route.is_public:
             self.go(exchange)
             return
-        token = bearer(authorization) or b""
-        client, exchange.caller = exchange.caller, token_digest(authorization)
-        digest = exchange.caller
+        token = bearer(authorization)
+        if token is None:
+            self._decide(exchange, answers.NO_TOKEN, b"")
+            return
+        digest = token_digest(authorization)
         is_known, verdict = self._gate.recall(digest)
         if is_known:
-            self.go(exchange, verdict)
+            self._decide(exchange, verdict, digest)
         else:
-            self._gate.ask(token, lambda answer: self.go(exchange, answer), client)
+            self._gate.ask(token, lambda answer: self._decide(exchange, answer, digest), exchange.caller)
+
+    def _decide(self, exchange: Exchange, verdict: Refusal | None, digest: bytes) -> None:
+        """The token of that digest is judged. What is not known yet is refused to nobody: it may be public."""
+        if verdict is None:
+            exchange.caller = digest
+        elif exchange.route is not None and exchange.route.is_held:
+            exchange.objection, verdict = verdict, None
+        self.go(exchange, verdict)
 
     def recall(self, known: Known) -> tuple[bool, Refusal | None]:
         """Whether a fresh verdict about its token is known, and it."""

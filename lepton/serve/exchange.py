@@ -47,7 +47,7 @@ class Known:
     body_bytes: int
     media: int
     token: bytes
-    """SHA-256 of the token that it bore; empty: none."""
+    """SHA-256 of the token that it bore; empty: none, or none that is judged."""
     request_id: bytes
     """Given by the client; empty: it gave none."""
 
@@ -69,6 +69,10 @@ class Client(Protocol):
 
     def close_if_idle(self) -> None:
         """For a drain: hang up if no request is open, else with the answer of the last one."""
+        ...
+
+    def say_goodbye(self) -> None:
+        """For the end of a drain: close a WebSocket, which may be open for ever."""
         ...
 
     def abort(self) -> None:
@@ -113,6 +117,8 @@ class Exchange(Ticket):
     """Whose request it is: the digest of a token, or an address."""
     asked: Asked | None = None
     """Of one that came before its route was known."""
+    objection: Refusal | None = None
+    """Of one that came before its route was known: why it may not come in, unless that route is public."""
     worker = 0
     """Who has it; 0: nobody yet."""
     has_begun = False
@@ -216,6 +222,10 @@ class Exchange(Ticket):
                 self.out.append(b"0\r\n\r\n")
         self.connection.flush()
 
+    def break_off(self) -> None:
+        """End an answer that streams, and of which no more will come."""
+        self.part(answers.GOING_AWAY if self.is_tunnel else b"", is_last=True, is_broken=True)
+
 
 class Desk(Protocol):
     """Where complete requests for one endpoint go."""
@@ -237,6 +247,10 @@ class Desk(Protocol):
 
     def request_id(self) -> bytes:
         """A name for a request that has neither an exchange nor a name of its client's."""
+        ...
+
+    def judges(self, route: Route) -> bool:
+        """Whether who asks for it must have a token: only a judged one says whose a request is."""
         ...
 
     def doubt(self, route: Route, authorization: bytes | None) -> Refusal | None:

@@ -40,6 +40,9 @@ DRAIN_S = 8.0
 """For connections to end, when it is to stop. Requests have as long as they may take, but no longer than its `drain_s`:
 then it is killed."""
 
+GOODBYE_S = 2.0
+"""Of that, for WebSockets to end that are told to."""
+
 
 def main(ctx: Context) -> None:
     """Answer requests until asked to stop; then finish what is open and return."""
@@ -113,7 +116,7 @@ class Front:
         if self.prover is not None:
             self.prover.authority.end()
         for site in self.sites():
-            site.close(monotonic())
+            site.close(monotonic(), is_last=True)
         self.lobby.end()
         workers.close()
         self._mailroom.close()
@@ -163,7 +166,11 @@ class Front:
         begun, lobby = monotonic(), self.lobby
         longest_s = max(desk.longest_s for desk in lobby.desks) + TICK_S
         limit_s = min(longest_s, float(self._ctx.params.get("drain_s", DRAIN_S)))
+        is_parted = False
         while (spent_s := monotonic() - begun) < max(limit_s, DRAIN_S):
+            if not is_parted and spent_s > DRAIN_S - GOODBYE_S:
+                is_parted = True
+                lobby.say_goodbye()
             if not (lobby.is_open if spent_s < DRAIN_S else lobby.is_answering):
                 break
             await asyncio.sleep(TICK_S / 5)

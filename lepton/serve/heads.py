@@ -32,6 +32,6 @@ def remember(heads: dict[bytes, Known], key: bytes, message: Message, exchange: 
         route=route,
         body_bytes=message.length or 0,
         media=exchange.media,
-        token=token_digest(message.fields.get(b"authorization")),
+        token=token_digest(message.fields.get(b"authorization")) if exchange.desk.judges(route) else b"",
         request_id=message.request_id,
     )

@@ -8,6 +8,8 @@ from lepton.serve.exchange import Exchange
 from lepton.serve.routes import Route, Table
 
 MAX_HELD = 1024
+MAX_OBJECTED, MAX_OBJECTED_BYTES = 256, 32 << 20
+"""Of those whose callers have no good token: what they ask for may be public, and only then will they be let in."""
 
 
 class Held:
@@ -25,6 +27,10 @@ class Held:
         """Keep one; False if there are too many."""
         if len(self._exchanges) >= MAX_HELD:
             return False
+        if exchange.objection is not None:
+            objected = [one.size_bytes for one in self._exchanges if one.objection is not None and not one.is_done]
+            if len(objected) >= MAX_OBJECTED or sum(objected) + exchange.size_bytes > MAX_OBJECTED_BYTES:
+                return False
         self._exchanges.append(exchange)
         return True
 
@@ -51,6 +57,8 @@ def settle(exchange: Exchange, table: Table) -> Route | Refusal:
     if asked is None:
         return answers.NO_PATH
     route = table.find(asked.method, asked.url)
+    if exchange.objection is not None and not (isinstance(route, Route) and route.is_public):
+        return exchange.objection
     if isinstance(route, Refusal):
         return route
     media, refusal = asked.judge(route)

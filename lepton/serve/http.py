@@ -23,6 +23,8 @@ from lepton.serve.routes import Route
 
 PART_BYTES = 16 << 10
 """The parser is given no more at a time, so that what it does not tell of cannot grow unseen."""
+TURN_CHUNKS = 4096
+"""Of a body that are read at a time before other clients have a turn: each costs as much as kilobytes of one."""
 NOWHERE = b"- 0 http"
 NO_HEAD = b"\0"
 """No request begins so."""
@@ -54,6 +56,10 @@ class Connection(Outlet):
         self._tunnel: Exchange | None = None
         """The exchange that has taken over the connection."""
         self._message = Message()
+        self._chunks = 0
+        """Of all its bodies."""
+        self._later = b""
+        """What has come and is read in the next turn of the loop."""
 
     # what the transport tells
 
@@ -83,6 +89,9 @@ class Connection(Outlet):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of one or more requests; or of whatever an upgraded connection speaks."""
+        if self._later:
+            self._later += data  # it had come before the transport paused
+            return
         if self._is_deaf:
             self._pass_on(data)
             return
@@ -95,11 +104,28 @@ class Connection(Outlet):
         if len(data) <= PART_BYTES:
             self._parse(data)
             return
-        rest = memoryview(data)
-        while rest:  # in parts, each of which may be judged; only what is surely of a body is none
+        self._read_parts(data)
+
+    def _read_parts(self, data: bytes) -> None:
+        """In parts, each of which may be judged; only what is surely of a body is none."""
+        rest, end = memoryview(data), self._chunks + TURN_CHUNKS
+        while rest and self._chunks < end:
             size = max(PART_BYTES, self._message.rest_bytes if self._phase == "body" else 0)
             self._parse(rest[:size])
             rest = rest[size:]
+        if rest and self._transport is not None:
+            self._later = bytes(rest)
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """It has its next turn."""
+        data, self._later = self._later, b""
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._read_parts(data)
+        if not self._later and not self._is_paused and self._transport is not None:
+            self._transport.resume_reading()
 
     def _parse(self, data: bytes | memoryview) -> None:
         if self._is_deaf:
@@ -187,6 +213,13 @@ class Connection(Outlet):
         desk.go(exchange, verdict)
         return True
 
+    def say_goodbye(self) -> None:
+        """For the end of a drain: close a WebSocket, which may be open for ever."""
+        tunnel = self._tunnel
+        if tunnel is not None and tunnel.is_tunnel and tunnel.has_begun and not tunnel.is_done:
+            tunnel.break_off()
+            tunnel.desk.give_up(tunnel)
+
     def eof_received(self) -> bool:
         """The client sends nothing more; it may still read."""
         if self._tunnel is not None:
@@ -221,6 +254,7 @@ class Connection(Outlet):
     def on_chunk_header(self) -> None:
         """The line before a chunk."""
         self._message.begin_chunk()
+        self._chunks += 1
 
     def on_headers_complete(self) -> None:
         """All headers are there; decide what needs no body."""

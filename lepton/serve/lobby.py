@@ -110,6 +110,11 @@ class Lobby:
         for client in list(self.connections):
             client.close_if_idle()
 
+    def say_goodbye(self) -> None:
+        """A drain is at its end: what may be open for ever is told so."""
+        for client in list(self.connections):
+            client.say_goodbye()
+
     def end(self) -> None:
         """Drop every connection."""
         for client in list(self.connections):

@@ -33,6 +33,8 @@ SWALLOW_BYTES = 64 << 10
 MAX_ID_BYTES = 128
 CHUNK_BYTES = 20
 """Of a chunk beside its data: its size, line ends, and a short extension."""
+MANY_CHUNKS, TINY_BYTES = 256 << 10, 16
+"""A body in more chunks than that must have so many bytes in each, on average."""
 
 
 class Message:
@@ -153,6 +155,8 @@ class Message:
         if self.is_fresh:
             self.is_fresh = False
             return None
+        if self.chunks > MANY_CHUNKS and self.body_bytes < self.chunks * TINY_BYTES:
+            return answers.TINY_CHUNKS
         self.fed_bytes += size
         limit = limits.max_head_bytes * (2 if is_head else 1)
         if self.fed_bytes <= limit:

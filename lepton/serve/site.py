@@ -13,6 +13,7 @@ from lepton.serve.allowance import Allowance
 from lepton.serve.authority import Authority
 from lepton.serve.desk import Desk
 from lepton.serve.exchange import Limits
+from lepton.serve.ledger import Ledger
 from lepton.serve.metrics import Window
 from lepton.serve.queue import Queue
 from lepton.serve.reporter import Tell
@@ -76,9 +77,11 @@ class Site:
             prefix=os.urandom(4).hex(),
         )
         self.desk.allowance = Allowance(rate=spec.rate_per_s, burst=spec.burst, quota=spec.quota_per_day)
-        self.desk.allowance.restore(read_object(place.quota_file), time())
+        self._ledger = Ledger(place.quota_file)
+        for used in self._ledger.read():
+            self.desk.allowance.restore(used, time())
+        self.desk.allowance.on_reserve = self._ledger.reserve
         self._tell = tell
-        self._quota_file = place.quota_file
         self._window = Window(self.desk.meter)
         self._looked_at = monotonic()
         self._due = 0.0
@@ -97,17 +100,19 @@ class Site:
         if answered == before or now - self._looked_at >= REPORT_S:  # a burst is over, or it lasts
             self.close(now)
 
-    def close(self, now: float) -> None:
-        """Tell the numbers since the last time, if there was traffic; keep for the next front what was used today."""
+    def close(self, now: float, *, is_last: bool = False) -> None:
+        """Tell the numbers since the last time, if there was traffic; keep for the next front what was used today.
+
+        Args:
+            is_last: nothing more is asked of this one.
+        """
         numbers = self._window.close(now - self._looked_at, self.desk.queue.waiting)
         self._looked_at = now
         if numbers:
             self._tell({"type": "served", **numbers})
-        used = self.desk.allowance.used()
+        used = self.desk.allowance.used(is_last=is_last)
         if used:
-            draft = self._quota_file.with_suffix(".new")
-            draft.write_text(json.dumps(used))
-            draft.replace(self._quota_file)
+            self._ledger.write(used)
 
 
 def make_gate(spec: EndpointSpec, endpoint: str, prover: Prover | None) -> Gate | None:

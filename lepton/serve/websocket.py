@@ -13,6 +13,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from lepton.serve.answers import Refusal
 from lepton.serve.calls import Call
 from lepton.serve.program import Line
 
@@ -23,6 +24,8 @@ LONG, LONGER = 126, 127
 """In place of a frame's length: it follows in two bytes, or in eight."""
 PINGS = (0x80 | Opcode.PING, 0x80 | Opcode.PONG)
 GOODBYE = 0x80 | Opcode.CLOSE
+NOT_LET_IN = Refusal(403, "forbidden", "The application did not accept the WebSocket", "Ask who runs the endpoint.")
+NO_WEBSOCKET = Refusal(400, "invalid", "The request asks for no WebSocket that can be", "Send one as RFC 6455 says.")
 DECODER = getincrementaldecoder("utf-8")
 
 
@@ -68,6 +71,7 @@ class Socket:
         self.offered = offered
         """Subprotocols that the client would speak."""
         self.is_open = False
+        self._is_refused = False
         self._protocol = protocol
         self._line = line
         self._response = response
@@ -85,6 +89,8 @@ class Socket:
     @property
     def is_closed(self) -> bool:
         """Whether one side has said goodbye, or is gone without."""
+        if self._is_refused:
+            return True
         is_told = self._protocol.close_rcvd is not None or self._protocol.close_sent is not None
         return is_told or self._protocol.state is State.CLOSED
 
@@ -93,12 +99,16 @@ class Socket:
         """What the client closed with."""
         return self._protocol.close_rcvd.code if self._protocol.close_rcvd is not None else None
 
-    async def open(self, subprotocol: str | None = None) -> None:
-        """Accept it."""
+    async def open(self, subprotocol: str | None = None, headers: bytes = b"") -> None:
+        """Accept it.
+
+        Args:
+            headers: further lines of the answer, each ended by CR LF.
+        """
         if not self.is_open:
             self.is_open = True
             chosen = b"sec-websocket-protocol: %b\r\n" % subprotocol.encode("latin-1") if subprotocol else b""
-            await self._line.begin(101, self._response + chosen)
+            await self._line.begin(101, self._response + chosen + headers)
             self._reader = asyncio.ensure_future(self._read())
 
     async def receive(self) -> str | bytes | None:
@@ -127,8 +137,8 @@ class Socket:
         """Say goodbye; one that was never accepted is refused."""
         try:
             if not self.is_open:
-                self.is_open = True
-                await self._line.begin(403, b"content-type: application/json\r\n")
+                self.is_open = self._is_refused = True
+                await tell(self._line, NOT_LET_IN)
             elif not self.is_closed:
                 self._protocol.send_close(code, reason)
                 await self._flush()
@@ -204,6 +214,12 @@ class Socket:
             await self._line.send(data)
 
 
+async def tell(line: Line, refusal: Refusal) -> None:
+    """Answer a request that asks for a WebSocket with an error."""
+    await line.begin(refusal.status, b"content-type: application/json\r\n")
+    await line.send(refusal.body())
+
+
 async def accept(call: Call, line: Line) -> Socket | None:
     """The WebSocket that a request asks for, not yet accepted; None: it asks wrongly, and has been told."""
     assert call.head is not None
@@ -216,7 +232,7 @@ async def accept(call: Call, line: Line) -> Socket | None:
         request = protocol.events_received()[0]
         response = protocol.accept(request)  # type: ignore[arg-type]
     except (ProtocolError, IndexError, ValueError):
-        await line.begin(400, b"content-type: application/json\r\n")
+        await tell(line, NO_WEBSOCKET)
         return None
     kept = {name: value for name, value in response.headers.raw_items() if name.lower() not in ("date", "server")}
     headers = "".join(f"{name}: {value}\r\n" for name, value in kept.items()).encode("latin-1")

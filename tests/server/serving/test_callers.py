@@ -2,7 +2,7 @@
 
 import json
 import socket
-from base64 import urlsafe_b64decode
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -101,6 +101,7 @@ def test_an_open_handler_sees_tokens_of_others_but_none_of_the_platforms() -> No
         assert shown(house, "lpt_secret") is None
         assert shown(house, "Bearer lpw_job.1.proof") is None
         assert shown(house, f"Bearer {platform.sign()}") is None
+        assert shown(house, "Token token=lpt_secret") is None
     with open_service("nosy.py") as house:  # off the platform the front asks nobody, so all is the code's own
         status, told, _ = house.ask("POST", "/mine", b"{}", content_type="application/json", authorization="Bearer x")
         assert (status, told["authorization"], told["user"]) == (200, "Bearer x", "")
@@ -150,3 +151,22 @@ def test_a_photon_sees_no_token_either(tmp_path: Path) -> None:
 def test_no_name_of_a_caller_makes_a_second_header(name: str) -> None:
     line = callers.of_user(name)
     assert line.count(b"\r\n") == 1 and line.isascii()
+
+
+def test_a_token_of_the_platform_is_found_wherever_it_stands() -> None:
+    with open_platform() as platform:
+        for token in ("lpt_secret", "lpw_job.1.proof", platform.sign()):
+            for text in (token, f"u:{token}", f"{token}:", f"ab:{token}"):
+                for code in (b64encode, urlsafe_b64encode):
+                    packed = code(text.encode()).decode()
+                    for shown in (
+                        f"Basic {packed}",
+                        f"basic {packed.rstrip('=')}",
+                        f'Digest a="b", response="{packed}"',
+                    ):
+                        assert callers.is_platforms(shown.encode()), shown
+            for shown in (token, f"Token token={token}", f'Token token="{token}"', f"x,{token};y", f"Bearer  {token}"):
+                assert callers.is_platforms(shown.encode()), shown
+    foreign = jwt.encode({"iss": "https://id"}, "k" * 32, algorithm="HS256")
+    for text in ("", "Bearer of-my-own", "Basic YTpi", "Digest a=b", f"Bearer {foreign}", "Bearer " + "a" * 9001):
+        assert not callers.is_platforms(text.encode()), text

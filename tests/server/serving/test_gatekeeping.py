@@ -159,11 +159,25 @@ def test_a_rate_is_kept_and_says_when_to_come_again() -> None:
         assert b'lepton_dropped_total{why="rate"} 2' in house.ask("GET", "/metrics")[1]
 
 
-def test_a_quota_outlives_the_front() -> None:
+@pytest.mark.parametrize("is_platform", [True, False], ids=["platform", "alone"])
+def test_tokens_that_nobody_judges_get_nobody_more_than_his_share(*, is_platform: bool) -> None:
+    head = b"POST /blind HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n%bContent-Length: 2\r\n\r\n{}"
+    with open_platform() as platform:
+        env = platform.env if is_platform else {}
+        with open_service("nosy.py", env=env, quota_per_day=20) as house, house.wire() as wire:
+            junk = [head % b"Authorization: Bearer junk%d\r\n" % number for number in range(15)]
+            found = [wire.ask(one)[0] for one in junk for _ in range(4)]  # from the second time on its head is known
+            assert (found.count(200), found.count(429)) == (20, 40)
+            assert wire.ask(head % b"")[0] == 429
+        assert platform.asked == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_quota_outlives_the_front(how: signal.Signals) -> None:
     with open_service("shop.py:Plain", quota_per_day=2) as house:
         assert [greet(house)[0] for _ in range(3)] == [200, 200, 429]
-        house.processes["front"].send_signal(signal.SIGTERM)
-        assert house.processes["front"].wait(15) == 0
+        house.processes["front"].send_signal(how)
+        house.processes["front"].wait(15)
         (house.folder / "said.jsonl").unlink()
         house.start("front")
         status, answer, headers = greet(house)
@@ -201,6 +215,35 @@ def test_what_comes_before_the_first_worker_waits_for_it() -> None:
             house.start("1")
             assert [one.result()[0] for one in asked] == [200, 200, 404]
             assert asked[1].result()[1] == {"id": 7, "rest": "a", "q": "1", "limit": []}
+
+
+def test_what_is_open_to_all_is_so_before_the_first_worker_too() -> None:
+    port = free_port()
+    wish = {"port": port, "deadline_ms": 60_000, "workers": 0, "is_waiting": False}
+    body = b"Content-Type: application/json\r\n%bContent-Length: 2\r\n\r\n{}"
+
+    def is_open() -> bool:
+        with socket.socket() as line:
+            return line.connect_ex(("127.0.0.1", port)) == 0
+
+    with open_platform() as platform, open_service("nosy.py", env=platform.env, **wish) as house, ExitStack() as stack:
+        wait_until(is_open, "the front is there", 60)
+        asked = {}
+        for path in (b"open", b"mine", b"nowhere"):
+            for token in (b"", b"Authorization: Bearer bad\r\n", b"Authorization: Bearer good\r\n"):
+                wire = asked[path, token[22:-2]] = stack.enter_context(Wire(("127.0.0.1", port)))
+                wire.socket.settimeout(60)
+                wire.send(b"POST /%b HTTP/1.1\r\nHost: a\r\n" % path + body % token)
+        wait_until(lambda: {"bad", "good"} <= set(platform.asked), "tokens are judged", 30)
+        house.start("1")
+        found = {key: wire.read() for key, wire in asked.items()}
+        assert {key: status for key, (status, _, _) in found.items()} == {
+            **{(b"open", token): 200 for token in (b"", b"bad", b"good")},
+            **{(path, b""): 401 for path in (b"mine", b"nowhere")},
+            **{(path, b"bad"): 403 for path in (b"mine", b"nowhere")},
+            (b"mine", b"good"): 200,
+            (b"nowhere", b"good"): 404,
+        }
 
 
 def test_a_trace_names_the_request() -> None:

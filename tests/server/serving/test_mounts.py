@@ -6,6 +6,7 @@ from http.client import HTTPSConnection
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from lepton.serve.calls import Head
@@ -47,6 +48,16 @@ def later():
 async def talk(line: WebSocket):
     await line.accept()
     await line.send_json({"scheme": line.scope["scheme"], "server": line.scope["server"], "state": line.state.kept[:1]})
+
+@app.websocket("/sweet")
+async def sweet(line: WebSocket):
+    await line.accept(headers=[(b"set-cookie", b"a=b"), (b"x-own", b"seven"), (b"sec-websocket-accept", b"wrong")])
+    async for text in line.iter_text():
+        await line.send_text(text)
+
+@app.websocket("/shut")
+async def shut(line: WebSocket):
+    await line.close(1008)
 
 class Mounts(Service):
     def mounts(self):
@@ -133,3 +144,27 @@ def test_host_and_port_are_those_that_the_client_asked_for(host: str, scheme: st
     text = f"1.2.3.4 5 {scheme} /shop\r\nGET /a?b HTTP/1.1\r\nHost: {host}\r\n"
     head = Head.read(text.encode())
     assert (head.server, head.client, head.prefix, head.scheme) == (server, ("1.2.3.4", 5), "/shop", scheme)
+
+
+def test_a_websocket_has_the_headers_of_its_application_and_is_told_when_its_worker_is_lost(code: Path) -> None:
+    with open_service("mounts.py", code=code) as house:
+        host, port = house.address
+        with connect(f"ws://{host}:{port}/app/sweet", proxy=None) as line:
+            assert line.response is not None
+            assert (line.response.headers["set-cookie"], line.response.headers["x-own"]) == ("a=b", "seven")
+            line.send("hello")
+            assert line.recv(30) == "hello"
+            house.processes["1"].kill()
+            with pytest.raises(ConnectionClosed):
+                line.recv(30)
+            assert line.close_code == 1001
+
+
+def test_a_websocket_that_its_application_does_not_accept_is_refused_in_json(code: Path) -> None:
+    with open_service("mounts.py", code=code) as house:
+        host, port = house.address
+        with pytest.raises(InvalidStatus) as caught:
+            connect(f"ws://{host}:{port}/app/shut", proxy=None)
+        answer = caught.value.response
+        assert (answer.status_code, answer.headers["content-type"]) == (403, "application/json")
+        assert json.loads(answer.body or b"")["code"] == "forbidden"

@@ -1,11 +1,14 @@
 """What each caller may ask: rates, quotas and addresses."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton.core.errors import InvalidError
 from lepton.serve.allowance import DAY_S, MAX_CALLERS, Addresses, Allowance
+from lepton.serve.ledger import Ledger
 
 
 @given(
@@ -71,6 +74,31 @@ def test_a_quota_is_of_one_day_and_outlives_a_restart() -> None:
     assert again.take(b"a", noon + DAY_S / 2) is None
 
 
+@given(quota=st.integers(1, 3000), asked=st.lists(st.tuples(st.integers(1, 400), st.booleans()), max_size=40))
+def test_a_front_that_is_killed_at_any_moment_grants_nobody_more_than_the_quota(
+    quota: int, asked: list[tuple[int, bool]]
+) -> None:
+    granted, kills = 0, 0
+    kept: dict[str, list[int]] = {}
+    allowance = Allowance(quota=quota)
+
+    def keep(caller: bytes, day: int, most: int) -> None:
+        kept[caller.hex()] = [day, most]
+
+    for count, is_killed in asked:
+        allowance.on_reserve = keep
+        granted += allowance.take_some(b"a", count, 0.0)[0]
+        if is_killed:
+            kills += 1
+            allowance = Allowance(quota=quota)
+            allowance.restore(kept, 0.0)
+        elif count % 2:
+            kept.update(allowance.used(is_last=False))
+    assert granted <= quota
+    rest = allowance.take_some(b"a", quota, 0.0)[0]
+    assert granted + rest >= quota - kills * max(1, quota // 100), "each kill loses a share at most"
+
+
 def test_the_book_of_callers_is_bounded() -> None:
     allowance = Allowance(rate=1, burst=1)
     for number in range(MAX_CALLERS + 10):
@@ -86,3 +114,19 @@ def test_addresses() -> None:
     assert Addresses(()).admit("anything")
     with pytest.raises(InvalidError, match="no network"):
         Addresses(("10.0.0.1/8",))
+
+
+def test_a_ledger_is_read_as_it_was_written_and_what_is_torn_is_passed_over(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "quota.json")
+    assert list(ledger.read()) == []
+    ledger.write({b"a".hex(): [10, 3]})
+    ledger.reserve(b"a", 10, 5)
+    ledger.reserve(b"b", 10, 7)
+    with (tmp_path / "quota.journal").open("a") as file:
+        file.write("63 10")
+    again = Allowance(quota=9)
+    for used in Ledger(tmp_path / "quota.json").read():
+        again.restore(used, 10 * DAY_S)
+    assert again.used() == {b"a".hex(): [10, 5], b"b".hex(): [10, 7]}
+    ledger.write(again.used())
+    assert list(ledger.read()) == [again.used()]

@@ -3,7 +3,9 @@
 import asyncio
 from time import monotonic
 
-from lepton.serve.http import Connection
+from lepton.serve.answers import GOING_AWAY
+from lepton.serve.http import PART_BYTES, TURN_CHUNKS, Connection
+from lepton.serve.message import MANY_CHUNKS
 from tests.fuzz.front import Transport
 from tests.fuzz.http2 import make_front
 
@@ -51,3 +53,50 @@ def test_parts_of_a_stream_go_out_in_order_and_after_what_was_asked_before() -> 
     assert written.count(PARTS) == 2 and written.endswith(PARTS)
     assert [written.count(b"HTTP/1.1 200"), written.count(b"content-length: 2")] == [3, 1]
     assert written.index(PARTS) < written.index(b"content-length: 2") < written.rindex(PARTS)
+
+
+CHUNKED = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNK = b"1\r\n \r\n"
+
+
+async def chunked(count: int) -> tuple[int, bytes, bytes]:
+    """A body in tiny chunks that comes all at once, and meanwhile another client's request: how many chunks were read
+    before that one was, and what the two were answered."""
+    connection, transport, lobby, worker = await connected()
+    other, others = Connection(lobby), Transport()  # type: ignore[arg-type]
+    other.connection_made(others)  # type: ignore[arg-type]
+    connection.data_received(CHUNKED + count * CHUNK + b"0\r\n\r\n")
+    read = connection._chunks
+    other.data_received(ASK % b"predict")
+    for _ in range(2 + count // TURN_CHUNKS):
+        await asyncio.sleep(0)
+    lobby.own._pump()  # type: ignore[attr-defined]
+    worker.work()  # type: ignore[attr-defined]
+    return read, bytes(transport.written), bytes(others.written)
+
+
+def test_a_body_in_tiny_chunks_leaves_others_their_turn_and_is_refused_if_there_are_too_many() -> None:
+    for count, status in ((100, b"200"), (8 * TURN_CHUNKS, b"200"), (MANY_CHUNKS + PART_BYTES, b"400")):
+        read, written, others = asyncio.run(chunked(count))
+        assert read <= TURN_CHUNKS + PART_BYTES // len(CHUNK)
+        assert written.startswith(b"HTTP/1.1 " + status) and others.startswith(b"HTTP/1.1 200")
+        assert (b"tiny chunks" in written) is (status == b"400")
+
+
+async def parted(*, has_begun: bool) -> tuple[bytes, bool]:
+    """What the client of a WebSocket reads at the end of a drain, and whether its connection is closed then."""
+    connection, transport, lobby, _ = await connected()
+    connection.data_received(b"GET /app/x HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+    lobby.own._pump()  # type: ignore[attr-defined]
+    assert connection._tunnel is not None
+    if has_begun:
+        connection._tunnel.begin(101, b"upgrade: websocket\r\nconnection: upgrade\r\n")
+        connection._tunnel.go_on(b"\x81\x02hi")
+    lobby.say_goodbye()  # type: ignore[attr-defined]
+    return bytes(transport.written), transport.is_closed
+
+
+def test_a_websocket_is_closed_as_going_away_at_the_end_of_a_drain() -> None:
+    written, is_closed = asyncio.run(parted(has_begun=True))
+    assert written.startswith(b"HTTP/1.1 101") and written.endswith(b"\x81\x02hi" + GOING_AWAY) and is_closed
+    assert asyncio.run(parted(has_begun=False)) == (b"", False), "it still waits for its answer"

@@ -126,7 +126,7 @@ def find(desk: Desk, path: bytes, authorization: bytes | None) -> tuple[Route | 
     if isinstance(route, Refusal):
         return None, route if route == answers.NO_ENDPOINT else answers.NO_RPC
     refusal = judge(route)[1]
-    return route, refusal if refusal is not None else desk.doubt(route, authorization)
+    return route, refusal if refusal is not None else desk.doubt(ADMITTED if route.is_held else route, authorization)
 
 
 def judge(route: Route) -> tuple[int, Refusal | None]:

@@ -329,6 +329,9 @@ class Http2(asyncio.Protocol):
     def flush(self) -> None:
         """Streams write by themselves."""
 
+    def say_goodbye(self) -> None:
+        """It has no WebSockets."""
+
     def close_if_idle(self) -> None:
         """For a drain: begin nothing more, and end with the last open stream."""
         if not self.is_leaving and not self._is_over:

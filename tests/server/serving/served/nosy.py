@@ -26,6 +26,10 @@ class Nosy(Service):
     def open(self, request: Request) -> dict[str, str]:
         return dict(request.headers)
 
+    @handler(is_public=True)
+    def blind(self) -> int:
+        return 1
+
     @handler
     def form(self, file: Upload, request: Request) -> dict[str, str]:
         return dict(request.headers)
