@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from os import urandom
-from time import time
+from time import monotonic, time
 from typing import Any
 from urllib.parse import unquote
 
@@ -27,6 +27,7 @@ from lepton.serve.protocols.openai.messages import TEXT
 from lepton.serve.protocols.openai.pages import openai_paths
 from lepton.serve.protocols.openai.requests import Body, Chat, Completion, Embedding, read
 from lepton.serve.routes import Operation
+from lepton.serve.streams import TURN_S
 
 NOTHING = Usage(0)
 TIMEOUT_S = 600.0
@@ -164,9 +165,13 @@ class OpenAI:
         return Reply(stream=self._events(course, first, asks, has_usage=body.has_usage), media=Media.SSE)
 
     async def _whole(self, course: Course, asks: Sequence[Ask]) -> bytes:
+        since = monotonic()
         async for number, piece in course.pieces:
             course.choices[number].add(piece)
             self._meter(course, piece, number, asks)
+            if monotonic() - since >= TURN_S:  # a model may never wait
+                await asyncio.sleep(0)
+                since = monotonic()
         return course.form.whole(course.choices, course.usage)
 
     async def _events(
