@@ -175,7 +175,7 @@ class XLlama:
         for token in ask.logit_bias:
             if self._vocabulary and int(token) >= self._vocabulary:
                 raise AskError(f"The model has {self._vocabulary} tokens; {token} is none of them", "logit_bias")
-        return {**body, "stream": True, "stream_options": {"include_usage": True}}
+        return {**body, "stream": True, "stream_options": {"include_usage": True}, "timings_per_token": True}
 
     async def _run(self, run: Run, body: Mapping[str, Any]) -> AsyncIterator[Piece]:
         stream = Stream()
@@ -242,7 +242,7 @@ def read_chunk(chunk: Mapping[str, Any]) -> Piece:
     """
     if "error" in chunk:
         raise fault_of(chunk["error"])
-    usage = read_usage(chunk["usage"]) if chunk.get("usage") else None
+    usage = usage_of(chunk)
     if not chunk["choices"]:
         return Piece(usage=usage)
     choice = chunk["choices"][0]
@@ -262,6 +262,16 @@ def read_likely(plain: Mapping[str, Any]) -> Likely:
     """A token and those that were likely in its place."""
     others = [read_likely(one) for one in plain.get("top_logprobs") or ()]
     return Likely(plain["token"], plain["id"], plain["logprob"], others)
+
+
+def usage_of(chunk: Mapping[str, Any]) -> Usage | None:
+    """What its request has cost until now, if it tells."""
+    if chunk.get("usage"):
+        return read_usage(chunk["usage"])
+    if (timings := chunk.get("timings")) is None:
+        return None
+    cached = timings["cache_n"]
+    return Usage(timings["prompt_n"] + cached, timings["predicted_n"], cached)
 
 
 def read_usage(plain: Mapping[str, Any]) -> Usage:

@@ -217,6 +217,33 @@ def test_tokens_are_metered(parrot: House, parrot_client: Any) -> None:
     wait_until(lambda: counted() >= before + 5, "the tokens are counted")
 
 
+def counted(house: House) -> tuple[int, int]:
+    """Tokens of prompts and of answers."""
+    lines = [line.split() for line in house.ask("GET", "/metrics")[1].decode().splitlines()]
+    found = {line[0]: int(line[1]) for line in lines if "_tokens_total" in line[0] and line[0][0] != "#"}
+    return found.get("lepton_prompt_tokens_total", 0), found.get("lepton_completion_tokens_total", 0)
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_tokens_of_who_leaves_early_are_metered(smol: House, smol_client: Any, is_stream: bool) -> None:
+    prompts, completions = counted(smol)
+    if is_stream:
+        stream = smol_client.completions.create(
+            model=MODEL, prompt="One two three four", max_tokens=3000, stream=True, logit_bias={"2": -100}
+        )
+        for _ in zip(range(20), stream, strict=False):
+            pass
+        stream.close()
+    else:
+        with pytest.raises(openai.APITimeoutError):
+            smol_client.completions.create(
+                model=MODEL, prompt="One two three four", max_tokens=3000, logit_bias={"2": -100}, timeout=5
+            )
+    least = 20 if is_stream else 1
+    wait_until(lambda: counted(smol)[1] >= completions + least, "what it was told is counted", 60)
+    assert counted(smol)[0] > prompts
+
+
 def say(client: Any, text: str) -> Any:
     return client.chat.completions.create(model="parrot", messages=[{"role": "user", "content": text}], stream=True)
 
