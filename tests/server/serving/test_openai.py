@@ -170,6 +170,8 @@ def test_embeddings_of_like_texts_are_near(smol_client: Any) -> None:
         ({"response_format": schema_of({"$ref": "#/$defs/nowhere"})}, "JSON schema"),
         ({"response_format": schema_of({"$ref": "https://example.com/schema.json"})}, "JSON schema"),
         ({"response_format": schema_of({"$ref": 7})}, "JSON schema"),
+        ({"response_format": schema_of({"type": "number", "exclusiveMinimum": 1})}, "properties/city/exclusiveMinimum"),
+        ({"response_format": schema_of({"type": "string", "pattern": "[0-9]"})}, "pattern"),
     ],
 )
 def test_what_cannot_be_is_a_400_that_names_it(smol: House, fields: dict[str, Any], word: str) -> None:
