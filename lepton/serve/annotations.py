@@ -63,7 +63,7 @@ def alternatives(kind: Any) -> tuple[Any, ...]:
 
 def item_of(kind: Any) -> Any:
     """T of list[T]; for a batch handler, whose parameters are lists with one item for each request."""
-    return get_args(kind)[0] if get_origin(kind) in (list, tuple) and get_args(kind) else Any
+    return get_args(kind)[0] if get_origin(kind) in (list, tuple, Sequence) and get_args(kind) else Any
 
 
 def is_many(kind: Any) -> bool:
