@@ -204,13 +204,10 @@ def _changed(body: Sequence[ast.stmt], name: str) -> int:
     """The line in a block where the value of a name is changed otherwise than by a statement that sets it; 0: none."""
     for node in _statements(body):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            told = [each for each in ast.walk(node) if isinstance(each, ast.Global) and name in each.names]
-        elif isinstance(node, ast.ClassDef):
-            continue
-        else:
-            told = [node] if any(_changes(each, name) for each in ast.walk(node)) else []
-        if told:
-            return told[0].lineno
+            if any(isinstance(each, ast.Global) and name in each.names for each in ast.walk(node)):
+                return node.lineno
+        elif not isinstance(node, ast.ClassDef) and any(_changes(each, name) for each in ast.walk(node)):
+            return node.lineno
     return 0
 
 
