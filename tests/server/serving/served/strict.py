@@ -1,7 +1,7 @@
 """A service for what fits only nearly."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from pydantic import BaseModel
 
@@ -14,12 +14,27 @@ class Spot(BaseModel):
     x: int
 
 
+class Corner(TypedDict):
+    """A dict with fields."""
+
+    x: int
+    name: NotRequired[str]
+
+
 class Strict(Service):
     """Takes nothing for something else."""
 
     @handler
     def beside(self, p: Spot, n: int = 0) -> int:
         return p.x + n
+
+    @handler
+    def corner(self, corner: Corner) -> int:
+        return corner["x"]
+
+    @handler
+    def corners(self, corners: list[Corner], n: int = 0) -> list[int]:
+        return [corner["x"] + n for corner in corners]
 
     @handler
     def many(self, spots: list[Spot]) -> int:
