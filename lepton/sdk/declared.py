@@ -37,6 +37,8 @@ UNARY: Mapping[type[ast.unaryop], Callable[[Any], Any]] = {
 }
 MOST_BITS = 4096
 """Of a number that is worked out, and most items of a sequence."""
+SCOPES = ("locals", "globals", "vars")
+"""What gives the names of a block as a dict."""
 DEEPEST = 32
 """Names that stand for names."""
 
@@ -189,11 +191,58 @@ def _own(kind: Kind, names: Sequence[str]) -> dict[str, Any]:
             if name in names:
                 is_plain = value is not None and node in kind.node.body
                 found[name] = _Values(kind, kind.home).read(value if is_plain else None, node)
-    for node in kind.home.tree.body:
-        for target in node.targets if isinstance(node, ast.Assign) else ():
-            if isinstance(target, ast.Attribute) and target.attr in names and dotted(target.value) == kind.node.name:
-                found[target.attr] = Unread(kind.home.path.name, node.lineno, "is set outside its class")
+    file = kind.home.path.name
+    for name in names:
+        if line := _changed(kind.node.body, name):
+            found[name] = Unread(file, line, "is changed beside being set")
+        if line := _set_outside(kind, name):
+            found[name] = Unread(file, line, "is set outside its class")
     return found
+
+
+def _changed(body: Sequence[ast.stmt], name: str) -> int:
+    """The line in a block where the value of a name is changed otherwise than by a statement that sets it; 0: none."""
+    for node in _statements(body):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if any(isinstance(each, ast.Global) and name in each.names for each in ast.walk(node)):
+                return node.lineno
+        elif not isinstance(node, ast.ClassDef) and any(_changes(each, name) for each in ast.walk(node)):
+            return node.lineno
+    return 0
+
+
+def _changes(node: ast.AST, name: str) -> bool:
+    match node:
+        case ast.NamedExpr(target=ast.Name(id=other)):
+            return other == name
+        case ast.Name(id=other, ctx=ast.Del()):
+            return other == name
+        case ast.Subscript(value=target, ctx=ast.Store() | ast.Del()):
+            return dotted(target) == name or (isinstance(target, ast.Call) and dotted(target.func) in SCOPES)
+        case ast.Expr(value=ast.Call(func=ast.Attribute(value=target))):
+            return dotted(target) == name or (isinstance(target, ast.Call) and dotted(target.func) in SCOPES)
+        case ast.Expr(value=ast.Call(func=ast.Name(id="exec"))):
+            return True
+    return False
+
+
+def _set_outside(kind: Kind, name: str) -> int:
+    """The line in its file where an attribute is set or changed by its class's name; 0: none."""
+    whole = f"{kind.node.name}.{name}"
+    for node in _statements(kind.home.tree.body):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        for each in ast.walk(node):
+            match each:
+                case ast.Attribute(ctx=ast.Store() | ast.Del()) if dotted(each) == whole:
+                    return node.lineno
+                case ast.Call(func=ast.Name(id="setattr" | "delattr"), args=[ast.Name(id=owner), key, *_]):
+                    is_it = not isinstance(key, ast.Constant) or key.value == name
+                    if owner == kind.node.name and is_it:
+                        return node.lineno
+        if any(_changes(each, whole) for each in ast.walk(node) if not isinstance(each, ast.NamedExpr)):
+            return node.lineno
+    return 0
 
 
 class _Values:
@@ -261,8 +310,11 @@ class _Values:
         """What a name stands for: in the class, in its file, in a file beside it, in a class."""
         if not name or self._depth > DEEPEST:
             raise _UnreadError("is more than a plain value")
-        own = dict(pair for node in self._kind.node.body for pair in _bound(node)) if self._is_at_home else {}
-        value = own.get(name)
+        body = self._kind.node.body if self._is_at_home else []
+        own = [value for node in _statements(body) for bound, value in _bound(node) if bound == name]
+        if len(own) > 1 or (own and own[0] is None) or (own and _changed(body, name)):
+            raise _UnreadError(f"is made of {name}, which is set in more than one place or way")
+        value = own[0] if own else None
         return self._global(name) if value is None else self._deeper(self._home)._value(value)
 
     @property
@@ -279,7 +331,8 @@ class _Values:
         nodes = [node for node in _statements(self._home.tree.body) if name in dict(_bound(node))]
         if nodes:
             value = dict(_bound(nodes[-1]))[name]
-            if len(nodes) > 1 or value is None or nodes[0] not in self._home.tree.body:
+            is_lone = len(nodes) == 1 and nodes[0] in self._home.tree.body
+            if not is_lone or value is None or _changed(self._home.tree.body, name):
                 raise _UnreadError(f"is made of {name}, which is set in more than one place or way")
             return self._deeper(self._home)._value(value)
         module, there = self._home.imports.get(first or name, ("", ""))

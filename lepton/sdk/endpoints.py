@@ -122,7 +122,7 @@ class AsyncEndpoint:
 
         Args:
             target: as of `deploy`.
-            limits: those that are left out stay as they are; `preload` and `cpus` are as a service's class says.
+            limits: those that are left out stay as they were given; what nobody gave is as a service's class says.
                 `front=""` gives it a front of its own.
         Raises:
             NotFoundError: there is no such model.
@@ -295,7 +295,7 @@ class Serve(Blocking[AsyncServe]):
 async def _wish(http: Http, workspace: str, target: str, name: str, limits: EndpointOptions) -> dict[str, Any]:
     """What an endpoint shall serve, as the API wants it; the files of a service are uploaded."""
     if not is_source(target):
-        return {"model": target, **limits}
+        return {"model": target, **limits, "said": sorted(limits)}
     source = read_source(target)
     files = []
     for path, file in source.files:
@@ -304,7 +304,9 @@ async def _wish(http: Http, workspace: str, target: str, name: str, limits: Endp
         files.append({"path": path, "digest": digest, "size_bytes": size})
     body = {"kind": "code", "name": name, "files": files, "meta": {"entry": source.entry}}
     code = await http.post("/catalog/versions", body, workspace=workspace)
-    return {"code": code["id"], "entry": source.entry, **class_limits(source.wishes, limits.keys()), **limits}
+    asked = class_limits(source.wishes, limits.keys())
+    served = {"code": code["id"], "entry": source.entry}
+    return {**served, **asked, **limits, "said": sorted(limits), "asked": sorted(asked)}
 
 
 def deaths(status: Mapping[str, Any]) -> list[dict[str, Any]]:

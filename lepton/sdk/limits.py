@@ -176,7 +176,10 @@ def kept(before: Mapping[str, Any], body: Mapping[str, Any], limits: Mapping[str
         limits: what was said.
     """
     front = limits.get("front", before.get("front"))
-    gone = (*SERVED, *(OF_FRONTS if front else OF_SHARED))
-    same = {name: value for name, value in before.items() if name not in gone}
-    asked = {name: value for name, value in body.items() if name != "replicas"}
-    return {**same, **asked, **limits}
+    foreign = OF_FRONTS if front else OF_SHARED
+    said = [name for name in before.get("said", ()) if name not in foreign]
+    gone = {*SERVED, *foreign, *before.get("asked", ()), "said", "asked"} - {"replicas"}
+    same = {name: value for name, value in before.items() if name not in gone or name in said}
+    asked = {name: value for name, value in body.items() if name != "replicas" and name not in said}
+    named = {"said": sorted({*said, *limits}), "asked": sorted({*body.get("asked", ())} - {*said})}
+    return {**same, **asked, **limits, **named}

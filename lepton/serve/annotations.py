@@ -2,6 +2,7 @@
 
 import base64
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import is_dataclass
 from functools import partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import typing_extensions
 from pydantic import BaseModel, BeforeValidator, PlainValidator, WithJsonSchema
 from pydantic.json_schema import GenerateJsonSchema
 
@@ -36,6 +38,8 @@ def annotated(kind: Any) -> Any:
     if is_array(kind):
         read = partial(_to_array, dtype=dtype_of(kind))
         return Annotated[Any, BeforeValidator(read), WithJsonSchema({"type": "array", "items": {}})]
+    if is_typed_of_old(kind):
+        return _typed(kind)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal or not arguments:
         return kind
@@ -63,7 +67,7 @@ def alternatives(kind: Any) -> tuple[Any, ...]:
 
 def item_of(kind: Any) -> Any:
     """T of list[T]; for a batch handler, whose parameters are lists with one item for each request."""
-    return get_args(kind)[0] if get_origin(kind) in (list, tuple) and get_args(kind) else Any
+    return get_args(kind)[0] if get_origin(kind) in (list, tuple, Sequence) and get_args(kind) else Any
 
 
 def is_many(kind: Any) -> bool:
@@ -84,6 +88,24 @@ def is_object(kind: Any) -> bool:
 def is_typed(kind: type) -> bool:
     """Whether it is a `TypedDict`."""
     return issubclass(kind, dict) and hasattr(kind, "__total__")
+
+
+def is_typed_of_old(kind: Any) -> bool:
+    """Whether it is a `typing.TypedDict` of a Python whose own pydantic does not read."""
+    return (
+        sys.version_info < (3, 12) and isinstance(kind, type) and is_typed(kind) and type(kind).__module__ == "typing"
+    )
+
+
+def _typed(kind: Any) -> Any:
+    """The same `TypedDict`, as pydantic reads it."""
+    fields: dict[str, Any] = {}
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        is_marked = get_origin(hint) in (typing.Required, typing.NotRequired)
+        plain = annotated(get_args(hint)[0] if is_marked else hint)
+        fields[name] = plain if name in kind.__required_keys__ else typing_extensions.NotRequired[plain]
+    make: Any = typing_extensions.TypedDict
+    return make(kind.__name__, fields)
 
 
 def is_tight(kind: Any) -> bool:

@@ -62,6 +62,9 @@ class Link(asyncio.Protocol):
         """When parts were sent last, on the loop's clock."""
         self._frames = 0
         self._is_flushing = False
+        self._room = asyncio.Event()
+        """Set while the connection takes what is written."""
+        self._room.set()
 
     # what the transport tells
 
@@ -80,6 +83,14 @@ class Link(asyncio.Protocol):
             task.cancel()
         if not self.closed.done():
             self.closed.set_result(None)
+
+    def pause_writing(self) -> None:
+        """The front is behind with reading: streams wait."""
+        self._room.clear()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._room.set()
 
     def data_received(self, data: bytes) -> None:
         """Some frames."""
@@ -217,13 +228,13 @@ class Link(asyncio.Protocol):
         if reply.stream is None:
             self._outbox.append(answer_of(id, reply))
             return
-        pump = Pump(id, reply, self.put_soon, self._collect_soon)
+        pump = Pump(id, reply, self.put_soon, self._collect_soon, self._room)
         self._flows[id] = pump
         self._keep(id, pump.run())
 
     def _spawn(self, work: Work, call: Call) -> None:
         if work.tunnel is not None and call.head is not None and call.head.is_upgrade:
-            tunnel = Tunnel(call.id, self.put_soon)
+            tunnel = Tunnel(call.id, self.put_soon, self._room)
             self._flows[call.id] = tunnel
             self._keep(call.id, tunnel.run(work.tunnel, call))
         else:
@@ -260,7 +271,7 @@ class Link(asyncio.Protocol):
         if reply.stream is None:
             self.put_soon(answer_of(call.id, reply))
             return
-        pump = self._flows[call.id] = Pump(call.id, reply, self.put_soon, self._collect_soon)
+        pump = self._flows[call.id] = Pump(call.id, reply, self.put_soon, self._collect_soon, self._room)
         await pump.run()
 
     # answers

@@ -39,6 +39,7 @@ OPEN = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True, val
 STRICT = ConfigDict(**OPEN, allow_inf_nan=False)
 LAX = ConfigDict(**{**STRICT, "strict": False})
 JSON = int(Media.JSON)
+BODILESS = frozenset(("GET", "HEAD", "DELETE"))
 PREFIX = "f_"
 PLACE = "#/components/schemas/{model}"
 """Where schemas stand in an OpenAPI document."""
@@ -78,6 +79,8 @@ class Signature:
             self._place(parameter, fields)
         self._settle_whole(fields)
         self.is_from_url = bool(self.socket_name) or wish.methods in (("GET",), ("DELETE",))
+        self._is_mixed = not self.is_from_url and not BODILESS.isdisjoint(wish.methods)
+        """Its arguments come from the URL or from a body, as the method is."""
         self._fields = fields
         self._body = {name: field for name, field in fields.items() if name not in self.path_names}
         self._model = self._make("Input", self._body, STRICT)
@@ -87,7 +90,7 @@ class Signature:
         self._whole = self._adapter(fields[self.whole_name][0]) if self.whole_name else None
         self._is_anything = bool(self.whole_name) and fields[self.whole_name][0] in (Any, dict, dict[str, Any])
         self._wants_object = self._is_anything and fields[self.whole_name][0] is not Any
-        self._is_simple = self._is_anything and not (self.request_name or self.path_names or self.is_from_url)
+        self._is_simple = self._is_anything and not self.is_headed
         returned = self._hints.get("return", EMPTY)
         self.returns = item_of(returned) if wish.batch and returned is not EMPTY else returned
         self.is_stream = get_origin(returned) in STREAMS or _yields(function)
@@ -97,12 +100,13 @@ class Signature:
     @property
     def is_headed(self) -> bool:
         """Whether it needs the request's line or headers."""
-        return bool(self.request_name or self.path_names or self.is_from_url)
+        return bool(self.request_name or self.path_names or self.is_from_url or self._is_mixed)
 
     @property
     def needs_body(self) -> bool:
         """Whether a request without a body cannot fit."""
-        return not self.is_from_url and any(default is ... for _, default in self._body.values())
+        is_needed = not self.is_from_url and not self._is_mixed
+        return is_needed and any(default is ... for _, default in self._body.values())
 
     @property
     def is_lone_array(self) -> bool:
@@ -211,17 +215,20 @@ class Signature:
             return {self.whole_name: self._anything(call.body)}
         found: dict[str, Any] = {}
         path = self._path_values(call) if self.path_names else {}
+        is_from_url = self.is_from_url or (self._is_mixed and call.head is not None and call.head.method in BODILESS)
         try:
-            if self.is_from_url:
+            if is_from_url:
                 found = self._from_url(call, path)
             elif self.whole_name:
                 found = {self.whole_name: self._whole_body(call)}
             elif self._fields or self.takes_rest:
                 found = self._body_fields(call)
-            if path and not self.is_from_url:
+            if path and not is_from_url:
                 found |= _spread(self._path.model_validate(self._texts.gather(path.items())))
         except ValidationError as fault:
             raise explain(fault) from None
+        except RecursionError:
+            raise InvalidError("The body is nested too deeply", fix="Send less levels in one another.") from None
         if self.request_name:
             found[self.request_name] = request_of(call, path)
         return found
@@ -293,7 +300,7 @@ class Signature:
             return self._model.model_validate(value)
         if not self._is_tight:
             read_json(body)  # for its faults: pydantic would let NaN, Infinity and 1e999 pass
-        return self._model.model_validate_json(body)
+        return self._model.model_validate_json(body, strict=True)  # also of classes in it
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments from values that came otherwise than in a body.

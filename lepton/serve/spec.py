@@ -40,7 +40,7 @@ MAX_TEXT = 1000
 KEY_PLACES = ("https://", "http://127.0.0.1:", "http://localhost:", "http://[::1]:", "/")
 """How the place of an issuer's keys begins: over a network they travel by TLS."""
 HOST = re.compile(r"(?!.*\.\.)[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
-LISTS = ("allow", "hosts", "preload", "requirements")
+LISTS = ("allow", "hosts", "preload", "requirements", "said", "asked")
 FRONTS = ("host", "port", "allow", "tls_cert", "tls_key")
 """Fields that belong to the front."""
 
@@ -109,11 +109,17 @@ class EndpointSpec:
     """Of each worker, in thousandths of a GPU."""
     worker_memory_bytes: int = 0
     """Most that a worker may use, with all that it has started; one that uses more is replaced. 0: no limit."""
+    said: tuple[str, ...] = ()
+    """Names of those of these limits that somebody gave: they stay when what is served changes, and count before what
+    its class asks for."""
+    asked: tuple[str, ...] = ()
+    """Names of those that the class of what is served asks for: they go with it."""
 
     def __post_init__(self) -> None:
         self._check_served()
         self._check_shared()
         self._check_issuer()
+        self._check_origins()
         check_priority(self.priority)
         if len(self.preload) > MAX_PRELOAD or not all(map(is_module, self.preload)):
             raise InvalidError("`preload` is no list of modules", fix=f"Give up to {MAX_PRELOAD}, e.g. torch.")
@@ -145,6 +151,10 @@ class EndpointSpec:
         for id in filter(None, (self.model, self.code)):
             if not isinstance(id, str) or not is_id(id):
                 raise InvalidError(f"{str(id)[:80]!r} is not a version id", fix="Give the id of a version, ver_....")
+
+    def _check_origins(self) -> None:
+        if not set(self.said + self.asked) <= DEFAULTS.keys():
+            raise InvalidError("`said` and `asked` are no lists of limits", fix="Leave them out.")
 
     def _check_issuer(self) -> None:
         told = (self.jwt_issuer, self.jwt_audience, self.jwt_keys)

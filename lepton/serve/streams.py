@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from threading import Event, Thread
+from time import monotonic
 from typing import Any
 
 from lepton.serve.calls import Call
@@ -16,13 +17,24 @@ EVENTS = b"content-type: text/event-stream"
 Put = Callable[[Item], None]
 AHEAD = 256
 """Pieces that a plain generator may be ahead of what was sent."""
+MOST_UNSENT_BYTES = 65_536
+"""Of one stream in one turn of the loop: then they go out, and others have their turn."""
+TURN_S = 0.001
+"""That a stream which never waits may take in one turn of the loop."""
+MOST_MESSAGES = 64
+"""That a connection sends in one turn of the loop."""
 
 
 class Flow:
-    """Something that the front may ask to pause."""
+    """Something that the front may ask to pause.
 
-    def __init__(self) -> None:
+    Args:
+        room: set while the connection to the front takes more; None: it always does.
+    """
+
+    def __init__(self, room: asyncio.Event | None = None) -> None:
         self._is_paused = False
+        self._room = room
         self._is_on = asyncio.Event()
         self._is_on.set()
 
@@ -34,17 +46,32 @@ class Flow:
         else:
             self._is_on.clear()
 
+    async def _give_way(self) -> None:
+        """Let the loop send, read and do for others what is due; go on once the front and its connection have room."""
+        await asyncio.sleep(0)
+        if self._room is not None and not self._room.is_set():
+            await self._room.wait()
+        if self._is_paused:
+            await self._is_on.wait()
+
 
 class Pump(Flow):
     """Sends one stream, piece by piece. Nothing goes out before the first piece: an early fault has a status."""
 
-    def __init__(self, id: int, reply: Reply, put: Put, is_ready: "Callable[[Pump], None]") -> None:
+    def __init__(
+        self,
+        id: int,
+        reply: Reply,
+        put: Put,
+        is_ready: "Callable[[Pump], None]",
+        room: asyncio.Event | None = None,
+    ) -> None:
         """Make one.
 
         Args:
             is_ready: told once there are pieces, which are to be collected at the end of this turn of the loop.
         """
-        super().__init__()
+        super().__init__(room)
         self._id = id
         self._reply = reply
         self._put = put
@@ -52,6 +79,9 @@ class Pump(Flow):
         self._has_begun = False
         self._ready: list[bytes] = []
         """Pieces of this turn of the loop, which travel together."""
+        self._ready_bytes = 0
+        self._since = 0.0
+        """When the first of them was ready, or the others had their turn last."""
 
     async def run(self) -> None:
         """Send it all."""
@@ -63,9 +93,9 @@ class Pump(Flow):
                     self._has_begun = True
                     self._put(self._headed(piece, 0))
                 else:
-                    if not self._ready:
-                        self._tell(self)
-                    self._ready.append(piece)
+                    self._add(piece)
+                    if self._ready_bytes >= MOST_UNSENT_BYTES or monotonic() - self._since >= TURN_S:
+                        await self._send_on()
                 if self._is_paused:
                     await self._is_on.wait()
         except asyncio.CancelledError:
@@ -82,12 +112,26 @@ class Pump(Flow):
         else:
             self._put(self._headed(b"", LAST))
 
+    def _add(self, piece: bytes) -> None:
+        if not self._ready:
+            self._tell(self)
+            self._ready_bytes, self._since = 0, monotonic()
+        self._ready.append(piece)
+        self._ready_bytes += len(piece)
+
+    async def _send_on(self) -> None:
+        """Its turn is over: a generator that never waits would keep the loop for ever, and all pieces in memory."""
+        if self._ready_bytes >= MOST_UNSENT_BYTES:
+            self._put(self._joined(0))
+        await self._give_way()
+        self._since = monotonic()
+
     def collect(self) -> Item | None:
         """What is there, as one part."""
         return self._joined(0) if self._ready else None
 
     def _joined(self, flags: int) -> Item:
-        ready, self._ready = self._ready, []
+        ready, self._ready, self._ready_bytes = self._ready, [], 0
         body = ready[0] if len(ready) == 1 else b"".join(ready)
         return self._id, body, 0, 0, 0, 0, self._reply.media, flags
 
@@ -175,10 +219,12 @@ class Feeder:
 class Tunnel(Flow):
     """A connection that an operation speaks for: a `program.Line`."""
 
-    def __init__(self, id: int, put: Put) -> None:
-        super().__init__()
+    def __init__(self, id: int, put: Put, room: asyncio.Event | None = None) -> None:
+        super().__init__(room)
         self._id = id
         self._put = put
+        self._sent = self._sent_bytes = 0
+        """Messages and their bytes since others had their turn."""
         self._inbox: deque[bytes] = deque()
         self._has_input = asyncio.Event()
         self._is_ended = False
@@ -216,6 +262,11 @@ class Tunnel(Flow):
     async def send(self, data: bytes) -> None:
         """Send bytes; waits while the client does not read."""
         self._put(Entry(self._id, data, flags=0))
+        self._sent += 1
+        self._sent_bytes += len(data)
+        if self._sent >= MOST_MESSAGES or self._sent_bytes >= MOST_UNSENT_BYTES:
+            self._sent = self._sent_bytes = 0
+            await self._give_way()
         if self._is_paused:
             await self._is_on.wait()
 

@@ -94,7 +94,7 @@ class Piece(NamedTuple):
     finish: str = ""
     """Why the text ended: `stop`, `length`, `tool_calls`; empty: it goes on."""
     usage: Usage | None = None
-    """With the last piece, or after it."""
+    """Until now; with the last piece, or after it. With the others too, what is left early counts as well."""
 
 
 class Vectors(NamedTuple):

@@ -72,7 +72,7 @@ class Vllm:
                 told += len(output.token_ids)
                 cached = found.num_cached_tokens or cached
                 is_over = found.finished
-                usage = Usage(size, told, cached) if is_over else None
+                usage = Usage(size, told, cached)
                 likely = self._likely(output) if ask.logprobs is not None else ()
                 yield Piece(output.text, likely, finish=output.finish_reason or "", usage=usage)
         finally:

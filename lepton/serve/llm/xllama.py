@@ -17,6 +17,7 @@ import xllamacpp
 
 from lepton.core.errors import InvalidError, UnavailableError
 from lepton.serve.llm.runtime import Ask, AskError, ContextLengthError, Likely, Piece, RuntimeFaultError, Usage, Vectors
+from lepton.serve.llm.schema import unfollowed
 
 SLOTS = 8
 """Requests computed together."""
@@ -141,7 +142,11 @@ class XLlama:
         body = {**self._body(ask), "messages": list(map(_message, ask.messages))}
         if ask.logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": max(1, ask.logprobs)}  # for 0 it tells of no token at all
+        for tool in ask.tools:
+            if tool["function"].get("strict"):
+                check(tool["function"].get("parameters"), "tools")
         if ask.schema is not None:
+            check(ask.schema, "response_format")
             body["response_format"] = {"type": "json_schema", "json_schema": {"schema": ask.schema}}
         if ask.tools:
             body |= {"tools": ask.tools, "tool_choice": ask.tool_choice or "auto", "parse_tool_calls": True}
@@ -156,10 +161,18 @@ class XLlama:
         body = {**self._body(ask), "prompt": ask.prompt}
         if ask.logprobs is not None:
             body["logprobs"] = max(1, ask.logprobs)
+        if not isinstance(ask.prompt, str):
+            self._check_tokens(ask.prompt, "prompt")
         if ask.schema is not None:
+            check(ask.schema, "response_format")
             body["json_schema"] = ask.schema
         async for piece in self._run(self._server.handle_completions, body):
             yield piece
+
+    def _check_tokens(self, tokens: Sequence[int], param: str) -> None:
+        worst = max(tokens, default=0)
+        if self._vocabulary and worst >= self._vocabulary:
+            raise AskError(f"The model has {self._vocabulary} tokens; {worst} is none of them", param)
 
     def _body(self, ask: Ask) -> dict[str, Any]:
         """What both ways of asking share."""
@@ -175,7 +188,7 @@ class XLlama:
         for token in ask.logit_bias:
             if self._vocabulary and int(token) >= self._vocabulary:
                 raise AskError(f"The model has {self._vocabulary} tokens; {token} is none of them", "logit_bias")
-        return {**body, "stream": True, "stream_options": {"include_usage": True}}
+        return {**body, "stream": True, "stream_options": {"include_usage": True}, "timings_per_token": True}
 
     async def _run(self, run: Run, body: Mapping[str, Any]) -> AsyncIterator[Piece]:
         stream = Stream()
@@ -217,6 +230,9 @@ class XLlama:
 
     async def embed(self, texts: Sequence[str | Sequence[int]]) -> Vectors:
         """A vector for each text: the mean over its tokens, of length 1. The first call opens a second context."""
+        for text in texts:
+            if not isinstance(text, str):
+                self._check_tokens(text, "input")
         async with self._opening:
             if self._embedder is None:
                 self._embedder = await asyncio.to_thread(self._open, "embed.sock", is_embedding=True)
@@ -227,6 +243,22 @@ class XLlama:
             raise fault_of(found["error"])
         rows = sorted(found["data"], key=lambda row: int(row["index"]))
         return Vectors([row["embedding"] for row in rows], Usage(found["usage"]["prompt_tokens"]))
+
+
+def check(schema: Any, param: str) -> None:
+    """See that a grammar can follow a JSON schema.
+
+    Raises:
+        AskError: it would leave a part of it out; the message names the keyword.
+    """
+    found = next(unfollowed(schema), "")
+    if found:
+        keyword = found.rpartition("/")[2]
+        raise AskError(
+            f"The JSON schema cannot be followed: {keyword!r} at {found[:200]} is not supported as it is given",
+            param,
+            fix="Leave it out, or check the answer yourself.",
+        )
 
 
 def _message(told: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -242,7 +274,7 @@ def read_chunk(chunk: Mapping[str, Any]) -> Piece:
     """
     if "error" in chunk:
         raise fault_of(chunk["error"])
-    usage = read_usage(chunk["usage"]) if chunk.get("usage") else None
+    usage = usage_of(chunk)
     if not chunk["choices"]:
         return Piece(usage=usage)
     choice = chunk["choices"][0]
@@ -262,6 +294,16 @@ def read_likely(plain: Mapping[str, Any]) -> Likely:
     """A token and those that were likely in its place."""
     others = [read_likely(one) for one in plain.get("top_logprobs") or ()]
     return Likely(plain["token"], plain["id"], plain["logprob"], others)
+
+
+def usage_of(chunk: Mapping[str, Any]) -> Usage | None:
+    """What its request has cost until now, if it tells."""
+    if chunk.get("usage"):
+        return read_usage(chunk["usage"])
+    if (timings := chunk.get("timings")) is None:
+        return None
+    cached = timings["cache_n"]
+    return Usage(timings["prompt_n"] + cached, timings["predicted_n"], cached)
 
 
 def read_usage(plain: Mapping[str, Any]) -> Usage:

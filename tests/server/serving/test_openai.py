@@ -170,6 +170,8 @@ def test_embeddings_of_like_texts_are_near(smol_client: Any) -> None:
         ({"response_format": schema_of({"$ref": "#/$defs/nowhere"})}, "JSON schema"),
         ({"response_format": schema_of({"$ref": "https://example.com/schema.json"})}, "JSON schema"),
         ({"response_format": schema_of({"$ref": 7})}, "JSON schema"),
+        ({"response_format": schema_of({"type": "number", "exclusiveMinimum": 1})}, "properties/city/exclusiveMinimum"),
+        ({"response_format": schema_of({"type": "string", "pattern": "[0-9]"})}, "pattern"),
     ],
 )
 def test_what_cannot_be_is_a_400_that_names_it(smol: House, fields: dict[str, Any], word: str) -> None:
@@ -215,6 +217,33 @@ def test_tokens_are_metered(parrot: House, parrot_client: Any) -> None:
     for _ in say(parrot_client, "a b c d e"):
         pass
     wait_until(lambda: counted() >= before + 5, "the tokens are counted")
+
+
+def counted(house: House) -> tuple[int, int]:
+    """Tokens of prompts and of answers."""
+    lines = [line.split() for line in house.ask("GET", "/metrics")[1].decode().splitlines()]
+    found = {line[0]: int(line[1]) for line in lines if "_tokens_total" in line[0] and line[0][0] != "#"}
+    return found.get("lepton_prompt_tokens_total", 0), found.get("lepton_completion_tokens_total", 0)
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_tokens_of_who_leaves_early_are_metered(smol: House, smol_client: Any, is_stream: bool) -> None:
+    prompts, completions = counted(smol)
+    if is_stream:
+        stream = smol_client.completions.create(
+            model=MODEL, prompt="One two three four", max_tokens=3000, stream=True, logit_bias={"2": -100}
+        )
+        for _ in zip(range(20), stream, strict=False):
+            pass
+        stream.close()
+    else:
+        with pytest.raises(openai.APITimeoutError):
+            smol_client.completions.create(
+                model=MODEL, prompt="One two three four", max_tokens=3000, logit_bias={"2": -100}, timeout=5
+            )
+    least = 20 if is_stream else 1
+    wait_until(lambda: counted(smol)[1] >= completions + least, "what it was told is counted", 60)
+    assert counted(smol)[0] > prompts
 
 
 def say(client: Any, text: str) -> Any:

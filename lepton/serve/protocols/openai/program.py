@@ -3,11 +3,11 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from os import urandom
-from time import time
+from time import monotonic, time
 from typing import Any
 from urllib.parse import unquote
 
@@ -27,6 +27,7 @@ from lepton.serve.protocols.openai.messages import TEXT
 from lepton.serve.protocols.openai.pages import openai_paths
 from lepton.serve.protocols.openai.requests import Body, Chat, Completion, Embedding, read
 from lepton.serve.routes import Operation
+from lepton.serve.streams import TURN_S
 
 NOTHING = Usage(0)
 TIMEOUT_S = 600.0
@@ -47,8 +48,15 @@ class Course:
     form: Form
     choices: list[Choice]
     pieces: AsyncIterator[tuple[int, Piece]]
+    told: dict[int, Usage] = field(default_factory=dict)
+    """Choice -> its tokens until now, not yet counted."""
     usage: Usage = NOTHING
     """Of all choices: each has its own tokens, and several share a prompt."""
+
+    def hear(self, number: int, piece: Piece) -> None:
+        """Keep what a choice has cost until now."""
+        if piece.usage is not None:
+            self.told[number] = piece.usage
 
 
 class OpenAI:
@@ -164,9 +172,16 @@ class OpenAI:
         return Reply(stream=self._events(course, first, asks, has_usage=body.has_usage), media=Media.SSE)
 
     async def _whole(self, course: Course, asks: Sequence[Ask]) -> bytes:
-        async for number, piece in course.pieces:
-            course.choices[number].add(piece)
-            self._meter(course, piece, number, asks)
+        since = monotonic()
+        try:
+            async for number, piece in course.pieces:
+                course.choices[number].add(piece)
+                course.hear(number, piece)
+                if monotonic() - since >= TURN_S:  # a model may never wait
+                    await asyncio.sleep(0)
+                    since = monotonic()
+        finally:
+            self._meter(course, asks)
         return course.form.whole(course.choices, course.usage)
 
     async def _events(
@@ -184,28 +199,29 @@ class OpenAI:
                     yield before + orjson.dumps(piece.text) + after
                 elif piece.text or piece.calls or piece.finish or piece.reasoning:
                     yield form.event(piece, course.choices[number])
-                if piece.usage is not None:
-                    self._meter(course, piece, number, asks)
+                course.hear(number, piece)
                 current = await anext(course.pieces, None)
+            self._meter(course, asks)
             if has_usage:
                 yield form.usage_event(course.usage)
             yield answers.DONE
         except Exception as fault:  # noqa: BLE001  the status is gone: the stream tells it
             yield b"data: %b\n\n" % answers.error_body(known(fault))
         finally:
+            self._meter(course, asks)
             await course.pieces.aclose()  # type: ignore[attr-defined]
 
-    def _meter(self, course: Course, piece: Piece, number: int, asks: Sequence[Ask]) -> None:
-        """Count the tokens; a prompt that several choices share counts once for the client."""
-        if piece.usage is None:
-            return
-        told, sum = piece.usage, course.usage
-        is_shared = number > 0 and asks[number].prompt == asks[number - 1].prompt
-        prompt, cached = (0, 0) if is_shared else (told.prompt, min(told.cached, told.prompt))
-        course.usage = Usage(sum.prompt + prompt, sum.completion + told.completion, sum.cached + cached)
-        self.counters["prompt_tokens"] += told.prompt
-        self.counters["cached_tokens"] += told.cached
-        self.counters["completion_tokens"] += told.completion
+    def _meter(self, course: Course, asks: Sequence[Ask]) -> None:
+        """Count the tokens, also of one that is left early; a prompt of several choices counts once for the client."""
+        for number, told in sorted(course.told.items()):
+            sum = course.usage
+            is_shared = number > 0 and asks[number].prompt == asks[number - 1].prompt
+            prompt, cached = (0, 0) if is_shared else (told.prompt, min(told.cached, told.prompt))
+            course.usage = Usage(sum.prompt + prompt, sum.completion + told.completion, sum.cached + cached)
+            self.counters["prompt_tokens"] += told.prompt
+            self.counters["cached_tokens"] += told.cached
+            self.counters["completion_tokens"] += told.completion
+        course.told.clear()
 
     async def _embed(self, call: Call) -> Reply:
         body = read(Embedding, call.body)

@@ -20,7 +20,7 @@ OBJECT = {"type": "object"}
 Kind = TypeVar("Kind", bound=BaseModel)
 Token = Annotated[str, Field(pattern="^[0-9]+$")]
 """Its number."""
-Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+Tokens = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
 
 
 class StreamOptions(Strict):
