@@ -19,7 +19,7 @@ from lepton.core.errors import clip
 from lepton.core.resource import Json
 from lepton.serve.answers import INFERENCE_FORM, NO_PATH, OPENAI_FORM, Refusal, wrong_method
 from lepton.serve.frames import PREDICT, FrameError, Media
-from lepton.serve.wishes import CONDITION, KIND
+from lepton.serve.wishes import CONDITION, KIND, KINDS
 
 UNRESERVED = frozenset(b"%c" % byte for byte in range(256) if re.fullmatch(rb"[A-Za-z0-9._~-]", b"%c" % byte))
 STRANGE = re.compile(rb"%([0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/{}-]")
@@ -102,13 +102,8 @@ KEPT = (b"/readyz", b"/lepton/metrics")
 """Of these, what a worker cannot take over."""
 
 MEDIA = {
+    **KINDS,
     b"": Media.JSON,
-    b"application/json": Media.JSON,
-    b"application/octet-stream": Media.OCTETS,
-    b"application/x-npy": Media.NPY,
-    b"application/msgpack": Media.MSGPACK,
-    b"application/x-msgpack": Media.MSGPACK,
-    b"application/vnd.msgpack": Media.MSGPACK,
     b"text/plain": Media.TEXT,
     b"multipart/form-data": Media.FORM,
     b"application/x-www-form-urlencoded": Media.FORM,
