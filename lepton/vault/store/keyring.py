@@ -15,7 +15,7 @@ from typing import Protocol
 
 from lepton.core.errors import IntegrityError, NameTakenError, NotFoundError
 from lepton.vault.store.cutting import SEED_BYTES
-from lepton.vault.store.sealing import KEY_BYTES, ROOT, Kind, Place, Sealer
+from lepton.vault.store.sealing import ROOT, Kind, Place, Sealer, fresh_key
 
 FIRST = 1
 """Version of a key that was never rotated; the root key's version is said by whoever has it."""
@@ -79,7 +79,7 @@ class KeyRing:
         """
         with self._lock:
             self._refuse_taken(Kind.TENANT, tenant)
-            self._table.put([self._made(Kind.TENANT, tenant, ROOT, os.urandom(KEY_BYTES))])
+            self._table.put([self._made(Kind.TENANT, tenant, ROOT, fresh_key())])
 
     def add_domain(self, domain: bytes, *, tenant: bytes) -> None:
         """Make the keys of a domain: its own, and those that its chunks are named and cut by.
@@ -90,12 +90,12 @@ class KeyRing:
         """
         with self._lock:
             self._refuse_taken(Kind.DOMAIN, domain)
-            key = os.urandom(KEY_BYTES)
+            key = fresh_key()
             own = self._made(Kind.DOMAIN, domain, tenant, key)
             sealer = Sealer(key)
             inner = [
-                _sealed(sealer, Place(kind=kind, owner=domain, holder=domain, version=FIRST), os.urandom(size))
-                for kind, size in ((Kind.CHUNK_ID, KEY_BYTES), (Kind.CUTTER_SEED, SEED_BYTES))
+                _sealed(sealer, Place(kind=kind, owner=domain, holder=domain, version=FIRST), made)
+                for kind, made in ((Kind.CHUNK_ID, fresh_key()), (Kind.CUTTER_SEED, os.urandom(SEED_BYTES)))
             ]
             self._table.put([own, *inner])
 
@@ -112,7 +112,7 @@ class KeyRing:
         """Make and keep the key of a pack before its first byte is sealed; return it."""
         with self._lock:
             self._refuse_taken(Kind.PACK, pack)
-            key = os.urandom(KEY_BYTES)
+            key = fresh_key()
             self._table.put([self._made(Kind.PACK, pack, domain, key)])
         return key
 
@@ -135,7 +135,7 @@ class KeyRing:
         with self._lock:
             domains = [row.place.owner for row in self._table.under(tenant)]
             row = self._row(Kind.TENANT, tenant)
-            fresh = replace(self._made(Kind.TENANT, tenant, ROOT, os.urandom(KEY_BYTES)), version=row.version + 1)
+            fresh = replace(self._made(Kind.TENANT, tenant, ROOT, fresh_key()), version=row.version + 1)
             return self._rotate(domains, tenant=fresh)
 
     def rotate_root(self, root: bytes, *, version: int) -> "KeyRing":
@@ -176,7 +176,7 @@ class KeyRing:
         holder = None if tenant is None else Sealer(self._plain(tenant))
         for domain in domains:
             old = self._row(Kind.DOMAIN, domain)
-            fresh, version = os.urandom(KEY_BYTES), old.version + 1
+            fresh, version = fresh_key(), old.version + 1
             above = old.place if tenant is None else replace(old.place, version=tenant.version)
             rows.append(_sealed(holder or self._holder(old.place), above, fresh, version))
             rows += self._resealed(domain, Sealer(fresh), version)

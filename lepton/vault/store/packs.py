@@ -1,6 +1,5 @@
 """Packs: many chunks sealed in one file, each to be read by itself. `docs/vault-format.md` says every byte."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from lepton.core.errors import IntegrityError, TooLargeError
 from lepton.vault.store.codecs import Octets, Tier, decode, encode
 from lepton.vault.store.cutting import MOST_BYTES
-from lepton.vault.store.sealing import ID_BYTES, KEY_BYTES, TAG_BYTES
+from lepton.vault.store.sealing import ID_BYTES, TAG_BYTES
 
 MAGIC, END_MAGIC = b"LEPTPACK", b"LEPTPEND"
 VERSION, AES_256_GCM = 1, 1
@@ -188,8 +187,3 @@ def _entries(rows: NDArray[np.void]) -> Sequence[Entry]:
 
 def _nonce(number: int) -> bytes:
     return bytes(4) + number.to_bytes(8, "little")
-
-
-def fresh_key() -> bytes:
-    """A random key; asked for after a fork, never kept across one."""
-    return os.urandom(KEY_BYTES)

@@ -17,6 +17,11 @@ ROOT = bytes(ID_BYTES)
 """The holder of what is sealed under the root key."""
 
 
+def fresh_key() -> bytes:
+    """A random key; asked for after a fork, never kept across one."""
+    return os.urandom(KEY_BYTES)
+
+
 class Kind(IntEnum):
     """What a sealed key is for. The numbers are on disk."""
 

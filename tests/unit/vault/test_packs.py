@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from lepton.core.errors import IntegrityError, TooLargeError
 from lepton.vault.store.codecs import Octets
 from lepton.vault.store.cutting import MOST_BYTES
-from lepton.vault.store.packs import ENTRY, HEADER, TRAILER, Entry, PackReader, PackWriter, chunk_id, fresh_key
+from lepton.vault.store.packs import ENTRY, HEADER, TRAILER, Entry, PackReader, PackWriter, chunk_id
+from lepton.vault.store.sealing import fresh_key
 
 DOMAIN, PACK = b"d" * 16, b"p" * 16
 KEY, ID_KEY = bytes(range(32)), bytes(range(1, 33))
