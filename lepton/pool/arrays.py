@@ -141,7 +141,7 @@ def pool_of(trace: Trace, cluster: Cluster, workers: Ints, is_partitioned: bool)
         workers=rows(int(workers.sum()), state.WORKER),
         room=rows(max(len(trace), len(classes)), state.ROOM),
         plan=rows(len(trace), state.PLAN),
-        size=np.array([0, 0, 0, 0, 0, 0, 1], np.int64),
+        size=state.size_of_nothing(),
     )
     mark_all(pool)
     return pool

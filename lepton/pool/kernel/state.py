@@ -231,6 +231,13 @@ def rows(number: int, dtype: "np.dtype[np.void]") -> Rows:
     return np.zeros(number, dtype).view(np.recarray) if IS_COMPILED else Table(dtype, number)
 
 
+def size_of_nothing() -> Ints:
+    """`Pool.size` before the first decision: no row counts, and jobs may be stopped for a smaller key."""
+    size = np.zeros(7, np.int64)
+    size[BY_KEY] = 1
+    return size
+
+
 def longer(array: Rows, number: int) -> Rows:
     """The same rows, and as many of zeros as are missing to `number`; of records or numbers."""
     if isinstance(array, Table):

@@ -240,5 +240,5 @@ def empty_pool(layout: Layout) -> Pool:
         workers=rows(64, state.WORKER),
         room=rows(64, state.ROOM),
         plan=rows(64, state.PLAN),
-        size=np.array([0, 0, 0, 0, 0, 0, 1], np.int64),
+        size=state.size_of_nothing(),
     )
