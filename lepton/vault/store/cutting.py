@@ -21,9 +21,8 @@ class Cutter:
     """Cuts for one domain; any thread may use it."""
 
     def __init__(self, seed: bytes) -> None:
-        self._cdc = FastCDC(
-            MEAN_BYTES, min_size=LEAST_BYTES, max_size=MOST_BYTES, seed=int.from_bytes(seed, "little") or 1
-        )
+        number = int.from_bytes(seed, "little") >> 1 or 1  # the cutter takes 63 bits of it, and 0 for none
+        self._cdc = FastCDC(MEAN_BYTES, min_size=LEAST_BYTES, max_size=MOST_BYTES, seed=number)
 
     def cut(self, pieces: Iterable[bytes]) -> Iterator[memoryview]:
         """The chunks of a stream, in order. How the stream comes in pieces makes no difference.

@@ -8,15 +8,17 @@ A change is one `put`, so that a crash leaves the rows from before it or those f
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Protocol
 
-from lepton.core.errors import IntegrityError, NameTakenError, NotFoundError
+from lepton.core.errors import IntegrityError, NameTakenError, NotFoundError, StaleError
 from lepton.vault.store.cutting import SEED_BYTES
 from lepton.vault.store.sealing import ROOT, Kind, Place, Sealer, fresh_key
 
+TRIES = 5
 FIRST = 1
 """Version of a key that was never rotated; the root key's version is said by whoever has it."""
 
@@ -43,7 +45,12 @@ class KeyTable(Protocol):
         ...
 
     def put(self, rows: Sequence[SealedKey], gone: Sequence[tuple[Kind, bytes]] = ()) -> None:
-        """Write rows, replacing those of the same kind and owner, and forget others: all of it or nothing."""
+        """Write rows, replacing those of the same kind and owner, and forget others: all of it or nothing.
+
+        Raises:
+            StaleError: a row lies under a version of a key that is not the present one, or this new version of a key
+                leaves one behind that lies under an older version. Nothing was changed.
+        """
         ...
 
 
@@ -108,13 +115,13 @@ class KeyRing:
         """
         return DomainKeys(self._open(Kind.CHUNK_ID, domain), self._open(Kind.CUTTER_SEED, domain))
 
-    def add_pack(self, pack: bytes, *, domain: bytes) -> bytes:
-        """Make and keep the key of a pack before its first byte is sealed; return it."""
-        with self._lock:
-            self._refuse_taken(Kind.PACK, pack)
-            key = fresh_key()
-            self._table.put([self._made(Kind.PACK, pack, domain, key)])
-        return key
+    def seal_pack(self, pack: bytes, key: bytes, *, domain: bytes) -> SealedKey:
+        """The row for the key of a pack; whoever registers the pack stores it with it.
+
+        Raises:
+            NotFoundError: no such domain.
+        """
+        return self._made(Kind.PACK, pack, domain, key)
 
     def pack(self, pack: bytes) -> bytes:
         """The key of a pack; raises as `domain`."""
@@ -126,17 +133,30 @@ class KeyRing:
             self._table.put([], [(Kind.PACK, pack) for pack in packs])
 
     def rotate_domain(self, domain: bytes) -> int:
-        """Give a domain a new key and seal what lies under it anew; return how many keys that were."""
-        with self._lock:
-            return self._rotate([domain])
+        """Give a domain a new key and seal what lies under it anew; return how many keys that were.
+
+        Raises:
+            StaleError: others made keys under it meanwhile, every time it was tried.
+        """
+        return self._tried(lambda: self._rotate([domain]))
 
     def rotate_tenant(self, tenant: bytes) -> int:
-        """Give a tenant and each of its domains a new key, and seal all below anew; return how many keys that were."""
+        """Give a tenant and each of its domains a new key; as `rotate_domain`."""
+        return self._tried(lambda: self._rotate_tenant(tenant))
+
+    def _tried(self, change: Callable[[], int]) -> int:
+        """A change, begun again when it was overtaken."""
         with self._lock:
-            domains = [row.place.owner for row in self._table.under(tenant)]
-            row = self._row(Kind.TENANT, tenant)
-            fresh = replace(self._made(Kind.TENANT, tenant, ROOT, fresh_key()), version=row.version + 1)
-            return self._rotate(domains, tenant=fresh)
+            for _ in range(TRIES - 1):
+                with suppress(StaleError):
+                    return change()
+            return change()
+
+    def _rotate_tenant(self, tenant: bytes) -> int:
+        domains = [row.place.owner for row in self._table.under(tenant)]
+        row = self._row(Kind.TENANT, tenant)
+        fresh = replace(self._made(Kind.TENANT, tenant, ROOT, fresh_key()), version=row.version + 1)
+        return self._rotate(domains, tenant=fresh)
 
     def rotate_root(self, root: bytes, *, version: int) -> "KeyRing":
         """Seal the tenants' keys under another root key; return the ring that opens them, as this one does no more."""

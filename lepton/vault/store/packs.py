@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
 from lepton.core.errors import IntegrityError, TooLargeError
-from lepton.vault.store.codecs import Octets, Tier, decode, encode
+from lepton.vault.store.codecs import Codec, Octets, Tier, decode, encode
 from lepton.vault.store.cutting import MOST_BYTES
 from lepton.vault.store.sealing import ID_BYTES, TAG_BYTES
 
@@ -81,23 +81,32 @@ class PackWriter:
         return self._end >= FULL_BYTES
 
     def add(self, id: bytes, chunk: Octets) -> Entry:
-        """Encode and seal a chunk.
+        """Encode and seal a chunk; raises as `add_encoded`."""
+        codec, body = encode(chunk, self._tier)
+        return self.add_encoded(id, len(chunk), codec, body)
+
+    def add_encoded(self, id: bytes, length: int, codec: Codec, body: Octets) -> Entry:
+        """Seal a chunk of that length which was encoded already.
 
         Raises:
             TooLargeError: the pack is full, or the chunk is longer than any may be.
         """
-        if self.is_full or len(chunk) > MOST_BYTES:
+        if self.is_full or length > MOST_BYTES:
             raise TooLargeError("The chunk does not fit into the pack", fix="Cut content with `Cutter`; begin a pack.")
-        codec, body = encode(chunk, self._tier)
         number, box = len(self.entries), len(body) + TAG_BYTES
-        bound = ID.pack(self._domain, self._pack, id, len(chunk), codec)
+        bound = ID.pack(self._domain, self._pack, id, length, codec)
         self._make_room(box)
         with memoryview(self._body) as whole, whole[self._end : self._end + box] as room:
             self._box.encrypt_into(_nonce(number), body, bound, room)
-        entry = Entry(number, id, len(chunk), self._end, box, codec)
+        entry = Entry(number, id, length, self._end, box, codec)
         self.entries.append(entry)
         self._end += box
         return entry
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Bytes of the pack as far as it is filled, so that it can be read before it is closed."""
+        with memoryview(self._body) as whole:
+            return bytes(whole[start:stop])
 
     def _make_room(self, size: int) -> None:
         if self._end + size > len(self._body):

@@ -104,3 +104,8 @@ def test_every_chunk_comes_back(chunk: bytes, tier: Tier, times: int) -> None:
 def test_what_decodes_to_something_else_is_refused(codec: int, body: bytes, length: int) -> None:
     with pytest.raises(IntegrityError):
         decode(codec, body, length)
+
+
+def test_every_seed_cuts() -> None:
+    for seed in (bytes(8), b"\xff" * 8, b"\1" + bytes(7), bytes(7) + b"\x80"):
+        assert b"".join(bytes(chunk) for chunk in Cutter(seed).cut([b"some content"])) == b"some content"

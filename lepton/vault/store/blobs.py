@@ -1,0 +1,147 @@
+"""Content of any size as chunks: what names it, and how it is written and read with flat memory.
+
+A *blob* of one chunk is that chunk. A longer one is a list of its chunks, cut into pages where the chunks' own ids say
+so, and a list of those pages, and so on: an edit of a large blob changes a chunk or two and a page on each level.
+`docs/vault-format.md` says every byte.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import tee
+from struct import Struct
+
+from lepton.core.errors import IntegrityError
+from lepton.vault.driver import check_range
+from lepton.vault.store.chunks import Batch, Chunks
+from lepton.vault.store.codecs import Octets
+from lepton.vault.store.cutting import Cutter
+
+RECORD = Struct("<32sQ")
+"""Of a page: id of a chunk or of a page one level below, bytes of content in it."""
+BLOB = Struct("<QB32s32s")
+MOST_RECORDS = 4096
+CUT_MASK = 1023
+"""A page ends behind an id of whose first two bytes these bits are 0: about every 1,024 records, 64 MiB of content."""
+NONE = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """What names content; 73 bytes."""
+
+    size_bytes: int
+    depth: int
+    """0: `root` is its one chunk; else how many levels of pages lie above its chunks."""
+    root: bytes
+    sha256: bytes
+    """(32,) of the content, known to other sites too."""
+
+    def to_bytes(self) -> bytes:
+        """As it is kept in pages of trees."""
+        return BLOB.pack(self.size_bytes, self.depth, self.root, self.sha256)
+
+
+EMPTY = Blob(0, 0, NONE, sha256().digest())
+
+
+def write(batch: Batch, cutter: Cutter, pieces: Iterable[bytes]) -> Blob:
+    """Keep content; it is durable once the batch has finished."""
+    digest, pages = sha256(), _Pages(batch)
+    for chunk in cutter.cut(pieces):
+        digest.update(chunk)
+        pages.add(0, batch.put(chunk), len(chunk))
+    size, depth, root = pages.finish()
+    return Blob(size, depth, root, digest.digest())
+
+
+def read(chunks: Chunks, blob: Blob, *, start: int = 0, stop: int | None = None) -> Iterator[Octets]:
+    """The bytes `start` .. `stop` (exclusive; None: the end), each chunk checked against its id.
+
+    Raises:
+        InvalidError: no such range can be.
+        IntegrityError: the content is damaged; what was given before is right.
+    """
+    check_range(start, stop)
+    end = blob.size_bytes if stop is None else min(stop, blob.size_bytes)
+    parts, places = tee(_parts(chunks, blob, start, end))
+    found = chunks.read(id for id, _, _ in places)
+    for (_, offset, size), chunk in zip(parts, found, strict=True):
+        if len(chunk) != size:
+            raise IntegrityError(f"A chunk has {len(chunk)} bytes, not {size}", fix="Restore it from a backup.")
+        first, last = max(start - offset, 0), min(end - offset, size)
+        yield chunk if (first, last) == (0, size) else memoryview(chunk)[first:last]
+
+
+def places(chunks: Chunks, blob: Blob) -> Iterator[tuple[bytes, bool]]:
+    """Every chunk that the blob needs, and whether it is a page; pages before what they list."""
+    if blob.size_bytes == 0:
+        return
+    level = [blob.root]
+    for _ in range(blob.depth):
+        yield from ((id, True) for id in level)
+        level = [id for page in level for id, _ in _records(chunks.get(page))]
+    yield from ((id, False) for id in level)
+
+
+class _Pages:
+    """The lists above the chunks of one blob, as it is written."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._levels: list[list[tuple[bytes, int]]] = [[]]
+
+    def add(self, level: int, id: bytes, size: int) -> None:
+        """Note a chunk (level 0) or a page."""
+        if level == len(self._levels):
+            self._levels.append([])
+        records = self._levels[level]
+        records.append((id, size))
+        if not int.from_bytes(id[:2], "little") & CUT_MASK or len(records) == MOST_RECORDS:
+            self._end(level)
+
+    def finish(self) -> tuple[int, int, bytes]:
+        """(bytes, levels, id of the top)."""
+        level = 0
+        while level + 1 < len(self._levels) or len(self._levels[level]) > 1:
+            if self._levels[level]:
+                self._end(level)
+            level += 1
+        (id, size) = self._levels[level][0] if self._levels[level] else (NONE, 0)
+        return size, level, id
+
+    def _end(self, level: int) -> None:
+        records = self._levels[level]
+        self._levels[level] = []
+        page = b"".join(RECORD.pack(*record) for record in records)
+        self.add(level + 1, self._batch.put(page), sum(size for _, size in records))
+
+
+def _parts(chunks: Chunks, blob: Blob, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
+    """(id, offset in the blob, bytes) of the chunks that hold any of the range."""
+    if start < stop:
+        yield from _below(chunks, (blob.root, 0, blob.size_bytes), blob.depth, start, stop)
+
+
+def _below(
+    chunks: Chunks, part: tuple[bytes, int, int], depth: int, start: int, stop: int
+) -> Iterator[tuple[bytes, int, int]]:
+    if depth == 0:
+        yield part
+        return
+    id, offset, _ = part
+    for below, size in _records(chunks.get(id)):
+        if offset < stop and offset + size > start:
+            yield from _below(chunks, (below, offset, size), depth - 1, start, stop)
+        offset += size
+
+
+def _records(page: Octets) -> Iterator[tuple[bytes, int]]:
+    """What a page lists.
+
+    Raises:
+        IntegrityError: it is no page.
+    """
+    if len(page) % RECORD.size:
+        raise IntegrityError("A list of chunks is damaged", fix="Restore it from a backup.")
+    yield from RECORD.iter_unpack(page)

@@ -1,0 +1,305 @@
+"""Branches and tags of one domain: commit, branch, tag, compare, merge, roll back, undelete, look into the past.
+
+A branch moves from version to version; each step is kept, so nothing that ever was committed is out of reach until a
+retention rule lets it go. A tag stands still. Names of branches and tags share one set: `main` cannot be both.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Literal
+
+from lepton.core.clock import Clock, to_micros
+from lepton.core.errors import BadNameError, ConflictError, NameTakenError, NotFoundError, StaleError
+from lepton.vault.store.chunks import Batch, Chunks
+from lepton.vault.store.pages import Entry
+from lepton.vault.store.state import Move, State
+from lepton.vault.store.tree import Change, Tree
+from lepton.vault.store.versions import Version, history, merge_base, read_version, write_version
+
+MAIN = "main"
+TAGS = "tags/"
+NAME = re.compile(r"(tags/)?[a-z0-9][a-z0-9._-]{0,62}")
+TRIES = 20
+TURNS = 16
+MOST_TOLD = 20
+"""Conflicts that an error's text names."""
+Side = Literal["ours", "theirs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A name that both sides of a merge changed, each in its own way; None: it is not there."""
+
+    name: str
+    base: Entry | None
+    ours: Entry | None
+    theirs: Entry | None
+
+
+class MergeConflictError(ConflictError):
+    """Two branches changed the same names differently; nothing was merged."""
+
+    code = "merge_conflict"
+
+    def __init__(self, conflicts: Collection[Conflict]) -> None:
+        self.conflicts = tuple(conflicts)
+        names = ", ".join(each.name for each in self.conflicts[:MOST_TOLD])
+        more = f" and {len(self.conflicts) - MOST_TOLD} more" if len(self.conflicts) > MOST_TOLD else ""
+        super().__init__(
+            f"Both branches changed {names}{more}", fix="Say whose to take: ours or theirs; or change one of them."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Author:
+    """Who makes a version, and why."""
+
+    by: str
+    message: str = ""
+
+
+class Branches:
+    """The branches and tags of one domain. Any thread may use it."""
+
+    def __init__(self, chunks: Chunks, state: State, clock: Clock) -> None:
+        self._chunks, self._state, self._clock, self._domain = chunks, state, clock, chunks.domain
+        self._turns = tuple(Lock() for _ in range(TURNS))
+        """Writers of one branch go one after the other."""
+
+    def names(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, bytes]]:
+        """Branches and tags with the versions that they stand at, by name."""
+        return [(move.name, move.version) for move in self._state.heads(self._domain, after=after, limit=limit)]
+
+    def head(self, name: str) -> bytes:
+        """The version that a branch or tag stands at.
+
+        Raises:
+            NotFoundError: there is none by that name, or it was deleted.
+        """
+        return self._head(name).version
+
+    def version(self, id: bytes) -> Version:
+        """What is known of a version."""
+        return read_version(self._chunks, id)
+
+    def tree(self, id: bytes) -> Tree:
+        """The names of a version; of none, where the id is empty."""
+        return Tree(self._chunks, self.version(id).root if id else b"")
+
+    def log(self, name: str) -> Iterator[tuple[bytes, Version]]:
+        """The version that a branch stands at and all it was made from, newest first."""
+        return history(self._chunks, self.head(name))
+
+    def past(self, name: str, at: int) -> bytes:
+        """The version that a branch stood at, at a time in microseconds since 1970.
+
+        Raises:
+            NotFoundError: it was not there then.
+        """
+        move = self._state.move_at(self._domain, check_branch(name), at)
+        if move is None or not move.version:
+            raise NotFoundError(f"{name!r} was not there at that time", fix=f"See lepton vault log {name}.")
+        return move.version
+
+    def commit(
+        self, name: str, edits: Mapping[str, Entry | None], batch: Batch, author: Author, *, expect: bytes | None = None
+    ) -> bytes:
+        """Make a version with some names given other entries, or (None) taken out, and move the branch to it.
+
+        When others move the branch meanwhile, the edits are made on what they left. A branch that is not there begins.
+
+        Args:
+            batch: in which the content of the edits was written; this finishes it.
+            expect: the version that the branch must stand at; empty: it must not be there.
+
+        Returns:
+            The version's id; that of the head if the edits change nothing.
+
+        Raises:
+            StaleError: the branch does not stand where it was expected; or content was pruned while it was written.
+        """
+
+        def made(head: Move | None) -> Version:
+            if expect is not None and expect != (head.version if head else b""):
+                raise _moved(name)
+            parents = [head.version] if head and head.version else []
+            tree = self.tree(parents[0] if parents else b"")
+            return self._made(tree.edited(edits, batch), parents, author)
+
+        return self._advance(_refuse_tag(name), batch, made)
+
+    def create(self, name: str, version: bytes) -> None:
+        """Begin a branch or tag at a version.
+
+        Raises:
+            NameTakenError: there is one by that name.
+        """
+        self.version(version)
+        old = self._state.head(self._domain, check_branch(name))
+        if old and old.version:
+            raise NameTakenError(f"There is a branch or tag {name!r}", fix="Use another name.")
+        self._step(name, old, version)
+
+    def delete(self, name: str) -> None:
+        """Delete a branch or tag; `undelete` brings it back.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        self._step(name, self._head(name), b"")
+
+    def undelete(self, name: str) -> bytes:
+        """Bring a deleted branch or tag back to where it stood; return that version.
+
+        Raises:
+            NotFoundError: there never was one.
+            ConflictError: it is not deleted.
+        """
+        old = self._state.head(self._domain, check_branch(name))
+        if old is None:
+            raise NotFoundError(f"There never was a branch or tag {name!r}", fix="See lepton vault branches.")
+        if old.version:
+            raise ConflictError(f"{name!r} is not deleted", fix="Nothing is to be done.")
+        (last,) = self._state.moves(self._domain, name, before=old.epoch, limit=1)
+        self._step(name, old, last.version)
+        return last.version
+
+    def roll_back(self, name: str, version: bytes, author: Author) -> bytes:
+        """Make a version with what an older one held, and move the branch to it; nothing is lost."""
+        old = self.version(version)
+        batch = self._chunks.writing()
+
+        def made(head: Move | None) -> Version:
+            return self._made(Tree(self._chunks, old.root), [head.version] if head and head.version else [], author)
+
+        return self._advance(_refuse_tag(name), batch, made)
+
+    def restore(self, name: str, path: str, author: Author) -> Entry:
+        """Undelete a file: give its name the entry that it last had on the branch.
+
+        Raises:
+            NotFoundError: it never was there.
+            ConflictError: it is there.
+        """
+        for id, _ in self.log(name):
+            entry = self.tree(id).find(path)
+            if entry and id == self.head(name):
+                raise ConflictError(f"{path!r} is there", fix="Nothing is to be done.")
+            if entry:
+                self.commit(name, {path: entry}, self._chunks.writing(), author)
+                return entry
+        raise NotFoundError(f"{path!r} never was in {name!r}", fix="Check the name.")
+
+    def changes(self, old: bytes, new: bytes) -> Iterator[Change]:
+        """Where two versions differ, by name."""
+        return self.tree(new).changes(self.tree(old))
+
+    def merge(self, into: str, other: bytes, author: Author, *, take: Side | None = None) -> bytes:
+        """Bring what another version changed, since both were one, into a branch.
+
+        Args:
+            take: whose entry to take where both changed a name; None: such names are refused.
+
+        Returns:
+            The version that the branch then stands at: `other` itself where the branch had nothing of its own.
+
+        Raises:
+            MergeConflictError: both changed the same names differently.
+        """
+        head = self._head(_refuse_tag(into))
+        base = merge_base(self._chunks, head.version, other)
+        if base == other:
+            return head.version
+        if base == head.version:
+            self._step(into, head, other)
+            return other
+        edits, conflicts = self._brought(base, head.version, other, take)
+        if conflicts:
+            raise MergeConflictError(conflicts)
+        batch = self._chunks.writing()
+        tree = self.tree(head.version).edited(edits, batch)
+        id = write_version(batch, self._made(tree, [head.version, other], author))
+        self._step(into, head, id, uses=batch.finish())
+        return id
+
+    def _brought(
+        self, base: bytes, ours: bytes, theirs: bytes, take: Side | None
+    ) -> tuple[dict[str, Entry | None], list[Conflict]]:
+        """What of theirs goes into ours, and where both want different things."""
+        edits: dict[str, Entry | None] = {}
+        conflicts: list[Conflict] = []
+        here = self.tree(ours)
+        for change in self.changes(base, theirs):
+            mine = here.find(change.name)
+            if mine == change.new:
+                continue
+            if mine == change.old or take == "theirs":
+                edits[change.name] = change.new
+            elif take is None:
+                conflicts.append(Conflict(change.name, change.old, mine, change.new))
+        return edits, conflicts
+
+    def _advance(self, name: str, batch: Batch, made: Callable[[Move | None], Version]) -> bytes:
+        """Move a branch to a version made from its head; made anew where another process has moved it meanwhile."""
+        with self._turns[hash(name) % TURNS]:
+            return self._advance_in_turn(name, batch, made)
+
+    def _advance_in_turn(self, name: str, batch: Batch, made: Callable[[Move | None], Version]) -> bytes:
+        for turn in range(TRIES):
+            head = self._state.head(self._domain, name)
+            version = made(head)
+            if head and head.version and self.version(head.version).root == version.root:
+                batch.finish()
+                return head.version
+            id = write_version(batch, version)
+            try:
+                self._step(name, head, id, uses=batch.finish())
+            except StaleError:
+                if turn + 1 == TRIES or self._state.head(self._domain, name) == head:
+                    raise
+            else:
+                return id
+        raise _moved(name)
+
+    def _made(self, tree: Tree, parents: list[bytes], author: Author) -> Version:
+        """A version that is later than all that it is made from."""
+        entries, size = tree.totals()
+        at = max([to_micros(self._clock.now()), *(self.version(parent).at + 1 for parent in parents)])
+        made = Version(root=tree.root, parents=parents, at=at, by=author.by, message=author.message)
+        return replace(made, entries=entries, size_bytes=size)
+
+    def _head(self, name: str) -> Move:
+        head = self._state.head(self._domain, check_branch(name))
+        if head is None or not head.version:
+            raise NotFoundError(f"There is no branch or tag {name!r}", fix="See lepton vault branches.")
+        return head
+
+    def _step(self, name: str, head: Move | None, version: bytes, *, uses: Collection[bytes] = ()) -> None:
+        epoch, at = (head.epoch + 1, head.at) if head else (1, 0)
+        step = Move(name, epoch, version, max(at, to_micros(self._clock.now())))
+        self._state.move(self._domain, step, uses=uses)
+
+
+def check_branch(name: str) -> str:
+    """Return `name` if a branch, or with `tags/` before it a tag, can have it.
+
+    Raises:
+        BadNameError: it cannot.
+    """
+    if NAME.fullmatch(name):
+        return name
+    raise BadNameError(
+        f"{name[:80]!r} cannot name a branch", fix="Use a-z, 0-9, '.', '_' and '-'; tags/NAME for a tag."
+    )
+
+
+def _refuse_tag(name: str) -> str:
+    if check_branch(name).startswith(TAGS):
+        raise ConflictError(f"{name!r} is a tag: it stands still", fix="Make a branch at it.")
+    return name
+
+
+def _moved(name: str) -> StaleError:
+    return StaleError(f"{name!r} has moved since it was read", fix="Read it again and repeat the change.")

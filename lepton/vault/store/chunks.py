@@ -1,0 +1,302 @@
+"""The chunks of one domain: put, kept once, read by their ids.
+
+A writer works in a `Batch`: chunks go into a pack that all batches share, full packs are uploaded behind its back, and
+`finish` returns when everything it put, or found to be there, is durable. The order of a pack's birth: its bytes to
+the storage, then its row and its sealed key in one transaction, then the index. What dies before that transaction
+leaves a file that nobody names, for prune to remove.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import lru_cache
+from itertools import islice
+from threading import BoundedSemaphore, Lock
+
+from lepton.core.errors import IntegrityError, NotFoundError, StaleError
+from lepton.vault.driver import Driver
+from lepton.vault.store.codecs import Octets, Tier, encode
+from lepton.vault.store.index import Found, Index
+from lepton.vault.store.keyring import KeyRing
+from lepton.vault.store.packs import Entry, PackReader, PackWriter, Source, chunk_id
+from lepton.vault.store.sealing import ID_BYTES, fresh_key
+from lepton.vault.store.state import Pack, State
+
+PIECE_BYTES = 4 << 20
+"""Of a pack, handed to a driver at once; also what is read at once where chunks lie side by side."""
+WINDOW = 256
+"""Chunks that are looked up ahead of reading."""
+UPLOADS = 2
+READS_AHEAD = 2
+READERS = 512
+TRIES = 5
+
+
+class Chunks:
+    """The chunks of one domain over one driver. Any thread may use it.
+
+    Args:
+        index: of this domain, and of nobody else's at the same time.
+        tier: how what is written is expected to be read.
+    """
+
+    def __init__(
+        self, driver: Driver, state: State, ring: KeyRing, index: Index, *, domain: bytes, tier: Tier = Tier.WARM
+    ) -> None:
+        self.domain, self.keys, self.tier = domain, ring.domain(domain), tier
+        self._driver, self._state, self._ring, self._index = driver, state, ring, index
+        self._lock, self._following = Lock(), Lock()
+        self._filling: _Filling | None = None
+        self._pending: dict[bytes, tuple[_Filling, Entry]] = {}
+        """Chunks that are not in the index yet."""
+        self._unindexed: dict[bytes, _Filling] = {}
+        """Their packs."""
+        self._room = BoundedSemaphore(UPLOADS)
+        self._uploads = ThreadPoolExecutor(UPLOADS, "lepton-packs")
+        self._reads = ThreadPoolExecutor(READS_AHEAD, "lepton-boxes")
+        self._reader = lru_cache(READERS)(self._open_reader)
+
+    def writing(self) -> "Batch":
+        """Begin to write."""
+        return Batch(self)
+
+    def close(self) -> None:
+        """End what is being uploaded, and let go; what was put but never finished is lost."""
+        for pool in (self._uploads, self._reads):
+            pool.shutdown()
+        self._index.close()
+
+    def get(self, id: bytes) -> Octets:
+        """One chunk; raises as `read`."""
+        return next(self.read([id]))
+
+    def read(self, ids: Iterable[bytes]) -> Iterator[Octets]:
+        """Chunks in the order asked for; those that lie side by side are fetched at once, a little ahead.
+
+        Raises:
+            IntegrityError: one is damaged, or in no pack.
+        """
+        runs = (run for window in _windows(ids) for run in _side_by_side([self._find(id) for id in window]))
+        ahead: list[tuple[Sequence[_Spot], Future[Octets]]] = []
+        for run in runs:
+            ahead.append((run, self._reads.submit(self._fetch, run)))
+            if len(ahead) > READS_AHEAD:
+                yield from self._opened(*ahead.pop(0))
+        for run, fetched in ahead:
+            yield from self._opened(run, fetched)
+
+    def follow(self) -> None:
+        """Learn of the packs that came and went since, by whatever process."""
+        with self._following:
+            while packs := self._state.packs(self.domain, after=self._index.seq):
+                for pack in packs:
+                    if pack.is_gone:
+                        self._index.drop(pack)
+                    else:
+                        self._index.add(pack, self._directory(pack))
+
+    def _directory(self, pack: Pack) -> Sequence[Entry]:
+        with self._lock:
+            ours = self._unindexed.get(pack.id)
+        return ours.writer.entries if ours else self._reader(pack.id).directory(pack.size_bytes)
+
+    def _find(self, id: bytes) -> "_Spot":
+        for is_last in (False, True):
+            with self._lock:
+                pending = self._pending.get(id)
+            if pending is not None:
+                return pending
+            found = self._index.find(id)
+            if found is not None:
+                return found.pack, found.entry
+            if not is_last:
+                self.follow()
+        raise IntegrityError(f"The chunk {id.hex()} is in no pack", fix="Repair it: lepton vault verify")
+
+    def _fetch(self, run: "Sequence[_Spot]") -> Octets:
+        """The boxes of a run."""
+        (pack, first), (_, last) = run[0], run[-1]
+        source: Source = pack.writer if isinstance(pack, _Filling) else PackFile(self._driver, self.domain, pack)
+        return source.read(first.start, last.start + last.box)
+
+    def _opened(self, run: "Sequence[_Spot]", fetched: "Future[Octets]") -> Iterator[Octets]:
+        pack, first = run[0]
+        reader = pack.reader if isinstance(pack, _Filling) else self._reader(pack)
+        with memoryview(fetched.result()) as body:
+            for _, entry in run:
+                start = entry.start - first.start
+                yield reader.open(entry, body[start : start + entry.box])
+
+    def _open_reader(self, pack: bytes) -> PackReader:
+        source = PackFile(self._driver, self.domain, pack)
+        return self._reading(source, pack, self._ring.pack(pack))
+
+    def _reading(self, source: Source, pack: bytes, key: bytes) -> PackReader:
+        return PackReader(source, domain=self.domain, pack=pack, key=key, id_key=self.keys.chunk_id)
+
+    def _known(self, id: bytes) -> "_Filling | Found | None":
+        """Where a chunk is already, or is about to be."""
+        with self._lock:
+            pending = self._pending.get(id)
+        return pending[0] if pending else self._index.find(id)
+
+    def _add(self, id: bytes, chunk: Octets) -> "_Filling":
+        """Put a chunk into the open pack; send it off where that fills it."""
+        codec, body = encode(chunk, self.tier)
+        with self._lock:
+            if id in self._pending:
+                return self._pending[id][0]
+            filling = self._filling = self._filling or self._begin()
+            self._pending[id] = filling, filling.writer.add_encoded(id, len(chunk), codec, body)
+            if filling.writer.is_full:
+                self._filling = None
+        if filling.writer.is_full:
+            self._send(filling)
+        return filling
+
+    def _begin(self) -> "_Filling":
+        pack, key = os.urandom(ID_BYTES), fresh_key()
+        writer = PackWriter(domain=self.domain, pack=pack, key=key, tier=self.tier)
+        filling = self._unindexed[pack] = _Filling(pack, key, writer, self._reading(writer, pack, key))
+        return filling
+
+    def _flush(self, wanted: "set[_Filling]") -> None:
+        """Send the open pack off, if it is one of these."""
+        with self._lock:
+            filling = self._filling
+            if filling not in wanted:
+                return
+            self._filling = None
+        self._send(filling)
+
+    def _send(self, filling: "_Filling") -> None:
+        self._room.acquire()
+        self._uploads.submit(self._upload, filling)
+
+    def _upload(self, filling: "_Filling") -> None:
+        try:
+            self._store(filling)
+        except BaseException as fault:  # noqa: BLE001  every batch that put into this pack must hear of it
+            self._end(filling)
+            filling.done.set_exception(fault)
+        else:
+            self._end(filling)
+            filling.done.set_result(None)
+        finally:
+            self._room.release()
+
+    def _store(self, filling: "_Filling") -> None:
+        """The order matters: bytes, then the row, then the index."""
+        with filling.writer.close() as body:
+            size = len(body)
+            pieces = (bytes(body[at : at + PIECE_BYTES]) for at in range(0, size, PIECE_BYTES))
+            self._driver.put(pack_path(self.domain, filling.pack), pieces)
+        pack = Pack(filling.pack, size, len(filling.writer.entries))
+        for _ in range(TRIES - 1):
+            with suppress(StaleError):  # the domain's key was rotated
+                self._register(pack, filling.key)
+                break
+        else:
+            self._register(pack, filling.key)
+        self.follow()
+
+    def _register(self, pack: Pack, key: bytes) -> None:
+        self._state.add_pack(self.domain, pack, self._ring.seal_pack(pack.id, key, domain=self.domain))
+
+    def _end(self, filling: "_Filling") -> None:
+        with self._lock:
+            del self._unindexed[filling.pack]
+            for entry in filling.writer.entries:
+                self._pending.pop(entry.id, None)
+
+
+class Batch:
+    """What one writer puts; for one thread. Nothing of it counts before `finish`."""
+
+    def __init__(self, chunks: Chunks) -> None:
+        self._chunks = chunks
+        self._filled: set[_Filling] = set()
+        self._uses: set[bytes] = set()
+        self.new_bytes = 0
+        """Of chunks that were not there before."""
+
+    def put(self, chunk: Octets) -> bytes:
+        """Keep a chunk; return its id."""
+        id = chunk_id(self._chunks.keys.chunk_id, chunk)
+        known = self._chunks._known(id)
+        if isinstance(known, Found):
+            self._uses.add(known.pack)
+        elif known is not None:
+            self._filled.add(known)
+        else:
+            self._filled.add(self._chunks._add(id, chunk))
+            self.new_bytes += len(chunk)
+        return id
+
+    def finish(self) -> frozenset[bytes]:
+        """Return once all is durable: the packs that it lies in, to be named when a branch moves (`State.move`).
+
+        Raises:
+            UnavailableError, StorageFullError: a pack could not be stored; put everything again.
+        """
+        self._chunks._flush(self._filled)
+        for filling in self._filled:
+            filling.done.result()
+        return frozenset(self._uses | {filling.pack for filling in self._filled})
+
+
+class PackFile:
+    """The bytes of a pack in the storage."""
+
+    def __init__(self, driver: Driver, domain: bytes, pack: bytes) -> None:
+        self._driver, self._path = driver, pack_path(domain, pack)
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Bytes `start` .. `stop`.
+
+        Raises:
+            IntegrityError: there is no such pack.
+        """
+        try:
+            return b"".join(self._driver.get(self._path, start=start, stop=stop))
+        except NotFoundError as fault:
+            raise IntegrityError(f"{self._path} is missing", fix="Repair it: lepton vault verify") from fault
+
+
+class _Filling:
+    """A pack between its first chunk and its row."""
+
+    def __init__(self, pack: bytes, key: bytes, writer: PackWriter, reader: PackReader) -> None:
+        self.pack, self.key, self.writer, self.reader = pack, key, writer, reader
+        self.done: Future[None] = Future()
+
+
+_Spot = tuple[bytes | _Filling, Entry]
+"""A chunk's pack, and where it lies in it."""
+
+
+def pack_path(domain: bytes, pack: bytes) -> str:
+    """The driver's key of a pack."""
+    return f"domains/{domain.hex()}/packs/{pack.hex()[:2]}/{pack.hex()}"
+
+
+def _windows(ids: Iterable[bytes]) -> Iterator[Sequence[bytes]]:
+    rest = iter(ids)
+    while window := list(islice(rest, WINDOW)):
+        yield window
+
+
+def _side_by_side(spots: Sequence[_Spot]) -> Iterator[Sequence[_Spot]]:
+    """Runs of chunks that one read can fetch."""
+    run: list[_Spot] = []
+    for pack, entry in spots:
+        if run:
+            its, last = run[-1]
+            is_next = its == pack and last.start + last.box == entry.start
+            if not is_next or entry.start + entry.box - run[0][1].start > PIECE_BYTES:
+                yield run
+                run = []
+        run.append((pack, entry))
+    if run:
+        yield run

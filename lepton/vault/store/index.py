@@ -1,0 +1,117 @@
+"""Where each chunk of a domain lies: a file of SQLite on this machine, made again from the packs whenever it is lost.
+
+It follows the registered packs in their order, so that every machine's says the same: a chunk lies in the newest pack
+that holds it.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from lepton.core.errors import IntegrityError
+from lepton.vault.store.packs import Entry
+from lepton.vault.store.state import Pack
+
+FORMAT = 1
+SCHEMA = """
+CREATE TABLE chunks (
+  id BLOB PRIMARY KEY, pack INTEGER, number INTEGER, start INTEGER, length INTEGER, box INTEGER, codec INTEGER
+) WITHOUT ROWID;
+CREATE TABLE packs (row INTEGER PRIMARY KEY, pack BLOB NOT NULL UNIQUE, size_bytes INTEGER NOT NULL);
+CREATE TABLE followed (seq INTEGER NOT NULL);
+INSERT INTO followed VALUES (0);
+"""
+FIND = (
+    "SELECT packs.pack, number, id, length, start, box, codec FROM chunks JOIN packs ON packs.row = chunks.pack "
+    "WHERE id = ?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A chunk's place."""
+
+    pack: bytes
+    entry: Entry
+
+
+class Index:
+    """The chunks of one domain. Any thread may use it; one process at a time writes it.
+
+    Args:
+        path: the file; it is made, and made anew where it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = Lock()
+        self._path = path
+        try:
+            self._rows = _opened(path)
+        except sqlite3.DatabaseError:
+            for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+                file.unlink(missing_ok=True)
+            self._rows = _opened(path)
+
+    @property
+    def seq(self) -> int:
+        """Up to where it has followed the packs of the domain."""
+        with self._reading() as rows:
+            return int(rows.execute("SELECT seq FROM followed").fetchone()[0])
+
+    def find(self, id: bytes) -> Found | None:
+        """Where a chunk lies, if in any pack."""
+        with self._reading() as rows:
+            row = rows.execute(FIND, (id,)).fetchone()
+        return Found(row[0], Entry(*row[1:])) if row else None
+
+    def add(self, pack: Pack, entries: Sequence[Entry]) -> None:
+        """Follow a pack that came, with what its directory says."""
+        with self._reading() as rows, rows:
+            rows.execute("INSERT OR REPLACE INTO packs VALUES (NULL, ?, ?)", (pack.id, pack.size_bytes))
+            (row,) = rows.execute("SELECT row FROM packs WHERE pack = ?", (pack.id,)).fetchone()
+            values = ((e.id, row, e.number, e.start, e.length, e.box, e.codec) for e in entries)
+            rows.executemany("INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            rows.execute("UPDATE followed SET seq = ?", (pack.seq,))
+
+    def drop(self, pack: Pack) -> None:
+        """Follow a pack that went."""
+        with self._reading() as rows, rows:
+            rows.execute("DELETE FROM packs WHERE pack = ?", (pack.id,))
+            rows.execute("UPDATE followed SET seq = ?", (pack.seq,))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._rows.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """The file, for one thread at a time."""
+        with self._lock:
+            try:
+                yield self._rows
+            except sqlite3.DatabaseError as fault:
+                raise IntegrityError(
+                    f"{self._path} is damaged: {fault}", fix="Stop Lepton and remove it; it is made again."
+                ) from fault
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = sqlite3.connect(path, check_same_thread=False)
+    try:
+        rows.execute("PRAGMA journal_mode = WAL")
+        rows.execute("PRAGMA synchronous = NORMAL")
+        rows.execute("PRAGMA cache_size = -16384")
+        (found,) = rows.execute("PRAGMA user_version").fetchone()
+        if found == 0:
+            rows.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
+        elif found != FORMAT:
+            raise sqlite3.DatabaseError("made by another version of Lepton")
+    except BaseException:
+        rows.close()
+        raise
+    return rows

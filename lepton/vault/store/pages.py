@@ -1,0 +1,151 @@
+"""Pages of trees: sorted names with what they stand for, in bytes. `docs/vault-format.md` says every byte.
+
+A leaf (level 0) holds entries; a page above it holds, for each page below, the last name in it and what is under it.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from unicodedata import is_normalized
+
+from lepton.core.errors import IntegrityError, InvalidError
+from lepton.vault.store.blobs import BLOB, EMPTY, Blob
+from lepton.vault.store.codecs import Octets
+
+HEAD = struct.Struct("<BI")
+"""Level, number of records."""
+LEAF = struct.Struct("<HHq")
+"""Of an entry: bytes of its name, bytes of its facts, when it was changed. Then come blob, name, facts."""
+ABOVE = struct.Struct("<H32sQQ")
+"""Of a page below: bytes of the name, id, entries, bytes of content. Then comes the name."""
+MOST_NAME_BYTES = 1024
+MOST_FACTS_BYTES = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a name stands for."""
+
+    blob: Blob = EMPTY
+    modified_at: int = 0
+    """Microseconds since 1970, as its owner says."""
+    facts: bytes = b""
+    """Small facts of the layers above, as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """A page one level down."""
+
+    id: bytes
+    entries: int
+    size_bytes: int
+
+
+Value = Entry | Below
+Record = tuple[str, Value]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page, decoded."""
+
+    level: int
+    records: Sequence[Record] = field(repr=False)
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """Of its records, in order."""
+        return [name for name, _ in self.records]
+
+    def to_bytes(self) -> bytes:
+        """As it is kept."""
+        return b"".join([HEAD.pack(self.level, len(self.records)), *(_packed(record) for record in self.records)])
+
+    def below(self, id: bytes) -> Below:
+        """What the page above says of this one."""
+        if self.level == 0:
+            sizes = [value.blob.size_bytes for _, value in self.records if isinstance(value, Entry)]
+            return Below(id, len(sizes), sum(sizes))
+        under = [value for _, value in self.records if isinstance(value, Below)]
+        return Below(id, sum(page.entries for page in under), sum(page.size_bytes for page in under))
+
+
+def record_bytes(record: Record) -> int:
+    """Bytes of a record in a page."""
+    name, value = record
+    fixed = ABOVE.size if isinstance(value, Below) else LEAF.size + BLOB.size + len(value.facts)
+    return fixed + len(name.encode())
+
+
+def read_page(body: Octets) -> Page:
+    """Decode a page.
+
+    Raises:
+        IntegrityError: it is none.
+    """
+    view = memoryview(body)
+    try:
+        level, count = HEAD.unpack_from(view)
+        records, at = [], HEAD.size
+        for _ in range(count):
+            record, at = (_above if level else _leaf)(view, at)
+            records.append(record)
+    except (struct.error, UnicodeDecodeError) as fault:
+        raise IntegrityError("A page of a tree is damaged", fix="Restore it from a backup.") from fault
+    if at != len(view):
+        raise IntegrityError("A page of a tree is damaged", fix="Restore it from a backup.")
+    return Page(level, records)
+
+
+def check_name(name: str) -> str:
+    """Return `name` if a tree can hold it: parts with `/` between them, as a relative path.
+
+    Raises:
+        InvalidError: it is anything else; the message says what is wrong.
+    """
+    fault = _fault(name)
+    if fault:
+        raise InvalidError(
+            f"{name[:80]!r} cannot be a name: {fault}", fix="Use a relative path such as set/part-1.csv."
+        )
+    return name
+
+
+def _fault(name: str) -> str:
+    parts = name.split("/")
+    if not name.isprintable():
+        return "it has a character that cannot be shown"
+    if any(part in ("", ".", "..") for part in parts):
+        return "a part of it is empty, '.' or '..'"
+    if "\\" in name:
+        return "it has a backslash"
+    if len(name.encode()) > MOST_NAME_BYTES:
+        return f"it has more than {MOST_NAME_BYTES} bytes"
+    if not is_normalized("NFC", name):
+        return "it is not in Unicode's normal form C, so that two names could look the same"
+    return ""
+
+
+def _packed(record: Record) -> bytes:
+    name, value = record
+    text = name.encode()
+    if isinstance(value, Below):
+        return ABOVE.pack(len(text), value.id, value.entries, value.size_bytes) + text
+    head = LEAF.pack(len(text), len(value.facts), value.modified_at)
+    return b"".join((head, value.blob.to_bytes(), text, value.facts))
+
+
+def _leaf(view: memoryview, at: int) -> tuple[Record, int]:
+    name_bytes, facts_bytes, modified_at = LEAF.unpack_from(view, at)
+    blob = Blob(*BLOB.unpack_from(view, at + LEAF.size))
+    start = at + LEAF.size + BLOB.size
+    middle, end = start + name_bytes, start + name_bytes + facts_bytes
+    return (str(view[start:middle], "utf-8"), Entry(blob, modified_at, bytes(view[middle:end]))), end
+
+
+def _above(view: memoryview, at: int) -> tuple[Record, int]:
+    name_bytes, id, entries, size_bytes = ABOVE.unpack_from(view, at)
+    start = at + ABOVE.size
+    return (str(view[start : start + name_bytes], "utf-8"), Below(id, entries, size_bytes)), start + name_bytes
