@@ -15,7 +15,7 @@ from lepton.core.errors import IntegrityError
 from lepton.vault.driver import check_range
 from lepton.vault.store.chunks import Batch, Chunks
 from lepton.vault.store.codecs import Octets
-from lepton.vault.store.cutting import Cutter
+from lepton.vault.store.cutting import Cutter, Fill
 
 RECORD = Struct("<32sQ")
 """Of a page: id of a chunk or of a page one level below, bytes of content in it."""
@@ -45,10 +45,10 @@ class Blob:
 EMPTY = Blob(0, 0, NONE, sha256().digest())
 
 
-def write(batch: Batch, cutter: Cutter, pieces: Iterable[bytes]) -> Blob:
+def write(batch: Batch, cutter: Cutter, content: Iterable[bytes] | Fill) -> Blob:
     """Keep content; it is durable once the batch has finished."""
     digest, pages = sha256(), _Pages(batch)
-    for chunk in cutter.cut(pieces):
+    for chunk in cutter.cut(content):
         digest.update(chunk)
         pages.add(0, batch.put(chunk), len(chunk))
     size, depth, root = pages.finish()
@@ -64,13 +64,27 @@ def read(chunks: Chunks, blob: Blob, *, start: int = 0, stop: int | None = None)
     """
     check_range(start, stop)
     end = blob.size_bytes if stop is None else min(stop, blob.size_bytes)
-    parts, places = tee(_parts(chunks, blob, start, end))
-    found = chunks.read(id for id, _, _ in places)
-    for (_, offset, size), chunk in zip(parts, found, strict=True):
+    for offset, chunk in _read(chunks, _parts(chunks, blob, start, end)):
+        first, last = max(start - offset, 0), min(end - offset, len(chunk))
+        yield chunk if (first, last) == (0, len(chunk)) else memoryview(chunk)[first:last]
+
+
+def read_all(chunks: Chunks, blobs: Iterable[Blob]) -> Iterator[Octets]:
+    """The content of blobs one after the other: small ones that lie side by side are fetched at once.
+
+    No chunk has bytes of two. Raises as `read`.
+    """
+    parts = (part for blob in blobs for part in _parts(chunks, blob, 0, blob.size_bytes))
+    return (chunk for _, chunk in _read(chunks, parts))
+
+
+def _read(chunks: Chunks, parts: Iterable[tuple[bytes, int, int]]) -> Iterator[tuple[int, Octets]]:
+    """(offset, content) of each part."""
+    parts, places = tee(parts)
+    for (_, offset, size), chunk in zip(parts, chunks.read(id for id, _, _ in places), strict=True):
         if len(chunk) != size:
             raise IntegrityError(f"A chunk has {len(chunk)} bytes, not {size}", fix="Restore it from a backup.")
-        first, last = max(start - offset, 0), min(end - offset, size)
-        yield chunk if (first, last) == (0, size) else memoryview(chunk)[first:last]
+        yield offset, chunk
 
 
 def places(chunks: Chunks, blob: Blob) -> Iterator[tuple[bytes, bool]]:

@@ -16,15 +16,15 @@ from threading import BoundedSemaphore, Lock
 
 from lepton.core.errors import IntegrityError, NotFoundError, StaleError
 from lepton.vault.driver import Driver
-from lepton.vault.store.codecs import Octets, Tier, encode
+from lepton.vault.store.codecs import Codec, Encoder, Octets, Tier
 from lepton.vault.store.index import Found, Index
 from lepton.vault.store.keyring import KeyRing
-from lepton.vault.store.packs import Entry, PackReader, PackWriter, Source, chunk_id
+from lepton.vault.store.packs import Entry, PackReader, PackWriter, chunk_id
 from lepton.vault.store.sealing import ID_BYTES, fresh_key
 from lepton.vault.store.state import Pack, State
 
-PIECE_BYTES = 4 << 20
-"""Of a pack, handed to a driver at once; also what is read at once where chunks lie side by side."""
+RUN_BYTES = 4 << 20
+"""Read at once where chunks lie side by side."""
 WINDOW = 256
 """Chunks that are looked up ahead of reading."""
 UPLOADS = 2
@@ -77,7 +77,7 @@ class Chunks:
         Raises:
             IntegrityError: one is damaged, or in no pack.
         """
-        runs = (run for window in _windows(ids) for run in _side_by_side([self._find(id) for id in window]))
+        runs = (run for window in _windows(ids) for run in _side_by_side(self._find(window)))
         ahead: list[tuple[Sequence[_Spot], Future[Octets]]] = []
         for run in runs:
             ahead.append((run, self._reads.submit(self._fetch, run)))
@@ -99,26 +99,30 @@ class Chunks:
     def _directory(self, pack: Pack) -> Sequence[Entry]:
         with self._lock:
             ours = self._unindexed.get(pack.id)
-        return ours.writer.entries if ours else self._reader(pack.id).directory(pack.size_bytes)
+        return ours.entries if ours else self._reader(pack.id).directory(pack.size_bytes)
 
-    def _find(self, id: bytes) -> "_Spot":
-        for is_last in (False, True):
-            with self._lock:
-                pending = self._pending.get(id)
-            if pending is not None:
-                return pending
-            found = self._index.find(id)
-            if found is not None:
-                return found.pack, found.entry
-            if not is_last:
+    def _find(self, ids: Sequence[bytes]) -> "Sequence[_Spot]":
+        """Where chunks lie, in their order."""
+        with self._lock:
+            known: dict[bytes, _Spot] = {id: self._pending[id] for id in ids if id in self._pending}
+        for _ in range(2):
+            rest = [id for id in ids if id not in known]
+            known |= {id: (found.pack, found.entry) for id, found in self._index.find(rest).items()} if rest else {}
+            if len(rest) and any(id not in known for id in rest):
                 self.follow()
-        raise IntegrityError(f"The chunk {id.hex()} is in no pack", fix="Repair it: lepton vault verify")
+        lost = next((id for id in ids if id not in known), None)
+        if lost is not None:
+            raise IntegrityError(f"The chunk {lost.hex()} is in no pack", fix="Repair it: lepton vault verify")
+        return [known[id] for id in ids]
 
     def _fetch(self, run: "Sequence[_Spot]") -> Octets:
         """The boxes of a run."""
         (pack, first), (_, last) = run[0], run[-1]
-        source: Source = pack.writer if isinstance(pack, _Filling) else PackFile(self._driver, self.domain, pack)
-        return source.read(first.start, last.start + last.box)
+        writer = pack.writer if isinstance(pack, _Filling) else None
+        if writer is not None:
+            return writer.boxes(first, last)
+        id = pack.id if isinstance(pack, _Filling) else pack
+        return PackFile(self._driver, self.domain, id).read(first.start, last.start + last.box)
 
     def _opened(self, run: "Sequence[_Spot]", fetched: "Future[Octets]") -> Iterator[Octets]:
         pack, first = run[0]
@@ -129,36 +133,37 @@ class Chunks:
                 yield reader.open(entry, body[start : start + entry.box])
 
     def _open_reader(self, pack: bytes) -> PackReader:
-        source = PackFile(self._driver, self.domain, pack)
-        return self._reading(source, pack, self._ring.pack(pack))
+        return self._reading(pack, self._ring.pack(pack))
 
-    def _reading(self, source: Source, pack: bytes, key: bytes) -> PackReader:
+    def _reading(self, pack: bytes, key: bytes) -> PackReader:
+        source = PackFile(self._driver, self.domain, pack)
         return PackReader(source, domain=self.domain, pack=pack, key=key, id_key=self.keys.chunk_id)
 
     def _known(self, id: bytes) -> "_Filling | Found | None":
         """Where a chunk is already, or is about to be."""
         with self._lock:
             pending = self._pending.get(id)
-        return pending[0] if pending else self._index.find(id)
+        return pending[0] if pending else self._index.find([id]).get(id)
 
-    def _add(self, id: bytes, chunk: Octets) -> "_Filling":
-        """Put a chunk into the open pack; send it off where that fills it."""
-        codec, body = encode(chunk, self.tier)
+    def _add(self, id: bytes, length: int, codec: Codec, body: Octets) -> "_Filling":
+        """Put an encoded chunk into the open pack; send it off where that fills it."""
         with self._lock:
             if id in self._pending:
                 return self._pending[id][0]
             filling = self._filling = self._filling or self._begin()
-            self._pending[id] = filling, filling.writer.add_encoded(id, len(chunk), codec, body)
-            if filling.writer.is_full:
+            assert filling.writer is not None
+            self._pending[id] = filling, filling.writer.add(id, length, codec, body)
+            is_full = filling.writer.is_full
+            if is_full:
                 self._filling = None
-        if filling.writer.is_full:
+        if is_full:
             self._send(filling)
         return filling
 
     def _begin(self) -> "_Filling":
         pack, key = os.urandom(ID_BYTES), fresh_key()
         writer = PackWriter(domain=self.domain, pack=pack, key=key, tier=self.tier)
-        filling = self._unindexed[pack] = _Filling(pack, key, writer, self._reading(writer, pack, key))
+        filling = self._unindexed[pack] = _Filling(pack, key, writer, self._reading(pack, key))
         return filling
 
     def _flush(self, wanted: "set[_Filling]") -> None:
@@ -188,11 +193,10 @@ class Chunks:
 
     def _store(self, filling: "_Filling") -> None:
         """The order matters: bytes, then the row, then the index."""
-        with filling.writer.close() as body:
-            size = len(body)
-            pieces = (bytes(body[at : at + PIECE_BYTES]) for at in range(0, size, PIECE_BYTES))
-            self._driver.put(pack_path(self.domain, filling.pack), pieces)
-        pack = Pack(filling.pack, size, len(filling.writer.entries))
+        assert filling.writer is not None
+        size, parts = filling.writer.close()
+        self._driver.put(pack_path(self.domain, filling.id), parts)
+        pack = Pack(filling.id, size, len(filling.entries))
         for _ in range(TRIES - 1):
             with suppress(StaleError):  # the domain's key was rotated
                 self._register(pack, filling.key)
@@ -206,9 +210,10 @@ class Chunks:
 
     def _end(self, filling: "_Filling") -> None:
         with self._lock:
-            del self._unindexed[filling.pack]
-            for entry in filling.writer.entries:
+            del self._unindexed[filling.id]
+            for entry in filling.entries:
                 self._pending.pop(entry.id, None)
+        filling.writer = None  # from now on it is read from the storage
 
 
 class Batch:
@@ -218,6 +223,7 @@ class Batch:
         self._chunks = chunks
         self._filled: set[_Filling] = set()
         self._uses: set[bytes] = set()
+        self._encoder = Encoder(chunks.tier)
         self.new_bytes = 0
         """Of chunks that were not there before."""
 
@@ -230,7 +236,7 @@ class Batch:
         elif known is not None:
             self._filled.add(known)
         else:
-            self._filled.add(self._chunks._add(id, chunk))
+            self._filled.add(self._chunks._add(id, len(chunk), *self._encoder.encode(chunk)))
             self.new_bytes += len(chunk)
         return id
 
@@ -243,7 +249,7 @@ class Batch:
         self._chunks._flush(self._filled)
         for filling in self._filled:
             filling.done.result()
-        return frozenset(self._uses | {filling.pack for filling in self._filled})
+        return frozenset(self._uses | {filling.id for filling in self._filled})
 
 
 class PackFile:
@@ -265,10 +271,12 @@ class PackFile:
 
 
 class _Filling:
-    """A pack between its first chunk and its row."""
+    """A pack between its first chunk and its place in the index."""
 
-    def __init__(self, pack: bytes, key: bytes, writer: PackWriter, reader: PackReader) -> None:
-        self.pack, self.key, self.writer, self.reader = pack, key, writer, reader
+    def __init__(self, id: bytes, key: bytes, writer: PackWriter, reader: PackReader) -> None:
+        self.id, self.key, self.reader, self.entries = id, key, reader, writer.entries
+        self.writer: PackWriter | None = writer
+        """None once it has ended; what it held is given free then."""
         self.done: Future[None] = Future()
 
 
@@ -294,7 +302,7 @@ def _side_by_side(spots: Sequence[_Spot]) -> Iterator[Sequence[_Spot]]:
         if run:
             its, last = run[-1]
             is_next = its == pack and last.start + last.box == entry.start
-            if not is_next or entry.start + entry.box - run[0][1].start > PIECE_BYTES:
+            if not is_next or entry.start + entry.box - run[0][1].start > RUN_BYTES:
                 yield run
                 run = []
         run.append((pack, entry))

@@ -4,8 +4,7 @@ FastCDC (Xia et al. 2020), about 64 KiB a chunk. Where the cuts fall depends on 
 all, the lengths alone would tell which known file is kept.
 """
 
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
 
 from pyfastcdc import FastCDC
 
@@ -17,49 +16,62 @@ WINDOW_BYTES = 8 << 20
 """Cut at once: few enough to stay small, so many that what is looked at twice does not count."""
 
 
+Fill = Callable[[memoryview], int]
+"""Puts the next bytes of content into the beginning of what it is given; returns how many, 0 only at the end."""
+
+
 class Cutter:
     """Cuts for one domain; any thread may use it."""
 
     def __init__(self, seed: bytes) -> None:
         number = int.from_bytes(seed, "little") >> 1 or 1  # the cutter takes 63 bits of it, and 0 for none
         self._cdc = FastCDC(MEAN_BYTES, min_size=LEAST_BYTES, max_size=MOST_BYTES, seed=number)
+        self._buffers: list[bytearray] = []
+        """Used again: fresh memory costs more than what is done in it."""
 
-    def cut(self, pieces: Iterable[bytes]) -> Iterator[memoryview]:
-        """The chunks of a stream, in order. How the stream comes in pieces makes no difference.
+    def cut(self, content: Iterable[bytes] | Fill) -> Iterator[memoryview]:
+        """The chunks of content, in order. In what pieces it comes makes no difference.
 
         A chunk is valid until the next is asked for.
         """
-        rest = b""
-        for window in _windows(pieces):
-            held = memoryview(rest + window if rest else window)
+        fill = content if callable(content) else _filled_from(content)
+        buffer = self._buffers.pop() if self._buffers else bytearray(WINDOW_BYTES + MOST_BYTES)
+        try:
+            with memoryview(buffer) as whole:
+                yield from self._cut(whole, fill)
+        finally:
+            self._buffers.append(buffer)
+
+    def _cut(self, whole: memoryview, fill: Fill) -> Iterator[memoryview]:
+        held, is_last = 0, False
+        while not is_last:
+            while held < len(whole) and not is_last:
+                more = fill(whole[held:])
+                held, is_last = held + more, more == 0
             done = 0
-            for chunk in self._cdc.cut_buf(held):
-                if chunk.offset + MOST_BYTES > len(held):  # where it ends may depend on what is still to come
-                    break
-                yield held[chunk.offset : chunk.offset + chunk.length]
+            for chunk in self._cdc.cut_buf(whole[:held]):
+                if not is_last and chunk.offset + MOST_BYTES > held:
+                    break  # where it ends may depend on what is still to come
                 done = chunk.offset + chunk.length
-            rest = bytes(held[done:])
-        for chunk in self._cdc.cut_buf(rest) if rest else ():
-            yield chunk.data
+                yield whole[chunk.offset : done]
+            held -= done
+            whole[:held] = whole[done : done + held]
 
 
-def _windows(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The stream in pieces of about one window; the last may be short."""
-    held: list[bytes] = []
-    size = 0
-    for piece in chain.from_iterable(_split(piece) for piece in pieces):
-        held.append(piece)
-        size += len(piece)
-        if size >= WINDOW_BYTES:
-            yield held[0] if len(held) == 1 else b"".join(held)
-            held, size = [], 0
-    if held:
-        yield b"".join(held)
+def _filled_from(pieces: Iterable[bytes]) -> Fill:
+    rest = iter(pieces)
+    left = memoryview(b"")
 
+    def fill(room: memoryview) -> int:
+        nonlocal left
+        while not left:
+            piece = next(rest, None)
+            if piece is None:
+                return 0
+            left = memoryview(piece)
+        size = min(len(left), len(room))
+        room[:size] = left[:size]
+        left = left[size:]
+        return size
 
-def _split(piece: bytes) -> Iterator[bytes]:
-    if len(piece) <= WINDOW_BYTES:
-        yield piece
-        return
-    for at in range(0, len(piece), WINDOW_BYTES):
-        yield piece[at : at + WINDOW_BYTES]
+    return fill

@@ -5,7 +5,7 @@ that holds it.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,8 @@ CREATE TABLE packs (row INTEGER PRIMARY KEY, pack BLOB NOT NULL UNIQUE, size_byt
 CREATE TABLE followed (seq INTEGER NOT NULL);
 INSERT INTO followed VALUES (0);
 """
-FIND = (
-    "SELECT packs.pack, number, id, length, start, box, codec FROM chunks JOIN packs ON packs.row = chunks.pack "
-    "WHERE id = ?"
-)
+FIND = "SELECT pack, number, id, length, start, box, codec FROM chunks WHERE id IN ({})"
+MOST_ASKED = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +52,8 @@ class Index:
             for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
                 file.unlink(missing_ok=True)
             self._rows = _opened(path)
+        self._packs: dict[int, bytes] = dict(self._rows.execute("SELECT row, pack FROM packs"))
+        """Of those that are not gone."""
 
     @property
     def seq(self) -> int:
@@ -61,11 +61,13 @@ class Index:
         with self._reading() as rows:
             return int(rows.execute("SELECT seq FROM followed").fetchone()[0])
 
-    def find(self, id: bytes) -> Found | None:
-        """Where a chunk lies, if in any pack."""
+    def find(self, ids: Sequence[bytes]) -> Mapping[bytes, Found]:
+        """Where chunks lie, of those that are in any pack; at most `MOST_ASKED` at once."""
+        sql = FIND.format(", ".join("?" * len(ids)))
         with self._reading() as rows:
-            row = rows.execute(FIND, (id,)).fetchone()
-        return Found(row[0], Entry(*row[1:])) if row else None
+            found = rows.execute(sql, ids).fetchall()
+            packs = self._packs
+        return {row[2]: Found(packs[row[0]], Entry(*row[1:])) for row in found if row[0] in packs}
 
     def add(self, pack: Pack, entries: Sequence[Entry]) -> None:
         """Follow a pack that came, with what its directory says."""
@@ -75,12 +77,16 @@ class Index:
             values = ((e.id, row, e.number, e.start, e.length, e.box, e.codec) for e in entries)
             rows.executemany("INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", values)
             rows.execute("UPDATE followed SET seq = ?", (pack.seq,))
+            self._packs[row] = pack.id
 
     def drop(self, pack: Pack) -> None:
         """Follow a pack that went."""
         with self._reading() as rows, rows:
+            gone = rows.execute("SELECT row FROM packs WHERE pack = ?", (pack.id,)).fetchone()
             rows.execute("DELETE FROM packs WHERE pack = ?", (pack.id,))
             rows.execute("UPDATE followed SET seq = ?", (pack.seq,))
+            if gone:
+                self._packs.pop(gone[0], None)
 
     def close(self) -> None:
         """Let go of the file."""

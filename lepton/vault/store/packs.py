@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Protocol
 
-import numpy as np
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from numpy.typing import NDArray
 
 from lepton.core.errors import IntegrityError, TooLargeError
-from lepton.vault.store.codecs import Codec, Octets, Tier, decode, encode
+from lepton.vault.store.codecs import Codec, Octets, Tier, decode
 from lepton.vault.store.cutting import MOST_BYTES
 from lepton.vault.store.sealing import ID_BYTES, TAG_BYTES
 
@@ -20,15 +18,13 @@ MAGIC, END_MAGIC = b"LEPTPACK", b"LEPTPEND"
 VERSION, AES_256_GCM = 1, 1
 HEADER = Struct("<8sHBB4x16s16s16s")
 TRAILER = Struct("<QII8x8s")
-ENTRY = np.dtype([("id", "V32"), ("length", "<u4"), ("box", "<u4"), ("codec", "u1"), ("rest", "V7")])
+ENTRY = Struct("<32sIIB7x")
 """One record of the directory: 48 bytes."""
 ID = Struct("<16s16s32sIB")
 """What is authenticated with a box."""
 DIRECTORY_NUMBER = 2**64 - 1
 FULL_BYTES = 32 << 20
 """A pack that holds so many is closed."""
-FIRST_BYTES = 1 << 20
-"""Room at the beginning; it is doubled as needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +58,17 @@ def chunk_id(key: bytes, chunk: Octets) -> bytes:
 
 
 class PackWriter:
-    """A pack that is being filled, in memory. For one thread."""
+    """A pack that is being filled, in memory. For one thread.
+
+    Args:
+        above: at most 16 bytes for the layers above, kept in the header.
+    """
 
     def __init__(self, *, domain: bytes, pack: bytes, key: bytes, tier: Tier = Tier.WARM, above: bytes = b"") -> None:
-        """
-        Args:
-            above: at most 16 bytes for the layers above, kept in the header.
-        """
-        self._domain, self._pack, self._tier, self._box = domain, pack, tier, AESGCM(key)
-        self._body = bytearray(FIRST_BYTES)
-        HEADER.pack_into(self._body, 0, MAGIC, VERSION, AES_256_GCM, tier, domain, pack, above.ljust(ID_BYTES, b"\0"))
+        self._domain, self._pack, self._box = domain, pack, AESGCM(key)
+        self._header = HEADER.pack(MAGIC, VERSION, AES_256_GCM, tier, domain, pack, above.ljust(ID_BYTES, b"\0"))
+        self._parts = [self._header]
+        """As they will follow each other; never joined, as fresh memory costs more than what is done in it."""
         self._end = HEADER.size
         self.entries: list[Entry] = []
 
@@ -80,12 +77,7 @@ class PackWriter:
         """Whether it holds enough to be closed."""
         return self._end >= FULL_BYTES
 
-    def add(self, id: bytes, chunk: Octets) -> Entry:
-        """Encode and seal a chunk; raises as `add_encoded`."""
-        codec, body = encode(chunk, self._tier)
-        return self.add_encoded(id, len(chunk), codec, body)
-
-    def add_encoded(self, id: bytes, length: int, codec: Codec, body: Octets) -> Entry:
+    def add(self, id: bytes, length: int, codec: Codec, body: Octets) -> Entry:
         """Seal a chunk of that length which was encoded already.
 
         Raises:
@@ -93,37 +85,24 @@ class PackWriter:
         """
         if self.is_full or length > MOST_BYTES:
             raise TooLargeError("The chunk does not fit into the pack", fix="Cut content with `Cutter`; begin a pack.")
-        number, box = len(self.entries), len(body) + TAG_BYTES
-        bound = ID.pack(self._domain, self._pack, id, length, codec)
-        self._make_room(box)
-        with memoryview(self._body) as whole, whole[self._end : self._end + box] as room:
-            self._box.encrypt_into(_nonce(number), body, bound, room)
-        entry = Entry(number, id, length, self._end, box, codec)
+        number = len(self.entries)
+        sealed = self._box.encrypt(_nonce(number), body, ID.pack(self._domain, self._pack, id, length, codec))
+        entry = Entry(number, id, length, self._end, len(sealed), codec)
         self.entries.append(entry)
-        self._end += box
+        self._parts.append(sealed)
+        self._end += len(sealed)
         return entry
 
-    def read(self, start: int, stop: int) -> bytes:
-        """Bytes of the pack as far as it is filled, so that it can be read before it is closed."""
-        with memoryview(self._body) as whole:
-            return bytes(whole[start:stop])
+    def boxes(self, first: Entry, last: Entry) -> bytes:
+        """The boxes from one to another, so that they can be read before the pack is closed."""
+        return b"".join(self._parts[first.number + 1 : last.number + 2])
 
-    def _make_room(self, size: int) -> None:
-        if self._end + size > len(self._body):
-            self._body += bytes(max(size, len(self._body)))
-
-    def close(self) -> memoryview:
-        """The whole pack; nothing can be added afterwards."""
-        directory = np.zeros(len(self.entries), ENTRY)
-        for row, entry in zip(directory, self.entries, strict=True):
-            row["id"], row["length"], row["box"], row["codec"] = entry.id, entry.length, entry.box, entry.codec
-        trailer = TRAILER.pack(self._end, directory.nbytes + TAG_BYTES, len(self.entries), END_MAGIC)
-        bound = bytes(self._body[: HEADER.size]) + trailer
-        sealed = self._box.encrypt(_nonce(DIRECTORY_NUMBER), directory.tobytes(), bound)
-        whole = self._end + len(sealed) + TRAILER.size
-        self._make_room(len(sealed) + TRAILER.size)
-        self._body[self._end : whole] = sealed + trailer
-        return memoryview(self._body)[:whole]
+    def close(self) -> tuple[int, Sequence[bytes]]:
+        """(bytes, parts) of the whole pack; nothing can be added afterwards."""
+        directory = b"".join(ENTRY.pack(each.id, each.length, each.box, each.codec) for each in self.entries)
+        trailer = TRAILER.pack(self._end, len(directory) + TAG_BYTES, len(self.entries), END_MAGIC)
+        sealed = self._box.encrypt(_nonce(DIRECTORY_NUMBER), directory, self._header + trailer)
+        return self._end + len(sealed) + len(trailer), [*self._parts, sealed, trailer]
 
 
 class PackReader:
@@ -174,9 +153,9 @@ class PackReader:
             plain = self._box.decrypt(_nonce(DIRECTORY_NUMBER), sealed, header + trailer)
         except (InvalidTag, ValueError) as fault:
             raise self._damaged("its directory") from fault
-        if not self._is_its(header) or len(plain) != count * ENTRY.itemsize:
+        if not self._is_its(header) or len(plain) != count * ENTRY.size:
             raise self._damaged("its header")
-        return _entries(np.frombuffer(plain, ENTRY))
+        return _entries(plain)
 
     def _is_its(self, header: bytes) -> bool:
         magic, version, cipher, _, domain, pack, _ = HEADER.unpack(header)
@@ -187,11 +166,12 @@ class PackReader:
         return IntegrityError(f"Pack {self._pack.hex()} is damaged: {what}", fix="Repair it: lepton vault verify")
 
 
-def _entries(rows: NDArray[np.void]) -> Sequence[Entry]:
-    boxes = rows["box"].astype(np.int64)
-    starts = HEADER.size + np.cumsum(boxes) - boxes
-    columns = (rows["id"], rows["length"], starts, boxes, rows["codec"])
-    return [Entry(at, *row) for at, row in enumerate(zip(*(column.tolist() for column in columns), strict=True))]
+def _entries(directory: bytes) -> Sequence[Entry]:
+    start, found = HEADER.size, []
+    for number, (id, length, box, codec) in enumerate(ENTRY.iter_unpack(directory)):
+        found.append(Entry(number, id, length, start, box, codec))
+        start += box
+    return found
 
 
 def _nonce(number: int) -> bytes:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton.core.errors import IntegrityError
-from lepton.vault.store.codecs import Codec, Tier, decode, encode
+from lepton.vault.store.codecs import Codec, Encoder, Octets, Tier, decode
 from lepton.vault.store.cutting import LEAST_BYTES, MOST_BYTES, Cutter
 
 SEED = b"12345678"
@@ -52,6 +52,10 @@ def test_nothing_is_cut_into_nothing() -> None:
     assert cut(b"") == []
 
 
+def encode(chunk: bytes, tier: Tier = Tier.WARM) -> tuple[Codec, Octets]:
+    return Encoder(tier).encode(chunk)
+
+
 FLOATS = np.random.default_rng(1).standard_normal(16_384).astype("f4").tobytes()
 KINDS = {
     "text": (b"the quick brown fox " * 3000, Codec.ZSTD),
@@ -79,6 +83,17 @@ def test_hot_chunks_decode_fast_and_cold_ones_are_small() -> None:
         assert (codec is Codec.LZ4) == (tier is Tier.HOT)
         sizes[tier] = len(body)
     assert sizes[Tier.COLD] < sizes[Tier.WARM] < sizes[Tier.HOT]
+
+
+def test_a_writer_goes_on_as_long_as_chunks_are_alike() -> None:
+    encoder, chance = Encoder(), random.Random(4)
+    kinds = [KINDS[name] for name in ("text", "floats", "halves", "noise")]
+    for _ in range(200):
+        chunk, wanted = chance.choice(kinds)
+        for _ in range(chance.randrange(4)):
+            codec, body = encoder.encode(chunk)
+            assert bytes(decode(codec, body, len(chunk))) == chunk
+            assert len(body) <= 1.5 * len(encode(chunk)[1]), wanted
 
 
 @given(st.binary(max_size=3000), st.sampled_from(Tier), st.integers(1, 40))

@@ -11,7 +11,7 @@ from blake3 import blake3
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from lepton.core.errors import IntegrityError, TooLargeError
-from lepton.vault.store.codecs import Octets
+from lepton.vault.store.codecs import Codec, Encoder, Octets
 from lepton.vault.store.cutting import MOST_BYTES
 from lepton.vault.store.packs import ENTRY, HEADER, TRAILER, Entry, PackReader, PackWriter, chunk_id
 from lepton.vault.store.sealing import fresh_key
@@ -34,8 +34,8 @@ class Held:
 def written(chunks: list[bytes], *, key: bytes = KEY, pack: bytes = PACK) -> bytes:
     writer = PackWriter(domain=DOMAIN, pack=pack, key=key)
     for chunk in chunks:
-        writer.add(chunk_id(ID_KEY, chunk), chunk)
-    return bytes(writer.close())
+        writer.add(chunk_id(ID_KEY, chunk), len(chunk), *Encoder().encode(chunk))
+    return b"".join(writer.close()[1])
 
 
 def reader(body: Octets, *, key: bytes = KEY, id_key: bytes = ID_KEY, pack: bytes = PACK) -> PackReader:
@@ -135,8 +135,8 @@ def test_what_is_no_pack_is_refused(body: bytes) -> None:
 def test_a_chunk_that_no_pack_may_hold_is_refused() -> None:
     writer = PackWriter(domain=DOMAIN, pack=PACK, key=KEY)
     with pytest.raises(TooLargeError):
-        writer.add(bytes(32), bytes(MOST_BYTES + 1))
+        writer.add(bytes(32), MOST_BYTES + 1, Codec.RAW, bytes(MOST_BYTES + 1))
 
 
 def test_sizes_on_disk_are_those_of_the_page() -> None:
-    assert (HEADER.size, TRAILER.size, ENTRY.itemsize) == (64, 32, 48)
+    assert (HEADER.size, TRAILER.size, ENTRY.size) == (64, 32, 48)

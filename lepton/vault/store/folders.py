@@ -1,0 +1,176 @@
+"""Folders of files into a tree's entries, and back: every file's bytes, mode and time.
+
+What is neither a file nor a folder is refused; empty folders leave no trace. Writing out can be killed at any moment
+and begun again: a file takes its name when it is whole, and one that is there already and right is left alone.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from hashlib import file_digest
+from io import FileIO
+from itertools import islice
+from pathlib import Path
+
+from lepton.core.errors import IntegrityError, InvalidError, NotFoundError
+from lepton.vault.store.blobs import read_all, write
+from lepton.vault.store.chunks import Batch, Chunks
+from lepton.vault.store.codecs import Octets
+from lepton.vault.store.cutting import Cutter, Fill
+from lepton.vault.store.pages import Entry, check_name
+
+TOGETHER = 1000
+"""Files that are read as one, so that small ones cost little."""
+PLAIN_MODE = 0o644
+DRAFT = ".lepton-draft"
+"""A file that is being written has this name, in the folder that it goes to."""
+Progress = Callable[[int], None]
+"""Told how many bytes more are done."""
+
+
+def _silent(size: int) -> None:
+    """Tell nobody."""
+
+
+def store_files(
+    batch: Batch, cutter: Cutter, files: Iterable[tuple[str, Path]], *, progress: Progress = _silent
+) -> Iterator[tuple[str, Entry]]:
+    """Keep files under names; give each name with its entry. Durable once the batch has finished.
+
+    Raises:
+        InvalidError: a name that no tree can hold.
+        NotFoundError: a file went away.
+    """
+    for name, path in files:
+        check_name(name)
+        try:
+            with path.open("rb", buffering=0) as file:
+                told = os.fstat(file.fileno())
+                blob = write(batch, cutter, _read_from(file, progress))
+        except FileNotFoundError as fault:
+            raise NotFoundError(f"{path} went away while it was read", fix="Try again.") from fault
+        mode = told.st_mode & 0o777
+        facts = b"" if mode == PLAIN_MODE else json.dumps({"mode": mode}, separators=(",", ":")).encode()
+        yield name, Entry(blob, told.st_mtime_ns // 1000, facts)
+
+
+def files_below(folder: Path, *, under: str = "") -> Iterator[tuple[str, Path]]:
+    """Every file below a folder, with the name that it gets: its path, behind `under`.
+
+    Raises:
+        NotFoundError: there is no such folder.
+        InvalidError: something in it is neither a file nor a folder.
+    """
+    if not folder.is_dir():
+        raise NotFoundError(f"{folder} is not a folder", fix="Check the path.")
+    with os.scandir(folder) as scan:
+        found = sorted(scan, key=lambda entry: entry.name)
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            yield from files_below(Path(entry.path), under=f"{under}{entry.name}/")
+        elif entry.is_file(follow_symlinks=False):
+            yield f"{under}{entry.name}", Path(entry.path)
+        else:
+            raise InvalidError(
+                f"{entry.path} is neither a file nor a folder", fix="Replace links by what they point to."
+            )
+
+
+def write_files(
+    chunks: Chunks, entries: Iterable[tuple[str, Entry]], folder: Path, *, progress: Progress = _silent
+) -> int:
+    """Write entries below a folder, which is made; return how many files it wrote.
+
+    Raises:
+        IntegrityError: content is damaged, or a name would leave the folder; files before it are whole.
+        InvalidError: something else stands where a file or a folder belongs.
+    """
+    made, written = set[Path](), 0
+    rest = iter(entries)
+    while some := list(islice(rest, TOGETHER)):
+        missing = []
+        for name, entry in some:
+            path = folder / _safe(name)
+            if path.parent not in made:
+                _make_folder(path.parent, folder)
+                made.add(path.parent)
+            if _is_there(path, entry):
+                progress(entry.blob.size_bytes)
+            else:
+                missing.append((path, entry))
+        content = read_all(chunks, (entry.blob for _, entry in missing))
+        for path, entry in missing:
+            _write_file(path, entry, _taken(content, entry.blob.size_bytes), progress)
+        written += len(missing)
+    os.sync()
+    return written
+
+
+def _taken(content: Iterator[Octets], size: int) -> Iterator[Octets]:
+    """The next so many bytes."""
+    while size:
+        piece = next(content)
+        size -= len(piece)
+        yield piece
+
+
+def _write_file(path: Path, entry: Entry, content: Iterable[Octets], progress: Progress) -> None:
+    draft = path.parent / DRAFT
+    with draft.open("wb", buffering=0) as file:
+        for piece in content:
+            _write_whole(file.write, piece)
+            progress(len(piece))
+        os.fchmod(file.fileno(), mode_of(entry))
+    os.utime(draft, ns=(entry.modified_at * 1000, entry.modified_at * 1000))
+    if path.is_dir():
+        raise InvalidError(f"{path} is a folder, and a file of that name belongs there", fix="Use an empty folder.")
+    draft.rename(path)
+
+
+def mode_of(entry: Entry) -> int:
+    """The permissions that a file has; of a damaged entry the plain ones."""
+    with suppress(ValueError, TypeError, KeyError):
+        return int(json.loads(entry.facts)["mode"]) & 0o777
+    return PLAIN_MODE
+
+
+def _write_whole(write: Callable[[memoryview], int | None], piece: Octets) -> None:
+    view = memoryview(piece)
+    while view:
+        view = view[write(view) or 0 :]
+
+
+def _is_there(path: Path, entry: Entry) -> bool:
+    """Whether the file is whole and right."""
+    if not path.is_file() or path.is_symlink() or path.stat().st_size != entry.blob.size_bytes:
+        return False
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").digest() == entry.blob.sha256
+
+
+def _safe(name: str) -> str:
+    """A name that stays inside the folder; those of a vault are, unless somebody wrote pages by hand."""
+    try:
+        return check_name(name)
+    except InvalidError as fault:
+        raise IntegrityError(f"The tree has a name that cannot be: {name[:80]!r}") from fault
+
+
+def _make_folder(path: Path, root: Path) -> None:
+    """Make a folder and those above it; a link on the way must not lead out of the root."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as fault:
+        raise InvalidError(f"{path} is in the way of a folder", fix="Use an empty folder.") from fault
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise InvalidError(f"{path} leads out of {root}", fix="Remove the symbolic link.")
+
+
+def _read_from(file: FileIO, progress: Progress) -> Fill:
+    def fill(room: memoryview) -> int:
+        size = file.readinto(room)
+        progress(size)
+        return size
+
+    return fill
