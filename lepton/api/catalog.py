@@ -1,7 +1,7 @@
 """`/catalog`: versions of artifacts, what they were made from, and the datasets and models they belong to."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -33,7 +33,7 @@ from lepton.server.intake import publish
 from lepton.server.people import DEFAULT_WORKSPACE
 from lepton.store import catalog, holdings, resources
 from lepton.store.database import Tx
-from lepton.vault.objects import Objects
+from lepton.vault.objects import Held, Objects
 
 router = APIRouter(prefix="/catalog", tags=["catalog"], route_class=DoorRoute)
 PREFERRED = (["model"], ["dataset"], ["raw"])
@@ -54,8 +54,11 @@ async def create_version(
     if visit.principal.job and body.job != visit.principal.job:
         raise ForbiddenError("A job may only publish for itself", fix="Send your own job's id.")
     draft = _draft(body, place)
-    await visit.read(lambda tx: _check_held(tx, visit, draft.files))
-    await asyncio.to_thread(_check_sizes, visit.platform.objects, draft.files)
+    await visit.peek(lambda tx: check_known(place, tx))
+    held = await visit.read(lambda tx: _held(tx, visit, draft.files))
+    await asyncio.to_thread(_check_sizes, visit.platform.objects, draft.files, held)
+    absent = await visit.read(lambda tx: holdings.missing(tx, held, workspaces=[place]))
+    await asyncio.to_thread(visit.platform.sealing.adopt, place, [held[digest] for digest in absent])
 
     def work(tx: Tx) -> dict[str, Any]:
         check_known(place, tx)
@@ -90,20 +93,22 @@ def _draft(body: VersionIn, workspace: str) -> Version:
     )
 
 
-def _check_held(tx: Tx, visit: Visit, files: Sequence[File]) -> None:
-    """Refuse objects that are not there for the visitor: what others have stored is no different from nothing."""
-    missing = holdings.missing(tx, (file.digest for file in files), workspaces=visit.sees())
-    if missing:
-        path = next(file.path for file in files if file.digest == missing[0])
-        raise InvalidError(
-            f"{clip(path)}: object {missing[0]} is not in the vault",
-            fix="Store its bytes in the vault first.",
-        )
-
-
-def _check_sizes(objects: Objects, files: Sequence[File]) -> None:
+def _held(tx: Tx, visit: Visit, files: Sequence[File]) -> Mapping[str, Held]:
+    """Where the objects lie. Those that are not there for the visitor are refused: what others have stored is no
+    different from nothing."""
+    found = holdings.find(tx, (file.digest for file in files), workspaces=visit.sees())
     for file in files:
-        size = objects.size(file.digest)
+        if file.digest not in found:
+            raise InvalidError(
+                f"{clip(file.path)}: object {file.digest} is not in the vault",
+                fix="Store its bytes in the vault first.",
+            )
+    return found
+
+
+def _check_sizes(objects: Objects, files: Sequence[File], held: Mapping[str, Held]) -> None:
+    for file in files:
+        size = objects.size(held[file.digest])
         if size != file.size_bytes:
             raise InvalidError(
                 f"{clip(file.path)}: the object has {size} bytes, not {file.size_bytes}", fix="Send the true size."

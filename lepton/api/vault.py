@@ -1,10 +1,9 @@
 """`/vault`: bytes under their hash, in and out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import suppress
-from functools import partial
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import APIRouter, Header, Path, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -17,10 +16,12 @@ from lepton.api.route import DoorRoute
 from lepton.api.wire import Digest
 from lepton.core.errors import IntegrityError, InvalidError, LeptonError, NotFoundError, TooLargeError
 from lepton.store import holdings
+from lepton.vault.objects import Held, check_stream
 
 router = APIRouter(prefix="/vault", tags=["vault"], route_class=DoorRoute)
 DigestPath = Annotated[Digest, Path(description="SHA-256 of the bytes, hexadecimal")]
 QUEUE_CHUNKS = 16
+T = TypeVar("T")
 
 
 class RangeError(LeptonError):
@@ -50,15 +51,18 @@ async def put(visit: WorkerWritingIn, digest: DigestPath) -> JSONResponse:
     length = visit.request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
         raise TooLargeError(f"The object is over {limit} bytes", fix="Split it, or raise max_object_bytes.")
-    await _store(visit, digest, limit)
     is_new = bool(await visit.peek(lambda tx: holdings.missing(tx, [digest], workspaces=[place])))
     if is_new:  # here: whether another workspace has the same bytes is nobody's business
-        await visit.write(lambda tx: holdings.hold(tx, place, [digest]))
+        sealing = visit.platform.sealing
+        stored = await _taken(visit, lambda pieces: sealing.put(place, pieces, digest, limit=limit))
+        await visit.write(lambda tx: holdings.keep(tx, place, stored))
+    else:  # whoever sends other bytes than it names must learn it even now
+        await _taken(visit, lambda pieces: check_stream(pieces, digest, limit=limit))
     return answer({"digest": digest, "is_new": is_new}, status=201 if is_new else 200)
 
 
-async def _store(visit: Visit, digest: str, limit: int) -> None:
-    """Hand the chunks of the request to a thread that writes them, never more than a few ahead of it."""
+async def _taken(visit: Visit, work: Callable[[Iterator[bytes]], T]) -> T:
+    """Hand the chunks of the request to `work` in a thread, never more than a few ahead of it."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_CHUNKS)
 
@@ -66,8 +70,7 @@ async def _store(visit: Visit, digest: str, limit: int) -> None:
         while (chunk := asyncio.run_coroutine_threadsafe(queue.get(), loop).result()) is not None:
             yield chunk
 
-    write = partial(visit.platform.objects.put_stream, chunks(), digest, limit=limit)
-    writing = loop.run_in_executor(visit.platform.uploads, write)
+    writing = loop.run_in_executor(visit.platform.uploads, lambda: work(chunks()))
     try:
         async for chunk in visit.request.stream():
             if chunk and not await _offer(queue, chunk, writing):
@@ -78,10 +81,10 @@ async def _store(visit: Visit, digest: str, limit: int) -> None:
         await _offer(queue, None, writing)
         await asyncio.wait([writing])
         writing.exception()  # heard of, also where nobody is left to be told
-    writing.result()
+    return writing.result()
 
 
-async def _offer(queue: "asyncio.Queue[bytes | None]", chunk: bytes | None, writing: "asyncio.Future[bool]") -> bool:
+async def _offer(queue: "asyncio.Queue[bytes | None]", chunk: bytes | None, writing: "asyncio.Future[T]") -> bool:
     """Put a chunk, unless the writer has ended; whether it was put."""
     putting = asyncio.ensure_future(queue.put(chunk))
     either: set[asyncio.Future[Any]] = {putting, writing}
@@ -102,7 +105,7 @@ async def _offer(queue: "asyncio.Queue[bytes | None]", chunk: bytes | None, writ
 )
 async def head(visit: WorkerReadingAnywhere, digest: DigestPath, if_none_match: IfNoneMatch = None) -> Response:
     """Whether an object is stored where the visitor may look, and how large it is."""
-    size, headers = await _find(visit, digest)
+    _, size, headers = await _find(visit, digest)
     if is_known(if_none_match, headers["etag"]):
         return Response(status_code=304, headers=headers)
     headers["content-length"] = str(size)
@@ -127,31 +130,32 @@ async def get(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The bytes of an object that a workspace of the visitor's holds, or the part that `Range` asks for."""
-    size, headers = await _find(visit, digest)
+    held, size, headers = await _find(visit, digest)
     if is_known(if_none_match, headers["etag"]):
         return Response(status_code=304, headers=headers)
     objects = visit.platform.objects
     span = parse_range(range, size) if if_range in (None, headers["etag"]) else None
     if span is None:
-        stream = await asyncio.to_thread(objects.open, digest)
+        stream = await asyncio.to_thread(objects.open, held)
         headers["content-length"] = str(size)
         return StreamingResponse(_steps(stream), media_type="application/octet-stream", headers=headers)
     start, stop = span
-    stream = await asyncio.to_thread(lambda: objects.open(digest, start=start, stop=stop))
+    stream = await asyncio.to_thread(lambda: objects.open(held, start=start, stop=stop))
     headers |= {"content-length": str(stop - start), "content-range": f"bytes {start}-{stop - 1}/{size}"}
     return StreamingResponse(_steps(stream), status_code=206, media_type="application/octet-stream", headers=headers)
 
 
-async def _find(visit: Visit, digest: str) -> tuple[int, dict[str, str]]:
-    """(bytes, headers) of an object that a workspace of the visitor's holds.
+async def _find(visit: Visit, digest: str) -> tuple[Held, int, dict[str, str]]:
+    """Where an object lies that a workspace of the visitor's holds, its bytes, and the answer's headers.
 
     Raises:
         NotFoundError: none does; whether others have it is not told.
     """
-    if await visit.peek(lambda tx: holdings.missing(tx, [digest], workspaces=visit.sees())):
+    held = (await visit.peek(lambda tx: holdings.find(tx, [digest], workspaces=visit.sees()))).get(digest)
+    if held is None:
         raise NotFoundError(f"There is no object {digest}", fix="Store it, or ask for a version that holds it.")
-    size = await asyncio.to_thread(visit.platform.objects.size, digest)
-    return size, {"accept-ranges": "bytes", "etag": f'"{digest}"'}
+    size = await asyncio.to_thread(visit.platform.objects.size, held)
+    return held, size, {"accept-ranges": "bytes", "etag": f'"{digest}"'}
 
 
 async def _steps(stream: Iterator[bytes]) -> AsyncIterator[bytes]:

@@ -34,13 +34,18 @@ from lepton.server.placing import Placing, policy_of
 from lepton.server.pulse import Pulse
 from lepton.server.reconcile import Loop
 from lepton.server.running import Running
+from lepton.server.sealing import Sealing
 from lepton.server.serving import Serving
 from lepton.server.tail import Tails
 from lepton.store import facts, idempotency, leases, people, revoked
 from lepton.store.database import Database, Tx
 from lepton.store.open import open_database
+from lepton.store.vault import SqlState
 from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.objects import Objects
+from lepton.vault.plain import PlainObjects
+from lepton.vault.store.keyring import KeyRing
+from lepton.vault.vault import Vault
 
 KEEP_ANSWERS_S = 86_400.0
 HOUSEKEEP_EVERY_S = 60.0
@@ -62,6 +67,7 @@ class Platform:
     database: Database
     engine: Engine
     objects: Objects
+    sealing: Sealing
     keys: Keys
     hub: Hub
     tails: Tails
@@ -109,6 +115,7 @@ class Platform:
         for lease in self.leases:
             with suppress(Exception):
                 lease.release()
+        self.objects.vault.close()
         self.database.close()
         self.engine.close()
         self.tails.close()
@@ -133,7 +140,8 @@ def build(config: ServerConfig, *, clock: Clock | None = None, engine: Engine | 
         token = _settle(database, config, root=root, at=clock.now())
         engine = engine or _open_engine(config)
         keys = Keys.of(root)
-        platform = _assemble(config, clock=clock, database=database, engine=engine, keys=keys)
+        objects = Objects(*_open_vault(config.data, database, root=derive(root, "vault"), clock=clock))
+        platform = _assemble(config, clock=clock, database=database, engine=engine, keys=keys, objects=objects)
     except BaseException:
         if database is not None:
             database.close()
@@ -178,7 +186,9 @@ def _open_engine(config: ServerConfig) -> Engine:
         ) from fault
 
 
-def _assemble(config: ServerConfig, *, clock: Clock, database: Database, engine: Engine, keys: Keys) -> Platform:
+def _assemble(
+    config: ServerConfig, *, clock: Clock, database: Database, engine: Engine, keys: Keys, objects: Objects
+) -> Platform:
     holder = os.urandom(16).hex()
 
     def lease(name: str) -> Lease:
@@ -195,7 +205,8 @@ def _assemble(config: ServerConfig, *, clock: Clock, database: Database, engine:
         clock=clock,
         database=database,
         engine=engine,
-        objects=Objects(_open_vault(config.data / "vault")),
+        objects=objects,
+        sealing=Sealing(database, objects),
         keys=keys,
         identity=identity,
         hub=hub,
@@ -219,15 +230,18 @@ def _policy(config: ServerConfig) -> Policy:
     return policy_of(patience_s=config.patience_s, min_run_s=config.min_run_s, reclaim_s=config.reclaim_s)
 
 
-def _open_vault(folder: Path) -> LocalDriver:
+def _open_vault(folder: Path, database: Database, *, root: bytes, clock: Clock) -> tuple[Vault, PlainObjects]:
+    """The vault, and what older versions left beside it."""
     try:
-        driver = LocalDriver(folder)
+        driver = LocalDriver(folder / "vault")
         driver.clear_drafts()
     except OSError as fault:
         raise StorageFullError(
             f"Cannot use {folder}: {fault.strerror}", fix="Free some space; look at the folder's owner."
         ) from fault
-    return driver
+    state = SqlState(database)
+    vault = Vault(driver, state, KeyRing(state, root), indexes=folder / "vault-index", clock=clock)
+    return vault, PlainObjects(driver)
 
 
 def _wire(platform: Platform, serving: Serving) -> None:
@@ -240,6 +254,7 @@ def _wire(platform: Platform, serving: Serving) -> None:
         "jobs": Loop("jobs", running.turn, every_s=config.heartbeat_s),
         "serving": Loop("serving", serving.turn, every_s=config.heartbeat_s),
         "census": Loop("census", lambda: count(platform), every_s=config.heartbeat_s, rest_s=CENSUS_REST_S),
+        "sealing": Loop("sealing", platform.sealing.turn, every_s=HOUSEKEEP_EVERY_S),
         "housekeeping": Loop("housekeeping", lambda: housekeep(platform), every_s=HOUSEKEEP_EVERY_S),
     }
     if config.learn == BOOSTED:

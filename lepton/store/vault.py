@@ -119,9 +119,7 @@ class SqlState:
         """Take the next step of a branch."""
 
         def work(tx: Tx) -> None:
-            _lock(tx, domain)
-            for part in _batches(uses):
-                _use(tx, domain, part)
+            use_packs(tx, domain, uses)
             _step_on(tx, domain, step)
 
         self._database.write(work)
@@ -179,12 +177,17 @@ def _marked(tx: Tx, domain: bytes, packs: Sequence[bytes], before: int) -> list[
     return [bytes(row[0]) for row in tx.rows(sql, (domain, before, *packs))]
 
 
-def _use(tx: Tx, domain: bytes, packs: Sequence[bytes]) -> None:
-    """Make marked packs live again."""
-    which = f"domain = ? AND is_gone = 0 AND pack IN ({_marks(packs)})"
-    found = tx.execute(f"UPDATE vault_packs SET marked_at = 0 WHERE {which}", (domain, *packs))
-    if found != len(packs):
-        raise StaleError("Content that was to be shared has been pruned meanwhile", fix="Store it again.")
+def use_packs(tx: Tx, domain: bytes, packs: Iterable[bytes]) -> None:
+    """Keep packs that something relies on from now on: marked ones are live again.
+
+    Raises:
+        StaleError: one is gone.
+    """
+    _lock(tx, domain)
+    for part in _batches(packs):
+        which = f"domain = ? AND is_gone = 0 AND pack IN ({_marks(part)})"
+        if tx.execute(f"UPDATE vault_packs SET marked_at = 0 WHERE {which}", (domain, *part)) != len(part):
+            raise StaleError("Content that was to be shared has been pruned meanwhile", fix="Store it again.")
 
 
 def _step_on(tx: Tx, domain: bytes, step: Move) -> None:

@@ -13,6 +13,7 @@ from lepton.store import catalog, holdings
 from lepton.store.database import Database
 from lepton.store.migrate import migrate
 from lepton.store.open import open_database
+from tests.older import since
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 MANY = [f"{number:064x}" for number in range(1200)]
@@ -61,9 +62,8 @@ def test_a_version_makes_its_workspace_hold_its_files_also_one_from_before_there
         database.write(lambda tx, w=workspace, d=digests: catalog.insert(tx, version(w, d), actor="a"))  # type: ignore[misc]
     before = database.read(lambda tx: tx.rows("SELECT digest, workspace FROM holdings ORDER BY digest, workspace"))
     assert len(before) == 900
-    for table in ("holdings", "revoked"):
-        database.write(lambda tx, table=table: tx.execute(f"DROP TABLE {table}"))  # type: ignore[misc]
-    database.write(lambda tx: tx.execute("DELETE FROM migrations WHERE number >= 3"))
+    for statement in since(3):
+        database.write(lambda tx, statement=statement: tx.execute(statement))  # type: ignore[misc]
     migrate(database, ManualClock())
     after = database.read(lambda tx: tx.rows("SELECT digest, workspace FROM holdings ORDER BY digest, workspace"))
     assert after == before

@@ -66,8 +66,9 @@ def test_an_upload_that_breaks_off_leaves_nothing_and_can_be_repeated(house: Hou
     host, port = house.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as line:
         head = f"PUT {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {house.token}\r\n"
-        line.sendall(f"{head}content-length: {len(DATA)}\r\n\r\n".encode() + DATA[:5000])
-        wait_until(lambda: kept(house), "it has begun")
+        line.sendall(f"{head}content-length: {len(DATA)}\r\nexpect: 100-continue\r\n\r\n".encode())
+        assert line.recv(100).startswith(b"HTTP/1.1 100")  # it has begun to read
+        line.sendall(DATA[:5000])
     wait_until(lambda: kept(house) == [], "the broken upload is gone")
     assert house.http.put(PATH, content=DATA).status_code == 201
 
@@ -79,9 +80,11 @@ def test_slow_uploads_do_not_hold_up_the_door(house: House) -> None:
         digest = hashlib.sha256(bytes([number])).hexdigest()
         line.sendall(
             f"PUT {API}/vault/objects/{digest} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {house.token}\r\n"
-            f"content-length: 100\r\n\r\n0".encode()
+            f"content-length: 100\r\nexpect: 100-continue\r\n\r\n".encode()
         )
-    wait_until(lambda: len(kept(house)) == 40, "all have begun")
+    for line in lines:
+        assert line.recv(100).startswith(b"HTTP/1.1 100")  # it has begun to read
+        line.sendall(b"0")
     assert house.http.get(f"{API}/jobs", timeout=5).status_code == 200
     house.store(DATA)
     for line in lines:

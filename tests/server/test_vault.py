@@ -1,6 +1,7 @@
 """Objects of the vault: read by who may look into a workspace that holds them, and by nobody else."""
 
 import hashlib
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -8,7 +9,10 @@ import httpx
 import pytest
 
 from lepton.security.identity import worker_token
-from tests.server.house import API, Body, House, error_of, open_house
+from lepton.vault.drivers.local import LocalDriver
+from lepton.vault.plain import PlainObjects
+from tests.older import since
+from tests.server.house import API, Body, House, error_of, open_house, wait_until
 
 SECRET = b"the weights of another team"
 DIGEST = hashlib.sha256(SECRET).hexdigest()
@@ -86,17 +90,41 @@ def test_who_leaves_a_workspace_reads_its_objects_no_more(house: House, teams: d
     error_of(teams["red"].get(OBJECT), 404)
 
 
-def test_versions_of_an_older_database_hold_their_files(tmp_path: Path) -> None:
-    with open_house(tmp_path / "data") as old:
+def test_what_an_older_lepton_kept_in_the_clear_is_read_and_sealed(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with open_house(data) as old:
         digest = old.version()["files"][0]["digest"]
-    with sqlite3.connect(tmp_path / "data" / "lepton.db") as database:
-        for table in ("holdings", "revoked"):
-            database.execute(f"DROP TABLE {table}")
-        database.execute("DELETE FROM migrations WHERE number >= 3")
+        body = old.http.get(f"{API}/vault/objects/{digest}").content
+    with sqlite3.connect(data / "lepton.db") as database:
+        for statement in since(3):
+            database.execute(statement)
     database.close()
-    with open_house(tmp_path / "data") as new:
+    shutil.rmtree(data / "vault")
+    plain = PlainObjects(LocalDriver(data / "vault"))
+    assert plain.put(body) == digest
+    with open_house(data) as new:
         ann = new.user("ann", default="viewer")
-        assert ann.get(f"{API}/vault/objects/{digest}").status_code == 200
+        assert ann.get(f"{API}/vault/objects/{digest}").content == body
+        wait_until(lambda: not list((data / "vault" / "objects").rglob("[0-9a-f]" * 62)), "it is sealed")
+        assert ann.get(f"{API}/vault/objects/{digest}").content == body
+    assert all(body not in file.read_bytes() for file in data.rglob("*") if file.is_file())
+
+
+def test_a_workspace_that_names_what_another_holds_has_it_for_itself(house: House) -> None:
+    for team in ("red", "blue"):
+        house.ask("POST", "/security/workspaces", {"name": team}, status=201)
+    both = house.user("both", red="editor", blue="editor")
+    assert both.put(f"{OBJECT}?workspace=red", content=SECRET).status_code == 201
+    assert publish(both, "blue").status_code == 201
+    rows = house.platform.database.read(lambda tx: tx.rows("SELECT workspace, domain FROM holdings ORDER BY workspace"))
+    assert [row[0] for row in rows] == ["blue", "red"] and rows[0][1] != rows[1][1]
+    assert house.user("blue-only", blue="viewer").get(OBJECT).content == SECRET
+
+
+def test_nothing_of_an_object_lies_in_the_data_directory_in_the_clear(house: House) -> None:
+    assert house.http.put(OBJECT, content=SECRET).status_code == 201
+    kept = [file.read_bytes() for file in house.config.data.rglob("*") if file.is_file()]
+    assert len(kept) > 3 and not any(SECRET[:12] in body for body in kept)
 
 
 def test_a_copy_that_is_there_is_not_sent_again(house: House) -> None:

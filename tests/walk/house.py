@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from select import poll
 from threading import Event
@@ -23,11 +24,17 @@ from lepton.sdk.client import AsyncClient, Client
 from lepton.sdk.find import find
 from lepton.sdk.http import Http
 from lepton.sdk.portal import Portal
-from lepton.store import catalog, events, resources
+from lepton.security.key import derive
+from lepton.server.folder import root_key
+from lepton.store import catalog, events, holdings, resources
 from lepton.store.database import Tx
 from lepton.store.open import open_database
+from lepton.store.vault import SqlState
 from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.objects import Objects
+from lepton.vault.plain import PlainObjects
+from lepton.vault.store.keyring import KeyRing
+from lepton.vault.vault import Vault
 
 LEPTON = [sys.executable, "-m", "lepton.cli.main"]
 START_S, END_S, WALK_S = 30, 40, 300
@@ -239,10 +246,22 @@ class Books:
         assert job.state == state and state in FINAL, (job.name, told)
 
     def _check_files(self) -> None:
-        objects = Objects(LocalDriver(self.data / "vault"))
+        clock = SystemClock()
+        database = open_database("", folder=self.data, clock=clock)
+        ring = KeyRing(SqlState(database), derive(root_key(self.data / "key"), "vault"))
+        driver = LocalDriver(self.data / "vault")
+        vault = Vault(driver, SqlState(database), ring, indexes=self.folder / "other-index", clock=clock)
+        objects = Objects(vault, PlainObjects(driver))
         for version in self.versions:
+            held = database.read(
+                lambda tx, version=version: holdings.find(
+                    tx, [f.digest for f in version.files], workspaces=[version.workspace]
+                )
+            )  # type: ignore[misc]
             for file in version.files:
-                assert len(objects.read(file.digest)) == file.size_bytes
+                assert sha256(b"".join(objects.open(held[file.digest]))).hexdigest() == file.digest
+        vault.close()
+        database.close()
         assert not list((self.data / "vault" / ".new").iterdir())
         assert not [path.name for path in (self.data / "engine").glob(".*")]
 

@@ -41,3 +41,13 @@ CREATE TABLE vault_heads (
   is_deleted INTEGER NOT NULL,
   PRIMARY KEY (domain, name)
 );
+
+CREATE TABLE vault_domains (
+  workspace TEXT PRIMARY KEY,
+  tenant {BLOB} NOT NULL,
+  domain {BLOB} NOT NULL UNIQUE
+);
+
+ALTER TABLE holdings ADD COLUMN domain {BLOB};
+ALTER TABLE holdings ADD COLUMN blob {BLOB};
+CREATE INDEX holdings_plain ON holdings (digest) WHERE blob IS NULL;

@@ -42,6 +42,17 @@ class Blob:
         return BLOB.pack(self.size_bytes, self.depth, self.root, self.sha256)
 
 
+def read_blob(body: bytes) -> Blob:
+    """A blob from its 73 bytes.
+
+    Raises:
+        IntegrityError: they are none.
+    """
+    if len(body) != BLOB.size:
+        raise IntegrityError(f"{len(body)} bytes cannot name content", fix="Restore the database from a backup.")
+    return Blob(*BLOB.unpack(body))
+
+
 EMPTY = Blob(0, 0, NONE, sha256().digest())
 
 

@@ -139,26 +139,38 @@ class Chunks:
         source = PackFile(self._driver, self.domain, pack)
         return PackReader(source, domain=self.domain, pack=pack, key=key, id_key=self.keys.chunk_id)
 
-    def _known(self, id: bytes) -> "_Filling | Found | None":
-        """Where a chunk is already, or is about to be."""
+    def _known(self, id: bytes, batch: "Batch") -> "_Filling | Found | None":
+        """Where a chunk is already, or is about to be; then the batch waits for that pack too."""
         with self._lock:
             pending = self._pending.get(id)
-        return pending[0] if pending else self._index.find([id]).get(id)
+            if pending:
+                pending[0].batches.add(batch)
+                return pending[0]
+        return self._index.find([id]).get(id)
 
-    def _add(self, id: bytes, length: int, codec: Codec, body: Octets) -> "_Filling":
+    def _add(self, id: bytes, length: int, codec: Codec, body: Octets, *, batch: "Batch") -> "_Filling":
         """Put an encoded chunk into the open pack; send it off where that fills it."""
         with self._lock:
+            filling = self._pending[id][0] if id in self._pending else self._filling or self._begin()
+            filling.batches.add(batch)
             if id in self._pending:
-                return self._pending[id][0]
-            filling = self._filling = self._filling or self._begin()
+                return filling
             assert filling.writer is not None
             self._pending[id] = filling, filling.writer.add(id, length, codec, body)
             is_full = filling.writer.is_full
-            if is_full:
-                self._filling = None
+            self._filling = None if is_full else filling
         if is_full:
             self._send(filling)
         return filling
+
+    def _forget(self, batch: "Batch", fillings: "set[_Filling]") -> None:
+        """Drop the open pack, if nobody else has put anything into it."""
+        with self._lock:
+            for filling in fillings:
+                filling.batches.discard(batch)
+                if filling is self._filling and not filling.batches:
+                    self._filling = None
+                    self._take_out(filling)
 
     def _begin(self) -> "_Filling":
         pack, key = os.urandom(ID_BYTES), fresh_key()
@@ -210,10 +222,13 @@ class Chunks:
 
     def _end(self, filling: "_Filling") -> None:
         with self._lock:
-            del self._unindexed[filling.id]
-            for entry in filling.entries:
-                self._pending.pop(entry.id, None)
+            self._take_out(filling)
         filling.writer = None  # from now on it is read from the storage
+
+    def _take_out(self, filling: "_Filling") -> None:
+        del self._unindexed[filling.id]
+        for entry in filling.entries:
+            self._pending.pop(entry.id, None)
 
 
 class Batch:
@@ -230,15 +245,19 @@ class Batch:
     def put(self, chunk: Octets) -> bytes:
         """Keep a chunk; return its id."""
         id = chunk_id(self._chunks.keys.chunk_id, chunk)
-        known = self._chunks._known(id)
+        known = self._chunks._known(id, self)
         if isinstance(known, Found):
             self._uses.add(known.pack)
         elif known is not None:
             self._filled.add(known)
         else:
-            self._filled.add(self._chunks._add(id, len(chunk), *self._encoder.encode(chunk)))
+            self._filled.add(self._chunks._add(id, len(chunk), *self._encoder.encode(chunk), batch=self))
             self.new_bytes += len(chunk)
         return id
+
+    def abandon(self) -> None:
+        """Give up: what only this batch put, and is still in memory, is forgotten; prune finds the rest."""
+        self._chunks._forget(self, self._filled)
 
     def finish(self) -> frozenset[bytes]:
         """Return once all is durable: the packs that it lies in, to be named when a branch moves (`State.move`).
@@ -277,6 +296,8 @@ class _Filling:
         self.id, self.key, self.reader, self.entries = id, key, reader, writer.entries
         self.writer: PackWriter | None = writer
         """None once it has ended; what it held is given free then."""
+        self.batches: set[Batch] = set()
+        """Those that put into it, or found there what they put."""
         self.done: Future[None] = Future()
 
 

@@ -132,3 +132,16 @@ def test_a_pack_that_is_missing_or_damaged_is_named(store: Store) -> None:
     store.driver.delete(path)
     with pytest.raises(IntegrityError, match="missing"):
         store.chunks.get(id)
+
+
+def test_what_is_given_up_leaves_nothing_and_takes_nothing_from_others(store: Store) -> None:
+    lonely, sharing, other = (store.chunks.writing() for _ in range(3))
+    lost = lonely.put(noise(1))
+    lonely.abandon()
+    with pytest.raises(IntegrityError, match="in no pack"):
+        store.chunks.get(lost)
+    id = sharing.put(noise(2))
+    assert other.put(noise(2)) == id
+    sharing.abandon()
+    other.finish()
+    assert bytes(store.chunks.get(id)) == noise(2) and len(store.driver.kept) == 1

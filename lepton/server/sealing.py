@@ -1,0 +1,71 @@
+"""The platform's vault: each workspace's content in its own domain; what older versions kept in the clear is sealed."""
+
+import logging
+from collections.abc import Iterable
+from functools import partial
+from threading import Lock
+
+from lepton.core.errors import IntegrityError, NotFoundError, StaleError
+from lepton.store import domains, holdings
+from lepton.store.database import Database
+from lepton.vault.objects import Held, Objects, Stored
+from lepton.vault.vault import Domain
+
+log = logging.getLogger("lepton")
+AT_ONCE = 100
+"""Objects that are looked up together."""
+
+
+class Sealing:
+    """Stores objects for workspaces. Any thread may use it."""
+
+    def __init__(self, database: Database, objects: Objects) -> None:
+        self._database, self._objects = database, objects
+        self._known: dict[str, Domain] = {}
+        self._lock = Lock()
+        self._is_done = False
+        self._after = ("", "")
+
+    def domain(self, workspace: str) -> Domain:
+        """The domain of a workspace; made at its first use."""
+        with self._lock:
+            if workspace not in self._known:
+                known = self._database.read(lambda tx: domains.find(tx, workspace))
+                tenant, id = known or self._database.write(lambda tx: domains.make(tx, workspace))
+                self._objects.vault.make(id, tenant=tenant)
+                self._known[workspace] = self._objects.vault.domain(id)
+            return self._known[workspace]
+
+    def put(self, workspace: str, pieces: Iterable[bytes], digest: str, *, limit: int) -> Stored:
+        """Store an object, durable, for a workspace that is yet to be told to hold it; raises as `Objects.put`."""
+        return self._objects.put(self.domain(workspace), pieces, digest, limit=limit)
+
+    def adopt(self, workspace: str, others: Iterable[Held]) -> None:
+        """Let a workspace hold what others hold: its content is sealed once more, in this workspace's domain.
+
+        Raises:
+            IntegrityError: it is damaged where it lies.
+        """
+        for held in others:
+            stored = self.put(workspace, self._objects.open(held), held.digest, limit=self._objects.size(held))
+            self._database.write(partial(holdings.keep, workspace=workspace, stored=stored))
+
+    def turn(self) -> None:
+        """Seal what older versions kept in the clear, some objects at a time; what cannot be read stays as it is."""
+        while not self._is_done:
+            found = self._database.read(lambda tx: holdings.plain(tx, after=self._after, limit=AT_ONCE))
+            for digest, workspace in found:
+                self._seal(digest, workspace)
+                self._after = digest, workspace
+            self._is_done = not found
+
+    def _seal(self, digest: str, workspace: str) -> None:
+        plain = self._objects.plain
+        try:
+            stored = self.put(workspace, plain.open(digest), digest, limit=plain.size(digest))
+            self._database.write(lambda tx: holdings.keep(tx, workspace, stored))
+        except (NotFoundError, IntegrityError, StaleError) as fault:
+            log.warning("object %s of %s stays as it is: %s", digest, workspace, fault)
+            return
+        if not self._database.read(lambda tx: holdings.is_plain(tx, digest)):
+            plain.delete(digest)

@@ -1,0 +1,23 @@
+"""Which domain of the vault is a workspace's own."""
+
+import os
+
+from lepton.store.database import Tx
+from lepton.vault.store.sealing import ID_BYTES
+
+
+def find(tx: Tx, workspace: str) -> tuple[bytes, bytes] | None:
+    """(tenant, domain) of a workspace, if it has them."""
+    row = tx.row("SELECT tenant, domain FROM vault_domains WHERE workspace = ?", (workspace,))
+    return (bytes(row[0]), bytes(row[1])) if row else None
+
+
+def make(tx: Tx, workspace: str) -> tuple[bytes, bytes]:
+    """(tenant, domain) of a workspace; made at random where it has none."""
+    tx.execute(
+        "INSERT INTO vault_domains (workspace, tenant, domain) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (workspace, os.urandom(ID_BYTES), os.urandom(ID_BYTES)),
+    )
+    found = find(tx, workspace)
+    assert found is not None
+    return found
