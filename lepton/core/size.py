@@ -16,3 +16,13 @@ def read_size(text: str) -> int:
     if not 0 <= amount <= MOST:
         raise ValueError(f"{text!r} is no size")
     return int(amount)
+
+
+def format_bytes(size: int) -> str:
+    """Bytes as people read them, e.g. `1.4 GiB`."""
+    amount, unit = float(size), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{amount:.1f} {unit}" if unit != "bytes" else f"{size} bytes"

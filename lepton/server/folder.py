@@ -8,6 +8,9 @@ from typing import IO
 from lepton.core.errors import ConfigError, StorageFullError
 from lepton.security.key import KEY_BYTES
 
+RESTORING = "restoring"
+"""A file that is there until a restore into the directory has ended."""
+
 
 def lock_folder(folder: Path) -> IO[str]:
     """Make the data directory and keep other servers out of it.
@@ -22,6 +25,9 @@ def lock_folder(folder: Path) -> IO[str]:
         raise ConfigError(
             f"The data directory {folder} cannot be written: {fault.strerror}", fix="Choose another with --data DIR."
         ) from fault
+    if (folder / RESTORING).exists():
+        lock.close()
+        raise ConfigError(f"A restore into {folder} has not ended", fix="Begin the same restore again; it goes on.")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as fault:

@@ -20,25 +20,38 @@ def migrate(database: Database, clock: Clock) -> int:
 
 
 def _migrate(tx: Tx, dialect: Dialect, at: int) -> int:
-    tx.execute(
-        "CREATE TABLE IF NOT EXISTS migrations "
-        "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)"
-    )
-    row = tx.row("SELECT max(number) FROM migrations")
-    current = int(row[0]) if row and row[0] is not None else 0
-    known = scripts()
-    newest = max(known)
+    apply(tx, dialect, upto=0, at=at)
+    current, newest = _current(tx), max(scripts())
     if current > newest:
         raise DatabaseError(
             f"The database has schema {current}; this version of Lepton knows schemas up to {newest}",
             fix="Use the newer version of Lepton that made it, or a backup from before the upgrade.",
         )
-    for number in range(current + 1, newest + 1):
+    return apply(tx, dialect, upto=newest, at=at)
+
+
+def apply(tx: Tx, dialect: Dialect, *, upto: int, at: int) -> int:
+    """Apply the migrations up to that number that are missing; return it.
+
+    Args:
+        at: microseconds since 1970.
+    """
+    tx.execute(
+        "CREATE TABLE IF NOT EXISTS migrations "
+        "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)"
+    )
+    known, current = scripts(), _current(tx)
+    for number in range(current + 1, upto + 1):
         name, text = known[number]
         for statement in statements(text, dialect):
             tx.execute(statement)
         tx.execute("INSERT INTO migrations (number, name, applied_at) VALUES (?, ?, ?)", (number, name, at))
-    return newest
+    return upto
+
+
+def _current(tx: Tx) -> int:
+    row = tx.row("SELECT max(number) FROM migrations")
+    return int(row[0]) if row and row[0] is not None else 0
 
 
 def scripts() -> dict[int, tuple[str, str]]:

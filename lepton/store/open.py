@@ -27,6 +27,11 @@ def open_database(url: str, *, folder: Path, clock: Clock) -> Database:
     return database
 
 
+def open_empty(folder: Path) -> Database:
+    """A database without any table, in a folder that has none."""
+    return Database(SqliteDialect(folder / "lepton.db"))
+
+
 def _dialect(url: str, folder: Path) -> Dialect:
     if not url:
         return SqliteDialect(folder / "lepton.db")

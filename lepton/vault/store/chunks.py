@@ -71,6 +71,13 @@ class Chunks:
         """One chunk; raises as `read`."""
         return next(self.read([id]))
 
+    def has(self, id: bytes) -> bool:
+        """Whether a chunk lies in any pack."""
+        try:
+            return bool(self._find([id]))
+        except IntegrityError:
+            return False
+
     def read(self, ids: Iterable[bytes]) -> Iterator[Octets]:
         """Chunks in the order asked for; those that lie side by side are fetched at once, a little ahead.
 

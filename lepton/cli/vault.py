@@ -1,0 +1,206 @@
+"""`lepton vault`: back up, check, restore, and prove that it works. For who owns the data directory."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from lepton.cli.group import Group
+from lepton.cli.output import Session, with_json
+from lepton.cli.replay import progress
+from lepton.cli.server import data_option
+from lepton.core.clock import SystemClock, from_micros
+from lepton.core.errors import IntegrityError, InvalidError
+from lepton.core.size import format_bytes
+from lepton.sdk.find import default_data
+from lepton.server import backups, restoring
+from lepton.server.backups import House
+from lepton.server.config import ServerConfig
+from lepton.server.folder import write_private
+from lepton.vault.backup.manifest import Manifest
+from lepton.vault.backup.recovery import RecoveryKey, read_key
+from lepton.vault.backup.target import Target
+from lepton.vault.drivers.local import LocalDriver
+
+MOST_SHOWN = 50
+CLOCK = SystemClock()
+FILE = click.Path(dir_okay=False, path_type=Path)
+key_option = click.option("--recovery-key", "key_file", type=FILE, help="The file of the recovery key.")
+number_option = click.option("--backup", "number", type=click.IntRange(min=1), help="Which; the newest if left out.")
+
+
+@click.group(cls=Group)
+def vault() -> None:
+    """Backups of the whole platform: its database, its content, its keys.
+
+    These commands work on the data directory itself, beside a running server or without one.
+    """
+
+
+@vault.command("recovery-key")
+@click.option("--out", type=FILE, required=True, help="Where the key goes; a file that is there is never replaced.")
+@click.option("--another", is_flag=True, help="Make one more; backups from before still need the key before.")
+@data_option
+@with_json
+def recovery_key(out: Path, another: bool, data: Path | None, is_json: bool) -> None:
+    """Make the key that opens backups when the platform is gone. Keep it offline, apart from the backups."""
+    if out.exists():
+        raise InvalidError(f"{out} exists", fix="Name a new file.")
+    with _opened(data) as house:
+        key = backups.new_recovery_key(house, is_another=another)
+        write_private(out, key.to_text())
+        backups.keep_recovery_key(house, key)
+    told = {"file": str(out), "platform": key.platform, "knows_of_backup": key.at_least}
+    Session(is_json).say(f"The recovery key is in {out}. Keep it offline: without it no backup can be read.", told)
+
+
+@vault.command()
+@click.option("--to", "url", required=True, help="Where backups go: a folder.")
+@data_option
+@with_json
+def backup(url: str, data: Path | None, is_json: bool) -> None:
+    """Back everything up; what is there already is not copied again."""
+    with _opened(data) as house, _moving("backing up") as moved:
+        made = backups.back_up(house, _target(url), progress=moved)
+    told = {name: getattr(made, name) for name in made.__slots__} | {"at": str(from_micros(made.at))}
+    new = f"{made.new_packs} of {made.packs} packs are new, {format_bytes(made.new_bytes)}"
+    Session(is_json).say(f"Backup {made.number} of {format_bytes(made.size_bytes)} is made; {new}.", told)
+
+
+@vault.command("backups")
+@click.option("--at", "url", required=True, help="Where backups are.")
+@key_option
+@data_option
+@with_json
+def list_backups(url: str, key_file: Path | None, data: Path | None, is_json: bool) -> None:
+    """List the backups that lie at a place."""
+    target, rows = _target(url), list[dict[str, str]]()
+    for number in target.numbers():
+        manifest = _manifest(target, key_file, data, number)
+        size = sum(size for packs in manifest.packs.values() for _, size in packs)
+        rows.append({"backup": str(number), "made": str(from_micros(manifest.at)), "size": format_bytes(size)})
+    Session(is_json).table(rows, rows, hint="lepton vault backup --to URL makes one")
+
+
+@vault.command()
+@click.option("--at", "url", default="", help="Where backups are; left out: the vault itself.")
+@key_option
+@number_option
+@data_option
+@with_json
+def verify(url: str, key_file: Path | None, number: int | None, data: Path | None, is_json: bool) -> None:
+    """Read every byte of a backup, or of the vault itself. Exit code 1 and names where anything is damaged."""
+    with _moving("checking") as moved:
+        if url:
+            target = _target(url)
+            with restoring.opened(target, _manifest(target, key_file, data, number or 0), CLOCK) as opened:
+                found = restoring.check(opened, progress=moved)
+        else:
+            with _opened(data) as house:
+                found = restoring.check_house(house, progress=moved)
+    session = Session(is_json)
+    told = {name: getattr(found, name) for name in found.__slots__}
+    if not found.damaged:
+        session.say(f"All {found.packs} packs are whole: {format_bytes(found.bytes_read)} read.", told)
+        return
+    names = "; ".join([*found.names[:MOST_SHOWN], *(["..."] if len(found.names) > MOST_SHOWN else [])])
+    packs = "; ".join(f"{path}: {fault}" for path, fault in list(found.damaged.items())[:MOST_SHOWN])
+    if is_json:
+        session.json(told)
+    raise IntegrityError(
+        f"{len(found.damaged)} packs are damaged ({packs}). Not whole: {names or 'nothing that has a name'}",
+        fix="Restore what is named from another backup.",
+    )
+
+
+@vault.command()
+@click.option("--from", "url", required=True, help="Where backups are.")
+@key_option
+@click.option("--into", type=click.Path(path_type=Path), required=True, help="A new data directory.")
+@number_option
+@with_json
+def restore(url: str, key_file: Path | None, into: Path, number: int | None, is_json: bool) -> None:
+    """Make a new data directory from a backup; `lepton up --data DIR` starts from it. It can be begun again."""
+    if key_file is None:
+        raise InvalidError("A restore needs the recovery key", fix="--recovery-key FILE")
+    key, target = _read_key(key_file), _target(url)
+    manifest = restoring.open_manifest(target, key=key, number=number or 0)
+    with _moving("restoring") as moved, restoring.opened(target, manifest, CLOCK) as opened:
+        rows = restoring.restore(opened, into, CLOCK, progress=moved)
+        size = opened.size_bytes
+    told = {"backup": manifest.number, "made": str(from_micros(manifest.at)), "rows": rows, "freshness": _fresh(key)}
+    session = Session(is_json)
+    said = (
+        f"Backup {manifest.number} of {from_micros(manifest.at):%Y-%m-%d %H:%M} UTC, {format_bytes(size)}, is in {into}"
+    )
+    session.say(f"{said}; {_fresh(key)}. Start it: lepton up --data {into}", told)
+
+
+@vault.command()
+@click.option("--at", "url", required=True, help="Where backups are.")
+@key_option
+@number_option
+@data_option
+@with_json
+def drill(url: str, key_file: Path | None, number: int | None, data: Path | None, is_json: bool) -> None:
+    """Restore a backup into a scratch folder, compare all content with its SHA-256, and say how long it took."""
+    target = _target(url)
+    manifest = _manifest(target, key_file, data, number or 0)
+    with _moving("restoring") as moved:
+        proven = restoring.drill(target, manifest, CLOCK, progress=moved)
+    age = timedelta(seconds=round(proven.age_s))
+    told = {name: getattr(proven, name) for name in proven.__slots__}
+    said = f"Backup {manifest.number} restores: {proven.objects} objects, {format_bytes(proven.bytes_read)}"
+    Session(is_json).say(
+        f"{said}, are what they were. It took {proven.took_s:.1f} s (RTO); it is {age} old (RPO).", told
+    )
+
+
+def _target(url: str) -> Target:
+    return Target(LocalDriver(Path(url)))
+
+
+@contextmanager
+def _opened(data: Path | None) -> Iterator[House]:
+    config = ServerConfig.load((data or default_data()).absolute(), environment=os.environ, flags={})
+    with backups.open_house(config, CLOCK) as house:
+        yield house
+
+
+def _manifest(target: Target, key_file: Path | None, data: Path | None, number: int) -> Manifest:
+    """The manifest, opened with the recovery key, or else with the platform's own."""
+    if key_file:
+        return restoring.open_manifest(target, key=_read_key(key_file), number=number)
+    with _opened(data) as house:
+        return restoring.open_manifest(target, key=None, root=house.opens_with, number=number)
+
+
+def _read_key(path: Path) -> RecoveryKey:
+    try:
+        return read_key(path.read_text())
+    except (OSError, UnicodeDecodeError) as fault:
+        raise InvalidError(f"{path} cannot be read: {fault}", fix="Give the file of the recovery key.") from fault
+
+
+def _fresh(key: RecoveryKey) -> str:
+    if key.at_least:
+        return f"no older than backup {key.at_least}, of which the recovery key knows"
+    return "freshness unproven: the recovery key knows of no backup"
+
+
+@contextmanager
+def _moving(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar in bytes, on standard error."""
+    with progress(100, label) as step:
+        shown = 0
+
+        def moved(done: int, total: int) -> None:
+            nonlocal shown
+            percent = 100 * done // max(1, total)
+            step(percent - shown)
+            shown = percent
+
+        yield moved

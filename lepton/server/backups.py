@@ -1,0 +1,246 @@
+"""Back a platform up to another storage: its database as a dump, its packs, its keys for the recovery key.
+
+It works on the data directory, beside a running server or without one. The dump and the list of packs are of one
+moment; packs are copied before the manifest, so a backup that was cut short is no backup, and the next goes on from
+what it has copied. What prune took meanwhile makes it begin again.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from lepton.core.clock import Clock, to_micros
+from lepton.core.errors import ConfigError, ConflictError, NotFoundError
+from lepton.security.key import derive
+from lepton.server.config import ServerConfig
+from lepton.server.folder import root_key
+from lepton.server.sealing import Sealing
+from lepton.store import domains, facts
+from lepton.store.database import Database, Tx
+from lepton.store.dump import dump, packed
+from lepton.store.open import open_database
+from lepton.store.vault import SqlState
+from lepton.vault.backup.manifest import Manifest, seal_manifest
+from lepton.vault.backup.recovery import RecoveryKey, make_key
+from lepton.vault.backup.target import Target
+from lepton.vault.driver import Driver
+from lepton.vault.drivers.local import LocalDriver
+from lepton.vault.objects import Objects
+from lepton.vault.plain import PlainObjects
+from lepton.vault.store.blobs import Blob, write
+from lepton.vault.store.branches import MAIN, Author
+from lepton.vault.store.keyring import KeyRing, SealedKey
+from lepton.vault.store.pages import Entry
+from lepton.vault.store.sealing import Kind
+from lepton.vault.store.state import Pack
+from lepton.vault.vault import Domain, Vault
+
+PLATFORM = ""
+"""The workspace, which nobody can name, whose domain is the platform's own."""
+DUMP = "dump.jsonl"
+TRIES = 3
+Progress = Callable[[int, int], None]
+"""Told bytes done and bytes in all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A backup that was made."""
+
+    number: int
+    at: int
+    packs: int
+    size_bytes: int
+    new_packs: int
+    new_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """A platform's data directory, opened beside its server."""
+
+    root: bytes
+    database: Database
+    driver: Driver
+    vault: Vault
+    clock: Clock
+
+    @property
+    def signer(self) -> bytes:
+        """The Ed25519 key that its backups are signed with."""
+        return derive(self.root, "backup signer")
+
+    @property
+    def verifier(self) -> bytes:
+        """Its public half."""
+        return Ed25519PrivateKey.from_private_bytes(self.signer).public_key().public_bytes_raw()
+
+    @property
+    def opens_with(self) -> tuple[bytes, bytes]:
+        """What it opens its own backups with, and what it verifies them with."""
+        return derive(self.root, "backup"), self.verifier
+
+    def platform(self) -> str:
+        """The platform's id."""
+        return self.database.write(lambda tx: facts.settle(tx, "platform", os.urandom(16).hex()))
+
+
+@contextmanager
+def open_house(config: ServerConfig, clock: Clock) -> Iterator[House]:
+    """Open a data directory that is there; one backup at a time.
+
+    Raises:
+        ConfigError: it is no data directory, or another backup is being made.
+    """
+    folder = config.data
+    if not (folder / "key").is_file():
+        raise ConfigError(f"{folder} is no data directory of Lepton", fix="Give it with --data DIR.")
+    with _alone(folder / "backup.lock"):
+        root = root_key(folder / "key")
+        database = open_database(config.database, folder=folder, clock=clock)
+        state, driver = SqlState(database), LocalDriver(folder / "vault")
+        ring = KeyRing(state, derive(root, "vault"))
+        vault = Vault(driver, state, ring, indexes=folder / "backup-index", clock=clock)
+        try:
+            yield House(root=root, database=database, driver=driver, vault=vault, clock=clock)
+        finally:
+            vault.close()
+            database.close()
+
+
+def new_recovery_key(house: House, *, is_another: bool) -> RecoveryKey:
+    """Make the recovery key; from now on backups are sealed for it.
+
+    Args:
+        is_another: make one although there is one: backups from before still need the one before.
+
+    Raises:
+        ConflictError: there is one.
+    """
+    if house.database.read(lambda tx: facts.get(tx, "recovery")) and not is_another:
+        raise ConflictError(
+            "There is a recovery key", fix="Use it. --another makes one more; older backups still need the older key."
+        )
+    made = house.database.read(lambda tx: facts.get(tx, "backup"))
+    return make_key(platform=house.platform(), signer=house.verifier, at_least=int(made or 0))
+
+
+def keep_recovery_key(house: House, key: RecoveryKey) -> None:
+    """Seal for this key from now on; called once its file is safe."""
+    house.database.write(lambda tx: facts.put(tx, "recovery", key.public.hex()))
+
+
+def back_up(house: House, target: Target, *, progress: Progress) -> Made:
+    """Make a backup.
+
+    Raises:
+        ConflictError: there is no recovery key yet; or backups of another platform lie there.
+        UnavailableError, StorageFullError: the storage does not take it; what was copied is used by the next.
+    """
+    recovery = bytes.fromhex(house.database.read(lambda tx: facts.get(tx, "recovery")))
+    if not recovery:
+        raise ConflictError("There is no recovery key yet", fix="lepton vault recovery-key --out FILE")
+    target.claim(house.platform())
+    Sealing(house.database, Objects(house.vault, PlainObjects(house.driver))).turn()
+    for turn in range(TRIES):
+        try:
+            return _back_up(house, target, recovery, progress)
+        except NotFoundError:
+            if turn + 1 == TRIES:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _back_up(house: House, target: Target, recovery: bytes, progress: Progress) -> Made:
+    known = house.database.read(lambda tx: int(facts.get(tx, "backup") or 0))
+    number = max([known, *target.numbers()]) + 1
+    domain = _own_domain(house)
+    at = to_micros(house.clock.now())
+    blob, packs = _snapshot(house, domain)
+    own = [(pack.id, pack.size_bytes) for pack in _own_packs(house, domain.id)]
+    packs[domain.id] = own
+    total = sum(size for found in packs.values() for _, size in found)
+    done = 0
+
+    def tell(size: int) -> None:
+        nonlocal done
+        done += size
+        progress(done, total)
+
+    new_packs, new_bytes = target.copy_from(house.driver, packs, progress=tell)
+    manifest = Manifest(
+        number=number,
+        at=at,
+        platform=house.platform(),
+        root=house.root,
+        vault_root=derive(house.root, "vault"),
+        domain=domain.id,
+        dump=blob.to_bytes(),
+        keys=_own_keys(house, domain.id),
+        packs=packs,
+    )
+    sealed = seal_manifest(manifest, recovery=recovery, platform_key=house.opens_with[0], signer=house.signer)
+    target.write(number, sealed)
+    house.database.write(lambda tx: _note(tx, number, at))
+    count = sum(len(found) for found in packs.values())
+    return Made(number=number, at=at, packs=count, size_bytes=total, new_packs=new_packs, new_bytes=new_bytes)
+
+
+def _note(tx: Tx, number: int, at: int) -> None:
+    facts.put(tx, "backup", str(number))
+    facts.put(tx, "backup_at", str(at))
+
+
+def _own_domain(house: House) -> Domain:
+    tenant, id = house.database.write(lambda tx: domains.make(tx, PLATFORM))
+    house.vault.make(id, tenant=tenant)
+    return house.vault.domain(id)
+
+
+def _snapshot(house: House, domain: Domain) -> tuple[Blob, dict[bytes, list[tuple[bytes, int]]]]:
+    """The dump, kept in the platform's domain, and the packs that there were at the same moment."""
+    batch = domain.chunks.writing()
+
+    def work(tx: Tx) -> tuple[Blob, dict[bytes, list[tuple[bytes, int]]]]:
+        lines = packed(dump(tx))
+        blob = write(batch, domain.cutter, lines)
+        packs: dict[bytes, list[tuple[bytes, int]]] = {}
+        sql = "SELECT domain, pack, size_bytes FROM vault_packs WHERE is_gone = 0 ORDER BY domain, seq"
+        for owner, pack, size in tx.rows(sql):
+            packs.setdefault(bytes(owner), []).append((bytes(pack), int(size)))
+        return blob, packs
+
+    blob, packs = house.database.read(work)
+    domain.branches.commit(MAIN, {DUMP: Entry(blob)}, batch, Author(by="backup"))
+    return blob, packs
+
+
+def _own_packs(house: House, domain: bytes) -> Iterator[Pack]:
+    after = 0
+    while packs := house.vault.state.packs(domain, after=after):
+        yield from (pack for pack in packs if not pack.is_gone)
+        after = packs[-1].seq
+
+
+def _own_keys(house: House, domain: bytes) -> list[SealedKey]:
+    state = house.vault.state
+    own = state.find(Kind.DOMAIN, domain)
+    assert own is not None
+    tenant = state.find(Kind.TENANT, own.place.holder)
+    assert tenant is not None
+    return [tenant, own, *state.under(domain)]
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as fault:
+            raise ConfigError("Another backup is being made", fix="Wait until it has ended.") from fault
+        yield

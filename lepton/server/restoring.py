@@ -1,0 +1,332 @@
+"""Look into backups, check them, and make a platform from one: nothing is needed but the storage and a key.
+
+A restore can be killed and begun again: packs that are whole are not copied twice, and the database takes its name
+last. Until then a file `restoring` keeps a server from starting there.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from lepton.core.clock import Clock, SystemClock, to_micros
+from lepton.core.errors import ConflictError, IntegrityError, LeptonError, NotFoundError
+from lepton.security.identity import make_token
+from lepton.server.backups import House, open_house
+from lepton.server.config import ServerConfig
+from lepton.server.folder import RESTORING, write_private
+from lepton.server.people import ADMIN, issue_token
+from lepton.server.submit import Author
+from lepton.store.dump import dump, load, split_lines
+from lepton.store.migrate import migrate
+from lepton.store.open import open_empty
+from lepton.store.restored import Told, read_told
+from lepton.vault.backup.check import Damage, check_packs
+from lepton.vault.backup.frozen import FrozenState
+from lepton.vault.backup.manifest import Manifest, platform_opens, read_manifest
+from lepton.vault.backup.recovery import RecoveryKey
+from lepton.vault.backup.target import Target, copy_packs
+from lepton.vault.driver import Driver
+from lepton.vault.drivers.local import LocalDriver
+from lepton.vault.store.blobs import places, read, read_blob
+from lepton.vault.store.keyring import KeyRing
+from lepton.vault.store.state import Pack
+from lepton.vault.vault import Domain, Vault
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """A backup that was opened."""
+
+    manifest: Manifest
+    target: Target
+    told: Told
+    vault: Vault
+    """As it was; nothing of it can be changed."""
+    own: Vault
+    """With the platform's domain alone, where the dump is."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its packs."""
+        return sum(size for packs in self.manifest.packs.values() for _, size in packs)
+
+    def lines(self) -> Iterator[bytes]:
+        """The dump of the database."""
+        return _dump_lines(self.own, self.manifest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What a check found."""
+
+    number: int
+    bytes_read: int
+    packs: int
+    damaged: dict[str, str]
+    """Path of a pack -> what is wrong with it."""
+    names: list[str]
+    """What cannot be read whole: `WORKSPACE: kind/name@number/path`, or `WORKSPACE: branch: path`."""
+
+
+def open_manifest(
+    target: Target, *, key: RecoveryKey | None, root: tuple[bytes, bytes] = (b"", b""), number: int = 0
+) -> Manifest:
+    """The manifest of a backup.
+
+    Args:
+        key: the recovery key; None: `root` has what the platform itself opens and verifies it with.
+        number: 0: the newest.
+
+    Raises:
+        NotFoundError: there is no backup.
+        IntegrityError: it is damaged, not the platform's, or older than the key knows that there was one.
+    """
+    numbers = target.numbers()
+    if not numbers:
+        raise NotFoundError("No backup lies there yet", fix="lepton vault backup --to URL")
+    wanted = number or numbers[-1]
+    if key and not number and wanted < key.at_least:
+        raise IntegrityError(
+            f"The newest backup is {wanted}, but {key.at_least} had been made when the key was: newer ones are gone",
+            fix="Look for the newer ones; --backup N takes an older one all the same.",
+        )
+    sealed = read_manifest(target.read(wanted), signer=key.signer if key else root[1])
+    manifest = sealed.open(key.open(sealed.theirs) if key else platform_opens(sealed, root[0], wanted))
+    if manifest.number != wanted:
+        raise IntegrityError(f"Backup {wanted} is backup {manifest.number} put in its place", fix="Use another backup.")
+    return manifest
+
+
+@contextmanager
+def opened(target: Target, manifest: Manifest, clock: Clock) -> Iterator[Backup]:
+    """Look into a backup; indexes of what is read are made in a temporary folder.
+
+    Raises:
+        IntegrityError: its dump is damaged.
+    """
+    with TemporaryDirectory(prefix="lepton-backup-") as folder:
+        packs = [Pack(id, size, 0, seq) for seq, (id, size) in enumerate(manifest.packs[manifest.domain], 1)]
+        own = _vault(
+            target, FrozenState(manifest.keys, {manifest.domain: packs}), manifest, Path(folder) / "own", clock
+        )
+        told = read_told(_dump_lines(own, manifest))
+        state = FrozenState(told.keys, told.packs, told.moves)
+        vault = _vault(target, state, manifest, Path(folder) / "all", clock)
+        try:
+            yield Backup(manifest=manifest, target=target, told=told, vault=vault, own=own)
+        finally:
+            own.close()
+            vault.close()
+
+
+def check(backup: Backup, *, progress: Progress) -> Checked:
+    """Read every byte of a backup, and name what is damaged."""
+    packs, done = backup.manifest.packs, 0
+
+    def tell(size: int) -> None:
+        nonlocal done
+        done += size
+        progress(done, backup.size_bytes)
+
+    others = {domain: found for domain, found in packs.items() if domain != backup.manifest.domain}
+    damage = check_packs(backup.target.driver, backup.vault.ring, others, progress=tell)
+    mine = {backup.manifest.domain: packs[backup.manifest.domain]}
+    own = check_packs(backup.target.driver, backup.own.ring, mine, progress=tell)
+    look = _Look(backup.target.driver, backup.told, backup.vault.ring)
+    names = list(_damaged_names(look, damage)) if damage.packs else []
+    return Checked(
+        number=backup.manifest.number,
+        bytes_read=damage.bytes_read + own.bytes_read,
+        packs=sum(len(found) for found in packs.values()),
+        damaged={**damage.packs, **own.packs},
+        names=names,
+    )
+
+
+def restore(backup: Backup, into: Path, clock: Clock, *, progress: Progress) -> int:
+    """Make a data directory from a backup; return how many rows its database has.
+
+    Raises:
+        ConflictError: something else is there.
+        StorageFullError: no room; begin it again when there is.
+    """
+    _begin(into, backup.manifest)
+    driver, done = LocalDriver(into / "vault"), 0
+
+    def tell(size: int) -> None:
+        nonlocal done
+        done += size
+        progress(done, backup.size_bytes)
+
+    copy_packs(backup.target.driver, driver, backup.manifest.packs, progress=tell)
+    rows = _write_database(backup, into, clock)
+    write_private(into / "key", backup.manifest.root.hex() + "\n")
+    (into / RESTORING).unlink()
+    return rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proven:
+    """What a drill has shown."""
+
+    objects: int
+    bytes_read: int
+    rows: int
+    took_s: float
+    """From nothing to a data directory that a server starts from: what a restore takes (RTO)."""
+    age_s: float
+    """How old the backup is: what would be lost now (RPO)."""
+
+
+def drill(target: Target, manifest: Manifest, clock: Clock, *, progress: Progress) -> Proven:
+    """Restore into a scratch folder, start from what is there, and compare all content with its SHA-256.
+
+    Raises:
+        IntegrityError: something is not what it was.
+    """
+    begun = clock.monotonic()
+    with TemporaryDirectory(prefix="lepton-drill-") as folder, opened(target, manifest, clock) as backup:
+        into = Path(folder) / "data"
+        rows = restore(backup, into, clock, progress=progress)
+        took_s = clock.monotonic() - begun
+        with open_house(ServerConfig(data=into), clock) as house:
+            objects, size = _prove(house)
+    return Proven(
+        objects=objects,
+        bytes_read=size,
+        rows=rows,
+        took_s=took_s,
+        age_s=(to_micros(clock.now()) - manifest.at) / 1e6,
+    )
+
+
+def _prove(house: House) -> tuple[int, int]:
+    """(objects, bytes) of a restored platform that are what their SHA-256 says."""
+    rows = house.database.read(lambda tx: tx.rows("SELECT DISTINCT digest, domain, blob FROM holdings"))
+    size = 0
+    for digest, domain, blob in rows:
+        seen = sha256()
+        for piece in read(house.vault.domain(bytes(domain)).chunks, read_blob(bytes(blob))):
+            seen.update(piece)
+            size += len(piece)
+        if seen.hexdigest() != digest:
+            raise IntegrityError(f"Object {digest} is not what it was", fix="Use another backup.")
+    return len(rows), size
+
+
+def check_house(house: House, *, progress: Progress) -> Checked:
+    """Read every byte of a platform's own vault, and name what is damaged."""
+    told = house.database.read(lambda tx: read_told(dump(tx)))
+    packs = {domain: [(pack.id, pack.size_bytes) for pack in found] for domain, found in told.packs.items()}
+    total, done = sum(size for found in packs.values() for _, size in found), 0
+
+    def tell(size: int) -> None:
+        nonlocal done
+        done += size
+        progress(done, total)
+
+    damage = check_packs(house.driver, house.vault.ring, packs, progress=tell)
+    look = _Look(house.driver, told, house.vault.ring)
+    return Checked(
+        number=0,
+        bytes_read=damage.bytes_read,
+        packs=sum(len(found) for found in packs.values()),
+        damaged=damage.packs,
+        names=list(_damaged_names(look, damage)) if damage.packs else [],
+    )
+
+
+def _vault(target: Target, state: FrozenState, manifest: Manifest, folder: Path, clock: Clock) -> Vault:
+    return Vault(target.driver, state, KeyRing(state, manifest.vault_root), indexes=folder, clock=clock)
+
+
+def _dump_lines(own: Vault, manifest: Manifest) -> Iterator[bytes]:
+    chunks = own.domain(manifest.domain).chunks
+    return split_lines(bytes(piece) for piece in read(chunks, read_blob(manifest.dump)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Where to look for what is damaged."""
+
+    driver: Driver
+    told: Told
+    ring: KeyRing
+
+
+def _damaged_names(look: _Look, damage: Damage) -> Iterator[str]:
+    """What has a chunk that is damaged, or that is in no pack whose directory can be read."""
+    told = look.told
+    files = {(workspace, digest): name for workspace, name, digest in told.files}
+    whole = {domain: [pack for pack in packs if pack.id not in damage.lost] for domain, packs in told.packs.items()}
+    with TemporaryDirectory(prefix="lepton-check-") as folder:
+        state = FrozenState(told.keys, whole, told.moves)
+        vault = Vault(look.driver, state, look.ring, indexes=Path(folder), clock=SystemClock())
+        try:
+            for (workspace, digest), held in told.held.items():
+                if held.domain and not _is_whole(vault.domain(held.domain), held.blob, damage):
+                    yield f"{workspace}: {files.get((workspace, digest), digest)}"
+            for id, workspace in told.workspaces.items():
+                if workspace and id in told.moves:
+                    yield from (f"{workspace}: {name}" for name in _damaged_paths(vault.domain(id), damage))
+        finally:
+            vault.close()
+
+
+def _damaged_paths(domain: Domain, damage: Damage) -> Iterator[str]:
+    for branch, id in domain.branches.names():
+        try:
+            for name, entry in domain.branches.tree(id).scan():
+                if not _is_whole(domain, entry.blob.to_bytes(), damage):
+                    yield f"{branch}: {name}"
+        except LeptonError:
+            yield f"{branch}: its list of names"
+
+
+def _is_whole(domain: Domain, blob: bytes, damage: Damage) -> bool:
+    try:
+        found = places(domain.chunks, read_blob(blob))
+        return all(id not in damage.chunks and domain.chunks.has(id) for id, _ in found)
+    except LeptonError:
+        return False
+
+
+def _begin(into: Path, manifest: Manifest) -> None:
+    mark = json.dumps({"platform": manifest.platform, "backup": manifest.number}) + "\n"
+    into.mkdir(mode=0o700, parents=True, exist_ok=True)
+    marked = into / RESTORING
+    if marked.exists() and marked.read_text() != mark:
+        raise ConflictError(
+            f"Another backup is being restored into {into}", fix="Go on with that, or use a new folder."
+        )
+    if not marked.exists() and any(into.iterdir()):
+        raise ConflictError(f"{into} is not empty", fix="Restore into a new folder.")
+    write_private(marked, mark)
+
+
+def _write_database(backup: Backup, into: Path, clock: Clock) -> int:
+    """The database, and a new token of the first user: whoever owns the data directory is never locked out."""
+    fresh, token = into / "database.new", make_token()
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(mode=0o700)
+    database = open_empty(fresh)
+    try:
+        rows = load(database, backup.lines(), clock)
+        migrate(database, clock)
+        author = Author(actor="system", workspace="", at=clock.now())
+        database.write(
+            lambda tx: issue_token(tx, ADMIN, label="restored", expires_at=None, author=author, secret=token)
+        )
+    finally:
+        database.close()
+    write_private(into / "token", token + "\n")
+    (fresh / "lepton.db").rename(into / "lepton.db")
+    shutil.rmtree(fresh)
+    return rows

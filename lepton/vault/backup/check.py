@@ -1,0 +1,65 @@
+"""Check every byte of packs: that each box opens, and holds the chunk that it says."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from lepton.core.errors import IntegrityError, LeptonError
+from lepton.vault.driver import Driver
+from lepton.vault.store.chunks import pack_path
+from lepton.vault.store.keyring import KeyRing
+from lepton.vault.store.packs import PackReader
+
+Progress = Callable[[int], None]
+
+
+@dataclass(slots=True)
+class Damage:
+    """What was found."""
+
+    packs: dict[str, str] = field(default_factory=dict)
+    """Path of a damaged pack -> what is wrong."""
+    chunks: set[bytes] = field(default_factory=set)
+    """Ids of chunks that cannot be read, of packs whose directory can."""
+    lost: set[bytes] = field(default_factory=set)
+    """Ids of packs whose directory cannot be read: what they held is not known."""
+    bytes_read: int = 0
+
+
+class _Body:
+    """A pack that was read whole."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    def read(self, start: int, stop: int) -> memoryview:
+        return memoryview(self.body)[start:stop]
+
+
+def check_packs(
+    driver: Driver, ring: KeyRing, packs: Mapping[bytes, Iterable[tuple[bytes, int]]], *, progress: Progress
+) -> Damage:
+    """Read all packs, one after the other; nothing stops at the first fault."""
+    damage = Damage()
+    for domain, wanted in packs.items():
+        id_key = ring.domain(domain).chunk_id
+        for pack, size in wanted:
+            path = pack_path(domain, pack)
+            try:
+                body = b"".join(driver.get(path))
+                reader = PackReader(_Body(body), domain=domain, pack=pack, key=ring.pack(pack), id_key=id_key)
+                if len(body) != size:
+                    raise IntegrityError(f"it has {len(body)} bytes, not {size}")
+                entries = reader.directory(size)
+            except LeptonError as fault:
+                damage.packs[path] = fault.message
+                damage.lost.add(pack)
+                continue
+            for entry in entries:
+                try:
+                    reader.read(entry)
+                except IntegrityError as fault:
+                    damage.packs[path] = fault.message
+                    damage.chunks.add(entry.id)
+            damage.bytes_read += size
+            progress(size)
+    return damage

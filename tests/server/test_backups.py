@@ -1,0 +1,273 @@
+"""A platform is backed up, destroyed, and comes back from the backup and the recovery key alone."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lepton.cli.main import cli
+from lepton.core.clock import SystemClock
+from lepton.core.errors import ConfigError, ConflictError, IntegrityError, LeptonError, NotFoundError
+from lepton.server import backups, restoring
+from lepton.server.backups import Made
+from lepton.server.config import ServerConfig
+from lepton.vault.backup.recovery import RecoveryKey, read_key
+from lepton.vault.backup.target import Target, manifest_path
+from lepton.vault.drivers.local import LocalDriver
+from tests.server.house import API, open_house
+
+BODY = os.urandom(700_000)
+CLOCK = SystemClock()
+
+
+def quiet(done: int, total: int) -> None:
+    assert 0 <= done <= total
+
+
+class Place:
+    """A data directory, and the storage that its backups go to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data, self.safe = folder / "data", folder / "safe"
+        self.config = ServerConfig(data=self.data)
+        self.target = Target(LocalDriver(self.safe))
+
+    def fill(self) -> None:
+        with open_house(self.data) as house:
+            self.digest = house.store(BODY)
+            files = [{"path": "weights.bin", "digest": self.digest, "size_bytes": len(BODY)}]
+            house.ask("POST", "/catalog/versions", {"kind": "raw", "name": "w", "files": files}, status=201)
+            house.user("ann", default="viewer")
+
+    def new_key(self, *, is_another: bool = False) -> RecoveryKey:
+        with backups.open_house(self.config, CLOCK) as house:
+            key = backups.new_recovery_key(house, is_another=is_another)
+            backups.keep_recovery_key(house, key)
+            return read_key(key.to_text())
+
+    def back_up(self) -> Made:
+        with backups.open_house(self.config, CLOCK) as house:
+            return backups.back_up(house, self.target, progress=quiet)
+
+    def check(self, key: RecoveryKey) -> restoring.Checked:
+        manifest = restoring.open_manifest(self.target, key=key)
+        with restoring.opened(self.target, manifest, CLOCK) as backup:
+            return restoring.check(backup, progress=quiet)
+
+    def restore(self, key: RecoveryKey, into: Path, number: int = 0) -> int:
+        manifest = restoring.open_manifest(self.target, key=key, number=number)
+        with restoring.opened(self.target, manifest, CLOCK) as backup:
+            return restoring.restore(backup, into, CLOCK, progress=quiet)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    made = Place(tmp_path)
+    made.fill()
+    return made
+
+
+def test_a_destroyed_platform_comes_back(place: Place, tmp_path: Path) -> None:
+    key = place.new_key()
+    made = place.back_up()
+    assert made.number == 1 and made.new_packs == made.packs > 0
+    shutil.rmtree(place.data)
+    assert place.restore(key, tmp_path / "again") > 0
+    with open_house(tmp_path / "again") as house:
+        assert house.http.get(f"{API}/vault/objects/{place.digest}").content == BODY
+        assert [row["name"] for row in house.ask("GET", "/catalog/versions")["items"]] == ["w"]
+        assert house.http.put(f"{API}/vault/objects/{sha256(b'more').hexdigest()}", content=b"more").status_code == 201
+
+
+def test_the_next_backup_copies_only_what_is_new(place: Place) -> None:
+    place.new_key()
+    first = place.back_up()
+    second = place.back_up()
+    assert second.number == 2 and second.new_bytes < first.new_bytes / 5
+    with open_house(place.data) as house:
+        house.store(os.urandom(300_000))
+    third = place.back_up()
+    assert 300_000 < third.new_bytes < 500_000
+    assert place.target.numbers() == [1, 2, 3]
+
+
+def test_a_backup_is_made_beside_a_running_server(place: Place, tmp_path: Path) -> None:
+    with open_house(place.data) as house:
+        key = place.new_key()
+        place.back_up()
+        house.store(b"after")
+        place.restore(key, tmp_path / "again")
+
+
+def test_without_a_recovery_key_nothing_is_backed_up(place: Place) -> None:
+    with pytest.raises(ConflictError, match="no recovery key"):
+        place.back_up()
+    place.new_key()
+    with pytest.raises(ConflictError, match="There is a recovery key"):
+        place.new_key()
+
+
+def test_another_key_opens_backups_from_then_on_and_the_older_one_those_before(place: Place, tmp_path: Path) -> None:
+    older = place.new_key()
+    place.back_up()
+    newer = place.new_key(is_another=True)
+    place.back_up()
+    assert place.restore(older, tmp_path / "one", number=1) and place.restore(newer, tmp_path / "two")
+    for key, number in ((older, 2), (newer, 1)):
+        with pytest.raises(IntegrityError, match="does not open"):
+            place.restore(key, tmp_path / "three", number=number)
+
+
+def test_a_check_names_what_is_damaged(place: Place) -> None:
+    key = place.new_key()
+    place.back_up()
+    good = place.check(key)
+    assert good.damaged == {} and good.names == [] and good.bytes_read > len(BODY)
+    packs = [path for path in place.safe.rglob("*") if path.is_file() and path.stat().st_size > len(BODY)]
+    (pack,) = packs
+    body = bytearray(pack.read_bytes())
+    body[300_000] ^= 1
+    pack.write_bytes(body)
+    found = place.check(key)
+    assert list(found.damaged) == [pack.relative_to(place.safe).as_posix()]
+    assert found.names == ["default: raw/w@1/weights.bin"]
+    for spoil in (body[:-10], b"", None):
+        pack.write_bytes(spoil) if spoil is not None else pack.unlink()
+        found = place.check(key)
+        assert len(found.damaged) == 1 and found.names == ["default: raw/w@1/weights.bin"]
+
+
+def test_what_was_put_in_the_place_of_a_backup_is_refused(place: Place, tmp_path: Path) -> None:
+    key = place.new_key()
+    place.back_up()
+    place.back_up()
+    first, second = (place.safe / manifest_path(number) for number in (1, 2))
+    kept = second.read_bytes()
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(IntegrityError, match="put in its place"):
+        place.restore(key, tmp_path / "x")
+    for at in (0, 20, 50, len(kept) // 2, len(kept) - 1):
+        second.write_bytes(kept[:at] + bytes([kept[at] ^ 1]) + kept[at + 1 :])
+        with pytest.raises(IntegrityError):
+            place.restore(key, tmp_path / "x")
+    second.unlink()
+    late = RecoveryKey(platform=key.platform, private=key.private, signer=key.signer, at_least=2)
+    with pytest.raises(IntegrityError, match="newer ones are gone"):
+        place.restore(late, tmp_path / "x")
+    assert place.restore(late, tmp_path / "x", number=1)
+
+
+def test_two_platforms_do_not_share_a_place(place: Place, tmp_path: Path) -> None:
+    place.new_key()
+    place.back_up()
+    other = Place(tmp_path / "other")
+    other.fill()
+    other.new_key()
+    other.target = place.target
+    with pytest.raises(ConflictError, match="another platform"):
+        other.back_up()
+    with pytest.raises(NotFoundError):
+        Target(LocalDriver(tmp_path / "nothing")).numbers()
+    with pytest.raises(ConfigError, match="no data directory"), backups.open_house(ServerConfig(data=tmp_path), CLOCK):
+        pass
+
+
+def test_a_restore_that_was_killed_goes_on_and_no_server_starts_on_its_half(place: Place, tmp_path: Path) -> None:
+    key = place.new_key()
+    place.back_up()
+    into = tmp_path / "again"
+    manifest = restoring.open_manifest(place.target, key=key)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(done: int, total: int) -> None:
+        raise KilledError
+
+    with restoring.opened(place.target, manifest, CLOCK) as backup, pytest.raises(KilledError):
+        restoring.restore(backup, into, CLOCK, progress=kill)
+    with pytest.raises(LeptonError, match="has not ended"), open_house(into):
+        pass
+    place.back_up()
+    with pytest.raises(ConflictError, match="Another backup is being restored"):
+        place.restore(key, into)
+    assert place.restore(key, into, number=1)
+    with pytest.raises(ConflictError, match="not empty"):
+        place.restore(key, into, number=1)
+    with open_house(into):
+        pass
+
+
+def test_the_script_restores_plain_files_with_nothing_of_lepton(place: Place, tmp_path: Path) -> None:
+    key = place.new_key()
+    place.back_up()
+    shutil.rmtree(place.data)
+    (tmp_path / "kit.json").write_text(key.to_text())
+    script = shutil.copy(Path(__file__).parents[2] / "tools" / "restore.py", tmp_path / "restore.py")
+
+    def call() -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-I", str(script), "--from", str(place.safe), "--into", str(tmp_path / "out")]
+        return subprocess.run([*words, "--recovery-key", str(tmp_path / "kit.json")], capture_output=True, text=True)
+
+    done = call()
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/default/artifacts/raw/w@1/weights.bin").read_bytes() == BODY
+    assert "freshness unproven" in done.stdout and "1 files, 0 damaged" in done.stdout
+    assert call().returncode == 0
+    (tmp_path / "out/default/artifacts/raw/w@1/weights.bin").unlink()
+    (pack,) = (path for path in place.safe.rglob("*") if path.is_file() and path.stat().st_size > len(BODY))
+    pack.write_bytes(pack.read_bytes()[:-1])
+    done = call()
+    assert done.returncode == 1 and "damaged: default/artifacts/raw/w@1/weights.bin" in done.stderr
+
+
+def test_the_script_imports_nothing_of_lepton() -> None:
+    text = (Path(__file__).parents[2] / "tools" / "restore.py").read_text()
+    imported = {line.split()[1].split(".")[0] for line in text.splitlines() if line.startswith(("import ", "from "))}
+    assert "lepton" not in imported and imported - sys.stdlib_module_names == {"blake3", "cryptography", "zstandard"}
+
+
+def run(*words: str | Path) -> str:
+    done = CliRunner().invoke(cli, ["vault", *map(str, words)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_the_commands_take_a_platform_from_disaster_to_a_new_one(place: Place, tmp_path: Path) -> None:
+    kit, data, into = tmp_path / "kit.json", ("--data", place.data), tmp_path / "new"
+    assert "Keep it offline" in run("recovery-key", "--out", kit, *data)
+    assert kit.stat().st_mode & 0o077 == 0
+    assert "Backup 1 of" in run("backup", "--to", place.safe, *data)
+    assert json.loads(run("backup", "--to", place.safe, "--json", *data))["number"] == 2
+    assert run("backups", "--at", place.safe, *data).splitlines()[1].startswith("1\t")
+    assert "are whole" in run("verify", *data)
+    assert "are whole" in run("verify", "--at", place.safe, "--recovery-key", kit)
+    assert "1 objects" in run("drill", "--at", place.safe, *data)
+    shutil.rmtree(place.data)
+    assert "freshness unproven" in run("restore", "--from", place.safe, "--recovery-key", kit, "--into", into)
+    with open_house(into) as house:
+        assert house.http.get(f"{API}/vault/objects/{place.digest}").content == BODY
+
+
+def test_the_commands_name_what_is_wrong(place: Place, tmp_path: Path) -> None:
+    kit = tmp_path / "kit.json"
+    run("recovery-key", "--out", kit, "--data", place.data)
+    run("backup", "--to", place.safe, "--data", place.data)
+    (pack,) = (path for path in place.safe.rglob("*") if path.is_file() and path.stat().st_size > len(BODY))
+    pack.write_bytes(pack.read_bytes()[:-1])
+    for words, text in (
+        (("verify", "--at", place.safe, "--recovery-key", kit), "default: raw/w@1/weights.bin"),
+        (("recovery-key", "--out", kit, "--data", place.data), "exists"),
+        (("restore", "--from", place.safe, "--into", tmp_path / "x"), "recovery key"),
+        (("restore", "--from", tmp_path, "--recovery-key", kit, "--into", tmp_path / "x"), "No backups lie there"),
+        (("restore", "--from", place.safe, "--recovery-key", pack, "--into", tmp_path / "x"), "cannot be read"),
+        (("verify", "--at", place.safe, "--recovery-key", kit, "--backup", "7"), "no backup 7"),
+    ):
+        done = CliRunner().invoke(cli, ["vault", *map(str, words)])
+        assert isinstance(done.exception, LeptonError) and text in done.exception.message, words
