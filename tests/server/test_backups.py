@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,8 +18,11 @@ from lepton.core.errors import ConfigError, ConflictError, IntegrityError, Lepto
 from lepton.server import backups, restoring
 from lepton.server.backups import Made
 from lepton.server.config import ServerConfig
+from lepton.store.dump import dump
+from lepton.store.open import open_database
 from lepton.vault.backup.recovery import RecoveryKey, read_key
 from lepton.vault.backup.target import Target, manifest_path
+from lepton.vault.driver import Head
 from lepton.vault.drivers.local import LocalDriver
 from tests.server.house import API, open_house
 
@@ -271,3 +275,55 @@ def test_the_commands_name_what_is_wrong(place: Place, tmp_path: Path) -> None:
     ):
         done = CliRunner().invoke(cli, ["vault", *map(str, words)])
         assert isinstance(done.exception, LeptonError) and text in done.exception.message, words
+
+
+class DeadError(BaseException):
+    """The process is gone."""
+
+
+class MortalDriver(LocalDriver):
+    """Lets so many writes happen."""
+
+    left = 0
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> Head:
+        self.left -= 1
+        if self.left < 0:
+            raise DeadError
+        return super().put(key, chunks)
+
+
+def test_a_backup_that_dies_anywhere_is_none_and_the_next_goes_on(place: Place, tmp_path: Path) -> None:
+    key = place.new_key()
+    for writes in range(20):
+        driver = MortalDriver(tmp_path / f"safe-{writes}")
+        driver.left, place.target = writes, Target(driver)
+        try:
+            place.back_up()
+        except DeadError:
+            driver.left = 1 << 60
+            assert writes == 0 or place.target.numbers() == []
+            made = place.back_up()
+            assert made.new_packs < made.packs or writes < 2
+        else:
+            break
+        assert place.check(key).damaged == {}
+        assert place.restore(key, tmp_path / f"out-{writes}") > 0
+    assert writes >= 4  # whose it is, two packs, the manifest
+
+
+def test_a_dump_is_the_same_database_again(place: Place, tmp_path: Path) -> None:
+    key = place.new_key()
+    place.back_up()
+    place.restore(key, tmp_path / "again")
+    told = []
+    for folder in (place.data, tmp_path / "again"):
+        database = open_database("", folder=folder, clock=CLOCK)
+        told.append([line for line in database.read(lambda tx: list(dump(tx)))])
+        database.close()
+    ours, theirs = (
+        [line for line in lines if b"restored" not in line and not line.startswith(b'["backup')] for lines in told
+    )
+    missing = [line for line in ours if line not in theirs]
+    assert all(b"vault" in line or b"{" in line or b'"b"' in line for line in missing) and len(ours) > 40
+    assert len(missing) <= 6  # what the backup itself added to its own domain, after the dump

@@ -248,19 +248,17 @@ class Books:
     def _check_files(self) -> None:
         clock = SystemClock()
         database = open_database("", folder=self.data, clock=clock)
-        ring = KeyRing(SqlState(database), derive(root_key(self.data / "key"), "vault"))
-        driver = LocalDriver(self.data / "vault")
-        vault = Vault(driver, SqlState(database), ring, indexes=self.folder / "other-index", clock=clock)
-        objects = Objects(vault, PlainObjects(driver))
-        for version in self.versions:
-            held = database.read(
-                lambda tx, version=version: holdings.find(
-                    tx, [f.digest for f in version.files], workspaces=[version.workspace]
-                )
-            )  # type: ignore[misc]
-            for file in version.files:
-                assert sha256(b"".join(objects.open(held[file.digest]))).hexdigest() == file.digest
-        vault.close()
+        state, driver = SqlState(database), LocalDriver(self.data / "vault")
+        ring = KeyRing(state, derive(root_key(self.data / "key"), "vault"))
+        with tempfile.TemporaryDirectory() as folder:
+            vault = Vault(driver, state, ring, indexes=Path(folder), clock=clock)
+            objects = Objects(vault, PlainObjects(driver))
+            for version in self.versions:
+                digests = [file.digest for file in version.files]
+                held = database.read(lambda tx, d=digests, v=version: holdings.find(tx, d, workspaces=[v.workspace]))  # type: ignore[misc]
+                for digest in digests:
+                    assert sha256(b"".join(objects.open(held[digest]))).hexdigest() == digest
+            vault.close()
         database.close()
         assert not list((self.data / "vault" / ".new").iterdir())
         assert not [path.name for path in (self.data / "engine").glob(".*")]
