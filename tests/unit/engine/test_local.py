@@ -203,7 +203,7 @@ def test_a_halted_worker_runs_into_its_timeout(local: "Local") -> None:
 
 def test_a_daemon_that_holds_the_output_open_does_not_hold_up_the_end(local: "Local") -> None:
     daemon = "import os, time\nif os.fork(): os._exit(0)\nos.setsid()\nif os.fork(): os._exit(0)\n"
-    daemon += "print(f'daemon {{os.getpid()}}', flush=True)\ntime.sleep(1000)\n"
+    daemon += "print(f'daemon {os.getpid()}', flush=True)\ntime.sleep(1000)\n"
     command = f'{sys.executable} -S -c "$DAEMON"; {local.gate("k")}; echo main is done'
     local.run("k", "sh", "-c", command, env={"DAEMON": daemon})
     pid = int(local.until_logged("k", "daemon").split()[1])
