@@ -45,7 +45,7 @@ class Chunks:
         self, driver: Driver, state: State, ring: KeyRing, index: Index, *, domain: bytes, tier: Tier = Tier.WARM
     ) -> None:
         self.domain, self.keys, self.tier = domain, ring.domain(domain), tier
-        self._driver, self._state, self._ring, self._index = driver, state, ring, index
+        self._driver, self._state, self._ring, self.index = driver, state, ring, index
         self._lock, self._following = Lock(), Lock()
         self._filling: _Filling | None = None
         self._pending: dict[bytes, tuple[_Filling, Entry]] = {}
@@ -65,11 +65,18 @@ class Chunks:
         """End what is being uploaded, and let go; what was put but never finished is lost."""
         for pool in (self._uploads, self._reads):
             pool.shutdown()
-        self._index.close()
+        self.index.close()
 
     def get(self, id: bytes) -> Octets:
         """One chunk; raises as `read`."""
         return next(self.read([id]))
+
+    def is_pack(self, name: str) -> bool:
+        """Whether a file of that name is a pack that counts, or is about to."""
+        with self._lock:
+            if any(pack.hex() == name for pack in self._unindexed):
+                return True
+        return self.index.is_pack(name)
 
     def has(self, id: bytes) -> bool:
         """Whether a chunk lies in any pack."""
@@ -96,12 +103,12 @@ class Chunks:
     def follow(self) -> None:
         """Learn of the packs that came and went since, by whatever process."""
         with self._following:
-            while packs := self._state.packs(self.domain, after=self._index.seq):
+            while packs := self._state.packs(self.domain, after=self.index.seq):
                 for pack in packs:
                     if pack.is_gone:
-                        self._index.drop(pack)
+                        self.index.drop(pack)
                     else:
-                        self._index.add(pack, self._directory(pack))
+                        self.index.add(pack, self._directory(pack))
 
     def _directory(self, pack: Pack) -> Sequence[Entry]:
         with self._lock:
@@ -114,7 +121,7 @@ class Chunks:
             known: dict[bytes, _Spot] = {id: self._pending[id] for id in ids if id in self._pending}
         for _ in range(2):
             rest = [id for id in ids if id not in known]
-            known |= {id: (found.pack, found.entry) for id, found in self._index.find(rest).items()} if rest else {}
+            known |= {id: (found.pack, found.entry) for id, found in self.index.find(rest).items()} if rest else {}
             if len(rest) and any(id not in known for id in rest):
                 self.follow()
         lost = next((id for id in ids if id not in known), None)
@@ -153,7 +160,7 @@ class Chunks:
             if pending:
                 pending[0].batches.add(batch)
                 return pending[0]
-        return self._index.find([id]).get(id)
+        return self.index.find([id]).get(id)
 
     def _add(self, id: bytes, length: int, codec: Codec, body: Octets, *, batch: "Batch") -> "_Filling":
         """Put an encoded chunk into the open pack; send it off where that fills it."""
@@ -312,9 +319,14 @@ _Spot = tuple[bytes | _Filling, Entry]
 """A chunk's pack, and where it lies in it."""
 
 
+def pack_folder(domain: bytes) -> str:
+    """What the driver's keys of a domain's packs begin with."""
+    return f"domains/{domain.hex()}/packs/"
+
+
 def pack_path(domain: bytes, pack: bytes) -> str:
     """The driver's key of a pack."""
-    return f"domains/{domain.hex()}/packs/{pack.hex()[:2]}/{pack.hex()}"
+    return f"{pack_folder(domain)}{pack.hex()[:2]}/{pack.hex()}"
 
 
 def _windows(ids: Iterable[bytes]) -> Iterator[Sequence[bytes]]:

@@ -5,14 +5,16 @@ that holds it.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 
 from lepton.core.errors import IntegrityError
 from lepton.vault.store.packs import Entry
+from lepton.vault.store.sealing import ID_BYTES
 from lepton.vault.store.state import Pack
 
 FORMAT = 1
@@ -23,6 +25,7 @@ CREATE TABLE chunks (
 CREATE TABLE packs (row INTEGER PRIMARY KEY, pack BLOB NOT NULL UNIQUE, size_bytes INTEGER NOT NULL);
 CREATE TABLE followed (seq INTEGER NOT NULL);
 INSERT INTO followed VALUES (0);
+CREATE TABLE strange (path TEXT PRIMARY KEY, seen_at INTEGER NOT NULL) WITHOUT ROWID;
 """
 FIND = "SELECT pack, number, id, length, start, box, codec FROM chunks WHERE id IN ({})"
 MOST_ASKED = 512
@@ -87,6 +90,40 @@ class Index:
             rows.execute("UPDATE followed SET seq = ?", (pack.seq,))
             if gone:
                 self._packs.pop(gone[0], None)
+
+    def is_pack(self, name: str) -> bool:
+        """Whether a pack of that id, in hexadecimal, has come and has not gone."""
+        with self._reading() as rows:
+            id = bytes.fromhex(name) if len(name) == 2 * ID_BYTES and name.isalnum() else b""
+            return rows.execute("SELECT 1 FROM packs WHERE pack = ?", (id,)).fetchone() is not None
+
+    def unused(self, live: Iterable[bytes]) -> Mapping[bytes, int]:
+        """Packs, of those known now, that hold none of these chunks where they are read from; with their bytes."""
+        with self._reading() as rows:
+            (most,) = rows.execute("SELECT coalesce(max(row), 0) FROM packs").fetchone()
+            rows.execute("CREATE TEMP TABLE IF NOT EXISTS live (id BLOB PRIMARY KEY) WITHOUT ROWID")
+            rows.execute("DELETE FROM live")
+        rest = iter(live)
+        while some := [(id,) for id in islice(rest, 10_000)]:
+            with self._reading() as rows, rows:
+                rows.executemany("INSERT OR IGNORE INTO live VALUES (?)", some)
+        with self._reading() as rows, rows:
+            sql = (
+                "SELECT pack, size_bytes FROM packs WHERE row <= ? AND row NOT IN "
+                "(SELECT chunks.pack FROM live JOIN chunks ON chunks.id = live.id)"
+            )
+            found = dict(rows.execute(sql, (most,)).fetchall())
+            rows.execute("DELETE FROM live")
+        return found
+
+    def strange_since(self, paths: Iterable[str], *, now: int, before: int) -> Sequence[str]:
+        """Those of the files that were strange already before that time; remembers the others from now on."""
+        with self._reading() as rows, rows:
+            known = dict(rows.execute("SELECT path, seen_at FROM strange").fetchall())
+            still = {path: known.get(path, now) for path in paths}
+            rows.execute("DELETE FROM strange")
+            rows.executemany("INSERT INTO strange VALUES (?, ?)", still.items())
+        return [path for path, at in still.items() if at < before]
 
     def close(self) -> None:
         """Let go of the file."""

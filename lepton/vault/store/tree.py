@@ -121,12 +121,13 @@ class Tree:
             ours, theirs = _unlike(ours, theirs)
         yield from _compared(self._entries(theirs), self._entries(ours))
 
-    def chunks_of(self) -> Iterator[tuple[bytes, Page]]:
-        """Id and content of every page, those above before those below."""
+    def pages_beside(self, seen: set[bytes]) -> Iterator[tuple[bytes, Page]]:
+        """Id and content of every page that was not seen, those above before those below; they count as seen then."""
         level = [self.root] if self.root else []
         while level:
             under: list[bytes] = []
-            for id in level:
+            for id in (id for id in level if id not in seen):
+                seen.add(id)
                 page = self._page(id)
                 yield id, page
                 under += [value.id for _, value in page.records if isinstance(value, Below)]

@@ -1,0 +1,102 @@
+"""Remove packs that nothing names any more. Two-phase, so that it never takes what somebody is about to name.
+
+*Mark*: walk everything that is named, and mark the packs that have none of it. *Sweep*, a lease later: look again, and
+let those go that are still marked, were so before the lease, and have nothing that is named. Whoever finds content that
+is there already names its packs when it commits (`State.move`, `holdings.keep`), and a marked one is live again then. A
+branch that moved while it was looked stops the sweep. A file of a pack goes only after its row: what dies between the
+two is an orphan, removed by a later run.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from lepton.vault.driver import Driver
+from lepton.vault.store.blobs import Blob, places
+from lepton.vault.store.chunks import Chunks, pack_folder, pack_path
+from lepton.vault.store.pages import Entry
+from lepton.vault.store.state import State
+from lepton.vault.store.tree import Tree
+from lepton.vault.store.versions import history
+
+LEASE_S = 86_400
+"""Longer than any upload or backup takes from its first look to its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roots:
+    """What is named in a domain."""
+
+    versions: Iterable[bytes] = ()
+    """With all that they were made from."""
+    blobs: Iterable[Blob] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What a run did."""
+
+    marked: int
+    removed: int
+    removed_bytes: int
+    orphans: int
+    """Files that no row names, removed."""
+
+
+def prune(chunks: Chunks, driver: Driver, state: State, roots: Roots, *, now: int, lease_s: float = LEASE_S) -> Pruned:
+    """Mark what is unused now, remove what has been unused since a lease ago.
+
+    Args:
+        now: microseconds since 1970.
+
+    Raises:
+        StaleError: a branch moved meanwhile; run it again.
+        IntegrityError: something that is named cannot be read: then nothing is marked or removed.
+    """
+    domain, steps = chunks.domain, state.steps(chunks.domain)
+    chunks.follow()
+    unused = chunks.index.unused(live_ids(chunks, roots))
+    state.mark_packs(domain, [*unused], at=now)
+    before = now - int(lease_s * 1e6)
+    gone = state.drop_packs(domain, [*unused], marked_before=before, steps=steps) if unused else ()
+    chunks.follow()
+    for pack in gone:
+        driver.delete(pack_path(domain, pack))
+    return Pruned(
+        marked=len(unused) - len(gone),
+        removed=len(gone),
+        removed_bytes=sum(unused[pack] for pack in gone),
+        orphans=_remove_orphans(chunks, driver, now, before),
+    )
+
+
+def _remove_orphans(chunks: Chunks, driver: Driver, now: int, before: int) -> int:
+    """Remove files that had no row a lease ago and have none now."""
+    folder = pack_folder(chunks.domain)
+    strange = [head.key for head in driver.list(folder) if not chunks.is_pack(head.key.rpartition("/")[2])]
+    old = chunks.index.strange_since(strange, now=now, before=before)
+    for path in old:
+        driver.delete(path)
+    return len(old)
+
+
+def live_ids(chunks: Chunks, roots: Roots) -> Iterator[bytes]:
+    """Ids of all chunks that the roots need; some more than once."""
+    seen: set[bytes] = set()
+    for root in roots.versions:
+        for id, version in history(chunks, root):
+            if id in seen:
+                continue
+            seen.add(id)
+            yield id
+            yield from _tree_ids(chunks, Tree(chunks, version.root), seen)
+    for blob in roots.blobs:
+        yield from (id for id, _ in places(chunks, blob))
+
+
+def _tree_ids(chunks: Chunks, tree: Tree, seen: set[bytes]) -> Iterator[bytes]:
+    """Pages that were not seen in another version, and what their entries need."""
+    for id, page in tree.pages_beside(seen):
+        yield id
+        for _, value in page.records:
+            if isinstance(value, Entry):
+                yield from (found for found, _ in places(chunks, value.blob))

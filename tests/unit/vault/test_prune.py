@@ -1,0 +1,169 @@
+"""Prune takes what nothing names, and nothing else, whatever happens in between."""
+
+import random
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from lepton.core.clock import ManualClock, to_micros
+from lepton.core.errors import StaleError
+from lepton.vault.store.blobs import Blob, read, write
+from lepton.vault.store.branches import MAIN
+from lepton.vault.store.chunks import Batch
+from lepton.vault.store.cutting import Cutter
+from lepton.vault.store.pages import Entry
+from lepton.vault.store.prune import LEASE_S, Pruned, Roots, prune
+from tests.unit.vault.stores import ANN, DOMAIN, Store
+
+
+def body(number: int) -> bytes:
+    return random.Random(number).randbytes(20_000)
+
+
+def stored(store: Store, batch: Batch, number: int) -> Blob:
+    return write(batch, Cutter(store.chunks.keys.cutter_seed), [body(number)])
+
+
+def run(store: Store, blobs: list[Blob] | None = None) -> Pruned:
+    heads = [version for _, version in store.branches.names()]
+    roots = Roots(versions=heads, blobs=blobs or [])
+    return prune(store.chunks, store.driver, store.state, roots, now=to_micros(store.clock.now()))
+
+
+def advance(store: Store, seconds: float) -> None:
+    assert isinstance(store.clock, ManualClock)
+    store.clock.advance(seconds)
+
+
+def test_what_nothing_names_goes_after_a_lease_and_not_before(store: Store) -> None:
+    kept, lost = store.chunks.writing(), store.chunks.writing()
+    blob = stored(store, kept, 1)
+    kept.finish()
+    stored(store, lost, 2)
+    lost.finish()
+    assert (run(store, [blob]).marked, len(store.driver.kept)) == (1, 2)
+    advance(store, LEASE_S - 1)
+    assert run(store, [blob]).removed == 0
+    advance(store, 2)
+    done = run(store, [blob])
+    assert (done.removed, done.marked, len(store.driver.kept)) == (1, 0, 1) and done.removed_bytes > 20_000
+    assert b"".join(map(bytes, read(store.chunks, blob))) == body(1)
+    again = store.chunks.writing()
+    stored(store, again, 2)
+    assert again.new_bytes == 20_000  # it is not taken for what has gone
+    again.finish()
+
+
+def test_a_hit_on_a_marked_pack_keeps_it(store: Store) -> None:
+    lost = store.chunks.writing()
+    blob = stored(store, lost, 2)
+    lost.finish()
+    run(store)
+    advance(store, LEASE_S + 1)
+    hit = store.chunks.writing()
+    assert stored(store, hit, 2) == blob and hit.new_bytes == 0
+    store.branches.commit(MAIN, {"a": Entry(blob)}, hit, ANN)
+    assert run(store).removed == 0
+    assert b"".join(map(bytes, read(store.chunks, blob))) == body(2)
+
+
+def test_a_branch_that_comes_back_while_it_is_looked_stops_the_sweep(store: Store) -> None:
+    batch = store.chunks.writing()
+    version = store.branches.commit(MAIN, {"a": Entry(stored(store, batch, 3))}, batch, ANN)
+    store.branches.delete(MAIN)
+    run(store)
+    advance(store, LEASE_S + 1)
+
+    class Late:
+        """Roots during whose reading the branch comes back."""
+
+        def __iter__(self) -> "Late":
+            store.branches.undelete(MAIN)
+            return self
+
+        def __next__(self) -> bytes:
+            raise StopIteration
+
+    with pytest.raises(StaleError):
+        prune(store.chunks, store.driver, store.state, Roots(versions=Late()), now=to_micros(store.clock.now()))
+    assert run(store).removed == 0 and store.branches.head(MAIN) == version
+    assert [name for name, _ in store.branches.tree(version).scan()] == ["a"]
+
+
+def test_files_that_no_row_names_go_after_a_lease(store: Store) -> None:
+    path = f"domains/{DOMAIN.hex()}/packs/ab/{'ab' * 16}"
+    store.driver.put(path, [b"half of a death"])
+    assert run(store).orphans == 0
+    advance(store, LEASE_S + 1)
+    assert run(store).orphans == 1 and path not in store.driver.kept
+
+
+class Pruning(RuleBasedStateMachine):
+    """Writers that take their time, branches that come and go, and prune between any two steps."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = TemporaryDirectory()
+        self.store = Store(Path(self.folder.name))
+        self.open: list[tuple[Batch, dict[str, Entry | None], dict[str, int]]] = []
+        self.known: dict[str, dict[str, int]] = {}
+
+    @rule(numbers=st.lists(st.integers(0, 5), min_size=1, max_size=3))
+    def write(self, numbers: list[int]) -> None:
+        batch = self.store.chunks.writing()
+        edits: dict[str, Entry | None] = {f"n{number}": Entry(stored(self.store, batch, number)) for number in numbers}
+        self.open.append((batch, edits, {f"n{number}": number for number in numbers}))
+
+    @rule(name=st.sampled_from(["main", "x"]), which=st.integers(0, 5))
+    def commit(self, name: str, which: int) -> None:
+        if not self.open:
+            return
+        batch, edits, numbers = self.open.pop(which % len(self.open))
+        try:
+            self.store.branches.commit(name, edits, batch, ANN)
+        except StaleError:
+            return  # what it relied on was pruned: it was told so
+        self.known[name] = {**self.known.get(name, {}), **numbers}
+
+    @rule(name=st.sampled_from(["main", "x"]))
+    def delete(self, name: str) -> None:
+        if name in self.known:
+            self.store.branches.delete(name)
+            del self.known[name]
+
+    @rule(seconds=st.sampled_from([0, LEASE_S / 2, LEASE_S + 1]))
+    def prune(self, seconds: float) -> None:
+        advance(self.store, seconds)
+        run(self.store)
+
+    @rule()
+    def settle(self) -> None:
+        """With nobody writing and two leases gone, exactly what is named is kept."""
+        if not self.open:
+            for _ in range(2):
+                run(self.store)
+                advance(self.store, LEASE_S + 1)
+            run(self.store)
+            if not self.known:
+                assert not self.store.driver.kept
+
+    @invariant()
+    def all_is_there(self) -> None:
+        if hasattr(self, "store"):
+            for name, wanted in self.known.items():
+                tree = self.store.branches.tree(self.store.branches.head(name))
+                found = {path: b"".join(map(bytes, read(self.store.chunks, e.blob))) for path, e in tree.scan()}
+                assert found == {path: body(number) for path, number in wanted.items()}
+
+    def teardown(self) -> None:
+        if hasattr(self, "store"):
+            self.store.close()
+            self.folder.cleanup()
+
+
+TestPruning = Pruning.TestCase
+TestPruning.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
