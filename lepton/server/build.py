@@ -31,6 +31,7 @@ from lepton.server.lease import Lease
 from lepton.server.overview import Overview
 from lepton.server.people import ADMIN, bootstrap
 from lepton.server.placing import Placing, policy_of
+from lepton.server.pruning import Pruning
 from lepton.server.pulse import Pulse
 from lepton.server.reconcile import Loop
 from lepton.server.running import Running
@@ -49,6 +50,8 @@ from lepton.vault.vault import Vault
 
 KEEP_ANSWERS_S = 86_400.0
 HOUSEKEEP_EVERY_S = 60.0
+PRUNE_EVERY_S = 3600.0
+"""How often it is asked whether a day has gone."""
 PLACING_REST_S = 0.02
 """A burst of submissions shares one look at the queue."""
 CENSUS_REST_S = 1.0
@@ -255,6 +258,11 @@ def _wire(platform: Platform, serving: Serving) -> None:
         "serving": Loop("serving", serving.turn, every_s=config.heartbeat_s),
         "census": Loop("census", lambda: count(platform), every_s=config.heartbeat_s, rest_s=CENSUS_REST_S),
         "sealing": Loop("sealing", platform.sealing.turn, every_s=HOUSEKEEP_EVERY_S),
+        "pruning": Loop(
+            "pruning",
+            Pruning(platform.database, platform.objects.vault, platform.clock).turn,
+            every_s=PRUNE_EVERY_S,
+        ),
         "housekeeping": Loop("housekeeping", lambda: housekeep(platform), every_s=HOUSEKEEP_EVERY_S),
     }
     if config.learn == BOOSTED:

@@ -21,3 +21,8 @@ def make(tx: Tx, workspace: str) -> tuple[bytes, bytes]:
     found = find(tx, workspace)
     assert found is not None
     return found
+
+
+def every(tx: Tx) -> list[tuple[str, bytes]]:
+    """(workspace, domain) of all."""
+    return [(str(row[0]), bytes(row[1])) for row in tx.rows("SELECT workspace, domain FROM vault_domains")]

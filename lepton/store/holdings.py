@@ -51,6 +51,11 @@ def plain(tx: Tx, *, after: tuple[str, str], limit: int) -> list[tuple[str, str]
     return [(str(row[0]), str(row[1])) for row in tx.rows(sql, (*after, limit))]
 
 
+def blobs(tx: Tx, domain: bytes) -> list[bytes]:
+    """The blobs of all objects that are held in a domain."""
+    return [bytes(row[0]) for row in tx.rows("SELECT DISTINCT blob FROM holdings WHERE domain = ?", (domain,))]
+
+
 def is_plain(tx: Tx, digest: str) -> bool:
     """Whether any workspace's object is still kept in the clear."""
     return tx.row("SELECT 1 FROM holdings WHERE digest = ? AND blob IS NULL", (digest,)) is not None

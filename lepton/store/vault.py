@@ -190,6 +190,13 @@ def use_packs(tx: Tx, domain: bytes, packs: Iterable[bytes]) -> None:
             raise StaleError("Content that was to be shared has been pruned meanwhile", fix="Store it again.")
 
 
+def versions_named(tx: Tx, domain: bytes, *, heads_only: bool) -> list[bytes]:
+    """Versions that branches and tags stand at, or (unless `heads_only`) ever stood at."""
+    table = "vault_heads" if heads_only else "vault_moves"
+    rows = tx.rows(f"SELECT DISTINCT version FROM {table} WHERE domain = ?", (domain,))
+    return [bytes(row[0]) for row in rows if row[0]]
+
+
 def _step_on(tx: Tx, domain: bytes, step: Move) -> None:
     """The step, in both tables.
 

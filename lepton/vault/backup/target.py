@@ -1,7 +1,7 @@
 """The storage that backups go to: whose it is, which backups lie there, packs copied once."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from lepton.core.errors import ConflictError, IntegrityError, NameTakenError, NotFoundError
@@ -129,7 +129,12 @@ def _missing(
 
 
 def _copy(source: Driver, target: Driver, path: str) -> None:
-    target.put(path, source.get(path))
+    pieces = source.get(path)
+    try:
+        target.put(path, pieces)
+    finally:
+        if isinstance(pieces, Generator):  # the source is closed, also where the target did not take all
+            pieces.close()
 
 
 def _some(items: Iterator[tuple[str, int]]) -> Iterator[list[tuple[str, int]]]:

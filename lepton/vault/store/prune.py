@@ -16,7 +16,7 @@ from lepton.vault.store.chunks import Chunks, pack_folder, pack_path
 from lepton.vault.store.pages import Entry
 from lepton.vault.store.state import State
 from lepton.vault.store.tree import Tree
-from lepton.vault.store.versions import history
+from lepton.vault.store.versions import history, read_version
 
 LEASE_S = 86_400
 """Longer than any upload or backup takes from its first look to its end."""
@@ -27,7 +27,8 @@ class Roots:
     """What is named in a domain."""
 
     versions: Iterable[bytes] = ()
-    """With all that they were made from."""
+    with_parents: bool = True
+    """Whether all that the versions were made from is named too."""
     blobs: Iterable[Blob] = ()
 
 
@@ -83,7 +84,10 @@ def live_ids(chunks: Chunks, roots: Roots) -> Iterator[bytes]:
     """Ids of all chunks that the roots need; some more than once."""
     seen: set[bytes] = set()
     for root in roots.versions:
-        for id, version in history(chunks, root):
+        if root in seen:
+            continue
+        line = history(chunks, root) if roots.with_parents else [(root, read_version(chunks, root))]
+        for id, version in line:
             if id in seen:
                 continue
             seen.add(id)

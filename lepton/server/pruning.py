@@ -1,0 +1,51 @@
+"""Once a day, let go of content that nothing names any more, in every workspace's domain and the platform's own."""
+
+import logging
+
+from lepton.core.clock import Clock, to_micros
+from lepton.core.errors import IntegrityError, StaleError
+from lepton.server.backups import PLATFORM
+from lepton.store import domains, facts, holdings
+from lepton.store.database import Database
+from lepton.store.vault import versions_named
+from lepton.vault.store.blobs import read_blob
+from lepton.vault.store.prune import Pruned, Roots, prune
+from lepton.vault.vault import Vault
+
+log = logging.getLogger("lepton")
+EVERY_S = 86_400
+LAST = "pruned_at"
+
+
+class Pruning:
+    """The loop."""
+
+    def __init__(self, database: Database, vault: Vault, clock: Clock) -> None:
+        self._database, self._vault, self._clock = database, vault, clock
+
+    def turn(self) -> None:
+        """Prune if the last time was a day ago. What cannot be read stops only the domain that it lies in."""
+        now = to_micros(self._clock.now())
+        last = int(self._database.read(lambda tx: facts.get(tx, LAST)) or 0)
+        if not last:  # a new platform has nothing to prune
+            self._database.write(lambda tx: facts.put(tx, LAST, str(now)))
+        if not last or now - last < EVERY_S * 1_000_000:
+            return
+        for workspace, domain in self._database.read(domains.every):
+            try:
+                done = self.prune(workspace, domain)
+            except (StaleError, IntegrityError) as fault:
+                log.warning("pruning of %s: %s", workspace or "the platform", fault)
+            else:
+                log.info("pruning of %s: %s", workspace or "the platform", done)
+        self._database.write(lambda tx: facts.put(tx, LAST, str(now)))
+
+    def prune(self, workspace: str, domain: bytes) -> Pruned:
+        """Prune one domain; raises as `vault.store.prune.prune`."""
+        chunks = self._vault.domain(domain).chunks
+        is_ours = workspace == PLATFORM  # dumps of earlier backups lie where those are
+        versions = self._database.read(lambda tx: versions_named(tx, domain, heads_only=is_ours))
+        blobs = self._database.read(lambda tx: holdings.blobs(tx, domain))
+        roots = Roots(versions=versions, blobs=(read_blob(blob) for blob in blobs), with_parents=not is_ours)
+        now = to_micros(self._clock.now())
+        return prune(chunks, self._vault.driver, self._vault.state, roots, now=now)
