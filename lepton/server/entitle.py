@@ -124,8 +124,13 @@ def _put(tx: Tx, kind: str, name: str, spec: Mapping[str, Json], author: Author)
 def difference(old: Mapping[str, Json], new: Mapping[str, Json]) -> str:
     """What a change changes, in words; empty if nothing."""
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in new.items()}
-    other = [name for name, value in plain.items() if (old.get(name) or None) != (value or None)]
+    other = [name for name, value in plain.items() if _plain(old.get(name)) != _plain(value)]
     return "; ".join(f"{name} {_said(old.get(name))} -> {_said(plain[name])}" for name in other)
+
+
+def _plain(value: Json) -> Json:
+    """What two values are compared by: nothing said is the same in whatever form."""
+    return None if value in ("", [], (), {}) else value
 
 
 def _said(value: Json) -> str:
