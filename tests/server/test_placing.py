@@ -242,6 +242,23 @@ def test_a_job_starts_after_those_before_it_and_fails_with_them(house: House) ->
     assert house.said(never)[-1] == f"{bad}, after which it was to start, has not ended well"
 
 
+def test_how_long_a_job_may_have_run_after_others_outlives_the_server(house: House) -> None:
+    first = house.submit(8, workers=2, seconds=4000)
+    house.turn(3)
+    second = house.submit(8, workers=2, after=(first,))
+    other = house.submit(8, workers=2)
+    house.turn(810)
+    assert house.states(first, second, other) == ["done", "queued", "running"], "a second later came who need not wait"
+    known = house.placing.mirror.live.jobs[second].wants.since_s
+    assert known > house.job(second).created_at.timestamp() + 3900
+    again = House(house.database, house.clock, house.engine, holder="two")
+    again.clock.advance(20)
+    again.placing.turn()
+    entry = again.placing.mirror.live.jobs[second]
+    assert abs(entry.wants.since_s - known) < 10
+    assert not again.placing.mirror.live.seats.tables.pool.jobs[entry.slot].is_late
+
+
 def test_a_drained_node_is_left_by_all_and_gets_nothing_new_until_it_is_opened(house: House) -> None:
     jobs = [house.submit(4) for _ in range(2)]
     house.turn(2)

@@ -35,7 +35,7 @@ class Seats:
         self._real = Real(machines)
         self._ledger = Ledger(self.tables)
         self.late: list[Due] = []
-        """Heap: when each waiting job will have waited too long."""
+        """Heap: when each waiting job will have waited too long, on the pool's own clock."""
         self._forecast = forecast
         self._habits = habits
         self.tables.expect(habits.kinds())
@@ -111,9 +111,9 @@ class Seats:
         self.layout.machines[at] = replace(self.layout.machines[at], state=state)
         follow.set_open(self.tables.pool, at, int(state == NodeState.UP))
 
-    def note_late(self, now: float) -> None:
-        """Note who has waited too long by now."""
-        while self.late and self.late[0].at <= now:
+    def note_late(self, passed_s: float) -> None:
+        """Note who has waited too long by now, on the pool's own clock."""
+        while self.late and self.late[0].at <= passed_s:
             due = heapq.heappop(self.late)
             if self.job_at(due.slot) == due.job:
                 make_late(self.tables.pool, due.slot)
@@ -172,7 +172,7 @@ class Seats:
 
     def watch(self, entry: Entry) -> None:
         """A job waits, or waits again: mind when that will have been too long."""
-        at = entry.wants.since_s + entry.truth.worked_s + self.policy.shared_cap_s
+        at = entry.waits_from + entry.truth.worked_s + self.policy.shared_cap_s
         heapq.heappush(self.late, Due(at, entry.wants.job, entry.slot))
 
     def hold(self, entry: Entry) -> None:
