@@ -121,11 +121,12 @@ async def set_queue(visit: Platforming, name: NamePath, body: QueueIn, if_match:
 @raises(ConflictError)
 async def delete_queue(visit: Platforming, name: NamePath, if_match: IfMatch = None) -> Response:
     """End a queue in which no job lives and below which no other stands."""
+    seq, living = await visit.read(lambda tx: visit.platform.overview.living(tx, name))
 
     def work(tx: Tx) -> None:
         found = entitle.find_queue(tx, name)
         check_match(found, if_match)
-        entitle.delete_queue(tx, found, visit.author(""))
+        entitle.delete_queue(tx, found, visit.author(""), seq=seq, living=living)
 
     await visit.write(work)
     return Response(status_code=204)

@@ -93,6 +93,12 @@ class Overview:
             found.append(told(row, node, f'"free": {free[node.total, held]}, "jobs": {jobs}'))
         return found
 
+    def living(self, tx: Tx, queue: str) -> tuple[int, list[str]]:
+        """The jobs that live in a queue, as of the event of that number."""
+        with self._lock:
+            self._census.sync(tx)
+            return self._census.seq, self._census.living(queue)
+
     def use(self, tx: Tx, nodes: Sequence[str]) -> dict[str, tuple[Devices, int]]:
         """Node -> what is held there, and by how many jobs."""
         with self._lock:

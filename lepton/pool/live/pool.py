@@ -208,7 +208,9 @@ class LivePool:
 
     def _drain(self, now: float) -> None:
         """Whoever runs on a node that is being drained goes back to the queue."""
-        for entry in [each for each in self.jobs.values() if not each.wants.is_kept] if self._draining else []:
+        for entry in [self.jobs[job] for job in self.seats.jobs_on(sorted(self._draining))]:
+            if entry.wants.is_kept:
+                continue
             here = [place.node for place in entry.truth.places if place.node in self._draining]
             if here and entry.truth.phase is Phase.HOLDS and entry.wants.job not in self._stopping:
                 self._stopping[entry.wants.job] = Stop(entry.wants.job, node=here[0])

@@ -1,7 +1,7 @@
 """Jobs in the arrays: how one gets a row, waits there, holds its places and is taken out again."""
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from lepton.pool.arrays import order_of
@@ -40,6 +40,8 @@ class Seats:
         self._habits = habits
         self.tables.expect(habits.kinds())
         self._job_at: dict[int, str] = {}
+        self._on: dict[str, dict[str, None]] = {each.name: {} for each in machines}
+        """Node -> jobs that really hold something there."""
 
     @property
     def rows(self) -> int:
@@ -76,17 +78,29 @@ class Seats:
         taken = self._real.take(self.spots(entry), entry.wants.workers)
         if taken is not None:
             self._ledger.add(entry.wants, 1)
+            self._note_on(taken, entry.wants)
         return taken
 
     def give(self, places: Sequence[Place], wants: Wants) -> None:
         """A job really holds its places no longer."""
         self._real.give(places, wants.workers)
         self._ledger.add(wants, -1)
+        for place in places:
+            self._on.get(place.node, {}).pop(wants.job, None)
 
     def note_held(self, entry: Entry) -> tuple[Spot, ...]:
         """Note what a job really holds already; return where that is in the arrays."""
         self._ledger.add(entry.wants, 1)
+        self._note_on(entry.truth.places, entry.wants)
         return self._real.hold(entry.truth.places, entry.wants.workers)
+
+    def jobs_on(self, nodes: Iterable[str]) -> list[str]:
+        """Jobs that really hold something on one of these nodes, each once."""
+        return list({job: None for node in nodes for job in self._on.get(node, ())})
+
+    def _note_on(self, places: Sequence[Place], wants: Wants) -> None:
+        for place in places:
+            self._on.setdefault(place.node, {})[wants.job] = None
 
     def devices(self, entry: Entry) -> int:
         """Whole devices that a job asks for."""

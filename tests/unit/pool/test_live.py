@@ -350,6 +350,32 @@ def test_a_clock_that_leaps_makes_nobody_late_and_lets_everybody_become_so(leap_
     assert is_late(), "it has waited an hour"
 
 
+class NoWalk(dict[str, Any]):
+    """Jobs of which one is found by its name, and all by nobody."""
+
+    def values(self) -> Any:
+        raise AssertionError("somebody walks through all jobs")
+
+    def __iter__(self) -> Any:
+        raise AssertionError("somebody walks through all jobs")
+
+    items = values
+
+
+def test_a_drained_node_costs_what_runs_there_and_no_walk_through_all_jobs() -> None:
+    pool = LivePool(QUICK)
+    machines = [machine(at) for at in range(3)]
+    pool.put_machines(machines, 0.0)
+    for job in ("a", "b", "c"):
+        assert run(pool, wants(job, is_pinned=True), 1.0) == [job]
+    there = {entry.truth.places[0].node: job for job, entry in pool.jobs.items()}
+    pool.jobs = NoWalk(pool.jobs)
+    pool.put_machines([replace(machines[0], state=NodeState.DRAINING), *machines[1:]], 2.0)
+    assert [stop.job for stop in pool.decide(2.0).stops] == [there["n0"]]
+    pool.put(pool.jobs[there["n0"]].wants, Truth(phase=Phase.QUEUED), 3.0)
+    assert pool.decide(4.0).stops == [] and pool.seats.jobs_on(["n0"]) == []
+
+
 def test_who_has_waited_before_the_pool_was_there_has_waited() -> None:
     pool = LivePool(replace(LIVE, shared_cap_s=3600.0))
     pool.put_machines([machine(0)], 0.0)
