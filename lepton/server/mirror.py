@@ -16,6 +16,7 @@ from lepton.pool.live.pool import LivePool
 from lepton.pool.live.recall import recall
 from lepton.pool.live.tables import Rights
 from lepton.pool.live.views import Phase, Plan, Reason, Truth
+from lepton.pool.live.when import starts_between
 from lepton.pool.live.why import reasons, shorten
 from lepton.pool.policy import Policy
 from lepton.server.history import remembered
@@ -99,14 +100,15 @@ class Mirror:
                 return [Reason(code="dependency", words=f"it comes after {shorten(before)}", facts={"after": before})]
             return reasons(self.live, job.id, self.now())
 
-    def stated(self, job: str) -> tuple[int, int] | None:
-        """Between which moments a waiting job was told that it probably starts, in microseconds since 1970."""
+    def stated(self, job: str, why: Sequence[Reason]) -> tuple[int, int] | None:
+        """Between which moments a waiting job probably starts, in microseconds since 1970; None: nobody can know.
+
+        Args:
+            why: the reasons for which it waits.
+        """
         with self.lock:
-            stated = self.live.state_wait(job, self.now())
-            if stated is None:
-                return None
-            at, low_s, high_s = stated
-            return round((at + low_s) * 1_000_000), round((at + high_s) * 1_000_000)
+            between = starts_between(self.live, job, why, self.now())
+            return None if between is None else (round(between[0] * 1_000_000), round(between[1] * 1_000_000))
 
     def put(self, job: Resource, read: Callable[[Iterable[str]], Mapping[str, Resource]]) -> None:
         """Enter a job as it was read or stored.

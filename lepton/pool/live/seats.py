@@ -119,6 +119,10 @@ class Seats:
             memory=max(0, int(row.memory)),
         )
 
+    def is_open(self, node: str) -> bool:
+        """Whether a node takes new work: it is up, and has not given more than it has."""
+        return bool(self.tables.pool.nodes[self.layout.index[node]].is_open)
+
     def set_open(self, node: str, state: str) -> None:
         """A node takes new work from now on, or no longer."""
         at = self.layout.index[node]
