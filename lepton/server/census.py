@@ -12,6 +12,7 @@ from lepton.core.launch import Devices
 from lepton.core.resource import Resource
 from lepton.jobs.life import HOLDS_DEVICES, State
 from lepton.pool.quota import DEFAULT
+from lepton.server.memory import settle
 from lepton.store import events, resources
 from lepton.store.database import Tx
 
@@ -114,6 +115,7 @@ class Census:
         if self._seq is None:
             for row in resources.alive_rows(tx, "job", limit=MOST):  # read one by one, and forgotten
                 self._put(resources.read(row))
+            settle(len(self._jobs))
         while self._seq is not None and self._seq < newest:
             found = events.subjects_after(tx, self._seq, kind="job", limit=PAGE)
             for job in resources.many(tx, sorted({subject for _, subject in found})):

@@ -21,6 +21,7 @@ from lepton.pool.live.why import reasons, shorten
 from lepton.pool.policy import Policy
 from lepton.server.history import remembered
 from lepton.server.landscape import Land, Landscape
+from lepton.server.memory import settle
 from lepton.server.truths import truth_of, wants_of
 from lepton.store import events, resources
 from lepton.store.database import Tx
@@ -163,6 +164,7 @@ class Mirror:
         self._recall(tx, alive)
         for job in alive:
             self.put(job, lambda ids: read_jobs(tx, ids))
+        settle(len(alive))
 
     def _recall(self, tx: Tx, alive: Sequence[Resource]) -> None:
         """Let the forecast know what happened before this server started, once; and what it has not heard of since."""

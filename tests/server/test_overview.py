@@ -1,5 +1,6 @@
 """The pool at a glance: the same numbers as a count of everything gives, from what has changed alone."""
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from lepton.core.event import Event
 from lepton.core.launch import NodeFacts
 from lepton.jobs.gang import with_stop
 from lepton.pool.quota import QueueSpec
-from lepton.server import census
+from lepton.server import census, memory
 from lepton.server.entitle import delete_queue, find_queue
 from lepton.server.landscape import Land, Landscape, read_land
 from lepton.server.overview import Overview
@@ -137,6 +138,27 @@ def test_waits_that_are_over_are_forgotten(house: House, monkeypatch: pytest.Mon
         looks(house, overview)
     assert looks(house, overview)[0]["queues"][0]["status"]["waiting"] == 1
     assert len(overview._census._since["default"]) <= 4
+
+
+def test_many_jobs_that_are_read_at_once_are_left_out_of_collections(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.submit(8, workers=2)
+    waits = [house.submit(1) for _ in range(3)]
+    before = gc.get_freeze_count()
+    try:
+        house.placing.turn()
+        looks(house, Overview(Landscape()))
+        assert gc.get_freeze_count() == before, "a few cost nothing"
+        monkeypatch.setattr(memory, "MANY", 4)
+        looks(house, Overview(Landscape()))
+        assert gc.get_freeze_count() > before, "those of the census"
+        gc.unfreeze()
+        house.placing.mirror.reset()
+        house.placing.turn()
+        assert gc.get_freeze_count() > 0 and waits[0] in house.placing.mirror.live.jobs, "those of the mirror"
+    finally:
+        gc.unfreeze()
 
 
 def test_a_queue_is_ended_without_reading_all_jobs_and_not_while_one_has_just_come(house: House) -> None:
