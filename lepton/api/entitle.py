@@ -16,7 +16,7 @@ from lepton.api.wishes import Priority
 from lepton.core.clock import to_micros
 from lepton.core.errors import ConflictError, NotFoundError
 from lepton.core.resource import Resource
-from lepton.pool.quota import QueueSpec, QuotaSpec, quota_name
+from lepton.pool.quota import MOST_GRACE_S, QueueSpec, QuotaSpec, quota_name
 from lepton.server import entitle
 from lepton.server.people import delete_named
 from lepton.store import resources
@@ -41,6 +41,9 @@ class QueueIn(Wish):
     weight: Annotated[float, Field(ge=0.001, le=1000, description="share of what is borrowed")] = 1.0
     workspaces: Annotated[list[Name], Field(max_length=1000, description="who may use it; empty: all")] = Field([])
     max_priority: Priority | Literal[""] = Field("", description="the highest that its jobs may have; empty: any")
+    max_grace_s: Annotated[float, Field(ge=0, le=MOST_GRACE_S)] | None = Field(
+        None, description="what its jobs get to end at most when stopped for others; null: as the queue above says"
+    )
 
 
 class QuotaIn(Wish):
@@ -55,7 +58,9 @@ class QueueOut(BaseModel):
 
     name: str
     spec: dict[str, Any]
-    status: dict[str, Any] = Field(description="held (with that of queues below), jobs, waiting, longest_wait_s")
+    status: dict[str, Any] = Field(
+        description="held (with that of queues below), jobs, waiting, longest_wait_s; max_grace_s that counts"
+    )
     revision: int = Field(description="0: it is there without having been made")
     warnings: list[str] = Field([], description="what cannot be kept at present")
 
@@ -116,11 +121,12 @@ async def set_queue(visit: Platforming, name: NamePath, body: QueueIn, if_match:
 @raises(ConflictError)
 async def delete_queue(visit: Platforming, name: NamePath, if_match: IfMatch = None) -> Response:
     """End a queue in which no job lives and below which no other stands."""
+    seq, living = await visit.read(lambda tx: visit.platform.overview.living(tx, name))
 
     def work(tx: Tx) -> None:
         found = entitle.find_queue(tx, name)
         check_match(found, if_match)
-        entitle.delete_queue(tx, found, visit.author(""))
+        entitle.delete_queue(tx, found, visit.author(""), seq=seq, living=living)
 
     await visit.write(work)
     return Response(status_code=204)

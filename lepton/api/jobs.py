@@ -48,7 +48,7 @@ from lepton.store import catalog, events, metrics, resources
 from lepton.store.database import Tx
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=DoorRoute)
-NO_WAIT = frozenset({"turn", "pause", "dependency"})
+NO_WAIT = frozenset({"pause", "dependency"})
 """Reasons to wait that say nothing of the pool: how long they last, waits of others do not tell."""
 FUNCTION_ENTRY = "lepton.engine.function:main"
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -192,7 +192,7 @@ def reasons_of(visit: Visit, tx: Tx, job: Resource) -> dict[str, Any]:
     mirror = visit.platform.placing.mirror
     found = mirror.why(tx, job) if job.state == State.QUEUED else []
     told = [reason.words for reason in found if reason.code != "pause"]  # why it pauses, its last event says better
-    between = mirror.stated(job.id) if found and found[0].code not in NO_WAIT else None
+    between = mirror.stated(job.id, found) if found and found[0].code not in NO_WAIT else None
     return {
         "why": "; ".join(told),
         "reasons": [asdict(reason) for reason in found],

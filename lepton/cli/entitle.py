@@ -37,6 +37,21 @@ class Holder(ParamType):
         return of, who
 
 
+AS_ABOVE = -1.0
+"""No grace of its own."""
+
+
+class Grace(ParamType):
+    """Seconds; an empty text says none."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds, or `AS_ABOVE`."""
+        return AS_ABOVE if value == "" else Number(0, 3600, unit="seconds").convert(value, param, ctx)
+
+
+GRACE = Grace()
 ceiling = click.option(
     "--max-priority", type=click.Choice([*PRIORITIES, ""]), default=None, help="Highest for its jobs; '': any."
 )
@@ -75,6 +90,7 @@ def queue_row(queue: Mapping[str, Any]) -> dict[str, str]:
         "limit": short(spec["limit"]),
         "weight": f"{spec['weight']:g}",
         "max priority": spec.get("max_priority", ""),
+        "max grace": spent(status["max_grace_s"]),
         "admits": ", ".join(spec["workspaces"]),
         "held": short(status["held"]),
         "jobs": str(status["jobs"]),
@@ -91,6 +107,7 @@ def queue_row(queue: Mapping[str, Any]) -> dict[str, str]:
 @click.option("--weight", type=WEIGHT, default=None, show_default="1", help="Its share of what is borrowed.")
 @click.option("--admit", "workspaces", multiple=True, metavar="WORKSPACE", help="Who may use it; repeat; '': all.")
 @ceiling
+@click.option("--max-grace", "max_grace_s", type=GRACE, help="Seconds its jobs get at most to make room; '': as above.")
 @common
 def set_queue(session: Session, name: str, workspaces: tuple[str, ...], **options: Any) -> None:
     """Make queue NAME, or change what is given of it; the rest stays as it is."""
@@ -100,6 +117,8 @@ def set_queue(session: Session, name: str, workspaces: tuple[str, ...], **option
     except NotFoundError:
         known = {"spec": {}, "revision": 0}
     given = {option: value for option, value in options.items() if value is not None}
+    if given.get("max_grace_s") == AS_ABOVE:
+        given["max_grace_s"] = None
     admitted = {"workspaces": [place for place in workspaces if place]} if workspaces else {}
     wish = cast(QueueOptions, {**known["spec"], **given, **admitted})
     made = pool.set_queue(name, revision=known["revision"], **wish)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lepton.cli import fill
+from lepton.cli import fill, whole
+from lepton.cli.extra import array_code
 from lepton.cli.kinds import Number
 from lepton.cli.output import Session, with_json
-from lepton.core.errors import ConfigError, InvalidError
+from lepton.core.errors import InvalidError
 
 if TYPE_CHECKING:
     from lepton.pool.replay import Outcome
@@ -64,6 +65,15 @@ class Input:
 @click.option("--intervals", type=FILE, help="Write when waiting jobs were told they would start: a CSV file.")
 @click.option("--plot", type=FILE, help="Write a picture: queue, utilisation, distribution of waiting (PNG).")
 @click.option("--skip-broken", is_flag=True, help="Leave out lines of the trace that cannot be read.")
+@click.option(
+    "--table", "is_table", is_flag=True, help="Print the whole table of ours, of bounds, and of what is given below."
+)
+@click.option("--published", type=FILE, help="With --table: CSV file of `job_id,NAME_end`: schedules to compare with.")
+@click.option("--pods", multiple=True, type=FILE, help="With --table: a list of pods to fill machines with; repeat.")
+@click.option("--machines", type=FILE, help="With --table: those machines.")
+@click.option(
+    "--speed", "has_speed", is_flag=True, help="With --table: measure the cost of deciding too; takes minutes."
+)
 @click.option("--seeds", default="42-51", show_default=True, help="Of a list of pods: one run for each.")
 @with_json
 def replay(trace: Path, is_json: bool, **options: Any) -> None:
@@ -82,6 +92,9 @@ def replay(trace: Path, is_json: bool, **options: Any) -> None:
         fill_with(session, trace, names, options)
         return
     given = read(trace, options)
+    if options["is_table"]:
+        show_table(session, given, options)
+        return
     outcomes = {name: run(name, given, options) for name in names}
     figures = import_module("lepton.pool.figures").figures
     found = {name: figures(outcome) for name, outcome in outcomes.items()}
@@ -113,6 +126,26 @@ def check_writable(path: Path) -> None:
         raise InvalidError(f"Cannot write {path}: {fault.strerror}", fix="Name a file in a folder of yours.") from None
 
 
+def show_table(session: Session, given: Input, options: Mapping[str, Any]) -> None:
+    """Print the whole table.
+
+    Raises:
+        InvalidError: pods are given and no machines.
+    """
+    if options["pods"] and not options["machines"]:
+        raise InvalidError("--pods is given and no --machines", fix="Name the list of machines: --machines FILE.")
+    published = {}
+    if options["published"]:
+        published = array_code("lepton.store.traces").read_published(options["published"], given.trace)
+    known = array_code("lepton.pool.table").Given(
+        trace=given.trace, cluster=given.cluster, predictions=given.predictions, published=published
+    )
+    for fault in given.faults:
+        click.echo(f"left out: {fault}", err=True)
+    is_seen = sys.stderr.isatty()
+    whole.show(session, known, options, lambda label: click.echo(label, err=True) if is_seen else None)
+
+
 def fill_with(session: Session, pods: Path, names: Sequence[str], options: Mapping[str, Any]) -> None:
     """Fill machines with pods, by each policy and seed."""
     files, filling = array_code("lepton.store.pods"), array_code("lepton.pool.fill")
@@ -138,20 +171,6 @@ def progress(length: int, label: str) -> Iterator[Callable[[int], None]]:
         return
     with click.progressbar(length=length, label=f"{label:12}", file=sys.stderr) as bar:
         yield bar.update
-
-
-def array_code(module: str) -> Any:
-    """A module of the pool's array code, or how to get what it needs."""
-    try:
-        return import_module(module)
-    except ImportError as fault:
-        raise ConfigError(
-            f"A replay needs {fault.name}, which is not installed", fix="pip install 'lepton-platform[pool]'"
-        ) from fault
-    except OSError as fault:  # LightGBM brings no OpenMP of its own
-        raise ConfigError(
-            f"A library cannot be loaded: {fault}", fix="Install it, e.g. apt install libgomp1."
-        ) from fault
 
 
 def plots(name: str) -> Any:

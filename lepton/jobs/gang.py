@@ -212,13 +212,19 @@ def _done(job: Resource, at: datetime) -> Turn:
 def _end(job: Resource, spec: JobSpec, seen: Sequence[Sighting], at: datetime) -> Turn:
     alive = tuple(sighting.key for sighting in seen if sighting.status == "running")
     if alive:
-        grace_s = spec.grace_s if spec.stop_grace_s is None else spec.stop_grace_s
-        return Turn(job, stops=alive, grace_s=grace_s)
+        return Turn(job, stops=alive, grace_s=grace_of(job.status, spec))
     if spec.stop_grace_s is not None:
         return Turn(*move(job, State.CANCELLED, why="stopped by request", at=at, actor=ACTOR, **_ended(at)))
     if job.status.get("preempted"):
         return _after_preemption(job, spec, seen, at)
     return _retry(job, spec, at)
+
+
+def grace_of(status: Mapping[str, Any], spec: JobSpec) -> float:
+    """Seconds that its workers get to end: its own, or what its stop asked for; no more than its queue gives it."""
+    own_s = spec.grace_s if spec.stop_grace_s is None else spec.stop_grace_s
+    most_s = status.get("most_grace_s")
+    return own_s if most_s is None else min(own_s, float(most_s))
 
 
 def _after_preemption(job: Resource, spec: JobSpec, seen: Sequence[Sighting], at: datetime) -> Turn:
@@ -317,7 +323,12 @@ def describe(ended: Exit) -> str:
 
 def _anew(job: Resource) -> dict[str, Json]:
     """What any further start of the gang begins with."""
-    return {"generation": int(job.status.get("generation", 0)) + 1, "placement": None, "replaced": {}}
+    return {
+        "generation": int(job.status.get("generation", 0)) + 1,
+        "placement": None,
+        "replaced": {},
+        "most_grace_s": None,
+    }
 
 
 def _exit(ending: Mapping[str, Any]) -> Exit:

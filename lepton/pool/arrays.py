@@ -158,15 +158,16 @@ def cells_of(counts: Ints, words: Ints) -> Rows:
 
 def links_of(classes: Rows, lists: Ints, cells: Rows, accounts: Rows) -> Rows:
     """The chains of classes that use each cell and count in each account; their beginnings are noted there."""
-    cells.link = accounts.link = -1
-    links = rows(int((classes.cells_end - classes.cells + classes.accounts_end - classes.accounts).sum()), state.LINK)
-    count = 0
-    for klass in range(len(classes) - 1, -1, -1):
-        row = classes[klass]
-        places = [cells[each] for each in lists[row.cells : row.cells_end]]
-        for place in places + [accounts[each] for each in lists[row.accounts : row.accounts_end]]:
-            links[count].klass, links[count].after, place.link = klass, place.link, count
-            count += 1
+    each, spans = range(len(classes)), [(classes.cells, classes.cells_end), (classes.accounts, classes.accounts_end)]
+    places = [np.concatenate([lists[b:e] for b, e in zip(*span, strict=True)] or [lists[:0]]) for span in spans]
+    klass = np.concatenate([np.repeat(each, end - begin) for begin, end in spans])
+    place = np.concatenate([places[0], len(cells) + places[1]])
+    order = np.lexsort((klass, place))  # the chain of a place goes through its classes in their order
+    links, first = rows(len(place), state.LINK), np.full(len(cells) + len(accounts), -1)
+    is_last = np.append(place[order][1:] != place[order][:-1], True)
+    links.klass, links.after = klass[order], np.where(is_last, -1, np.arange(1, len(place) + 1))
+    first[place[order][::-1]] = np.arange(len(place))[::-1]
+    cells.link, accounts.link = first[: len(cells)], first[len(cells) :]
     return links
 
 
@@ -197,8 +198,8 @@ def classes_of(trace: Trace, cluster: Cluster, is_partitioned: bool) -> tuple[In
 
 def kinds(columns: Sequence[Ints]) -> tuple[Ints, Ints]:
     """(J,) a number for each row that equal rows share, counted from 0; and a row of each number."""
-    number = np.zeros(len(columns[0]), np.int64)
-    for column in columns:
+    number = codes(columns[0])
+    for column in columns[1:]:
         values = codes(column)
         number = codes(number * (values.max(initial=0) + 1) + values)
     row = np.zeros(number.max(initial=-1) + 1, np.int64)

@@ -22,6 +22,10 @@ DEFAULT = "default"
 DEEPEST = 4
 """Queues above one another."""
 
+USUAL_GRACE_S = 60.0
+"""What a job gets to end at most when it is stopped for another, unless its queue, or one above, says otherwise."""
+MOST_GRACE_S = 3600.0
+
 Amounts = Mapping[str, int]
 
 
@@ -38,12 +42,16 @@ class QueueSpec:
     """Who may use it; empty: all."""
     max_priority: str = ""
     """The highest that a job in it, or in a queue below it, may have; empty: any."""
+    max_grace_s: float | None = None
+    """What a job in it gets to end at most when it is stopped for another; None: as the queue above says."""
 
     def __post_init__(self) -> None:
         check_amounts("guarantee", self.guarantee)
         check_amounts("limit", self.limit)
         if not 0.001 <= self.weight <= 1000:
             raise InvalidError(f"weight is {self.weight:g}", fix="Give 0.001 to 1000.")
+        if self.max_grace_s is not None and not 0 <= self.max_grace_s <= MOST_GRACE_S:
+            raise InvalidError(f"max_grace_s is {self.max_grace_s:g}", fix=f"Give 0 to {MOST_GRACE_S:g}.")
         for name in self.guarantee:
             if self.guarantee[name] > self.limit.get(name, self.guarantee[name]):
                 raise InvalidError(f"More {words(name)} guaranteed than the limit allows", fix="Raise the limit.")

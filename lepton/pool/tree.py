@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from lepton.core.errors import InvalidError
-from lepton.pool.quota import DEEPEST, DEVICES, Amounts, QueueSpec
+from lepton.pool.quota import DEEPEST, DEVICES, USUAL_GRACE_S, Amounts, QueueSpec
 from lepton.pool.shape import in_words
 
 Queues = Mapping[str, QueueSpec]
@@ -22,6 +22,12 @@ def line(queues: Queues, name: str) -> Iterator[str]:
 def children(queues: Queues, name: str) -> list[str]:
     """The queues right below one; of the empty name: those below none."""
     return [child for child, spec in queues.items() if spec.parent == name]
+
+
+def longest_grace_s(queues: Queues, name: str) -> float:
+    """Seconds that a job in a queue gets to end at most when it is stopped for another."""
+    said = (queues[each].max_grace_s for each in line(queues, name))
+    return next((each for each in said if each is not None), USUAL_GRACE_S)
 
 
 def check_tree(queues: Queues) -> None:

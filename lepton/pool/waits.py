@@ -52,6 +52,8 @@ class Promise:
     at: float
     low_s: float
     high_s: float
+    is_blind: bool = False
+    """Nothing was known of how long such jobs wait."""
     is_broken: bool = False
     """It has waited longer than `high_s` already."""
     told: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -74,6 +76,7 @@ class Waits:
         """A job is submitted and cannot start: seconds from now within which it probably will."""
         self._notice(now)
         kind = (queue, size_of(gpus))
+        is_blind = self._known(kind) is None
         low_s, high_s = self._usual(kind, now)
         shift = self._shift[kind[1]]
         high_s = high_s * exp(shift[1])
@@ -82,7 +85,7 @@ class Waits:
         if longest_s:
             high_s = min(high_s, max(BEYOND * longest_s, BLIND[1]))
         low_s = low_s * exp(-shift[0])
-        promise = Promise(kind, now, low_s if low_s > SHORT_S else 0.0, max(high_s, low_s + SHORT_S))
+        promise = Promise(kind, now, low_s if low_s > SHORT_S else 0.0, max(high_s, low_s + SHORT_S), is_blind)
         promise.told = (now, promise.low_s, promise.high_s)
         self._promises[job] = self._waiting[kind][job] = promise
         heapq.heappush(self._ends, (now + promise.high_s, job))
@@ -97,9 +100,20 @@ class Waits:
         if promise is None:
             return now, *self.state(job, queue, gpus, now)
         at, _, high_s = promise.told
-        if now > at + high_s:
+        sees_again = promise.is_blind and self._known(promise.kind) is not None
+        if now > at + high_s or sees_again:
             promise.told = (now, *self._rest(promise, now))
+            promise.is_blind = promise.is_blind and not sees_again
         return promise.told
+
+    def is_blind(self, job: str) -> bool:
+        """Whether what a waiting job was told last comes from nothing."""
+        promise = self._promises.get(job)
+        return promise is not None and promise.is_blind
+
+    def _known(self, kind: Kind) -> Kind | None:
+        """Whose waits say how long such jobs wait: their own, or those of ever more others; None: too few have."""
+        return next((each for each in (kind, ("", kind[1]), ("", -1)) if len(self._lately[each]) >= ENOUGH), None)
 
     def _rest(self, promise: Promise, now: float) -> tuple[float, float]:
         """How long one will wait still that has waited longer than was said: as long again, if no others have."""
@@ -143,7 +157,7 @@ class Waits:
 
     def _usual(self, kind: Kind, now: float) -> tuple[float, float]:
         """What jobs of this kind have waited: 8 in 10 of them."""
-        known = next((each for each in (kind, ("", kind[1]), ("", -1)) if len(self._lately[each]) >= ENOUGH), None)
+        known = self._known(kind)
         if known is None:
             return BLIND
         low_s, high_s = np.quantile(self._lately[known], [0.1, 0.9])

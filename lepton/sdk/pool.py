@@ -26,6 +26,8 @@ class QueueOptions(TypedDict, total=False):
     """Who may use it; all unless given."""
     max_priority: Priority | Literal[""]
     """The highest that its jobs, and those of queues below it, may have; any unless given."""
+    max_grace_s: float | None
+    """What its jobs get to end at most when they are stopped for others; None: as the queue above says, or 60."""
 
 
 class QuotaOptions(TypedDict, total=False):

@@ -12,6 +12,7 @@ from lepton.core.launch import Devices
 from lepton.core.resource import Resource
 from lepton.jobs.life import HOLDS_DEVICES, State
 from lepton.pool.quota import DEFAULT
+from lepton.server.memory import settle
 from lepton.store import events, resources
 from lepton.store.database import Tx
 
@@ -77,6 +78,8 @@ class Census:
         """Queue -> jobs that wait in it."""
         self._held: dict[Account, list[int]] = defaultdict(lambda: [0] * len(Devices().amounts()))
         self._jobs: dict[str, Standing] = {}
+        self._in: dict[str, dict[str, None]] = defaultdict(dict)
+        """Queue -> living jobs in it, in the order in which they changed last."""
         self._since: dict[str, list[tuple[int, str]]] = defaultdict(list)
         """Queue -> heap of (since when, job) of who waits in it, and of who did once."""
         self._seq: int | None = None
@@ -85,6 +88,15 @@ class Census:
         """What is held there, or by whom."""
         found = self._held.get(of)
         return Devices.of(found) if found else Devices(cpu_milli=0)
+
+    @property
+    def seq(self) -> int:
+        """Number of the last event that is taken in."""
+        return self._seq or 0
+
+    def living(self, queue: str) -> list[str]:
+        """The jobs that live in a queue."""
+        return list(self._in[queue])
 
     def waits_since(self, queue: str) -> int | None:
         """When the one that has waited longest in a queue came, in microseconds; None if nobody waits."""
@@ -103,6 +115,7 @@ class Census:
         if self._seq is None:
             for row in resources.alive_rows(tx, "job", limit=MOST):  # read one by one, and forgotten
                 self._put(resources.read(row))
+            settle(len(self._jobs))
         while self._seq is not None and self._seq < newest:
             found = events.subjects_after(tx, self._seq, kind="job", limit=PAGE)
             for job in resources.many(tx, sorted({subject for _, subject in found})):
@@ -115,10 +128,12 @@ class Census:
         known = self._jobs.pop(job.id, None)
         if known is not None:
             self._count(known, -1)
+            del self._in[known.queue][job.id]
         if job.is_final:
             return
         seen = self._jobs[job.id] = Standing.of(job)
         self._count(seen, +1)
+        self._in[seen.queue][job.id] = None
         if seen.state == State.QUEUED:
             self._note_wait(seen, job.id)
 

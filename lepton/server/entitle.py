@@ -3,19 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from lepton.core.errors import ConflictError, InvalidError, NotFoundError
+from lepton.core.errors import ConflictError, InvalidError, NotFoundError, StaleError
 from lepton.core.resource import Json, Resource
-from lepton.jobs.life import FINAL, State
 from lepton.pool.quota import DEFAULT, Amounts, QueueSpec, QuotaSpec, quota_name
 from lepton.pool.shape import in_words
 from lepton.pool.tree import check_tree, children, guaranteed
 from lepton.server.landscape import Land, present, read_queues
 from lepton.server.people import delete_named, find_named, make_named
 from lepton.server.submit import Author, changed
-from lepton.store import resources
+from lepton.store import events, resources
 from lepton.store.database import Tx
 
-LIVING = tuple(state.value for state in State if state not in FINAL)
+MOST_NEWS = 10_000
+"""Changes of jobs between a look and a commit."""
 MOST_TOLD = 3
 """Jobs that a refusal names."""
 
@@ -60,9 +60,12 @@ def find_queue(tx: Tx, name: str) -> Resource:
     return found
 
 
-def delete_queue(tx: Tx, found: Resource, author: Author) -> None:
+def delete_queue(tx: Tx, found: Resource, author: Author, *, seq: int, living: Sequence[str]) -> None:
     """End a queue.
 
+    Args:
+        seq: number of an event, and
+        living: the jobs that lived in it then; what has changed since is read.
     Raises:
         ConflictError: jobs live in it, or queues stand below it.
     """
@@ -72,7 +75,7 @@ def delete_queue(tx: Tx, found: Resource, author: Author) -> None:
         raise ConflictError(
             f"Queue '{name}' has {', '.join(below)} below it", fix="Delete those first, or give them another parent."
         )
-    jobs = _living(tx, name)
+    jobs = _living(tx, name, seq, living)
     if jobs:
         more = f" and {len(jobs) - MOST_TOLD} more" if len(jobs) > MOST_TOLD else ""
         raise ConflictError(
@@ -82,9 +85,14 @@ def delete_queue(tx: Tx, found: Resource, author: Author) -> None:
     delete_named(tx, found, author)
 
 
-def _living(tx: Tx, queue: str) -> list[str]:
-    """Ids of the jobs that wait or run in a queue."""
-    return [job.id for job in resources.alive(tx, "job", states=LIVING) if job.spec.get("queue") == queue]
+def _living(tx: Tx, queue: str, seq: int, before: Sequence[str]) -> list[str]:
+    """Ids of the jobs that wait or run in a queue now."""
+    news = events.subjects_after(tx, seq, kind="job", limit=MOST_NEWS)
+    changed = {subject for _, subject in news}
+    if len(news) == MOST_NEWS:
+        raise StaleError("Very many jobs have changed this moment", fix="Try again.")
+    now = [job.id for job in resources.many(tx, sorted(changed)) if job.spec.get("queue") == queue and not job.is_final]
+    return [*(job for job in before if job not in changed), *now]
 
 
 def set_quota(tx: Tx, spec: QuotaSpec, author: Author) -> Resource:
@@ -124,8 +132,13 @@ def _put(tx: Tx, kind: str, name: str, spec: Mapping[str, Json], author: Author)
 def difference(old: Mapping[str, Json], new: Mapping[str, Json]) -> str:
     """What a change changes, in words; empty if nothing."""
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in new.items()}
-    other = [name for name, value in plain.items() if (old.get(name) or None) != (value or None)]
+    other = [name for name, value in plain.items() if _plain(old.get(name)) != _plain(value)]
     return "; ".join(f"{name} {_said(old.get(name))} -> {_said(plain[name])}" for name in other)
+
+
+def _plain(value: Json) -> Json:
+    """What two values are compared by: nothing said is the same in whatever form."""
+    return None if value in ("", [], (), {}) else value
 
 
 def _said(value: Json) -> str:

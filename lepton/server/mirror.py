@@ -5,6 +5,7 @@ stands by keeps its mirror too: it takes over within a turn.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from threading import RLock
 
 from lepton.core.clock import Clock, to_micros
@@ -15,10 +16,12 @@ from lepton.pool.live.pool import LivePool
 from lepton.pool.live.recall import recall
 from lepton.pool.live.tables import Rights
 from lepton.pool.live.views import Phase, Plan, Reason, Truth
+from lepton.pool.live.when import starts_between
 from lepton.pool.live.why import reasons, shorten
 from lepton.pool.policy import Policy
 from lepton.server.history import remembered
 from lepton.server.landscape import Land, Landscape
+from lepton.server.memory import settle
 from lepton.server.truths import truth_of, wants_of
 from lepton.store import events, resources
 from lepton.store.database import Tx
@@ -98,35 +101,38 @@ class Mirror:
                 return [Reason(code="dependency", words=f"it comes after {shorten(before)}", facts={"after": before})]
             return reasons(self.live, job.id, self.now())
 
-    def stated(self, job: str) -> tuple[int, int] | None:
-        """Between which moments a waiting job was told that it probably starts, in microseconds since 1970."""
-        with self.lock:
-            stated = self.live.state_wait(job, self.now())
-            if stated is None:
-                return None
-            at, low_s, high_s = stated
-            return round((at + low_s) * 1_000_000), round((at + high_s) * 1_000_000)
+    def stated(self, job: str, why: Sequence[Reason]) -> tuple[int, int] | None:
+        """Between which moments a waiting job probably starts, in microseconds since 1970; None: nobody can know.
 
-    def put(self, job: Resource, done: Callable[[Iterable[str]], Mapping[str, str]]) -> None:
+        Args:
+            why: the reasons for which it waits.
+        """
+        with self.lock:
+            between = starts_between(self.live, job, why, self.now())
+            return None if between is None else (round(between[0] * 1_000_000), round(between[1] * 1_000_000))
+
+    def put(self, job: Resource, read: Callable[[Iterable[str]], Mapping[str, Resource]]) -> None:
         """Enter a job as it was read or stored.
 
         Args:
-            done: gives the states of jobs that come before it.
+            read: gives jobs that come before it.
         """
         with self.lock:
             known = self.live.jobs.get(job.id)
             wants = known.wants if known else wants_of(job)
-            if job.state == State.QUEUED and job.spec.get("after") and job.id not in self.revisions:
-                self._note_order(job, done)
+            if job.spec.get("after") and known is None and not job.is_final:
+                before = read(job.spec["after"])
+                wants = replace(wants, since_s=free_since(job, before))
+                if job.state == State.QUEUED:
+                    self._note_order(job, {id: each.state for id, each in before.items()})
             self.revisions[job.id] = job.revision
             self.live.put(wants, truth_of(job, self.now(), is_free=not self._after.get(job.id)), self.now())
             if job.state in FINAL:
                 self._forget(job)
 
-    def _note_order(self, job: Resource, done: Callable[[Iterable[str]], Mapping[str, str]]) -> None:
+    def _note_order(self, job: Resource, states: Mapping[str, str]) -> None:
         """Remember which jobs come before one."""
         after = job.spec["after"]
-        states = done(after)
         failed = next((id for id in after if states.get(id, State.FAILED) in FINAL - {State.DONE}), None)
         if failed is not None:
             self.doomed[job.id] = failed
@@ -157,7 +163,8 @@ class Mirror:
         alive = resources.alive(tx, "job", limit=MOST)
         self._recall(tx, alive)
         for job in alive:
-            self.put(job, lambda ids: states_of(tx, ids))
+            self.put(job, lambda ids: read_jobs(tx, ids))
+        settle(len(alive))
 
     def _recall(self, tx: Tx, alive: Sequence[Resource]) -> None:
         """Let the forecast know what happened before this server started, once; and what it has not heard of since."""
@@ -176,13 +183,20 @@ class Mirror:
             changed = {subject for _, subject in found}
             for job in resources.many(tx, sorted(changed)):
                 if job.revision > self.revisions.get(job.id, 0):  # who asks why may look at an older moment
-                    self.put(job, lambda ids: states_of(tx, ids))
+                    self.put(job, lambda ids: read_jobs(tx, ids))
             self._seq = found[-1][0] if len(found) == PAGE else newest
 
 
-def states_of(tx: Tx, ids: Iterable[str]) -> dict[str, str]:
-    """Job -> state."""
-    return {job.id: job.state for job in resources.many(tx, list(ids))}
+def read_jobs(tx: Tx, ids: Iterable[str]) -> dict[str, Resource]:
+    """Jobs by their ids."""
+    return {job.id: job for job in resources.many(tx, list(ids))}
+
+
+def free_since(job: Resource, before: Mapping[str, Resource]) -> float:
+    """Since when a job may run: its submit, or the end of the last of the jobs that come before it, if all are done."""
+    ends = [each.status.get("ended_at") or 0 for each in before.values() if each.state == State.DONE]
+    came = to_micros(job.created_at)
+    return (max(came, *ends) if ends and len(ends) == len(set(job.spec["after"])) else came) / 1_000_000
 
 
 def rights_of(land: Land) -> Rights:

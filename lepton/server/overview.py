@@ -12,7 +12,7 @@ from lepton.core.resource import Json, Resource
 from lepton.pool.quota import DEVICES, Amounts
 from lepton.pool.shape import NOTHING, Machine
 from lepton.pool.standing import read_state, wish_of
-from lepton.pool.tree import line
+from lepton.pool.tree import line, longest_grace_s
 from lepton.server.census import POOL, Census
 from lepton.server.landscape import Land, Landscape, amounts, labels_of, machine, present
 from lepton.store import resources
@@ -93,6 +93,12 @@ class Overview:
             found.append(told(row, node, f'"free": {free[node.total, held]}, "jobs": {jobs}'))
         return found
 
+    def living(self, tx: Tx, queue: str) -> tuple[int, list[str]]:
+        """The jobs that live in a queue, as of the event of that number."""
+        with self._lock:
+            self._census.sync(tx)
+            return self._census.seq, self._census.living(queue)
+
     def use(self, tx: Tx, nodes: Sequence[str]) -> dict[str, tuple[Devices, int]]:
         """Node -> what is held there, and by how many jobs."""
         with self._lock:
@@ -158,6 +164,7 @@ def queue_rows(land: Land, census: Census, now: int) -> list[dict[str, Any]]:
                 "held": named(held.get(name, NOTHING)),
                 "jobs": jobs[name],
                 "waiting": census.waiting[name],
+                "max_grace_s": longest_grace_s(land.queues, name),
                 "longest_wait_s": max(0.0, (now - (census.waits_since(name) or now)) / 1_000_000),
             },
         }

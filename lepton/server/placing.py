@@ -12,10 +12,14 @@ from lepton.core.clock import Clock, to_micros
 from lepton.core.errors import StaleError
 from lepton.core.event import Event
 from lepton.core.resource import Json, Resource
-from lepton.jobs.life import State, move
+from lepton.jobs.gang import grace_of
+from lepton.jobs.life import HOLDS_DEVICES, State, happened, move
 from lepton.jobs.priority import PRIORITIES
+from lepton.jobs.spec import JobSpec
 from lepton.pool.live.views import Place, Plan, Reason, Stop
 from lepton.pool.policy import LIVE, Policy
+from lepton.pool.quota import DEFAULT
+from lepton.pool.tree import longest_grace_s
 from lepton.server.lease import STANDBY_S, Lease
 from lepton.server.mirror import Mirror
 from lepton.store import resources
@@ -87,11 +91,29 @@ class Placing:
         return move(job, State.PLACED, why=f"on {', '.join(names)}", at=at, actor=ACTOR, **status)
 
     def _stop(self, job: Resource, stop: Stop) -> tuple[Resource, Event] | None:
-        if job.state not in STOPPABLE or job.spec.get("stop_grace_s") is not None:
+        most_s = longest_grace_s(self.mirror.live.rights.queues, job.spec.get("queue") or DEFAULT) if stop.by else None
+        if job.state == State.STOPPING or job.spec.get("stop_grace_s") is not None:
+            return self._hurry(job, stop, most_s)
+        if job.state not in STOPPABLE:
             return None
         preempted = {"by": stop.by, "node": stop.node, **self._rights(stop.by)}
         why = f"makes room for {for_whom(preempted)}, which goes first" if stop.by else f"{stop.node} is being drained"
-        return move(job, State.STOPPING, why=why, at=self._clock.now(), actor=ACTOR, preempted=preempted)
+        return move(
+            job, State.STOPPING, why=why, at=self._clock.now(), actor=ACTOR, preempted=preempted, most_grace_s=most_s
+        )
+
+    def _hurry(self, job: Resource, stop: Stop, most_s: float | None) -> tuple[Resource, Event] | None:
+        """One that ends already, and may take long over it, gets no more time than if it were stopped for another."""
+        if (
+            most_s is None
+            or job.state not in HOLDS_DEVICES
+            or grace_of(job.status, JobSpec.from_json(job.spec)) <= most_s
+        ):
+            return None
+        at = self._clock.now()
+        hurried = replace(job, status={**job.status, "most_grace_s": most_s}, updated_at=at)
+        why = f"its place is wanted by {stop.by}: it has {most_s:g} s to end"
+        return hurried, happened(hurried, "hurried", why=why, at=at, actor=ACTOR)
 
     def _rights(self, id: str) -> dict[str, str]:
         """The priority and the queue of a job that waits."""

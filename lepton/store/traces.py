@@ -263,6 +263,26 @@ def read_predictions(path: Path, trace: Trace) -> Floats:
     return np.array([found.get(id, np.nan) for id in trace.id])
 
 
+def read_published(path: Path, trace: Trace) -> dict[str, Floats]:
+    """Schedule -> (J,) when it ended each job, from a CSV file of `job_id` and a column `NAME_end` for each.
+
+    Raises:
+        TraceError: it names no schedule, or not every job of the trace.
+    """
+    head = next(csv.reader(io.StringIO(read_text(path))), [])
+    names = [name.strip().lower().removesuffix("_end") for name in head if name.strip().lower().endswith("_end")]
+    if not names:
+        raise TraceError(path, ["no column ..._end"], "Give a CSV file of `job_id` and `NAME_end`.")
+    found = {}
+    for name in names:
+        ends = {id: float(text) for _, (id, text) in _pairs(path, ("job_id", f"{name}_end")) if _is_number(text)}
+        missing = [id for id in trace.id if id not in ends]
+        if missing:
+            raise TraceError(path, [f"{name}: no end of job {missing[0]}"], "Give the ends of all jobs of the trace.")
+        found[name] = np.array([ends[id] for id in trace.id])
+    return found
+
+
 def _pairs(path: Path, *heads: tuple[str, str]) -> Iterator[tuple[int, tuple[str, str]]]:
     """Line number and two columns of a CSV file, under the first of these pairs of names that it has."""
     table = csv.reader(io.StringIO(read_text(path)))

@@ -84,6 +84,10 @@ def test_what_waiting_jobs_are_told_outlives_the_server(times: Times) -> None:
 
 
 def test_one_that_waits_longer_than_it_was_told_is_told_anew(times: Times) -> None:
+    young = whole(times, 14)
+    times.house.wait(young[0], "running")
+    assert times.why(young[-1])["starts_between"] is None, "nobody has waited yet: nobody can know"
+    times.run_out(*young, seconds=300)
     first, second = whole(times, 2, seconds=40_000)
     times.house.wait(first, "running")
     _, high = times.told(second)

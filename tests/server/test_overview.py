@@ -1,5 +1,6 @@
 """The pool at a glance: the same numbers as a count of everything gives, from what has changed alone."""
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -7,11 +8,13 @@ from typing import Any, TypeVar
 import pytest
 
 from lepton.core.clock import to_micros
+from lepton.core.errors import ConflictError, NotFoundError
 from lepton.core.event import Event
 from lepton.core.launch import NodeFacts
 from lepton.jobs.gang import with_stop
 from lepton.pool.quota import QueueSpec
-from lepton.server import census
+from lepton.server import census, memory
+from lepton.server.entitle import delete_queue, find_queue
 from lepton.server.landscape import Land, Landscape, read_land
 from lepton.server.overview import Overview
 from lepton.server.people import make_named
@@ -135,6 +138,55 @@ def test_waits_that_are_over_are_forgotten(house: House, monkeypatch: pytest.Mon
         looks(house, overview)
     assert looks(house, overview)[0]["queues"][0]["status"]["waiting"] == 1
     assert len(overview._census._since["default"]) <= 4
+
+
+def test_many_jobs_that_are_read_at_once_are_left_out_of_collections(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.submit(8, workers=2)
+    waits = [house.submit(1) for _ in range(3)]
+    before = gc.get_freeze_count()
+    try:
+        house.placing.turn()
+        looks(house, Overview(Landscape()))
+        assert gc.get_freeze_count() == before, "a few cost nothing"
+        monkeypatch.setattr(memory, "MANY", 4)
+        looks(house, Overview(Landscape()))
+        assert gc.get_freeze_count() > before, "those of the census"
+        gc.unfreeze()
+        house.placing.mirror.reset()
+        house.placing.turn()
+        assert gc.get_freeze_count() > 0 and waits[0] in house.placing.mirror.live.jobs, "those of the mirror"
+    finally:
+        gc.unfreeze()
+
+
+def test_a_queue_is_ended_without_reading_all_jobs_and_not_while_one_has_just_come(house: House) -> None:
+    overview, author = Overview(Landscape()), replace(house.author(), workspace="")
+    for name in ("ml", "few"):
+        house.make("queue", name, QueueSpec().to_json())
+    jobs = [house.submit(1, queue="ml") for _ in range(5)]
+
+    def delete(name: str, known: tuple[int, list[str]]) -> Callable[[Tx], None]:
+        seq, living = known
+        return lambda tx: delete_queue(tx, find_queue(tx, name), author, seq=seq, living=living)
+
+    def living(name: str) -> tuple[int, list[str]]:
+        return house.database.read(lambda tx: overview.living(tx, name))
+
+    before = living("few")
+    assert living("ml")[1] == jobs
+    came = house.submit(1, queue="few")
+    with pytest.raises(ConflictError, match=came):
+        house.database.write(delete("few", before))
+    cancel(house, came)
+    _, ran = statements(house.database, lambda tx: overview.living(tx, "few"))
+    assert not any("FROM resources" in sql and " IN (" not in sql for sql in ran), ran
+    house.database.write(delete("few", before))
+    with pytest.raises(ConflictError, match=f"{jobs[0]}, {jobs[1]}, {jobs[2]} and 2 more"):
+        house.database.write(delete("ml", living("ml")))
+    with pytest.raises(NotFoundError):
+        house.database.read(lambda tx: find_queue(tx, "few"))
 
 
 def test_a_look_reads_only_the_jobs_that_something_happened_to(house: House) -> None:

@@ -57,9 +57,12 @@ class House:
         devices = Devices(cpu_milli=1000, gpu_milli=round(gpus * 1000))
         role = Role(command=("true",), count=workers, devices=devices)
         self.clock.advance(0.001)  # no two come at the same moment
-        spec = JobSpec(
-            roles=(role,), params={"course": {"seconds": seconds, "code": options.pop("code", 0)}}, **options
-        )
+        course = {
+            "seconds": seconds,
+            "code": options.pop("code", 0),
+            "ignores_stop": options.pop("ignores_stop", False),
+        }
+        spec = JobSpec(roles=(role,), params={"course": course}, **options)
         return self.database.write(lambda tx: submit(tx, spec, name="a", author=self.author())).id
 
     def make(self, kind: str, name: str, spec: dict[str, Any]) -> None:
@@ -172,6 +175,39 @@ def test_a_guarantee_takes_back_what_was_borrowed_after_its_grace(house: House) 
     assert sorted(house.states(*borrowers)) == ["queued", "running"]
 
 
+def test_a_guarantee_is_restored_within_the_longest_grace_whatever_the_borrowers_ask_for(house: House) -> None:
+    house.make("queue", "owners", QueueSpec(guarantee={"gpu_milli": 16_000}).to_json())
+    house.make("queue", "slow", QueueSpec(max_grace_s=30.0).to_json())
+    lasting = {"grace_s": 3600.0, "ignores_stop": True, "can_resume": True}
+    borrowers = [house.submit(8, queue="slow", **lasting), house.submit(8, queue="slow", **lasting)]
+    house.turn(3)
+    house.submit(8, workers=2, queue="owners")
+    house.turn(2)
+    assert house.states(*borrowers) == ["stopping", "stopping"]
+    house.turn(3)
+    assert house.states(*borrowers) == ["stopping", "stopping"], "the grace that their queue gives them"
+    house.turn(4)
+    assert house.states(*borrowers) == ["queued", "queued"]
+    assert all(house.job(each).status["most_grace_s"] is None for each in borrowers), "asked to stop, it has its own"
+
+
+def test_one_that_is_stopped_by_its_user_and_lingers_is_hurried_when_its_place_is_wanted(house: House) -> None:
+    lasting = {"grace_s": 0.0, "ignores_stop": True, "can_resume": True, "priority": "low-1"}
+    low = house.submit(8, workers=2, **lasting)
+    house.turn(3)
+    stopped = with_stop(house.job(low), 3600.0, house.clock.now())
+    event = changed(stopped, "stop", house.author())
+    house.database.write(lambda tx: resources.update(tx, stopped, event, expected=stopped.revision))
+    house.turn(4)
+    assert house.states(low) == ["stopping"]
+    high = house.submit(8, workers=2, priority="high-1")
+    house.turn(8)
+    assert house.states(low, high) == ["stopping", "queued"]
+    house.turn(8)
+    assert house.states(low, high) == ["cancelled", "running"], "60 s, unless its queue says otherwise"
+    assert [why for why in house.said(low) if high in why] == [f"its place is wanted by {high}: it has 60 s to end"]
+
+
 def test_limits_of_queues_and_users_keep_jobs_waiting_until_they_are_raised(house: House) -> None:
     house.make("queue", "few", QueueSpec(limit={"gpu_milli": 2000}).to_json())
     first, second = house.submit(2, queue="few"), house.submit(1, queue="few")
@@ -204,6 +240,23 @@ def test_a_job_starts_after_those_before_it_and_fails_with_them(house: House) ->
     house.turn(4)
     assert house.states(first, bad, second, never) == ["done", "failed", "running", "failed"]
     assert house.said(never)[-1] == f"{bad}, after which it was to start, has not ended well"
+
+
+def test_how_long_a_job_may_have_run_after_others_outlives_the_server(house: House) -> None:
+    first = house.submit(8, workers=2, seconds=4000)
+    house.turn(3)
+    second = house.submit(8, workers=2, after=(first,))
+    other = house.submit(8, workers=2)
+    house.turn(810)
+    assert house.states(first, second, other) == ["done", "queued", "running"], "a second later came who need not wait"
+    known = house.placing.mirror.live.jobs[second].wants.since_s
+    assert known > house.job(second).created_at.timestamp() + 3900
+    again = House(house.database, house.clock, house.engine, holder="two")
+    again.clock.advance(20)
+    again.placing.turn()
+    entry = again.placing.mirror.live.jobs[second]
+    assert abs(entry.wants.since_s - known) < 10
+    assert not again.placing.mirror.live.seats.tables.pool.jobs[entry.slot].is_late
 
 
 def test_a_drained_node_is_left_by_all_and_gets_nothing_new_until_it_is_opened(house: House) -> None:

@@ -245,6 +245,7 @@ def test_queues_are_made_changed_and_ended_while_jobs_run(house: House, lepton: 
         "held": {"gpu_milli": 2000, "cpu_milli": 1000},
         "jobs": 1,
         "waiting": 1,
+        "max_grace_s": 60.0,
         "longest_wait_s": 5.0,
     }
     changed = lepton("pool", "queues", "set", "ml", "--limit", "", "--guarantee", "gpus=12", "--json")
@@ -259,6 +260,35 @@ def test_queues_are_made_changed_and_ended_while_jobs_run(house: House, lepton: 
     end(house, running)
     lepton("pool", "queues", "delete", "vision")
     assert told_since(house, before, "queue") == ["created", "created", "changed", "deleted"]
+
+
+def test_how_long_jobs_may_take_to_make_room_is_set_for_a_queue_and_those_below(house: House, lepton: Any) -> None:
+    def graces() -> dict[str, str]:
+        head, *rows = (line.split("\t") for line in lepton("pool", "queues").stdout.splitlines())
+        return {row[0]: row[head.index("max grace")] for row in rows}
+
+    lepton("pool", "queues", "set", "ml", "--max-grace", "5")
+    lepton("pool", "queues", "set", "vision", "--parent", "ml")
+    assert graces() == {"default": "60 s", "ml": "5 s", "vision": "5 s"}
+    revision = house.ask("GET", "/pool/queues/vision")["revision"]
+    lepton("pool", "queues", "set", "vision", "--max-grace", "0")
+    assert graces()["vision"] == "0 s" and house.ask("GET", "/pool/queues/vision")["revision"] > revision
+    lepton("pool", "queues", "set", "vision", "--max-grace", "")
+    assert graces()["vision"] == "5 s"
+    assert "from 0 to 3600" in lepton("pool", "queues", "set", "ml", "--max-grace", "4000", code=2).stderr
+    error_of(house.http.put(f"{API}/pool/queues/ml", json={"max_grace_s": -1}), 422)
+    stubborn = {"queue": "vision", "gpus": 8, "grace_s": 3600, "course": {**LONG, "ignores_stop": True}}
+    slow = house.submit(**stubborn, priority="low-1")["id"]
+    house.wait(slow, "running")
+    house.engine.advance(90)
+    urgent = house.submit(gpus=8, priority="high-1", course=LONG)["id"]
+    house.wait(slow, "stopping")
+    house.ask("PUT", "/pool/queues/ml", {"max_grace_s": 50})
+    wait_until(lambda: house.job(slow)["status"].get("most_grace_s") == 5.0, "it has five seconds")
+    house.engine.advance(6)
+    house.wait(urgent, "running")
+    end(house, slow)  # which waits, and would take its time if it ran
+    end(house, urgent)
 
 
 def test_a_queue_is_changed_only_as_it_was_read(house: House) -> None:

@@ -45,6 +45,19 @@ def first_waiting(pool: Pool, klass: int) -> int:
 
 
 @compiled
+def leave_heap(pool: Pool, job: int) -> None:
+    """Take a job out of the heap of its class, where one that was late when it started may still be."""
+    klass, kept = pool.jobs[job].klass, -1
+    root = pool.classes[klass].root
+    while root >= 0:
+        rest = without_first(pool.jobs, root)
+        if root != job:
+            kept = merged(pool.jobs, kept, root)
+        root = rest
+    pool.classes[klass].root = kept
+
+
+@compiled
 def enlist(pool: Pool, order: Order, job: int, now: float) -> None:
     """Put a job in the list of what runs in its first worker's cell."""
     row = pool.jobs[job]
@@ -83,6 +96,8 @@ def stop(pool: Pool, order: Order, job: int, now: float) -> None:
     """A running job, whose places are given back already, waits again with what it has done."""
     row = pool.jobs[job]
     delist(pool, job)
+    if row.is_late:
+        leave_heap(pool, job)
     row.is_late = 0  # it becomes late anew
     row.work = done(row, now)
     row.estimate = outgrown(order, row.estimate, row.work)

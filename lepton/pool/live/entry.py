@@ -12,6 +12,8 @@ class Entry:
 
     wants: Wants
     truth: Truth
+    waits_from: float = 0.0
+    """When it began to wait, on the pool's own clock (`patience`)."""
     klass: Class | None = None
     slot: int = -1
     """Its row in `jobs`; -1: it is not in the arrays."""

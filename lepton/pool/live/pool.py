@@ -10,6 +10,7 @@ from lepton.pool.kernel.state import RUNNING, STARTS, STOPS, WAITING
 from lepton.pool.live.entry import Due, Entry
 from lepton.pool.live.forecast import Forecast
 from lepton.pool.live.habits import Habits
+from lepton.pool.live.patience import Patience
 from lepton.pool.live.seats import Seats
 from lepton.pool.live.tables import Rights
 from lepton.pool.live.views import Phase, Place, Plan, Stop, Truth, Wants
@@ -40,6 +41,7 @@ class LivePool:
         self.jobs: dict[str, Entry] = {}
         self.forecast = forecast or Forecast(policy)
         self.habits = Habits()
+        self._patience = Patience()
         self.seats = Seats([], self.rights, policy, self.forecast, self.habits)
         self._stopping: dict[str, Stop] = {}
         """Job -> why it was to stop, until it does."""
@@ -72,12 +74,13 @@ class LivePool:
 
     def put(self, wants: Wants, truth: Truth, now: float) -> None:
         """What is the case with a job; the same again changes nothing."""
+        self._patience.see(now)
         entry = self.jobs.get(wants.job)
         if truth.phase is Phase.GONE:
             if entry is not None:
                 self._remove(entry, truth, now)
         elif entry is None:
-            entry = self.jobs[wants.job] = Entry(wants, truth)
+            entry = self.jobs[wants.job] = Entry(wants, truth, self._patience.since(wants.since_s, now))
             self.habits.came(wants.workers)
             self._enter(entry)
         elif truth != entry.truth or entry.taken is not None:
@@ -96,6 +99,7 @@ class LivePool:
 
         A plan that is not carried out is no harm: what is not put in as done comes again.
         """
+        self._patience.see(now)
         self._doubt_promises(now)
         self.settle(now)
         self._let_time_pass(now)
@@ -183,7 +187,7 @@ class LivePool:
             entry = self.jobs.get(due.job)
             if entry is not None and entry.truth.phase is Phase.PAUSED and entry.truth.due_s == due.at:
                 self._change(entry, replace(entry.truth, phase=Phase.QUEUED), now)
-        self.seats.note_late(now)
+        self.seats.note_late(self._patience.passed_s)
         if not self._look_again_at - LOOK_AGAIN_S <= now < self._look_again_at:  # the clock may be set back
             self._look_again_at = now + LOOK_AGAIN_S
             self.seats.wake_all()
@@ -204,7 +208,9 @@ class LivePool:
 
     def _drain(self, now: float) -> None:
         """Whoever runs on a node that is being drained goes back to the queue."""
-        for entry in [each for each in self.jobs.values() if not each.wants.is_kept] if self._draining else []:
+        for entry in [self.jobs[job] for job in self.seats.jobs_on(sorted(self._draining))]:
+            if entry.wants.is_kept:
+                continue
             here = [place.node for place in entry.truth.places if place.node in self._draining]
             if here and entry.truth.phase is Phase.HOLDS and entry.wants.job not in self._stopping:
                 self._stopping[entry.wants.job] = Stop(entry.wants.job, node=here[0])
@@ -233,6 +239,7 @@ class LivePool:
         before, entry.truth = entry.truth, truth
         if before.phase is Phase.PAUSED and not before.due_s and truth.phase is Phase.QUEUED:
             entry.wants = replace(entry.wants, since_s=max(now, entry.wants.since_s))  # what it comes after is done
+            entry.waits_from = self._patience.passed_s
         if self.is_stale:
             return
         taken, entry.taken = entry.taken, None

@@ -1,7 +1,7 @@
 """Jobs in the arrays: how one gets a row, waits there, holds its places and is taken out again."""
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from lepton.pool.arrays import order_of
@@ -35,11 +35,13 @@ class Seats:
         self._real = Real(machines)
         self._ledger = Ledger(self.tables)
         self.late: list[Due] = []
-        """Heap: when each waiting job will have waited too long."""
+        """Heap: when each waiting job will have waited too long, on the pool's own clock."""
         self._forecast = forecast
         self._habits = habits
         self.tables.expect(habits.kinds())
         self._job_at: dict[int, str] = {}
+        self._on: dict[str, dict[str, None]] = {each.name: {} for each in machines}
+        """Node -> jobs that really hold something there."""
 
     @property
     def rows(self) -> int:
@@ -76,17 +78,29 @@ class Seats:
         taken = self._real.take(self.spots(entry), entry.wants.workers)
         if taken is not None:
             self._ledger.add(entry.wants, 1)
+            self._note_on(taken, entry.wants)
         return taken
 
     def give(self, places: Sequence[Place], wants: Wants) -> None:
         """A job really holds its places no longer."""
         self._real.give(places, wants.workers)
         self._ledger.add(wants, -1)
+        for place in places:
+            self._on.get(place.node, {}).pop(wants.job, None)
 
     def note_held(self, entry: Entry) -> tuple[Spot, ...]:
         """Note what a job really holds already; return where that is in the arrays."""
         self._ledger.add(entry.wants, 1)
+        self._note_on(entry.truth.places, entry.wants)
         return self._real.hold(entry.truth.places, entry.wants.workers)
+
+    def jobs_on(self, nodes: Iterable[str]) -> list[str]:
+        """Jobs that really hold something on one of these nodes, each once."""
+        return list({job: None for node in nodes for job in self._on.get(node, ())})
+
+    def _note_on(self, places: Sequence[Place], wants: Wants) -> None:
+        for place in places:
+            self._on.setdefault(place.node, {})[wants.job] = None
 
     def devices(self, entry: Entry) -> int:
         """Whole devices that a job asks for."""
@@ -105,15 +119,19 @@ class Seats:
             memory=max(0, int(row.memory)),
         )
 
+    def is_open(self, node: str) -> bool:
+        """Whether a node takes new work: it is up, and has not given more than it has."""
+        return bool(self.tables.pool.nodes[self.layout.index[node]].is_open)
+
     def set_open(self, node: str, state: str) -> None:
         """A node takes new work from now on, or no longer."""
         at = self.layout.index[node]
         self.layout.machines[at] = replace(self.layout.machines[at], state=state)
         follow.set_open(self.tables.pool, at, int(state == NodeState.UP))
 
-    def note_late(self, now: float) -> None:
-        """Note who has waited too long by now."""
-        while self.late and self.late[0].at <= now:
+    def note_late(self, passed_s: float) -> None:
+        """Note who has waited too long by now, on the pool's own clock."""
+        while self.late and self.late[0].at <= passed_s:
             due = heapq.heappop(self.late)
             if self.job_at(due.slot) == due.job:
                 make_late(self.tables.pool, due.slot)
@@ -172,7 +190,7 @@ class Seats:
 
     def watch(self, entry: Entry) -> None:
         """A job waits, or waits again: mind when that will have been too long."""
-        at = entry.wants.since_s + entry.truth.worked_s + self.policy.shared_cap_s
+        at = entry.waits_from + entry.truth.worked_s + self.policy.shared_cap_s
         heapq.heappush(self.late, Due(at, entry.wants.job, entry.slot))
 
     def hold(self, entry: Entry) -> None:

@@ -15,6 +15,7 @@ from lepton.pool.live.pool import LivePool
 from lepton.pool.live.room import fitting, kinds_of
 from lepton.pool.live.room import in_words as needs
 from lepton.pool.live.tables import COLUMN
+from lepton.pool.live.trial import fits_now
 from lepton.pool.live.views import Phase, Reason, Wants
 from lepton.pool.shape import NOTHING, Alike, Gang, fits_only_with, in_words, never_fits, show
 from lepton.pool.standing import NodeState
@@ -35,7 +36,7 @@ def reasons(live: LivePool, job: str, now: float) -> list[Reason]:
     if live.seats.tables.pool.jobs[entry.slot].state == RUNNING:
         return [_promised(live, entry)]
     found = [*_quota(live, entry), *_reserved(live, entry, now)]
-    return found + [reason for reason in _room(live, entry) if not found or reason.code != "turn"]
+    return found + list(_room(live, entry, now, is_kept_out=bool(found)))
 
 
 def _pause(entry: Entry, now: float) -> Reason:
@@ -71,6 +72,7 @@ def _quota(live: LivePool, entry: Entry) -> Iterator[Reason]:
     each = next(i for i in range(AMOUNTS) if need[i] and used[i] + need[i] > limit[i])
     device = next(device for device, column in COLUMN.items() if column == each)
     facts = {"of": kind, "name": name, "device": device, "held": int(used[each]), "limit": int(limit[each])}
+    facts["asked"] = int(need[each])
     held, most, asked = (in_words(device, int(value)) for value in (used[each], limit[each], need[each]))
     yield Reason(code="quota", words=f"{kind} {name} holds {held} of {most} and it needs {asked}", facts=facts)
 
@@ -109,8 +111,12 @@ def _soon(until: float, now: float, words: str = " and") -> str:
     return f"{words} should fit in {until - now:.0f} s" if now < until < ENDLESS else ""
 
 
-def _room(live: LivePool, entry: Entry) -> Iterator[Reason]:
-    """What is free is not enough, or not where it should be."""
+def _room(live: LivePool, entry: Entry, now: float, *, is_kept_out: bool) -> Iterator[Reason]:
+    """What is free is not enough, or not where it should be.
+
+    Args:
+        is_kept_out: something else keeps it waiting, so that it need not be said that there is room.
+    """
     wants, kinds = entry.wants, kinds_of(entry.wants)
     usable = [live.seats.layout.cells[at] for at in live.seats.layout.cells_for(wants)[0]]
     machines = [live.seats.layout.machines[at] for cell in usable for at in range(cell.start, cell.end)]
@@ -125,23 +131,39 @@ def _room(live: LivePool, entry: Entry) -> Iterator[Reason]:
         facts: dict[str, object] = {"nodes": {each.name: each.state for each in machines if each.state != NodeState.UP}}
         yield Reason(code="node_state", words=f"it needs {needs(kinds)}; {away}", facts=facts)
         return
-    free = [live.seats.free_of(each.name) for each in up]
+    free = [live.seats.free_of(each.name) for each in up if live.seats.is_open(each.name)]
     most = max((each.most for each in free), key=_size, default=None)
     fit = fitting(kinds, free)
     if fit < len(wants.workers):
-        yield _shape(live, entry, fit, most)
+        yield _shape(live, entry, fit, most, now)
+    elif is_kept_out:
+        return
+    elif fits_now(live.seats, entry, now):
+        yield _turn(before(live, entry, now))
     elif wants.within:
         words = f"it needs {needs(kinds)} within one {wants.within}, and none has so much free"
         yield Reason(code="topology", words=words, facts={"within": wants.within, "fit_anywhere": fit})
     else:
-        yield Reason(code="turn", words="there is room for it, and it starts in a moment")
+        yield _shape(live, entry, fit, most, now)
 
 
-def _shape(live: LivePool, entry: Entry, fit: int, most: Devices | None) -> Reason:
+def _turn(first: int) -> Reason:
+    """It fits; who goes before it may still take its place."""
+    others = f"; {_jobs_go(first)} before it" if first else ", and it starts in a moment"
+    return Reason(code="turn", words=f"there is room for it{others}", facts={"before_it": first})
+
+
+def _jobs_go(count: int) -> str:
+    return f"{count} waiting {'jobs go' if count > 1 else 'job goes'}"
+
+
+def _shape(live: LivePool, entry: Entry, fit: int, most: Devices | None, now: float) -> Reason:
     """Not enough is free, or not in pieces that large."""
-    kinds, before = kinds_of(entry.wants), _before(live, entry)
+    kinds, others = kinds_of(entry.wants), before(live, entry, now)
     there = "no node that it may use is up" if most is None else f"the most that one node has free is {_shown(most)}"
-    first = f"; {before} waiting {'jobs go' if before > 1 else 'job goes'} before it" if before else ""
+    if fit >= len(entry.wants.workers):
+        there = "so much is free, but not where it may go together"
+    first = f"; {_jobs_go(others)} before it" if others else ""
     return Reason(
         code="shape",
         words=f"needs {needs(kinds)}; {there}{first}",
@@ -150,7 +172,7 @@ def _shape(live: LivePool, entry: Entry, fit: int, most: Devices | None) -> Reas
             "needed": len(entry.wants.workers),
             "needs": [{"role": kind.role, "count": kind.count, "each": kind.need.amounts()} for kind in kinds],
             "most_free": (most or NOTHING).amounts(),
-            "before_it": before,
+            "before_it": others,
         },
     )
 
@@ -173,21 +195,39 @@ def _size(amount: Devices) -> tuple[int, int]:
     return sum(milli_of(amount).values()), amount.cpu_milli
 
 
-def _before(live: LivePool, entry: Entry) -> int:
-    """Waiting jobs that go before it: who has waited too long, then by guarantee, priority and key.
+def before(live: LivePool, entry: Entry, now: float) -> int:
+    """Waiting jobs that go before it: who has waited too long, then by guarantee, priority, fair share and key.
 
-    Fair shares change with every start and are left out, as is who could not use the same nodes.
+    Those who could not use the same nodes count too.
     """
     assert entry.klass is not None
-    pool, count = live.seats.tables.pool, live.seats.tables.grow.count("jobs")
+    pool, count, mine = live.seats.tables.pool, live.seats.tables.grow.count("jobs"), entry.klass.index
     late = [int(job) for job in pool.room.late[: pool.size[LATE]] if pool.jobs[job].state == WAITING]
     if entry.slot in late:
         return late.index(entry.slot)
-    standings = np.array([accounts.standing(pool, live.seats.order, at) for at in range(len(pool.classes))])
-    ranks, mine = standings[pool.jobs.klass[:count]], standings[entry.klass.index]
-    goes_before = (ranks < mine) | ((ranks == mine) & (pool.jobs.key[:count] < pool.jobs[entry.slot].key))
+    classes = live.seats.tables.grow.count("classes")
+    columns = [np.array([accounts.standing(pool, live.seats.order, at) for at in range(classes)])]
+    if live.seats.order.half_life_s > 0:
+        share = _shares(live, now)
+        columns += [share[pool.lists[pool.classes.queues_end[:classes] - 1]], share[pool.classes.account[:classes]]]
+    goes_before, is_even = np.zeros(count, np.bool_), np.ones(count, np.bool_)
+    klass = pool.jobs.klass[:count]
+    for column in columns:
+        goes_before |= is_even & (column[klass] < column[mine])
+        is_even &= column[klass] == column[mine]
+    goes_before |= is_even & (pool.jobs.key[:count] < pool.jobs[entry.slot].key)
     waits = (pool.jobs.state[:count] == WAITING) & (pool.jobs.is_late[:count] == 0)
     return len(late) + int(np.count_nonzero(waits & goes_before))
+
+
+def _shares(live: LivePool, now: float) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """(A,) part of the pool that each account has and had, for its weight: `accounts.share_of`, settling nothing."""
+    pool, count = live.seats.tables.pool, live.seats.tables.grow.count("accounts")
+    rows, is_there = pool.accounts, pool.capacity > 0
+    held = (pool.used[:count, is_there] / pool.capacity[is_there]).max(axis=1, initial=0.0)
+    kept = 0.5 ** (np.maximum(0.0, now - rows.usage_at[:count]) / live.seats.order.half_life_s)
+    found = (rows.usage[:count] * kept + held * (1.0 - kept) + held) / rows.weight[:count]
+    return np.asarray(found)
 
 
 def shorten(names: Sequence[str]) -> str:

@@ -181,3 +181,32 @@ def test_waiting_jobs_are_told_when_they_start(tmp_path: Path) -> None:
     assert rows and all(float(row["stated_s"]) == submits[row["job_id"]] for row in rows)
     assert all(float(row["stated_s"]) <= float(row["low_s"]) <= float(row["high_s"]) for row in rows)
     assert 0.5 < found["inside"] <= 1 and found["winkler_s"] > 0 and found["usual"]["jobs"] == found["jobs"]
+
+
+def test_one_call_prints_the_whole_table(tmp_path: Path, nodes: Path) -> None:
+    venus, pods, machines = TRACES / "venus.csv", tmp_path / "pods.csv", tmp_path / "machines.csv"
+    guesses = tmp_path / "guesses.csv"
+    jobs = list(csv.DictReader(venus.read_text().splitlines()))
+    guesses.write_text("job_id,priority\n" + "".join(f"{job['job_id']},{job['duration']}\n" for job in jobs))
+    pods.write_text("name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec\np,1000,1,1,500,\nq,1000,1,2,1000,\n")
+    machines.write_text("sn,cpu_milli,memory_mib,gpu,model\nm,64000,1000,8,A\n")
+    given = (venus, "--nodes", NODES, "--published", venus, "--predictions", guesses, "--table")
+    found = figures(*given, "--pods", pods, "--machines", machines)
+    table = found["table"]
+    assert (
+        table["share of fifo's ends equal to the published"] == table["share of sjf's ends equal to the published"] == 1
+    )
+    assert table["A, nothing stopped, published predictions"]["mean_jct_s"] < table["published: fifo"]["mean_jct_s"]
+    assert table["shuffled predictions, worst mean JCT against greedy"] < 1.1
+    assert set(found["fractions"]) >= {"pods, lepton", "pods, fgd"}
+    said = call(*given)
+    assert said.exit_code == 0
+    for words in ("published: sjf", "A, preemptive\t", "B, nothing stopped", "told when they start", "second half"):
+        assert words in said.stdout, words
+    assert "no --machines" in fault(*given, "--pods", pods)
+    broken = tmp_path / "published.csv"
+    broken.write_text("job_id,fifo_end\nnobody,5\n")
+    assert "no end of job" in fault(venus, "--nodes", NODES, "--table", "--published", broken)
+    broken.write_text("job_id,fifo\n")
+    assert "no column ..._end" in fault(venus, "--nodes", NODES, "--table", "--published", broken)
+    assert "nobody" not in call(tmp_path / "nodes.csv", "--nodes", nodes, "--table").output

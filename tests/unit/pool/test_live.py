@@ -328,6 +328,62 @@ def test_patience_that_ends_while_a_job_runs_counts_when_it_is_stopped() -> None
     assert pool.seats.tables.pool.jobs[pool.jobs["low"].slot].is_late
 
 
+@pytest.mark.parametrize("leap_s", [90_000.0, -90_000.0])
+def test_a_clock_that_leaps_makes_nobody_late_and_lets_everybody_become_so(leap_s: float) -> None:
+    cap_s = 3600.0
+    pool = LivePool(replace(LIVE, wait_cap_s=cap_s, shared_cap_s=cap_s))
+    pool.put_machines([machine(0)], 0.0)
+    run(pool, wants("first", rank=4, since_s=1e6), 1e6)
+    pool.put(wants("low", rank=8, since_s=1e6 + 1), Truth(phase=Phase.QUEUED), 1e6 + 1)
+
+    def is_late() -> bool:
+        return bool(pool.seats.tables.pool.jobs[pool.jobs["low"].slot].is_late)
+
+    pool.decide(1e6 + 2)
+    pool.decide(1e6 + leap_s)
+    assert not is_late(), "nobody has waited for a leap of the clock"
+    pool.is_stale = True  # nor is it counted when the arrays are made anew
+    pool.decide(1e6 + leap_s + 5)
+    assert not is_late()
+    for at in range(0, 3700, 10):
+        pool.decide(1e6 + leap_s + at)
+    assert is_late(), "it has waited an hour"
+
+
+class NoWalk(dict[str, Any]):
+    """Jobs of which one is found by its name, and all by nobody."""
+
+    def values(self) -> Any:
+        raise AssertionError("somebody walks through all jobs")
+
+    def __iter__(self) -> Any:
+        raise AssertionError("somebody walks through all jobs")
+
+    items = values
+
+
+def test_a_drained_node_costs_what_runs_there_and_no_walk_through_all_jobs() -> None:
+    pool = LivePool(QUICK)
+    machines = [machine(at) for at in range(3)]
+    pool.put_machines(machines, 0.0)
+    for job in ("a", "b", "c"):
+        assert run(pool, wants(job, is_pinned=True), 1.0) == [job]
+    there = {entry.truth.places[0].node: job for job, entry in pool.jobs.items()}
+    pool.jobs = NoWalk(pool.jobs)
+    pool.put_machines([replace(machines[0], state=NodeState.DRAINING), *machines[1:]], 2.0)
+    assert [stop.job for stop in pool.decide(2.0).stops] == [there["n0"]]
+    pool.put(pool.jobs[there["n0"]].wants, Truth(phase=Phase.QUEUED), 3.0)
+    assert pool.decide(4.0).stops == [] and pool.seats.jobs_on(["n0"]) == []
+
+
+def test_who_has_waited_before_the_pool_was_there_has_waited() -> None:
+    pool = LivePool(replace(LIVE, shared_cap_s=3600.0))
+    pool.put_machines([machine(0)], 0.0)
+    run(pool, wants("first", rank=0, since_s=1.0), 1e6)
+    run(pool, wants("old", rank=8, since_s=1e6 - 4000), 1e6)
+    assert pool.seats.tables.pool.jobs[pool.jobs["old"].slot].is_late
+
+
 def test_who_has_just_saved_its_work_is_stopped_rather_than_who_has_not() -> None:
     pool = LivePool(replace(QUICK, wait_cap_s=1e6, shared_cap_s=1e6))
     pool.put_machines([machine(0), machine(1)], 0.0)

@@ -99,6 +99,35 @@ def test_a_guarantee_holds_against_short_jobs_of_a_higher_priority() -> None:
     assert until(world, NODES, "owner", 120.0, lasts) <= 120.0
 
 
+def test_one_that_waited_too_long_and_is_stopped_waits_once_and_not_twice() -> None:
+    """One that is late is started past the heap of its class, which still knows it; stopped, it comes back there."""
+    world = World(Rights(queues={"owner": QueueSpec(guarantee={"gpu_milli": 8000 * NODES})}), patience_s=100.0)
+    for at in range(NODES):
+        world.submit(f"f{at}", rank=HIGH)
+    world.turn(1.0, lambda job: 150.0 if job == "f0" else 1e9)
+    for job, worked_s in (("first", 900.0), ("late", 0.0)):
+        world.submit(job, rank=LOW, resumes=True)
+        wants = world.pool.jobs[job].wants
+        world.pool.put(wants, Truth(phase=Phase.GONE), world.now)
+        world.pool.put(wants, Truth(phase=Phase.QUEUED, worked_s=worked_s), world.now)
+        world.now += 1.0
+    for now in range(5, 300, 5):
+        world.turn(float(now))
+    assert world.pool.jobs["late"].holds and not world.pool.jobs["first"].holds
+    world.submit("owner", "owner", rank=LOW)
+    for now in range(300, 420, 5):
+        world.turn(float(now))
+    assert world.held("owner") == 1 and not world.pool.jobs["late"].holds
+    arrays = world.pool.seats.tables.pool
+    heap, seen = [int(arrays.classes[int(arrays.jobs[world.pool.jobs["late"].slot].klass)].root)], list[int]()
+    while heap:
+        job_at = heap.pop()
+        assert job_at not in seen, "a job is in the heap of its class twice"
+        if job_at >= 0:
+            seen.append(job_at)
+            heap += [int(arrays.jobs[job_at].left), int(arrays.jobs[job_at].right)]
+
+
 @pytest.mark.parametrize("resumes", [False, True])
 def test_a_guarantee_holds_against_those_who_have_waited_too_long(resumes: bool) -> None:
     world = World(patience_s=600.0)

@@ -1,0 +1,31 @@
+"""What if: a job is tried out on the arrays, and all is put back as it was. Asking changes nothing."""
+
+from lepton.pool.kernel.places import give, put_back, take
+from lepton.pool.kernel.victims import make_room
+from lepton.pool.live.entry import Entry
+from lepton.pool.live.seats import Seats
+
+
+def fits_now(seats: Seats, entry: Entry, now: float) -> bool:
+    """Whether a waiting job could have its places now, limits and all; reservations for others aside."""
+    pool, order = seats.tables.pool, seats.order._replace(half_life_s=0.0)  # no share is settled
+    if not take(pool, order, entry.slot, now):
+        return False
+    give(pool, order, entry.slot, now)
+    return True
+
+
+def in_its_way(seats: Seats, entry: Entry, now: float) -> list[str] | None:
+    """Jobs that could be stopped so that a waiting one fits, once all times of waiting are over; None: it would not."""
+    pool = seats.tables.pool
+    order = seats.order._replace(half_life_s=0.0, grace_s=0.0, min_run_s=0.0)
+    if not order.preempts:
+        return None
+    count = make_room(pool, order, entry.slot, now)
+    if count < 0:
+        return None
+    stopped = [int(pool.room[at].found) for at in range(count)]
+    give(pool, order, entry.slot, now)
+    for slot in reversed(stopped):
+        put_back(pool, order, slot, now)
+    return [seats.job_at(slot) for slot in stopped]

@@ -1,0 +1,107 @@
+"""Small made pools for properties: everything follows from one seed, so that a failing case is one number."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lepton.pool.arrays import Rules, fits, replay_of
+from lepton.pool.kernel import replay as kernel
+from lepton.pool.policy import CALM, OURS, POLICIES, Policy, Source
+from lepton.pool.replay import Outcome, grown, outcome_of
+from lepton.pool.trace import Cluster, Ints, Trace
+
+QUICK = {
+    "floor_s": 5.0,
+    "prior_s": 5.0,
+}
+ORDERS: dict[str, Policy] = {name: each for name, each in POLICIES.items() if each.source is not Source.GIVEN} | {
+    "calm": CALM,
+    "quick to stop": replace(OURS, **QUICK),  # type: ignore[arg-type]
+    "late": replace(CALM, wait_cap_s=300.0, shared_cap_s=300.0),
+    "late and preemptive": replace(OURS, wait_cap_s=300.0, shared_cap_s=300.0, **QUICK),  # type: ignore[arg-type]
+}
+NAMES = sorted(ORDERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One pool and what comes to it."""
+
+    trace: Trace
+    cluster: Cluster
+    policy: Policy
+    is_partitioned: bool
+    ranks: Ints | None
+    """(queues, sizes) a priority for each; by size modulo 3."""
+    limit: Ints
+    """(queues,) devices that each may hold at most."""
+    part: int
+    """Thousandths that jobs of one device want of one; 0: all of it."""
+    has_guarantees: bool = True
+
+    def milli(self, job: Ints) -> Ints:
+        """What jobs hold in thousandths of devices."""
+        gpus = self.trace.gpus[job]
+        return np.where((gpus == 1) & (self.part > 0), self.part, 1000 * gpus)
+
+
+def trace_of(chance: np.random.Generator, queues: list[str], sizes: list[int]) -> Trace:
+    """5 to 30 jobs, in bursts or not, with run times that differ widely."""
+    jobs, span = int(chance.integers(5, 31)), int(chance.choice([50, 1000, 5000]))
+    return Trace(
+        name="made",
+        id=[str(job) for job in range(jobs)],
+        queue=chance.integers(0, len(queues), jobs),
+        queues=queues,
+        user=chance.integers(0, 3, jobs),
+        users=["u", "v", "w"],
+        submit=chance.integers(0, span, jobs).astype(np.float64),
+        duration=np.exp(chance.normal(5, 1.5, jobs)).round(),
+        gpus=chance.choice(sizes, jobs),
+        cpus=np.zeros(jobs, np.int64),
+    )
+
+
+def any_case(seed: int) -> Case:
+    """Queues, guarantees, limits, priorities, gangs, parts of devices, orders that stop jobs or not."""
+    chance = np.random.default_rng(seed)
+    nodes = {f"q{queue}": int(chance.integers(1, 3)) for queue in range(int(chance.integers(1, 4)))}
+    trace = trace_of(chance, list(nodes), [0, 1, 1, 2, 4, 8, 12, 16])
+    largest = np.array([trace.gpus[trace.queue == queue].max(initial=0) for queue in range(len(nodes))])
+    return Case(
+        trace,
+        Cluster(nodes=nodes, per_node=int(chance.choice([4, 8]))),
+        ORDERS[NAMES[int(chance.integers(len(NAMES)))]],
+        bool(chance.integers(2)),
+        chance.choice([0, 4, 8], (len(nodes), 3)) if chance.random() < 0.4 else None,
+        largest + chance.integers(0, 12, len(nodes)) if chance.random() < 0.4 else np.full(len(nodes), 2**62),
+        int(chance.choice([0, 0, 250, 500, 600])),
+    )
+
+
+def replayed(case: Case) -> Outcome:
+    """The case to its end."""
+    rules = Rules(is_partitioned=case.is_partitioned)
+    replay = arranged(replay_of(case.trace, case.cluster, case.policy, rules), case)
+    while (said := kernel.advance(replay, 1 << 20)) != kernel.DONE:
+        replay = grown(replay) if said == kernel.GROW else replay
+    return outcome_of(replay, case.trace, case.cluster, ~fits(case.trace, case.cluster, case.is_partitioned))
+
+
+def arranged(replay: kernel.Replay, case: Case) -> kernel.Replay:
+    """The replay with limits, priorities and parts of devices, of which traces know nothing."""
+    pool = replay.pool
+    classes, accounts, sizes = pool.classes, pool.classes.account, pool.need[:, 0]
+    pool.limit[: len(case.limit), 0] = case.limit
+    if not case.has_guarantees:
+        pool.guarantee[:] = 0
+    if case.ranks is not None:
+        classes.rank = case.ranks[accounts, sizes % 3]
+    if not case.part:
+        return replay
+    for klass in np.flatnonzero(sizes == 1):
+        part = pool.parts[int(classes.part[klass])]
+        part.devices, part.milli = 0, case.part
+        classes[int(klass)].devices = 0
+    shares = np.full((len(pool.nodes), case.cluster.per_node), 1000, np.int64)
+    return replay._replace(pool=pool._replace(shares=shares))

@@ -1,0 +1,170 @@
+"""What holds of every pool, whatever comes to it: 20,000 small made ones, and many more in a slow run.
+
+Live pools: `test_live_properties`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lepton.pool.policy import CALM
+from lepton.pool.replay import Outcome
+from lepton.pool.trace import Cluster, Ints
+from tests.unit.pool.cases import Case, any_case, replayed, trace_of
+
+MORE = 20
+"""Times as many in a slow run."""
+AGAIN = 16
+"""Every so manyth case is replayed twice."""
+TWINS = 60
+CAP_S = 300.0
+BLOCK = 10
+"""Cases of one example: drawing them one by one would take longer than to check them."""
+blocks = st.integers(0, 2**40)
+Property = Callable[[int], None]
+
+
+def each(cases: int) -> Callable[[Property], Property]:
+    """A property of so many cases: each example that hypothesis draws is `BLOCK` of them in a row."""
+
+    def decorated(check: Property) -> Property:
+        def examples(block: int) -> None:
+            for seed in range(BLOCK * block, BLOCK * (block + 1)):
+                check(seed)
+
+        examples.__name__, examples.__doc__ = check.__name__, check.__doc__
+        return settings(max_examples=cases // BLOCK, deadline=None)(given(block=blocks)(examples))
+
+    return decorated
+
+
+def most_held(of: Ints, times: "np.ndarray[tuple[int], np.dtype[np.float64]]", changes: Ints) -> Ints:
+    """What each of those that `of` names holds after each change, in the order of their names and of time."""
+    order = np.lexsort((changes, times, of))
+    return np.cumsum(changes[order])  # of each all is given back: the next begins at 0
+
+
+def check_case(seed: int) -> None:
+    """No node and no queue holds too much, gangs are whole, every job does its work, and twice the same is the same."""
+    case = any_case(seed)
+    outcome = replayed(case)
+    check_amounts(case, outcome)
+    check_work(case, outcome)
+    if seed % AGAIN == 0:
+        again = replayed(case)
+        assert outcome.finished.tobytes() == again.finished.tobytes() and (outcome.node == again.node).all()
+
+
+def check_amounts(case: Case, outcome: Outcome) -> None:
+    """Of nodes and of queues, at every moment; a queue in fixed partitions keeps to its nodes."""
+    lasts = outcome.end > outcome.start
+    workers = np.diff(outcome.worker)
+    segment = np.repeat(np.arange(len(outcome.job)), workers)
+    held = np.where(workers[segment] == 1, case.milli(outcome.job)[segment], 1000 * outcome.worker_gpus())
+    assert (np.bincount(segment, held, len(outcome.job)) == case.milli(outcome.job)).all(), "gangs are whole"
+    nodes, held, of = outcome.node[lasts[segment]], held[lasts[segment]], segment[lasts[segment]]
+    times = np.concatenate([outcome.start[of], outcome.end[of]])
+    found = most_held(np.concatenate([nodes, nodes]), times, np.concatenate([held, -held]))
+    assert found.max(initial=0) <= 1000 * case.cluster.per_node and found.min(initial=0) >= 0
+    counts = np.array(list(case.cluster.nodes.values()))
+    if case.is_partitioned:
+        assert (np.repeat(np.arange(len(counts)), counts)[outcome.node] == case.trace.queue[outcome.job[segment]]).all()
+    check_limits(case, outcome)
+
+
+def check_limits(case: Case, outcome: Outcome) -> None:
+    """No queue holds more than its limit."""
+    if case.limit.min() == 2**62:
+        return
+    job = outcome.job[outcome.end > outcome.start]
+    start, end = (times[outcome.end > outcome.start] for times in (outcome.start, outcome.end))
+    queue, gpus, times = case.trace.queue[job], case.trace.gpus[job], np.concatenate([start, end])
+    for name, limit in enumerate(case.limit):
+        its = np.tile(queue == name, 2)
+        found = most_held(np.zeros(its.sum(), np.int64), times[its], np.concatenate([gpus, -gpus])[its])
+        assert found.max(initial=0) <= limit
+
+
+def check_work(case: Case, outcome: Outcome) -> None:
+    """Whoever could ever run has run for its duration, and for what its restarts cost; from its submit on, one after
+    the other; nobody is left, nobody is stopped by an order that stops nobody.
+    """
+    trace, jobs = case.trace, len(case.trace)
+    runs = np.bincount(outcome.job, minlength=jobs)
+    assert ((runs > 0) != outcome.is_refused).all(), "nobody starves"
+    worked = np.bincount(outcome.job, outcome.end - outcome.start, jobs)
+    restores = 60.0 * np.maximum(runs - 1, 0)
+    is_whole = (worked >= trace.duration - 1e-3) & (worked <= trace.duration + restores + 1e-3)
+    assert is_whole[runs > 0].all()
+    assert (outcome.start >= trace.submit[outcome.job]).all()
+    order = np.lexsort((outcome.end, outcome.start, outcome.job))
+    job, start, end = outcome.job[order], outcome.start[order], outcome.end[order]
+    assert (start[1:] >= end[:-1])[job[1:] == job[:-1]].all()
+    assert case.policy.preempts or runs.max(initial=0) <= 1
+
+
+@each(15_000)
+def test_nothing_is_overfilled_and_everybody_does_its_work(seed: int) -> None:
+    check_case(seed)
+
+
+@pytest.mark.slow
+@each(15_000 * MORE)
+def test_nothing_is_overfilled_in_very_many_cases(seed: int) -> None:
+    check_case(seed)
+
+
+def whole(seed: int) -> Case:
+    """Jobs of whole nodes in one pool in which nothing is guaranteed, and nothing stopped."""
+    chance = np.random.default_rng(seed)
+    nodes = {f"q{queue}": int(chance.integers(1, 4)) for queue in range(int(chance.integers(2, 4)))}
+    trace = trace_of(chance, list(nodes), [8, 8, 8, 16, 24])
+    policy = replace(CALM, shared_cap_s=CAP_S, floor_s=float(chance.choice([5.0, 60.0, 300.0])))
+    ranks = chance.choice([0, 4, 8], (len(nodes), 3)) if chance.random() < 0.5 else None
+    return Case(trace, Cluster(nodes=nodes), policy, False, ranks, np.full(len(nodes), 2**62), 0, has_guarantees=False)
+
+
+def check_patience(seed: int) -> None:
+    """Nobody who came later starts before one that has waited twice as long as anybody should."""
+    case = whole(seed)
+    outcome, trace = replayed(case), case.trace
+    at = trace.submit + 2 * CAP_S
+    for job in np.flatnonzero(outcome.first > at):
+        later = (trace.submit > trace.submit[job]) & (outcome.first > at[job]) & (outcome.first < outcome.first[job])
+        assert not later.any(), (job, np.flatnonzero(later))
+
+
+@each(3_500)
+def test_nobody_starves(seed: int) -> None:
+    check_patience(seed)
+
+
+@pytest.mark.slow
+@each(3_500 * MORE)
+def test_nobody_starves_in_very_many_cases(seed: int) -> None:
+    check_patience(seed)
+
+
+TWIN = """
+import json, sys
+from tests.unit.pool.cases import any_case, replayed
+ends = [replayed(any_case(seed)).finished.tolist() for seed in range(int(sys.argv[1]))]
+print(json.dumps(ends))
+"""
+
+
+def test_the_readable_twin_decides_the_same() -> None:
+    def ends(**environment: str) -> object:
+        command = [sys.executable, "-c", TWIN, str(TWINS)]
+        said = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+        return json.loads(said.stdout.replace("NaN", "null"))
+
+    assert ends(LEPTON_KERNEL="plain") == ends(LEPTON_KERNEL="compiled")
