@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from time import time
+from time import monotonic, time
 
 from lepton.serve import answers
 from lepton.serve.access import Gate, bearer, token_digest
@@ -47,7 +47,21 @@ class Entrance:
 
     def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         """Answer with a refusal, and count it."""
-        raise NotImplementedError
+        form = exchange.route.form if exchange.route is not None else refusal.form
+        self.answer(exchange, refusal.status, refusal.body(form), headers=refusal.headers)
+
+    def answer(self, exchange: Exchange, status: int, body: bytes, *, headers: bytes = b"") -> None:
+        """An answer of the front's own."""
+        if exchange.is_done:
+            return
+        self._count(exchange, status)
+        exchange.finish(status, body, headers=headers)
+
+    def _count(self, exchange: Exchange, status: int) -> None:
+        if exchange.route is not None and exchange.route.operation:
+            self.meter.predicted(status, monotonic() - exchange.arrived, 0)
+        else:
+            self.meter.pages[status] += 1
 
     def charge(self, asked: Sequence[Exchange]) -> None:
         """Count requests that came together against what their callers may ask, and refuse those beyond it."""

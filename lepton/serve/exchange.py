@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
 from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Media, split_head, with_head
-from lepton.serve.queue import Ticket
 from lepton.serve.routes import Route
+from lepton.serve.seats import Ticket
 
 LENGTH = b"\r\ncontent-length: "
 """In the head of a streamed answer: its worker knows how long it will be, and says so of files only."""
