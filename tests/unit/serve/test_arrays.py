@@ -154,5 +154,5 @@ def test_no_value_at_all_passes_unless_it_is_two_finite_numbers(data: Any) -> No
 @pytest.mark.parametrize("data", [[[1, True]], [[False, 2.5]], [[1.0, 2.0], [True, 1]]])
 def test_truth_values_among_numbers_are_none(data: Any) -> None:
     for asked in (call({"inputs": data}), call(msgpack.packb({"inputs": data}), Media.MSGPACK)):
-        with pytest.raises(InvalidError, match="true or false|bool"):
+        with pytest.raises(InvalidError, match=r"true or false|bool"):
             read_inputs(asked, Sums())
