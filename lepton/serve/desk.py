@@ -20,7 +20,7 @@ from lepton.serve.routes import HELD, Route, Table
 from lepton.serve.seats import Ticket
 from lepton.serve.withdrawals import Withdrawals
 
-INTERNAL = frozenset(("operations", "pages", "room", "mark", "void", "mailbox"))
+INTERNAL = frozenset(("operations", "pages", "room", "mark", "void", "mailbox", "cors"))
 """Of what a worker says of itself, what is for its front alone."""
 HUNG_S = 10.0
 """A worker that keeps a request this much longer than its deadline is dropped."""
@@ -91,6 +91,7 @@ class Desk(Entrance):
 
     def _set_table(self, about: Mapping[str, Json]) -> None:
         self._table = Table(about)
+        self.cors = self._table.cors
         if self.lobby is not None:
             self.lobby.heads.clear()
 

@@ -9,6 +9,7 @@ from lepton.serve.access import Gate, bearer, token_digest
 from lepton.serve.allowance import Allowance
 from lepton.serve.answers import Refusal
 from lepton.serve.callers import is_platforms
+from lepton.serve.cors import Cors
 from lepton.serve.exchange import Exchange, Known
 from lepton.serve.held import Held
 from lepton.serve.metrics import Meter
@@ -27,6 +28,8 @@ class Entrance:
     def __init__(self, gate: Gate | None, prefix: str, deadline_s: float) -> None:
         self.prefix = prefix.encode() + b"-"
         self.numbers: Iterator[int] = count(1)
+        self.cors: Cors | None = None
+        """Which pages of other origins may read what is answered."""
         self.allowance = Allowance()
         self.meter = Meter()
         self._gate = gate
