@@ -55,6 +55,14 @@ def test_a_body_that_is_nested_too_deeply_is_its_senders_fault(strict: House) ->
     assert 400 <= strict.ask("POST", "/beside", body, content_type="application/msgpack")[0] < 500
 
 
+def test_a_handler_of_several_methods_tells_what_each_reads(strict: House) -> None:
+    both = strict.ask("GET", "/openapi.json")[1]["paths"]["/both"]
+    (told,) = both["get"]["parameters"]
+    assert (told["name"], told["in"], told["required"]) == ("n", "query", True)
+    assert "requestBody" not in both["get"]
+    assert "parameters" not in both["post"] and "requestBody" in both["post"]
+
+
 def test_a_handler_of_several_methods_reads_the_query_of_a_get(strict: House) -> None:
     assert strict.ask("GET", "/both?n=4")[:2] == (200, 5)
     assert 400 <= strict.ask("GET", "/both")[0] < 500
