@@ -236,8 +236,7 @@ class Course:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
         await self._gone.wait()
-        await asyncio.sleep(0)  # whoever asks for ever leaves others their turn
-        return {"type": "http.disconnect"}
+        return {"type": "http.disconnect"}  # at once: Starlette asks in a scope that is cancelled at the first wait
 
     async def send(self, event: dict[str, Any]) -> None:
         """For the application: a part of the answer.
@@ -246,7 +245,7 @@ class Course:
             OSError: nobody listens any more.
         """
         if self._gone.is_set():
-            await asyncio.sleep(0)  # as above
+            await asyncio.sleep(0)  # whoever sends for ever leaves others their turn
             raise OSError("The client has gone")
         await self._events.put(event)
 
