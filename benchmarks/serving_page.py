@@ -16,6 +16,7 @@ makes this page, the picture and [raw/](raw/), where every single run is one lin
 Each server's whole process tree runs on one core, `wrk` on another; bodies and models are the same for all; figures
 are medians of {repeats} runs taken in turns, so that the ratio holds although machines differ. CPU is user and system
 time of the tree: for ours the server of the platform, its zygotes, shims, front and replica.
+What mutated messages do to a front, and how to throw a million: [docs/serve.md](../docs/serve.md#what-is-thrown-at-it).
 """
 ECHO_NOTE = """
 Ours checks a key, counts it against a rate and a quota, keeps the deadline, counts and times the request and gives it

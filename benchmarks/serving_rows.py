@@ -173,7 +173,11 @@ def llm(run: Run) -> Iterator[Record]:
     for line in done.stdout.splitlines():
         if line.startswith("{"):
             yield {"row": "llm", **json.loads(line)}
-    yield {"row": "llm", "server": "llama-server", "absent": "not run: its package does not build here"}
+    yield {
+        "row": "llm",
+        "server": "llama-server",
+        "absent": "not run: its package has no wheel; it compiles all of llama.cpp",
+    }
 
 
 ROWS: dict[str, Callable[[Run], Iterator[Record]]] = {

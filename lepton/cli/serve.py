@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lepton.sdk.limits import EndpointOptions, FrontOptions
 
 RATE = Number(1, 1_000_000, is_whole=True)
+CONNECTIONS = Number(16, 1_000_000, is_whole=True)
 
 
 @click.group(cls=Group)
@@ -38,6 +39,7 @@ def serve() -> None:
 )
 @click.option("--rate", "rate_per_s", type=RATE, default=None, help="Requests a second of each token.")
 @click.option("--quota", "quota_per_day", type=RATE, default=None, help="Requests a day of each token.")
+@click.option("--max-connections", type=CONNECTIONS, default=None, help="Clients at one time.  [default: 4096]")
 @click.option("--allow", multiple=True, help="Network whose addresses may connect, e.g. 10.0.0.0/8; several times.")
 @click.option("--tls-cert", default=None, help="Certificate chain in PEM, by its path where the endpoint runs.")
 @click.option("--tls-key", default=None, help="Its key.")
@@ -67,6 +69,7 @@ def deploy(session: Session, target: str, name: str, is_replacing: bool, is_wait
 @click.argument("name", type=Name())
 @click.option("--port", type=PORT, default=None, help="Where it answers; 0: any free port.  [default: 0]")
 @click.option("--host", default=None, help="Address to listen at.  [default: 127.0.0.1]")
+@click.option("--max-connections", type=CONNECTIONS, default=None, help="Clients at one time.  [default: 4096]")
 @click.option("--allow", multiple=True, help="Network whose addresses may connect, e.g. 10.0.0.0/8; several times.")
 @click.option("--tls-cert", default=None, help="Certificate chain in PEM, by its path where the front runs.")
 @click.option("--tls-key", default=None, help="Its key.")

@@ -83,13 +83,16 @@ class Source:
 
     Args:
         root: the folder that is first on the path when it runs.
+        read: those that were read before, by their paths.
 
     Raises:
         InvalidError: it is no Python.
     """
 
-    def __init__(self, path: Path, root: Path) -> None:
+    def __init__(self, path: Path, root: Path, read: "dict[Path, Source] | None" = None) -> None:
         self.path, self.root = path, root
+        self._read = {} if read is None else read
+        self._read[path] = self
         try:
             self.tree = ast.parse(path.read_text(), str(path))
         except (OSError, SyntaxError, ValueError) as fault:
@@ -124,7 +127,7 @@ class Source:
         place = self.root.joinpath(*module.split("."))
         for path in (place.with_suffix(".py"), place / "__init__.py"):
             if module and path.is_file():
-                return Source(path, self.root)
+                return self._read.get(path) or Source(path, self.root, self._read)
         return None
 
     def find(self, name: str, depth: int = 0) -> Kind | None:

@@ -37,6 +37,8 @@ class EndpointOptions(StandingOptions, total=False):
     """Of them at once; 0: as many as in one second."""
     quota_per_day: int
     """Requests a day (of UTC) of each token or address; 0: any number."""
+    max_connections: int
+    """Of clients at one time, idle ones included; 4096 unless given."""
     allow: list[str]
     """Networks whose addresses may connect, e.g. 10.0.0.0/8; none: every one."""
     tls_cert: str
@@ -81,6 +83,8 @@ class FrontOptions(StandingOptions, total=False):
     """Address to listen on; loopback unless given."""
     port: int
     """0, the default: any free port."""
+    max_connections: int
+    """Of clients at one time, idle ones included; 4096 unless given."""
     allow: list[str]
     """Networks whose addresses may connect, e.g. 10.0.0.0/8; none: every one."""
     tls_cert: str

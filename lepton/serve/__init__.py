@@ -1,6 +1,7 @@
 """Station 4: a model version or a service becomes an endpoint: one front process and its workers."""
 
 from lepton.serve.conversation import WebSocket
+from lepton.serve.cors import Cors
 from lepton.serve.service import (
     Body,
     FileResponse,
@@ -12,4 +13,15 @@ from lepton.serve.service import (
     handler,
 )
 
-__all__ = ["Body", "FileResponse", "HTTPError", "Request", "Response", "Service", "Upload", "WebSocket", "handler"]
+__all__ = [
+    "Body",
+    "Cors",
+    "FileResponse",
+    "HTTPError",
+    "Request",
+    "Response",
+    "Service",
+    "Upload",
+    "WebSocket",
+    "handler",
+]

@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Sequence
 from dataclasses import is_dataclass
+from enum import Enum
 from functools import partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -41,6 +42,8 @@ def annotated(kind: Any) -> Any:
     if is_typed_of_old(kind):
         return _typed(kind)
     origin, arguments = get_origin(kind), get_args(kind)
+    if not accepts_truth(kind):
+        return Annotated[kind, BeforeValidator(_no_truth)]
     if origin is Literal or not arguments:
         return kind
     if origin is Annotated:
@@ -49,6 +52,24 @@ def annotated(kind: Any) -> Any:
     if made == arguments:
         return kind
     return Union[made] if origin in (Union, types.UnionType) else origin[made]  # noqa: UP007  of any number
+
+
+def accepts_truth(kind: Any) -> bool:
+    """Whether true and false may be values of it; of a choice among numbers they are none."""
+    if get_origin(kind) is Literal:
+        values = get_args(kind)
+    elif isinstance(kind, type) and issubclass(kind, Enum):
+        values = tuple(one.value for one in kind)
+    else:
+        return True
+    kinds = set(map(type, values))
+    return bool in kinds or kinds.isdisjoint((int, float))
+
+
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("should be one of its values: true and false are none")
+    return value
 
 
 def _is_annotation(kind: Any) -> bool:

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from lepton.core.errors import ConfigError
 from lepton.serve.calls import Call
+from lepton.serve.conversation import ClosedError
 from lepton.serve.faults import HandlerError, is_line, note
 from lepton.serve.frames import Media
 from lepton.serve.program import Line, Reply, Work
@@ -192,6 +193,11 @@ class Mount:
         scope = {**self.scope(call, "websocket"), "subprotocols": socket.offered}
         try:
             await self._app(scope, receive, send)
+        except Exception as fault:
+            if not (
+                isinstance(fault, ClosedError) or isinstance(fault.__context__, ClosedError)
+            ):  # or what was made of it
+                raise
         finally:
             await socket.close(1011 if not socket.is_closed else 1000)
 
@@ -230,7 +236,7 @@ class Course:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
         await self._gone.wait()
-        return {"type": "http.disconnect"}
+        return {"type": "http.disconnect"}  # at once: Starlette asks in a scope that is cancelled at the first wait
 
     async def send(self, event: dict[str, Any]) -> None:
         """For the application: a part of the answer.
@@ -239,6 +245,7 @@ class Course:
             OSError: nobody listens any more.
         """
         if self._gone.is_set():
+            await asyncio.sleep(0)  # whoever sends for ever leaves others their turn
             raise OSError("The client has gone")
         await self._events.put(event)
 

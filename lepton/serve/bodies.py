@@ -15,7 +15,7 @@ from lepton.serve.calls import unpack
 from lepton.serve.frames import Media
 from lepton.serve.model import Array, ModelForm
 from lepton.serve.models.arrays import MAX_ROWS
-from lepton.serve.numbers import MAGIC
+from lepton.serve.numbers import MAGIC, holds_truth
 
 
 def read_rows(body: bytes, media: int, form: ModelForm) -> Array:
@@ -49,7 +49,14 @@ def read_json(body: bytes, form: ModelForm) -> Array:
         packed = pack_bytes(inputs, form.row_shape)
         if packed is not None:
             return packed
+    if b"true" in body or b"false" in body:
+        _refuse_truth(inputs, form)
     return as_rows(to_array(inputs, form), form)
+
+
+def _refuse_truth(inputs: Json, form: ModelForm) -> None:
+    if form.dtype != "bool" and holds_truth(inputs):
+        raise InvalidError("The inputs hold true or false, not only numbers", fix=expected(form))
 
 
 def read_msgpack(body: bytes, form: ModelForm) -> Array:
@@ -57,6 +64,7 @@ def read_msgpack(body: bytes, form: ModelForm) -> Array:
     inputs = _inputs(unpack(body))
     if isinstance(inputs, bytes):
         return read_npy(inputs, form) if inputs.startswith(MAGIC) else read_octets(inputs, form)
+    _refuse_truth(inputs, form)
     return as_rows(to_array(inputs, form), form)
 
 

@@ -36,6 +36,8 @@ class Call:
     """What the answer shall be, a `Media`; 0: not said."""
     rows: Any = None
     """What is asked of a handler by tensors: a `protocols.inference.services.Rows`."""
+    number: int = 0
+    """Of the requests that came over its link, which it is: see `marks`."""
 
 
 @dataclass(slots=True)

@@ -12,6 +12,13 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 
+class ClosedError(ConnectionError):
+    """A message is to be sent over a WebSocket that is closed."""
+
+    def __init__(self) -> None:
+        super().__init__("The WebSocket is closed")
+
+
 class Peer(Protocol):
     """The connection below it, message by message."""
 
@@ -69,7 +76,11 @@ class WebSocket:
         return await self._peer.receive()
 
     async def send(self, message: str | bytes) -> None:
-        """Send one message; waits while the client does not read, does nothing once it has closed."""
+        """Send one message; waits while the client does not read.
+
+        Raises:
+            ConnectionError: one side has closed. A handler that lets it pass just ends.
+        """
         await self._peer.open()
         await self._peer.send(message)
 

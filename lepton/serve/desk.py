@@ -15,10 +15,12 @@ from lepton.serve.exchange import Exchange, Limits, Lobby
 from lepton.serve.frames import LAST, Entry, Frame, Item, Kind
 from lepton.serve.links import WorkerLink
 from lepton.serve.pages import show
-from lepton.serve.queue import Batch, Queue, Ticket
+from lepton.serve.queue import Batch, Queue
 from lepton.serve.routes import HELD, Route, Table
+from lepton.serve.seats import Ticket
+from lepton.serve.withdrawals import Withdrawals
 
-INTERNAL = frozenset(("operations", "pages", "room", "mark", "mailbox"))
+INTERNAL = frozenset(("operations", "pages", "room", "mark", "void", "mailbox", "cors"))
 """Of what a worker says of itself, what is for its front alone."""
 HUNG_S = 10.0
 """A worker that keeps a request this much longer than its deadline is dropped."""
@@ -52,6 +54,7 @@ class Desk(Entrance):
         """That a request may take: the deadline, or what a handler has instead."""
         self.lobby: Lobby | None = None
         self._links: dict[int, WorkerLink] = {}
+        self._withdrawals = Withdrawals(queue, self._links)
         self._live: dict[int, Exchange] = {}
         """Requests to workers without their last answer, oldest first."""
         self._arrived: list[Exchange] = []
@@ -88,6 +91,7 @@ class Desk(Entrance):
 
     def _set_table(self, about: Mapping[str, Json]) -> None:
         self._table = Table(about)
+        self.cors = self._table.cors
         if self.lobby is not None:
             self.lobby.heads.clear()
 
@@ -96,11 +100,6 @@ class Desk(Entrance):
     def find(self, method: bytes, url: bytes) -> Route | Refusal:
         """The route of a request line, or why there is none."""
         return self._table.find(method, url)
-
-    def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
-        """Answer with a refusal, and count it."""
-        form = exchange.route.form if exchange.route is not None else refusal.form
-        self.answer(exchange, refusal.status, refusal.body(form), headers=refusal.headers)
 
     def go(self, exchange: Exchange, verdict: Refusal | None = None) -> None:
         """The token is judged: on to the route."""
@@ -152,19 +151,6 @@ class Desk(Entrance):
                     self.refuse(exchange, answers.BUSY)
                     continue
             live[exchange.id] = exchange
-
-    def answer(self, exchange: Exchange, status: int, body: bytes, *, headers: bytes = b"") -> None:
-        """An answer of the front's own."""
-        if exchange.is_done:
-            return
-        self._count(exchange, status)
-        exchange.finish(status, body, headers=headers)
-
-    def _count(self, exchange: Exchange, status: int) -> None:
-        if exchange.route is not None and exchange.route.operation:
-            self.meter.predicted(status, monotonic() - exchange.arrived, 0)
-        else:
-            self.meter.pages[status] += 1
 
     def give_up(self, exchange: Exchange) -> None:
         """Its client is gone: whoever works on it may stop."""
@@ -277,6 +263,18 @@ class Desk(Entrance):
         exchange.silent_s = inf if exchange.is_tunnel else max(wish_s, self.limits.stream_s)
         exchange.deadline = now + exchange.silent_s
 
+    def take_back(self, link: WorkerLink, items: Sequence[Item]) -> None:
+        """A worker has not begun what it may not begin any more."""
+        self._wait_again(self._withdrawals.given_back(link.number, items))
+
+    def _wait_again(self, tickets: Sequence[Ticket]) -> None:
+        for ticket in tickets:
+            if (exchange := self._live.get(ticket.id)) is not None:
+                exchange.worker = 0
+        if tickets:
+            self.meter.retries += len(tickets)
+            self._pump_soon()
+
     def leave(self, link: WorkerLink) -> None:
         """A worker is gone: what it had not begun is tried once more elsewhere."""
         self._links.pop(link.number, None)
@@ -289,7 +287,7 @@ class Desk(Entrance):
             if exchange.is_done:
                 del self._live[exchange.id]
         held = self.queue.held
-        given_up = self.queue.leave(link.number, link.mark() if link.mark is not None else None)
+        given_up = self.queue.leave(link.number, link.mark[0] if link.mark is not None else None)
         self.meter.retries += max(0, held - self.queue.held - len(given_up))
         for ticket in given_up:
             self._drop(ticket, answers.WORKER_LOST)
@@ -365,6 +363,7 @@ class Desk(Entrance):
             self.refuse(exchange, answers.NO_WORKER)
         for number in self.queue.hung(now - HUNG_S):
             self._links[number].close()
+        self._wait_again(self._withdrawals.turn(now))
         return bool(self._live or self._held.is_any or self.queue.is_busy)
 
     @property

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import resource
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -26,6 +28,17 @@ class Doors:
         if self._handshakes is not None:
             self._handshakes.close()
         self._server.close()
+
+
+def allow_files(count: int) -> None:
+    """Let this process have so many files open; said in the log if the system does not let it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= count:
+        return
+    if hard != resource.RLIM_INFINITY and hard < count:
+        sys.stderr.write(f"serve: this process may have {hard} files open, connections included: see `ulimit -Hn`\n")
+        count = hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 async def listen(

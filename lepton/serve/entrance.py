@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from time import time
+from time import monotonic, time
 
 from lepton.serve import answers
 from lepton.serve.access import Gate, bearer, token_digest
 from lepton.serve.allowance import Allowance
 from lepton.serve.answers import Refusal
 from lepton.serve.callers import is_platforms
+from lepton.serve.cors import Cors
 from lepton.serve.exchange import Exchange, Known
 from lepton.serve.held import Held
 from lepton.serve.metrics import Meter
@@ -27,6 +28,8 @@ class Entrance:
     def __init__(self, gate: Gate | None, prefix: str, deadline_s: float) -> None:
         self.prefix = prefix.encode() + b"-"
         self.numbers: Iterator[int] = count(1)
+        self.cors: Cors | None = None
+        """Which pages of other origins may read what is answered."""
         self.allowance = Allowance()
         self.meter = Meter()
         self._gate = gate
@@ -47,7 +50,21 @@ class Entrance:
 
     def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         """Answer with a refusal, and count it."""
-        raise NotImplementedError
+        form = exchange.route.form if exchange.route is not None else refusal.form
+        self.answer(exchange, refusal.status, refusal.body(form), headers=refusal.headers)
+
+    def answer(self, exchange: Exchange, status: int, body: bytes, *, headers: bytes = b"") -> None:
+        """An answer of the front's own."""
+        if exchange.is_done:
+            return
+        self._count(exchange, status)
+        exchange.finish(status, body, headers=headers)
+
+    def _count(self, exchange: Exchange, status: int) -> None:
+        if exchange.route is not None and exchange.route.operation:
+            self.meter.predicted(status, monotonic() - exchange.arrived, 0)
+        else:
+            self.meter.pages[status] += 1
 
     def charge(self, asked: Sequence[Exchange]) -> None:
         """Count requests that came together against what their callers may ask, and refuse those beyond it."""
@@ -76,29 +93,32 @@ class Entrance:
 
     def judges(self, route: Route) -> bool:
         """Whether who asks for it must have a token: only a judged one says whose a request is."""
-        return self._gate is not None and not route.is_public
+        return self._judge_of(route) is not None
+
+    def _judge_of(self, route: Route | None) -> Gate | None:
+        return None if route is None or route.is_public else self._gate
 
     def doubt(self, route: Route, authorization: bytes | None) -> Refusal | None:
         """Refuse at once what is known to be not allowed, before its body is read."""
-        if self._gate is None or route.is_public or route.is_held:
-            return None
-        return self._gate.doubt(authorization)
+        gate = self._judge_of(route)
+        return None if gate is None or route.is_held else gate.doubt(authorization)
 
     def judge(self, exchange: Exchange, authorization: bytes | None, then: Callable[[Refusal], None]) -> None:
         """Find out whether a request may come in whose body is still to come; call `then` if it may not."""
         token, route = bearer(authorization), exchange.route
-        if self._gate is None or token is None or route is None or route.is_public or route.is_held:
+        gate = self._judge_of(route)
+        if gate is None or token is None or route is None or route.is_held:
             return
-        is_known, known = self._gate.look(token)
+        is_known, known = gate.look(token)
         if not is_known:
-            self._gate.ask(token, lambda verdict: None if verdict is None else then(verdict), exchange.caller)
+            gate.ask(token, lambda verdict: None if verdict is None else then(verdict), exchange.caller)
         elif known is not None:
             then(known)
 
     def accept(self, exchange: Exchange, authorization: bytes | None) -> None:
         """Take a complete request; `finish` of the exchange is called in the end."""
-        route = exchange.route
-        if self._gate is None or route is None or route.is_public:
+        gate = self._judge_of(exchange.route)
+        if gate is None:
             self.go(exchange)
             return
         token = bearer(authorization)
@@ -106,11 +126,11 @@ class Entrance:
             self._decide(exchange, answers.NO_TOKEN, b"")
             return
         digest = token_digest(authorization)
-        is_known, verdict = self._gate.recall(digest)
+        is_known, verdict = gate.recall(digest)
         if is_known:
             self._decide(exchange, verdict, digest)
         else:
-            self._gate.ask(token, lambda answer: self._decide(exchange, answer, digest), exchange.caller)
+            gate.ask(token, lambda answer: self._decide(exchange, answer, digest), exchange.caller)
 
     def _decide(self, exchange: Exchange, verdict: Refusal | None, digest: bytes) -> None:
         """The token of that digest is judged. What is not known yet is refused to nobody: it may be public."""
@@ -130,8 +150,8 @@ class Entrance:
         """Header lines that tell the code of an endpoint who asks. A token that was judged here it does not see; one
         that was not is its own to judge, unless it is the platform's."""
         authorization = exchange.authorization or b""
-        if self._gate is not None and not route.is_public:
-            return self._gate.told(exchange.caller, authorization)
+        if (gate := self._judge_of(route)) is not None:
+            return gate.told(exchange.caller, authorization)
         if not authorization or (self._gate is not None and is_platforms(authorization)):
             return b""
         return b"authorization: %b\r\n" % authorization

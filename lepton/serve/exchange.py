@@ -6,9 +6,10 @@ from typing import NamedTuple, Protocol
 
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
+from lepton.serve.cors import Cors
 from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Media, split_head, with_head
-from lepton.serve.queue import Ticket
 from lepton.serve.routes import Route
+from lepton.serve.seats import Ticket
 
 LENGTH = b"\r\ncontent-length: "
 """In the head of a streamed answer: its worker knows how long it will be, and says so of files only."""
@@ -50,6 +51,8 @@ class Known:
     """SHA-256 of the token that it bore; empty: none, or none that is judged."""
     request_id: bytes
     """Given by the client; empty: it gave none."""
+    origin: bytes
+    """Of the page that asks; empty: none does."""
 
 
 class Client(Protocol):
@@ -101,6 +104,8 @@ class Exchange(Ticket):
     flags = LAST
     keep_alive = True
     prefix = b""
+    origin = b""
+    """Of the page that asks, in a browser."""
     """What was left out in front of its path, at a front that many endpoints share."""
     is_head = False
     is_old = False
@@ -179,6 +184,8 @@ class Exchange(Ticket):
         self.is_done = self.is_complete = True
         if not self.keep_alive:
             headers += b"connection: close\r\n"
+        if self.origin:
+            headers += self._cors()
         answer = answers.render(status, body, self.request_id, media=media, headers=headers)
         if self.is_head:
             answer = answers.headers_only(answer)
@@ -199,7 +206,13 @@ class Exchange(Ticket):
             self.keep_alive = False
         headers += b"transfer-encoding: chunked\r\n" if self.is_chunked else b""
         headers += b"" if self.keep_alive else b"connection: close\r\n"
+        headers += self._cors() if self.origin else b""
         self.out.append(answers.render_head(status, self.request_id, media=media, headers=headers))
+
+    def _cors(self) -> bytes:
+        """What a browser must read of an answer to a page; a mounted application says it by itself."""
+        cors, route = self.desk.cors, self.route
+        return cors.lines(self.origin) if cors is not None and not (route is not None and route.is_prefix) else b""
 
     def go_on(self, body: bytes) -> None:
         """Give a further part, which is not the last."""
@@ -235,6 +248,8 @@ class Desk(Protocol):
     """Each names an exchange."""
     prefix: bytes
     """Begins the names of requests whose clients gave none; their numbers follow."""
+    cors: Cors | None
+    """Which pages of other origins may read its answers."""
 
     @property
     def is_ready(self) -> bool:

@@ -20,6 +20,7 @@ AT_ONCE_BYTES = 256 << 10
 """A file, or a part of one, up to this size is no stream."""
 PIECE_BYTES = 256 << 10
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.IGNORECASE | re.ASCII)
+TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """What a header may be called."""
 ATTRIBUTE = "!#$&+-.^_`|~"
@@ -45,15 +46,17 @@ def file_reply(answer: FileResponse, call: Call) -> Reply:
         raise HTTPError(404, f"There is no file {answer.path.name!r}", code="not_found") from None
     head = call.head
     asked: Mapping[str, str] = head.merged() if head is not None else {}
-    tag, changed = f'"{found.st_mtime_ns:x}-{found.st_size:x}"', formatdate(int(found.st_mtime), usegmt=True)
-    told = {"accept-ranges": "bytes", "etag": tag, "last-modified": changed}
+    changed = formatdate(int(found.st_mtime), usegmt=True)
+    told = {"accept-ranges": "bytes", "etag": f'"{found.st_mtime_ns:x}-{found.st_size:x}"', "last-modified": changed}
     told |= {name.lower(): value for name, value in answer.headers.items() if is_free(name)}
+    tag = told["etag"]
     is_plain = answer.status == 200 and (head is None or head.method in ("GET", "HEAD"))
     if is_plain and not _is_due(asked, tag, found):
         return _reply(304, told)
     told["content-type"] = answer.media_type
     told.setdefault("content-disposition", disposition(answer.filename, is_inline=answer.is_inline))
-    is_whole = not is_plain or "range" not in asked or asked.get("if-range", tag) not in (tag, changed)
+    is_same = "if-range" not in asked or asked["if-range"] == changed or names(asked["if-range"], tag, is_weak=False)
+    is_whole = not is_plain or "range" not in asked or not is_same
     span = None if is_whole else span_of(asked["range"], found.st_size)
     if span is not None:
         told["content-range"] = f"bytes {span.start}-{span.end - 1}/{found.st_size}"
@@ -136,18 +139,28 @@ def _is_due(asked: Mapping[str, str], tag: str, found: stat_result) -> bool:
         HTTPError: it is not what the client wants it to be.
     """
     at = int(found.st_mtime)
-    is_other = "if-match" in asked and not _names(asked["if-match"], tag)
+    is_other = "if-match" in asked and not names(asked["if-match"], tag, is_weak=False)
     since = None if "if-match" in asked else moment(asked.get("if-unmodified-since", ""))
     if is_other or (since is not None and at > since):
         raise HTTPError(412, "The file is another one by now", fix="Ask without a condition.", code="changed")
     if "if-none-match" in asked:
-        return not _names(asked["if-none-match"], tag)
+        return not names(asked["if-none-match"], tag, is_weak=True)
     since = moment(asked.get("if-modified-since", ""))
     return since is None or at > since
 
 
-def _names(tags: str, tag: str) -> bool:
-    return tags.strip() == "*" or tag in [one.strip().removeprefix("W/") for one in tags.split(",")]
+def names(tags: str, tag: str, *, is_weak: bool) -> bool:
+    """Whether a list of entity tags names this one, or any (RFC 9110, 8.8.3.2).
+
+    Args:
+        is_weak: tags for one meaning are enough; else both must be for the very bytes, which a `W/` denies.
+    """
+    if tags.strip() == "*":
+        return True
+    weak, own = TAG.fullmatch(tag.strip()), TAG.findall(tags)
+    if weak is None or (weak[1] and not is_weak):
+        return False
+    return any(opaque == weak[2] and (is_weak or not mark) for mark, opaque in own)
 
 
 def moment(text: str) -> int | None:

@@ -70,6 +70,10 @@ class Kind(IntEnum):
     """Worker to front: it wants to end; the front closes the link once nobody needs the worker."""
     TELL = 12
     """Front to worker: one entry whose body is a JSON object, to be reported to the platform in its name."""
+    VOID = 13
+    """Front to worker, if its hello has `void`: the void (`marks`) is in the mailbox. Back: it is read from now on."""
+    BACK = 14
+    """Worker to front: these were taken back before it had begun them; `rows` is the number of each on the link."""
 
 
 class Media(IntEnum):

@@ -18,7 +18,7 @@ from lepton.core.clock import Clock, SystemClock, to_micros
 from lepton.core.context import Context
 from lepton.core.resource import Json
 from lepton.serve.allowance import Addresses
-from lepton.serve.doors import listen
+from lepton.serve.doors import allow_files, listen
 from lepton.serve.exchange import Limits
 from lepton.serve.gang import socket_path
 from lepton.serve.handshakes import Handshakes
@@ -42,6 +42,10 @@ then it is killed."""
 
 GOODBYE_S = 2.0
 """Of that, for WebSockets to end that are told to."""
+
+
+SPARE_FILES = 1024 + WORKERS
+"""Beside those of clients."""
 
 
 def main(ctx: Context) -> None:
@@ -93,6 +97,7 @@ class Front:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        allow_files(self.lobby.limits.max_connections + SPARE_FILES)
         self._identity = open_identity(self.site.spec)
         make: Callable[[], asyncio.Protocol] = partial(Connection, self.lobby)
         identity = self._identity

@@ -15,7 +15,7 @@ through one of its workers, as the front has no right to speak for another job.
 import asyncio
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from time import monotonic
@@ -27,7 +27,7 @@ from lepton.core.errors import InvalidError, UnavailableError
 from lepton.core.resource import Json
 from lepton.serve.answers import failed
 from lepton.serve.behind import Told, follow
-from lepton.serve.frames import Entry, Frame, FrameError, Kind
+from lepton.serve.frames import Entry, Frame, FrameError, Item, Kind
 from lepton.serve.front import Front
 from lepton.serve.gang import socket_path
 from lepton.serve.links import WorkerLink
@@ -112,6 +112,9 @@ class Gateway(Front):
 
     def count(self, grown: Mapping[str, Json]) -> None:
         """Nobody counts what it counts."""
+
+    def take_back(self, link: WorkerLink, items: Sequence[Item]) -> None:
+        """It was asked nothing."""
 
     def retire(self, link: WorkerLink) -> None:
         """It wants to end before it has begun."""
@@ -234,6 +237,7 @@ class Seat:
         self._site = site
         desk = site.desk
         self.join, self.settle, self.count, self.retire = desk.join, desk.settle, desk.count, desk.retire
+        self.take_back = desk.take_back
 
     def leave(self, link: WorkerLink) -> None:
         """It is gone."""

@@ -34,4 +34,5 @@ def remember(heads: dict[bytes, Known], key: bytes, message: Message, exchange: 
         media=exchange.media,
         token=token_digest(message.fields.get(b"authorization")) if exchange.desk.judges(route) else b"",
         request_id=message.request_id,
+        origin=exchange.origin,
     )

@@ -5,6 +5,7 @@ import inspect
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -107,7 +108,9 @@ class ServiceProgram:
 
     def about(self) -> Mapping[str, Json]:
         """Its handlers, and their documentation."""
+        cors = self._service.cors
         return {
+            **({"cors": asdict(cors)} if cors is not None else {}),
             "service": type(self._service).__name__,
             "handlers": [f"{'/'.join(h.wish.methods)} {h.wish.path}" for h in self.handlers if not h.wish.is_hidden],
             "mounts": [mount.path for mount in self._mounts],

@@ -206,6 +206,7 @@ class Connection(Outlet):
         exchange = Exchange(desk, self, known.route, known.request_id)
         exchange.media = known.media
         exchange.caller = known.token or self._caller
+        exchange.origin = known.origin
         exchange.body = body
         exchange.size_bytes = size
         exchange.arrived = self._since = monotonic()
@@ -266,6 +267,8 @@ class Connection(Outlet):
         version, is_upgrade = parser.get_http_version(), parser.should_upgrade()
         desk = message.lead(self._lobby)
         route = desk.find(parser.get_method(), message.url)
+        if parser.get_method() == b"OPTIONS" and not (isinstance(route, Route) and route.operation):
+            route = message.preflight(desk) or route
         exchange = self._open_exchange(desk, route, is_upgrade=is_upgrade)
         refusal = message.judge_head(version, self._limits, is_upgrade=is_upgrade)
         if refusal is None:
@@ -286,6 +289,7 @@ class Connection(Outlet):
         exchange = Exchange(desk, self, route if isinstance(route, Route) else None, message.request_id)
         exchange.keep_alive = parser.should_keep_alive() and not self._lobby.is_draining and not is_upgrade
         exchange.prefix = message.prefix
+        exchange.origin = message.fields.get(b"origin", b"")
         exchange.is_head = parser.get_method() == b"HEAD"
         exchange.is_old = parser.get_http_version() == "1.0"
         if is_upgrade and isinstance(route, Route) and route.is_headed and not message.has_body:

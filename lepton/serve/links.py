@@ -3,13 +3,14 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from lepton.core.resource import Json
-from lepton.serve.frames import Frame, FrameError, Kind
-from lepton.serve.mailbox import Claim
-from lepton.serve.marks import open_mark
+from lepton.serve.frames import Frame, FrameError, Item, Kind
+from lepton.serve.mailbox import Claim, Mailbox
+from lepton.serve.marks import Mark, Word, open_mark
 from lepton.serve.shared import Wire
 
 
@@ -32,6 +33,10 @@ class Hub(Protocol):
         """A worker wants to end."""
         ...
 
+    def take_back(self, link: "WorkerLink", items: Sequence[Item]) -> None:
+        """A worker has not begun what it may not begin any more."""
+        ...
+
     def leave(self, link: "WorkerLink") -> None:
         """A worker is gone."""
         ...
@@ -48,8 +53,11 @@ class WorkerLink(asyncio.Protocol):
         self.number = number
         self.slot = 0
         self.is_joined = False
-        self.mark: Callable[[], int] | None = None
-        """Tells which request the worker began last."""
+        self.mark: Word | None = None
+        """The request that the worker began last."""
+        self.void: Word | None = None
+        """To take requests back; None: the worker does not look."""
+        self._offered: Word | None = None
         self._hub = hub
         self._claim = claim
         self._transport: asyncio.Transport | None = None
@@ -104,6 +112,10 @@ class WorkerLink(asyncio.Protocol):
             self._hub.settle(self, frame)
         elif frame.kind == Kind.LEAVE and self.is_joined:
             self._hub.retire(self)
+        elif frame.kind == Kind.BACK and self.is_joined:
+            self._hub.take_back(self, frame.items)
+        elif frame.kind == Kind.VOID and self.is_joined:
+            self.void = self._offered
         elif frame.kind == Kind.METERS and self.is_joined and len(frame.items) == 1:
             self._hub.count(read_hello(frame.entries[0].body))
         elif frame.kind == Kind.HELLO and not self.is_joined and len(frame.items) == 1:
@@ -112,9 +124,22 @@ class WorkerLink(asyncio.Protocol):
             about = read_hello(frame.entries[0].body)
             self._wire.mailbox = mailbox = self._claim(str(about.get("mailbox")))
             self.mark = open_mark(mailbox) if mailbox is not None and about.get("mark") else None
+            if mailbox is not None and self.mark is not None and about.get("void"):
+                self._offer_void(mailbox)
             self._hub.join(self, about)
         else:
             raise FrameError(f"A {frame.kind.name} frame came out of turn")
+
+    def _offer_void(self, mailbox: Mailbox) -> None:
+        with suppress(OSError):  # else it goes without
+            void = Mark()
+            try:
+                void.hand_over(mailbox)
+                self._offered = void.place
+            finally:
+                void.close()
+        if self._offered is not None:
+            self.send(Frame(Kind.VOID, []))
 
 
 def read_hello(body: bytes) -> Mapping[str, Json]:

@@ -22,11 +22,12 @@ WANTED = frozenset(
         b"authorization",
         b"x-request-id",
         b"traceparent",
+        b"origin",
     )
 )
 TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context."""
-RARE = WANTED - {b"host", b"content-type", b"content-length", b"authorization", b"x-request-id", b"traceparent"}
+RARE = frozenset((b"content-encoding", b"transfer-encoding", b"expect"))
 IDENTITY = b"identity"
 SWALLOW_BYTES = 64 << 10
 """A refused request's body up to this size is read and dropped, so that the connection can be kept."""
@@ -118,6 +119,14 @@ class Message:
     def request_id(self) -> bytes:
         """What the client calls it, else its trace; empty: neither, or nothing that can be used."""
         return request_id_of(self.fields)
+
+    def preflight(self, desk: Desk) -> Refusal | None:
+        """The answer to a browser that asks whether a page may send a request; None: it does not."""
+        told = {name.lower(): value for name, value in self.lines}
+        method = told.get(b"access-control-request-method")
+        if desk.cors is None or method is None or b"origin" not in told:
+            return None
+        return desk.cors.preflight(told[b"origin"], method, told.get(b"access-control-request-headers"))
 
     @property
     def length(self) -> int | None:

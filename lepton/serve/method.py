@@ -11,7 +11,7 @@ import orjson
 from lepton.core.errors import ConfigError, LeptonError
 from lepton.serve import websocket
 from lepton.serve.calls import Call
-from lepton.serve.conversation import WebSocket
+from lepton.serve.conversation import ClosedError, WebSocket
 from lepton.serve.faults import HandlerError, answer_together, is_line, reply_for
 from lepton.serve.file_reply import file_reply, is_free
 from lepton.serve.frames import Media
@@ -88,6 +88,8 @@ class Method:
             return
         try:
             await self.function(**{**arguments, self.signature.socket_name: WebSocket(peer)})
+        except ClosedError:
+            pass  # its client has left
         except LeptonError:
             if not peer.is_open:
                 raise

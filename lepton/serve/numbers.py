@@ -33,6 +33,14 @@ def to_array(value: Any, dtype: Any) -> Array:
     return array if array.flags.writeable else array.copy()
 
 
+def holds_truth(data: Any) -> bool:
+    """Whether true or false is among nested lists: numpy would take it for 1 or 0 beside numbers."""
+    if isinstance(data, list | tuple):
+        kinds = set(map(type, data))
+        return bool in kinds or (not kinds.isdisjoint((list, tuple)) and any(map(holds_truth, data)))
+    return isinstance(data, bool)
+
+
 def write(value: Any, *, is_file: bool) -> bytes | None:
     """An array as a file of numpy, or as its values' bytes in a row, little-endian; None: it holds Python's objects."""
     array = np.asarray(value)
@@ -58,9 +66,12 @@ def _plain(value: Any) -> Array:
     if isinstance(value, np.ndarray):
         return value
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except ValueError:
         raise ValueError("should be an array: its rows are of different lengths") from None
+    if array.dtype.kind in "iufc" and holds_truth(value):
+        raise ValueError("should be an array of numbers: true and false are none")
+    return array
 
 
 def _is_abstract(dtype: Any) -> bool:

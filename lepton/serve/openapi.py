@@ -59,7 +59,7 @@ def document(name: str, doc: str, handlers: "Sequence[Method]", more: Described 
         if not handler.wish.is_hidden:
             for method in handler.wish.methods:
                 path = handler.wish.path.replace(":path}", "}")
-                told = operation(handler, schemas)
+                told = operation(handler, method, schemas)
                 if len(handler.wish.methods) > 1:
                     told["operationId"] += f"_{method.lower()}"
                 paths.setdefault(path, {})[method.lower()] = told
@@ -85,11 +85,11 @@ def pages(spec: dict[str, Any]) -> dict[str, dict[str, str]]:
     }
 
 
-def operation(handler: "Method", schemas: dict[str, Any]) -> dict[str, Any]:
+def operation(handler: "Method", method: str, schemas: dict[str, Any]) -> dict[str, Any]:
     """One method of one path; what its schemas define goes into `schemas`."""
     signature = handler.signature
     body, answer = signature.schemas()
-    asked = signature.url_schema()
+    asked = signature.url_schema(method)
     for schema in (body, answer, asked):
         schemas.update(schema.pop("$defs", {}))
     summary, _, description = handler.doc.partition("\n")
@@ -106,7 +106,7 @@ def operation(handler: "Method", schemas: dict[str, Any]) -> dict[str, Any]:
         found["responses"] = {"101": {"description": "A WebSocket"}, **refusals(REFUSED)}
     if asked["properties"]:
         found["parameters"] = [parameter(signature, asked, name) for name in asked["properties"]]
-    if not signature.is_from_url and (body.get("properties") or signature.whole_name):
+    if not signature.reads_url(method) and (body.get("properties") or signature.whole_name):
         found["requestBody"] = {"required": signature.needs_body, "content": contents(signature, body)}
     if handler.wish.is_public:
         found["security"] = []

@@ -10,36 +10,15 @@ No batch holds more work than `target_s` seconds, by what its requests are expec
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+from lepton.serve.seats import Seat, Ticket
 
 CREDITS = 2
 MAX_BATCH_BYTES = 16 << 20
 """A batch is closed before it grows beyond this, though one larger request may go alone."""
 MAX_TRIES = 2
-STILL_S = 1.0
-"""A worker that has not taken in for this long what it was sent may hang. It is sent nothing more until it has."""
-
-
-class Ticket:
-    """One request as the queue sees it. What most requests leave as it is lies in the class, which costs less."""
-
-    operation = 0
-    """What is asked: the number of a route."""
-    cost_s = 0.0
-    """Seconds that a worker is expected to spend on it."""
-    is_repeatable = True
-    """Whether it may be tried again although a worker may have begun it."""
-    tries = 0
-    """How often it was sent to a worker that may have begun it."""
-    is_done = False
-    """Answered or cancelled: nobody waits for it any more."""
-
-    def __init__(self, id: int, size_bytes: int, deadline: float) -> None:
-        self.id = id
-        self.size_bytes = size_bytes
-        self.deadline = deadline
-        """On the clock whose time is passed to `take`."""
 
 
 class Batch(NamedTuple):
@@ -52,49 +31,6 @@ class Batch(NamedTuple):
     `ahead`: a busy worker's spare credit · `room`: a worker that takes many at once had room."""
     was_idle: bool
     """Whether the worker had nothing: it begins now. Also a batch that is `full` or of `target` size may find it so."""
-
-
-class Seat:
-    """What the queue knows of one worker."""
-
-    __slots__ = ("credits", "frames", "heard", "held", "is_leaving", "limit", "room", "unread")
-
-    def __init__(self, credits: int, room: int) -> None:
-        self.credits = self.limit = credits
-        self.is_leaving = False
-        self.room = room
-        """Requests it may hold; 0: what its credits allow."""
-        self.held: dict[int, Ticket] = {}
-        self.frames: deque[list[Ticket]] = deque()
-        """What it holds, frame by frame: it computes the first, or all if it has room."""
-        self.unread = 0
-        """Frames that it has not taken in."""
-        self.heard = 0.0
-        """When it last took one in, or was sent the first of these."""
-
-    def send(self, tickets: list[Ticket], now: float) -> None:
-        """Give it a frame."""
-        self.credits -= 0 if self.room else 1
-        self.held.update([(ticket.id, ticket) for ticket in tickets])
-        self.frames.append(tickets)
-        self.heard = self.heard if self.unread else now
-        self.unread += 1
-
-    def is_still(self, now: float) -> bool:
-        """Whether it seems to hang."""
-        return self.unread > 0 and now - self.heard > STILL_S
-
-    def begun(self, last: int | None) -> set[int]:
-        """Ids of the requests it may have begun.
-
-        Args:
-            last: the one that it began last, if it told.
-        """
-        if last is None:
-            frames = list(self.frames) if self.room else list(self.frames)[:1]
-            return {ticket.id for frame in frames for ticket in frame}
-        ids = [ticket.id for frame in self.frames for ticket in frame]
-        return set(ids[: ids.index(last) + 1]) if last in ids else set()
 
 
 class Queue:
@@ -184,16 +120,70 @@ class Queue:
         if seat is None:
             return []
         self._sort()
+        for other in self._seats.values():
+            other.is_stuck = False  # with fewer to choose from, each has its chance
         begun = seat.begun(last)
         lost = [ticket for ticket in seat.held.values() if not ticket.is_done]
         given_up = [t for t in lost if t.id in begun and (t.tries >= MAX_TRIES or not t.is_repeatable)]
         again = [ticket for ticket in lost if ticket not in given_up]
         for ticket in again:
             ticket.tries -= ticket.id not in begun  # it was sent, but nobody has tried it
+        self._wait_again(again)
+        return given_up
+
+    def _wait_again(self, tickets: Sequence[Ticket]) -> None:
+        again = [ticket for ticket in tickets if not ticket.is_done]
         self._waiting.extendleft(reversed(again))
         self._waiting_bytes += sum(ticket.size_bytes for ticket in again)
         self._waiting_s += sum(ticket.cost_s for ticket in again)
-        return given_up
+
+    def stalled(self, marks: Mapping[int, int], now: float) -> dict[int, int]:
+        """Workers that seem to hang with requests that they have not begun, while others could take these.
+
+        Args:
+            marks: worker -> the id of the request that it began last.
+        Returns:
+            Worker -> how many requests it was ever sent.
+        """
+        found = {worker: seat for worker, seat in self._seats.items() if worker in marks}
+        stalled = {worker: seat for worker, seat in found.items() if seat.stalls(marks[worker], now)}
+        if all(worker in stalled or seat.is_still(now) for worker, seat in self._open.items()):
+            return {}
+        for seat in stalled.values():
+            seat.is_stuck = True
+        return {worker: seat.sent for worker, seat in stalled.items()}
+
+    def take_back(self, worker: int, last: int, until: int) -> list[Ticket]:
+        """Requests that a worker has not begun, and now will not begin; they wait again, in front.
+
+        Args:
+            last: the id of the request that it began last.
+            until: the number of the last request to take back.
+        """
+        seat = self._seats.get(worker)
+        if seat is None:
+            return []
+        begun, order = seat.begun(last), seat.order()
+        end = max(0, len(order) - seat.sent + until)
+        others = begun | {ticket.id for ticket in order[end:]}
+        among = {ticket.id: ticket for ticket in order[:end] if ticket.id in seat.held and ticket.id not in others}
+        back = list(among.values())
+        seat.give_back(back)
+        self._wait_again(back)
+        return back
+
+    def given_back(self, worker: int, id: int, number: int) -> Ticket | None:
+        """A worker says that it has not begun a request, and will not; it waits again unless it did so already."""
+        seat = self._seats.get(worker)
+        if seat is None or id not in seat.held:
+            return None
+        order = seat.order()
+        at = number - (seat.sent - len(order)) - 1
+        if not 0 <= at < len(order) or order[at].id != id or any(later.id == id for later in order[at + 1 :]):
+            return None
+        seat.give_back([order[at]])
+        self._wait_again([order[at]])
+        return order[at]
 
     def settle(self, worker: int, ids: Iterable[int], frames: int = 1, now: float = 0.0) -> list[Ticket | None]:
         """A worker has answered: its tickets in the order of `ids`; None for one it was not given.
@@ -205,12 +195,12 @@ class Queue:
         if seat is None:
             return [None for _ in ids]
         seat.credits = min(seat.credits + frames, seat.limit)
+        seat.is_stuck = False
         if frames:
             seat.unread = max(0, seat.unread - frames)
             seat.heard = now
         found = [seat.held.pop(id, None) for id in ids]
-        while seat.frames and not any(ticket.id in seat.held for ticket in seat.frames[0]):
-            seat.frames.popleft()
+        seat.tidy()
         return found
 
     def is_roomy(self, worker: int) -> bool:
@@ -242,7 +232,8 @@ class Queue:
 
     def _choose(self, now: float) -> tuple[int, int, str] | None:
         """The worker to serve next, how many requests it may get, and why; None if all shall wait."""
-        idle = [(worker, seat) for worker, seat in self._open.items() if not seat.held and seat.credits > 0]
+        idle = [(worker, seat) for worker, seat in self._open.items() if not seat.held]
+        idle = [(worker, seat) for worker, seat in idle if seat.credits > 0 and not seat.is_still(now)]
         if idle:
             worker, seat = idle[0]
             share = -(-len(self._waiting) // len(idle))

@@ -123,7 +123,8 @@ class Replica:
                     await asyncio.wait_for(self._stop.wait(), pause_s)
 
     def _make_link(self) -> Link:
-        self._link = Link(self._works, self._greet, self._threads, self._tell, self._mark)
+        mark = self._mark.place if self._mark is not None else None
+        self._link = Link(self._works, self._greet, self._threads, self._tell, mark)
         return self._link
 
     def _greet(self) -> tuple[bytes, Mailbox | None]:
@@ -131,7 +132,8 @@ class Replica:
         if opened is None:
             return orjson.dumps(self._about), None
         mailbox, name = opened
-        return orjson.dumps({**self._about, "mailbox": name, "mark": self._hand_over(mailbox)}), mailbox
+        is_marked = self._hand_over(mailbox)
+        return orjson.dumps({**self._about, "mailbox": name, "mark": is_marked, "void": is_marked}), mailbox
 
     def _hand_over(self, mailbox: Mailbox) -> bool:
         """Give the front our mark; whether it has it."""

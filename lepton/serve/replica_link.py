@@ -8,22 +8,25 @@ from typing import Any
 import orjson
 
 from lepton.core.errors import LeptonError
-from lepton.serve.calls import Call, Head
+from lepton.serve.calls import Call
 from lepton.serve.faults import refusal, reply_for
-from lepton.serve.frames import HEADED, LAST, Entry, Frame, Item, Kind, split_head, with_head
+from lepton.serve.frames import HEADED, LAST, Entry, Frame, Item, Kind
+from lepton.serve.items import answer_of, call_of
 from lepton.serve.mailbox import Mailbox
-from lepton.serve.marks import MARK_BYTES, Mark
-from lepton.serve.program import Reply, Work
+from lepton.serve.marks import Claims, Word, make_word, open_mark
+from lepton.serve.program import Line, Reply, Work
 from lepton.serve.reporter import Tell
 from lepton.serve.shared import Wire
 from lepton.serve.streams import Flow, Pump, Tunnel
 from lepton.serve.threads import Threads
-from lepton.serve.wishes import CONDITION, KIND, WISH
+from lepton.serve.wishes import KIND
 
 Greet = Callable[[], tuple[bytes, Mailbox | None]]
 """What to say first to a front that is there, and the mailbox that it names."""
 PART_S = 0.002
 """Between two sendings of parts of streams: what comes faster travels together, what comes later goes at once."""
+ROWS = 0xFFFF_FFFF
+"""What fits the field of an entry."""
 Batches = dict[Callable[..., Any], tuple[Work, list[Call]]]
 """What computes them -> the work, and the requests that are computed together."""
 
@@ -37,9 +40,14 @@ class Link(asyncio.Protocol):
         greet: Greet,
         threads: Threads | None,
         tell: Tell,
-        mark: Mark | None = None,
+        mark: Word | None = None,
     ) -> None:
-        self._mark = mark.place if mark is not None else memoryview(bytearray(MARK_BYTES)).cast("Q")
+        self._mark = mark if mark is not None else make_word()
+        self._claims = Claims(self._mark, make_word())
+        self._count = 0
+        """Requests that came."""
+        self._back: list[Item] = []
+        """Those that were taken back before they were begun."""
         self._works = works
         self._direct = {id: work.call for id, work in works.items() if work.call and not work.batch and not threads}
         """Plain functions that run in the loop: most of what is asked."""
@@ -110,6 +118,11 @@ class Link(asyncio.Protocol):
             self._begin(asked)
 
     def _control(self, frame: Frame) -> None:
+        if frame.kind == Kind.VOID and self._wire.mailbox is not None:
+            void = open_mark(self._wire.mailbox)
+            if void is not None and not self._count:
+                self._claims = Claims(self._mark, void)
+                self._wire.send(Frame(Kind.VOID, []))
         for entry in frame.entries:
             if frame.kind == Kind.CANCEL:
                 task = self._tasks.get(entry.id)
@@ -143,14 +156,19 @@ class Link(asyncio.Protocol):
     def _begin(self, asked: Sequence[Item]) -> None:
         """Answer what can be at once; begin the rest."""
         batches: Batches = {}
-        mark, direct, outbox = self._mark, self._direct, self._outbox
-        for item in asked:
+        mark, direct, outbox, claims = self._mark, self._direct, self._outbox, self._claims
+        void, first = claims.void, self._count + 1
+        self._count += len(asked)
+        for number, item in enumerate(asked, first):
             id, body, left_ms, _, operation, _, media, flags = item
             answer = direct.get(operation)
             if answer is None or flags & HEADED or media > KIND:
-                self._sort(Entry(*item), batches)
+                self._sort(Entry(*item), number, batches)
                 continue
-            mark[0] = id
+            claims.top, mark[0] = number, id  # as `claim` does; no thread claims anything here
+            if void[0] >= number:
+                self._give_back(number, id)
+                continue
             try:
                 reply = answer(Call(id, body, media, None, left_ms / 1000))
             except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
@@ -159,13 +177,22 @@ class Link(asyncio.Protocol):
                 outbox.append((id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST))
             else:
                 self._finish(id, reply)
-        if batches or self._tasks:
-            self._mark[0] = asked[-1][0]  # from here on any of them may be begun
         for work, calls in batches.values():
             self._compute(work, calls)
         self._flush()
 
-    def _sort(self, entry: Entry, batches: Batches) -> None:
+    def _may_begin(self, number: int, id: int) -> bool:
+        """Claim a request, or give it back."""
+        if self._claims.claim(number, id):
+            return True
+        self._give_back(number, id)
+        return False
+
+    def _give_back(self, number: int, id: int) -> None:
+        self._back.append(Entry(id, rows=number & ROWS))
+        self._flush_soon()
+
+    def _sort(self, entry: Entry, number: int, batches: Batches) -> None:
         """Answer or begin one that is not usual, or put it with the others of its batch."""
         work = self._works.get(entry.operation)
         if work is None:
@@ -176,6 +203,7 @@ class Link(asyncio.Protocol):
         except LeptonError as fault:
             self.put(answer_of(entry.id, refusal(fault)))
             return
+        call.number = number
         if work.pick is not None:
             picked = work.pick(call)
             if isinstance(picked, Reply):
@@ -185,8 +213,7 @@ class Link(asyncio.Protocol):
         if work.batch is not None:
             batches.setdefault(work.batch, (work, []))[1].append(call)
         elif work.call is not None and self._threads is None:
-            self._mark[0] = entry.id
-            self._finish(entry.id, self._safely(work.call, call))
+            self._finish_all([call], [self._safely(work.call, call)])
         else:
             self._spawn(work, call)
 
@@ -201,23 +228,34 @@ class Link(asyncio.Protocol):
                 self._batches.add(task)  # of several requests: none of them may cancel it
                 task.add_done_callback(self._batches.discard)
 
-    def _batch(self, work: Work, calls: Sequence[Call]) -> Sequence[Reply]:
+    def _batch(self, work: Work, calls: Sequence[Call]) -> Sequence[Reply | None]:
+        """The answers; None: it may not be begun."""
         assert work.batch is not None
+        claimed = [call for call in calls if self._claims.claim(call.number, call.id)]
         try:
-            return work.batch(calls)
+            replies = work.batch(claimed) if claimed else []
         except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
-            return [reply_for(fault, calls[0].id)] * len(calls)
+            replies = [reply_for(fault, calls[0].id)] * len(claimed)
+        if len(claimed) == len(calls):
+            return replies
+        found = {call.id: reply for call, reply in zip(claimed, replies, strict=True)}
+        return [found.get(call.id) for call in calls]
 
     async def _batch_in_thread(self, threads: Threads, work: Work, calls: Sequence[Call]) -> None:
-        replies = await threads.run(self._batch, work, calls)
-        self._finish_all(calls, replies)
+        self._finish_all(calls, await threads.run(self._batch, work, calls))
         self._flush_soon()
 
-    def _finish_all(self, calls: Sequence[Call], replies: Sequence[Reply]) -> None:
+    def _finish_all(self, calls: Sequence[Call], replies: Sequence[Reply | None]) -> None:
         for call, reply in zip(calls, replies, strict=True):
-            self._finish(call.id, reply)
+            if reply is None:
+                self._give_back(call.number, call.id)
+            else:
+                self._finish(call.id, reply)
 
-    def _safely(self, work: Callable[[Call], Reply], call: Call) -> Reply:
+    def _safely(self, work: Callable[[Call], Reply], call: Call) -> Reply | None:
+        """The answer; None: it may not be begun."""
+        if not self._claims.claim(call.number, call.id):
+            return None
         try:
             return work(call)
         except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
@@ -234,11 +272,18 @@ class Link(asyncio.Protocol):
 
     def _spawn(self, work: Work, call: Call) -> None:
         if work.tunnel is not None and call.head is not None and call.head.is_upgrade:
-            tunnel = Tunnel(call.id, self.put_soon, self._room)
-            self._flows[call.id] = tunnel
-            self._keep(call.id, tunnel.run(work.tunnel, call))
+            self._flows[call.id] = Tunnel(call.id, self.put_soon, self._room)
+            self._keep(call.id, self._talk(work.tunnel, call))
         else:
             self._keep(call.id, self._answer(work, call))
+
+    async def _talk(self, work: Callable[[Call, Line], Awaitable[None]], call: Call) -> None:
+        """A whole connection in a task of its own."""
+        if not self._may_begin(call.number, call.id):
+            return
+        tunnel = self._flows[call.id]
+        assert isinstance(tunnel, Tunnel)
+        await tunnel.run(work, call)
 
     def _keep(self, id: int, course: Awaitable[None]) -> None:
         task = asyncio.ensure_future(course)
@@ -258,16 +303,20 @@ class Link(asyncio.Protocol):
 
     async def _answer(self, work: Work, call: Call) -> None:
         """One request in a task of its own."""
+        reply: Reply | None = None
         try:
-            if work.answer is not None:
-                reply = await work.answer(call)
-            else:
+            if work.answer is None:
                 assert work.call is not None and self._threads is not None
                 reply = await self._threads.run(self._safely, work.call, call)
+            elif self._claims.claim(call.number, call.id):
+                reply = await work.answer(call)
         except asyncio.CancelledError:
             raise
         except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
             reply = reply_for(fault, call.id)
+        if reply is None:
+            self._give_back(call.number, call.id)
+            return
         if reply.stream is None:
             self.put_soon(answer_of(call.id, reply))
             return
@@ -308,7 +357,12 @@ class Link(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._is_flushing = False
-        if self._transport is None or not (self._outbox or self._frames):
+        if self._transport is None:
+            return
+        if self._back:
+            back, self._back = self._back, []
+            self._wire.send(Frame(Kind.BACK, back))
+        if not (self._outbox or self._frames):
             return
         frame = Frame(Kind.ANSWERS, self._outbox, self._frames)
         self._outbox, self._frames = [], 0
@@ -324,20 +378,3 @@ def _fault_of(task: "asyncio.Task[None]") -> BaseException | None:
     if task.cancelled():
         return RuntimeError("the handler was cancelled from within: a task that it awaited was cancelled")
     return task.exception()
-
-
-def call_of(entry: Entry) -> Call:
-    """A request from its entry."""
-    media, wants = entry.media & KIND, (entry.media & ~CONDITION) >> WISH
-    if entry.flags & HEADED:
-        head, body = split_head(entry.body)
-        return Call(entry.id, body, media, Head.read(head), entry.deadline_ms / 1000, entry.operation, wants)
-    return Call(entry.id, entry.body, media, None, entry.deadline_ms / 1000, entry.operation, wants)
-
-
-def answer_of(id: int, reply: Reply) -> Item:
-    """A whole answer."""
-    if reply.headers:
-        body = with_head(reply.headers, reply.body)
-        return id, body, 0, reply.rows, 0, reply.status, reply.media, LAST | HEADED
-    return id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST

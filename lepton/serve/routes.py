@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from lepton.core.errors import clip
+from lepton.core.errors import ConfigError, clip
 from lepton.core.resource import Json
 from lepton.serve.answers import INFERENCE_FORM, NO_PATH, OPENAI_FORM, Refusal, wrong_method
+from lepton.serve.cors import Cors
 from lepton.serve.frames import PREDICT, FrameError, Media
 from lepton.serve.wishes import CONDITION, KIND, KINDS
 
@@ -62,6 +63,8 @@ class Route(NamedTuple):
     text: bytes = b""
     """Of a page TEXT; of OPTIONS, the methods; of MOVED, where to."""
     type: bytes = b""
+    is_prefix: bool = False
+    """A mounted application answers."""
 
     @property
     def is_held(self) -> bool:
@@ -141,6 +144,7 @@ class Operation:
             media=None if self.media is None else frozenset(int(Media[name]) for name in self.media),
             timeout_s=self.timeout_s,
             form=self.form,
+            is_prefix=self.is_prefix,
         )
 
 
@@ -161,6 +165,7 @@ class Table:
 
     def __init__(self, about: Mapping[str, Json], missing: Refusal = NO_PATH) -> None:
         self._is_known = bool(about)
+        self.cors = _cors(about)
         self._missing = missing
         self._exact: dict[bytes, dict[bytes, Route]] = {}
         self._patterns: list[tuple[re.Pattern[bytes], dict[bytes, Route]]] = []
@@ -302,6 +307,14 @@ def _text(page: Mapping[str, str]) -> Route:
 def _moved(about: Mapping[str, Json]) -> bytes:
     """Where who asks for an unknown page is sent; empty: nowhere."""
     return str(about.get("fallback") or "").encode()
+
+
+def _cors(about: Mapping[str, Json]) -> Cors | None:
+    told = about.get("cors")
+    try:
+        return Cors.read(told) if told is not None else None
+    except (ConfigError, TypeError) as fault:
+        raise FrameError(f"A hello tells of origins that cannot be: {fault}") from fault
 
 
 def _allowed(methods: Iterable[bytes]) -> bytes:

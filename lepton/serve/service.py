@@ -33,6 +33,7 @@ from typing import Annotated, Any, TypedDict, TypeVar, Unpack, overload
 from urllib.parse import unquote
 
 from lepton.core.errors import InvalidError, LeptonError
+from lepton.serve.cors import Cors
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -249,6 +250,8 @@ class Service:
     requirements: Sequence[str] = ()
     """What it imports beyond Lepton, as pip's requirements: `("scikit-learn>=1.5",)`. Nothing is installed: a replica
     that lacks one of them does not start, and says what to install."""
+    cors: Cors | None = None
+    """Which pages of other origins a browser lets read its answers; None: none, or as what it mounts says."""
     preload: Sequence[str] = ()
     """Modules that every replica imports anyway: they are loaded once and shared, so a new replica starts at once."""
     files: Sequence[str] = ()

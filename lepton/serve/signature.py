@@ -215,7 +215,7 @@ class Signature:
             return {self.whole_name: self._anything(call.body)}
         found: dict[str, Any] = {}
         path = self._path_values(call) if self.path_names else {}
-        is_from_url = self.is_from_url or (self._is_mixed and call.head is not None and call.head.method in BODILESS)
+        is_from_url = self.reads_url(call.head.method if call.head is not None else "")
         try:
             if is_from_url:
                 found = self._from_url(call, path)
@@ -232,6 +232,10 @@ class Signature:
         if self.request_name:
             found[self.request_name] = request_of(call, path)
         return found
+
+    def reads_url(self, method: str) -> bool:
+        """Whether a request of that method has all in its URL, and no body."""
+        return self.is_from_url or (self._is_mixed and method in BODILESS)
 
     def _from_url(self, call: Call, path: Mapping[str, str]) -> dict[str, Any]:
         pairs = parse_qsl(call.head.query if call.head else "", keep_blank_values=True)
@@ -333,11 +337,12 @@ class Signature:
             answer = {}
         return body, answer
 
-    def url_schema(self) -> dict[str, Any]:
-        """JSON schema of what comes from the URL."""
-        if self.is_from_url and self._whole is not None:
+    def url_schema(self, method: str) -> dict[str, Any]:
+        """JSON schema of what a request of that method has in its URL."""
+        reads_all = self.reads_url(method)
+        if reads_all and self._whole is not None:
             found = self._whole.json_schema(ref_template=PLACE, schema_generator=Schema)
-        elif self.is_from_url:
+        elif reads_all:
             return self._query.model_json_schema(ref_template=PLACE, schema_generator=Schema)
         else:
             found = {}

@@ -15,6 +15,7 @@ from websockets.server import ServerProtocol
 
 from lepton.serve.answers import Refusal
 from lepton.serve.calls import Call
+from lepton.serve.conversation import ClosedError
 from lepton.serve.program import Line
 
 MAX_MESSAGE_BYTES = 16 << 20
@@ -115,6 +116,7 @@ class Socket:
         """The next message; None once the client has closed."""
         while not self._messages:
             if self.is_closed:  # the goodbye may have come with the last message
+                await asyncio.sleep(0)  # whoever asks for ever leaves others their turn
                 return None
             if self._waiting:
                 await self._look_into(self._take_next())
@@ -124,9 +126,14 @@ class Socket:
         return self._messages.popleft()
 
     async def send(self, message: str | bytes) -> None:
-        """Send one message."""
+        """Send one message.
+
+        Raises:
+            ClosedError: one side has closed.
+        """
         if self.is_closed:
-            return
+            await asyncio.sleep(0)  # whoever sends for ever, come what may, leaves others their turn
+            raise ClosedError
         if isinstance(message, str):
             self._protocol.send_text(message.encode())
         else:

@@ -39,6 +39,8 @@ SEEDS = (
     b"GET /app/x?y=z HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
     b"POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
     b"PUT /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    b"OPTIONS /predict HTTP/1.1\r\nHost: a\r\nOrigin: http://a\r\nAccess-Control-Request-Method: POST\r\n\r\n",
+    HEAD + b"Origin: http://a\r\nContent-Length: 2\r\n\r\n{}",
 )
 PIECES = (
     *(b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\0", b"\t", b" ", b":", b",", b"\xff", b"\x80", b"%00", b"../"),
@@ -122,7 +124,7 @@ class Worker:
         self._inbox: list[bytes] = []
         self.link.connection_made(self)  # type: ignore[arg-type]
         about = (
-            b'{"operations": %b, "room": 64}'
+            b'{"operations": %b, "room": 64, "cors": {"origins": ["http://a"]}}'
             % str(OPERATIONS).replace("'", '"').replace("True", "true").replace("False", "false").encode()
         )
         self.link.data_received(encode(Frame(Kind.HELLO, [Entry(0, about)])))

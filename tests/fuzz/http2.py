@@ -150,6 +150,9 @@ async def throw(lobby: Lobby, worker: Worker, pieces: list[bytes]) -> list[tuple
     for piece in pieces:
         (transport.protocol or connection).data_received(piece)
         turn(lobby, worker, transport)
+        while getattr(transport.protocol, "_is_resting", False):
+            await asyncio.sleep(0)
+            turn(lobby, worker, transport)
         if transport.is_closed:
             break
     (transport.protocol or connection).connection_lost(None)

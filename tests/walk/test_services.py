@@ -162,6 +162,28 @@ def test_a_service_is_deployed_with_its_files_and_survives_each_of_its_processes
     up.client.serve.get("counter").delete().wait("deleted")
 
 
+def test_what_was_given_is_kept_when_what_is_served_is_replaced_and_what_the_class_says_is_not(
+    up: House, folder: Path
+) -> None:
+    place, named = f"{folder}/counter.py", ["--name", "kept", "--replace"]
+    assert up.lepton("serve", "deploy", place, *named, "--replicas", "1", "--quota", "2").returncode == 0
+    (folder / "counter.py").write_text(SERVICE.replace("cpus = 0.1", "cpus = 0.2"))
+    (folder / "words.txt").write_text("nr.\n")
+    assert up.lepton("serve", "deploy", place, *named).returncode == 0
+    endpoint = up.client.serve.get("kept")
+    spec = endpoint.fields["spec"]["endpoint"]
+    assert (spec["replicas"], spec["quota_per_day"], spec["worker_cpu_milli"]) == (1, 2, 200)
+    caller = Caller(endpoint, (up.data / "token").read_text().strip())
+    answers = [caller.once() for _ in range(3)]
+    assert [status for status, _ in answers] == [200, 200, 429], "the limit holds at the front that there is now"
+    assert answers[0][1] == ["nr. 0", "nr. 1"]
+    assert up.lepton("serve", "deploy", place, *named, "--quota", "1000").returncode == 0
+    endpoint = up.client.serve.get("kept")
+    assert Caller(endpoint, (up.data / "token").read_text().strip()).once()[0] == 200
+    assert endpoint.fields["spec"]["endpoint"]["replicas"] == 1
+    up.client.serve.get("kept").delete().wait("deleted")
+
+
 def _answers(caller: Caller) -> bool:
     try:
         return caller.once()[0] == 200

@@ -142,9 +142,7 @@ class XLlama:
         body = {**self._body(ask), "messages": list(map(_message, ask.messages))}
         if ask.logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": max(1, ask.logprobs)}  # for 0 it tells of no token at all
-        for tool in ask.tools:
-            if tool["function"].get("strict"):
-                check(tool["function"].get("parameters"), "tools")
+        check_tools(ask.tools)
         if ask.schema is not None:
             check(ask.schema, "response_format")
             body["response_format"] = {"type": "json_schema", "json_schema": {"schema": ask.schema}}
@@ -259,6 +257,17 @@ def check(schema: Any, param: str) -> None:
             param,
             fix="Leave it out, or check the answer yourself.",
         )
+
+
+def check_tools(tools: Sequence[Mapping[str, Any]]) -> None:
+    """See that a grammar can follow what the strict ones of these tools take.
+
+    Raises:
+        AskError: it would leave a part of it out.
+    """
+    for tool in tools:
+        if tool["function"].get("strict"):
+            check(tool["function"].get("parameters"), "tools")
 
 
 def _message(told: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -11,11 +11,13 @@ from lepton.core.resource import Json
 from lepton.serve import npy
 from lepton.serve.calls import Call, read_json, unpack
 from lepton.serve.frames import Media
-from lepton.serve.numbers import MAGIC
+from lepton.serve.numbers import MAGIC, holds_truth
 from lepton.serve.protocols.inference.tensors import DATATYPES, Array, Tensor, TensorModel, check
 
 MAX_ROWS = 4096
 """In one request."""
+TRUTHS: Mapping[int, tuple[bytes, bytes]] = {Media.JSON: (b"true", b"false"), Media.MSGPACK: (b"\xc3", b"\xc2")}
+"""What is in a body that holds a truth value; it may be in others too."""
 
 
 class ServedModel(TensorModel, Protocol):
@@ -50,6 +52,8 @@ def read_inputs(call: Call, model: ServedModel) -> dict[str, Array]:
         else np.zeros(0)
         for name, data in given.items()
     }
+    if any(word in call.body for word in TRUTHS.get(call.media, ())):
+        _refuse_truths(given, wanted)
     check(model, arrays)
     for name, tensor in wanted.items():
         if tensor.shape and tensor.shape[0] == -1:
@@ -91,6 +95,12 @@ def _given(call: Call, inputs: Sequence[Tensor]) -> Mapping[str, Any]:
     wanted = {tensor.name: tensor for tensor in inputs}
     is_raw = call.media == Media.MSGPACK
     return {n: _octets(one, wanted[n]) if is_raw and _is_raw(one, wanted.get(n)) else one for n, one in given.items()}
+
+
+def _refuse_truths(given: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> None:
+    for name, one in given.items():
+        if name in wanted and wanted[name].datatype not in ("BOOL", "BYTES") and holds_truth(one):
+            raise _unfit(wanted[name], "holds true or false")
 
 
 def _is_raw(value: Any, tensor: Tensor | None) -> bool:

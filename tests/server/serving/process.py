@@ -71,7 +71,8 @@ def main(role: str, folder: Path) -> None:
     settings = json.loads((folder / "settings.json").read_text())
     ctx = FolderContext(folder, 0 if role == "front" else int(role), settings["params"])
     if role == "front":  # each process imports only its own part, as on the platform
-        limits = import_module("lepton.serve.exchange").Limits(**settings["limits"])
+        told = settings["limits"]  # instead of what the spec says
+        limits = import_module("lepton.serve.exchange").Limits(**told) if told else None
         uvloop.run(import_module("lepton.serve.front").Front(ctx, limits).run())
     else:
         import_module("lepton.serve.run").main(ctx)

@@ -72,7 +72,7 @@ def test_handshakes_that_never_end_count_as_connections(pair: tuple[Path, Path])
         finally:
             line.close()
 
-    with open_house(limits={"max_connections": 20}, tls_cert=cert, tls_key=key) as house, ExitStack() as stack:
+    with open_house(max_connections=20, tls_cert=cert, tls_key=key) as house, ExitStack() as stack:
         _, port = house.address
         silent = [stack.enter_context(Wire(("127.0.0.1", port))) for _ in range(20)]
         assert stack.enter_context(Wire(("127.0.0.1", port))).is_closed(), "one too many"

@@ -319,11 +319,23 @@ def test_a_file_that_the_client_has_is_not_sent_again(house: House, small: Path)
         assert (status, body, told["etag"]) == (304, b"", tag)
     for asked in ({"If_None_Match": '"x"', "If_Modified_Since": date}, {"If_Modified_Since": early}):
         assert get(house, small, **asked)[:2] == (200, data)
-    for asked in ({"If_Match": '"x"'}, {"If_Unmodified_Since": early}):
+    for asked in ({"If_Match": '"x"'}, {"If_Match": f"W/{tag}"}, {"If_Unmodified_Since": early}):
         assert get(house, small, **asked)[0] == 412
-    assert get(house, small, If_Match=tag)[0] == 200
-    for known, status in ((tag, 206), (date, 206), ('"x"', 200), (early, 200)):
+    assert get(house, small, If_Match=f'"a, b", {tag}')[0] == 200
+    for known, status in ((tag, 206), (date, 206), ('"x"', 200), (f"W/{tag}", 200), (early, 200)):
         assert get(house, small, Range="bytes=1-2", If_Range=known)[0] == status
+
+
+def test_a_tag_that_a_handler_gives_its_file_counts(house: House, small: Path) -> None:
+    path, data = f"/tagged?name={quote(str(small))}", small.read_bytes()
+    assert house.ask("GET", path, If_None_Match='"one,two"')[0] == 304
+    for asked, status in (
+        ({"If_Match": 'W/"one,two"'}, 412),
+        ({"If_Match": "*"}, 200),
+        ({"If_None_Match": '"one"'}, 200),
+    ):
+        assert house.ask("GET", path, **asked)[0] == status
+    assert house.ask("GET", path, Range="bytes=1-2", If_Range='W/"one,two"')[:2] == (200, data)
 
 
 def test_a_files_name_may_be_of_any_letters(house: House, small: Path) -> None:

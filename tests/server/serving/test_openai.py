@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lepton.serve.llm.runtime import AskError
 from tests.server.serving.house import House, open_service, wait_until
 
 openai = pytest.importorskip("openai")
@@ -181,6 +183,31 @@ def test_what_cannot_be_is_a_400_that_names_it(smol: House, fields: dict[str, An
     assert answer["error"].keys() == {"message", "type", "param", "code"}
     assert answer["error"]["type"] == "invalid_request_error"
     assert word in answer["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": [1, 10**6]}, "prompt"),
+        ({"prompt": [[1, 2], [3, 10**6]]}, "prompt"),
+        ({"prompt": "x", "logit_bias": {"1000000": 1}}, "logit_bias"),
+    ],
+)
+def test_a_token_that_the_model_does_not_have_is_a_400(smol: House, fields: dict[str, Any], param: str) -> None:
+    body = json.dumps({"model": MODEL, "max_tokens": 1, **fields}).encode()
+    status, answer, _ = smol.ask("POST", "/v1/completions", body, content_type="application/json")
+    assert (status, answer["error"]["param"]) == (400, param)
+    assert "1000000 is none of them" in answer["error"]["message"]
+
+
+def test_the_schema_of_a_strict_tool_must_be_one_that_can_be_followed() -> None:
+    xllama = import_module("lepton.serve.llm.xllama")
+    city = {"type": "string", "pattern": "[0-9]"}
+    tool = {"name": "f", "parameters": {"type": "object", "properties": {"city": city}, "required": ["city"]}}
+    xllama.check_tools([{"type": "function", "function": tool}])
+    with pytest.raises(AskError, match="pattern") as caught:
+        xllama.check_tools([TOOL, {"type": "function", "function": {**tool, "strict": True}}])
+    assert caught.value.param == "tools"
 
 
 def test_leaving_a_stream_frees_its_slot(smol: House, smol_client: Any) -> None:

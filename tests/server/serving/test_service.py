@@ -426,6 +426,16 @@ def test_a_handler_talks_over_a_websocket() -> None:
         assert "101" in house.ask("GET", "/openapi.json")[1]["paths"]["/rooms/{room}"]["get"]["responses"]
 
 
+@pytest.mark.parametrize("path", ["/nag", "/shrug", "/app/nag"])
+def test_who_talks_on_after_a_goodbye_holds_up_nobody(path: str) -> None:
+    with open_service("talk.py") as house:
+        host, port = house.address
+        with connect(f"ws://{host}:{port}{path}") as socket:
+            assert socket.recv(timeout=30) == "more"
+        assert house.ask("GET", "/ends")[:2] == (200, "here")
+        assert "Traceback" not in house.log()
+
+
 def test_a_stream_over_http_1_0_ends_with_its_connection(plain: House) -> None:
     body = b'{"to": 2}'
     with plain.wire() as wire:

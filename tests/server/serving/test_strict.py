@@ -30,6 +30,14 @@ def strict() -> Iterator[House]:
         ("/corner", {"name": "a"}, None),
         ("/corners", {"corners": [{"x": 2, "name": "a"}], "n": 1}, [3]),
         ("/corners", {"corners": [{"x": "2"}]}, None),
+        ("/choose", {"a": 1, "level": 2, "also": [0, 2]}, [1, 2, 0, 2]),
+        ("/choose", {"a": "a"}, ["a", 1]),
+        ("/choose", {"a": True}, None),
+        ("/choose", {"a": 1, "level": True}, None),
+        ("/choose", {"a": 1, "also": [0, False]}, None),
+        ("/numbers", {"x": [1, 2.5]}, 3.5),
+        ("/numbers", {"x": [1, True]}, None),
+        ("/numbers", {"x": [True, False]}, None),
         ("/both", {"n": 2}, 3),
         ("/both", {}, None),
     ],
@@ -45,6 +53,14 @@ def test_a_body_that_is_nested_too_deeply_is_its_senders_fault(strict: House) ->
         deep = [deep]
     body = msgpack.packb({"p": {"x": deep}, "n": 1})
     assert 400 <= strict.ask("POST", "/beside", body, content_type="application/msgpack")[0] < 500
+
+
+def test_a_handler_of_several_methods_tells_what_each_reads(strict: House) -> None:
+    both = strict.ask("GET", "/openapi.json")[1]["paths"]["/both"]
+    (told,) = both["get"]["parameters"]
+    assert (told["name"], told["in"], told["required"]) == ("n", "query", True)
+    assert "requestBody" not in both["get"]
+    assert "parameters" not in both["post"] and "requestBody" in both["post"]
 
 
 def test_a_handler_of_several_methods_reads_the_query_of_a_get(strict: House) -> None:

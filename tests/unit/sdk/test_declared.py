@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lepton.sdk.declared import Unread
+from lepton.sdk.declared import Source, Unread
 from lepton.sdk.source import read_class
 
 HEAD = "from lepton.serve import Service\n"
@@ -109,3 +109,12 @@ def test_bases_are_looked_at_as_python_does_also_those_in_a_file_beside_it(tmp_p
 def test_a_base_that_is_its_own_base_ends(tmp_path: Path) -> None:
     assert read(tmp_path, "class Shop(Shop):\n    cpus = 2\n", "Shop") == {"cpus": 2}
     assert read(tmp_path, "class A(B):\n    cpus = 2\nclass B(A): ...\n", "A") == {"cpus": 2}
+
+
+def test_each_file_is_read_once_however_many_come_to_it(tmp_path: Path) -> None:
+    for name, text in {"s": "import more\nimport bases\n", "more": "import bases\nimport s\n", "bases": ""}.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    source = Source(tmp_path / "s.py", tmp_path)
+    more = source.beside("more")
+    assert more is not None and more.beside("s") is source
+    assert source.beside("bases") is more.beside("bases") is not None

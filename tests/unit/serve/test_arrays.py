@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -148,3 +149,10 @@ def test_no_value_at_all_passes_unless_it_is_two_finite_numbers(data: Any) -> No
     assert found.shape[1:] == (2,) and len(found) and np.isfinite(found).all()
     given = np.array(data, dtype=np.float32)
     assert np.array_equal(found, given.reshape(found.shape))
+
+
+@pytest.mark.parametrize("data", [[[1, True]], [[False, 2.5]], [[1.0, 2.0], [True, 1]]])
+def test_truth_values_among_numbers_are_none(data: Any) -> None:
+    for asked in (call({"inputs": data}), call(msgpack.packb({"inputs": data}), Media.MSGPACK)):
+        with pytest.raises(InvalidError, match=r"true or false|bool"):
+            read_inputs(asked, Sums())

@@ -81,6 +81,7 @@ BAD = {
     "huge": body([[10**30, 2, 3], [1, 2, 3]]),
     "fraction": body([[0.5, 2, 3], [1, 2, 3]]),
     "truth": body([[True, False, True], [True, False, True]]),
+    "a truth among numbers": body([[1, 2, 3], [1, 2, True]]),
     "one null": body([[None, 2, 3], [1, 2, 3]]),
     "an unknown field": b'{"inputs": [[1, 1, 1], [1, 1, 1]], "parameters": {}}',
     "inputs twice": b'{"inputs": [[1, 1, 1], [1, 1, 1]], "inputs": [[1, 1, 1], [1, 1, 1]]}',

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from pytest import approx
 
 from lepton.serve.cost import Cost
-from lepton.serve.queue import Queue, Ticket
+from lepton.serve.queue import Queue
+from lepton.serve.seats import Ticket
 
 
 def priced(number: int, cost_s: float) -> Ticket:

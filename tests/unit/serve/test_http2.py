@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from lepton.serve.heads import PREFACE, is_http2
 from lepton.serve.http import Connection
 from lepton.serve.protocols.http2 import huffman, wire
+from lepton.serve.protocols.http2.connection import TURN_FRAMES
 from lepton.serve.protocols.http2.hpack import HeaderError, Reader, write_field, write_int
+from lepton.serve.protocols.http2.patience import MANY_FRAMES
 from lepton.serve.protocols.http2.wire import Code, Kind, Setting
 from lepton.serve.protocols.inference.operations import SERVICE
 from tests.fuzz.front import Transport, Worker
@@ -184,6 +186,8 @@ ONE = (1).to_bytes(4, "big")
         ([SETTINGS, *[wire.frame(Kind.PING, 0, 0, b"12345678")] * 10_001], Code.ENHANCE_YOUR_CALM),
         ([SETTINGS, *[wire.frame(12, 0, 0)] * 10_001], Code.ENHANCE_YOUR_CALM),  # type: ignore[arg-type]
         ([SETTINGS, CALL, *[wire.frame(Kind.DATA, 0, 1)] * 10_001], Code.ENHANCE_YOUR_CALM),
+        ([SETTINGS, CALL, *[wire.frame(Kind.DATA, wire.PADDED, 1, b"\x02  ")] * 10_001], Code.ENHANCE_YOUR_CALM),
+        ([SETTINGS, CALL, *[wire.frame(Kind.DATA, 0, 1, b"\0")] * (MANY_FRAMES + 1)], Code.ENHANCE_YOUR_CALM),
         (
             [
                 SETTINGS,
@@ -199,6 +203,26 @@ def test_who_breaks_the_protocol_is_told_and_let_go(frames: list[bytes], code: C
         answered = await throw(lobby, worker, [PREFACE + b"".join(frames)])
         assert goaway(answered) == code
         assert not lobby.connections and not lobby.own.open
+
+    run(course)
+
+
+def test_tiny_frames_leave_others_their_turn() -> None:
+    async def course() -> None:
+        lobby, worker = make_front()
+        first, busy = Connection(lobby), Transport()
+        first.connection_made(busy)  # type: ignore[arg-type]
+        body = (4 * TURN_FRAMES).to_bytes(5, "big") + bytes(4 * TURN_FRAMES - 1)  # of a message without its last byte
+        frames = [wire.frame(Kind.DATA, 0, 1, body[at : at + 1]) for at in range(len(body))]
+        first.data_received(PREFACE + SETTINGS + CALL + b"".join(frames))
+        (stream,) = busy.protocol.streams.values()
+        read = len(stream._body)
+        assert read < TURN_FRAMES, "the rest waits for its turn"
+        answered = await throw(lobby, worker, [PREFACE + b"".join([SETTINGS, *call(1)])])
+        assert [number for kind, _, number, _ in answered if kind == Kind.DATA] == [1]
+        while busy.protocol._is_resting:
+            await asyncio.sleep(0)
+        assert read < len(stream._body) == len(body)
 
     run(course)
 

@@ -36,13 +36,13 @@ def test_a_mark_outlives_who_made_it(tmp_path: Path) -> None:
         mailbox = room.claim(worker.stdout.readline().strip())
         assert mailbox is not None
         read = open_mark(mailbox)
-        assert read is not None and read() == 41
+        assert read is not None and read[0] == 41
         worker.stdin.write("\n")
         worker.stdin.flush()
         worker.stdout.readline()
         worker.kill()
         worker.wait(30)
-        assert read() == 42
+        assert read[0] == 42
     mailbox.close()
     room.close()
 

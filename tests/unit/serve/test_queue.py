@@ -6,7 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from lepton.serve.queue import MAX_BATCH_BYTES, MAX_TRIES, STILL_S, Queue, Ticket
+from lepton.serve.queue import MAX_BATCH_BYTES, MAX_TRIES, Queue
+from lepton.serve.seats import STILL_S, Ticket
 
 MAX_BATCH, MAX_WAITING = 4, 12
 

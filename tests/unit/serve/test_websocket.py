@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 from websockets.client import ClientProtocol
@@ -125,9 +126,39 @@ async def only_says() -> bytes:
     async with asyncio.timeout(30):
         while not socket.is_closed:
             await asyncio.sleep(0)
-    await socket.send("unheard")
+    with pytest.raises(ConnectionError):
+        await socket.send("unheard")
     await socket.close()
     return line.sent
+
+
+async def asks_for_ever(*, sends: bool) -> None:
+    """An application that minds neither a goodbye nor what it is told."""
+    line = Slow()
+    socket = await opened(line)
+
+    async def application() -> None:
+        while True:
+            if sends:
+                with suppress(ConnectionError):
+                    await socket.send("more")
+            else:
+                await socket.receive()
+
+    await line.more.put(GOODBYE)
+    async with asyncio.timeout(30):
+        while not socket.is_closed:
+            await asyncio.sleep(0)
+        running = asyncio.ensure_future(application())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait([running])
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_an_application_that_minds_no_goodbye_leaves_others_their_turn(sends: bool) -> None:
+    asyncio.run(asks_for_ever(sends=sends))
 
 
 def test_an_application_that_only_speaks_hears_a_goodbye_too() -> None:

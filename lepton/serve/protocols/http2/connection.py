@@ -13,6 +13,7 @@ from lepton.serve.heads import PREFACE
 from lepton.serve.parting import Ebb, Parting
 from lepton.serve.protocols.http2 import wire
 from lepton.serve.protocols.http2.blocks import Block, Blocks
+from lepton.serve.protocols.http2.patience import Patience
 from lepton.serve.protocols.http2.stream import WINDOW as STREAM_WINDOW
 from lepton.serve.protocols.http2.stream import Opened, Stream
 from lepton.serve.protocols.http2.wire import Code, Kind, Setting, WireError
@@ -21,10 +22,8 @@ WINDOW = 16 << 20
 """Bytes that a client may be ahead of us on all its streams."""
 MAX_FRAME = 256 << 10
 MAX_STREAMS = 256
-MAX_IDLE_FRAMES = 10_000
-"""Frames in a row that bring no request any further."""
-MAX_RESETS = 1000
-"""Streams that a client opens only to drop them, less those that it lets be answered."""
+TURN_FRAMES = 1024
+"""That are read at a time before other clients have a turn: each costs as much as kilobytes of one."""
 OURS = {
     Setting.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
     Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
@@ -70,8 +69,9 @@ class Http2(asyncio.Protocol):
         self._is_over = False
         self._ebb: Ebb | None = None
         """While the client does not read fast enough."""
-        self._idle_frames = 0
-        self._resets = 0
+        self._patience = Patience()
+        self._is_resting = False
+        """It has had its turn: what has come is read on in the next."""
         self._out: list[bytes] = []
         self._is_flushing = False
 
@@ -91,6 +91,12 @@ class Http2(asyncio.Protocol):
         if self._is_over:
             return
         self._since = monotonic()
+        if self._is_resting:
+            self._buffer += data  # it had come before the transport paused
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
         try:
             if self._buffer:
                 self._buffer += data
@@ -108,8 +114,14 @@ class Http2(asyncio.Protocol):
 
     def _take_all(self, data: bytes | bytearray) -> int:
         """Take all whole frames; how many bytes they have."""
-        at, size = 0, len(data)
+        at, size, count = 0, len(data), 0
         while size - at >= wire.HEAD_BYTES and not self._is_over:
+            if count == TURN_FRAMES:
+                self._is_resting = True
+                self._transport.pause_reading()
+                asyncio.get_running_loop().call_soon(self._go_on)
+                break
+            count += 1
             high, low, kind, flags, stream = wire.HEAD.unpack_from(data, at)
             length = high << 8 | low
             if length > MAX_FRAME:
@@ -120,6 +132,17 @@ class Http2(asyncio.Protocol):
             self._take(kind, flags, stream & wire.STREAM_BITS, bytes(data[at + wire.HEAD_BYTES : end]))
             at = end
         return at
+
+    def _go_on(self) -> None:
+        """It has its next turn."""
+        self._is_resting = False
+        if not self._is_over:
+            self._read(b"")
+            self._resume()
+
+    def _resume(self) -> None:
+        if not (self._is_over or self._is_resting or self._ebb is not None):
+            self._transport.resume_reading()
 
     def connection_lost(self, fault: Exception | None) -> None:
         """The client is gone: nobody waits for its answers any more."""
@@ -137,8 +160,7 @@ class Http2(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It reads again."""
         self._ebb = None
-        if not self._is_over:
-            self._transport.resume_reading()
+        self._resume()
 
     # frames
 
@@ -149,12 +171,8 @@ class Http2(asyncio.Protocol):
             if kind != Kind.SETTINGS or flags & wire.ACK:
                 raise WireError(Code.PROTOCOL_ERROR, "The first frame is not of settings")
             self._is_greeted = True
-        if kind == Kind.DATA and payload:
-            self._idle_frames = 0
-        elif kind not in (Kind.HEADERS, Kind.WINDOW_UPDATE):
-            self._idle_frames += 1
-            if self._idle_frames > MAX_IDLE_FRAMES:
-                raise WireError(Code.ENHANCE_YOUR_CALM, "Too many frames bring no request any further")
+        if kind not in (Kind.DATA, Kind.HEADERS, Kind.WINDOW_UPDATE):
+            self._patience.idle()
         take = TAKES.get(kind)
         if take is not None:
             take(self, flags, stream, payload)
@@ -173,12 +191,14 @@ class Http2(asyncio.Protocol):
         stream.room -= len(payload)
         if stream.room < 0:
             raise WireError(Code.FLOW_CONTROL_ERROR, "More data than the stream's window allows")
-        stream.receive(wire.content(flags, payload), is_last=bool(flags & wire.END_STREAM))
+        data, is_last = wire.content(flags, payload), bool(flags & wire.END_STREAM)
+        self._patience.data(len(data), is_last=is_last)
+        stream.receive(data, is_last=is_last)
 
     def _late(self, number: int) -> None:
         """A frame for a stream that is over: what we have ended may still come for a while."""
         self._never_idle(number)
-        self._idle_frames += 1
+        self._patience.idle()
 
     def _never_idle(self, number: int) -> None:
         if not number or number > self._last:
@@ -222,9 +242,7 @@ class Http2(asyncio.Protocol):
         if stream is None:
             return
         stream.close()
-        self._resets += 1
-        if self._resets > MAX_RESETS:
-            raise WireError(Code.ENHANCE_YOUR_CALM, "Too many streams are dropped")
+        self._patience.reset()
         self._leave_if_done()
 
     def _settings(self, flags: int, number: int, payload: bytes) -> None:
@@ -289,7 +307,7 @@ class Http2(asyncio.Protocol):
             return
         if not stream.is_ended:
             self.put(wire.reset(stream.number, Code.NO_ERROR))  # whatever else the client would send is not needed
-        self._resets = max(0, self._resets - 1)
+        self._patience.answered()
         self._leave_if_done()
 
     def fail(self, code: Code, why: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from lepton.core.errors import InvalidError, clip
+from lepton.serve.numbers import holds_truth
 from lepton.serve.protocols.inference.tensors import Array, Tensor, TensorModel
 from lepton.serve.protocols.inference.values import datatype_of, from_raw, from_values, is_bfloat16, to_raw
 
@@ -91,6 +92,8 @@ def _read_tensor(plain: Mapping[str, Any], raw: memoryview) -> tuple[Array, memo
     size = _parameter(plain, "binary_data_size")
     if size is None:
         data = plain["data"]
+        if datatype not in ("BOOL", "BYTES") and holds_truth(data):
+            raise InvalidError(f"The data hold true or false, not only {clip(str(datatype), 40)}", fix="Send numbers.")
         return from_values([_bytes(one) for one in _flat(data)] if datatype == "BYTES" else data, datatype, shape), raw
     if type(size) is not int or not 0 <= size <= len(raw):
         raise InvalidError(f"binary_data_size {size} is more than the {len(raw)} bytes left", fix="Check it.")

@@ -104,6 +104,10 @@ class Kinds(Service):
     def file(self, name: str) -> FileResponse:
         return FileResponse(name)
 
+    @handler("/tagged", method="GET")
+    def tagged(self, name: str) -> FileResponse:
+        return FileResponse(name, headers={"ETag": 'W/"one,two"'})
+
     @handler("/inline", method="GET")
     def inline(self, name: str) -> FileResponse:
         return FileResponse(name, filename='Grüße "2".txt', is_inline=True)

@@ -43,9 +43,11 @@ class Rows(Service):
     @handler("/talk")
     async def talk(self, socket: WebSocket) -> None:
         self.open += 1
-        for _ in range(50_000):
-            await socket.send("x" * 1000)
-        self.open -= 1
+        try:
+            for _ in range(50_000):
+                await socket.send("x" * 1000)
+        finally:
+            self.open -= 1
 
     @handler("/state", method="GET")
     async def state(self) -> list[int]:

@@ -1,8 +1,11 @@
 """A service for what fits only nearly."""
 
 from collections.abc import Sequence
-from typing import Any, NotRequired, TypedDict
+from enum import IntEnum
+from typing import Any, Literal, NotRequired, TypedDict
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from lepton.serve import Service, handler
@@ -21,6 +24,13 @@ class Corner(TypedDict):
     name: NotRequired[str]
 
 
+class Level(IntEnum):
+    """A choice among numbers."""
+
+    LOW = 1
+    HIGH = 2
+
+
 class Strict(Service):
     """Takes nothing for something else."""
 
@@ -35,6 +45,14 @@ class Strict(Service):
     @handler
     def corners(self, corners: list[Corner], n: int = 0) -> list[int]:
         return [corner["x"] + n for corner in corners]
+
+    @handler
+    def choose(self, a: Literal["a", 1], level: Level = Level.LOW, also: list[Literal[0, 2]] = []) -> list[Any]:  # noqa: B006
+        return [a, level, *also]
+
+    @handler
+    def numbers(self, x: NDArray[np.float64]) -> float:
+        return float(x.sum())
 
     @handler
     def many(self, spots: list[Spot]) -> int:

@@ -1,0 +1,112 @@
+"""What the queue knows of one request, and of one worker. Pure: time is passed in."""
+
+from collections import deque
+
+STILL_S = 1.0
+"""A worker that has not taken in for this long what it was sent may hang. It is sent nothing more until it has."""
+
+
+class Ticket:
+    """One request as the queue sees it. What most requests leave as it is lies in the class, which costs less."""
+
+    operation = 0
+    """What is asked: the number of a route."""
+    cost_s = 0.0
+    """Seconds that a worker is expected to spend on it."""
+    is_repeatable = True
+    """Whether it may be tried again although a worker may have begun it."""
+    tries = 0
+    """How often it was sent to a worker that may have begun it."""
+    is_done = False
+    """Answered or cancelled: nobody waits for it any more."""
+
+    def __init__(self, id: int, size_bytes: int, deadline: float) -> None:
+        self.id = id
+        self.size_bytes = size_bytes
+        self.deadline = deadline
+        """On the clock whose time is passed to `take`."""
+
+
+class Seat:
+    """What the queue knows of one worker."""
+
+    __slots__ = (
+        "credits",
+        "frames",
+        "heard",
+        "held",
+        "is_leaving",
+        "is_stuck",
+        "last",
+        "limit",
+        "moved",
+        "room",
+        "sent",
+        "unread",
+    )
+
+    def __init__(self, credits: int, room: int) -> None:
+        self.credits = self.limit = credits
+        self.is_leaving = False
+        self.room = room
+        """Requests it may hold; 0: what its credits allow."""
+        self.held: dict[int, Ticket] = {}
+        self.frames: deque[list[Ticket]] = deque()
+        """What it holds, frame by frame: it computes the first, or all if it has room."""
+        self.unread = 0
+        """Frames that it has not taken in."""
+        self.heard = 0.0
+        """When it last took one in, or was sent the first of these."""
+        self.sent = 0
+        """Requests that it was ever sent. Each has its number among them, from 1 on."""
+        self.last, self.moved = 0, 0.0
+        """Its mark, and when that was first seen."""
+        self.is_stuck = False
+        """It has stalled, and neither begun nor answered anything since."""
+
+    def send(self, tickets: list[Ticket], now: float) -> None:
+        """Give it a frame."""
+        self.credits -= 0 if self.room else 1
+        self.held.update([(ticket.id, ticket) for ticket in tickets])
+        self.frames.append(tickets)
+        self.sent += len(tickets)
+        self.heard = self.heard if self.unread else now
+        self.unread += 1
+
+    def is_still(self, now: float) -> bool:
+        """Whether it seems to hang."""
+        return self.is_stuck or (self.unread > 0 and now - self.heard > STILL_S)
+
+    def begun(self, last: int | None) -> set[int]:
+        """Ids of the requests it may have begun.
+
+        Args:
+            last: the one that it began last, if it told.
+        """
+        if last is None:
+            frames = list(self.frames) if self.room else list(self.frames)[:1]
+            return {ticket.id for frame in frames for ticket in frame}
+        ids = [ticket.id for ticket in self.order()]
+        return set(ids[: len(ids) - ids[::-1].index(last)]) if last in ids else set()
+
+    def order(self) -> list[Ticket]:
+        """What it was sent and may have, one after the other: the last of them has the number `sent`."""
+        return [ticket for frame in self.frames for ticket in frame]
+
+    def stalls(self, last: int, now: float) -> bool:
+        """Whether it holds what it has not begun, and has neither begun nor taken in anything for long."""
+        if last != self.last:
+            self.last, self.moved, self.is_stuck = last, now, False
+        return now - max(self.moved, self.heard) > STILL_S and not self.held.keys() <= self.begun(last)
+
+    def give_back(self, tickets: list[Ticket]) -> None:
+        """Nobody has begun these, and it never will."""
+        for ticket in tickets:
+            del self.held[ticket.id]
+            ticket.tries -= 1
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Forget frames of which nothing is left."""
+        while self.frames and not any(ticket.id in self.held for ticket in self.frames[0]):
+            self.frames.popleft()
