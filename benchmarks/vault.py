@@ -108,14 +108,12 @@ def ours(step: str, folder: Path, data: Path, out: Path) -> None:
         write_files(domain.chunks, tree.scan(), out)
     else:
         batch = domain.chunks.writing()
-        names = {name: None for name, _ in _tree(domain)}
-        edits = {**names, **dict(store_files(batch, domain.cutter, files_below(data)))}
+        tree = domain.branches.tree(domain.branches.head(MAIN) if domain.branches.names() else b"")
+        names = {name: None for name, _ in tree.scan()}
+        found = store_files(batch, domain.cutter, files_below(data), known=tree.find)
+        edits = {**names, **dict(found)}
         domain.branches.commit(MAIN, edits, batch, Author(by="benchmark"))
     close()
-
-
-def _tree(domain: Domain) -> Any:
-    return domain.branches.tree(domain.branches.head(MAIN)).scan() if domain.branches.names() else ()
 
 
 def commands(tool: str, step: str, folder: Path, data: Path, out: Path) -> list[list[str]]:

@@ -43,7 +43,8 @@ WIDTHS: Mapping[Codec, int] = {Codec.SPLIT_2: 2, Codec.SPLIT_4: 4, Codec.SPLIT_8
 LEVELS: Mapping[Tier, int] = {Tier.WARM: 1, Tier.COLD: 19, Tier.HOT: 1}
 """Of zstd. In chunks of 64 KiB level 3 gains 0 to 6 % on level 1 and takes up to twice its time: the long matches that
 it looks for do not fit."""
-LOOK_EVERY = 32
+LOOK_EVERY, LOOK_NOISE = 32, 8
+"""Chunks after which samples are looked at whole, although the last codec suits; noise may be numbers."""
 ALMOST = 1.2
 SAMPLE_BYTES = 2048
 """Taken at three places."""
@@ -80,6 +81,8 @@ class Encoder:
             found = _encoded(chunk, self._last, self._tier)
             if self._least <= len(found[1]) / len(chunk) <= self._most:
                 return found
+        if self._last is Codec.RAW and self._turn % LOOK_NOISE and _is_noise(chunk):
+            return Codec.RAW, chunk
         self._last = _suits(chunk)
         found = _encoded(chunk, self._last, self._tier)
         if len(found[1]) >= GAIN * len(chunk):
@@ -125,6 +128,12 @@ def _decompressed(codec: int, body: Octets, length: int) -> Octets:
     except (zstandard.ZstdError, lz4.block.LZ4BlockError, KeyError, ValueError) as fault:
         raise IntegrityError(f"A chunk cannot be decoded: {fault}", fix="Restore it from a backup.") from fault
     return _joined(found, width) if width else found
+
+
+def _is_noise(chunk: Octets) -> bool:
+    """Whether zstd finds nothing; it says nothing of numbers."""
+    sample = _sample(chunk)
+    return len(sample) < SHORTEST or _share(sample) >= HINT
 
 
 def _suits(chunk: Octets) -> Codec:

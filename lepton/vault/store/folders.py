@@ -33,10 +33,24 @@ def _silent(size: int) -> None:
     """Tell nobody."""
 
 
+def _unknown(name: str) -> Entry | None:
+    """Nothing is known."""
+    return None
+
+
 def store_files(
-    batch: Batch, cutter: Cutter, files: Iterable[tuple[str, Path]], *, progress: Progress = _silent
+    batch: Batch,
+    cutter: Cutter,
+    files: Iterable[tuple[str, Path]],
+    *,
+    known: Callable[[str], Entry | None] = _unknown,
+    progress: Progress = _silent,
 ) -> Iterator[tuple[str, Entry]]:
     """Keep files under names; give each name with its entry. Durable once the batch has finished.
+
+    Args:
+        known: what a name stands for now, in the head that will be committed upon: a file of the same SHA-256 has the
+            same content, so that it need not be cut.
 
     Raises:
         InvalidError: a name that no tree can hold.
@@ -47,12 +61,23 @@ def store_files(
         try:
             with path.open("rb", buffering=0) as file:
                 told = os.fstat(file.fileno())
-                blob = write(batch, cutter, _read_from(file, progress))
+                before = known(name)
+                blob = before.blob if before and _is_same(file, told.st_size, before) else None
+                blob = blob or write(batch, cutter, _read_from(file, progress))
         except FileNotFoundError as fault:
             raise NotFoundError(f"{path} went away while it was read", fix="Try again.") from fault
         mode = told.st_mode & 0o777
         facts = b"" if mode == PLAIN_MODE else json.dumps({"mode": mode}, separators=(",", ":")).encode()
         yield name, Entry(blob, told.st_mtime_ns // 1000, facts)
+
+
+def _is_same(file: FileIO, size: int, before: Entry) -> bool:
+    """Whether a file has the content that is known; else it is at its beginning again."""
+    if size != before.blob.size_bytes:
+        return False
+    is_same = file_digest(file, "sha256").digest() == before.blob.sha256
+    file.seek(0)
+    return is_same
 
 
 def files_below(folder: Path, *, under: str = "") -> Iterator[tuple[str, Path]]:

@@ -28,6 +28,7 @@ INSERT INTO followed VALUES (0);
 CREATE TABLE strange (path TEXT PRIMARY KEY, seen_at INTEGER NOT NULL) WITHOUT ROWID;
 """
 FIND = "SELECT pack, number, id, length, start, box, codec FROM chunks WHERE id IN ({})"
+FIND_ONE = FIND.format("?")
 MOST_ASKED = 512
 
 
@@ -66,7 +67,7 @@ class Index:
 
     def find(self, ids: Sequence[bytes]) -> Mapping[bytes, Found]:
         """Where chunks lie, of those that are in any pack; at most `MOST_ASKED` at once."""
-        sql = FIND.format(", ".join("?" * len(ids)))
+        sql = FIND_ONE if len(ids) == 1 else FIND.format(", ".join("?" * len(ids)))
         with self._reading() as rows:
             found = rows.execute(sql, ids).fetchall()
             packs = self._packs
