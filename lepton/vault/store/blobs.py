@@ -5,10 +5,11 @@ so, and a list of those pages, and so on: an edit of a large blob changes a chun
 `docs/vault-format.md` says every byte.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import tee
+from itertools import accumulate, tee
 from struct import Struct
 
 from lepton.core.errors import IntegrityError
@@ -18,7 +19,8 @@ from lepton.vault.store.codecs import Octets
 from lepton.vault.store.cutting import Cutter, Fill
 
 RECORD = Struct("<32sQ")
-"""Of a page: id of a chunk or of a page one level below, bytes of content in it."""
+"""Of a page: id of a chunk or of a page one level below, where in the page's content its own ends."""
+END = Struct("<32xQ")
 BLOB = Struct("<QB32s32s")
 MOST_RECORDS = 4096
 CUT_MASK = 1023
@@ -102,11 +104,16 @@ def places(chunks: Chunks, blob: Blob) -> Iterator[tuple[bytes, bool]]:
     """Every chunk that the blob needs, and whether it is a page; pages before what they list."""
     if blob.size_bytes == 0:
         return
-    level = [blob.root]
-    for _ in range(blob.depth):
-        yield from ((id, True) for id in level)
-        level = [id for page in level for id, _ in _records(chunks.get(page))]
-    yield from ((id, False) for id in level)
+    yield from _places(chunks, (blob.root, blob.size_bytes), blob.depth)
+
+
+def _places(chunks: Chunks, part: tuple[bytes, int], depth: int) -> Iterator[tuple[bytes, bool]]:
+    id, size = part
+    yield id, depth > 0
+    begin = 0
+    for below, end in RECORD.iter_unpack(_page(chunks, id, size)) if depth else ():
+        yield from _places(chunks, (below, end - begin), depth - 1)
+        begin = end
 
 
 class _Pages:
@@ -138,7 +145,8 @@ class _Pages:
     def _end(self, level: int) -> None:
         records = self._levels[level]
         self._levels[level] = []
-        page = b"".join(RECORD.pack(*record) for record in records)
+        ends = accumulate(size for _, size in records)
+        page = b"".join(RECORD.pack(id, end) for (id, _), end in zip(records, ends, strict=True))
         self.add(level + 1, self._batch.put(page), sum(size for _, size in records))
 
 
@@ -154,19 +162,31 @@ def _below(
     if depth == 0:
         yield part
         return
-    id, offset, _ = part
-    for below, size in _records(chunks.get(id)):
-        if offset < stop and offset + size > start:
-            yield from _below(chunks, (below, offset, size), depth - 1, start, stop)
-        offset += size
+    id, offset, size = part
+    page = _page(chunks, id, size)
+    count = len(page) // RECORD.size
+    first = bisect_right(range(count), start - offset, key=lambda at: _end(page, at))
+    begin = _end(page, first - 1) if first else 0
+    for at in range(first, count):
+        if offset + begin >= stop:
+            return
+        below, end = RECORD.unpack_from(page, at * RECORD.size)
+        yield from _below(chunks, (below, offset + begin, end - begin), depth - 1, start, stop)
+        begin = end
 
 
-def _records(page: Octets) -> Iterator[tuple[bytes, int]]:
-    """What a page lists.
+def _end(page: Octets, at: int) -> int:
+    (end,) = END.unpack_from(page, at * RECORD.size)
+    return int(end)
+
+
+def _page(chunks: Chunks, id: bytes, size: int) -> Octets:
+    """A list of chunks or pages whose content has that size.
 
     Raises:
-        IntegrityError: it is no page.
+        IntegrityError: it is none.
     """
-    if len(page) % RECORD.size:
+    page = chunks.page(id)
+    if not page or len(page) % RECORD.size or _end(page, len(page) // RECORD.size - 1) != size:
         raise IntegrityError("A list of chunks is damaged", fix="Restore it from a backup.")
-    yield from RECORD.iter_unpack(page)
+    return page

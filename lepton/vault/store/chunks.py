@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from threading import BoundedSemaphore, Lock
 
 from lepton.core.errors import IntegrityError, NotFoundError, StaleError
@@ -30,6 +30,7 @@ WINDOW = 256
 UPLOADS = 2
 READS_AHEAD = 2
 READERS = 512
+PAGES = 64
 TRIES = 5
 
 
@@ -56,6 +57,8 @@ class Chunks:
         self._uploads = ThreadPoolExecutor(UPLOADS, "lepton-packs")
         self._reads = ThreadPoolExecutor(READS_AHEAD, "lepton-boxes")
         self._reader = lru_cache(READERS)(self._open_reader)
+        self.page = lru_cache(PAGES)(self.get)
+        """As `get`, for chunks that list others: they are asked for again and again."""
 
     def writing(self) -> "Batch":
         """Begin to write."""
@@ -92,13 +95,18 @@ class Chunks:
             IntegrityError: one is damaged, or in no pack.
         """
         runs = (run for window in _windows(ids) for run in _side_by_side(self._find(window)))
+        first, second = next(runs, None), next(runs, None)
+        if first and not second:
+            yield from self._opened(first, self._fetch(first))
+            return
         ahead: list[tuple[Sequence[_Spot], Future[Octets]]] = []
-        for run in runs:
+        for run in chain(filter(None, (first, second)), runs):
             ahead.append((run, self._reads.submit(self._fetch, run)))
             if len(ahead) > READS_AHEAD:
-                yield from self._opened(*ahead.pop(0))
+                run, fetched = ahead.pop(0)
+                yield from self._opened(run, fetched.result())
         for run, fetched in ahead:
-            yield from self._opened(run, fetched)
+            yield from self._opened(run, fetched.result())
 
     def follow(self) -> None:
         """Learn of the packs that came and went since, by whatever process."""
@@ -138,10 +146,10 @@ class Chunks:
         id = pack.id if isinstance(pack, _Filling) else pack
         return PackFile(self._driver, self.domain, id).read(first.start, last.start + last.box)
 
-    def _opened(self, run: "Sequence[_Spot]", fetched: "Future[Octets]") -> Iterator[Octets]:
+    def _opened(self, run: "Sequence[_Spot]", fetched: Octets) -> Iterator[Octets]:
         pack, first = run[0]
         reader = pack.reader if isinstance(pack, _Filling) else self._reader(pack)
-        with memoryview(fetched.result()) as body:
+        with memoryview(fetched) as body:
             for _, entry in run:
                 start = entry.start - first.start
                 yield reader.open(entry, body[start : start + entry.box])
