@@ -62,7 +62,8 @@ def make_bucket(endpoint: str, name: str, *, has_lock: bool = False) -> None:
 def retain(endpoint: str, name: str, *, days: int, mode: str = "COMPLIANCE") -> None:
     """Lock every new version of the bucket for so many days."""
     rule = f"<Rule><DefaultRetention><Mode>{escape(mode)}</Mode><Days>{days}</Days></DefaultRetention></Rule>"
-    body = f"<ObjectLockConfiguration {XMLNS}><ObjectLockEnabled>Enabled</ObjectLockEnabled>{rule}</ObjectLockConfiguration>"
+    name_of = "ObjectLockConfiguration"
+    body = f"<{name_of} {XMLNS}><ObjectLockEnabled>Enabled</ObjectLockEnabled>{rule}</{name_of}>"
     asked(endpoint, "PUT", name, query="object-lock", body=body.encode())
 
 

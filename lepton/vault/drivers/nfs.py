@@ -78,7 +78,9 @@ class NfsFiles:
     def entries(self, folder: str) -> Iterable[Entry]:
         """What lies in a folder."""
         with self._told(folder) as client:
-            return [_entry(one.name, one.info) for one in client.scandir(self._at(folder)) if one.name not in (".", "..")]
+            return [
+                _entry(one.name, one.info) for one in client.scandir(self._at(folder)) if one.name not in (".", "..")
+            ]
 
     def make_folder(self, path: str) -> None:
         """Make the folder and those above it."""
@@ -170,12 +172,12 @@ class _File:
 
 
 def open_storage(address: Address, credentials: Credentials, patience: Patience) -> FileDriver:
-    """`nfs://host[:port]/export/folder[?uid=...&gid=...]`; the last part of the path is the folder."""
-    export, _, folder = address.path.rpartition("/")
-    if not export:
+    """`nfs://host[:port]/export/folder`; of an export deeper than one name, `?export=srv/data` says how deep."""
+    export = address.options.get("export", address.path.partition("/")[0]).strip("/")
+    folder = address.path.removeprefix(export).strip("/")
+    if not folder or not f"{address.path}/".startswith(f"{export}/"):
         raise InvalidError("The address of an NFS storage names no folder in an export", fix="nfs://host/export/folder")
-    version = address.options.get("version", "4.1")
-    options: dict[str, Any] = {"versions": [version]}
+    options: dict[str, Any] = {"versions": [address.options.get("version", "4.1")]}
     try:
         options |= {name: int(address.options[name]) for name in ("uid", "gid") if name in address.options}
     except ValueError:

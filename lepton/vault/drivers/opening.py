@@ -4,7 +4,7 @@
 s3://bucket/prefix?endpoint=https://host:port&region=eu-central-1
 hdfs://host:port/folder                (webhdfs://host:port/folder and webhdfss://: only over HTTP)
 smb://host[:port]/share/folder
-nfs://host[:port]/export/folder[?uid=1000&gid=1000]
+nfs://host[:port]/export/folder[?uid=1000&gid=1000&export=deep/export&version=4.1]
 sftp://host[:port]/folder              (/~/folder: below the user's home)
 webdav://host[:port]/folder            (webdavs:// over TLS)
 """
@@ -42,7 +42,7 @@ KINDS: Mapping[str, Kind] = {
     "webhdfs": Kind(module=_HERE + "webhdfs", extra=""),
     "webhdfss": Kind(module=_HERE + "webhdfs", extra=""),
     "smb": Kind(module=_HERE + "smb", extra="smb"),
-    "nfs": Kind(module=_HERE + "nfs", extra="nfs", options=("uid", "gid", "version")),
+    "nfs": Kind(module=_HERE + "nfs", extra="nfs", options=("export", "uid", "gid", "version")),
     "sftp": Kind(module=_HERE + "sftp", extra="sftp"),
     "webdav": Kind(module=_HERE + "webdav", extra=""),
     "webdavs": Kind(module=_HERE + "webdav", extra=""),

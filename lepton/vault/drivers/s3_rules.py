@@ -1,12 +1,10 @@
 """What a bucket of S3 does with old versions: the two questions that decide whether a writer can only append."""
 
 import hmac
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 
@@ -15,6 +13,7 @@ import httpx
 from lepton.core.errors import StorageRefusedError
 from lepton.vault.driver import AppendOnly
 from lepton.vault.drivers.files import unreachable
+from lepton.vault.drivers.http_calls import Calls
 from lepton.vault.drivers.patience import Patience, retried
 
 EMPTY = sha256(b"").hexdigest()
@@ -69,20 +68,14 @@ def _asked(bucket: Bucket, what: str, patience: Patience) -> ElementTree.Element
 
 def _sent(bucket: Bucket, url: str, what: str, patience: Patience) -> httpx.Response:
     headers = sign(bucket, "GET", url, {what: ""}, now=datetime.now(UTC)) if bucket.access_key else {}
-    timeout = httpx.Timeout(patience.answer_s, connect=patience.connect_s)
+    calls = Calls(bucket.endpoint, patience, authority=bucket.authority)
     try:
-        with httpx.Client(timeout=timeout, verify=verifying(bucket.authority), trust_env=False) as client:
-            answer = client.get(f"{url}?{what}=", headers=headers)
-    except httpx.TransportError as fault:
-        raise unreachable(bucket.endpoint, type(fault).__name__) from None
+        answer = calls.ask("GET", f"{url}?{what}=", headers=headers)
+    finally:
+        calls.close()
     if answer.status_code >= 500:
         raise unreachable(bucket.endpoint, f"HTTP {answer.status_code}")
     return answer
-
-
-def verifying(authority: str) -> Any:
-    """How httpx is to check certificates."""
-    return ssl.create_default_context(cadata=authority) if authority else True
 
 
 def sign(

@@ -1,0 +1,80 @@
+"""HTTP calls of the drivers that speak it: timed, and with transport errors said in our words."""
+
+import ssl
+from collections.abc import Iterable, Mapping
+from threading import Lock
+from typing import Any
+
+import httpx
+
+from lepton.vault.drivers.files import unreachable
+from lepton.vault.drivers.patience import Patience
+
+
+class Calls:
+    """A client for one server.
+
+    Args:
+        name: what to call the server in an error.
+        login: what each request shows; httpx's `auth`.
+        authority: a private certificate authority in PEM, or empty.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        patience: Patience,
+        *,
+        login: Any = None,
+        headers: Mapping[str, str] | None = None,
+        authority: str = "",
+    ) -> None:
+        self._name = name
+        self._make = lambda: httpx.Client(
+            auth=login,
+            headers=dict(headers or {}),
+            timeout=httpx.Timeout(patience.answer_s, connect=patience.connect_s),
+            verify=verifying(authority),
+            trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=8),
+        )
+        self._client: httpx.Client | None = None
+        self._lock = Lock()
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Iterable[bytes] | None = None,
+    ) -> httpx.Response:
+        """The whole answer, whatever its status. Redirects are not followed.
+
+        Raises:
+            StorageUnreachableError: none came in time.
+        """
+        client = self._opened()
+        try:
+            return client.request(method, url, params=params, headers=dict(headers or {}), content=body)
+        except (httpx.TransportError, httpx.StreamError) as fault:
+            raise unreachable(self._name, type(fault).__name__) from None
+
+    def close(self) -> None:
+        """Give back connections."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _opened(self) -> httpx.Client:
+        with self._lock:
+            if self._client is None:
+                self._client = self._make()
+            return self._client
+
+
+def verifying(authority: str) -> Any:
+    """How httpx is to check certificates."""
+    return ssl.create_default_context(cadata=authority) if authority else True

@@ -1,0 +1,298 @@
+"""SFTP (needs the extra `sftp`). The server's key must be known: from the credentials, or from `~/.ssh/known_hosts`.
+
+OpenSSH's extensions give what the protocol lacks: a rename that replaces, a link that refuses a name that exists, and
+a flush. A server without `hardlink` cannot create a key only if it is absent; one without `posix-rename` replaces a
+file in two steps, or however its own rename does.
+"""
+
+import errno
+import socket
+import stat
+from base64 import b64decode
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from hashlib import sha256
+from io import StringIO
+from pathlib import Path
+from threading import Lock
+from typing import Any, cast
+
+import paramiko
+from paramiko.sftp import CMD_EXTENDED
+
+from lepton.core.errors import (
+    InvalidError,
+    LeptonError,
+    StorageFullError,
+    StorageRefusedError,
+)
+from lepton.vault.driver import Capabilities
+from lepton.vault.drivers.address import Address
+from lepton.vault.drivers.credentials import Credentials
+from lepton.vault.drivers.files import FileDriver, missing, taken, unreachable
+from lepton.vault.drivers.patience import Patience
+from lepton.vault.drivers.walking import Entry
+
+PORT = 22
+PIECE_BYTES = 32 << 10
+"""What every server takes in one message."""
+FULL = ("no space left", "quota exceeded", "disk full")
+KEYS = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
+
+
+class SftpFiles:
+    """A folder of an SFTP server, as `files.RemoteFiles`."""
+
+    capabilities = Capabilities(
+        create_if_absent=True,
+        replace_if_match=False,
+        unique_etags=False,
+        exact_names=True,
+        why_not={
+            "replace_if_match": "SFTP compares nothing and has no locks",
+            "unique_etags": "SFTP tells the second of a write and its size only",
+        },
+    )
+
+    def __init__(self, address: Address, credentials: Credentials, patience: Patience) -> None:
+        self.name = f"sftp://{address.host}:{address.port or PORT}/{address.path}"
+        self.patience = patience
+        self._address = address
+        self._root = address.path[2:] or "." if f"{address.path}/".startswith("~/") else f"/{address.path}"
+        self._credentials = credentials
+        self._client: paramiko.SFTPClient | None = None
+        self._lock = Lock()
+
+    def write(self, path: str, blocks: Iterable[bytes]) -> None:
+        """Make a file, and flush it where the server can."""
+        with self._told(path) as client, client.open(self._at(path), "wx") as file:
+            file.set_pipelined(True)
+            for block in blocks:
+                file.write(block)
+            file.flush()
+            with suppress(OSError):
+                client._request(CMD_EXTENDED, b"fsync@openssh.com", file.handle)
+
+    def open(self, path: str, start: int, length: int) -> "_File":
+        """Open a file for reading."""
+        with self._told(path) as client:
+            file = client.open(self._at(path), "rb")
+            try:
+                found = file.stat()
+                if stat.S_ISDIR(found.st_mode or 0):
+                    raise missing(path)
+            except BaseException:
+                _close(file)
+                raise
+        return _File(self, path, file, found)
+
+    def look(self, path: str) -> Entry:
+        """What is there."""
+        with self._told(path) as client:
+            return _entry(path.rpartition("/")[2], client.stat(self._at(path)))
+
+    def entries(self, folder: str) -> Iterable[Entry]:
+        """What lies in a folder."""
+        with self._told(folder) as client:
+            return [_entry(found.filename, found) for found in client.listdir_attr(self._at(folder))]
+
+    def make_folder(self, path: str) -> None:
+        """Make the folder and those above it, above the root too."""
+        parts = self._at(path).split("/")
+        with self._told(path) as client:
+            for depth in range(1, len(parts) + 1):
+                folder = "/".join(parts[:depth]) or "/"
+                try:
+                    client.mkdir(folder)
+                except OSError:
+                    if not stat.S_ISDIR(client.stat(folder).st_mode or 0):
+                        raise
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        with self._told(path) as client:
+            client.remove(self._at(path))
+
+    def move(self, source: str, target: str, *, replace: bool, turn: object) -> None:
+        """Rename; or link, which refuses a name that exists, and remove the old name."""
+        with self._told(target) as client:
+            if replace:
+                _replace(client, self._at(source), self._at(target))
+                return
+            _link(client, self._at(source), self._at(target), target)
+        with self._told(source) as client:
+            client.remove(self._at(source))
+
+    def turn(self, path: str) -> AbstractContextManager[object]:
+        """There are none."""
+        return nullcontext()
+
+    def close(self) -> None:
+        """Give back the connection."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            _close(client)
+            _close(client.get_channel().get_transport())
+
+    def _connected(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = _connect(self._address, self._credentials, self.patience, self.name)
+            return self._client
+
+    def _at(self, path: str) -> str:
+        return f"{self._root}/{path}".replace("//", "/").rstrip("/") or "/"
+
+    @contextmanager
+    def _told(self, path: str) -> Iterator[Any]:
+        """The connection; the library's errors said in our words."""
+        try:
+            yield self._connected()
+        except LeptonError:
+            raise
+        except paramiko.AuthenticationException:
+            raise self._refused("the login") from None
+        except paramiko.BadHostKeyException:
+            raise self._refused("its key is another than the known one") from None
+        except (OSError, EOFError, paramiko.SSHException) as fault:
+            raise self._failed(path, fault) from None
+
+    def _failed(self, path: str, fault: Exception) -> LeptonError:
+        number, text = getattr(fault, "errno", None), str(fault)[:200]
+        if number == errno.ENOENT or "not a directory" in text.lower():
+            return missing(path)
+        if any(sign in text.lower() for sign in FULL):
+            return StorageFullError(f"No room in {self.name}", fix="Free some space and try again.")
+        if number == errno.EACCES:
+            return self._refused("permission denied")
+        if type(fault) is OSError and number is None:  # a status of the server, e.g. "Failure"
+            return self._refused(text)
+        self.close()
+        return unreachable(self.name, type(fault).__name__)
+
+    def _refused(self, what: str) -> StorageRefusedError:
+        return StorageRefusedError(
+            f"{self.name} refuses: {what}", fix="Check user, password or key, rights, and the room that is left."
+        )
+
+
+class _File:
+    """A file open for reading."""
+
+    def __init__(self, files: SftpFiles, path: str, file: Any, found: Any) -> None:
+        entry = _entry("", found)
+        self.size_bytes, self.etag = entry.size_bytes, entry.etag
+        self._files = files
+        self._path = path
+        self._file = file
+
+    def read(self, start: int, length: int) -> bytes:
+        """Many requests at once; one answer."""
+        pieces = [(at, min(PIECE_BYTES, start + length - at)) for at in range(start, start + length, PIECE_BYTES)]
+        with self._files._told(self._path):
+            return b"".join(self._file.readv(pieces))
+
+    def close(self) -> None:
+        _close(self._file)
+
+
+def open_storage(address: Address, credentials: Credentials, patience: Patience) -> FileDriver:
+    """`sftp://host[:port]/folder`; `/~/folder` lies below the user's home."""
+    if not credentials.user:
+        raise InvalidError("SFTP needs a user", fix="Give it in the credentials.")
+    return FileDriver(SftpFiles(address, credentials, patience))
+
+
+def _connect(address: Address, credentials: Credentials, patience: Patience, name: str) -> Any:
+    port = address.port or PORT
+    transport = paramiko.Transport(socket.create_connection((address.host, port), timeout=patience.connect_s))
+    try:
+        transport.banner_timeout = transport.auth_timeout = patience.answer_s
+        transport.start_client(timeout=patience.answer_s)
+        _check_key(transport.get_remote_server_key(), address.host, port, credentials, name)
+        if credentials.private_key:
+            transport.auth_publickey(credentials.user, _key(credentials))
+        else:
+            transport.auth_password(credentials.user, credentials.secret)
+        client = paramiko.SFTPClient.from_transport(transport)
+        if client is None:
+            raise paramiko.SSHException("no SFTP")
+        client.get_channel().settimeout(patience.answer_s)
+        return client
+    except BaseException:
+        transport.close()
+        raise
+
+
+def _check_key(found: Any, host: str, port: int, credentials: Credentials, name: str) -> None:
+    """The server must show the key that it is known by."""
+    shown = f"{found.get_name()} {found.get_base64()}"
+    if credentials.host_key:
+        known = " ".join(credentials.host_key.split()[:2])
+        is_known = known == shown
+    else:
+        hosts = paramiko.HostKeys()
+        with suppress(OSError):
+            hosts.load(str(Path.home() / ".ssh" / "known_hosts"))
+        is_known = hosts.check(host if port == PORT else f"[{host}]:{port}", found)
+    if not is_known:
+        print_ = sha256(b64decode(found.get_base64())).hexdigest()
+        raise StorageRefusedError(
+            f"{name} shows a key that is not known: {found.get_name()}, SHA-256 {print_}",
+            fix="If it is the right one, give it as host_key, or add it to ~/.ssh/known_hosts.",
+        )
+
+
+def _key(credentials: Credentials) -> Any:
+    for kind in KEYS:
+        with suppress(paramiko.SSHException, ValueError):
+            return kind.from_private_key(StringIO(credentials.private_key), credentials.secret or None)
+    raise StorageRefusedError("The private key cannot be read", fix="Give an Ed25519, ECDSA or RSA key, and its passphrase.")
+
+
+def _replace(client: Any, source: str, target: str) -> None:
+    """In one step where the server can; else as its rename does, or in two."""
+    try:
+        client.posix_rename(source, target)
+        return
+    except OSError as fault:
+        if "unsupported" not in str(fault).lower():
+            raise
+    try:
+        client.rename(source, target)
+    except OSError:
+        client.remove(target)
+        client.rename(source, target)
+
+
+def _link(client: Any, source: str, target: str, key: str) -> None:
+    """A second name, refused where one exists; the server says no more than "Failure" then."""
+    try:
+        client._request(CMD_EXTENDED, b"hardlink@openssh.com", source.encode(), target.encode())
+    except OSError as fault:
+        if getattr(fault, "errno", None) is not None:
+            raise
+        if "unsupported" in str(fault).lower():
+            client.stat(source)
+            raise
+        with suppress(OSError):
+            client.stat(target)
+            raise taken(key) from None
+        raise
+
+
+def _close(thing: Any) -> None:
+    """Close what may be dead already."""
+    with suppress(OSError, EOFError, paramiko.SSHException):
+        thing.close()
+
+
+def _entry(name: str, found: Any) -> Entry:
+    return Entry(
+        name=name,
+        is_folder=stat.S_ISDIR(found.st_mode or 0),
+        size_bytes=found.st_size or 0,
+        etag=f"{found.st_mtime or 0:x}-{found.st_size or 0:x}",
+        modified_s=float(found.st_mtime or 0),
+    )
