@@ -52,9 +52,7 @@ def hadoop() -> Iterator[Storage]:
         env = {"HADOOP_USER_NAME": "root"}
         whole = {**os.environ, **env}
         command = [*start, f"{NODE}.namenode.NameNode"]
-        subprocess.run(
-            [*command, "-format", "-force"], cwd=folder, check=True, capture_output=True, env={**os.environ, **env}
-        )
+        subprocess.run([*command, "-format", "-force"], cwd=folder, check=True, capture_output=True, env=whole)
         for name in ("namenode.NameNode", "datanode.DataNode"):
             (folder / name).mkdir()
         stack.enter_context(running(command, folder / "namenode.NameNode", lambda: True, env=env))

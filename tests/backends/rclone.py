@@ -58,6 +58,6 @@ def _serving(kind: str, *options: str) -> Iterator[tuple[int, Storage]]:
     with scratch(f"rclone-{kind}") as folder:
         (folder / "files").mkdir()
         command = [rclone, "serve", kind, "files", "--addr", f"127.0.0.1:{port}", "--config", os.devnull, *options]
-        command += ["--cache-dir", str(folder / "cache"), "--dir-cache-time", "0s"]
+        command += ["--cache-dir", str(folder / "cache")]
         with running(command, folder, lambda: accepts(port), env={"HOME": str(folder)}):
             yield port, Storage(url="", folder=folder)

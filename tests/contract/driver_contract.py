@@ -53,7 +53,7 @@ REFUSED = [
 ]
 ODD = [
     *("with space/and more", "100%", "%41%2F", "a+b&c=d#e;f,g@h!$'()[]{}~^`", "\u00fcber/\u65e5\u672c/\U0001f600"),
-    *("u\u0308ber", "x" * 255, "\u00fc" * 127, "/".join(["y" * 100] * 5), "-dash", "~tilde", "n" * 120 + ".txt"),
+    *("o\u0308de", "x" * 255, "\u00fc" * 127, "/".join(["y" * 100] * 5), "-dash", "~tilde", "n" * 120 + ".txt"),
 ]
 
 

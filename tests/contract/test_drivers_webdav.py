@@ -1,4 +1,4 @@
-"""rclone's webdav server keeps the drivers' contract."""
+"""rclone's WebDAV server keeps the drivers' contract."""
 
 from collections.abc import Iterator
 
@@ -8,8 +8,9 @@ from lepton.vault.driver import Capabilities
 from tests.backends import rclone
 from tests.backends.process import Storage
 from tests.contract.driver_contract import DriverContract, driver
+from tests.contract.driver_faults import DriverFaults, assert_closed, between, folder
 
-__all__ = ["driver"]
+__all__ = ["between", "driver", "folder"]
 
 
 @pytest.fixture(scope="module")
@@ -19,4 +20,14 @@ def storage() -> Iterator[Storage]:
 
 
 class TestWebDav(DriverContract):
-    probed = Capabilities(create_if_absent=False, replace_if_match=False, unique_etags=False, exact_names=True)
+    probed = Capabilities(create_if_absent=False, replace_if_match=False, unique_etags=True, exact_names=False)
+
+
+class TestWebDavFaults(DriverFaults):
+    pass
+
+
+def test_a_server_that_is_read_only_is_refused() -> None:
+    with rclone.webdav("--read-only") as storage:
+        (storage.folder / "files" / "some" / "folder").mkdir(parents=True)
+        assert_closed(storage, storage.url)

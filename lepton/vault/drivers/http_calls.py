@@ -30,14 +30,14 @@ class Calls:
         authority: str = "",
     ) -> None:
         self._name = name
-        self._make = lambda: httpx.Client(
-            auth=login,
-            headers=dict(headers or {}),
-            timeout=httpx.Timeout(patience.answer_s, connect=patience.connect_s),
-            verify=verifying(authority),
-            trust_env=False,
-            limits=httpx.Limits(max_keepalive_connections=8),
-        )
+        self._options: dict[str, Any] = {
+            "auth": login,
+            "headers": dict(headers or {}),
+            "timeout": httpx.Timeout(patience.answer_s, connect=patience.connect_s),
+            "verify": verifying(authority),
+            "trust_env": False,
+            "limits": httpx.Limits(max_keepalive_connections=8),
+        }
         self._client: httpx.Client | None = None
         self._lock = Lock()
 
@@ -71,7 +71,7 @@ class Calls:
     def _opened(self) -> httpx.Client:
         with self._lock:
             if self._client is None:
-                self._client = self._make()
+                self._client = httpx.Client(**self._options)
             return self._client
 
 

@@ -29,7 +29,7 @@ class Patience:
     @property
     def longest_s(self) -> float:
         """After this long a call on a storage that is gone has failed."""
-        return self.attempts * (self.connect_s + self.answer_s) + self.pause_s * (2 ** (self.attempts - 1) - 1)
+        return self.attempts * (self.connect_s + self.answer_s) + self.pause_s * ((1 << (self.attempts - 1)) - 1)
 
 
 def retried(call: Callable[[], T], patience: Patience) -> T:

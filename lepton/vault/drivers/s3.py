@@ -246,6 +246,7 @@ def _open_store(bucket: Bucket, patience: Patience, *, retries: int) -> S3Store:
         "region": bucket.region,
         "endpoint": bucket.endpoint,
         "virtual_hosted_style_request": False,
+        "disable_bulk_delete": True,
     }
     if bucket.access_key:
         config |= {"access_key_id": bucket.access_key, "secret_access_key": bucket.secret}

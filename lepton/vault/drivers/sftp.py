@@ -15,7 +15,7 @@ from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 from threading import Lock
-from typing import Any, cast
+from typing import Any
 
 import paramiko
 from paramiko.sftp import CMD_EXTENDED
@@ -23,8 +23,11 @@ from paramiko.sftp import CMD_EXTENDED
 from lepton.core.errors import (
     InvalidError,
     LeptonError,
+    NameTakenError,
+    NotFoundError,
     StorageFullError,
     StorageRefusedError,
+    StorageUnreachableError,
 )
 from lepton.vault.driver import Capabilities
 from lepton.vault.drivers.address import Address
@@ -34,6 +37,7 @@ from lepton.vault.drivers.patience import Patience
 from lepton.vault.drivers.walking import Entry
 
 PORT = 22
+IDLE = 4
 PIECE_BYTES = 32 << 10
 """What every server takes in one message."""
 FULL = ("no space left", "quota exceeded", "disk full")
@@ -60,7 +64,7 @@ class SftpFiles:
         self._address = address
         self._root = address.path[2:] or "." if f"{address.path}/".startswith("~/") else f"/{address.path}"
         self._credentials = credentials
-        self._client: paramiko.SFTPClient | None = None
+        self._idle: list[Any] = []
         self._lock = Lock()
 
     def write(self, path: str, blocks: Iterable[bytes]) -> None:
@@ -74,17 +78,22 @@ class SftpFiles:
                 client._request(CMD_EXTENDED, b"fsync@openssh.com", file.handle)
 
     def open(self, path: str, start: int, length: int) -> "_File":
-        """Open a file for reading."""
-        with self._told(path) as client:
-            file = client.open(self._at(path), "rb")
-            try:
+        """Open a file for reading; it has a connection alone until it is closed."""
+        client = self._take(path)
+        try:
+            with self._said(path):
+                file = client.open(self._at(path), "rb")
                 found = file.stat()
                 if stat.S_ISDIR(found.st_mode or 0):
+                    _close(file)
                     raise missing(path)
-            except BaseException:
-                _close(file)
-                raise
-        return _File(self, path, file, found)
+                return _File(self, path, client, file, found)
+        except NotFoundError:
+            self.give_back(client)
+            raise
+        except BaseException:
+            _cut(client)
+            raise
 
     def look(self, path: str) -> Entry:
         """What is there."""
@@ -128,33 +137,54 @@ class SftpFiles:
         return nullcontext()
 
     def close(self) -> None:
-        """Give back the connection."""
+        """Give back connections."""
         with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            _close(client)
-            _close(client.get_channel().get_transport())
+            idle, self._idle = self._idle, []
+        for client in idle:
+            _cut(client)
 
-    def _connected(self) -> Any:
+    def give_back(self, client: Any) -> None:
+        """Keep a connection for the next call, unless many wait already."""
         with self._lock:
-            if self._client is None:
-                self._client = _connect(self._address, self._credentials, self.patience, self.name)
-            return self._client
+            is_kept = len(self._idle) < IDLE
+            if is_kept:
+                self._idle.append(client)
+        if not is_kept:
+            _cut(client)
+
+    def _take(self, path: str) -> Any:
+        """A connection that nobody else uses: the library's is not for many threads at once."""
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        with self._said(path):
+            return _connect(self._address, self._credentials, self.patience, self.name)
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}".replace("//", "/").rstrip("/") or "/"
 
     @contextmanager
     def _told(self, path: str) -> Iterator[Any]:
-        """The connection; the library's errors said in our words."""
+        """A connection for one call."""
+        client = self._take(path)
         try:
-            yield self._connected()
-        except LeptonError:
+            with self._said(path):
+                yield client
+        except (NotFoundError, NameTakenError, StorageRefusedError, StorageFullError):
+            self.give_back(client)
             raise
+        except BaseException:
+            _cut(client)
+            raise
+        self.give_back(client)
+
+    @contextmanager
+    def _said(self, path: str) -> Iterator[None]:
+        """The library's errors in our words."""
+        try:
+            yield
         except paramiko.AuthenticationException:
             raise self._refused("the login") from None
-        except paramiko.BadHostKeyException:
-            raise self._refused("its key is another than the known one") from None
         except (OSError, EOFError, paramiko.SSHException) as fault:
             raise self._failed(path, fault) from None
 
@@ -168,7 +198,6 @@ class SftpFiles:
             return self._refused("permission denied")
         if type(fault) is OSError and number is None:  # a status of the server, e.g. "Failure"
             return self._refused(text)
-        self.close()
         return unreachable(self.name, type(fault).__name__)
 
     def _refused(self, what: str) -> StorageRefusedError:
@@ -180,21 +209,30 @@ class SftpFiles:
 class _File:
     """A file open for reading."""
 
-    def __init__(self, files: SftpFiles, path: str, file: Any, found: Any) -> None:
+    def __init__(self, files: SftpFiles, path: str, client: Any, file: Any, found: Any) -> None:
         entry = _entry("", found)
         self.size_bytes, self.etag = entry.size_bytes, entry.etag
         self._files = files
         self._path = path
+        self._client: Any = client
         self._file = file
 
     def read(self, start: int, length: int) -> bytes:
         """Many requests at once; one answer."""
         pieces = [(at, min(PIECE_BYTES, start + length - at)) for at in range(start, start + length, PIECE_BYTES)]
-        with self._files._told(self._path):
-            return b"".join(self._file.readv(pieces))
+        try:
+            with self._files._said(self._path):
+                return b"".join(self._file.readv(pieces))
+        except StorageUnreachableError:
+            _cut(self._client)
+            self._client = None
+            raise
 
     def close(self) -> None:
-        _close(self._file)
+        client, self._client = self._client, None
+        if client is not None:
+            _close(self._file)
+            self._files.give_back(client)
 
 
 def open_storage(address: Address, credentials: Credentials, patience: Patience) -> FileDriver:
@@ -248,7 +286,9 @@ def _key(credentials: Credentials) -> Any:
     for kind in KEYS:
         with suppress(paramiko.SSHException, ValueError):
             return kind.from_private_key(StringIO(credentials.private_key), credentials.secret or None)
-    raise StorageRefusedError("The private key cannot be read", fix="Give an Ed25519, ECDSA or RSA key, and its passphrase.")
+    raise StorageRefusedError(
+        "The private key cannot be read", fix="Give an Ed25519, ECDSA or RSA key, and its passphrase."
+    )
 
 
 def _replace(client: Any, source: str, target: str) -> None:
@@ -286,6 +326,12 @@ def _close(thing: Any) -> None:
     """Close what may be dead already."""
     with suppress(OSError, EOFError, paramiko.SSHException):
         thing.close()
+
+
+def _cut(client: Any) -> None:
+    """End a connection."""
+    _close(client)
+    _close(client.get_channel().get_transport())
 
 
 def _entry(name: str, found: Any) -> Entry:

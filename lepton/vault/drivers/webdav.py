@@ -1,7 +1,7 @@
 """WebDAV, with httpx only: files are sent to a hidden name and moved (`MOVE`) into place.
 
-The protocol lets a client say `Overwrite: F` and `If-Match`, but many servers do not listen. So the driver claims only
-creating, by `MOVE` without overwriting, and `probe` finds out whether this server means it.
+The protocol lets a client say `Overwrite: F` and `If-Match`, but servers do not listen, or look first and write then:
+of two writers both are told that they won, once in many times. So the driver claims neither.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ from lepton.core.errors import LeptonError, StorageFullError, StorageRefusedErro
 from lepton.vault.driver import Capabilities
 from lepton.vault.drivers.address import Address
 from lepton.vault.drivers.credentials import Credentials
-from lepton.vault.drivers.files import FileDriver, missing, taken, unreachable
+from lepton.vault.drivers.files import FileDriver, missing, unreachable
 from lepton.vault.drivers.http_calls import Calls
 from lepton.vault.drivers.patience import Patience
 from lepton.vault.drivers.walking import Entry
@@ -34,11 +34,14 @@ class DavFiles:
     """A folder of a WebDAV server, as `files.RemoteFiles`."""
 
     capabilities = Capabilities(
-        create_if_absent=True,
+        create_if_absent=False,
         replace_if_match=False,
         unique_etags=True,
         exact_names=True,
-        why_not={"replace_if_match": "Most WebDAV servers ignore If-Match"},
+        why_not={
+            "create_if_absent": "WebDAV servers look whether a name is free before they take it, not while they do",
+            "replace_if_match": "WebDAV servers ignore If-Match, or look before they write",
+        },
     )
 
     def __init__(self, url: str, root: str, credentials: Credentials, patience: Patience) -> None:
@@ -99,11 +102,11 @@ class DavFiles:
         self._checked(path, self._calls.ask("DELETE", self._at(path)))
 
     def move(self, source: str, target: str, *, replace: bool, turn: object) -> None:
-        """Rename; where it is not to be replaced, the server is asked to refuse."""
-        headers = {"destination": self._at(target), "overwrite": "T" if replace else "F"}
+        """Rename, replacing: there is no sure way not to."""
+        headers = {"destination": self._at(target), "overwrite": "T"}
         answer = self._calls.ask("MOVE", self._at(source), headers=headers)
-        if answer.status_code == 412 and not replace:
-            raise taken(target)
+        if answer.status_code == 403:
+            self.look(target.rpartition("/")[0])  # some servers say so where only the folder is missing
         self._checked(target, answer)
 
     def turn(self, path: str) -> AbstractContextManager[object]:
