@@ -26,7 +26,9 @@ from tests.contract.driver_contract import keys, opened, read
 from tests.ports import free_port
 
 MIB = 1 << 20
-HASTY = Patience(connect_s=5, answer_s=2, attempts=2, pause_s=0.05)
+HASTY = Patience(connect_s=2, answer_s=3, attempts=2, pause_s=0.05)
+RASH = Patience(connect_s=1, answer_s=0.4, attempts=2, pause_s=0.01)
+"""For what cannot succeed anyway."""
 DEADLINE_S = 90.0
 """For what would else hang for ever."""
 
@@ -101,7 +103,7 @@ class DriverFaults:
     def test_a_storage_that_is_gone_or_silent_is_unreachable(self, storage: Storage, between: Proxy) -> None:
         between.stall()
         for port in (free_port(), between.port):
-            with closing(opened(moved(storage, port), patience=HASTY)) as driver:
+            with closing(opened(moved(storage, port), patience=RASH)) as driver:
                 for act in (lambda: driver.head("k"), lambda: driver.put("k", [b"x"]), lambda: list(driver.list())):
                     with pytest.raises(StorageUnreachableError):
                         in_time(act)

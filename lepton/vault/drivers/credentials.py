@@ -9,8 +9,6 @@ from pathlib import Path
 
 from lepton.core.errors import ConfigError
 
-PREFIX = "LEPTON_STORAGE_"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
@@ -34,19 +32,28 @@ class Credentials:
         return sha256("\0".join(getattr(self, one.name) for one in fields(self)).encode()).hexdigest()
 
 
-NAMES = tuple(one.name for one in fields(Credentials))
+FILE = "LEPTON_STORAGE_FILE"
+VARIABLES: Mapping[str, str] = {
+    "user": "LEPTON_STORAGE_USER",
+    "secret": "LEPTON_STORAGE_SECRET",
+    "token": "LEPTON_STORAGE_TOKEN",
+    "private_key": "LEPTON_STORAGE_PRIVATE_KEY",
+    "host_key": "LEPTON_STORAGE_HOST_KEY",
+    "authority": "LEPTON_STORAGE_AUTHORITY",
+}
+NAMES = tuple(VARIABLES)
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Credentials:
-    """`LEPTON_STORAGE_USER`, `_SECRET`, ...; `LEPTON_STORAGE_FILE` names a file with them (see `from_file`).
+    """From `VARIABLES`; or from the file that `FILE` names (see `from_file`), which then counts alone.
 
     Raises:
         ConfigError: the file cannot be used.
     """
-    path = environment.get(f"{PREFIX}FILE")
+    path = environment.get(FILE)
     if path:
         return from_file(Path(path))
-    return Credentials(**{name: environment.get(PREFIX + name.upper(), "") for name in NAMES})
+    return Credentials(**{name: environment.get(variable, "") for name, variable in VARIABLES.items()})
 
 
 def from_file(path: Path) -> Credentials:

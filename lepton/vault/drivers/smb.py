@@ -168,6 +168,7 @@ class SmbFiles:
         """The lock file, open for nobody else; its folder is made when it turns out to be missing."""
 
         def opened() -> Any:
+            lane.enter()
             file = self._file(lane, lock, "a", None)
             file.open()
             return file
@@ -214,6 +215,7 @@ class SmbFiles:
         lane = self._lanes.take()
         try:
             with self._told(lane, path):
+                lane.enter()
                 yield lane
         finally:
             self._lanes.give_back(lane)

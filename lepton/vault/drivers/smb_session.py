@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any
 from uuid import uuid4
 
+from smbclient import register_session
 from smbprotocol.connection import Connection
 from smbprotocol.exceptions import SMBException
 from smbprotocol.file_info import FileAttributes, FileRenameInformation
@@ -20,6 +21,7 @@ from smbprotocol.open import (
     ShareAccess,
     SMB2SetInfoRequest,
 )
+from smbprotocol.tree import TreeConnect
 
 from lepton.vault.drivers.patience import Patience
 
@@ -88,6 +90,14 @@ class Lane(dict[str, Any]):
                 found.open()
                 self[key] = found
             return found
+
+    def enter(self) -> None:
+        """Log in, and open the share: a share that is not there must not look like a file that is not there."""
+        session, patience = self._session, self._session.patience
+        entered = register_session(session.host, connection_timeout=patience.connect_s, **self.shared)
+        name = rf"\\{session.host}\{session.share}"
+        if not any(tree.share_name == name for tree in entered.tree_connect_table.values()):
+            TreeConnect(entered, name).connect()
 
     def drop(self) -> None:
         """Cut all connections; the next call opens a new one."""

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import httpx
 
-from lepton.core.errors import LeptonError, StorageFullError, StorageRefusedError
+from lepton.core.errors import LeptonError, NotFoundError, StorageFullError, StorageRefusedError
 from lepton.vault.driver import Capabilities
 from lepton.vault.drivers.address import Address
 from lepton.vault.drivers.credentials import Credentials
@@ -94,8 +94,12 @@ class DavFiles:
         parts = self._below(path).split("/")
         for depth in range(1, len(parts) + 1):
             answer = self._calls.ask("MKCOL", f"{self._url}/{quote('/'.join(parts[:depth]))}/")
-            if answer.status_code != 405:  # it is there
+            if answer.status_code != 405:  # it is there, or cannot be made
                 self._checked(path, answer)
+        try:
+            self.look(path)
+        except NotFoundError:
+            raise StorageRefusedError(f"{self.name} makes no folder", fix="Check whether it is read-only.") from None
 
     def remove(self, path: str) -> None:
         """Remove a file."""
