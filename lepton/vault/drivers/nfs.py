@@ -5,7 +5,7 @@ Its rename replaces. The library cannot list the root of an export, so a storage
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from threading import Lock
 from typing import Any, cast
 from urllib.parse import quote
@@ -29,6 +29,7 @@ FULL = {28, 27, 69, 122}
 """NFS4ERR_NOSPC, _FBIG, _DQUOT; EDQUOT of Linux."""
 CLOSED = {1, 13, 30}
 """_PERM, _ACCESS, _ROFS."""
+FAULTS = (nfs_rs.NfsError, OSError, RuntimeError, ValueError)
 ABSENT = (nfs_rs.NfsNotFoundError, nfs_rs.NfsIsADirectoryError, nfs_rs.NfsNotADirectoryError)
 
 
@@ -54,12 +55,18 @@ class NfsFiles:
 
     def write(self, path: str, blocks: Iterable[bytes]) -> None:
         """Make and flush a file."""
-        with self._told(path) as client, client.open(self._at(path), "wb") as file:
-            for block in blocks:
-                rest = memoryview(block)
-                while rest:
-                    rest = rest[file.write(rest) :]
-            file.flush()
+        with self._told(path) as client:
+            file = client.open(self._at(path), "wb")
+            try:
+                for block in blocks:
+                    rest = memoryview(block)
+                    while rest:
+                        rest = rest[file.write(rest) :]
+                file.flush()
+            except BaseException:
+                _let_go(file)
+                raise
+            file.close()
 
     def open(self, path: str, start: int, length: int) -> "_File":
         """Open a file for reading."""
@@ -111,7 +118,8 @@ class NfsFiles:
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
-            _close(client)
+            with suppress(*FAULTS):
+                client.close()
 
     def _connected(self) -> Any:
         with self._lock:
@@ -139,7 +147,7 @@ class NfsFiles:
             raise missing(path) from None
         except nfs_rs.NfsAlreadyExistsError:
             raise taken(path) from None
-        except (nfs_rs.NfsError, OSError, RuntimeError, ValueError) as fault:
+        except FAULTS as fault:
             raise self._failed(fault) from None
 
     def _failed(self, fault: Exception) -> LeptonError:
@@ -168,7 +176,9 @@ class _File:
             return cast(bytes, self._file.read_at(start, length))
 
     def close(self) -> None:
-        _close(self._file)
+        file, self._file = self._file, None
+        if file is not None:
+            _let_go(file)
 
 
 def open_storage(address: Address, credentials: Credentials, patience: Patience) -> FileDriver:
@@ -186,12 +196,12 @@ def open_storage(address: Address, credentials: Credentials, patience: Patience)
     return FileDriver(NfsFiles(f"nfs://{address.host}{port}/{quote(export)}", folder, options, patience))
 
 
-def _close(thing: Any) -> None:
-    """Close what may be dead already."""
+def _let_go(file: Any) -> None:
+    """Close a file, or forget it where its connection is gone."""
     try:
-        thing.close()
-    except (nfs_rs.NfsError, OSError, RuntimeError, ValueError):
-        return
+        file.close()
+    except FAULTS:
+        file._inner = None  # else the library warns of a file that nobody can close any more
 
 
 def _entry(name: str, found: Any) -> Entry:

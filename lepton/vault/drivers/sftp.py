@@ -18,7 +18,7 @@ from threading import Lock
 from typing import Any
 
 import paramiko
-from paramiko.sftp import CMD_EXTENDED
+from paramiko.sftp import CMD_DATA, CMD_EXTENDED, CMD_READ, int64
 
 from lepton.core.errors import (
     InvalidError,
@@ -196,7 +196,7 @@ class SftpFiles:
             return StorageFullError(f"No room in {self.name}", fix="Free some space and try again.")
         if number == errno.EACCES:
             return self._refused("permission denied")
-        if type(fault) is OSError and number is None:  # a status of the server, e.g. "Failure"
+        if type(fault) is OSError and number is None and "closed" not in text:  # a status of the server, e.g. "Failure"
             return self._refused(text)
         return unreachable(self.name, type(fault).__name__)
 
@@ -219,10 +219,9 @@ class _File:
 
     def read(self, start: int, length: int) -> bytes:
         """Many requests at once; one answer."""
-        pieces = [(at, min(PIECE_BYTES, start + length - at)) for at in range(start, start + length, PIECE_BYTES)]
         try:
             with self._files._said(self._path):
-                return b"".join(self._file.readv(pieces))
+                return _Pieces(self._client, self._file.handle).read(start, length)
         except StorageUnreachableError:
             _cut(self._client)
             self._client = None
@@ -233,6 +232,34 @@ class _File:
         if client is not None:
             _close(self._file)
             self._files.give_back(client)
+
+
+class _Pieces:
+    """Requests for the pieces of one block, and what comes back. The library's own way needs a thread."""
+
+    def __init__(self, client: Any, handle: bytes) -> None:
+        self._client = client
+        self._handle = handle
+        self._found: dict[int, bytes] = {}
+
+    def read(self, start: int, length: int) -> bytes:
+        """All pieces up to the first that is short, which a server may send at any time."""
+        wanted: dict[int, int] = {}
+        for at in range(start, start + length, PIECE_BYTES):
+            size = min(PIECE_BYTES, start + length - at)
+            wanted[self._client._async_request(self, CMD_READ, self._handle, int64(at), size)] = size
+        while len(self._found) < len(wanted):
+            self._client._read_response()
+        whole = []
+        for number, size in wanted.items():
+            whole.append(self._found[number])
+            if len(whole[-1]) < size:
+                break
+        return b"".join(whole)
+
+    def _async_response(self, kind: int, message: Any, number: int) -> None:
+        """Called by the library with each answer; anything but data is an empty piece."""
+        self._found[number] = message.get_string() if kind == CMD_DATA else b""
 
 
 def open_storage(address: Address, credentials: Credentials, patience: Patience) -> FileDriver:
