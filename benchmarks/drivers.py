@@ -24,6 +24,7 @@ import smbclient
 from obstore.store import S3Store
 
 from lepton.vault.driver import Driver
+from lepton.vault.drivers.credentials import Credentials
 from lepton.vault.drivers.opening import open_driver
 from tests.backends import rclone
 from tests.backends.ganesha import ganesha
@@ -202,7 +203,11 @@ def main() -> None:
         row("SMB 3 encrypted, Samba (smbprotocol)", open_driver(smbd.url, smbd.credentials), smb(smbd))
         row("NFS 4.1, ganesha (nfs-rs)", open_driver(nfsd.url), nfs(nfsd))
         row("HDFS (hdfs-native)", open_driver(cluster.url), hdfs(cluster))
-        row("WebHDFS (httpx)", open_driver(web), http(root, None, "CREATE&overwrite=true", "OPEN"))
+        row(
+            "WebHDFS (httpx)",
+            open_driver(web, Credentials(user="root")),
+            http(root, None, "CREATE&overwrite=true", "OPEN"),
+        )
         row("SFTP, OpenSSH (paramiko)", open_driver(sshd.url, sshd.credentials), sftp(sshd))
         bare = http(f"http://127.0.0.1:{dav.port}/bare", login, "")
         row("WebDAV, rclone (httpx)", open_driver(dav.url, dav.credentials), bare)

@@ -1,6 +1,6 @@
 """Buckets of S3 and of what speaks like it, as a driver (needs the extra `s3`).
 
-A body up to 16 MiB is one request; a larger one goes up in parts and appears when the last one is there. What a
+A body up to 8 MiB is one request; a larger one goes up in parts and appears when the last one is there. What a
 killed writer has sent in parts stays hidden in the bucket until a lifecycle rule (`AbortIncompleteMultipartUpload`)
 removes it.
 """
@@ -76,7 +76,7 @@ class S3Driver:
     def put(self, key: str, chunks: Iterable[bytes]) -> Head:
         """Write the key, replacing what was there."""
         path = self._prefix + check_key(key)
-        source = Source(chunks, PART_BYTES)
+        source = Source(chunks)
         first, second = next(source, b""), next(source, b"")
         if not second:
             return self._stored(key, first, "overwrite")
@@ -276,8 +276,10 @@ def _open_store(bucket: Bucket, patience: Patience, *, retries: int) -> S3Store:
 
 
 def _counted(parts: Iterable[bytes]) -> Iterator[bytes]:
-    for number, part in enumerate(parts):
-        if number == MAX_PARTS:
+    size = 0
+    for part in parts:
+        size += len(part)
+        if size > MAX_PARTS * PART_BYTES:
             raise TooLargeError(f"More than {MAX_PARTS * PART_BYTES >> 30} GiB in one object", fix="Split it.")
         yield part
 
