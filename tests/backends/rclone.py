@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lepton.vault.drivers.credentials import Credentials
-from tests.backends.process import Storage, accepts, program, running, scratch
+from tests.backends.process import Storage, accepts, library, program, running, scratch
 from tests.ports import free_port
 
 USER, PASSWORD = "somebody", "another password: with a colon"
@@ -27,6 +27,7 @@ def webdav(*options: str) -> Iterator[Storage]:
 @contextmanager
 def sftp() -> Iterator[Storage]:
     """A folder over SFTP."""
+    library("paramiko", "sftp")
     with scratch("key") as folder:
         key = folder / "host"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True, capture_output=True)
@@ -42,6 +43,7 @@ def sftp() -> Iterator[Storage]:
 @contextmanager
 def s3() -> Iterator[Storage]:
     """A bucket of a server that acknowledges what it does not do."""
+    library("obstore", "s3")
     with _serving("s3", "--auth-key", f"{USER},{PASSWORD}") as (port, storage):
         (storage.folder / "files" / "bucket").mkdir()
         yield Storage(

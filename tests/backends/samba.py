@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lepton.vault.drivers.credentials import Credentials
-from tests.backends.process import Storage, absent, accepts, program, running, scratch
+from tests.backends.process import Storage, absent, accepts, library, program, running, scratch
 from tests.ports import free_port
 
 PASSWORD = "a password with spaces and \u00fcmlauts"
@@ -46,6 +46,7 @@ CONF = """
 @contextmanager
 def samba(small: Path | None = None) -> Iterator[Storage]:
     """A share `data` in a fresh server, which `shut` shows too; `small` is another folder, if one is given."""
+    library("smbprotocol", "smb")
     smbd, smbpasswd = program("smbd", "apt-get install samba"), program("smbpasswd", "apt-get install samba")
     if os.geteuid():
         absent("Samba is started by root only here")

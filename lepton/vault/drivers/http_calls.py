@@ -1,7 +1,7 @@
 """HTTP calls of the drivers that speak it: timed, and with transport errors said in our words."""
 
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
 from typing import Any
 
@@ -9,6 +9,8 @@ import httpx
 
 from lepton.vault.drivers.files import unreachable
 from lepton.vault.drivers.patience import Patience
+
+PIECE_BYTES = 256 << 10
 
 
 class Calls:
@@ -56,8 +58,9 @@ class Calls:
             StorageUnreachableError: none came in time.
         """
         client = self._opened()
+        content = body if body is None or isinstance(body, bytes) else _pieces(body)
         try:
-            return client.request(method, url, params=params, headers=dict(headers or {}), content=body)
+            return client.request(method, url, params=params, headers=dict(headers or {}), content=content)
         except (httpx.TransportError, httpx.StreamError) as fault:
             raise unreachable(self._name, type(fault).__name__) from None
 
@@ -73,6 +76,13 @@ class Calls:
             if self._client is None:
                 self._client = httpx.Client(**self._options)
             return self._client
+
+
+def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Small ones: what a socket does not take at once, the library copies again and again."""
+    for block in blocks:
+        for at in range(0, len(block), PIECE_BYTES):
+            yield block[at : at + PIECE_BYTES]
 
 
 def verifying(authority: str) -> Any:

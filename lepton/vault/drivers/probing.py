@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields
-from threading import Barrier
+from random import uniform
+from threading import Barrier, Event
 from uuid import uuid4
 
 from lepton.core.errors import LeptonError, NameTakenError, StaleError, UnsupportedError
@@ -119,13 +120,14 @@ def _swaps_losing_nothing(place: _Place) -> str:
 
 
 def _added_one(driver: Driver, key: str) -> bool:
-    """Add one, however often others come first; but not for ever."""
-    for _ in range(WRITERS * ROUNDS * 20):
+    """Add one, however often others come first; but not for ever. Who was late waits a moment, the longer the later."""
+    for attempt in range(200):
         etag = driver.head(key).etag
         number = int(b"".join(driver.get(key)))
         try:
             driver.replace_if_match(key, str(number + 1).encode(), etag=etag)
         except StaleError:
+            Event().wait(uniform(0, 0.02 * min(attempt + 1, 10)))
             continue
         return True
     return False
