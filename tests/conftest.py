@@ -10,6 +10,8 @@ import pytest
 
 from tests.ports import free_port
 
+pytest.register_assert_rewrite("tests.contract.driver_contract", "tests.contract.driver_faults")
+
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 

@@ -13,7 +13,7 @@ from lepton.cli.output import Session, with_json
 from lepton.cli.replay import progress
 from lepton.cli.server import data_option
 from lepton.core.clock import SystemClock, from_micros
-from lepton.core.errors import IntegrityError, InvalidError
+from lepton.core.errors import ConflictError, IntegrityError, InvalidError
 from lepton.core.size import format_bytes
 from lepton.sdk.find import default_data
 from lepton.server import backups, restoring
@@ -23,7 +23,8 @@ from lepton.server.folder import write_private
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.recovery import RecoveryKey, read_key
 from lepton.vault.backup.target import Target
-from lepton.vault.drivers.local import LocalDriver
+from lepton.vault.drivers.credentials import from_environment
+from lepton.vault.drivers.opening import open_driver
 
 MOST_SHOWN = 50
 CLOCK = SystemClock()
@@ -58,13 +59,20 @@ def recovery_key(out: Path, another: bool, data: Path | None, is_json: bool) -> 
 
 
 @vault.command()
-@click.option("--to", "url", required=True, help="Where backups go: a folder.")
+@click.option("--to", "url", required=True, help="Where backups go: a folder, or s3://, smb://, ...")
+@click.option("--append-only", is_flag=True, help="Refuse a storage where what lies there can be changed or deleted.")
 @data_option
 @with_json
-def backup(url: str, data: Path | None, is_json: bool) -> None:
+def backup(url: str, append_only: bool, data: Path | None, is_json: bool) -> None:
     """Back everything up; what is there already is not copied again."""
+    target = _target(url)
+    if append_only and not (found := target.driver.append_only()).holds:
+        raise ConflictError(
+            f"The storage is not append-only: {found.reason}",
+            fix="Use a versioned S3 bucket with a default retention in compliance mode, or leave --append-only out.",
+        )
     with _opened(data) as house, _moving("backing up") as moved:
-        made = backups.back_up(house, _target(url), progress=moved)
+        made = backups.back_up(house, target, progress=moved)
     told = {name: getattr(made, name) for name in made.__slots__} | {"at": str(from_micros(made.at))}
     new = f"{made.new_packs} of {made.packs} packs are new, {format_bytes(made.new_bytes)}"
     Session(is_json).say(f"Backup {made.number} of {format_bytes(made.size_bytes)} is made; {new}.", told)
@@ -160,7 +168,7 @@ def drill(url: str, key_file: Path | None, number: int | None, data: Path | None
 
 
 def _target(url: str) -> Target:
-    return Target(LocalDriver(Path(url)))
+    return Target(open_driver(url, from_environment()))
 
 
 @contextmanager

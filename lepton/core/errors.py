@@ -16,7 +16,10 @@
     ├── IntegrityError          bytes do not match their hash
     ├── UnavailableError        a part does not answer now; trying again is right
     │   ├── UnreachableError    no server at that address
-    │   └── StorageFullError    the disk is full
+    │   ├── StorageFullError    the disk is full
+    │   └── StorageUnreachableError   a storage of the vault does not answer
+    ├── StorageRefusedError     a storage of the vault refuses: credentials, rights, read-only
+    ├── UnsupportedError        a storage cannot do that at all
     ├── ConfigError             a setting that cannot work
     ├── DatabaseError           the database file cannot be used
     ├── EngineError             the engine refused a launch
@@ -152,6 +155,24 @@ class StorageFullError(UnavailableError):
     """The disk is full; what was being written has been taken back."""
 
     code, status = "storage_full", 507
+
+
+class StorageUnreachableError(UnavailableError):
+    """A storage of the vault does not answer in time; whether an unfinished write was done is not known."""
+
+    code = "storage_unreachable"
+
+
+class StorageRefusedError(LeptonError):
+    """A storage of the vault answers, and refuses: wrong credentials, no rights, read-only."""
+
+    code, status = "storage_refused", 502
+
+
+class UnsupportedError(LeptonError):
+    """A storage of the vault has no such operation."""
+
+    code, status = "unsupported", 501
 
 
 class ConfigError(LeptonError):

@@ -4,14 +4,18 @@ A key is `/`-separated, e.g. `objects/ab/cd12`. A write is all or nothing: a rea
 ones, and a write that fails leaves no trace. `tests/contract/test_drivers.py` says what each driver must do.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 from lepton.core.artifact import check_path
 from lepton.core.errors import InvalidError
 
 CHUNK_BYTES = 1 << 20
+MAX_PART_BYTES = 255
+"""A part of a key is a file's name somewhere."""
+UNSAFE = set('<>:"|?*')
+"""Characters that some file server cannot keep in a name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,14 +25,61 @@ class Head:
     key: str
     size_bytes: int
     etag: str
-    """Changes with every write of the key; opaque."""
+    """Changes whenever the bytes change; opaque. See `Capabilities.unique_etags`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a storage can do: as its driver believes, or as `drivers.probing.probe` found out."""
+
+    create_if_absent: bool
+    """Of many writers of a new key exactly one wins."""
+    replace_if_match: bool
+    """A write that states an old etag is refused, however many write at once."""
+    unique_etags: bool
+    """Every write changes the etag. Else equal bytes may have an equal one: give what is swapped a counter."""
+    exact_names: bool
+    """Keys that differ only in case, or in their normal form of Unicode, are different keys."""
+    range_reads: bool = True
+    """A part of an object is read without the rest."""
+    read_after_write: bool = True
+    list_after_write: bool = True
+    why_not: Mapping[str, str] = field(default_factory=dict)
+    """Capability that is missing -> what was seen."""
+
+    def to_json(self) -> Mapping[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Capabilities":
+        """What `to_json` returned."""
+        return cls(**found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendOnly:
+    """Whether a storage refuses to overwrite and to delete what is there, and how that is known."""
+
+    holds: bool
+    reason: str
 
 
 class Driver(Protocol):
-    """A place that keeps bytes under names. Methods may be called from many threads and processes at once."""
+    """A place that keeps bytes under names. Methods may be called from many threads and processes at once.
+
+    Beside what the methods name, each may raise:
+        StorageUnreachableError: the storage does not answer; the docs say after how long.
+        StorageRefusedError: it refuses the credentials, or the write.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the driver believes the storage can do; `probe` verifies it."""
+        ...
 
     def put(self, key: str, chunks: Iterable[bytes]) -> Head:
-        """Write the key, replacing what was there. Durable when it returns.
+        """Write the key, replacing what was there. As durable when it returns as the storage promises.
 
         An exception out of `chunks` ends the write, leaves the key as it was, and is passed on.
 
@@ -55,7 +106,7 @@ class Driver(Protocol):
         ...
 
     def list(self, prefix: str = "") -> Iterator[Head]:
-        """All keys that begin with `prefix`, in order of their text."""
+        """All keys that begin with `prefix`, in order of their text. Reads on as it is asked for more."""
         ...
 
     def delete(self, key: str) -> None:
@@ -67,6 +118,7 @@ class Driver(Protocol):
 
         Raises:
             NameTakenError: it exists.
+            UnsupportedError: the storage cannot say who is first.
         """
         ...
 
@@ -75,19 +127,30 @@ class Driver(Protocol):
 
         Raises:
             StaleError: it has changed, or is gone.
+            UnsupportedError: the storage cannot compare and write in one step.
         """
+        ...
+
+    def append_only(self) -> AppendOnly:
+        """Whether the storage itself keeps this writer from overwriting and deleting."""
+        ...
+
+    def close(self) -> None:
+        """Give back connections. The driver can be used again, and opens new ones then."""
         ...
 
 
 def check_key(key: str) -> str:
-    """Return `key` if every driver can keep it: a relative path whose parts do not begin with a dot.
+    """Return `key` if every driver can keep it: a relative path whose parts are names on any file server.
 
     Raises:
-        InvalidError: it is anything else.
+        InvalidError: a part begins with a dot, ends with a dot or a space, has one of `<>:"|?*`, or is longer than
+            255 bytes; or it is no path at all.
     """
     check_path(key)
-    if any(part.startswith(".") for part in key.split("/")):
-        raise InvalidError(f"{key[:80]!r} has a part that begins with a dot", fix="Use another name.")
+    for part in key.split("/"):
+        if part.startswith(".") or part[-1] in ". " or UNSAFE & set(part) or len(part.encode()) > MAX_PART_BYTES:
+            raise InvalidError(f"{key[:80]!r} has a part that not every storage can keep", fix="Use another name.")
     return key
 
 

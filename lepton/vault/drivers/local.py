@@ -1,7 +1,13 @@
 """Files of this machine, or of any mounted file system, as a driver.
 
-A write goes to a hidden temporary file, is flushed to the disk, and takes its name in one rename. Writers of one
-key take turns through a lock file, so the compare-and-swap also holds between processes.
+A write goes to a hidden temporary file, is flushed to the disk, and takes its name in one step: `rename`, or `link`
+where the name must be new, which any POSIX file system and NFS and SMB servers do at once. Writers of one key take
+turns through a lock file (`flock`), so the compare-and-swap holds between processes of one machine. On a mount it holds
+between machines only if the mount passes locks on: NFS does (not with `nolock` or `local_lock=flock`), CIFS does (not
+with `nobrl`); otherwise each machine has turns of its own, and the commit pointer belongs into Lepton's database.
+
+What a killed writer left in `.new/` is removed when the server starts, or by the first write of a later driver once
+it is a day old.
 """
 
 import errno
@@ -11,14 +17,27 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISREG
 from time import time_ns
 from typing import BinaryIO
 from uuid import uuid4
 
-from lepton.core.errors import NameTakenError, NotFoundError, StaleError, StorageFullError
-from lepton.vault.driver import CHUNK_BYTES, Head, check_key, check_range
+from lepton.core.errors import (
+    NotFoundError,
+    StaleError,
+    StorageFullError,
+    StorageRefusedError,
+    StorageUnreachableError,
+)
+from lepton.vault.driver import CHUNK_BYTES, AppendOnly, Capabilities, Head, check_key, check_range
+from lepton.vault.drivers.files import DRAFT_KEPT_S, missing, taken
+from lepton.vault.drivers.walking import Entry, walk
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+HIDDEN = (".new", ".locks")
 
 
 class LocalDriver:
@@ -29,55 +48,49 @@ class LocalDriver:
         now_ns: nanoseconds since 1970; tells two writes of a key apart.
     """
 
+    capabilities = Capabilities(create_if_absent=True, replace_if_match=True, unique_etags=True, exact_names=True)
+
     def __init__(self, root: Path, *, now_ns: Callable[[], int] = time_ns) -> None:
         self.root = root.resolve()
         self._now_ns = now_ns
-        for hidden in (".new", ".locks"):
+        self._has_swept = False
+        for hidden in HIDDEN:
             (self.root / hidden).mkdir(parents=True, exist_ok=True)
+
+    def __repr__(self) -> str:
+        return f"LocalDriver({self.root})"
 
     def put(self, key: str, chunks: Iterable[bytes]) -> Head:
         """Write the key, replacing what was there."""
         path = self._path(key)
         with self._written(chunks) as new, self._locked(key):
+            self._sweep(new)
             return self._take_name(new, path, key)
 
     def get(self, key: str, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """The bytes `start` .. `stop` in chunks."""
         check_range(start, stop)
-        try:
+        with self._told(key):
             file = _open_plain(self._path(key))
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise _missing(key) from None
-        chunks = _chunks(file, start, stop)
+        chunks = self._chunks(file, key, start, stop)
         next(chunks)  # now it is inside its `with`: also if nobody takes a piece, the file is closed
         return chunks
 
     def head(self, key: str) -> Head:
         """Size and etag of the key."""
-        path = self._path(key)
-        if not path.is_file() or path.is_symlink():
-            raise _missing(key)
-        try:
-            return _head(key, path.stat())
-        except FileNotFoundError:
-            raise _missing(key) from None
+        with self._told(key):
+            return _head(key, self._path(key).lstat())
 
     def list(self, prefix: str = "") -> Iterator[Head]:
-        """All keys that begin with `prefix`."""
-        above = prefix.rpartition("/")[0]
-        keys = []
-        for folder, folders, names in os.walk(self.root / (above and check_key(above))):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            inside = Path(folder).relative_to(self.root).as_posix()
-            keys += [name if inside == "." else f"{inside}/{name}" for name in names]
-        for key in sorted(key for key in keys if key.startswith(prefix)):
+        """All keys that begin with `prefix`; looks only at the files that it returns."""
+        for found in walk(self._entries, prefix):
             with suppress(NotFoundError):
-                yield self.head(key)
+                yield self.head(found.key)
 
     def delete(self, key: str) -> None:
         """Remove the key; nothing happens if there is none."""
         path = self._path(key)
-        with self._locked(key), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        with suppress(NotFoundError), self._told(key), self._locked(key):
             path.unlink()
             _flush_folder(path.parent)
 
@@ -85,22 +98,44 @@ class LocalDriver:
         """Write a key that does not exist."""
         path = self._path(key)
         with self._written([body]) as new, self._locked(key):
-            if path.exists():
-                raise NameTakenError(f"{key!r} exists", fix="Read it, or choose another name.")
-            return self._take_name(new, path, key)
+            return self._take_new_name(new, path, key)
 
     def replace_if_match(self, key: str, body: bytes, *, etag: str) -> Head:
         """Write a key that has not changed since its `etag` was read."""
         path = self._path(key)
         with self._written([body]) as new, self._locked(key):
-            if not path.is_file() or self.head(key).etag != etag:
+            try:
+                found = self.head(key).etag
+            except NotFoundError:
+                found = ""
+            if found != etag:
                 raise StaleError(f"{key!r} has changed since it was read", fix="Read it again and repeat the change.")
             return self._take_name(new, path, key)
 
-    def clear_drafts(self) -> None:
-        """Remove what killed writers left half written. Only for a caller who knows that nobody writes now."""
+    def append_only(self) -> AppendOnly:
+        """Never: who may write to a folder may also delete in it."""
+        return AppendOnly(holds=False, reason="Whoever may write to a folder may also replace and delete there")
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
+    def clear_drafts(self, *, before_ns: int | None = None) -> None:
+        """Remove what killed writers left half written.
+
+        Args:
+            before_ns: only what nobody has written to since; None is for a caller who knows that nobody writes now.
+        """
         for draft in (self.root / ".new").iterdir():
-            draft.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if before_ns is None or draft.stat().st_mtime_ns < before_ns:
+                    draft.unlink()
+
+    def _sweep(self, new: Path) -> None:
+        """Clear drafts much older than a new one, once in the life of this driver; it never hinders a write."""
+        if not self._has_swept:
+            self._has_swept = True
+            with suppress(OSError):
+                self.clear_drafts(before_ns=new.stat().st_mtime_ns - round(DRAFT_KEPT_S * 1e9))
 
     def _path(self, key: str) -> Path:
         """Where the key lies; a link on the way must not lead out of the root."""
@@ -108,6 +143,17 @@ class LocalDriver:
         if path.parent.resolve().is_relative_to(self.root):
             return path
         raise NotFoundError(f"{key!r} leads out of the vault", fix="Remove the symbolic link.")
+
+    def _entries(self, folder: str) -> Iterable[Entry]:
+        try:
+            with self._told(folder), os.scandir(self.root / folder) as scan:
+                return [
+                    Entry(name=entry.name, is_folder=entry.is_dir(follow_symlinks=False))
+                    for entry in scan
+                    if not entry.is_symlink()
+                ]
+        except NotFoundError:
+            return ()
 
     @contextmanager
     def _written(self, chunks: Iterable[bytes]) -> Iterator[Path]:
@@ -120,11 +166,10 @@ class LocalDriver:
                 os.fsync(file.fileno())
             yield new
         except OSError as fault:
-            if fault.errno in FULL:
-                raise StorageFullError(f"No room under {self.root}", fix="Free some space and try again.") from fault
-            raise
+            raise self._failed(fault) from fault
         finally:
-            new.unlink(missing_ok=True)
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
@@ -135,7 +180,7 @@ class LocalDriver:
 
     def _take_name(self, new: Path, path: Path, key: str) -> Head:
         """Rename durably. The time stamp grows with every write, so that no two writes of a key share an etag."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folders(path.parent)
         stamp = self._now_ns()
         with suppress(FileNotFoundError):
             stamp = max(stamp, path.stat().st_mtime_ns + 1)
@@ -145,31 +190,101 @@ class LocalDriver:
         _flush_folder(path.parent)
         return head
 
+    def _take_new_name(self, new: Path, path: Path, key: str) -> Head:
+        """As `_take_name` if nothing has that name; by `link`, which says so even where locks do not reach."""
+        self._make_folders(path.parent)
+        stamp = self._now_ns()
+        os.utime(new, ns=(stamp, stamp))
+        try:
+            os.link(new, path)
+        except FileExistsError:
+            raise taken(key) from None
+        except OSError as fault:
+            if fault.errno not in NO_LINKS:
+                raise
+            if path.exists():
+                raise taken(key) from None
+            new.rename(path)
+        _flush_folder(path.parent)
+        return _head(key, path.stat())
+
+    def _make_folders(self, folder: Path) -> None:
+        """Make what is missing down to the folder, durably."""
+        made = []
+        while not folder.is_dir():
+            made.append(folder)
+            folder = folder.parent
+        for new in reversed(made):
+            new.mkdir(exist_ok=True)
+            _flush_folder(new.parent)
+
+    def _chunks(self, file: BinaryIO, key: str, start: int, stop: int | None) -> Iterator[bytes]:
+        """Read the range piece by piece, then close the file. The first piece is empty."""
+        with file:
+            yield b""
+            file.seek(start)
+            left = stop - start if stop is not None else None
+            while chunk := self._read(file, key, CHUNK_BYTES if left is None else min(CHUNK_BYTES, left)):
+                left = None if left is None else left - len(chunk)
+                yield chunk
+
+    def _read(self, file: BinaryIO, key: str, length: int) -> bytes:
+        with self._told(key):
+            return file.read(length)
+
+    @contextmanager
+    def _told(self, key: str) -> Iterator[None]:
+        """Say the system's errors in our words."""
+        try:
+            yield
+        except ABSENT:
+            raise missing(key) from None
+        except OSError as fault:
+            if fault.errno == errno.ELOOP:
+                raise missing(key) from None
+            raise self._failed(fault) from fault
+
+    def _failed(self, fault: OSError) -> Exception:
+        """What a failure of the system means; one that came with the bytes of a write stays as it is."""
+        if fault.errno in FULL:
+            return StorageFullError(f"No room under {self.root}", fix="Free some space and try again.")
+        if fault.errno in REFUSED and self._is_mine(fault):
+            return StorageRefusedError(
+                f"{self.root} refuses: {os.strerror(fault.errno or 0)}",
+                fix="Look at its owner, and whether it is read-only.",
+            )
+        if fault.errno in (errno.EIO, errno.ESTALE, errno.EHOSTDOWN, errno.ENOTCONN) and self._is_mine(fault):
+            return StorageUnreachableError(f"{self.root}: {os.strerror(fault.errno or 0)}", fix="Look at the mount.")
+        return fault
+
+    def _is_mine(self, fault: OSError) -> bool:
+        """Whether the failure names a file of this driver, or none."""
+        return fault.filename is None or str(fault.filename).startswith(str(self.root))
+
+
+def open_storage(path: Path) -> LocalDriver:
+    """The driver of a folder.
+
+    Raises:
+        StorageRefusedError, StorageFullError: the folder is not there and cannot be made, or is closed to us.
+    """
+    try:
+        return LocalDriver(path)
+    except OSError as fault:
+        if fault.errno in FULL:
+            raise StorageFullError(f"No room for {path}", fix="Free some space and try again.") from fault
+        raise StorageRefusedError(f"Cannot use {path}: {fault.strerror}", fix="Look at the folder's owner.") from fault
+
 
 def _head(key: str, found: os.stat_result) -> Head:
+    if not S_ISREG(found.st_mode):
+        raise missing(key)
     return Head(key=key, size_bytes=found.st_size, etag=f"{found.st_mtime_ns:x}-{found.st_size:x}")
-
-
-def _missing(key: str) -> NotFoundError:
-    return NotFoundError(f"The vault has no {key!r}", fix="Check the name.")
 
 
 def _open_plain(path: Path) -> BinaryIO:
     """Open for reading, but not through a link."""
-    if path.is_symlink():
-        raise FileNotFoundError(path)
-    return path.open("rb")
-
-
-def _chunks(file: BinaryIO, start: int, stop: int | None) -> Iterator[bytes]:
-    """Read the range piece by piece, then close the file. The first piece is empty."""
-    with file:
-        yield b""
-        file.seek(start)
-        left = stop - start if stop is not None else None
-        while chunk := file.read(CHUNK_BYTES if left is None else min(CHUNK_BYTES, left)):
-            left = None if left is None else left - len(chunk)
-            yield chunk
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW))
 
 
 def _flush_folder(folder: Path) -> None:

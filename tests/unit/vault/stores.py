@@ -8,7 +8,7 @@ from lepton.core.errors import NameTakenError, NotFoundError, StaleError
 from lepton.store.database import Database
 from lepton.store.open import open_database
 from lepton.store.vault import SqlState
-from lepton.vault.driver import CHUNK_BYTES, Head, check_range
+from lepton.vault.driver import CHUNK_BYTES, AppendOnly, Capabilities, Head, check_range
 from lepton.vault.store.branches import Author, Branches
 from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.index import Index
@@ -21,11 +21,19 @@ ANN = Author(by="ann", message="why")
 
 
 class MemoryDriver:
-    """A driver that keeps bytes in memory; passes the drivers' contract."""
+    """A driver that keeps bytes in memory."""
+
+    capabilities = Capabilities(create_if_absent=True, replace_if_match=True, unique_etags=False, exact_names=True)
 
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
         self.writes = 0
+
+    def append_only(self) -> AppendOnly:
+        return AppendOnly(holds=False, reason="it is memory")
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def put(self, key: str, chunks: Iterable[bytes]) -> Head:
         return self._write(key, b"".join(chunks))

@@ -1,0 +1,1 @@
+"""Real storage servers for tests: each a context that starts one on loopback and ends it, whatever happens."""
