@@ -187,7 +187,7 @@ def main() -> int:
 
 def restore(source: Path, key: dict[str, Any], into: Path, number: int) -> int:
     """Write everything of one backup."""
-    numbers = sorted(int(path.name) for path in (source / "backups").iterdir() if path.name.isdigit())
+    numbers = sorted(int(path.name) for path in (source / "backups").iterdir() if is_number(path.name))
     if not numbers:
         raise Damaged(f"{source} has no backup")
     wanted = number or numbers[-1]
@@ -205,7 +205,7 @@ def restore(source: Path, key: dict[str, Any], into: Path, number: int) -> int:
     )
     platform = Vault(source, keys, own, [bytes.fromhex(pack) for pack, _ in manifest["packs"][own.hex()]])
     into.mkdir(parents=True, exist_ok=True)
-    write(into / "dump.jsonl", platform, bytes.fromhex(manifest["dump"]))
+    write(into / "dump.jsonl", platform, bytes.fromhex(manifest["dump"]), into)
     return write_all(source, root, tables(into / "dump.jsonl"), into)
 
 
@@ -224,7 +224,7 @@ def write_all(source: Path, root: bytes, rows: Rows, into: Path) -> int:
                 damaged += 1
     for path, vault, blob in wanted:
         try:
-            write(path, vault, blob)
+            write(path, vault, blob, into)
         except (Damaged, OSError) as fault:
             print(f"damaged: {path.relative_to(into)}: {fault}", file=sys.stderr)
             damaged += 1
@@ -299,7 +299,7 @@ def tables(path: Path) -> Rows:
     return rows
 
 
-def write(path: Path, vault: Vault | None, blob: bytes) -> None:
+def write(path: Path, vault: Vault | None, blob: bytes, into: Path) -> None:
     """Write a file, checked, under its name once it is whole."""
     if vault is None or len(blob) != BLOB.size:
         raise Damaged("it is in no pack")
@@ -309,7 +309,7 @@ def write(path: Path, vault: Vault | None, blob: bytes) -> None:
             if file_digest(file, "sha256").digest() == wanted:
                 return
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft, seen = path.parent / ".restoring", sha256()
+    draft, seen = into / ".restoring", sha256()  # no workspace can be called so
     with draft.open("wb") as out:
         for piece in vault.content(blob):
             seen.update(piece)
@@ -317,6 +317,11 @@ def write(path: Path, vault: Vault | None, blob: bytes) -> None:
     if seen.digest() != wanted:
         raise Damaged("it has another SHA-256")
     draft.rename(path)
+
+
+def is_number(name: str) -> bool:
+    """Whether a file is a manifest's."""
+    return len(name) == 8 and name.isascii() and name.isdigit()
 
 
 def safe(name: str) -> str:

@@ -76,6 +76,9 @@ def backup(url: str, append_only: bool, data: Path | None, is_json: bool) -> Non
     told = {name: getattr(made, name) for name in made.__slots__} | {"at": str(from_micros(made.at))}
     new = f"{made.new_packs} of {made.packs} packs are new, {format_bytes(made.new_bytes)}"
     Session(is_json).say(f"Backup {made.number} of {format_bytes(made.size_bytes)} is made; {new}.", told)
+    if made.lost:
+        lost = "; ".join(f"{path}: {fault}" for path, fault in list(made.lost.items())[:MOST_SHOWN])
+        raise IntegrityError(f"It is not whole: {lost}", fix="lepton vault verify names what is damaged.")
 
 
 @vault.command("backups")
@@ -111,7 +114,7 @@ def verify(url: str, key_file: Path | None, number: int | None, data: Path | Non
                 found = restoring.check_house(house, progress=moved)
     session = Session(is_json)
     told = {name: getattr(found, name) for name in found.__slots__}
-    if not found.damaged:
+    if not found.damaged and not found.names:
         session.say(f"All {found.packs} packs are whole: {format_bytes(found.bytes_read)} read.", told)
         return
     names = "; ".join([*found.names[:MOST_SHOWN], *(["..."] if len(found.names) > MOST_SHOWN else [])])
@@ -139,12 +142,19 @@ def restore(url: str, key_file: Path | None, into: Path, number: int | None, is_
     with _moving("restoring") as moved, restoring.opened(target, manifest, CLOCK) as opened:
         rows = restoring.restore(opened, into, CLOCK, progress=moved)
         size = opened.size_bytes
+    with _moving("checking") as moved, backups.open_house(ServerConfig(data=into), CLOCK) as house:
+        found = restoring.check_house(house, progress=moved)
     told = {"backup": manifest.number, "made": str(from_micros(manifest.at)), "rows": rows, "freshness": _fresh(key)}
     session = Session(is_json)
     said = (
         f"Backup {manifest.number} of {from_micros(manifest.at):%Y-%m-%d %H:%M} UTC, {format_bytes(size)}, is in {into}"
     )
     session.say(f"{said}; {_fresh(key)}. Start it: lepton up --data {into}", told)
+    if found.damaged or found.names:
+        names = "; ".join(found.names[:MOST_SHOWN])
+        raise IntegrityError(
+            f"It was damaged in the backup and cannot be read whole: {names}", fix="Restore those from another backup."
+        )
 
 
 @vault.command()
@@ -183,6 +193,10 @@ def _manifest(target: Target, key_file: Path | None, data: Path | None, number: 
     if key_file:
         return restoring.open_manifest(target, key=_read_key(key_file), number=number)
     with _opened(data) as house:
+        if not number and (known := house.last_backup()) > max(target.numbers(), default=0):
+            raise IntegrityError(
+                f"Backup {known} was made, and is not there", fix="Look where it went; --backup N takes an older one."
+            )
         return restoring.open_manifest(target, key=None, root=house.opens_with, number=number)
 
 

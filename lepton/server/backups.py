@@ -7,27 +7,28 @@ what it has copied. What prune took meanwhile makes it begin again.
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lepton.core.clock import Clock, to_micros
-from lepton.core.errors import ConfigError, ConflictError, NotFoundError
+from lepton.core.errors import ConfigError, ConflictError, UnavailableError
 from lepton.security.key import derive
 from lepton.server.config import ServerConfig
 from lepton.server.folder import root_key
 from lepton.server.sealing import Sealing
-from lepton.store import domains, facts
+from lepton.store import domains, facts, holdings
 from lepton.store.database import Database, Tx
 from lepton.store.dump import dump, packed
 from lepton.store.open import open_database
 from lepton.store.vault import SqlState
 from lepton.vault.backup.manifest import Manifest, seal_manifest
 from lepton.vault.backup.recovery import RecoveryKey, make_key
-from lepton.vault.backup.target import Target
+from lepton.vault.backup.target import Target, copy_packs
 from lepton.vault.driver import Driver
 from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.objects import Objects
@@ -58,6 +59,8 @@ class Made:
     size_bytes: int
     new_packs: int
     new_bytes: int
+    lost: dict[str, str]
+    """Path of a pack -> why it is not in the backup; and `in the clear` -> how many objects could not be sealed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,10 @@ class House:
     def opens_with(self) -> tuple[bytes, bytes]:
         """What it opens its own backups with, and what it verifies them with."""
         return derive(self.root, "backup"), self.verifier
+
+    def last_backup(self) -> int:
+        """The number of the last backup that was made, wherever it is."""
+        return self.database.read(lambda tx: int(facts.get(tx, "backup") or 0))
 
     def platform(self) -> str:
         """The platform's id."""
@@ -147,16 +154,21 @@ def back_up(house: House, target: Target, *, progress: Progress) -> Made:
         raise ConflictError("There is no recovery key yet", fix="lepton vault recovery-key --out FILE")
     target.claim(house.platform())
     Sealing(house.database, Objects(house.vault, PlainObjects(house.driver))).turn()
-    for turn in range(TRIES):
-        try:
-            return _back_up(house, target, recovery, progress)
-        except NotFoundError:
-            if turn + 1 == TRIES:
-                raise
-    raise AssertionError("unreachable")
+    for _ in range(TRIES - 1):
+        made = _back_up(house, target, recovery, progress)
+        if made is not None:
+            return made
+    return _back_up(house, target, recovery, progress, is_last=True) or _endless()
 
 
-def _back_up(house: House, target: Target, recovery: bytes, progress: Progress) -> Made:
+def _endless() -> NoReturn:
+    raise UnavailableError("Content is pruned faster than it is copied", fix="Try again later.")
+
+
+def _back_up(
+    house: House, target: Target, recovery: bytes, progress: Progress, *, is_last: bool = False
+) -> Made | None:
+    """A backup; None where a pack was pruned meanwhile, so that it must begin again."""
     known = house.database.read(lambda tx: int(facts.get(tx, "backup") or 0))
     number = max([known, *target.numbers()]) + 1
     domain = _own_domain(house)
@@ -172,7 +184,9 @@ def _back_up(house: House, target: Target, recovery: bytes, progress: Progress) 
         done += size
         progress(done, total)
 
-    new_packs, new_bytes = target.copy_from(house.driver, packs, progress=tell)
+    copied = copy_packs(house.driver, target.driver, packs, progress=tell)
+    if copied.lost and not is_last and _pruned(house, packs):
+        return None
     manifest = Manifest(
         number=number,
         at=at,
@@ -188,7 +202,23 @@ def _back_up(house: House, target: Target, recovery: bytes, progress: Progress) 
     target.write(number, sealed)
     house.database.write(lambda tx: _note(tx, number, at))
     count = sum(len(found) for found in packs.values())
-    return Made(number=number, at=at, packs=count, size_bytes=total, new_packs=new_packs, new_bytes=new_bytes)
+    clear = house.database.read(lambda tx: len(holdings.plain(tx, after=("", ""), limit=1000)))
+    lost = {**copied.lost, **({"in the clear": f"{clear} objects could not be sealed"} if clear else {})}
+    return Made(
+        number=number,
+        at=at,
+        packs=count,
+        size_bytes=total,
+        new_packs=copied.packs,
+        new_bytes=copied.size_bytes,
+        lost=lost,
+    )
+
+
+def _pruned(house: House, packs: Mapping[bytes, Iterable[tuple[bytes, int]]]) -> bool:
+    """Whether any of these packs has gone since."""
+    here = {row[0] for row in house.database.read(lambda tx: tx.rows("SELECT pack FROM vault_packs WHERE is_gone = 0"))}
+    return any(pack not in here for found in packs.values() for pack, _ in found)
 
 
 def _note(tx: Tx, number: int, at: int) -> None:

@@ -140,7 +140,7 @@ def check(backup: Backup, *, progress: Progress) -> Checked:
     mine = {backup.manifest.domain: packs[backup.manifest.domain]}
     own = check_packs(backup.target.driver, backup.own.ring, mine, progress=tell)
     look = _Look(backup.target.driver, backup.told, backup.vault.ring)
-    names = list(_damaged_names(look, damage)) if damage.packs else []
+    names = list(_damaged_names(look, damage))
     return Checked(
         number=backup.manifest.number,
         bytes_read=damage.bytes_read + own.bytes_read,
@@ -165,7 +165,7 @@ def restore(backup: Backup, into: Path, clock: Clock, *, progress: Progress) -> 
         done += size
         progress(done, backup.size_bytes)
 
-    copy_packs(backup.target.driver, driver, backup.manifest.packs, progress=tell)
+    copy_packs(backup.target.driver, driver, backup.manifest.packs, progress=tell)  # what is lost is named by a check
     rows = _write_database(backup, into, clock)
     write_private(into / "key", backup.manifest.root.hex() + "\n")
     (into / RESTORING).unlink()
@@ -209,7 +209,8 @@ def drill(target: Target, manifest: Manifest, clock: Clock, *, progress: Progres
 
 def _prove(house: House) -> tuple[int, int]:
     """(objects, bytes) of a restored platform that are what their SHA-256 says."""
-    rows = house.database.read(lambda tx: tx.rows("SELECT DISTINCT digest, domain, blob FROM holdings"))
+    sql = "SELECT DISTINCT digest, domain, blob FROM holdings WHERE domain IS NOT NULL"
+    rows = house.database.read(lambda tx: tx.rows(sql))
     size = 0
     for digest, domain, blob in rows:
         seen = sha256()
@@ -239,7 +240,7 @@ def check_house(house: House, *, progress: Progress) -> Checked:
         bytes_read=damage.bytes_read,
         packs=sum(len(found) for found in packs.values()),
         damaged=damage.packs,
-        names=list(_damaged_names(look, damage)) if damage.packs else [],
+        names=list(_damaged_names(look, damage)),
     )
 
 
@@ -264,15 +265,17 @@ class _Look:
 def _damaged_names(look: _Look, damage: Damage) -> Iterator[str]:
     """What has a chunk that is damaged, or that is in no pack whose directory can be read."""
     told = look.told
-    files = {(workspace, digest): name for workspace, name, digest in told.files}
+    files: dict[tuple[str, str], list[str]] = {}
+    for workspace, name, digest in told.files:
+        files.setdefault((workspace, digest), []).append(name)
     whole = {domain: [pack for pack in packs if pack.id not in damage.lost] for domain, packs in told.packs.items()}
     with TemporaryDirectory(prefix="lepton-check-") as folder:
         state = FrozenState(told.keys, whole, told.moves)
         vault = Vault(look.driver, state, look.ring, indexes=Path(folder), clock=SystemClock())
         try:
             for (workspace, digest), held in told.held.items():
-                if held.domain and not _is_whole(vault.domain(held.domain), held.blob, damage):
-                    yield f"{workspace}: {files.get((workspace, digest), digest)}"
+                if not held.domain or not _is_whole(vault.domain(held.domain), held.blob, damage):
+                    yield from (f"{workspace}: {name}" for name in files.get((workspace, digest), [digest]))
             for id, workspace in told.workspaces.items():
                 if workspace and id in told.moves:
                     yield from (f"{workspace}: {name}" for name in _damaged_paths(vault.domain(id), damage))

@@ -58,6 +58,15 @@ class Sealing:
                 self._seal(digest, workspace)
                 self._after = digest, workspace
             self._is_done = not found
+            if self._is_done:
+                self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove files in the clear that no workspace's object is read from: of a death, or of nobody."""
+        plain = self._objects.plain
+        for digest in list(plain.list()):
+            if not self._database.read(partial(holdings.is_plain, digest=digest)):
+                plain.delete(digest)
 
     def _seal(self, digest: str, workspace: str) -> None:
         plain = self._objects.plain

@@ -41,6 +41,10 @@ class PlainObjects:
         chunks = self._driver.get(_key(digest), start=start, stop=stop)
         return chunks if start or stop is not None else _verified(chunks, digest)
 
+    def list(self) -> Iterator[str]:
+        """Digests of all that is here."""
+        return ("".join(head.key.split("/")[1:]) for head in self._driver.list("objects/"))
+
     def delete(self, digest: str) -> None:
         """Forget the object; nothing happens if it is not here."""
         self._driver.delete(_key(digest))

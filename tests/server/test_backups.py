@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ from lepton.server.backups import Made
 from lepton.server.config import ServerConfig
 from lepton.store.dump import dump
 from lepton.store.open import open_database
+from lepton.vault.backup.manifest import read_manifest
 from lepton.vault.backup.recovery import RecoveryKey, read_key
 from lepton.vault.backup.target import Target, manifest_path
 from lepton.vault.driver import Head
@@ -328,3 +330,58 @@ def test_a_dump_is_the_same_database_again(place: Place, tmp_path: Path) -> None
     missing = [line for line in ours if line not in theirs]
     assert all(b"vault" in line or b"{" in line or b'"b"' in line for line in missing) and len(ours) > 40
     assert len(missing) <= 6  # what the backup itself added to its own domain, after the dump
+
+
+def test_a_backup_of_damage_says_so_and_holds_the_rest(place: Place, tmp_path: Path) -> None:
+    with open_house(place.data) as house:
+        other = house.store(b"small and whole")
+        files = [{"path": "copy.bin", "digest": place.digest, "size_bytes": len(BODY)}]
+        house.ask("POST", "/catalog/versions", {"kind": "raw", "name": "again", "files": files}, status=201)
+    kit = tmp_path / "kit.json"
+    run("recovery-key", "--out", kit, "--data", place.data)
+    (pack,) = (p for p in (place.data / "vault").rglob("*") if p.is_file() and p.stat().st_size > len(BODY))
+    for spoil in (lambda: pack.write_bytes(pack.read_bytes()[:-1]), pack.unlink):
+        spoil()
+        done = CliRunner().invoke(cli, ["vault", "backup", "--to", str(place.safe), "--data", str(place.data)])
+        assert isinstance(done.exception, IntegrityError) and pack.name in done.exception.message
+    for words in (("--data", place.data), ("--at", place.safe, "--recovery-key", kit)):
+        done = CliRunner().invoke(cli, ["vault", "verify", *map(str, words)])
+        assert isinstance(done.exception, IntegrityError)
+        assert "raw/w@1/weights.bin" in done.exception.message and "raw/again@1/copy.bin" in done.exception.message
+    words = ["restore", "--from", str(place.safe), "--recovery-key", str(kit), "--into", str(tmp_path / "new")]
+    done = CliRunner().invoke(cli, ["vault", *words])
+    assert isinstance(done.exception, IntegrityError) and "weights.bin" in done.exception.message
+    with open_house(tmp_path / "new") as house:
+        assert house.http.get(f"{API}/vault/objects/{other}").content == b"small and whole"
+        assert house.store(b"and it takes more")
+
+
+def test_an_object_that_lost_its_row_is_named(place: Place) -> None:
+    with sqlite3.connect(place.data / "lepton.db") as database:
+        database.execute("DELETE FROM vault_packs WHERE size_bytes > ?", (len(BODY),))
+    database.close()
+    done = CliRunner().invoke(cli, ["vault", "verify", "--data", str(place.data)])
+    assert isinstance(done.exception, IntegrityError) and "raw/w@1/weights.bin" in done.exception.message
+
+
+def test_the_platform_misses_a_backup_that_was_taken_away(place: Place) -> None:
+    place.new_key()
+    place.back_up()
+    place.back_up()
+    (place.safe / manifest_path(2)).unlink()
+    done = CliRunner().invoke(cli, ["vault", "drill", "--at", str(place.safe), "--data", str(place.data)])
+    assert isinstance(done.exception, IntegrityError) and "Backup 2 was made" in done.exception.message
+    assert "Backup 1 restores" in run("drill", "--at", place.safe, "--backup", "1", "--data", place.data)
+
+
+def test_no_two_manifests_are_sealed_alike(place: Place) -> None:
+    place.new_key()
+    nonces = set()
+    for number in (1, 2, 3):
+        place.back_up()
+        with backups.open_house(place.config, CLOCK) as house:
+            nonces.add(read_manifest(place.target.read(number), signer=house.verifier).ours[:12])
+            assert (
+                restoring.open_manifest(place.target, key=None, root=house.opens_with, number=number).number == number
+            )
+    assert len(nonces) == 3

@@ -45,10 +45,11 @@ def check_packs(
         for pack, size in wanted:
             path = pack_path(domain, pack)
             try:
+                found = driver.head(path).size_bytes
+                if found != size:
+                    raise IntegrityError(f"it has {found} bytes, not {size}")
                 body = b"".join(driver.get(path))
                 reader = PackReader(_Body(body), domain=domain, pack=pack, key=ring.pack(pack), id_key=id_key)
-                if len(body) != size:
-                    raise IntegrityError(f"it has {len(body)} bytes, not {size}")
                 entries = reader.directory(size)
             except LeptonError as fault:
                 damage.packs[path] = fault.message

@@ -1,6 +1,7 @@
 """Manifests: one for each backup, sealed for the recovery key and for the platform, signed by the platform."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from lepton.core.errors import IntegrityError
 from lepton.vault.backup.recovery import seal_for
 from lepton.vault.store.keyring import SealedKey
-from lepton.vault.store.sealing import Kind, Place, fresh_key
+from lepton.vault.store.sealing import NONCE_BYTES, Kind, Place, fresh_key
 
 MAGIC, FORMAT = b"LEPTBKUP", 1
 HEAD = Struct("<8sHHHI32s")
@@ -57,7 +58,8 @@ def seal_manifest(manifest: Manifest, *, recovery: bytes, platform_key: bytes, s
         signer: private Ed25519 key.
     """
     key = fresh_key()
-    ours = AESGCM(platform_key).encrypt(NONCE, key, COMMIT + manifest.number.to_bytes(8, "little"))
+    nonce = os.urandom(NONCE_BYTES)  # the platform's key seals every manifest's
+    ours = nonce + AESGCM(platform_key).encrypt(nonce, key, COMMIT + manifest.number.to_bytes(8, "little"))
     theirs = seal_for(recovery, key)
     plain = zstandard.ZstdCompressor().compress(json.dumps(_told(manifest), separators=(",", ":")).encode())
     size = len(plain) + 16
@@ -105,8 +107,9 @@ def platform_opens(sealed: SealedManifest, platform_key: bytes, number: int) -> 
         IntegrityError: it is another platform's, or another number's.
     """
     try:
-        return AESGCM(platform_key).decrypt(NONCE, sealed.ours, COMMIT + number.to_bytes(8, "little"))
-    except InvalidTag as fault:
+        nonce, box = sealed.ours[:NONCE_BYTES], sealed.ours[NONCE_BYTES:]
+        return AESGCM(platform_key).decrypt(nonce, box, COMMIT + number.to_bytes(8, "little"))
+    except (InvalidTag, ValueError) as fault:
         raise IntegrityError("The backup is not this platform's", fix="Check the address.") from fault
 
 

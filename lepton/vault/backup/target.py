@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 
 from lepton.core.errors import ConflictError, IntegrityError, NameTakenError, NotFoundError
 from lepton.vault.driver import Driver
@@ -10,6 +11,7 @@ from lepton.vault.store.chunks import pack_path
 
 ABOUT = "lepton-backup"
 FOLDER = "backups/"
+DIGITS = 8
 FORMAT = 1
 COPIES = 4
 """Packs that are under way at once; each holds a few megabytes of memory."""
@@ -47,7 +49,7 @@ class Target:
         """
         self._about()
         names = (head.key.removeprefix(FOLDER) for head in self.driver.list(FOLDER))
-        return sorted(int(name) for name in names if name.isdigit())
+        return sorted(int(name) for name in names if len(name) == DIGITS and name.isascii() and name.isdigit())
 
     def read(self, number: int) -> bytes:
         """The manifest of a backup, sealed.
@@ -74,17 +76,6 @@ class Target:
             return
         raise NameTakenError(f"There is a backup {number} already", fix="Begin it again.")
 
-    def copy_from(self, source: Driver, packs: Packs, *, progress: Progress) -> tuple[int, int]:
-        """Copy packs that are not here yet; return how many, and of how many bytes.
-
-        Args:
-            progress: told of bytes as packs are done, those too that were here.
-
-        Raises:
-            NotFoundError: a pack is not in the source any more.
-        """
-        return copy_packs(source, self.driver, packs, progress=progress)
-
     def _about(self) -> str:
         try:
             told = json.loads(b"".join(self.driver.get(ABOUT)))
@@ -97,24 +88,42 @@ class Target:
             raise NotFoundError("No backups lie there", fix="Check the address.") from fault
 
 
-def copy_packs(source: Driver, target: Driver, packs: Packs, *, progress: Progress) -> tuple[int, int]:
-    """Copy packs that the target does not have whole; return how many, and of how many bytes."""
-    copied = size_bytes = 0
+@dataclass(slots=True)
+class Copied:
+    """What a copy did."""
+
+    packs: int = 0
+    size_bytes: int = 0
+    lost: dict[str, str] = field(default_factory=dict)
+    """Path of a pack that is missing in the source, or has another size there -> what is wrong."""
+
+
+def copy_packs(source: Driver, target: Driver, packs: Packs, *, progress: Progress) -> Copied:
+    """Copy packs that the target does not have whole. What is lost in the source stops nothing.
+
+    Args:
+        progress: told of bytes as packs are done, those too that were there.
+    """
+    copied = Copied()
     with ThreadPoolExecutor(COPIES, "lepton-copies") as pool:
         for domain, wanted in packs.items():
             here = {head.key: head.size_bytes for head in target.list(f"domains/{domain.hex()}/")}
             for some in _some(_missing(domain, wanted, here, progress)):
-                waiting = {pool.submit(_copy, source, target, path): size for path, size in some}
+                waiting = {pool.submit(_copy, source, target, path, size): (path, size) for path, size in some}
                 for done in as_completed(waiting):
-                    done.result()
-                    progress(waiting[done])
-                    copied, size_bytes = copied + 1, size_bytes + waiting[done]
-    return copied, size_bytes
+                    path, size = waiting[done]
+                    fault = done.result()
+                    progress(size)
+                    if fault:
+                        copied.lost[path] = fault
+                    else:
+                        copied.packs, copied.size_bytes = copied.packs + 1, copied.size_bytes + size
+    return copied
 
 
 def manifest_path(number: int) -> str:
     """The key of a manifest."""
-    return f"{FOLDER}{number:08}"
+    return f"{FOLDER}{number:0{DIGITS}}"
 
 
 def _missing(
@@ -128,10 +137,18 @@ def _missing(
             yield path, size
 
 
-def _copy(source: Driver, target: Driver, path: str) -> None:
-    pieces = source.get(path)
+def _copy(source: Driver, target: Driver, path: str, size: int) -> str:
+    """Copy one; what is wrong with it, if anything."""
     try:
-        target.put(path, pieces)
+        found = source.head(path).size_bytes
+        if found != size:
+            return f"it has {found} bytes, not {size}"
+        pieces = source.get(path)
+    except NotFoundError:
+        return "it is missing"
+    try:
+        written = target.put(path, pieces).size_bytes
+        return "" if written == size else f"{written} bytes of {size} were copied"
     finally:
         if isinstance(pieces, Generator):  # the source is closed, also where the target did not take all
             pieces.close()

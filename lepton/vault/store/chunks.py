@@ -6,6 +6,7 @@ the storage, then its row and its sealed key in one transaction, then the index.
 leaves a file that nobody names, for prune to remove.
 """
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +24,7 @@ from lepton.vault.store.packs import Entry, PackReader, PackWriter, chunk_id
 from lepton.vault.store.sealing import ID_BYTES, fresh_key
 from lepton.vault.store.state import Pack, State
 
+log = logging.getLogger("lepton")
 RUN_BYTES = 4 << 20
 """Read at once where chunks lie side by side."""
 WINDOW = 256
@@ -56,12 +58,14 @@ class Chunks:
         self._room = BoundedSemaphore(UPLOADS)
         self._uploads = ThreadPoolExecutor(UPLOADS, "lepton-packs")
         self._reads = ThreadPoolExecutor(READS_AHEAD, "lepton-boxes")
+        self._is_bound = False
         self._reader = lru_cache(READERS)(self._open_reader)
         self.page = lru_cache(PAGES)(self.get)
         """As `get`, for chunks that list others: they are asked for again and again."""
 
     def writing(self) -> "Batch":
-        """Begin to write."""
+        """Begin to write; what other processes have written or removed so far is known then."""
+        self.follow()
         return Batch(self)
 
     def close(self) -> None:
@@ -109,8 +113,13 @@ class Chunks:
             yield from self._opened(run, fetched.result())
 
     def follow(self) -> None:
-        """Learn of the packs that came and went since, by whatever process."""
+        """Learn of the packs that came and went since, by whatever process.
+
+        A pack that cannot be read now stands in nobody's way: its chunks are not found, and put again are stored again.
+        """
         with self._following:
+            if not self._is_bound:
+                self._bind()
             while packs := self._state.packs(self.domain, after=self.index.seq):
                 for pack in packs:
                     if pack.is_gone:
@@ -118,10 +127,29 @@ class Chunks:
                     else:
                         self.index.add(pack, self._directory(pack))
 
-    def _directory(self, pack: Pack) -> Sequence[Entry]:
+    def _bind(self) -> None:
+        """Once: see that the index is of this state, which may have been set back; try again what was unreadable."""
+        seq, last = self.index.last()
+        found = self._state.packs(self.domain, after=seq - 1, limit=1) if seq else ()
+        if seq and (not found or (found[0].seq == seq and found[0].id != last)):
+            self.index.clear()
+        for pack in self.index.unread():
+            entries = self._directory(pack)
+            if entries is not None:
+                self.index.add(pack, entries)
+        self._is_bound = True
+
+    def _directory(self, pack: Pack) -> Sequence[Entry] | None:
+        """What a pack holds; None: it cannot be read."""
         with self._lock:
             ours = self._unindexed.get(pack.id)
-        return ours.entries if ours else self._reader(pack.id).directory(pack.size_bytes)
+        if ours:
+            return ours.entries
+        try:
+            return self._reader(pack.id).directory(pack.size_bytes)
+        except (IntegrityError, NotFoundError) as fault:
+            log.warning("pack %s cannot be read: %s", pack.id.hex(), fault)
+            return None
 
     def _find(self, ids: Sequence[bytes]) -> "Sequence[_Spot]":
         """Where chunks lie, in their order."""

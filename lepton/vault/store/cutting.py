@@ -12,7 +12,7 @@ MEAN_BYTES = 64 << 10
 LEAST_BYTES = 16 << 10
 MOST_BYTES = 256 << 10
 SEED_BYTES = 8
-WINDOW_BYTES = 8 << 20
+WINDOW_BYTES = 2 << 20
 """Cut at once: few enough to stay small, so many that what is looked at twice does not count."""
 
 
@@ -26,8 +26,6 @@ class Cutter:
     def __init__(self, seed: bytes) -> None:
         number = int.from_bytes(seed, "little") >> 1 or 1  # the cutter takes 63 bits of it, and 0 for none
         self._cdc = FastCDC(MEAN_BYTES, min_size=LEAST_BYTES, max_size=MOST_BYTES, seed=number)
-        self._buffers: list[bytearray] = []
-        """Used again: fresh memory costs more than what is done in it."""
 
     def cut(self, content: Iterable[bytes] | Fill) -> Iterator[memoryview]:
         """The chunks of content, in order. In what pieces it comes makes no difference.
@@ -35,12 +33,13 @@ class Cutter:
         A chunk is valid until the next is asked for.
         """
         fill = content if callable(content) else _filled_from(content)
-        buffer = self._buffers.pop() if self._buffers else bytearray(WINDOW_BYTES + MOST_BYTES)
+        buffer = _taken()
         try:
             with memoryview(buffer) as whole:
                 yield from self._cut(whole, fill)
         finally:
-            self._buffers.append(buffer)
+            if len(_spare) < MOST_SPARE:
+                _spare.append(buffer)
 
     def _cut(self, whole: memoryview, fill: Fill) -> Iterator[memoryview]:
         held, is_last = 0, False
@@ -56,6 +55,19 @@ class Cutter:
                 yield whole[chunk.offset : done]
             held -= done
             whole[:held] = whole[done : done + held]
+
+
+MOST_SPARE = 4
+_spare: list[bytearray] = []
+"""Buffers to be used again: fresh memory costs more than what is done in it."""
+
+
+def _taken() -> bytearray:
+    try:
+        buffer = _spare.pop()
+    except IndexError:
+        return bytearray(WINDOW_BYTES + MOST_BYTES)
+    return buffer if len(buffer) == WINDOW_BYTES + MOST_BYTES else bytearray(WINDOW_BYTES + MOST_BYTES)
 
 
 def _filled_from(pieces: Iterable[bytes]) -> Fill:

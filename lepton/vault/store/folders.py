@@ -18,13 +18,11 @@ from lepton.vault.store.blobs import read_all, write
 from lepton.vault.store.chunks import Batch, Chunks
 from lepton.vault.store.codecs import Octets
 from lepton.vault.store.cutting import Cutter, Fill
-from lepton.vault.store.pages import Entry, check_name
+from lepton.vault.store.pages import DRAFT, Entry, check_name
 
 TOGETHER = 1000
 """Files that are read as one, so that small ones cost little."""
 PLAIN_MODE = 0o644
-DRAFT = ".lepton-draft"
-"""A file that is being written has this name, in the folder that it goes to."""
 Progress = Callable[[int], None]
 """Told how many bytes more are done."""
 
@@ -126,7 +124,7 @@ def write_files(
                 missing.append((path, entry))
         content = read_all(chunks, (entry.blob for _, entry in missing))
         for path, entry in missing:
-            _write_file(path, entry, _taken(content, entry.blob.size_bytes), progress)
+            _write_file(folder / DRAFT, path, entry, _taken(content, entry.blob.size_bytes), progress)
         written += len(missing)
     os.sync()
     return written
@@ -140,8 +138,7 @@ def _taken(content: Iterator[Octets], size: int) -> Iterator[Octets]:
         yield piece
 
 
-def _write_file(path: Path, entry: Entry, content: Iterable[Octets], progress: Progress) -> None:
-    draft = path.parent / DRAFT
+def _write_file(draft: Path, path: Path, entry: Entry, content: Iterable[Octets], progress: Progress) -> None:
     with draft.open("wb", buffering=0) as file:
         for piece in content:
             _write_whole(file.write, piece)

@@ -17,19 +17,23 @@ from lepton.vault.store.packs import Entry
 from lepton.vault.store.sealing import ID_BYTES
 from lepton.vault.store.state import Pack
 
-FORMAT = 1
+FORMAT = 2
 SCHEMA = """
 CREATE TABLE chunks (
   id BLOB PRIMARY KEY, pack INTEGER, number INTEGER, start INTEGER, length INTEGER, box INTEGER, codec INTEGER
 ) WITHOUT ROWID;
-CREATE TABLE packs (row INTEGER PRIMARY KEY, pack BLOB NOT NULL UNIQUE, size_bytes INTEGER NOT NULL);
-CREATE TABLE followed (seq INTEGER NOT NULL);
-INSERT INTO followed VALUES (0);
+CREATE TABLE packs (
+  row INTEGER PRIMARY KEY AUTOINCREMENT, pack BLOB NOT NULL UNIQUE, size_bytes INTEGER NOT NULL,
+  is_read INTEGER NOT NULL
+);
+CREATE TABLE followed (seq INTEGER NOT NULL, pack BLOB NOT NULL);
+INSERT INTO followed VALUES (0, x'');
 CREATE TABLE strange (path TEXT PRIMARY KEY, seen_at INTEGER NOT NULL) WITHOUT ROWID;
 """
 FIND = "SELECT pack, number, id, length, start, box, codec FROM chunks WHERE id IN ({})"
 FIND_ONE = FIND.format("?")
 MOST_ASKED = 512
+DAMAGED = ("malformed", "not a database", "another version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,11 @@ class Index:
         self._path = path
         try:
             self._rows = _opened(path)
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as fault:
+            if not any(word in str(fault) for word in DAMAGED):
+                raise IntegrityError(
+                    f"{path} cannot be opened: {fault}", fix="Look at the folder and the disk."
+                ) from fault
             for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
                 file.unlink(missing_ok=True)
             self._rows = _opened(path)
@@ -73,14 +81,44 @@ class Index:
             packs = self._packs
         return {row[2]: Found(packs[row[0]], Entry(*row[1:])) for row in found if row[0] in packs}
 
-    def add(self, pack: Pack, entries: Sequence[Entry]) -> None:
-        """Follow a pack that came, with what its directory says."""
+    def last(self) -> tuple[int, bytes]:
+        """Number and id of the pack that was followed last."""
+        with self._reading() as rows:
+            seq, pack = rows.execute("SELECT seq, pack FROM followed").fetchone()
+            return int(seq), bytes(pack)
+
+    def unread(self) -> Sequence[Pack]:
+        """Packs whose directory could not be read when they came."""
+        with self._reading() as rows:
+            found = rows.execute("SELECT pack, size_bytes FROM packs WHERE is_read = 0")
+            return [Pack(id, size_bytes, chunks=0) for id, size_bytes in found]
+
+    def clear(self) -> None:
+        """Forget everything: the packs are followed from the first again."""
         with self._reading() as rows, rows:
-            rows.execute("INSERT OR REPLACE INTO packs VALUES (NULL, ?, ?)", (pack.id, pack.size_bytes))
+            for table in ("chunks", "packs"):
+                rows.execute(f"DELETE FROM {table}")
+            rows.execute("UPDATE followed SET seq = 0, pack = x''")
+            self._packs.clear()
+
+    def add(self, pack: Pack, entries: Sequence[Entry] | None) -> None:
+        """Follow a pack that came, with what its directory says; None: it cannot be read now.
+
+        A pack without a `seq` is one that was followed before, and is read at last.
+        """
+        with self._reading() as rows, rows:
+            known = rows.execute("SELECT row FROM packs WHERE pack = ?", (pack.id,)).fetchone()
+            if known is None:
+                values = (pack.id, pack.size_bytes, entries is not None)
+                rows.execute("INSERT INTO packs (pack, size_bytes, is_read) VALUES (?, ?, ?)", values)
+            elif entries is not None:
+                rows.execute("UPDATE packs SET is_read = 1 WHERE pack = ?", (pack.id,))
             (row,) = rows.execute("SELECT row FROM packs WHERE pack = ?", (pack.id,)).fetchone()
-            values = ((e.id, row, e.number, e.start, e.length, e.box, e.codec) for e in entries)
-            rows.executemany("INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", values)
-            rows.execute("UPDATE followed SET seq = ?", (pack.seq,))
+            places = ((e.id, row, e.number, e.start, e.length, e.box, e.codec) for e in entries or ())
+            how = "REPLACE" if pack.seq else "IGNORE"  # a chunk lies in the newest pack that holds it
+            rows.executemany(f"INSERT OR {how} INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", places)
+            if pack.seq:
+                rows.execute("UPDATE followed SET seq = ?, pack = ?", (pack.seq, pack.id))
             self._packs[row] = pack.id
 
     def drop(self, pack: Pack) -> None:
@@ -88,7 +126,7 @@ class Index:
         with self._reading() as rows, rows:
             gone = rows.execute("SELECT row FROM packs WHERE pack = ?", (pack.id,)).fetchone()
             rows.execute("DELETE FROM packs WHERE pack = ?", (pack.id,))
-            rows.execute("UPDATE followed SET seq = ?", (pack.seq,))
+            rows.execute("UPDATE followed SET seq = ?, pack = ?", (pack.seq, pack.id))
             if gone:
                 self._packs.pop(gone[0], None)
 

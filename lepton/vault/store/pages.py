@@ -19,6 +19,7 @@ LEAF = struct.Struct("<HHq")
 """Of an entry: bytes of its name, bytes of its facts, when it was changed. Then come blob, name, facts."""
 ABOVE = struct.Struct("<H32sQQ")
 """Of a page below: bytes of the name, id, entries, bytes of content. Then comes the name."""
+DRAFT = ".lepton-draft"
 MOST_NAME_BYTES = 1024
 MOST_FACTS_BYTES = 8192
 
@@ -119,6 +120,8 @@ def _fault(name: str) -> str:
         return "it has a character that cannot be shown"
     if any(part in ("", ".", "..") for part in parts):
         return "a part of it is empty, '.' or '..'"
+    if parts[0] == DRAFT:
+        return "files that are being written out are called so"
     if "\\" in name:
         return "it has a backslash"
     if len(name.encode()) > MOST_NAME_BYTES:
@@ -126,6 +129,16 @@ def _fault(name: str) -> str:
     if not is_normalized("NFC", name):
         return "it is not in Unicode's normal form C, so that two names could look the same"
     return ""
+
+
+def check_entry(name: str, entry: Entry) -> None:
+    """Refuse an entry that no page can hold.
+
+    Raises:
+        InvalidError: its facts are too long.
+    """
+    if len(entry.facts) > MOST_FACTS_BYTES:
+        raise InvalidError(f"{name[:80]!r} has {len(entry.facts)} bytes of facts", fix=f"At most {MOST_FACTS_BYTES}.")
 
 
 def _packed(record: Record) -> bytes:

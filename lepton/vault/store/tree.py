@@ -13,7 +13,7 @@ from functools import lru_cache
 from blake3 import blake3
 
 from lepton.vault.store.chunks import Batch, Chunks
-from lepton.vault.store.pages import Below, Entry, Page, Record, Value, check_name, read_page, record_bytes
+from lepton.vault.store.pages import Below, Entry, Page, Record, Value, check_entry, check_name, read_page, record_bytes
 
 MOST_RECORDS = 1024
 FULL_BYTES = 128 << 10
@@ -94,8 +94,10 @@ class Tree:
         """
         if not edits:
             return self
-        for name in edits:
+        for name, entry in edits.items():
             check_name(name)
+            if entry is not None:
+                check_entry(name, entry)
         changes: list[tuple[str, Value | None]] = sorted(edits.items())
         top = self._page(self.root).level if self.root else -1
         level = 0

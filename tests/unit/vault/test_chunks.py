@@ -9,6 +9,7 @@ import pytest
 
 from lepton.core.errors import IntegrityError, StorageFullError
 from lepton.vault.driver import Head
+from lepton.vault.store.chunks import pack_path
 from tests.unit.vault.stores import DOMAIN, MemoryDriver, Store
 
 
@@ -145,3 +146,85 @@ def test_what_is_given_up_leaves_nothing_and_takes_nothing_from_others(store: St
     sharing.abandon()
     other.finish()
     assert bytes(store.chunks.get(id)) == noise(2) and len(store.driver.kept) == 1
+
+
+def prune_all(store: Store) -> None:
+    """Let every pack go that nothing names: here all."""
+    packs = [pack.id for pack in store.state.packs(DOMAIN) if not pack.is_gone]
+    store.state.mark_packs(DOMAIN, packs, at=5)
+    for pack in store.state.drop_packs(DOMAIN, packs, marked_before=9, steps=store.state.steps(DOMAIN)):
+        store.driver.delete(pack_path(DOMAIN, pack))
+
+
+def put(store: Store, *seeds: int) -> list[bytes]:
+    batch = store.chunks.writing()
+    ids = [batch.put(noise(seed)) for seed in seeds]
+    batch.finish()
+    return ids
+
+
+def test_what_went_is_never_taken_for_what_came_after(store: Store) -> None:
+    put(store, 1, 2)
+    prune_all(store)
+    put(store, 3)
+    ids = put(store, 1, 2)
+    for chunks in (store.chunks, store.opened("fresh.db")):
+        assert [bytes(chunk) for chunk in chunks.read(ids)] == [noise(1), noise(2)]
+    chunks.close()
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_pack_that_cannot_be_read_stands_in_nobodys_way(store: Store, is_gone: bool) -> None:
+    (lost,) = put(store, 1)
+    (path,) = store.driver.kept
+    kept = store.driver.kept[path]
+    if is_gone:
+        store.driver.delete(path)
+    else:
+        store.driver.kept[path] = kept[:-40] + bytes([kept[-40] ^ 1]) + kept[-39:]
+    put(store, 2)
+    with closing(store.opened("fresh.db")) as fresh:
+        batch = fresh.writing()
+        assert batch.put(noise(3)) and batch.finish()
+        assert bytes(fresh.get(put(store, 2)[0])) == noise(2)
+        with pytest.raises(IntegrityError, match="in no pack"):
+            fresh.get(lost)
+    store.driver.kept[path] = kept  # it is there again, e.g. mounted
+    with closing(store.opened("fresh.db")) as again:
+        again.follow()
+        assert bytes(again.get(lost)) == noise(1)
+
+
+def test_a_lost_chunk_that_is_put_again_is_stored_again(store: Store) -> None:
+    put(store, 1)
+    store.driver.kept.clear()
+    with closing(store.opened("fresh.db")) as fresh:
+        batch = fresh.writing()
+        id = batch.put(noise(1))
+        batch.finish()
+        assert bytes(fresh.get(id)) == noise(1)
+
+
+def test_an_index_of_a_state_that_was_set_back_is_made_again(tmp_path: Path) -> None:
+    driver = MemoryDriver()
+    with closing(Store(tmp_path, driver)) as store:
+        put(store, 1)
+    before = (tmp_path / "lepton.db").read_bytes()
+    with closing(Store(tmp_path, driver)) as store:
+        put(store, 2)
+        put(store, 3)
+    (tmp_path / "lepton.db").write_bytes(before)
+    with closing(Store(tmp_path, driver)) as store:
+        ids = put(store, 2, 4)
+        assert [bytes(chunk) for chunk in store.chunks.read(ids)] == [noise(2), noise(4)]
+
+
+def test_what_another_process_pruned_is_not_taken_for_there(store: Store) -> None:
+    with closing(store.opened("other.db")) as other:
+        (id,) = put(store, 1)
+        other.follow()
+        prune_all(store)
+        batch = other.writing()
+        assert batch.put(noise(1)) == id and batch.new_bytes > 0
+        batch.finish()
+        assert bytes(other.get(id)) == noise(1)
