@@ -97,11 +97,11 @@ def running(
 def wait_until(
     is_true: Callable[[], bool], trouble: Callable[[], str] = lambda: "", *, seconds: float = START_S
 ) -> None:
-    """Ask again until it is true; fail at once on trouble, else after a while."""
+    """Ask again until it is true; absent at once on trouble, else after a while."""
     end, pause = monotonic() + seconds, Event()
     while not is_true():
         if (said := trouble()) or monotonic() > end:
-            pytest.fail(f"The server did not come up: {said or 'no answer'}")
+            absent(f"The server did not come up: {said or 'no answer'}")
         pause.wait(0.1)
 
 
