@@ -5,7 +5,7 @@ import os
 
 from lepton.server.pruning import Pruning
 from lepton.store import domains
-from tests.server.house import API, House, error_of
+from tests.server.house import API, House, error_of, wait_until
 
 
 def test_an_upload_that_lied_is_let_go_of_and_an_object_is_not(house: House) -> None:
@@ -14,7 +14,8 @@ def test_an_upload_that_lied_is_let_go_of_and_an_object_is_not(house: House) -> 
     error_of(house.http.put(f"{API}/vault/objects/{hashlib.sha256(b'x').hexdigest()}", content=large), 422, "integrity")
     platform = house.platform
     packs = house.config.data / "vault" / "domains"
-    assert len([path for path in packs.rglob("*") if path.is_file()]) == 2
+    rows = "SELECT pack FROM vault_packs"
+    wait_until(lambda: len(platform.database.read(lambda tx: tx.rows(rows))) == 2, "the part is stored", 60)
     pruning = Pruning(platform.database, platform.objects.vault, platform.clock)
     (domain,) = (id for workspace, id in platform.database.read(domains.every) if workspace == "default")
     assert pruning.prune("default", domain).marked == 1
