@@ -7,7 +7,7 @@ what it has copied. What prune took meanwhile makes it begin again.
 
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,14 @@ from lepton.core.errors import ConfigError, ConflictError, UnavailableError
 from lepton.security.key import derive
 from lepton.server.config import ServerConfig
 from lepton.server.folder import root_key
-from lepton.server.sealing import Sealing
+from lepton.server.sealing import Sealing, vault_of, vault_root
 from lepton.store import domains, facts, holdings
 from lepton.store.database import Database, Tx
 from lepton.store.dump import dump, packed
 from lepton.store.open import open_database
-from lepton.store.vault import SqlState
+from lepton.store.vault import packs_present
 from lepton.vault.backup.manifest import Manifest, seal_manifest
+from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.recovery import RecoveryKey, make_key
 from lepton.vault.backup.target import Target, copy_packs
 from lepton.vault.driver import Driver
@@ -35,7 +36,7 @@ from lepton.vault.objects import Objects
 from lepton.vault.plain import PlainObjects
 from lepton.vault.store.blobs import Blob, write
 from lepton.vault.store.branches import MAIN, Author
-from lepton.vault.store.keyring import KeyRing, SealedKey
+from lepton.vault.store.keyring import SealedKey
 from lepton.vault.store.pages import Entry
 from lepton.vault.store.sealing import Kind
 from lepton.vault.store.state import Pack
@@ -45,8 +46,6 @@ PLATFORM = ""
 """The workspace, which nobody can name, whose domain is the platform's own."""
 DUMP = "dump.jsonl"
 TRIES = 3
-Progress = Callable[[int, int], None]
-"""Told bytes done and bytes in all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +109,8 @@ def open_house(config: ServerConfig, clock: Clock) -> Iterator[House]:
     with _alone(folder / "backup.lock"):
         root = root_key(folder / "key")
         database = open_database(config.database, folder=folder, clock=clock)
-        state, driver = SqlState(database), LocalDriver(folder / "vault")
-        ring = KeyRing(state, derive(root, "vault"))
-        vault = Vault(driver, state, ring, indexes=folder / "backup-index", clock=clock)
+        driver = LocalDriver(folder / "vault")
+        vault = vault_of(root, driver, database, indexes=folder / "backup-index", clock=clock)
         try:
             yield House(root=root, database=database, driver=driver, vault=vault, clock=clock)
         finally:
@@ -133,8 +131,7 @@ def new_recovery_key(house: House, *, is_another: bool) -> RecoveryKey:
         raise ConflictError(
             "There is a recovery key", fix="Use it. --another makes one more; older backups still need the older key."
         )
-    made = house.database.read(lambda tx: facts.get(tx, "backup"))
-    return make_key(platform=house.platform(), signer=house.verifier, at_least=int(made or 0))
+    return make_key(platform=house.platform(), signer=house.verifier, at_least=house.last_backup())
 
 
 def keep_recovery_key(house: House, key: RecoveryKey) -> None:
@@ -169,22 +166,14 @@ def _back_up(
     house: House, target: Target, recovery: bytes, progress: Progress, *, is_last: bool = False
 ) -> Made | None:
     """A backup; None where a pack was pruned meanwhile, so that it must begin again."""
-    known = house.database.read(lambda tx: int(facts.get(tx, "backup") or 0))
-    number = max([known, *target.numbers()]) + 1
+    number = max([house.last_backup(), *target.numbers()]) + 1
     domain = _own_domain(house)
     at = to_micros(house.clock.now())
     blob, packs = _snapshot(house, domain)
     own = [(pack.id, pack.size_bytes) for pack in _own_packs(house, domain.id)]
     packs[domain.id] = own
     total = sum(size for found in packs.values() for _, size in found)
-    done = 0
-
-    def tell(size: int) -> None:
-        nonlocal done
-        done += size
-        progress(done, total)
-
-    copied = copy_packs(house.driver, target.driver, packs, progress=tell)
+    copied = copy_packs(house.driver, target.driver, packs, progress=counted(progress, total))
     if copied.lost and not is_last and _pruned(house, packs):
         return None
     manifest = Manifest(
@@ -192,7 +181,7 @@ def _back_up(
         at=at,
         platform=house.platform(),
         root=house.root,
-        vault_root=derive(house.root, "vault"),
+        vault_root=vault_root(house.root),
         domain=domain.id,
         dump=blob.to_bytes(),
         keys=_own_keys(house, domain.id),
@@ -200,7 +189,7 @@ def _back_up(
     )
     sealed = seal_manifest(manifest, recovery=recovery, platform_key=house.opens_with[0], signer=house.signer)
     target.write(number, sealed)
-    house.database.write(lambda tx: _note(tx, number, at))
+    house.database.write(lambda tx: facts.put(tx, "backup", str(number)))
     count = sum(len(found) for found in packs.values())
     clear = house.database.read(lambda tx: len(holdings.plain(tx, after=("", ""), limit=1000)))
     lost = {**copied.lost, **({"in the clear": f"{clear} objects could not be sealed"} if clear else {})}
@@ -217,13 +206,8 @@ def _back_up(
 
 def _pruned(house: House, packs: Mapping[bytes, Iterable[tuple[bytes, int]]]) -> bool:
     """Whether any of these packs has gone since."""
-    here = {row[0] for row in house.database.read(lambda tx: tx.rows("SELECT pack FROM vault_packs WHERE is_gone = 0"))}
+    here = {pack for found in house.database.read(packs_present).values() for pack, _ in found}
     return any(pack not in here for found in packs.values() for pack, _ in found)
-
-
-def _note(tx: Tx, number: int, at: int) -> None:
-    facts.put(tx, "backup", str(number))
-    facts.put(tx, "backup_at", str(at))
 
 
 def _own_domain(house: House) -> Domain:
@@ -237,13 +221,7 @@ def _snapshot(house: House, domain: Domain) -> tuple[Blob, dict[bytes, list[tupl
     batch = domain.chunks.writing()
 
     def work(tx: Tx) -> tuple[Blob, dict[bytes, list[tuple[bytes, int]]]]:
-        lines = packed(dump(tx))
-        blob = write(batch, domain.cutter, lines)
-        packs: dict[bytes, list[tuple[bytes, int]]] = {}
-        sql = "SELECT domain, pack, size_bytes FROM vault_packs WHERE is_gone = 0 ORDER BY domain, seq"
-        for owner, pack, size in tx.rows(sql):
-            packs.setdefault(bytes(owner), []).append((bytes(pack), int(size)))
-        return blob, packs
+        return write(batch, domain.cutter, packed(dump(tx))), packs_present(tx)
 
     blob, packs = house.database.read(work)
     domain.branches.commit(MAIN, {DUMP: Entry(blob)}, batch, Author(by="backup"))

@@ -35,17 +35,15 @@ from lepton.server.pruning import Pruning
 from lepton.server.pulse import Pulse
 from lepton.server.reconcile import Loop
 from lepton.server.running import Running
-from lepton.server.sealing import Sealing
+from lepton.server.sealing import Sealing, vault_of
 from lepton.server.serving import Serving
 from lepton.server.tail import Tails
 from lepton.store import facts, idempotency, leases, people, revoked
 from lepton.store.database import Database, Tx
 from lepton.store.open import open_database
-from lepton.store.vault import SqlState
 from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.objects import Objects
 from lepton.vault.plain import PlainObjects
-from lepton.vault.store.keyring import KeyRing
 from lepton.vault.vault import Vault
 
 KEEP_ANSWERS_S = 86_400.0
@@ -143,7 +141,7 @@ def build(config: ServerConfig, *, clock: Clock | None = None, engine: Engine | 
         token = _settle(database, config, root=root, at=clock.now())
         engine = engine or _open_engine(config)
         keys = Keys.of(root)
-        objects = Objects(*_open_vault(config.data, database, root=derive(root, "vault"), clock=clock))
+        objects = Objects(*_open_vault(config.data, database, root=root, clock=clock))
         platform = _assemble(config, clock=clock, database=database, engine=engine, keys=keys, objects=objects)
     except BaseException:
         if database is not None:
@@ -242,9 +240,7 @@ def _open_vault(folder: Path, database: Database, *, root: bytes, clock: Clock) 
         raise StorageFullError(
             f"Cannot use {folder}: {fault.strerror}", fix="Free some space; look at the folder's owner."
         ) from fault
-    state = SqlState(database)
-    vault = Vault(driver, state, KeyRing(state, root), indexes=folder / "vault-index", clock=clock)
-    return vault, PlainObjects(driver)
+    return vault_of(root, driver, database, indexes=folder / "vault-index", clock=clock), PlainObjects(driver)
 
 
 def _wire(platform: Platform, serving: Serving) -> None:

@@ -6,7 +6,7 @@ last. Until then a file `restoring` keeps a server from starting there.
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -28,6 +28,7 @@ from lepton.store.restored import Told, read_told
 from lepton.vault.backup.check import Damage, check_packs
 from lepton.vault.backup.frozen import FrozenState
 from lepton.vault.backup.manifest import Manifest, platform_opens, read_manifest
+from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.recovery import RecoveryKey
 from lepton.vault.backup.target import Target, copy_packs
 from lepton.vault.driver import Driver
@@ -36,8 +37,6 @@ from lepton.vault.store.blobs import places, read, read_blob
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.store.state import Pack
 from lepton.vault.vault import Domain, Vault
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,13 +127,7 @@ def opened(target: Target, manifest: Manifest, clock: Clock) -> Iterator[Backup]
 
 def check(backup: Backup, *, progress: Progress) -> Checked:
     """Read every byte of a backup, and name what is damaged."""
-    packs, done = backup.manifest.packs, 0
-
-    def tell(size: int) -> None:
-        nonlocal done
-        done += size
-        progress(done, backup.size_bytes)
-
+    packs, tell = backup.manifest.packs, counted(progress, backup.size_bytes)
     others = {domain: found for domain, found in packs.items() if domain != backup.manifest.domain}
     damage = check_packs(backup.target.driver, backup.vault.ring, others, progress=tell)
     mine = {backup.manifest.domain: packs[backup.manifest.domain]}
@@ -158,13 +151,7 @@ def restore(backup: Backup, into: Path, clock: Clock, *, progress: Progress) -> 
         StorageFullError: no room; begin it again when there is.
     """
     _begin(into, backup.manifest)
-    driver, done = LocalDriver(into / "vault"), 0
-
-    def tell(size: int) -> None:
-        nonlocal done
-        done += size
-        progress(done, backup.size_bytes)
-
+    driver, tell = LocalDriver(into / "vault"), counted(progress, backup.size_bytes)
     copy_packs(backup.target.driver, driver, backup.manifest.packs, progress=tell)  # what is lost is named by a check
     rows = _write_database(backup, into, clock)
     write_private(into / "key", backup.manifest.root.hex() + "\n")
@@ -226,13 +213,7 @@ def check_house(house: House, *, progress: Progress) -> Checked:
     """Read every byte of a platform's own vault, and name what is damaged."""
     told = house.database.read(lambda tx: read_told(dump(tx)))
     packs = {domain: [(pack.id, pack.size_bytes) for pack in found] for domain, found in told.packs.items()}
-    total, done = sum(size for found in packs.values() for _, size in found), 0
-
-    def tell(size: int) -> None:
-        nonlocal done
-        done += size
-        progress(done, total)
-
+    tell = counted(progress, sum(size for found in packs.values() for _, size in found))
     damage = check_packs(house.driver, house.vault.ring, packs, progress=tell)
     look = _Look(house.driver, told, house.vault.ring)
     return Checked(

@@ -3,17 +3,34 @@
 import logging
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 from threading import Lock
 
+from lepton.core.clock import Clock
 from lepton.core.errors import IntegrityError, NotFoundError, StaleError
+from lepton.security.key import derive
 from lepton.store import domains, holdings
 from lepton.store.database import Database
+from lepton.store.vault import SqlState
+from lepton.vault.driver import Driver
 from lepton.vault.objects import Held, Objects, Stored
-from lepton.vault.vault import Domain
+from lepton.vault.store.keyring import KeyRing
+from lepton.vault.vault import Domain, Vault
 
 log = logging.getLogger("lepton")
 AT_ONCE = 100
 """Objects that are looked up together."""
+
+
+def vault_root(root: bytes) -> bytes:
+    """What tenants' keys are sealed under, from the platform's root key."""
+    return derive(root, "vault")
+
+
+def vault_of(root: bytes, driver: Driver, database: Database, *, indexes: Path, clock: Clock) -> Vault:
+    """The platform's vault over a storage."""
+    state = SqlState(database)
+    return Vault(driver, state, KeyRing(state, vault_root(root)), indexes=indexes, clock=clock)
 
 
 class Sealing:

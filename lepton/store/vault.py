@@ -190,6 +190,15 @@ def use_packs(tx: Tx, domain: bytes, packs: Iterable[bytes]) -> None:
             raise StaleError("Content that was to be shared has been pruned meanwhile", fix="Store it again.")
 
 
+def packs_present(tx: Tx) -> dict[bytes, list[tuple[bytes, int]]]:
+    """Domain -> id and bytes of its packs that are not gone, in their order."""
+    packs: dict[bytes, list[tuple[bytes, int]]] = {}
+    sql = "SELECT domain, pack, size_bytes FROM vault_packs WHERE is_gone = 0 ORDER BY domain, seq"
+    for domain, pack, size in tx.rows(sql):
+        packs.setdefault(bytes(domain), []).append((bytes(pack), int(size)))
+    return packs
+
+
 def versions_named(tx: Tx, domain: bytes, *, heads_only: bool) -> list[bytes]:
     """Versions that branches and tags stand at, or (unless `heads_only`) ever stood at."""
     table = "vault_heads" if heads_only else "vault_moves"

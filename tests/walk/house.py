@@ -24,17 +24,14 @@ from lepton.sdk.client import AsyncClient, Client
 from lepton.sdk.find import find
 from lepton.sdk.http import Http
 from lepton.sdk.portal import Portal
-from lepton.security.key import derive
 from lepton.server.folder import root_key
+from lepton.server.sealing import vault_of
 from lepton.store import catalog, events, holdings, resources
 from lepton.store.database import Tx
 from lepton.store.open import open_database
-from lepton.store.vault import SqlState
 from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.objects import Objects
 from lepton.vault.plain import PlainObjects
-from lepton.vault.store.keyring import KeyRing
-from lepton.vault.vault import Vault
 
 LEPTON = [sys.executable, "-m", "lepton.cli.main"]
 START_S, END_S, WALK_S = 30, 40, 300
@@ -248,10 +245,10 @@ class Books:
     def _check_files(self) -> None:
         clock = SystemClock()
         database = open_database("", folder=self.data, clock=clock)
-        state, driver = SqlState(database), LocalDriver(self.data / "vault")
-        ring = KeyRing(state, derive(root_key(self.data / "key"), "vault"))
+        driver = LocalDriver(self.data / "vault")
         with tempfile.TemporaryDirectory() as folder:
-            vault = Vault(driver, state, ring, indexes=Path(folder), clock=clock)
+            root = root_key(self.data / "key")
+            vault = vault_of(root, driver, database, indexes=Path(folder), clock=clock)
             objects = Objects(vault, PlainObjects(driver))
             for version in self.versions:
                 digests = [file.digest for file in version.files]

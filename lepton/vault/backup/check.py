@@ -1,15 +1,14 @@
 """Check every byte of packs: that each box opens, and holds the chunk that it says."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lepton.core.errors import IntegrityError, LeptonError
+from lepton.vault.backup.progress import Steps
 from lepton.vault.driver import Driver
 from lepton.vault.store.chunks import pack_path
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.store.packs import PackReader
-
-Progress = Callable[[int], None]
 
 
 @dataclass(slots=True)
@@ -36,7 +35,7 @@ class _Body:
 
 
 def check_packs(
-    driver: Driver, ring: KeyRing, packs: Mapping[bytes, Iterable[tuple[bytes, int]]], *, progress: Progress
+    driver: Driver, ring: KeyRing, packs: Mapping[bytes, Iterable[tuple[bytes, int]]], *, progress: Steps
 ) -> Damage:
     """Read all packs, one after the other; nothing stops at the first fault."""
     damage = Damage()

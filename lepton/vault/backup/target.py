@@ -1,11 +1,12 @@
 """The storage that backups go to: whose it is, which backups lie there, packs copied once."""
 
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
 from lepton.core.errors import ConflictError, IntegrityError, NameTakenError, NotFoundError
+from lepton.vault.backup.progress import Steps
 from lepton.vault.driver import Driver
 from lepton.vault.store.chunks import pack_path
 
@@ -15,7 +16,6 @@ DIGITS = 8
 FORMAT = 1
 COPIES = 4
 """Packs that are under way at once; each holds a few megabytes of memory."""
-Progress = Callable[[int], None]
 Packs = Mapping[bytes, Iterable[tuple[bytes, int]]]
 """Domain -> id and bytes of each pack."""
 
@@ -98,7 +98,7 @@ class Copied:
     """Path of a pack that is missing in the source, or has another size there -> what is wrong."""
 
 
-def copy_packs(source: Driver, target: Driver, packs: Packs, *, progress: Progress) -> Copied:
+def copy_packs(source: Driver, target: Driver, packs: Packs, *, progress: Steps) -> Copied:
     """Copy packs that the target does not have whole. What is lost in the source stops nothing.
 
     Args:
@@ -127,7 +127,7 @@ def manifest_path(number: int) -> str:
 
 
 def _missing(
-    domain: bytes, packs: Iterable[tuple[bytes, int]], here: Mapping[str, int], progress: Progress
+    domain: bytes, packs: Iterable[tuple[bytes, int]], here: Mapping[str, int], progress: Steps
 ) -> Iterator[tuple[str, int]]:
     for pack, size in packs:
         path = pack_path(domain, pack)
