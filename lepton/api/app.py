@@ -11,11 +11,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from lepton.api import catalog, jobs, jwts, logs, pool, security, stages, vault, watch
+from lepton.api import branches, catalog, files, jobs, jwts, logs, pool, security, stages, vault, watch
 from lepton.api.bodies import BodyLimit
 from lepton.api.door import Gate
 from lepton.api.doorstep import Doorstep
 from lepton.api.promises import documented
+from lepton.api.streams import RangeError
 from lepton.api.wire import ErrorOut
 from lepton.api.wording import fields_beside, invalid
 from lepton.core import __version__
@@ -24,6 +25,8 @@ from lepton.server.build import Platform
 
 log = logging.getLogger("lepton.api")
 PREFIX = "/api/v1"
+STREAMED = tuple(f"{PREFIX}/vault/{kind}/" for kind in ("objects", "files", "folders"))
+"""Beginning of the paths whose bodies are worked on while they come, and have limits of their own."""
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     status: {**about, "model": ErrorOut} for status, about in documented([UnauthenticatedError]).items()
 }
@@ -85,15 +88,15 @@ def make_app(platform: Platform) -> FastAPI:
     )
     app.state.platform = platform
     app.state.gate = Gate(platform)
-    for module in (jobs, logs, stages, catalog, vault, pool, security, jwts, watch):
+    for module in (jobs, logs, stages, catalog, vault, files, branches, pool, security, jwts, watch):
         app.include_router(module.router, prefix=PREFIX)
     app.include_router(jwts.open_router, prefix=PREFIX)
     app.add_exception_handler(LeptonError, _lepton_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _bug)
-    app.add_middleware(BodyLimit, limit_bytes=platform.config.max_body_bytes, spared=f"{PREFIX}/vault/")
-    app.add_middleware(Doorstep, spared=f"{PREFIX}/vault/")
+    app.add_middleware(BodyLimit, limit_bytes=platform.config.max_body_bytes, spared=STREAMED)
+    app.add_middleware(Doorstep, spared=STREAMED)
     return app
 
 
@@ -103,7 +106,7 @@ async def _lepton_error(request: Request, fault: Exception) -> JSONResponse:
         log.error("%s %s: %s", request.method, request.url.path, fault)
     headers = {"www-authenticate": "Bearer"} if fault.status == 401 else {}
     headers |= {"retry-after": "1"} if fault.status == 503 else {}
-    headers |= fault.headers if isinstance(fault, vault.RangeError) else {}
+    headers |= fault.headers if isinstance(fault, RangeError) else {}
     return JSONResponse(fault.to_json(), status_code=fault.status, headers=headers)
 
 

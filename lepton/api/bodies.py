@@ -66,7 +66,7 @@ class BodyLimit:
         spared: beginning of the paths that have limits of their own.
     """
 
-    def __init__(self, app: ASGIApp, limit_bytes: int, spared: str) -> None:
+    def __init__(self, app: ASGIApp, limit_bytes: int, spared: tuple[str, ...]) -> None:
         self.app = app
         self.limit_bytes = limit_bytes
         self.spared = spared

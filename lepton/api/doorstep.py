@@ -18,7 +18,7 @@ class Doorstep:
         spared: beginning of the paths whose routes know HEAD themselves.
     """
 
-    def __init__(self, app: ASGIApp, spared: str) -> None:
+    def __init__(self, app: ASGIApp, spared: tuple[str, ...]) -> None:
         self.app = app
         self.spared = spared
 

@@ -51,5 +51,10 @@ def is_known(if_none_match: str | None, tag: str) -> bool:
     return if_none_match.strip() == "*" or tag in {found.removeprefix("W/") for found in _tags(if_none_match)}
 
 
+def tags_of(text: str | None) -> frozenset[str]:
+    """The strong tags of a header, without their quotes."""
+    return frozenset(tag[1:-1] for tag in _tags(text or "") if not tag.startswith("W/"))
+
+
 def _tags(text: str) -> set[str]:
     return {found[0] for found in ONE.finditer(text)}

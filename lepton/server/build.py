@@ -21,6 +21,7 @@ from lepton.security.key import derive
 from lepton.server.config import BOOSTED, ServerConfig
 from lepton.server.feed import EVERY_S as FEED_EVERY_S
 from lepton.server.feed import Feed
+from lepton.server.files import Files
 from lepton.server.folder import lock_folder, root_key, write_private
 from lepton.server.fresh import Fresh
 from lepton.server.hub import Hub
@@ -69,6 +70,7 @@ class Platform:
     engine: Engine
     objects: Objects
     sealing: Sealing
+    files: Files
     keys: Keys
     hub: Hub
     tails: Tails
@@ -200,14 +202,15 @@ def _assemble(
     hub = Hub(asyncio.get_running_loop())
     readers = ThreadPoolExecutor(READERS, thread_name_prefix="lepton-reader")
     running = Running(database, engine, clock=clock, lease=held["jobs"], identity=identity)
-    landscape = Landscape()
+    landscape, sealing = Landscape(), Sealing(database, objects)
     platform = Platform(
         config=config,
         clock=clock,
         database=database,
         engine=engine,
         objects=objects,
-        sealing=Sealing(database, objects),
+        sealing=sealing,
+        files=Files(sealing),
         keys=keys,
         identity=identity,
         hub=hub,

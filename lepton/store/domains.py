@@ -26,3 +26,9 @@ def make(tx: Tx, workspace: str) -> tuple[bytes, bytes]:
 def every(tx: Tx) -> list[tuple[str, bytes]]:
     """(workspace, domain) of all."""
     return [(str(row[0]), bytes(row[1])) for row in tx.rows("SELECT workspace, domain FROM vault_domains")]
+
+
+def workspace_of(tx: Tx, domain: bytes) -> str:
+    """The workspace whose domain it is; empty: the platform's own, or of nobody any more."""
+    row = tx.row("SELECT workspace FROM vault_domains WHERE domain = ?", (domain,))
+    return str(row[0]) if row else ""

@@ -4,7 +4,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
+from lepton.core.clock import from_micros
 from lepton.core.errors import StaleError
+from lepton.core.event import Event
+from lepton.store import domains, events
 from lepton.store.database import Database, Row, Tx
 from lepton.vault.store.keyring import SealedKey
 from lepton.vault.store.sealing import ROOT, Kind, Place
@@ -224,6 +227,29 @@ def _step_on(tx: Tx, domain: bytes, step: Move) -> None:
     tx.execute(
         f"INSERT INTO vault_moves (domain, {MOVE}) VALUES (?, ?, ?, ?, ?)",
         (domain, step.name, step.epoch, step.version, step.at),
+    )
+    if step.by:
+        _tell(tx, domain, step)
+
+
+def _tell(tx: Tx, domain: bytes, step: Move) -> None:
+    """The step's event, in the same transaction."""
+    workspace = domains.workspace_of(tx, domain)
+    verb = "moved" if step.version and step.epoch > 1 else "made" if step.version else "deleted"
+    subject, data = f"{workspace}@{step.name}", {"version": step.version.hex()}
+    at = from_micros(step.at)
+    events.append(
+        tx,
+        Event(
+            subject=subject,
+            kind="branch",
+            workspace=workspace,
+            verb=verb,
+            why=step.why,
+            actor=step.by,
+            at=at,
+            data=data,
+        ),
     )
 
 

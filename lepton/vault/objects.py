@@ -52,7 +52,7 @@ class Objects:
         check_digest(digest)
         batch = domain.chunks.writing()
         try:
-            blob = write(batch, domain.cutter, _limited(pieces, limit))
+            blob = write(batch, domain.cutter, limited(pieces, limit))
             _check(blob.sha256.hex(), digest)
             uses = batch.finish()
         except BaseException:
@@ -88,7 +88,7 @@ def check_stream(pieces: Iterable[bytes], digest: str, *, limit: int = MAX_OBJEC
         IntegrityError, TooLargeError: as `Objects.put`.
     """
     seen = sha256()
-    for piece in _limited(pieces, limit):
+    for piece in limited(pieces, limit):
         seen.update(piece)
     _check(seen.hexdigest(), digest)
 
@@ -98,10 +98,15 @@ def _check(found: str, digest: str) -> None:
         raise IntegrityError(f"The bytes have the SHA-256 {found}, not {digest}", fix="Send the bytes again, whole.")
 
 
-def _limited(pieces: Iterable[bytes], limit: int) -> Iterator[bytes]:
+def limited(pieces: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    """The pieces, as long as they are not too many bytes.
+
+    Raises:
+        TooLargeError: they are more than `limit`.
+    """
     size = 0
     for piece in pieces:
         size += len(piece)
         if size > limit:
-            raise TooLargeError(f"The object is larger than {limit} bytes", fix="Split it, or raise the limit.")
+            raise TooLargeError(f"This is larger than {limit} bytes", fix="Split it, or raise the limit.")
         yield piece

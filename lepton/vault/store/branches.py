@@ -60,6 +60,9 @@ class Author:
     message: str = ""
 
 
+NOBODY = Author(by="")
+
+
 class Branches:
     """The branches and tags of one domain. Any thread may use it."""
 
@@ -86,7 +89,11 @@ class Branches:
 
     def tree(self, id: bytes) -> Tree:
         """The names of a version; of none, where the id is empty."""
-        return Tree(self._chunks, self.version(id).root if id else b"")
+        return self.tree_of(self.version(id)) if id else Tree(self._chunks)
+
+    def tree_of(self, version: Version) -> Tree:
+        """The names of a version that is known already."""
+        return Tree(self._chunks, version.root)
 
     def log(self, name: str) -> Iterator[tuple[bytes, Version]]:
         """The version that a branch stands at and all it was made from, newest first."""
@@ -121,16 +128,31 @@ class Branches:
             StaleError: the branch does not stand where it was expected; or content was pruned while it was written.
         """
 
+        return self.change(name, batch, lambda tree: tree.edited(edits, batch), author, expect=expect)
+
+    def change(
+        self,
+        name: str,
+        batch: Batch,
+        edit: Callable[[Tree], Tree],
+        author: Author,
+        *,
+        expect: bytes | None = None,
+    ) -> bytes:
+        """As `commit`, with a tree made from the head's: `edit` is called again where others move the branch meanwhile.
+
+        What `edit` raises ends it, and nothing has happened.
+        """
+
         def made(head: Move | None) -> Version:
             if expect is not None and expect != (head.version if head else b""):
                 raise _moved(name)
             parents = [head.version] if head and head.version else []
-            tree = self.tree(parents[0] if parents else b"")
-            return self._made(tree.edited(edits, batch), parents, author)
+            return self._made(edit(self.tree(parents[0] if parents else b"")), parents, author)
 
         return self._advance(_refuse_tag(name), batch, made)
 
-    def create(self, name: str, version: bytes) -> None:
+    def create(self, name: str, version: bytes, author: Author = NOBODY) -> None:
         """Begin a branch or tag at a version.
 
         Raises:
@@ -140,17 +162,17 @@ class Branches:
         old = self._state.head(self._domain, check_branch(name))
         if old and old.version:
             raise NameTakenError(f"There is a branch or tag {name!r}", fix="Use another name.")
-        self._step(name, old, version)
+        self._step(name, old, version, author)
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, author: Author = NOBODY) -> None:
         """Delete a branch or tag; `undelete` brings it back.
 
         Raises:
             NotFoundError: there is none.
         """
-        self._step(name, self._head(name), b"")
+        self._step(name, self._head(name), b"", author)
 
-    def undelete(self, name: str) -> bytes:
+    def undelete(self, name: str, author: Author = NOBODY) -> bytes:
         """Bring a deleted branch or tag back to where it stood; return that version.
 
         Raises:
@@ -163,7 +185,7 @@ class Branches:
         if old.version:
             raise ConflictError(f"{name!r} is not deleted", fix="Nothing is to be done.")
         (last,) = self._state.moves(self._domain, name, before=old.epoch, limit=1)
-        self._step(name, old, last.version)
+        self._step(name, old, last.version, author)
         return last.version
 
     def roll_back(self, name: str, version: bytes, author: Author) -> bytes:
@@ -213,7 +235,7 @@ class Branches:
         if base == other:
             return head.version
         if base == head.version:
-            self._step(into, head, other)
+            self._step(into, head, other, author)
             return other
         edits, conflicts = self._brought(base, head.version, other, take)
         if conflicts:
@@ -221,7 +243,7 @@ class Branches:
         batch = self._chunks.writing()
         tree = self.tree(head.version).edited(edits, batch)
         id = write_version(batch, self._made(tree, [head.version, other], author))
-        self._step(into, head, id, uses=batch.finish())
+        self._step(into, head, id, author, uses=batch.finish())
         return id
 
     def _brought(
@@ -255,7 +277,7 @@ class Branches:
                 return head.version
             id = write_version(batch, version)
             try:
-                self._step(name, head, id, uses=batch.finish())
+                self._step(name, head, id, Author(by=version.by, message=version.message), uses=batch.finish())
             except StaleError:
                 if turn + 1 == TRIES or self._state.head(self._domain, name) == head:
                     raise
@@ -276,9 +298,12 @@ class Branches:
             raise NotFoundError(f"There is no branch or tag {name!r}", fix="See lepton vault branches.")
         return head
 
-    def _step(self, name: str, head: Move | None, version: bytes, *, uses: Collection[bytes] = ()) -> None:
+    def _step(
+        self, name: str, head: Move | None, version: bytes, author: Author, *, uses: Collection[bytes] = ()
+    ) -> None:
         epoch, at = (head.epoch + 1, head.at) if head else (1, 0)
-        step = Move(name, epoch, version, max(at, to_micros(self._clock.now())))
+        at = max(at + 1, to_micros(self._clock.now()))
+        step = Move(name, epoch, version, at, author.by, author.message)
         self._state.move(self._domain, step, uses=uses)
 
 

@@ -64,9 +64,7 @@ def store_files(
                 blob = blob or write(batch, cutter, _read_from(file, progress))
         except FileNotFoundError as fault:
             raise NotFoundError(f"{path} went away while it was read", fix="Try again.") from fault
-        mode = told.st_mode & 0o777
-        facts = b"" if mode == PLAIN_MODE else json.dumps({"mode": mode}, separators=(",", ":")).encode()
-        yield name, Entry(blob, told.st_mtime_ns // 1000, facts)
+        yield name, Entry(blob, told.st_mtime_ns // 1000, facts_of(told.st_mode))
 
 
 def _is_same(file: FileIO, size: int, before: Entry) -> bool:
@@ -148,6 +146,12 @@ def _write_file(draft: Path, path: Path, entry: Entry, content: Iterable[Octets]
     if path.is_dir():
         raise InvalidError(f"{path} is a folder, and a file of that name belongs there", fix="Use an empty folder.")
     draft.rename(path)
+
+
+def facts_of(mode: int) -> bytes:
+    """What an entry notes of a file's permissions: nothing, where they are the plain ones."""
+    mode &= 0o777
+    return b"" if mode == PLAIN_MODE else json.dumps({"mode": mode}, separators=(",", ":")).encode()
 
 
 def mode_of(entry: Entry) -> int:

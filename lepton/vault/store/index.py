@@ -81,6 +81,15 @@ class Index:
             packs = self._packs
         return {row[2]: Found(packs[row[0]], Entry(*row[1:])) for row in found if row[0] in packs}
 
+    def beginning(self, start: bytes, *, limit: int) -> Sequence[bytes]:
+        """Ids of chunks that begin so, some of them where there are more than `limit`."""
+        with self._reading() as rows:
+            found = rows.execute(
+                "SELECT id FROM chunks WHERE id >= ? AND id <= ? ORDER BY id LIMIT ?",
+                (start, start.ljust(ID_BYTES * 2, b"\xff"), limit),
+            )
+            return [bytes(row[0]) for row in found]
+
     def last(self) -> tuple[int, bytes]:
         """Number and id of the pack that was followed last."""
         with self._reading() as rows:

@@ -21,6 +21,8 @@ ABOVE = struct.Struct("<H32sQQ")
 """Of a page below: bytes of the name, id, entries, bytes of content. Then comes the name."""
 DRAFT = ".lepton-draft"
 MOST_NAME_BYTES = 1024
+MOST_PART_BYTES = 255
+"""As long as file systems allow."""
 MOST_FACTS_BYTES = 8192
 
 
@@ -126,6 +128,8 @@ def _fault(name: str) -> str:
         return "it has a backslash"
     if len(name.encode()) > MOST_NAME_BYTES:
         return f"it has more than {MOST_NAME_BYTES} bytes"
+    if any(len(part.encode()) > MOST_PART_BYTES for part in parts):
+        return f"a part of it has more than {MOST_PART_BYTES} bytes"
     if not is_normalized("NFC", name):
         return "it is not in Unicode's normal form C, so that two names could look the same"
     return ""

@@ -41,6 +41,9 @@ class Move:
     """(32,) id of the version that it stands at since; empty: it was deleted."""
     at: int
     """Microseconds since 1970."""
+    by: str = ""
+    """Who takes it, for the audit trail; not kept with it. Empty: nothing is told."""
+    why: str = ""
 
 
 class State(KeyTable, Protocol):

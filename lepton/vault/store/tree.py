@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from blake3 import blake3
 
+from lepton.core.errors import ConflictError
 from lepton.vault.store.chunks import Batch, Chunks
 from lepton.vault.store.pages import Below, Entry, Page, Record, Value, check_entry, check_name, read_page, record_bytes
 
@@ -91,6 +92,7 @@ class Tree:
 
         Raises:
             InvalidError: a name that cannot be.
+            ConflictError: a name would be a file and a folder.
         """
         if not edits:
             return self
@@ -98,6 +100,7 @@ class Tree:
             check_name(name)
             if entry is not None:
                 check_entry(name, entry)
+        self._check_places(edits)
         changes: list[tuple[str, Value | None]] = sorted(edits.items())
         top = self._page(self.root).level if self.root else -1
         level = 0
@@ -112,6 +115,21 @@ class Tree:
             rest = self._cut(level, rest, batch)
             level += 1
         return Tree(self._chunks, self._lowest(rest))
+
+    def _check_places(self, edits: Mapping[str, Entry | None]) -> None:
+        """Refuse edits after which a file would lie below another file."""
+        good = set[str]()
+        for name, entry in edits.items():
+            if entry is None or self.find(name):
+                continue
+            for folder in _folders(name):
+                if folder in good:
+                    break
+                if edits[folder] if folder in edits else self.find(folder):
+                    raise ConflictError(f"{folder!r} is a file, so {name[:80]!r} cannot be", fix="Use another name.")
+                good.add(folder)
+            if any(edits.get(below, entry) for below, _ in self.scan(prefix=f"{name}/")):
+                raise ConflictError(f"{name!r} is a folder, so it cannot be a file", fix="Use another name.")
 
     def changes(self, old: "Tree") -> Iterator[Change]:
         """Where this tree differs from an older one, by name."""
@@ -248,6 +266,13 @@ class Tree:
 def behind(name: str) -> str:
     """The least text behind a name, or behind all that lies in a folder, whose name ends in `/`."""
     return f"{name[:-1]}{chr(ord('/') + 1)}" if name.endswith("/") else f"{name}\0"
+
+
+def _folders(name: str) -> Iterator[str]:
+    """Those that a name lies in, the innermost first."""
+    while "/" in name:
+        name = name.rpartition("/")[0]
+        yield name
 
 
 class _Cutting:

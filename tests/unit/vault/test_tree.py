@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lepton.core.errors import IntegrityError, InvalidError
+from lepton.core.errors import ConflictError, IntegrityError, InvalidError
 from lepton.vault.store import tree as trees
 from lepton.vault.store.blobs import Blob
 from lepton.vault.store.pages import Entry, Page, check_name, read_page
@@ -22,9 +22,11 @@ def entry(number: int) -> Entry:
     return Entry(Blob(number, 0, number.to_bytes(32, "big"), bytes(32)), number, b"{}" if number % 3 else b"")
 
 
-NAMES = st.lists(st.sampled_from("abcde"), min_size=1, max_size=4).map("/".join) | st.text("abz.", min_size=1).filter(
+PATHS = st.tuples(st.lists(st.sampled_from("abcde"), max_size=3), st.sampled_from("wxyz"))
+NAMES = PATHS.map(lambda path: "/".join([*path[0], path[1]])) | st.text("xyz.", min_size=1).filter(
     lambda name: name.strip(".") == name
 )
+"""No folder has the name of a file."""
 EDITS = st.lists(st.dictionaries(NAMES, st.none() | st.integers(0, 9).map(entry), max_size=40), max_size=6)
 
 
@@ -129,15 +131,46 @@ def test_one_edit_of_many_writes_and_reads_a_few_pages(store: Store) -> None:
     assert again.totals("set/") == (20_000, sum(range(20_000)) - 10_000 + 3)
 
 
+@settings(max_examples=200, deadline=None)
+@given(edits=st.lists(st.dictionaries(st.sampled_from(["a", "a/b", "a/c", "a/b/d", "a-", "e"]), st.booleans())))
+def test_nothing_is_both_a_file_and_a_folder(small: Store, edits: list[dict[str, bool]]) -> None:
+    tree, known = Tree(small.chunks), dict[str, Entry]()
+    for each in edits:
+        made = {name: entry(1) if is_there else None for name, is_there in each.items()}
+        after = applied(known, made)
+        if any(other.startswith(f"{name}/") for name in after for other in after):
+            with pytest.raises(ConflictError, match=r"is a (file|folder), so"):
+                edited(small, tree, made)
+        else:
+            tree, known = edited(small, tree, made), after
+    assert dict(tree.scan()) == known
+
+
 @pytest.mark.parametrize(
-    "name", ["", "/a", "a/", "a//b", "../a", "a/../b", ".", "a\0b", "a\nb", "a\\b", "x" * 1025, "e\u0301", "\ud800"]
+    "name",
+    [
+        "",
+        "/a",
+        "a/",
+        "a//b",
+        "../a",
+        "a/../b",
+        ".",
+        "a\0b",
+        "a\nb",
+        "a\\b",
+        "x" * 256,
+        "x/" * 512 + "x",
+        "e\u0301",
+        "\ud800",
+    ],
 )
 def test_names_that_cannot_be_are_refused(store: Store, name: str) -> None:
     with pytest.raises(InvalidError, match="cannot be a name"):
         Tree(store.chunks).edited({name: entry(1)}, store.chunks.writing())
 
 
-@pytest.mark.parametrize("name", ["a", "a b/c%d/é", "x" * 1024, ".hidden/..two", "日本/データ.csv"])
+@pytest.mark.parametrize("name", ["a", "a b/c%d/é", "x" * 255, "x/" * 511 + "xx", ".hidden/..two", "日本/データ.csv"])
 def test_names_that_can_be_are_kept(name: str) -> None:
     assert check_name(name) == name
 

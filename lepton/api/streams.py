@@ -1,0 +1,113 @@
+"""Bytes in and out of the door: bodies that are worked on while they come, answers that are made while they go."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar, cast
+
+from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
+
+from lepton.api.door import Visit
+from lepton.core.errors import InvalidError, LeptonError
+
+QUEUE_CHUNKS = 16
+T = TypeVar("T")
+
+
+class RangeError(LeptonError):
+    """The range lies outside the object."""
+
+    code, status = "range", 416
+
+    def __init__(self, message: str, *, fix: str = "", size: int = 0) -> None:
+        super().__init__(message, fix=fix)
+        self.headers = {"content-range": f"bytes */{size}"}
+
+
+async def taken(visit: Visit, work: Callable[[Iterator[bytes]], T]) -> T:
+    """Hand the chunks of the request to `work` in a thread, never more than a few ahead of it."""
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_CHUNKS)
+
+    def chunks() -> Iterator[bytes]:
+        while (chunk := asyncio.run_coroutine_threadsafe(queue.get(), loop).result()) is not None:
+            yield chunk
+
+    writing = loop.run_in_executor(visit.platform.uploads, lambda: work(chunks()))
+    try:
+        async for chunk in visit.request.stream():
+            if chunk and not await _offer(queue, chunk, writing):
+                break
+    except ClientDisconnect as fault:
+        raise InvalidError("The upload broke off", fix="Send it again, whole.") from fault
+    finally:
+        await _offer(queue, None, writing)
+        await asyncio.wait([writing])
+        writing.exception()  # heard of, also where nobody is left to be told
+    return writing.result()
+
+
+async def _offer(queue: "asyncio.Queue[bytes | None]", chunk: bytes | None, writing: "asyncio.Future[T]") -> bool:
+    """Put a chunk, unless the writer has ended; whether it was put."""
+    putting = asyncio.ensure_future(queue.put(chunk))
+    either: set[asyncio.Future[Any]] = {putting, writing}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if putting.done():
+        return True
+    putting.cancel()
+    return False
+
+
+async def sent(
+    open: Callable[[int, int], Iterator[bytes]], size: int, span: tuple[int, int] | None, headers: Mapping[str, str]
+) -> StreamingResponse:
+    """The answer with some bytes of a content, or (None) all of them.
+
+    Args:
+        open: gives the bytes from one offset to another; it is called in a thread.
+    """
+    start, stop = span or (0, size)
+    stream = await asyncio.to_thread(open, start, stop)
+    told = dict(headers) | {"content-length": str(stop - start)}
+    told |= {"content-range": f"bytes {start}-{stop - 1}/{size}"} if span else {}
+    status = 206 if span else 200
+    return StreamingResponse(steps(stream), status_code=status, media_type="application/octet-stream", headers=told)
+
+
+async def steps(stream: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """The chunks of a blocking generator, each taken in a thread; it is closed also when nobody wants the rest."""
+    try:
+        while (chunk := await asyncio.to_thread(next, stream, None)) is not None:
+            yield chunk
+    finally:
+        with suppress(ValueError):  # a thread that is still in it ends it
+            cast("Generator[bytes, None, None]", stream).close()
+
+
+def parse_range(text: str | None, size: int) -> tuple[int, int] | None:
+    """(start, stop) of a single byte range (RFC 9110, section 14); None if there is none.
+
+    Raises:
+        InvalidError: it is malformed, or asks for several ranges.
+        RangeError: it lies outside the object.
+    """
+    if not text:
+        return None
+    unit, _, span = text.partition("=")
+    first, dash, last = span.strip().partition("-")
+    numbers = [part for part in (first, last) if part]
+    if (
+        unit.strip() != "bytes"
+        or not dash
+        or not numbers
+        or not all(part.isascii() and part.isdigit() for part in numbers)
+    ):
+        raise InvalidError(f"Range {text!r} cannot be read", fix="Use bytes=FIRST-LAST.")
+    start = int(first) if first else max(0, size - int(last))
+    stop = min(size, int(last) + 1) if first and last else size
+    if start >= stop:
+        raise RangeError(
+            f"Range {text!r} lies outside the {size} bytes of the object", fix="Ask for a smaller offset.", size=size
+        )
+    return start, stop

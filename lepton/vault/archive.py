@@ -1,0 +1,111 @@
+"""Many files as one stream: tar archives into entries of a tree, and back, with flat memory.
+
+Tar because every machine has it: `tar c . | curl -T - ...` stores a folder, `tar x` takes what comes out. Times are
+kept to the microsecond, permissions as they are; owners, links and devices are not.
+"""
+
+import tarfile
+from collections.abc import Iterable, Iterator
+from io import BufferedReader
+from typing import BinaryIO, cast
+
+from lepton.core.errors import InvalidError, TooLargeError
+from lepton.vault.store.blobs import read_all, write
+from lepton.vault.store.chunks import Batch, Chunks
+from lepton.vault.store.codecs import Octets
+from lepton.vault.store.cutting import Cutter
+from lepton.vault.store.folders import facts_of, mode_of
+from lepton.vault.store.pages import Entry, check_name
+
+MOST_MEMBERS = 100_000
+"""Of one archive: its entries are held in memory until they are committed."""
+BLOCK = tarfile.BLOCKSIZE
+BUFFER_BYTES = 1 << 20
+END = bytes(2 * BLOCK)
+
+
+def read_archive(batch: Batch, cutter: Cutter, pieces: Iterable[bytes]) -> Iterator[tuple[str, Entry]]:
+    """Keep the files of an archive; give each name with its entry. Durable once the batch has finished.
+
+    Folders leave no trace; `./` before a name is left out.
+
+    Raises:
+        InvalidError: it is no whole tar archive, or has something that is neither a file nor a folder.
+        TooLargeError: it has more than `MOST_MEMBERS` files.
+    """
+    source = _Source(pieces)
+    try:
+        with tarfile.open(fileobj=cast("BinaryIO", source), mode="r|", bufsize=BUFFER_BYTES) as archive:
+            for number, member in enumerate(iter(archive.next, None)):
+                if member.isdir():
+                    continue
+                yield _name(member), _stored(batch, cutter, archive, member)
+                vars(archive)["members"].clear()  # it would remember all of them
+                if number >= MOST_MEMBERS:
+                    raise TooLargeError(f"An archive has at most {MOST_MEMBERS} files", fix="Send several.")
+    except (tarfile.TarError, EOFError, OverflowError, ValueError) as fault:
+        raise InvalidError(f"This is no whole tar archive: {fault}", fix="Send what `tar c` makes.") from fault
+    source.drain()
+
+
+def write_archive(chunks: Chunks, entries: Iterable[tuple[str, Entry]]) -> Iterator[Octets]:
+    """The bytes of an archive of entries; raises as `blobs.read`, in the middle of it."""
+    for name, entry in entries:
+        yield _header(name, entry)
+        yield from read_all(chunks, [entry.blob])
+        yield bytes(-entry.blob.size_bytes % BLOCK)
+    yield END
+
+
+def archive_bytes(sizes: Iterable[tuple[str, Entry]]) -> int:
+    """How long the archive of these is."""
+    return sum(len(_header(name, entry)) + _padded(entry.blob.size_bytes) for name, entry in sizes) + len(END)
+
+
+def _padded(size: int) -> int:
+    return size + -size % BLOCK
+
+
+def _header(name: str, entry: Entry) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = entry.blob.size_bytes, mode_of(entry)
+    member.mtime = entry.modified_at / 1e6
+    return member.tobuf(tarfile.PAX_FORMAT)
+
+
+def _name(member: tarfile.TarInfo) -> str:
+    if not member.isreg():
+        raise InvalidError(
+            f"{member.name[:80]!r} is neither a file nor a folder", fix="Replace links by what they point to: tar ch"
+        )
+    return check_name(member.name.removeprefix("./"))
+
+
+def _stored(batch: Batch, cutter: Cutter, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
+    file = cast("BufferedReader", archive.extractfile(member))
+    blob = write(batch, cutter, file.readinto)
+    if blob.size_bytes != member.size:
+        raise tarfile.ReadError(f"{member.name!r} breaks off after {blob.size_bytes} of {member.size} bytes")
+    return Entry(blob, round(member.mtime * 1e6), facts_of(member.mode))
+
+
+class _Source:
+    """Pieces of bytes as what `tarfile` reads from."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._rest, self._left = iter(pieces), b""
+
+    def read(self, size: int) -> bytes:
+        """So many bytes; fewer only at the end."""
+        parts, held = [self._left], len(self._left)
+        while held < size and (piece := next(self._rest, None)) is not None:
+            parts.append(piece)
+            held += len(piece)
+        whole = b"".join(parts)
+        self._left = whole[size:]
+        return whole[:size]
+
+    def drain(self) -> None:
+        """Read to the end: whoever sends has then sent all."""
+        for _ in self._rest:
+            pass
