@@ -12,7 +12,7 @@ from lepton.api.files import MAY_BE, FileOut, Folder, ReadAt, StoredOut, author_
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.wire import Wish
-from lepton.core.errors import ConflictError, NameTakenError, NotFoundError, StaleError
+from lepton.core.errors import ConflictError, NameTakenError, NotFoundError
 from lepton.server.files import At, Files
 from lepton.vault.store.branches import MAIN, TAGS, MergeConflictError
 from lepton.vault.store.versions import Version, history
@@ -131,7 +131,7 @@ async def list_branches(
 
 @router.put("/branches/{name}", status_code=201, response_model=BranchOut)
 @router.put("/tags/{name}", status_code=201, response_model=BranchOut)
-@raises(NameTakenError, NotFoundError, StaleError)
+@raises(NameTakenError, NotFoundError)
 async def make_branch(visit: WorkerWritingIn, name: BranchPath, body: StandIn) -> JSONResponse:
     """Begin a branch, or set a tag, at a version."""
 
@@ -149,7 +149,7 @@ async def make_branch(visit: WorkerWritingIn, name: BranchPath, body: StandIn) -
 
 @router.delete("/branches/{name}", status_code=204, responses=NO_CONTENT)
 @router.delete("/tags/{name}", status_code=204, responses=NO_CONTENT)
-@raises(StaleError, ConflictError)
+@raises(ConflictError)
 async def delete_branch(visit: WorkerWritingIn, name: BranchPath) -> Response:
     """Delete a branch or tag; it can be brought back."""
     if _named(visit, name) == MAIN:
@@ -162,7 +162,7 @@ async def delete_branch(visit: WorkerWritingIn, name: BranchPath) -> Response:
 
 @router.post("/branches/{name}/undelete", response_model=StoredOut)
 @router.post("/tags/{name}/undelete", response_model=StoredOut)
-@raises(StaleError, ConflictError)
+@raises(ConflictError)
 async def undelete_branch(visit: WorkerWritingIn, name: BranchPath) -> JSONResponse:
     """Bring a deleted branch or tag back to where it stood."""
 
@@ -174,7 +174,7 @@ async def undelete_branch(visit: WorkerWritingIn, name: BranchPath) -> JSONRespo
 
 
 @router.post("/branches/{name}/rollback", response_model=StoredOut)
-@raises(StaleError, ConflictError)
+@raises(ConflictError)
 async def roll_back(visit: WorkerWritingIn, name: BranchPath, body: RollBackIn) -> JSONResponse:
     """Make a new version of a branch with what an older one held; nothing is lost."""
 
@@ -188,7 +188,7 @@ async def roll_back(visit: WorkerWritingIn, name: BranchPath, body: RollBackIn) 
 
 
 @router.post("/merges", response_model=StoredOut)
-@raises(StaleError, NotFoundError, MergeConflictError, ConflictError)
+@raises(NotFoundError, MergeConflictError, ConflictError)
 async def merge(visit: WorkerWritingIn, body: MergeIn) -> JSONResponse:
     """Bring what another version changed, since both were one, into a branch."""
 
@@ -204,7 +204,7 @@ async def merge(visit: WorkerWritingIn, body: MergeIn) -> JSONResponse:
 
 
 @router.post("/undelete", response_model=StoredOut)
-@raises(StaleError, NotFoundError, ConflictError)
+@raises(NotFoundError, ConflictError)
 async def undelete_file(visit: WorkerWritingIn, body: UndeleteIn) -> JSONResponse:
     """Give a file's name what it last stood for on a branch."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import Annotated, Any, TypeVar
@@ -16,7 +17,7 @@ from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.streams import RangeError, parse_range, sent, steps, taken
 from lepton.api.wire import Wish
-from lepton.core.errors import ConflictError, IntegrityError, NotFoundError, StaleError, TooLargeError
+from lepton.core.errors import ConflictError, IntegrityError, NotFoundError, StaleError, TooLargeError, UnavailableError
 from lepton.server.files import At, Content, Files, Match
 from lepton.vault.store.branches import MAIN, Author
 from lepton.vault.store.folders import PLAIN_MODE, mode_of
@@ -202,7 +203,7 @@ async def get_file(
 
 
 @router.put("/files/{path:path}", status_code=201, response_model=StoredOut, openapi_extra=BODY)
-@raises(TooLargeError, ConflictError, StaleError)
+@raises(TooLargeError, ConflictError)
 async def put_file(
     visit: WorkerWritingIn,
     path: FilePath,
@@ -220,13 +221,14 @@ async def put_file(
         content = Content(pieces=pieces, limit=limit, modified_at=how.modified_at, mode=how.mode)
         return visit.platform.files.put(at, path, content, author, match=match)
 
-    version, entry = await taken(visit, work)
+    with moved_is_busy(visit):
+        version, entry = await taken(visit, work)
     told = {"version": version.hex(), "files": 1}
     return answer(told, status=201, headers={"etag": f'"{entry.blob.sha256.hex()}"'})
 
 
 @router.delete("/files/{path:path}", response_model=StoredOut)
-@raises(ConflictError, StaleError)
+@raises(ConflictError)
 async def remove_file(
     visit: WorkerWritingIn,
     path: FilePath,
@@ -259,7 +261,8 @@ async def put_folder(
     def work(pieces: Iterator[bytes]) -> tuple[bytes, int]:
         return visit.platform.files.put_archive(at, path.strip("/"), Content(pieces=pieces, limit=limit), author)
 
-    version, count = await taken(visit, work)
+    with moved_is_busy(visit):
+        version, count = await taken(visit, work)
     return answer({"version": version.hex(), "files": count}, status=201)
 
 
@@ -277,7 +280,7 @@ async def fetch_files(visit: WorkerReadingIn, body: NamesIn) -> StreamingRespons
 
 
 @router.post("/copies", status_code=201, response_model=StoredOut)
-@raises(NotFoundError, ConflictError, StaleError, IntegrityError)
+@raises(NotFoundError, ConflictError, IntegrityError)
 async def copy_files(visit: WorkerWritingIn, body: CopyIn) -> JSONResponse:
     """Copy or move a file or folder on the server, also from another workspace: a new version of the branch."""
     source = body.source or visit.workspace
@@ -316,7 +319,19 @@ async def _known(visit: Visit) -> None:
 async def in_thread(visit: Visit, work: Callable[[Files], T]) -> T:
     """Run `work` in a thread, for a workspace that is there."""
     await visit.peek(lambda tx: check_known(visit.workspace, tx))
-    return await asyncio.to_thread(work, visit.platform.files)
+    with moved_is_busy(visit):
+        return await asyncio.to_thread(work, visit.platform.files)
+
+
+@contextmanager
+def moved_is_busy(visit: Visit) -> Iterator[None]:
+    """To a request that states nothing about what is there, a branch that moved too often is a server that is busy."""
+    try:
+        yield
+    except StaleError as fault:
+        if {"if-match", "if-none-match"} & set(visit.request.headers):
+            raise
+        raise UnavailableError(f"{fault}", fix="Try again.") from fault
 
 
 def author_of(visit: Visit, message: str = "") -> Author:
