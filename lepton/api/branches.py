@@ -220,7 +220,7 @@ async def undelete_file(visit: WorkerWritingIn, body: UndeleteIn) -> JSONRespons
 async def log(
     visit: WorkerReadingIn,
     at: ReadAt,
-    path: Annotated[str, Query(max_length=1024, description="only versions that changed this file or folder")] = "",
+    name: Annotated[str, Query(max_length=1024, description="only versions that changed this file or folder")] = "",
     limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 100,
 ) -> JSONResponse:
     """A version and all that it was made from, newest first."""
@@ -230,10 +230,10 @@ async def log(
         if not id:
             return {"items": [], "next": None}
         found = history(files.domain(at.workspace).chunks, id)
-        if not path:
+        if not name:
             lines = list(islice(found, limit + 1))
             return _log_page([_line(id, version) for id, version in lines[:limit]], lines[limit:])
-        return _changing(files, at, path.strip("/"), list(islice(found, MOST_WALKED)), limit)
+        return _changing(files, at, name.strip("/"), list(islice(found, MOST_WALKED)), limit)
 
     return answer(await in_thread(visit, work))
 

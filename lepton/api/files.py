@@ -17,6 +17,7 @@ from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.streams import RangeError, parse_range, sent, steps, taken
 from lepton.api.wire import Wish
+from lepton.core.clock import to_micros
 from lepton.core.errors import ConflictError, IntegrityError, NotFoundError, StaleError, TooLargeError, UnavailableError
 from lepton.server.files import At, Content, Files, Match
 from lepton.vault.store.branches import MAIN, Author
@@ -55,10 +56,18 @@ class FileOut(BaseModel):
     files: int = Field(description="in a folder, where `totals` were asked for")
 
 
+class TotalsOut(BaseModel):
+    """Of all that lies below a folder."""
+
+    files: int
+    size_bytes: int
+
+
 class FilePage(BaseModel):
     """Part of a list of files, by name."""
 
     version: str = Field(description="whose files they are; empty: there has never been one")
+    totals: TotalsOut
     items: list[FileOut]
     next: str | None = Field(description="give it as `after` for the following page; null at the end")
 
@@ -84,7 +93,7 @@ class PutIn(BaseModel):
     """How to store a file."""
 
     branch: str = Field(MAIN, max_length=64, description="the branch that moves on")
-    modified_at: int = Field(0, ge=0, lt=2**62, description="when it was changed, microseconds since 1970")
+    modified_at: int = Field(0, ge=0, lt=2**62, description="when it was changed, microseconds since 1970; 0: now")
     mode: int = Field(PLAIN_MODE, ge=0, le=0o777, description="its permissions, as a number")
     message: str = Field("", max_length=500, description="why, for the log")
 
@@ -134,7 +143,10 @@ async def list_files(
         found = list(islice(_listed(tree, wanted), wanted.limit + 1))
         shown = found[: wanted.limit]
         items = [file_out(name, entry, tree if wanted.totals else None) for name, entry in shown]
-        return {"version": version.hex(), "items": items, "next": shown[-1][0] if len(found) > len(shown) else None}
+        files_below, size = tree.totals(prefix_of(wanted.folder))
+        totals = {"files": files_below, "size_bytes": size}
+        following = shown[-1][0] if len(found) > len(shown) else None
+        return {"version": version.hex(), "totals": totals, "items": items, "next": following}
 
     return answer(await in_thread(visit, work))
 
@@ -218,7 +230,8 @@ async def put_file(
     at, author = At(workspace=visit.workspace, ref=how.branch), author_of(visit, how.message)
 
     def work(pieces: Iterator[bytes]) -> tuple[bytes, Entry]:
-        content = Content(pieces=pieces, limit=limit, modified_at=how.modified_at, mode=how.mode)
+        changed = how.modified_at or to_micros(visit.platform.clock.now())
+        content = Content(pieces=pieces, limit=limit, modified_at=changed, mode=how.mode)
         return visit.platform.files.put(at, path, content, author, match=match)
 
     with moved_is_busy(visit):
@@ -259,7 +272,9 @@ async def put_folder(
     at, author = At(workspace=visit.workspace, ref=branch), author_of(visit, message)
 
     def work(pieces: Iterator[bytes]) -> tuple[bytes, int]:
-        return visit.platform.files.put_archive(at, path.strip("/"), Content(pieces=pieces, limit=limit), author)
+        return visit.platform.files.put_archive(
+            at, path.strip("/"), Content(pieces=pieces, limit=limit, modified_at=0), author
+        )
 
     with moved_is_busy(visit):
         version, count = await taken(visit, work)
@@ -309,6 +324,7 @@ async def _find(visit: Visit, at: At, path: str) -> tuple[Entry, dict[str, str]]
     entry = await in_thread(visit, lambda files: files.find(at, path))
     tag = entry.blob.sha256.hex()
     told = {"accept-ranges": "bytes", "etag": f'"{tag}"', "x-lepton-modified-at": str(entry.modified_at)}
+    told["x-lepton-mode"] = f"{mode_of(entry):o}"
     return entry, told
 
 

@@ -24,7 +24,7 @@ COMMANDS = {
     "observe": ("lepton.cli.observe:observe", "Station 5: check endpoints for drift; see alerts."),
     "catalog": ("lepton.cli.catalog:catalog", "What exists, and what it was made from."),
     "pool": ("lepton.cli.pool:pool", "The machines, what of them is free, and who may have how much."),
-    "vault": ("lepton.cli.vault:vault", "Back the platform up, check and restore backups."),
+    "vault": ("lepton.cli.vaults:vault", "Files of workspaces and their versions; backups of the platform."),
     "secrets": ("lepton.cli.people:secrets", "Values that jobs may use and nobody can read back."),
     "workspaces": ("lepton.cli.people:workspaces", "Tenants and their members."),
     "users": ("lepton.cli.people:users", "People and their tokens."),

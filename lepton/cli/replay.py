@@ -1,8 +1,7 @@
 """`lepton pool replay`: what would have become of a trace, under our policy and others."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from lepton.cli import fill, whole
 from lepton.cli.extra import array_code
 from lepton.cli.kinds import Number
+from lepton.cli.moving import progress
 from lepton.cli.output import Session, with_json
 from lepton.core.errors import InvalidError
 
@@ -161,16 +161,6 @@ def fill_with(session: Session, pods: Path, names: Sequence[str], options: Mappi
                 filled[name].append(filling.fill(machines, tasks, name, seed=seed))
                 step(1)
     fill.show(session, filled, faults)
-
-
-@contextmanager
-def progress(length: int, label: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error, where somebody may be looking; gives what moves it on."""
-    if not sys.stderr.isatty():
-        yield lambda steps: None
-        return
-    with click.progressbar(length=length, label=f"{label:12}", file=sys.stderr) as bar:
-        yield bar.update
 
 
 def plots(name: str) -> Any:

@@ -1,7 +1,7 @@
 """`lepton vault`: back up, check, restore, and prove that it works. For who owns the data directory."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from lepton.cli.group import Group
+from lepton.cli.moving import moving
 from lepton.cli.output import Session, with_json
-from lepton.cli.replay import progress
 from lepton.cli.server import data_option
 from lepton.core.clock import SystemClock, from_micros
 from lepton.core.errors import ConflictError, IntegrityError, InvalidError
@@ -71,7 +71,7 @@ def backup(url: str, append_only: bool, data: Path | None, is_json: bool) -> Non
             f"The storage is not append-only: {found.reason}",
             fix="Use a versioned S3 bucket with a default retention in compliance mode, or leave --append-only out.",
         )
-    with _opened(data) as house, _moving("backing up") as moved:
+    with _opened(data) as house, moving("backing up") as moved:
         made = backups.back_up(house, target, progress=moved)
     told = {name: getattr(made, name) for name in made.__slots__} | {"at": str(from_micros(made.at))}
     new = f"{made.new_packs} of {made.packs} packs are new, {format_bytes(made.new_bytes)}"
@@ -104,7 +104,7 @@ def list_backups(url: str, key_file: Path | None, data: Path | None, is_json: bo
 @with_json
 def verify(url: str, key_file: Path | None, number: int | None, data: Path | None, is_json: bool) -> None:
     """Read every byte of a backup, or of the vault itself. Exit code 1 and names where anything is damaged."""
-    with _moving("checking") as moved:
+    with moving("checking") as moved:
         if url:
             target = _target(url)
             with restoring.opened(target, _manifest(target, key_file, data, number or 0), CLOCK) as opened:
@@ -139,10 +139,10 @@ def restore(url: str, key_file: Path | None, into: Path, number: int | None, is_
         raise InvalidError("A restore needs the recovery key", fix="--recovery-key FILE")
     key, target = _read_key(key_file), _target(url)
     manifest = restoring.open_manifest(target, key=key, number=number or 0)
-    with _moving("restoring") as moved, restoring.opened(target, manifest, CLOCK) as opened:
+    with moving("restoring") as moved, restoring.opened(target, manifest, CLOCK) as opened:
         rows = restoring.restore(opened, into, CLOCK, progress=moved)
         size = opened.size_bytes
-    with _moving("checking") as moved, backups.open_house(ServerConfig(data=into), CLOCK) as house:
+    with moving("checking") as moved, backups.open_house(ServerConfig(data=into), CLOCK) as house:
         found = restoring.check_house(house, progress=moved)
     told = {"backup": manifest.number, "made": str(from_micros(manifest.at)), "rows": rows, "freshness": _fresh(key)}
     session = Session(is_json)
@@ -167,7 +167,7 @@ def drill(url: str, key_file: Path | None, number: int | None, data: Path | None
     """Restore a backup into a scratch folder, compare all content with its SHA-256, and say how long it took."""
     target = _target(url)
     manifest = _manifest(target, key_file, data, number or 0)
-    with _moving("restoring") as moved:
+    with moving("restoring") as moved:
         proven = restoring.drill(target, manifest, CLOCK, progress=moved)
     age = timedelta(seconds=round(proven.age_s))
     told = {name: getattr(proven, name) for name in proven.__slots__}
@@ -211,18 +211,3 @@ def _fresh(key: RecoveryKey) -> str:
     if key.at_least:
         return f"no older than backup {key.at_least}, of which the recovery key knows"
     return "freshness unproven: the recovery key knows of no backup"
-
-
-@contextmanager
-def _moving(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar in bytes, on standard error."""
-    with progress(100, label) as step:
-        shown = 0
-
-        def moved(done: int, total: int) -> None:
-            nonlocal shown
-            percent = 100 * done // max(1, total)
-            step(percent - shown)
-            shown = percent
-
-        yield moved

@@ -12,6 +12,7 @@ from lepton.sdk.people import AsyncSecurity, Security
 from lepton.sdk.pool import AsyncPool, Pool
 from lepton.sdk.portal import Portal
 from lepton.sdk.stations import AsyncData, AsyncObserve, AsyncOptimize, AsyncTrain, Data, Observe, Optimize, Train
+from lepton.sdk.vault import AsyncVault, Vault
 
 
 class AsyncClient:
@@ -29,6 +30,7 @@ class AsyncClient:
         self.catalog = AsyncCatalog(http, workspace)
         self.pool = AsyncPool(http)
         self.security = AsyncSecurity(http, workspace)
+        self.vault = AsyncVault(http, workspace)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -58,6 +60,7 @@ class Client:
         self.catalog = Catalog(inner.catalog, portal)
         self.pool = Pool(inner.pool, portal)
         self.security = Security(inner.security, portal)
+        self.vault = Vault(inner.vault, portal)
 
     @property
     def url(self) -> str:

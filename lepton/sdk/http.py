@@ -20,6 +20,7 @@ from lepton.sdk.feed import Feed
 from lepton.sdk.find import Address
 
 T = TypeVar("T")
+Json = Mapping[str, Any]
 TRIES = 4
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 2.0
 PATIENCE_S = 60.0
@@ -167,15 +168,66 @@ class Http:
         if self._client is not None:
             self._client.base_url = self.address.url
 
-    async def stream(self, path: str, **query: Any) -> AsyncIterator[bytes]:
-        """The bytes of an answer as they come.
+    async def head(self, path: str, **query: Any) -> Mapping[str, str]:
+        """The headers that GET would have."""
+
+        async def once() -> Any:
+            response = await self._open().head(f"/api/v1{path}", params=_clean(query))
+            if response.status_code >= 400:  # without a body: let GET say why
+                response = await self._open().get(
+                    f"/api/v1{path}", params=_clean(query), headers={"range": "bytes=0-0"}
+                )
+            return raise_for(response.status_code, response.content, response)
+
+        found: Mapping[str, str] = (await self.patiently(once)).headers
+        return found
+
+    async def send(
+        self,
+        path: str,
+        content: "bytes | Callable[[], AsyncIterator[bytes]]",
+        *,
+        headers: Json | None = None,
+        is_once: bool = False,
+        **query: Any,
+    ) -> Any:
+        """PUT bytes, again where the line breaks; return the JSON of the answer.
+
+        Args:
+            content: or what gives it, in pieces, for each try.
+            is_once: it can be given only once, so that there is one try.
+        """
+        client, url = self._open(), f"/api/v1{path}"
+
+        async def once() -> Any:
+            body = content if isinstance(content, bytes) else content()
+            response = await client.put(url, content=body, params=_clean(query), headers=headers or {})
+            return raise_for(response.status_code, response.content, response).json()
+
+        if not is_once:
+            return await self.patiently(once)
+        try:
+            return await once()
+        except self._httpx.TransportError as fault:
+            raise self._unreachable(fault) from fault
+
+    async def stream(
+        self, path: str, *, body: Json | None = None, headers: Json | None = None, **query: Any
+    ) -> AsyncIterator[bytes]:
+        """The bytes of an answer as they come; with a `body` it is a POST.
 
         Raises:
             UnreachableError: the server went away before the end.
         """
         client = self._open()
+        sent = (
+            {"content": encode(body), "headers": {"content-type": "application/json"}}
+            if body
+            else {"headers": headers or {}}
+        )
+        method = "POST" if body else "GET"
         try:
-            async with client.stream("GET", f"/api/v1{path}", params=_clean(query)) as response:
+            async with client.stream(method, f"/api/v1{path}", params=_clean(query), **sent) as response:
                 if response.status_code >= 400:
                     raise_for(response.status_code, await response.aread(), response)
                 async for chunk in response.aiter_bytes():

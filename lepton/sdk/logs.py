@@ -40,7 +40,7 @@ async def read_logs(http: Http, job: Followed, *, rank: int, follow: bool, begin
     """
     decoder, place = getincrementaldecoder("utf-8")("replace"), (begin, 0)
     while True:
-        query = {"rank": rank, "follow": str(follow).lower(), "start": place[0], "offset": place[1]}
+        query: dict[str, Any] = {"rank": rank, "follow": str(follow).lower(), "start": place[0], "offset": place[1]}
         try:
             async for chunk in http.stream(f"/jobs/{job.id}/logs", **query):
                 after = place_after(chunk, place)

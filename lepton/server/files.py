@@ -77,7 +77,7 @@ class Content:
     pieces: Iterable[bytes]
     limit: int
     """The most bytes that are taken."""
-    modified_at: int = 0
+    modified_at: int
     mode: int = PLAIN_MODE
 
 

@@ -134,7 +134,7 @@ def test_every_change_is_a_version_to_which_one_can_go_back(house: House) -> Non
     log = house.ask("GET", "/vault/log")["items"]
     assert [line["version"] for line in log][::3] == [gone, first]
     assert (log[-1]["by"], log[-1]["message"], log[-1]["files"]) == ("admin", "begin", 1)
-    assert [line["version"] for line in house.ask("GET", "/vault/log?path=a")["items"]] == [gone, second, first]
+    assert [line["version"] for line in house.ask("GET", "/vault/log?name=a")["items"]] == [gone, second, first]
     assert [change["name"] for change in house.ask("GET", f"/vault/diff?base={first}")["items"]] == ["a", "b"]
     (change,) = house.ask("GET", "/vault/diff")["items"]
     assert (change["old"]["size_bytes"], change["new"]) == (2, None)

@@ -6,11 +6,11 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from lepton.sdk import artifacts, client, endpoints, jobs, limits, people, pool, stations
+from lepton.sdk import artifacts, client, endpoints, jobs, limits, people, pool, stations, vault
 from lepton.sdk.options import JobOptions, StandingOptions
 from lepton.sdk.portal import Blocking, Portal, returning
 
-MODULES = (artifacts, client, endpoints, jobs, limits, people, pool, stations)
+MODULES = (artifacts, client, endpoints, jobs, limits, people, pool, stations, vault)
 PAIRS = [
     (kind, getattr(module, name.removeprefix("Async")))
     for module in MODULES
@@ -28,7 +28,7 @@ def methods(kind: type) -> dict[str, Any]:
 
 
 def test_every_async_class_is_compared() -> None:
-    assert len(PAIRS) == 14
+    assert len(PAIRS) == 15
     assert len(OBJECTS) == 4
 
 

@@ -1,0 +1,49 @@
+"""Addresses of files in the vault: `lepton://WORKSPACE/PATH`, and `lepton://WORKSPACE@REF/PATH` of another version."""
+
+import re
+from dataclasses import dataclass
+
+from lepton.core.errors import InvalidError
+from lepton.core.ids import check_name
+
+SCHEME = "lepton://"
+MAIN = "main"
+TAGS = "tags/"
+REF = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class VaultPath:
+    """A file or folder of a workspace."""
+
+    workspace: str
+    name: str
+    """Without a `/` at its ends; empty: all files."""
+    ref: str = MAIN
+    is_folder: bool = False
+    """Whether a `/` ended it."""
+
+    def __str__(self) -> str:
+        at = "" if self.ref == MAIN else f"@{self.ref}"
+        return f"{SCHEME}{self.workspace}{at}/{self.name}"
+
+
+def parse(text: str) -> VaultPath:
+    """An address.
+
+    Raises:
+        InvalidError: it is none.
+    """
+    place, _, name = text.removeprefix(SCHEME).partition("/")
+    workspace, _, ref = place.partition("@")
+    if not text.startswith(SCHEME) or not workspace:
+        raise InvalidError(f"{text[:200]!r} is no address in the vault", fix="Write lepton://WORKSPACE/PATH.")
+    if ref and not REF.fullmatch(ref):
+        raise InvalidError(f"{ref[:80]!r} names no version", fix="Write WORKSPACE@BRANCH, @TAG or @VERSION.")
+    check_name(workspace)
+    return VaultPath(workspace, name.strip("/"), ref or MAIN, is_folder=name.endswith("/") or not name)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is meant as one."""
+    return text.startswith(SCHEME)

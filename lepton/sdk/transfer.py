@@ -1,0 +1,379 @@
+"""Files in bulk between a local folder and a workspace: only what differs, in batches that can be repeated.
+
+Small files go together as tar archives, large ones alone and in ranges. What differs is told by size and time, as rsync
+does. An upload of more than one batch is gathered on a draft, a branch named after what is copied where; when it is
+whole, it becomes one version of the branch. A copy that was killed finds its draft again, and what a download has
+written stays: both go on where they were.
+"""
+
+import asyncio
+import hashlib
+import os
+import tarfile
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
+
+from lepton.core.errors import IntegrityError, InvalidError, NotFoundError
+from lepton.sdk.http import Http
+
+BATCH_FILES = 1000
+BATCH_BYTES = 64 << 20
+"""A file that is larger goes alone."""
+PIECE_BYTES = 1 << 20
+PLAIN_MODE = 0o644
+Progress = Callable[[int, int], None]
+"""Told how many bytes are done, of how many."""
+
+
+def silent(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A local file."""
+
+    name: str
+    """Its path below what is copied."""
+    path: Path
+    size_bytes: int
+    modified_at: int
+    mode: int
+
+
+class Transfer:
+    """One copy."""
+
+    def __init__(self, http: Http, workspace: str, progress: Progress) -> None:
+        self._http, self._workspace, self._progress = http, workspace, progress
+        self._done = self._total = 0
+
+    async def upload(self, path: Path, to: str, *, branch: str, message: str) -> str:
+        """Copy a file or folder; see `AsyncVault.upload`."""
+        files = await asyncio.to_thread(lambda: local_files(path))
+        self._total = sum(file.size_bytes for file in files)
+        if path.is_dir():
+            return await self._upload_folder(path, files, to, branch=branch, message=message)
+        (file,) = files
+        found = await self._put_file(file, to, branch=branch, message=message)
+        return str(found["version"])
+
+    async def _upload_folder(self, path: Path, files: Sequence[Local], to: str, *, branch: str, message: str) -> str:
+        mark = f"{path.resolve()}\0{to}\0{branch}".encode()
+        draft = f"draft.{hashlib.sha256(mark).hexdigest()[:16]}"
+        is_there = await self._is_branch(draft)
+        batches = list(_batches([file async for file in self._missing(files, to, draft if is_there else branch)]))
+        into = draft if is_there or len(batches) > 1 else branch
+        if into == draft and not is_there and await self._is_branch(branch):
+            await self._http.put(f"/vault/branches/{draft}", {"ref": branch}, workspace=self._workspace)
+        version = ""
+        for batch in batches:
+            version = await self._put_batch(batch, to, branch=into, message=message)
+        if into == draft:
+            body = {"into": branch, "ref": draft, "draft": True, "message": message}
+            version = (await self._http.post("/vault/merges", body, workspace=self._workspace))["version"]
+        return version or str((await self._list(branch, "", limit=1))["version"])
+
+    async def _missing(self, files: Sequence[Local], to: str, ref: str) -> AsyncIterator[Local]:
+        """Local files that are not there with the same size and time; both sides come by name."""
+        theirs, under = self._listed(to, ref), len(to) + 1 if to else 0
+        there = await anext(theirs, None)
+        for file in files:
+            while there is not None and there["name"][under:] < file.name:
+                there = await anext(theirs, None)
+            is_same = there is not None and there["name"][under:] == file.name and _is_like(file, there)
+            if is_same:
+                self._step(file.size_bytes)
+            else:
+                yield file
+
+    async def _put_batch(self, batch: Sequence[Local], to: str, *, branch: str, message: str) -> str:
+        if len(batch) == 1:
+            name = f"{to}/{batch[0].name}" if to else batch[0].name
+            return str((await self._put_file(batch[0], name, branch=branch, message=message))["version"])
+        query: dict[str, Any] = {"workspace": self._workspace, "branch": branch, "message": message}
+        done, end = self._done, self._done + sum(file.size_bytes for file in batch)
+        url = f"/vault/folders/{quote(to, safe='/')}"
+        found = await self._http.send(url, lambda: self._again(done, end, _archive(batch)), **query)
+        return str(found["version"])
+
+    async def _put_file(self, file: Local, name: str, *, branch: str, message: str) -> dict[str, Any]:
+        query: dict[str, Any] = {"workspace": self._workspace, "branch": branch, "message": message}
+        facts: dict[str, Any] = {"modified_at": file.modified_at, "mode": file.mode}
+        done, end = self._done, self._done + file.size_bytes
+        url = f"/vault/files/{quote(name, safe='/')}"
+        found: dict[str, Any] = await self._http.send(
+            url, lambda: self._again(done, end, _pieces(file)), **query, **facts
+        )
+        return found
+
+    async def _again(self, done: int, end: int, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """The pieces, read in a thread; the count of what is done begins where it was, for each try.
+
+        Args:
+            end: where the count is when all are sent; an archive has some bytes more than its files.
+        """
+        self._done = done
+        while piece := await asyncio.to_thread(next, pieces, b""):
+            yield piece
+            self._step(min(len(piece), end - self._done))
+        self._step(end - self._done)
+
+    async def download(self, name: str, path: Path, *, ref: str) -> int:
+        """Copy a file or folder; see `AsyncVault.download`."""
+        page = await self._list(ref, name, limit=1, recursive=True) if name else None
+        if page is None or page["items"]:
+            await asyncio.to_thread(path.mkdir, parents=True, exist_ok=True)
+            return await self._download_folder(name, path, ref)
+        found = await self._http.head(f"/vault/files/{quote(name, safe='/')}", workspace=self._workspace, ref=ref)
+        file = told_by(name, found)
+        self._total = file["size_bytes"]
+        if path.is_dir():
+            raise InvalidError(f"{path} is a folder", fix="Name a file.")
+        await self._fetch(file, path, ref)
+        return 1
+
+    async def _download_folder(self, name: str, path: Path, ref: str) -> int:
+        totals = (await self._list(ref, name, recursive=True, limit=1))["totals"]
+        self._total, written, under = totals["size_bytes"], 0, len(name) + 1 if name else 0
+        wanted = list[dict[str, Any]]()
+        size = 0
+        async for file in self._listed(name, ref):
+            target = below(path, file["name"][under:])
+            if await asyncio.to_thread(_is_there, target, file):
+                self._step(file["size_bytes"])
+                continue
+            written += 1
+            if file["size_bytes"] > BATCH_BYTES:
+                await self._fetch(file, target, ref)
+                continue
+            wanted.append(file)
+            size += file["size_bytes"]
+            if len(wanted) == BATCH_FILES or size > BATCH_BYTES:
+                await self._fetch_batch(wanted, path, under, ref)
+                wanted, size = [], 0
+        if wanted:
+            await self._fetch_batch(wanted, path, under, ref)
+        return written
+
+    async def _fetch_batch(self, files: Sequence[dict[str, Any]], path: Path, under: int, ref: str) -> None:
+        """Some files as one archive, which is looked through when it is whole."""
+        spool, done = path / f".lepton-{os.getpid()}.part", self._done
+        body = {"names": [file["name"] for file in files], "ref": ref}
+
+        async def once() -> None:
+            self._done = done
+            with spool.open("wb") as out:
+                stream = self._http.stream("/vault/archives", body=body, workspace=self._workspace)
+                async for piece in stream:
+                    await asyncio.to_thread(out.write, piece)
+
+        try:
+            await self._http.patiently(once)
+            for size in await asyncio.to_thread(lambda: list(_unpacked(spool, files, path, under))):
+                self._step(size)
+        finally:
+            spool.unlink(missing_ok=True)
+
+    async def _fetch(self, file: dict[str, Any], target: Path, ref: str) -> None:
+        """One file; what arrived before the line broke is not fetched again."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft, done = target.with_name(f".{target.name[:200]}.part"), self._done
+        url = f"/vault/files/{quote(file['name'], safe='/')}"
+
+        async def once() -> None:
+            size = draft.stat().st_size if draft.exists() else 0
+            self._done = done
+            self._step(size)
+            if size == file["size_bytes"]:
+                return
+            headers = {"range": f"bytes={size}-", "if-range": f'"{file["sha256"]}"'} if size else {}
+            with draft.open("ab") as out:
+                async for piece in self._http.stream(url, headers=headers, workspace=self._workspace, ref=ref):
+                    await asyncio.to_thread(out.write, piece)
+                    self._step(len(piece))
+
+        await self._http.patiently(once)
+        with draft.open("rb") as whole:
+            seen = await asyncio.to_thread(lambda: hashlib.file_digest(whole, "sha256").hexdigest())
+        if seen != file["sha256"]:
+            draft.unlink()
+            raise IntegrityError(f"{file['name']} arrived damaged", fix="Fetch it again.")
+        _settle(draft, target, file)
+
+    async def _listed(self, folder: str, ref: str) -> AsyncIterator[dict[str, Any]]:
+        after: str | None = ""
+        while after is not None:
+            page = await self._list(ref, folder, after=after, recursive=True)
+            for item in page["items"]:
+                yield item
+            ref, after = page["version"] or ref, page["next"]
+
+    async def _list(self, ref: str, folder: str, **query: Any) -> dict[str, Any]:
+        found: dict[str, Any] = await self._http.get(
+            "/vault/files", workspace=self._workspace, ref=ref, folder=folder, **query
+        )
+        return found
+
+    async def _is_branch(self, name: str) -> bool:
+        try:
+            return bool((await self._list(name, "", limit=1))["version"])
+        except NotFoundError:
+            return False
+
+    def _step(self, size: int) -> None:
+        self._done += size
+        self._progress(self._done, self._total)
+
+
+def local_files(path: Path) -> Sequence[Local]:
+    """A file, or all files below a folder, by name.
+
+    Raises:
+        InvalidError: it is neither, or something in it is neither.
+    """
+    if path.is_file():
+        return [_local(path.name, path)]
+    if not path.is_dir():
+        raise InvalidError(f"{path} is no file and no folder", fix="Check the path.")
+    found = list(_below(path, ""))
+    return sorted(found, key=lambda file: file.name)
+
+
+def _below(folder: Path, under: str) -> Iterator[Local]:
+    try:
+        with os.scandir(folder) as scan:
+            entries = list(scan)
+    except OSError as fault:
+        raise InvalidError(f"{folder} cannot be read: {fault.strerror}", fix="Look at its permissions.") from fault
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _below(Path(entry.path), f"{under}{entry.name}/")
+        elif entry.is_file(follow_symlinks=False):
+            yield _local(f"{under}{entry.name}", Path(entry.path))
+        else:
+            raise InvalidError(
+                f"{entry.path} is neither a file nor a folder", fix="Replace links by what they point to."
+            )
+
+
+def _local(name: str, path: Path) -> Local:
+    told = path.stat()
+    return Local(name, path, told.st_size, told.st_mtime_ns // 1000, told.st_mode & 0o777)
+
+
+def _is_like(file: Local, there: dict[str, Any]) -> bool:
+    return (file.size_bytes, file.modified_at) == (there["size_bytes"], there["modified_at"])
+
+
+def _batches(files: Iterable[Local]) -> Iterator[Sequence[Local]]:
+    batch, size = list[Local](), 0
+    for file in files:
+        if batch and (len(batch) == BATCH_FILES or size + file.size_bytes > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(file)
+        size += file.size_bytes
+    if batch:
+        yield batch
+
+
+def _archive(files: Sequence[Local]) -> Iterator[bytes]:
+    """The tar archive of some files, in pieces of about a megabyte."""
+    held, size = list[bytes](), 0
+    for file in files:
+        member = tarfile.TarInfo(file.name)
+        member.size, member.mode, member.mtime = file.size_bytes, file.mode, file.modified_at / 1e6
+        for piece in (member.tobuf(tarfile.PAX_FORMAT), *_pieces(file), bytes(-file.size_bytes % tarfile.BLOCKSIZE)):
+            held.append(piece)
+            size += len(piece)
+            if size >= PIECE_BYTES:
+                yield b"".join(held)
+                held, size = [], 0
+    yield b"".join([*held, bytes(2 * tarfile.BLOCKSIZE)])
+
+
+def _pieces(file: Local) -> Iterator[bytes]:
+    """Its bytes, as many as it had when it was found.
+
+    Raises:
+        InvalidError: it cannot be read, or has become shorter.
+    """
+    left = file.size_bytes
+    try:
+        with file.path.open("rb") as source:
+            while left and (piece := source.read(min(left, PIECE_BYTES))):
+                left -= len(piece)
+                yield piece
+    except OSError as fault:
+        raise InvalidError(f"{file.path} cannot be read: {fault.strerror}", fix="Look at its permissions.") from fault
+    if left:
+        raise InvalidError(f"{file.path} became shorter while it was read", fix="Copy again when nobody writes it.")
+
+
+def told_by(name: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    """A file as a list has it, from the headers of its answer."""
+    sizes = {"size_bytes": int(headers["content-length"]), "modified_at": int(headers["x-lepton-modified-at"])}
+    facts = {"sha256": headers["etag"].strip('"'), "mode": int(headers["x-lepton-mode"], 8), "files": 0}
+    return {"name": name, **sizes, **facts}
+
+
+def below(folder: Path, name: str) -> Path:
+    """Where a file of that name belongs in a folder.
+
+    Raises:
+        IntegrityError: it would be outside.
+    """
+    if not name or any(piece in ("", ".", "..") for piece in name.split("/")) or "\0" in name:
+        raise IntegrityError(f"The server names a file {name[:80]!r}", fix="Do not trust this server.")
+    return folder / name
+
+
+def _is_there(target: Path, file: dict[str, Any]) -> bool:
+    try:
+        told = target.lstat()
+    except OSError:
+        return False
+    return (told.st_size, told.st_mtime_ns // 1000) == (file["size_bytes"], file["modified_at"])
+
+
+def _unpacked(spool: Path, files: Sequence[dict[str, Any]], path: Path, under: int) -> Iterator[int]:
+    """Write the files of an archive; give the bytes of each as it is done."""
+    wanted = {file["name"]: file for file in files}
+    with tarfile.open(spool) as archive:
+        for member in archive:
+            file = wanted.pop(member.name, None)
+            content = archive.extractfile(member)
+            if file is None or content is None:
+                raise IntegrityError(f"The server sent {member.name[:80]!r}, which nobody wanted", fix="Copy again.")
+            target = below(path, file["name"][under:])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft = target.with_name(f".{target.name[:200]}.part")
+            if _written(content, draft) != file["sha256"]:
+                draft.unlink()
+                raise IntegrityError(f"{file['name']} arrived damaged", fix="Copy again.")
+            _settle(draft, target, file)
+            yield file["size_bytes"]
+    if wanted:
+        raise IntegrityError(f"{len(wanted)} files did not arrive", fix="Copy again.")
+
+
+def _written(content: IO[bytes], draft: Path) -> str:
+    seen = hashlib.sha256()
+    with draft.open("wb") as out:
+        while piece := content.read(PIECE_BYTES):
+            seen.update(piece)
+            out.write(piece)
+    return seen.hexdigest()
+
+
+def _settle(draft: Path, target: Path, file: dict[str, Any]) -> None:
+    """Give a whole file its permissions, its time and its name."""
+    if target.is_dir():
+        raise InvalidError(f"{target} is a folder, and a file of that name belongs there", fix="Use an empty folder.")
+    draft.chmod(file["mode"])
+    os.utime(draft, ns=(file["modified_at"] * 1000, file["modified_at"] * 1000))
+    draft.replace(target)

@@ -1,0 +1,299 @@
+"""The files of a workspace, from Python: read, written, copied in bulk, and every version of them.
+
+A *ref* names a version: a branch (`main`), a tag, or the first digits of a version's id. `at` is a time, in
+microseconds since 1970: where the branch stood then.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from lepton.core.errors import InvalidError
+from lepton.sdk.http import Http, part
+from lepton.sdk.portal import Blocking, blocking, iterating
+from lepton.sdk.transfer import Progress, Transfer, silent, told_by
+
+MAIN = "main"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileInfo:
+    """A file of a workspace; or a folder, whose name ends in `/`."""
+
+    name: str
+    size_bytes: int
+    """Of a folder only where totals were asked for."""
+    sha256: str
+    """Of its bytes; empty: a folder."""
+    modified_at: int
+    """Microseconds since 1970, as its owner said."""
+    mode: int
+    files: int
+    """In a folder, where totals were asked for."""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is one."""
+        return self.name.endswith("/")
+
+
+class AsyncVault:
+    """The files of a workspace."""
+
+    def __init__(self, http: Http, workspace: str) -> None:
+        self._http = http
+        self._workspace = workspace
+
+    async def files(
+        self, folder: str = "", *, ref: str = MAIN, at: int | None = None, recursive: bool = False, totals: bool = False
+    ) -> AsyncIterator[FileInfo]:
+        """What lies in a folder, by name; all files below it where `recursive`, and no folders.
+
+        Raises:
+            NotFoundError: there is no such version.
+        """
+        query = {"folder": folder, "recursive": recursive or None, "totals": totals or None}
+        after: str | None = ""
+        while after is not None:
+            page = await self._get("/vault/files", ref=ref, at=at, after=after, **query)
+            for item in page["items"]:
+                yield FileInfo(**item)
+            ref, at, after = page["version"] or ref, None, page["next"]  # all pages are of one version
+
+    async def find(self, name: str, *, ref: str = MAIN, at: int | None = None) -> FileInfo:
+        """One file.
+
+        Raises:
+            NotFoundError: there is none; the message says if it is a folder.
+        """
+        head = await self._http.head(_url(name), workspace=self._workspace, ref=ref, at=at)
+        return FileInfo(**told_by(name, head))
+
+    async def read(
+        self, name: str, *, ref: str = MAIN, at: int | None = None, start: int = 0, stop: int | None = None
+    ) -> bytes:
+        """The bytes of a file, or those from `start` to `stop` (exclusive)."""
+        return b"".join([piece async for piece in self.stream(name, ref=ref, at=at, start=start, stop=stop)])
+
+    async def stream(
+        self, name: str, *, ref: str = MAIN, at: int | None = None, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """The same in pieces, as they come."""
+        if stop is not None and stop <= start:
+            return
+        headers = {"range": f"bytes={start}-{'' if stop is None else stop - 1}"} if start or stop is not None else {}
+        where: dict[str, Any] = {"workspace": self._workspace, "ref": ref, "at": at}
+        async for piece in self._http.stream(_url(name), headers=headers, **where):
+            yield piece
+
+    async def write(
+        self,
+        name: str,
+        data: bytes,
+        *,
+        branch: str = MAIN,
+        message: str = "",
+        if_sha256: str | None = None,
+    ) -> str:
+        """Store a file; return the new version's id.
+
+        Args:
+            if_sha256: what it must have now; empty: it must not be there.
+        Raises:
+            StaleError: it is something else.
+        """
+        match = {} if if_sha256 is None else {"if-match": f'"{if_sha256}"'} if if_sha256 else {"if-none-match": "*"}
+        query: dict[str, Any] = {"workspace": self._workspace, "branch": branch, "message": message}
+        return str((await self._http.send(_url(name), data, headers=match, **query))["version"])
+
+    async def write_stream(self, name: str, pieces: Iterable[bytes], *, branch: str = MAIN, message: str = "") -> str:
+        """Store a file whose bytes come once, of any size; return the new version's id.
+
+        Raises:
+            UnreachableError: the line broke; nothing is stored.
+        """
+        rest = iter(pieces)
+
+        async def sent() -> AsyncIterator[bytes]:
+            while piece := await asyncio.to_thread(next, rest, b""):
+                yield piece
+
+        query: dict[str, Any] = {"workspace": self._workspace, "branch": branch, "message": message}
+        return str((await self._http.send(_url(name), sent, is_once=True, **query))["version"])
+
+    async def upload(
+        self,
+        path: str | os.PathLike[str],
+        to: str,
+        *,
+        branch: str = MAIN,
+        message: str = "",
+        progress: Progress = silent,
+    ) -> str:
+        """Copy a local file, or all that lies in a local folder, to a name; return the version that holds all of it.
+
+        What is there already with the same size and time is not sent again, and a copy that broke off goes on when it
+        is begun again. A large one is seen on the branch whole or not at all.
+
+        Raises:
+            InvalidError: the path is nothing that can be read; a name that cannot be.
+        """
+        transfer = Transfer(self._http, self._workspace, progress)
+        return await transfer.upload(Path(path), to.strip("/"), branch=branch, message=message)
+
+    async def download(
+        self,
+        name: str,
+        path: str | os.PathLike[str],
+        *,
+        ref: str = MAIN,
+        at: int | None = None,
+        progress: Progress = silent,
+    ) -> int:
+        """Copy a file, or all that lies in a folder, to a local path; return how many files were written.
+
+        A file takes its name when it is whole and has its SHA-256; what is there already with the same size and time is
+        left alone, so that a copy that broke off goes on when it is begun again.
+
+        Raises:
+            NotFoundError: there is nothing of that name.
+            IntegrityError: bytes arrived that do not match.
+        """
+        page = await self._get("/vault/files", ref=ref, at=at, limit=1)
+        transfer = Transfer(self._http, self._workspace, progress)
+        return await transfer.download(name.strip("/"), Path(path), ref=page["version"] or ref)
+
+    async def remove(
+        self, name: str, *, branch: str = MAIN, recursive: bool = False, message: str = ""
+    ) -> dict[str, Any]:
+        """Take a file (or all in a folder) out of a new version: `{version, files}`; older versions keep it."""
+        query = {"branch": branch, "recursive": recursive or None, "message": message}
+        found: dict[str, Any] = await self._http.delete(_url(name), workspace=self._workspace, **query)
+        return found
+
+    async def copy(
+        self, name: str, to: str, *, ref: str = MAIN, branch: str = MAIN, source: str = "", is_move: bool = False
+    ) -> dict[str, Any]:
+        """Copy or move a file or folder on the server: `{version, files}`.
+
+        Args:
+            source: the workspace that it is in, if not this one.
+        """
+        body = {"name": name, "to": to, "ref": ref, "branch": branch, "source": source, "is_move": is_move}
+        return await self._post("/vault/copies", body)
+
+    async def log(self, *, ref: str = MAIN, name: str = "", limit: int = 100) -> list[dict[str, Any]]:
+        """Versions, newest first: `[{version, parents, at, by, message, files, size_bytes}]`.
+
+        Args:
+            name: only those that changed this file or folder.
+        """
+        found: list[dict[str, Any]] = (await self._get("/vault/log", ref=ref, name=name, limit=limit))["items"]
+        return found
+
+    async def diff(self, base: str = "", *, ref: str = MAIN, folder: str = "") -> AsyncIterator[dict[str, Any]]:
+        """Where a version differs from another, by name: `{name, old, new}`, each as of a list, or None.
+
+        Args:
+            base: what it is compared with; empty: what it was made from.
+        """
+        after: str | None = ""
+        while after is not None:
+            page = await self._get("/vault/diff", ref=ref, base=base, folder=folder, after=after)
+            for item in page["items"]:
+                yield item
+            ref, base, after = page["new"] or ref, page["old"], page["next"]
+
+    async def branches(self) -> list[dict[str, Any]]:
+        """Branches, and tags as `tags/NAME`: `[{name, version, at, files, size_bytes}]`."""
+        found = list[dict[str, Any]]()
+        after: str | None = ""
+        while after is not None:
+            page = await self._get("/vault/branches", after=after)
+            found += page["items"]
+            after = page["next"]
+        return found
+
+    async def branch(self, name: str, *, ref: str = MAIN) -> dict[str, Any]:
+        """Begin a branch, or with `tags/NAME` set a tag, at a version."""
+        path = f"/vault/{_kind(name)}"
+        found: dict[str, Any] = await self._http.put(path, {"ref": ref}, workspace=self._workspace)
+        return found
+
+    async def delete_branch(self, name: str) -> None:
+        """Delete a branch or tag; `undelete_branch` brings it back."""
+        await self._http.delete(f"/vault/{_kind(name)}", workspace=self._workspace)
+
+    async def undelete_branch(self, name: str) -> dict[str, Any]:
+        """Bring a deleted branch or tag back to where it stood."""
+        return await self._post(f"/vault/{_kind(name)}/undelete", {})
+
+    async def merge(self, ref: str, *, into: str = MAIN, take: str = "", message: str = "") -> dict[str, Any]:
+        """Bring what another version changed into a branch: `{version, files}`.
+
+        Args:
+            take: `ours` or `theirs` where both changed a file; empty: that is refused.
+        Raises:
+            ConflictError: both changed a file; the message names them.
+        """
+        return await self._post("/vault/merges", {"ref": ref, "into": into, "take": take, "message": message})
+
+    async def roll_back(self, ref: str, *, branch: str = MAIN, message: str = "") -> dict[str, Any]:
+        """Make a new version of a branch with what an older one held; nothing is lost."""
+        return await self._post(f"/vault/branches/{part(branch)}/rollback", {"ref": ref, "message": message})
+
+    async def undelete(self, name: str, *, branch: str = MAIN) -> dict[str, Any]:
+        """Give a file's name what it last stood for on a branch."""
+        return await self._post("/vault/undelete", {"name": name, "branch": branch})
+
+    async def _get(self, path: str, **query: Any) -> dict[str, Any]:
+        found: dict[str, Any] = await self._http.get(path, workspace=self._workspace, **query)
+        return found
+
+    async def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = await self._http.post(path, body, workspace=self._workspace)
+        return found
+
+
+class Vault(Blocking[AsyncVault]):
+    """The files of a workspace."""
+
+    files = iterating(AsyncVault.files)
+    find = blocking(AsyncVault.find)
+    read = blocking(AsyncVault.read)
+    stream = iterating(AsyncVault.stream)
+    write = blocking(AsyncVault.write)
+    write_stream = blocking(AsyncVault.write_stream)
+    upload = blocking(AsyncVault.upload)
+    download = blocking(AsyncVault.download)
+    remove = blocking(AsyncVault.remove)
+    copy = blocking(AsyncVault.copy)
+    log = blocking(AsyncVault.log)
+    diff = iterating(AsyncVault.diff)
+    branches = blocking(AsyncVault.branches)
+    branch = blocking(AsyncVault.branch)
+    delete_branch = blocking(AsyncVault.delete_branch)
+    undelete_branch = blocking(AsyncVault.undelete_branch)
+    merge = blocking(AsyncVault.merge)
+    roll_back = blocking(AsyncVault.roll_back)
+    undelete = blocking(AsyncVault.undelete)
+
+
+def _url(name: str) -> str:
+    """The path of a file, whatever its name has.
+
+    Raises:
+        InvalidError: the name is empty, or would lead to another path.
+    """
+    if not name or any(piece in ("", ".", "..") for piece in name.split("/")):
+        raise InvalidError(f"{name[:80]!r} cannot be a name", fix="Use a relative path such as set/part-1.csv.")
+    return f"/vault/files/{quote(name, safe='/')}"
+
+
+def _kind(name: str) -> str:
+    kind, _, tag = name.rpartition("/")
+    return f"tags/{part(tag)}" if kind == "tags" else f"branches/{part(name)}"
