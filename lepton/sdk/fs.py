@@ -1,0 +1,167 @@
+"""The vault as a file system of fsspec: pandas, pyarrow, Dask, Ray and others read and write `lepton://WORKSPACE/PATH`.
+
+    pandas.read_parquet("lepton://lab/set/part-1.parquet")
+
+`lepton://WORKSPACE@REF/PATH` reads another branch, a tag or a version. A file is written when it is closed: a new
+version of its branch. Options: `address` (of the server) and `token`, else as `lepton.connect` finds them; `message` for
+the log.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
+
+from lepton.core.clock import from_micros
+from lepton.core.errors import NotFoundError
+from lepton.sdk.client import connect
+from lepton.sdk.place import SCHEME, VaultPath, parse
+from lepton.sdk.vault import FileInfo, Vault
+
+PIECE_BYTES = 1 << 20
+
+
+class LeptonFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """The files of all workspaces that the token may see; raises FileNotFoundError where there is nothing."""
+
+    protocol = "lepton"
+    root_marker = ""
+
+    def __init__(self, *, address: str = "", token: str = "", message: str = "", **options: Any) -> None:
+        super().__init__(**options)
+        self._address, self._token, self.message = address, token, message
+        self._vaults: dict[str, Vault] = {}
+
+    def vault(self, path: str) -> tuple[Vault, VaultPath]:
+        """The files of the workspace that a path names, and the place in it."""
+        place = parse(f"{SCHEME}{self._strip_protocol(path)}")
+        if place.workspace not in self._vaults:
+            self._vaults[place.workspace] = connect(self._address, token=self._token, workspace=place.workspace).vault
+        return self._vaults[place.workspace], place
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
+        """What lies in a folder, or the file itself."""
+        vault, place = self.vault(path)
+        try:
+            found = [self._info(place, file) for file in vault.files(place.name, ref=place.ref)]
+            if not found and place.name:
+                found = [self._info(place, vault.find(place.name, ref=place.ref))]
+        except NotFoundError as fault:
+            raise FileNotFoundError(str(fault)) from fault
+        return found if detail else sorted(info["name"] for info in found)
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        """What is known of a file or folder."""
+        vault, place = self.vault(path)
+        try:
+            if place.name:
+                return self._info(place, vault.find(place.name, ref=place.ref))
+        except NotFoundError as fault:
+            if next(vault.files(place.name, ref=place.ref), None) is None:
+                raise FileNotFoundError(str(fault)) from fault
+        return {"name": _path(place, place.name), "size": 0, "type": "directory"}
+
+    def modified(self, path: str) -> datetime:
+        """When a file was changed, as its owner said."""
+        at: datetime = self.info(path)["modified"]
+        return at
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
+        """The bytes of a file, or some of them; negative ones count from its end."""
+        vault, place = self.vault(path)
+        try:
+            if (start or 0) < 0 or (end or 0) < 0:
+                size = vault.find(place.name, ref=place.ref).size_bytes
+                start = start if start is None or start >= 0 else max(0, size + start)
+                end = end if end is None or end >= 0 else size + end
+            return vault.read(place.name, ref=place.ref, start=start or 0, stop=end)
+        except NotFoundError as fault:
+            raise FileNotFoundError(str(fault)) from fault
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
+        """Store a file; with mode `create` only if it is not there."""
+        vault, place = self.vault(path)
+        if_sha256 = "" if mode == "create" else None
+        vault.write(place.name, bytes(value), branch=place.ref, message=self.message, if_sha256=if_sha256)
+
+    def put_file(self, lpath: str, rpath: str, callback: Any = None, mode: str = "overwrite", **options: Any) -> None:
+        """Copy a local file."""
+        vault, place = self.vault(rpath)
+        vault.upload(lpath, place.name, branch=place.ref, message=self.message)
+
+    def cp_file(self, path1: str, path2: str, **options: Any) -> None:
+        """Copy a file on the server."""
+        _, source = self.vault(path1)
+        vault, target = self.vault(path2)
+        vault.copy(source.name, target.name, ref=source.ref, branch=target.ref, source=source.workspace)
+
+    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
+        """Take files or folders out of a new version."""
+        for each in path if isinstance(path, list) else [path]:
+            vault, place = self.vault(each)
+            try:
+                vault.remove(place.name, branch=place.ref, recursive=recursive, message=self.message)
+            except NotFoundError as fault:
+                raise FileNotFoundError(str(fault)) from fault
+
+    def _rm(self, path: str) -> None:
+        self.rm(path)
+
+    def mkdir(self, path: str, create_parents: bool = True, **options: Any) -> None:
+        """Nothing: a folder is there when a file is in it."""
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        """Nothing: a folder is there when a file is in it."""
+
+    def _open(
+        self, path: str, mode: str = "rb", block_size: int | None = None, autocommit: bool = True, **options: Any
+    ) -> "LeptonFile":
+        size = self.info(path)["size"] if mode == "rb" else None
+        return LeptonFile(self, path, mode, block_size or "default", autocommit, size=size, **options)
+
+    def _info(self, place: VaultPath, file: FileInfo) -> dict[str, Any]:
+        name = _path(place, file.name.rstrip("/"))
+        if file.is_folder:
+            return {"name": name, "size": 0, "type": "directory"}
+        at = from_micros(file.modified_at)
+        return {"name": name, "size": file.size_bytes, "type": "file", "modified": at, "sha256": file.sha256}
+
+
+class LeptonFile(AbstractBufferedFile):  # type: ignore[misc]
+    """One open file. What is written is gathered beside, and stored when it is closed."""
+
+    fs: LeptonFileSystem
+    _spool: IO[bytes]
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return self.fs.cat_file(self.path, start, end)
+
+    def _initiate_upload(self) -> None:
+        self._spool = TemporaryFile()  # noqa: SIM115  closed with the upload
+
+    def _upload_chunk(self, final: bool = False) -> bool:
+        self._spool.write(self.buffer.getvalue())
+        if final and self.autocommit:
+            self.commit()
+        return True
+
+    def commit(self) -> None:
+        """Store what was written."""
+        vault, place = self.fs.vault(self.path)
+        self._spool.seek(0)
+        vault.write_stream(place.name, self._pieces(), branch=place.ref, message=self.fs.message)
+        self._spool.close()
+
+    def discard(self) -> None:
+        """Forget what was written."""
+        self._spool.close()
+
+    def _pieces(self) -> Iterator[bytes]:
+        while piece := self._spool.read(PIECE_BYTES):
+            yield piece
+
+
+def _path(place: VaultPath, name: str) -> str:
+    return str(VaultPath(place.workspace, name, place.ref)).removeprefix(SCHEME).rstrip("/")
