@@ -11,14 +11,15 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
-from lepton.api.door import Visit, WorkerReadingIn, WorkerWritingIn, answer, check_known
+from lepton.api.door import Platforming, Reading, Visit, WorkerReadingIn, WorkerWritingIn, answer, check_known
 from lepton.api.match import IfMatch, IfNoneMatch, is_known, tags_of
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.streams import RangeError, parse_range, sent, steps, taken
-from lepton.api.wire import Wish
+from lepton.api.wire import Name, Wish
 from lepton.core.clock import to_micros
 from lepton.core.errors import ConflictError, IntegrityError, NotFoundError, StaleError, TooLargeError, UnavailableError
+from lepton.server.allowance import StorageQuotaError, Used, set_limit, used
 from lepton.server.files import At, Content, Files, Match
 from lepton.vault.store.branches import MAIN, Author
 from lepton.vault.store.folders import PLAIN_MODE, mode_of
@@ -115,6 +116,20 @@ class CopyIn(Wish):
     source: Annotated[str, Field(max_length=63, description="workspace that it is in; empty: the same")] = ""
     is_move: bool = False
     message: Annotated[str, Field(max_length=500)] = ""
+
+
+class QuotaIn(Wish):
+    """A workspace's limit."""
+
+    workspace: Name
+    limit_bytes: Annotated[int, Field(ge=0, lt=2**62)] | None = Field(None, description="null: none")
+
+
+class UsedOut(BaseModel):
+    """What a workspace keeps in the vault, and may keep."""
+
+    stored_bytes: int = Field(description="of its packs: chunks once, compressed, older versions too until pruned")
+    limit_bytes: int | None = Field(description="null: no limit")
 
 
 def reading(
@@ -215,7 +230,7 @@ async def get_file(
 
 
 @router.put("/files/{path:path}", status_code=201, response_model=StoredOut, openapi_extra=BODY)
-@raises(TooLargeError, ConflictError)
+@raises(TooLargeError, ConflictError, StorageQuotaError)
 async def put_file(
     visit: WorkerWritingIn,
     path: FilePath,
@@ -262,7 +277,7 @@ async def remove_file(
 
 
 @router.put("/folders/{path:path}", status_code=201, response_model=StoredOut, openapi_extra=TAR)
-@raises(TooLargeError, ConflictError)
+@raises(TooLargeError, ConflictError, StorageQuotaError)
 async def put_folder(
     visit: WorkerWritingIn, path: FilePath, branch: Branch = MAIN, message: Message = ""
 ) -> JSONResponse:
@@ -295,7 +310,7 @@ async def fetch_files(visit: WorkerReadingIn, body: NamesIn) -> StreamingRespons
 
 
 @router.post("/copies", status_code=201, response_model=StoredOut)
-@raises(NotFoundError, ConflictError, IntegrityError)
+@raises(NotFoundError, ConflictError, IntegrityError, StorageQuotaError)
 async def copy_files(visit: WorkerWritingIn, body: CopyIn) -> JSONResponse:
     """Copy or move a file or folder on the server, also from another workspace: a new version of the branch."""
     source = body.source or visit.workspace
@@ -318,6 +333,25 @@ def _match(if_match: str | None) -> Match:
     if if_match is None or if_match.strip() == "*":
         return Match(is_present=if_match is not None)
     return Match(sha256=tags_of(if_match))
+
+
+@router.get("/quota", response_model=UsedOut)
+async def get_quota(visit: Reading) -> JSONResponse:
+    """What a workspace keeps in the vault, and may keep."""
+    return answer(_used_out(await visit.read(lambda tx: used(tx, visit.workspace))))
+
+
+@router.put("/quota", response_model=UsedOut)
+@raises(NotFoundError)
+async def set_quota(visit: Platforming, body: QuotaIn) -> JSONResponse:
+    """Limit what a workspace may keep; what it has stays."""
+    place = body.workspace
+    await visit.write(lambda tx: set_limit(tx, place, body.limit_bytes, visit.author("")))
+    return answer(_used_out(await visit.read(lambda tx: used(tx, place))))
+
+
+def _used_out(found: Used) -> dict[str, Any]:
+    return {"stored_bytes": found.stored_bytes, "limit_bytes": found.limit_bytes}
 
 
 async def _find(visit: Visit, at: At, path: str) -> tuple[Entry, dict[str, str]]:

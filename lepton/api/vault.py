@@ -1,6 +1,7 @@
 """`/vault`: bytes under their hash, in and out."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Response
@@ -13,8 +14,9 @@ from lepton.api.route import DoorRoute
 from lepton.api.streams import RangeError, parse_range, sent, taken
 from lepton.api.wire import Digest
 from lepton.core.errors import IntegrityError, NotFoundError, TooLargeError
+from lepton.server.allowance import StorageQuotaError
 from lepton.store import holdings
-from lepton.vault.objects import Held, check_stream
+from lepton.vault.objects import Held, Stored, check_stream
 
 router = APIRouter(prefix="/vault", tags=["vault"], route_class=DoorRoute)
 DigestPath = Annotated[Digest, Path(description="SHA-256 of the bytes, hexadecimal")]
@@ -28,7 +30,7 @@ DigestPath = Annotated[Digest, Path(description="SHA-256 of the bytes, hexadecim
         "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
     },
 )
-@raises(TooLargeError, IntegrityError)
+@raises(TooLargeError, IntegrityError, StorageQuotaError)
 async def put(visit: WorkerWritingIn, digest: DigestPath) -> JSONResponse:
     """Store bytes under their SHA-256 for a workspace; nothing is kept unless they match it."""
     place = visit.workspace
@@ -39,8 +41,12 @@ async def put(visit: WorkerWritingIn, digest: DigestPath) -> JSONResponse:
         raise TooLargeError(f"The object is over {limit} bytes", fix="Split it, or raise max_object_bytes.")
     is_new = bool(await visit.peek(lambda tx: holdings.missing(tx, [digest], workspaces=[place])))
     if is_new:  # here: whether another workspace has the same bytes is nobody's business
-        sealing = visit.platform.sealing
-        stored = await taken(visit, lambda pieces: sealing.put(place, pieces, digest, limit=limit))
+        sealing, allowance = visit.platform.sealing, visit.platform.allowance
+
+        def work(pieces: Iterator[bytes]) -> Stored:
+            return sealing.put(place, allowance.bounded(place, pieces, limit=limit), digest, limit=limit)
+
+        stored = await taken(visit, work)
         await visit.write(lambda tx: holdings.keep(tx, place, stored))
     else:  # whoever sends other bytes than it names must learn it even now
         await taken(visit, lambda pieces: check_stream(pieces, digest, limit=limit))

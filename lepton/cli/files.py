@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from lepton.cli.kinds import COUNT, ParamType
+from lepton.cli.kinds import COUNT, ParamType, Size
 from lepton.cli.moving import moving
 from lepton.cli.output import Session, moment, with_json
 from lepton.core.clock import to_micros
@@ -55,6 +55,16 @@ class When(ParamType):
         except ValueError:
             self.fail(f"{value[:80]!r} is no time; write 2026-01-31T09:30, in UTC or with a zone.", param, ctx)
         return to_micros(at if at.tzinfo else at.replace(tzinfo=UTC))
+
+
+class Limit(ParamType):
+    """A size, or `none`."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Bytes, or `none`."""
+        return value if value == "none" else int(Size().convert(value, param, ctx))
 
 
 place_argument = click.argument("place", metavar=ADDRESS, type=Place())
@@ -367,7 +377,21 @@ def rollback(place: VaultPath, ref: str, message: str, is_json: bool) -> None:
     Session(is_json).say(f"{place.ref} holds {done['files']} files again, version {done['version'][:DIGITS]}.", done)
 
 
+@click.command()
+@place_argument
+@click.argument("limit", type=Limit(), default=None, required=False, metavar="[SIZE|none]")
+@with_json
+def quota(place: VaultPath, limit: int | str | None, is_json: bool) -> None:
+    """Say what a workspace keeps in the vault and may keep; with SIZE (administrators) limit it, e.g. 100GB."""
+    with opened(place) as vault:
+        if limit is not None:
+            vault.set_quota(limit if isinstance(limit, int) else None)
+        found = vault.quota()
+    most = "no limit" if found["limit_bytes"] is None else f"of {format_bytes(found['limit_bytes'])}"
+    Session(is_json).say(f"{place.workspace} keeps {format_bytes(found['stored_bytes'])}, {most}.", found)
+
+
 COMMANDS: dict[str, click.Command] = {
     command.name or "": command
-    for command in (cp, ls, cat, rm, mv, du, log, diff, undelete, branches, branch, tag, merge, rollback)
+    for command in (cp, ls, cat, rm, mv, du, log, diff, undelete, branches, branch, tag, merge, rollback, quota)
 }

@@ -1,4 +1,4 @@
-"""The vault as a file system of fsspec: pandas, pyarrow, Dask, Ray and others read and write `lepton://WORKSPACE/PATH`.
+"""The vault as a file system of fsspec: pandas, pyarrow, Dask, Ray and others use `lepton://WORKSPACE/PATH`.
 
     pandas.read_parquet("lepton://lab/set/part-1.parquet")
 

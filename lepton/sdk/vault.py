@@ -250,6 +250,16 @@ class AsyncVault:
         """Give a file's name what it last stood for on a branch."""
         return await self._post("/vault/undelete", {"name": name, "branch": branch})
 
+    async def quota(self) -> dict[str, Any]:
+        """What the workspace keeps and may keep: `{stored_bytes, limit_bytes}`; None: no limit."""
+        return await self._get("/vault/quota")
+
+    async def set_quota(self, limit_bytes: int | None) -> dict[str, Any]:
+        """Limit what the workspace may keep, or (None) no more; for administrators of the platform."""
+        body = {"workspace": self._workspace, "limit_bytes": limit_bytes}
+        found: dict[str, Any] = await self._http.put("/vault/quota", body)
+        return found
+
     async def _get(self, path: str, **query: Any) -> dict[str, Any]:
         found: dict[str, Any] = await self._http.get(path, workspace=self._workspace, **query)
         return found
@@ -281,6 +291,8 @@ class Vault(Blocking[AsyncVault]):
     merge = blocking(AsyncVault.merge)
     roll_back = blocking(AsyncVault.roll_back)
     undelete = blocking(AsyncVault.undelete)
+    quota = blocking(AsyncVault.quota)
+    set_quota = blocking(AsyncVault.set_quota)
 
 
 def _url(name: str) -> str:

@@ -18,6 +18,7 @@ from lepton.pool.boosting import EVERY_S
 from lepton.pool.policy import Policy
 from lepton.security.identity import make_token
 from lepton.security.key import derive
+from lepton.server.allowance import Allowance
 from lepton.server.config import BOOSTED, ServerConfig
 from lepton.server.feed import EVERY_S as FEED_EVERY_S
 from lepton.server.feed import Feed
@@ -71,6 +72,7 @@ class Platform:
     objects: Objects
     sealing: Sealing
     files: Files
+    allowance: Allowance
     keys: Keys
     hub: Hub
     tails: Tails
@@ -202,7 +204,7 @@ def _assemble(
     hub = Hub(asyncio.get_running_loop())
     readers = ThreadPoolExecutor(READERS, thread_name_prefix="lepton-reader")
     running = Running(database, engine, clock=clock, lease=held["jobs"], identity=identity)
-    landscape, sealing = Landscape(), Sealing(database, objects)
+    landscape, sealing, allowance = Landscape(), Sealing(database, objects), Allowance(database)
     platform = Platform(
         config=config,
         clock=clock,
@@ -210,7 +212,8 @@ def _assemble(
         engine=engine,
         objects=objects,
         sealing=sealing,
-        files=Files(sealing),
+        files=Files(sealing, allowance),
+        allowance=allowance,
         keys=keys,
         identity=identity,
         hub=hub,

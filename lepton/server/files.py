@@ -10,9 +10,9 @@ from itertools import islice
 from typing import TypeVar
 
 from lepton.core.errors import ConflictError, InvalidError, NotFoundError, StaleError
+from lepton.server.allowance import Allowance
 from lepton.server.sealing import Sealing
 from lepton.vault.archive import read_archive, write_archive
-from lepton.vault.objects import limited
 from lepton.vault.store.blobs import read, write
 from lepton.vault.store.branches import MAIN, Author
 from lepton.vault.store.chunks import Batch
@@ -84,8 +84,8 @@ class Content:
 class Files:
     """The files of all workspaces."""
 
-    def __init__(self, sealing: Sealing) -> None:
-        self._sealing = sealing
+    def __init__(self, sealing: Sealing, allowance: Allowance) -> None:
+        self._sealing, self._allowance = sealing, allowance
 
     def domain(self, workspace: str) -> Domain:
         """Where a workspace's files lie."""
@@ -140,7 +140,7 @@ class Files:
         match.check(name, domain.branches.tree(self._head(at)).find(name))  # before the work, and again with it
 
         def stored(batch: Batch) -> tuple[bytes, Entry]:
-            blob = write(batch, domain.cutter, limited(content.pieces, content.limit))
+            blob = write(batch, domain.cutter, self._bounded(at, content))
             entry = Entry(blob, content.modified_at, facts_of(content.mode))
 
             def edit(tree: Tree) -> Tree:
@@ -161,7 +161,7 @@ class Files:
         self._head(at)
 
         def stored(batch: Batch) -> tuple[bytes, int]:
-            pieces = limited(content.pieces, content.limit)
+            pieces = self._bounded(at, content)
             edits = {under + name: entry for name, entry in read_archive(batch, domain.cutter, pieces)}
             return domain.branches.commit(at.ref, edits, batch, author), len(edits)
 
@@ -232,7 +232,9 @@ class Files:
         theirs, ours = self.domain(source.workspace), self.domain(target.workspace)
         for _, new, entry in pairs:
             if theirs is not ours:
-                blob = write(batch, ours.cutter, (bytes(piece) for piece in read(theirs.chunks, entry.blob)))
+                pieces = (bytes(piece) for piece in read(theirs.chunks, entry.blob))
+                within = self._allowance.bounded(target.workspace, pieces, limit=entry.blob.size_bytes)
+                blob = write(batch, ours.cutter, within)
                 yield new, Entry(blob, entry.modified_at, entry.facts)
             else:
                 yield new, entry
@@ -272,6 +274,9 @@ class Files:
         for change in self.domain(workspace).branches.changes(old, new):
             if change.name.startswith(prefix) and change.name > after:
                 yield change
+
+    def _bounded(self, at: At, content: Content) -> Iterator[bytes]:
+        return self._allowance.bounded(at.workspace, content.pieces, limit=content.limit)
 
     def _change(self, at: At, edit: Callable[[Tree, Batch], Tree], author: Author) -> bytes:
         self._head(at)

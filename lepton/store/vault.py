@@ -202,6 +202,12 @@ def packs_present(tx: Tx) -> dict[bytes, list[tuple[bytes, int]]]:
     return packs
 
 
+def bytes_of(tx: Tx, domain: bytes) -> int:
+    """Bytes of a domain's packs."""
+    row = tx.row("SELECT coalesce(sum(size_bytes), 0) FROM vault_packs WHERE domain = ? AND is_gone = 0", (domain,))
+    return int(row[0]) if row else 0
+
+
 def versions_named(tx: Tx, domain: bytes, *, heads_only: bool) -> list[bytes]:
     """Versions that branches and tags stand at, or (unless `heads_only`) ever stood at."""
     table = "vault_heads" if heads_only else "vault_moves"

@@ -239,3 +239,26 @@ def test_names_that_cannot_be_are_refused(shared_house: House, name: str) -> Non
     answer = shared_house.http.put(f"{V}/files/{name}", content=b"1")
     assert answer.status_code in (404, 422), (name, answer.text)
     assert names(shared_house.http) == []
+
+
+def test_a_workspace_keeps_no_more_than_it_may(house: House) -> None:
+    house.ask("POST", "/security/workspaces", {"name": "lab"}, status=201)
+    member = house.user("ann", lab="editor")
+    body = {"workspace": "lab", "limit_bytes": 100_000}
+    error_of(member.put(f"{V}/quota", json=body), 403)
+    assert house.ask("PUT", "/vault/quota", body) == {"stored_bytes": 0, "limit_bytes": 100_000}
+    noise = bytes(hashlib.shake_256(b"noise").digest(100_001))
+    digest = hashlib.sha256(noise).hexdigest()
+    assert put(member, "big", noise, status=413, workspace="lab")["code"] == "storage_quota"
+    error_of(member.put(f"{V}/objects/{digest}?workspace=lab", content=noise), 413, "storage_quota")
+    error_of(member.put(f"{V}/folders/?workspace=lab", content=tar_of({"a": noise})), 413, "storage_quota")
+    put(house.http, "f", noise)
+    copied = {"name": "f", "to": "f", "source": "default"}
+    error_of(house.http.post(f"{V}/copies?workspace=lab", json=copied), 413, "storage_quota")
+    assert names(member, workspace="lab") == []
+    put(member, "fits", noise[:60_000], workspace="lab")
+    put(member, "more", noise[59_000:], status=413, workspace="lab")
+    used = member.get(f"{V}/quota?workspace=lab").json()
+    assert 60_000 < used["stored_bytes"] < 65_000
+    house.ask("PUT", "/vault/quota", {"workspace": "lab"})
+    put(member, "more", noise[59_000:], workspace="lab")
