@@ -3,8 +3,8 @@
     pandas.read_parquet("lepton://lab/set/part-1.parquet")
 
 `lepton://WORKSPACE@REF/PATH` reads another branch, a tag or a version. A file is written when it is closed: a new
-version of its branch. Options: `address` (of the server) and `token`, else as `lepton.connect` finds them; `message` for
-the log.
+version of its branch. Options: `address` (of the server) and `token`, else as `lepton.connect` finds them; `message`
+for the log.
 """
 
 from collections.abc import Iterator
