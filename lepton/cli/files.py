@@ -2,84 +2,34 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lepton.cli.kinds import COUNT, ParamType, Size
+from lepton.cli import versions
+from lepton.cli.extra import extra_code
 from lepton.cli.moving import moving
 from lepton.cli.output import Session, moment, with_json
-from lepton.core.clock import to_micros
-from lepton.core.errors import InvalidError, NotFoundError
+from lepton.cli.places import (
+    ADDRESS,
+    DIGITS,
+    Limit,
+    Place,
+    at_option,
+    message_option,
+    opened,
+    place_argument,
+    recursive_option,
+)
+from lepton.core.errors import ConfigError, InvalidError, NotFoundError
 from lepton.core.size import format_bytes
-from lepton.sdk.client import connect
-from lepton.sdk.place import SCHEME, VaultPath, is_address, parse
+from lepton.sdk.place import VaultPath, is_address, parse
 from lepton.sdk.vault import FileInfo, Vault
 
-ADDRESS = "lepton://WORKSPACE/PATH"
 STANDARD = "-"
-DIGITS = 16
 PIECE_BYTES = 1 << 20
-
-
-class Place(ParamType):
-    """An address in the vault."""
-
-    name = "address"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> VaultPath:
-        """Read one."""
-        if isinstance(value, VaultPath):
-            return value
-        try:
-            return parse(value)
-        except InvalidError as fault:
-            self.fail(f"{fault}. {fault.fix}", param, ctx)
-
-
-class When(ParamType):
-    """A time."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read ISO 8601; without a zone it is UTC."""
-        if isinstance(value, int):
-            return value
-        try:
-            at = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value[:80]!r} is no time; write 2026-01-31T09:30, in UTC or with a zone.", param, ctx)
-        return to_micros(at if at.tzinfo else at.replace(tzinfo=UTC))
-
-
-class Limit(ParamType):
-    """A size, or `none`."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """Bytes, or `none`."""
-        return value if value == "none" else int(Size().convert(value, param, ctx))
-
-
-place_argument = click.argument("place", metavar=ADDRESS, type=Place())
-at_option = click.option(
-    "--at", type=When(), default=None, help="As the branch stood at this time, e.g. 2026-01-31T09:30."
-)
-message_option = click.option("-m", "--message", default="", help="Why, for the log.")
-recursive_option = click.option("-r", "--recursive", is_flag=True, help="A folder with all that lies in it.")
-
-
-@contextmanager
-def opened(place: VaultPath) -> Iterator[Vault]:
-    """The files of the workspace that an address names."""
-    with connect(workspace=place.workspace) as client:
-        yield client.vault
 
 
 @click.command()
@@ -251,134 +201,6 @@ def du(place: VaultPath, at: int | None, is_json: bool) -> None:
 
 @click.command()
 @place_argument
-@click.option("--limit", type=COUNT, default=20, show_default=True, help="How many.")
-@with_json
-def log(place: VaultPath, limit: int, is_json: bool) -> None:
-    """List the versions of a workspace, newest first; with a PATH only those that changed that file or folder."""
-    with opened(place) as vault:
-        found = vault.log(ref=place.ref, name=place.name, limit=limit)
-    rows = [
-        {
-            "version": line["version"][:DIGITS],
-            "made": moment(line["at"]),
-            "by": line["by"],
-            "files": str(line["files"]),
-            "size": format_bytes(line["size_bytes"]),
-            "message": line["message"],
-        }
-        for line in found
-    ]
-    Session(is_json).table(rows, found, hint=f"store a file: lepton vault cp FILE {SCHEME}{place.workspace}/")
-
-
-@click.command()
-@place_argument
-@click.argument("base", default="", metavar="[BASE]")
-@with_json
-def diff(place: VaultPath, base: str, is_json: bool) -> None:
-    """Say where a version differs from BASE, another branch, tag or version; left out: from what it was made from."""
-    session = Session(is_json)
-    with opened(place) as vault:
-        found = vault.diff(base, ref=place.ref, folder=place.name)
-        if is_json:
-            session.json(list(found))
-            return
-        for change in found:
-            old, new = change["old"], change["new"]
-            mark = "+" if old is None else "-" if new is None else "~"
-            sizes = " -> ".join(format_bytes(side["size_bytes"]) for side in (old, new) if side)
-            click.echo(f"{mark} {change['name']}  {sizes}")
-
-
-@click.command()
-@place_argument
-@with_json
-def undelete(place: VaultPath, is_json: bool) -> None:
-    """Bring a file back that was taken out; without a PATH a branch or tag that was deleted, WORKSPACE@NAME."""
-    with opened(place) as vault:
-        done = vault.undelete(place.name, branch=place.ref) if place.name else _undelete_branch(vault, place.ref)
-    Session(is_json).say(f"{place} is back, in version {done['version'][:DIGITS]}.", done)
-
-
-def _undelete_branch(vault: Vault, name: str) -> dict[str, Any]:
-    try:
-        return vault.undelete_branch(name)
-    except NotFoundError:
-        return vault.undelete_branch(f"tags/{name}")
-
-
-@click.command()
-@place_argument
-@with_json
-def branches(place: VaultPath, is_json: bool) -> None:
-    """List the branches and tags of a workspace."""
-    with opened(place) as vault:
-        found = vault.branches()
-    rows = [
-        {
-            "name": line["name"],
-            "version": line["version"][:DIGITS],
-            "made": moment(line["at"]),
-            "files": str(line["files"]),
-            "size": format_bytes(line["size_bytes"]),
-        }
-        for line in found
-    ]
-    Session(is_json).table(rows, found, hint="`main` begins with the first file")
-
-
-def _standing(kind: str, help_text: str) -> click.Command:
-    """`branch` and `tag`: the same but for the kind."""
-
-    @click.command(kind, help=help_text)
-    @place_argument
-    @click.argument("name")
-    @click.option("--delete", is_flag=True, help="Delete it; `undelete` brings it back.")
-    @with_json
-    def command(place: VaultPath, name: str, delete: bool, is_json: bool) -> None:
-        whole = f"tags/{name}" if kind == "tag" else name
-        with opened(place) as vault:
-            if delete:
-                vault.delete_branch(whole)
-                Session(is_json).say(f"The {kind} {name} is deleted.", {"name": whole})
-                return
-            made = vault.branch(whole, ref=place.ref)
-        Session(is_json).say(f"The {kind} {name} stands at version {made['version'][:DIGITS]}.", made)
-
-    return command
-
-
-branch = _standing("branch", "Begin a branch NAME at a version, WORKSPACE or WORKSPACE@REF.")
-tag = _standing("tag", "Set a tag NAME at a version, WORKSPACE or WORKSPACE@REF.")
-
-
-@click.command()
-@place_argument
-@click.argument("ref")
-@click.option("--take", type=click.Choice(["ours", "theirs"]), default=None, help="Whose file, where both changed it.")
-@message_option
-@with_json
-def merge(place: VaultPath, ref: str, take: str | None, message: str, is_json: bool) -> None:
-    """Bring what branch, tag or version REF changed into a branch; refused, with names, where both changed a file."""
-    with opened(place) as vault:
-        done = vault.merge(ref, into=place.ref, take=take or "", message=message)
-    Session(is_json).say(f"{place.ref} stands at version {done['version'][:DIGITS]}, with {done['files']} files.", done)
-
-
-@click.command()
-@place_argument
-@click.argument("ref")
-@message_option
-@with_json
-def rollback(place: VaultPath, ref: str, message: str, is_json: bool) -> None:
-    """Make a new version of a branch with what an older one, REF, held; nothing is lost."""
-    with opened(place) as vault:
-        done = vault.roll_back(ref, branch=place.ref, message=message)
-    Session(is_json).say(f"{place.ref} holds {done['files']} files again, version {done['version'][:DIGITS]}.", done)
-
-
-@click.command()
-@place_argument
 @click.argument("limit", type=Limit(), default=None, required=False, metavar="[SIZE|none]")
 @with_json
 def quota(place: VaultPath, limit: int | str | None, is_json: bool) -> None:
@@ -391,7 +213,29 @@ def quota(place: VaultPath, limit: int | str | None, is_json: bool) -> None:
     Session(is_json).say(f"{place.workspace} keeps {format_bytes(found['stored_bytes'])}, {most}.", found)
 
 
+@click.command()
+@place_argument
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+def mount(place: VaultPath, folder: str) -> None:
+    """Show one version of a workspace's files as FOLDER, read-only, until it is unmounted (fusermount -u) or Ctrl-C.
+
+    It stays at the version that the address names now. Needs FUSE, and the extra `fuse`.
+    """
+    if not Path("/dev/fuse").exists():
+        raise ConfigError("This machine has no FUSE: there is no /dev/fuse", fix="Use lepton vault cp -r.")
+    code = extra_code("lepton.cli.mount", "fuse", hint="libfuse2")
+    with opened(place) as vault:
+        lines = vault.log(ref=place.ref, limit=1)
+        if not lines:
+            raise NotFoundError(f"{place} has no files yet", fix="Store one: lepton vault cp")
+        try:
+            code.mount(vault, lines[0]["version"], place.name, folder)
+        except RuntimeError as fault:
+            raise ConfigError(
+                f"{folder} cannot be mounted: {fault}", fix="Look at its owner, and at fusermount."
+            ) from fault
+
+
 COMMANDS: dict[str, click.Command] = {
-    command.name or "": command
-    for command in (cp, ls, cat, rm, mv, du, log, diff, undelete, branches, branch, tag, merge, rollback, quota)
+    command.name or "": command for command in (cp, ls, cat, rm, mv, du, quota, mount, *versions.COMMANDS)
 }
