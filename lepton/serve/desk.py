@@ -20,7 +20,7 @@ from lepton.serve.routes import HELD, Route, Table
 from lepton.serve.seats import Ticket
 from lepton.serve.withdrawals import Withdrawals
 
-INTERNAL = frozenset(("operations", "pages", "room", "mark", "void", "mailbox", "cors"))
+INTERNAL = frozenset(("operations", "pages", "room", "marks", "mailbox", "cors"))
 """Of what a worker says of itself, what is for its front alone."""
 HUNG_S = 10.0
 """A worker that keeps a request this much longer than its deadline is dropped."""
@@ -287,7 +287,7 @@ class Desk(Entrance):
             if exchange.is_done:
                 del self._live[exchange.id]
         held = self.queue.held
-        given_up = self.queue.leave(link.number, link.mark[0] if link.mark is not None else None)
+        given_up = self.queue.leave(link.number, link.marks)
         self.meter.retries += max(0, held - self.queue.held - len(given_up))
         for ticket in given_up:
             self._drop(ticket, answers.WORKER_LOST)

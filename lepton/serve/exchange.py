@@ -95,6 +95,8 @@ class Asked(NamedTuple):
     head: bytes
     judge: Callable[[Route], tuple[int, Refusal | None]]
     """What kind of body it has, and why a route cannot take it."""
+    preflight: Callable[[Cors | None], Refusal | None] = lambda _: None
+    """The answer to a browser that asks whether a page may send a request; None: it does not."""
 
 
 class Exchange(Ticket):

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from lepton.core.errors import InvalidError
 
 MAGIC = b"Lp"
-PROTOCOL = 3
+PROTOCOL = 4
 HEAD = struct.Struct("<2sBBHHI")
 ENTRY = struct.Struct("<QIIIHHBB")
 LENGTH = struct.Struct("<I")
@@ -41,6 +41,16 @@ class FrameError(InvalidError):
     """The bytes are no frame of this protocol; the stream cannot be read any further."""
 
     code = "frame"
+
+
+class ReleaseError(FrameError):
+    """The other end is of another release, whose frames mean something else."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(
+            f"The other end of this link speaks version {version} of its protocol, this end version {PROTOCOL}",
+            fix="Run the same release at both ends: deploy the endpoint again with --replace.",
+        )
 
 
 class Kind(IntEnum):
@@ -71,7 +81,7 @@ class Kind(IntEnum):
     TELL = 12
     """Front to worker: one entry whose body is a JSON object, to be reported to the platform in its name."""
     VOID = 13
-    """Front to worker, if its hello has `void`: the void (`marks`) is in the mailbox. Back: it is read from now on."""
+    """Front to worker, if its hello has `marks`: the void (`marks`) is in the mailbox. Back: it is read from now on."""
     BACK = 14
     """Worker to front: these were taken back before it had begun them; `rows` is the number of each on the link."""
 
@@ -214,8 +224,10 @@ class Decoder:
 
     def _read_head(self, data: bytes, at: int) -> tuple[int, int, int, int]:
         magic, version, kind, slot, count, size = HEAD.unpack_from(data, at)
-        if magic != MAGIC or version != PROTOCOL:
-            raise FrameError("The other end does not speak this protocol", fix="Run the same release at both ends.")
+        if magic != MAGIC:
+            raise FrameError("The other end does not speak this protocol")
+        if version != PROTOCOL:
+            raise ReleaseError(version)
         if size > self._max_bytes or size < count * ENTRY.size:
             raise FrameError(f"A frame says it has {count} entries in {size} bytes, which cannot be")
         if kind & ~BESIDE not in KINDS:

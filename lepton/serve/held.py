@@ -57,6 +57,10 @@ def settle(exchange: Exchange, table: Table) -> Route | Refusal:
     if asked is None:
         return answers.NO_PATH
     route = table.find(asked.method, asked.url)
+    if asked.method == b"OPTIONS" and not (isinstance(route, Route) and route.operation):
+        answer = asked.preflight(table.cors)
+        if answer is not None:
+            return answer  # browsers ask without a token
     if exchange.objection is not None and not (isinstance(route, Route) and route.is_public):
         return exchange.objection
     if isinstance(route, Refusal):

@@ -268,7 +268,7 @@ class Connection(Outlet):
         desk = message.lead(self._lobby)
         route = desk.find(parser.get_method(), message.url)
         if parser.get_method() == b"OPTIONS" and not (isinstance(route, Route) and route.operation):
-            route = message.preflight(desk) or route
+            route = message.preflight(desk.cors) or route
         exchange = self._open_exchange(desk, route, is_upgrade=is_upgrade)
         refusal = message.judge_head(version, self._limits, is_upgrade=is_upgrade)
         if refusal is None:
@@ -344,8 +344,10 @@ class Connection(Outlet):
             self._balance()
 
     def _asked(self, limits: Limits) -> Asked:
-        message = self._message
-        return Asked(self._parser.get_method(), message.url, self._head_text(), lambda r: message.judge_body(r, limits))
+        message, method = self._message, self._parser.get_method()
+        return Asked(
+            method, message.url, self._head_text(), partial(message.judge_body, limits=limits), message.preflight
+        )
 
     def _head_text(self) -> bytes:
         return self._message.head_text(self._parser.get_method(), self._parser.get_http_version(), self._place)

@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import Protocol
 
 from lepton.core.resource import Json
-from lepton.serve.frames import Frame, FrameError, Item, Kind
+from lepton.serve.frames import Frame, FrameError, Item, Kind, ReleaseError
 from lepton.serve.mailbox import Claim, Mailbox
-from lepton.serve.marks import Mark, Word, open_mark
+from lepton.serve.marks import PLACES, Shared, Words, open_words
 from lepton.serve.shared import Wire
 
 
@@ -53,11 +53,11 @@ class WorkerLink(asyncio.Protocol):
         self.number = number
         self.slot = 0
         self.is_joined = False
-        self.mark: Word | None = None
-        """The request that the worker began last."""
-        self.void: Word | None = None
+        self.marks: Words | None = None
+        """What the worker has begun."""
+        self.void: Words | None = None
         """To take requests back; None: the worker does not look."""
-        self._offered: Word | None = None
+        self._offered: Words | None = None
         self._hub = hub
         self._claim = claim
         self._transport: asyncio.Transport | None = None
@@ -80,6 +80,10 @@ class WorkerLink(asyncio.Protocol):
         try:
             for frame in self._wire.feed(data):
                 self._read(frame)
+        except ReleaseError as fault:
+            sys.stderr.write(f"serve: worker link {self.number} refused: {fault}\n")
+            self.send(Frame(Kind.VOID, []))  # of which it reads the version
+            self.finish()
         except FrameError as fault:
             sys.stderr.write(f"serve: worker link {self.number} dropped: {fault}\n")
             self.close()
@@ -123,8 +127,8 @@ class WorkerLink(asyncio.Protocol):
             self.is_joined = True
             about = read_hello(frame.entries[0].body)
             self._wire.mailbox = mailbox = self._claim(str(about.get("mailbox")))
-            self.mark = open_mark(mailbox) if mailbox is not None and about.get("mark") else None
-            if mailbox is not None and self.mark is not None and about.get("void"):
+            if mailbox is not None and about.get("marks"):
+                self.marks = open_words(mailbox, PLACES)
                 self._offer_void(mailbox)
             self._hub.join(self, about)
         else:
@@ -132,10 +136,10 @@ class WorkerLink(asyncio.Protocol):
 
     def _offer_void(self, mailbox: Mailbox) -> None:
         with suppress(OSError):  # else it goes without
-            void = Mark()
+            void = Shared(1)
             try:
                 void.hand_over(mailbox)
-                self._offered = void.place
+                self._offered = void.words
             finally:
                 void.close()
         if self._offered is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
 from lepton.serve.callers import passed_on
+from lepton.serve.cors import Cors
 from lepton.serve.exchange import Desk, Limits, Lobby
 from lepton.serve.frames import Media
 from lepton.serve.routes import Route, find_media, normal
@@ -120,13 +121,13 @@ class Message:
         """What the client calls it, else its trace; empty: neither, or nothing that can be used."""
         return request_id_of(self.fields)
 
-    def preflight(self, desk: Desk) -> Refusal | None:
+    def preflight(self, cors: Cors | None) -> Refusal | None:
         """The answer to a browser that asks whether a page may send a request; None: it does not."""
         told = {name.lower(): value for name, value in self.lines}
         method = told.get(b"access-control-request-method")
-        if desk.cors is None or method is None or b"origin" not in told:
+        if cors is None or method is None or b"origin" not in told:
             return None
-        return desk.cors.preflight(told[b"origin"], method, told.get(b"access-control-request-headers"))
+        return cors.preflight(told[b"origin"], method, told.get(b"access-control-request-headers"))
 
     @property
     def length(self) -> int | None:

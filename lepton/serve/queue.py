@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from lepton.serve.marks import Words
 from lepton.serve.seats import Seat, Ticket
 
 CREDITS = 2
@@ -110,11 +111,11 @@ class Queue:
         staying = {worker: seat for worker, seat in self._seats.items() if not seat.is_leaving}
         self._open = staying or dict(self._seats)
 
-    def leave(self, worker: int, last: int | None = None) -> list[Ticket]:
+    def leave(self, worker: int, marks: Words | None = None) -> list[Ticket]:
         """A worker is gone. What it held waits again, in front; returned is what must not be tried again.
 
         Args:
-            last: the request that it began last, if it told; None: all of its first frame may be begun.
+            marks: what it has begun, if it told; None: all of its first frame may be begun.
         """
         seat = self._seats.pop(worker, None)
         if seat is None:
@@ -122,7 +123,7 @@ class Queue:
         self._sort()
         for other in self._seats.values():
             other.is_stuck = False  # with fewer to choose from, each has its chance
-        begun = seat.begun(last)
+        begun = seat.begun(marks)
         lost = [ticket for ticket in seat.held.values() if not ticket.is_done]
         given_up = [t for t in lost if t.id in begun and (t.tries >= MAX_TRIES or not t.is_repeatable)]
         again = [ticket for ticket in lost if ticket not in given_up]
@@ -137,11 +138,11 @@ class Queue:
         self._waiting_bytes += sum(ticket.size_bytes for ticket in again)
         self._waiting_s += sum(ticket.cost_s for ticket in again)
 
-    def stalled(self, marks: Mapping[int, int], now: float) -> dict[int, int]:
+    def stalled(self, marks: Mapping[int, Words], now: float) -> dict[int, int]:
         """Workers that seem to hang with requests that they have not begun, while others could take these.
 
         Args:
-            marks: worker -> the id of the request that it began last.
+            marks: worker -> what it has begun.
         Returns:
             Worker -> how many requests it was ever sent.
         """
@@ -153,17 +154,17 @@ class Queue:
             seat.is_stuck = True
         return {worker: seat.sent for worker, seat in stalled.items()}
 
-    def take_back(self, worker: int, last: int, until: int) -> list[Ticket]:
+    def take_back(self, worker: int, marks: Words, until: int) -> list[Ticket]:
         """Requests that a worker has not begun, and now will not begin; they wait again, in front.
 
         Args:
-            last: the id of the request that it began last.
+            marks: what it has begun.
             until: the number of the last request to take back.
         """
         seat = self._seats.get(worker)
         if seat is None:
             return []
-        begun, order = seat.begun(last), seat.order()
+        begun, order = seat.begun(marks), seat.order()
         end = max(0, len(order) - seat.sent + until)
         others = begun | {ticket.id for ticket in order[end:]}
         among = {ticket.id: ticket for ticket in order[:end] if ticket.id in seat.held and ticket.id not in others}
@@ -175,7 +176,10 @@ class Queue:
     def given_back(self, worker: int, id: int, number: int) -> Ticket | None:
         """A worker says that it has not begun a request, and will not; it waits again unless it did so already."""
         seat = self._seats.get(worker)
-        if seat is None or id not in seat.held:
+        if seat is None:
+            return None
+        seat.is_stuck = False
+        if id not in seat.held:
             return None
         order = seat.order()
         at = number - (seat.sent - len(order)) - 1

@@ -20,7 +20,7 @@ import orjson
 from lepton.core.errors import UnavailableError
 from lepton.core.resource import Json
 from lepton.serve.mailbox import Mailbox, open_mailbox
-from lepton.serve.marks import Mark
+from lepton.serve.marks import PLACES, Shared
 from lepton.serve.program import Program, Work
 from lepton.serve.replica_link import Link
 from lepton.serve.reporter import Tell
@@ -63,7 +63,8 @@ class Replica:
         self._tell = tell
         self._on_start = on_start
         self._stop = asyncio.Event()
-        self._mark: Mark | None = None
+        self._marks: Shared | None = None
+        """Of the last connection."""
         self._works: dict[int, Work] = {}
         self._about: dict[str, Json] = {}
         """What the front must know."""
@@ -85,13 +86,12 @@ class Replica:
 
         Raises:
             UnavailableError: the program says that it is broken, or one of its threads hangs.
+            ReleaseError: the front is of another release.
         """
         program = self._program
         await program.start()
         self._on_start()
         self._works = {work.operation.id: work for work in program.works()}
-        with suppress(OSError):
-            self._mark = Mark()
         self._about = hello(program, self._works.values(), self._proof)
         self._hang_s += max((work.operation.timeout_s for work in self._works.values()), default=0.0)
         if program.threads:
@@ -114,17 +114,29 @@ class Replica:
         while not self._stop.is_set():
             try:
                 _, link = await loop.create_unix_connection(self._make_link, str(self._path))
-                tries = 0
                 await link.closed
+                if link.fault is not None:
+                    raise link.fault
+                if link.has_heard:
+                    tries = 0
+                    continue
+                if not tries:
+                    sys.stderr.write("serve: the front hung up without a word: it ends, or is of another release\n")
             except OSError:
-                pause_s = RETRY_S[min(tries, len(RETRY_S) - 1)]
-                tries += 1
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), pause_s)
+                pass
+            pause_s = RETRY_S[min(tries, len(RETRY_S) - 1)]
+            tries += 1
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), pause_s)
 
     def _make_link(self) -> Link:
-        mark = self._mark.place if self._mark is not None else None
-        self._link = Link(self._works, self._greet, self._threads, self._tell, mark)
+        if self._marks is not None:
+            self._marks.close()
+        self._marks = None
+        with suppress(OSError):
+            self._marks = Shared(PLACES)
+        marks = self._marks.words if self._marks is not None else None
+        self._link = Link(self._works, self._greet, self._threads, self._tell, marks)
         return self._link
 
     def _greet(self) -> tuple[bytes, Mailbox | None]:
@@ -132,15 +144,14 @@ class Replica:
         if opened is None:
             return orjson.dumps(self._about), None
         mailbox, name = opened
-        is_marked = self._hand_over(mailbox)
-        return orjson.dumps({**self._about, "mailbox": name, "mark": is_marked, "void": is_marked}), mailbox
+        return orjson.dumps({**self._about, "mailbox": name, "marks": self._hand_over(mailbox)}), mailbox
 
     def _hand_over(self, mailbox: Mailbox) -> bool:
-        """Give the front our mark; whether it has it."""
-        if self._mark is None:
+        """Give the front our marks; whether it has them."""
+        if self._marks is None:
             return False
         try:
-            self._mark.hand_over(mailbox)
+            self._marks.hand_over(mailbox)
         except OSError:
             return False
         return True

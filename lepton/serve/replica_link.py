@@ -10,10 +10,10 @@ import orjson
 from lepton.core.errors import LeptonError
 from lepton.serve.calls import Call
 from lepton.serve.faults import refusal, reply_for
-from lepton.serve.frames import HEADED, LAST, Entry, Frame, Item, Kind
+from lepton.serve.frames import HEADED, LAST, Entry, Frame, Item, Kind, ReleaseError
 from lepton.serve.items import answer_of, call_of
 from lepton.serve.mailbox import Mailbox
-from lepton.serve.marks import Claims, Word, make_word, open_mark
+from lepton.serve.marks import LAST_PLACE, PLACES, Claims, Words, make_words, open_words
 from lepton.serve.program import Line, Reply, Work
 from lepton.serve.reporter import Tell
 from lepton.serve.shared import Wire
@@ -40,10 +40,10 @@ class Link(asyncio.Protocol):
         greet: Greet,
         threads: Threads | None,
         tell: Tell,
-        mark: Word | None = None,
+        marks: Words | None = None,
     ) -> None:
-        self._mark = mark if mark is not None else make_word()
-        self._claims = Claims(self._mark, make_word())
+        self._marks = marks if marks is not None else make_words(PLACES)
+        self._claims = Claims(self._marks, make_words())
         self._count = 0
         """Requests that came."""
         self._back: list[Item] = []
@@ -57,6 +57,10 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._wire = Wire(self._write)
         self._loop = asyncio.get_running_loop()
+        self.has_heard = False
+        """Something of its front."""
+        self.fault: ReleaseError | None = None
+        """Why the two cannot talk."""
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._left: set[int] = set()
@@ -103,7 +107,14 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Some frames."""
         asked: list[Item] = []
-        for frame in self._wire.feed(data):
+        self.has_heard = True
+        try:
+            frames = self._wire.feed(data)
+        except ReleaseError as fault:
+            self.fault = fault
+            self.end()
+            return
+        for frame in frames:
             if frame.kind == Kind.BATCH:
                 self._frames += 1
                 asked += frame.items
@@ -119,9 +130,9 @@ class Link(asyncio.Protocol):
 
     def _control(self, frame: Frame) -> None:
         if frame.kind == Kind.VOID and self._wire.mailbox is not None:
-            void = open_mark(self._wire.mailbox)
+            void = open_words(self._wire.mailbox, 1)
             if void is not None and not self._count:
-                self._claims = Claims(self._mark, void)
+                self._claims = Claims(self._marks, void)
                 self._wire.send(Frame(Kind.VOID, []))
         for entry in frame.entries:
             if frame.kind == Kind.CANCEL:
@@ -156,8 +167,8 @@ class Link(asyncio.Protocol):
     def _begin(self, asked: Sequence[Item]) -> None:
         """Answer what can be at once; begin the rest."""
         batches: Batches = {}
-        mark, direct, outbox, claims = self._mark, self._direct, self._outbox, self._claims
-        void, first = claims.void, self._count + 1
+        marks, direct, outbox, void = self._marks, self._direct, self._outbox, self._claims.void
+        first = self._count + 1
         self._count += len(asked)
         for number, item in enumerate(asked, first):
             id, body, left_ms, _, operation, _, media, flags = item
@@ -165,7 +176,7 @@ class Link(asyncio.Protocol):
             if answer is None or flags & HEADED or media > KIND:
                 self._sort(Entry(*item), number, batches)
                 continue
-            claims.top, mark[0] = number, id  # as `claim` does; no thread claims anything here
+            marks[number & LAST_PLACE] = number  # as `claim` does; no thread claims anything here
             if void[0] >= number:
                 self._give_back(number, id)
                 continue
@@ -183,7 +194,7 @@ class Link(asyncio.Protocol):
 
     def _may_begin(self, number: int, id: int) -> bool:
         """Claim a request, or give it back."""
-        if self._claims.claim(number, id):
+        if self._claims.claim(number):
             return True
         self._give_back(number, id)
         return False
@@ -231,7 +242,7 @@ class Link(asyncio.Protocol):
     def _batch(self, work: Work, calls: Sequence[Call]) -> Sequence[Reply | None]:
         """The answers; None: it may not be begun."""
         assert work.batch is not None
-        claimed = [call for call in calls if self._claims.claim(call.number, call.id)]
+        claimed = [call for call in calls if self._claims.claim(call.number)]
         try:
             replies = work.batch(claimed) if claimed else []
         except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
@@ -254,7 +265,7 @@ class Link(asyncio.Protocol):
 
     def _safely(self, work: Callable[[Call], Reply], call: Call) -> Reply | None:
         """The answer; None: it may not be begun."""
-        if not self._claims.claim(call.number, call.id):
+        if not self._claims.claim(call.number):
             return None
         try:
             return work(call)
@@ -308,7 +319,7 @@ class Link(asyncio.Protocol):
             if work.answer is None:
                 assert work.call is not None and self._threads is not None
                 reply = await self._threads.run(self._safely, work.call, call)
-            elif self._claims.claim(call.number, call.id):
+            elif self._claims.claim(call.number):
                 reply = await work.answer(call)
         except asyncio.CancelledError:
             raise

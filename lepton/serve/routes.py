@@ -207,7 +207,7 @@ class Table:
             return Route(page=Page.OPTIONS, is_public=True, text=b"GET, HEAD, OPTIONS, POST")
         methods = self._methods(path)
         if methods is None:
-            if not self._is_known and method not in (b"OPTIONS", b"TRACE", b"CONNECT"):
+            if not self._is_known and method not in (b"TRACE", b"CONNECT"):
                 return UNKNOWN._replace(form=PROTOCOLS.get(path[1:].partition(b"/")[0], ""))
             if self._fallback is not None and method in (b"GET", b"HEAD"):
                 return self._fallback

@@ -1,6 +1,9 @@
 """What the queue knows of one request, and of one worker. Pure: time is passed in."""
 
 from collections import deque
+from collections.abc import Iterator
+
+from lepton.serve.marks import Words, is_marked
 
 STILL_S = 1.0
 """A worker that has not taken in for this long what it was sent may hang. It is sent nothing more until it has."""
@@ -37,11 +40,11 @@ class Seat:
         "held",
         "is_leaving",
         "is_stuck",
-        "last",
         "limit",
-        "moved",
+        "next",
         "room",
         "sent",
+        "since",
         "unread",
     )
 
@@ -59,8 +62,8 @@ class Seat:
         """When it last took one in, or was sent the first of these."""
         self.sent = 0
         """Requests that it was ever sent. Each has its number among them, from 1 on."""
-        self.last, self.moved = 0, 0.0
-        """Its mark, and when that was first seen."""
+        self.next, self.since = 0, 0.0
+        """The number of the first that it has not begun, and when that was first seen."""
         self.is_stuck = False
         """It has stalled, and neither begun nor answered anything since."""
 
@@ -77,27 +80,35 @@ class Seat:
         """Whether it seems to hang."""
         return self.is_stuck or (self.unread > 0 and now - self.heard > STILL_S)
 
-    def begun(self, last: int | None) -> set[int]:
+    def begun(self, marks: Words | None) -> set[int]:
         """Ids of the requests it may have begun.
 
         Args:
-            last: the one that it began last, if it told.
+            marks: those of the worker; None: it has none.
         """
-        if last is None:
+        if marks is None:
             frames = list(self.frames) if self.room else list(self.frames)[:1]
             return {ticket.id for frame in frames for ticket in frame}
-        ids = [ticket.id for ticket in self.order()]
-        return set(ids[: len(ids) - ids[::-1].index(last)]) if last in ids else set()
+        return {ticket.id for number, ticket in self.numbered() if is_marked(marks, number)}
 
     def order(self) -> list[Ticket]:
         """What it was sent and may have, one after the other: the last of them has the number `sent`."""
         return [ticket for frame in self.frames for ticket in frame]
 
-    def stalls(self, last: int, now: float) -> bool:
-        """Whether it holds what it has not begun, and has neither begun nor taken in anything for long."""
-        if last != self.last:
-            self.last, self.moved, self.is_stuck = last, now, False
-        return now - max(self.moved, self.heard) > STILL_S and not self.held.keys() <= self.begun(last)
+    def numbered(self) -> Iterator[tuple[int, Ticket]]:
+        """The same, each with its number."""
+        order = self.order()
+        return enumerate(order, self.sent - len(order) + 1)
+
+    def stalls(self, marks: Words, now: float) -> bool:
+        """Whether it holds something that it has not begun for long, although nothing before it is not begun."""
+        held = self.held
+        waiting = (number for number, ticket in self.numbered() if ticket.id in held and not is_marked(marks, number))
+        first = next(waiting, 0)
+        if first != self.next:
+            self.next, self.since = first, now
+            self.is_stuck &= not first  # it has begun something
+        return bool(first) and now - self.since > STILL_S
 
     def give_back(self, tickets: list[Ticket]) -> None:
         """Nobody has begun these, and it never will."""

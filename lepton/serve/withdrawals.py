@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from lepton.serve.frames import Item
-from lepton.serve.marks import SETTLE_S, Word
+from lepton.serve.marks import SETTLE_S, Words
 from lepton.serve.queue import Queue
 from lepton.serve.seats import Ticket
 
@@ -12,9 +12,9 @@ from lepton.serve.seats import Ticket
 class Marked(Protocol):
     """The connection of a worker."""
 
-    mark: Word | None
-    """The id of the request that it began last; None: it does not tell."""
-    void: Word | None
+    marks: Words | None
+    """What it has begun; None: it does not tell."""
+    void: Words | None
     """How many requests are taken back; None: it does not look."""
 
 
@@ -34,7 +34,7 @@ class Withdrawals:
 
     def turn(self, now: float) -> list[Ticket]:
         """A few times a second. Returned is what waits again."""
-        marks = {number: link.mark[0] for number, link in self._links.items() if link.mark is not None}
+        marks = {number: link.marks for number, link in self._links.items() if link.marks is not None}
         back: list[Ticket] = []
         if self._void:
             if now - self._since < SETTLE_S:
@@ -43,7 +43,7 @@ class Withdrawals:
                 if number in marks:
                     back += self._queue.take_back(number, marks[number], until)
             self._void = {}
-        voidable = {number: last for number, last in marks.items() if self._links[number].void is not None}
+        voidable = {number: own for number, own in marks.items() if self._links[number].void is not None}
         for number, sent in self._queue.stalled(voidable, now).items():
             void = self._links[number].void
             if void is not None and void[0] < sent:

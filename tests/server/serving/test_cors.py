@@ -1,11 +1,14 @@
 """Pages of other origins: their browsers' questions need no token, and every answer says who may read it."""
 
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
+from tests.ports import free_port
 from tests.server.serving.granting import open_platform
-from tests.server.serving.house import House, open_service
+from tests.server.serving.house import House, Wire, open_service, wait_until
 
 PAGE, OTHER = "https://a.example", "https://b.example"
 
@@ -52,3 +55,32 @@ def test_every_answer_says_who_may_read_it(paged: House) -> None:
 def test_a_mounted_application_answers_for_itself(paged: House) -> None:
     told = paged.ask("GET", "/app/docs", Origin=PAGE, Authorization="Bearer good")
     assert told[0] == 200 and "access-control-allow-origin" not in told[2]
+
+
+def test_a_preflight_that_comes_before_any_worker_waits_for_it() -> None:
+    port = free_port()
+    ask = b"OPTIONS /%b HTTP/1.1\r\nHost: a\r\nOrigin: %b\r\nAccess-Control-Request-Method: POST\r\n\r\n"
+
+    def is_open() -> bool:
+        with socket.socket() as line:
+            return line.connect_ex(("127.0.0.1", port)) == 0
+
+    wish = {"workers": 0, "is_waiting": False, "port": port, "deadline_ms": 60_000}
+    with ExitStack() as stack:
+        platform = stack.enter_context(open_platform())
+        house = stack.enter_context(open_service("paged.py", env=platform.env, **wish))
+        wait_until(is_open, "the front is there", 60)
+        asked = {}
+        for key in ((b"echo", PAGE), (b"echo", OTHER), (b"none", PAGE), (b"app/x", PAGE)):
+            asked[key] = stack.enter_context(Wire(("127.0.0.1", port)))
+            asked[key].socket.settimeout(60)
+            asked[key].send(ask % (key[0], key[1].encode()))
+        house.start("1")
+        found = {key: wire.read() for key, wire in asked.items()}
+    assert {key: status for key, (status, _, _) in found.items()} == {
+        (b"echo", PAGE): 204,
+        (b"echo", OTHER): 400,
+        (b"none", PAGE): 204,
+        (b"app/x", PAGE): 401,
+    }
+    assert found[b"echo", PAGE][2]["access-control-allow-origin"] == PAGE

@@ -18,6 +18,10 @@ def ask(number: int) -> bytes:
     return head % len(body) + body
 
 
+OTHER = b"POST /other HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+"""Of `Threaded`: a coroutine, which is begun although what came before it waits for the thread."""
+
+
 @pytest.mark.parametrize("name", ["Plain", "Batched", "Async", "Threaded"])
 def test_others_do_what_waits_behind_a_call_that_hangs_and_nothing_is_done_twice(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gate")
@@ -27,14 +31,18 @@ def test_others_do_what_waits_behind_a_call_that_hangs_and_nothing_is_done_twice
         wait_until(lambda: b"workers_ready 2" in house.ask("GET", "/metrics")[1], "both are there", 60)
         front = house.processes["front"].pid
         wires = [stack.enter_context(Wire(house.address)) for _ in range(COUNT)]
+        beside = [stack.enter_context(Wire(house.address)) for _ in range(COUNT)]
         for wire in wires:
             wire.socket.settimeout(60)
         os.kill(front, signal.SIGSTOP)  # so that it reads all of them in one turn, the one that hangs first
         for number, wire in enumerate(wires):
             wire.send(ask(number))
+            if name == "Threaded" and number:
+                beside[number].send(OTHER)
         os.kill(front, signal.SIGCONT)
         others = [wire.read() for wire in wires[1:]]
         assert {status for status, _, _ in others} == {200}
+        assert name != "Threaded" or {wire.read()[0] for wire in beside[1:]} == {204}
         text = house.ask("GET", "/metrics")[1].decode()
         assert int(text.partition("\nlepton_retries_total ")[2].split()[0]) > 0, "some were in one frame with it"
         (tmp_path / "gate").write_bytes(b"")

@@ -61,6 +61,11 @@ def test_a_frame_that_contradicts_itself_is_refused(head: bytes) -> None:
         Decoder(max_bytes=1000).feed(head)
 
 
+def test_another_version_is_called_by_its_number() -> None:
+    with pytest.raises(FrameError, match=f"version 3 .* version {PROTOCOL}"):
+        Decoder().feed(HEAD.pack(MAGIC, 3, Kind.HELLO, 0, 0, 0))
+
+
 @pytest.mark.parametrize("entry", [Entry(-1), Entry(2**64), Entry(1, deadline_ms=2**32), Entry(1, status=70_000)])
 def test_a_number_that_does_not_fit_is_refused(entry: Entry) -> None:
     with pytest.raises(FrameError):

@@ -1,11 +1,13 @@
 """The queue is work-conserving, first come first served, within its limits, and forgets nobody."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from lepton.serve.marks import PLACES, make_words
 from lepton.serve.queue import MAX_BATCH_BYTES, MAX_TRIES, Queue
 from lepton.serve.seats import STILL_S, Ticket
 
@@ -37,6 +39,7 @@ class Traffic(RuleBasedStateMachine):
         self.next_worker = 0
         self.all: dict[int, Ticket] = {}
         self.frames: dict[int, list[list[Ticket]]] = {}
+        self.sent: Counter[int] = Counter()
         self.leaving: set[int] = set()
         self.sent_again: set[int] = set()
         self.gone: set[int] = set()
@@ -87,8 +90,11 @@ class Traffic(RuleBasedStateMachine):
             held = [ticket for frame in frames for ticket in frame]
             begun = held[: last + 1] if tells else [ticket for frame in frames[:1] for ticket in frame]
             lost = [ticket for ticket in begun if not ticket.is_done and ticket.tries == MAX_TRIES]
-            mark = begun[-1].id if begun else -1
-            assert self.queue.leave(worker, mark if tells else None) == lost
+            marks = make_words(PLACES)
+            first = self.sent[worker] - len(held) + 1
+            for number in range(first, first + len(begun)):
+                marks[number % PLACES] = number
+            assert self.queue.leave(worker, marks if tells else None) == lost
             self.gone.update(ticket.id for ticket in held if ticket.is_done or ticket in lost)
             self.sent_again.update(ticket.id for ticket in held)
 
@@ -113,6 +119,7 @@ class Traffic(RuleBasedStateMachine):
             assert all(ticket.deadline > self.now and not ticket.is_done for ticket in batch.tickets)
             assert all(ticket.tries <= MAX_TRIES for ticket in batch.tickets)
             self.frames[batch.worker].append(list(batch.tickets))
+            self.sent[batch.worker] += len(batch.tickets)
             assert len(self.frames[batch.worker]) <= 2
         fresh = [ticket.id for batch in batches for ticket in batch.tickets if ticket.id not in self.sent_again]
         assert fresh == sorted(fresh)

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from lepton.serve.marks import Claims, make_word
+from lepton.serve.marks import PLACES, Claims, make_words
 from lepton.serve.queue import Queue
 from lepton.serve.seats import STILL_S, Ticket
 from lepton.serve.withdrawals import Withdrawals
@@ -16,19 +16,19 @@ Choose = Callable[[int], int]
 
 
 class Between:
-    """A word that lets the front act before each access of the worker."""
+    """Words that let the front act before each access of the worker."""
 
-    def __init__(self, act: Callable[[], None]) -> None:
-        self.word = make_word()
+    def __init__(self, act: Callable[[], None], count: int) -> None:
+        self.words = make_words(count)
         self._act = act
 
     def __getitem__(self, at: int) -> int:
         self._act()
-        return self.word[at]
+        return self.words[at]
 
     def __setitem__(self, at: int, value: int) -> None:
         self._act()
-        self.word[at] = value
+        self.words[at] = value
 
 
 class Play:
@@ -38,9 +38,9 @@ class Play:
         self.choose = choose
         self.queue = Queue(max_batch=4, max_waiting=1000, max_waiting_bytes=1 << 20)
         self.asked = self.came = self.until = 0
-        """Up to where it is taken back, while the mark is not read yet."""
-        self.mark, self.void = Between(self.act), Between(self.act)
-        self.claims = Claims(self.mark, self.void)  # type: ignore[arg-type]
+        """Up to where it is taken back, while the marks are not read yet."""
+        self.marks, self.void = Between(self.act, PLACES), Between(self.act, 1)
+        self.claims = Claims(self.marks, self.void)  # type: ignore[arg-type]
         self.inbox: list[tuple[int, Ticket]] = []
         self.begun: list[int] = []
         self.back: list[tuple[int, int]] = []
@@ -68,7 +68,7 @@ class Play:
     def begin(self) -> None:
         if self.inbox:
             number, ticket = self.inbox.pop(self.choose(min(4, len(self.inbox))))
-            if self.claims.claim(number, ticket.id):
+            if self.claims.claim(number):
                 self.times[ticket.id] += 1
                 self.begun.append(ticket.id)
             else:
@@ -87,13 +87,13 @@ class Play:
         """Of the front: one half of a withdrawal after the other, or nothing."""
         while self.choose(2):
             if self.until:
-                self.queue.take_back(1, self.mark.word[0], self.until)
+                self.queue.take_back(1, self.marks.words, self.until)
                 self.until = 0
             else:
-                self.until = self.void.word[0] = self.came
+                self.until = self.void.words[0] = self.came
 
     def end(self) -> None:
-        for _ in range(1000):
+        for _ in range(3000):
             for step in (self.act, self.begin, self.answer, self.give_back, self.hand_out):
                 step()
 
@@ -107,14 +107,14 @@ def test_each_request_is_begun_once_however_front_and_worker_meet(seed: int, is_
         getattr(play, random.choice(("ask", "begin", "begin", "begin", "answer", "give_back", "act")))()
     play.choose = lambda _: 0
     if play.until:
-        play.queue.take_back(1, play.mark.word[0], play.until)
+        play.queue.take_back(1, play.marks.words, play.until)
     play.end()
     assert play.times == dict.fromkeys(range(1, play.asked + 1), 1)
 
 
 class Line:
     def __init__(self) -> None:
-        self.mark, self.void = make_word(), make_word()
+        self.marks, self.void = make_words(PLACES), make_words()
 
 
 def make(*numbers: int, count: int) -> tuple[Queue, dict[int, Line]]:
@@ -129,8 +129,8 @@ def make(*numbers: int, count: int) -> tuple[Queue, dict[int, Line]]:
 def test_what_is_behind_a_call_that_hangs_waits_again_in_front_and_in_order() -> None:
     queue, links = make(1, 2, count=8)
     withdrawals = Withdrawals(queue, links)
-    first, second = queue.take(0.0)[0]
-    links[1].mark[0] = first.tickets[0].id
+    _, second = queue.take(0.0)[0]
+    links[1].marks[1] = 1
     queue.settle(2, [ticket.id for ticket in second.tickets], now=0.5)
     assert withdrawals.turn(0.1) == []
     late = STILL_S + 0.2
@@ -148,9 +148,9 @@ def test_what_is_behind_a_call_that_hangs_waits_again_in_front_and_in_order() ->
 def test_nothing_is_taken_back_for_nobody_or_from_who_does_not_look(is_looking: bool) -> None:
     queue, links = make(1, 2, count=4)
     queue.take(0.0)
-    links[1].mark[0] = 1
+    links[1].marks[1] = 1
     if is_looking:
-        links[2].mark[0] = 3  # it stands still as well
+        links[2].marks[1] = 1  # it stands still as well
     else:
         queue.settle(2, [3, 4], now=STILL_S)
         links[1].void = None  # type: ignore[assignment]
@@ -160,13 +160,36 @@ def test_nothing_is_taken_back_for_nobody_or_from_who_does_not_look(is_looking: 
 
 def test_who_has_stalled_is_given_nothing_until_it_goes_on() -> None:
     queue, links = make(1, 2, count=2)
+    withdrawals = Withdrawals(queue, links)
     queue.take(0.0)
+    withdrawals.turn(0.05)
     for id in (3, 4):
         queue.offer(Ticket(id, 1, 1000.0))
     queue.settle(2, [2], now=STILL_S)
     queue.take(STILL_S)
-    withdrawals = Withdrawals(queue, links)
     withdrawals.turn(STILL_S + 0.1)
     assert [ticket.id for ticket in withdrawals.turn(STILL_S + 0.2)] == [1], "it has not even begun the first"
     queue.offer(Ticket(5, 1, 1000.0))
     assert {batch.worker for batch in queue.take(STILL_S + 0.2)[0]} == {2}
+
+
+def test_who_goes_on_with_others_still_gives_up_what_waits_for_a_thread_that_hangs() -> None:
+    queue = Queue(max_batch=8, max_waiting=100, max_waiting_bytes=1 << 20)
+    queue.join(1, room=32)
+    links = {1: Line(), 2: Line()}
+    withdrawals, taken, sent = Withdrawals(queue, links), [], 0
+    for step in range(1, 8):
+        for id in (step, 100 + step) if step < 3 else (100 + step,):  # 1 hangs in the thread, 2 waits for it
+            assert queue.offer(Ticket(id, 1, 1000.0))
+        now = step / 4
+        for batch in queue.take(now)[0]:
+            for ticket in batch.tickets:
+                sent += batch.worker == 1
+                if batch.worker == 1 and ticket.id != 2:
+                    links[1].marks[sent] = sent
+                if ticket.id > 100:
+                    queue.settle(batch.worker, [ticket.id], now=now)
+        if step == 3:
+            queue.join(2, room=32)
+        taken += withdrawals.turn(now) + withdrawals.turn(now + 0.1)
+    assert [ticket.id for ticket in taken] == [2]
