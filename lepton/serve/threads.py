@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread, get_ident
 from time import monotonic
@@ -21,6 +22,8 @@ class Threads:
         self._hired = 0
         self._busy = 0
         """Calls that wait or run."""
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._begun: dict[int, float] = {}
         """Thread -> when its call began."""
 
@@ -28,6 +31,7 @@ class Threads:
         """What the function returns, or raises."""
         answer = self._loop.create_future()
         self._busy += 1
+        self._idle.clear()
         if self._hired < min(self._busy, self._count):
             self._hired += 1
             Thread(target=self._turn, name=f"lepton-call-{self._hired}", daemon=True).start()
@@ -37,6 +41,12 @@ class Threads:
     def longest_s(self) -> float:
         """For how many seconds the call runs that has begun first; 0 if there is none."""
         return max((monotonic() - since for since in list(self._begun.values())), default=0.0)
+
+    async def ended(self, within_s: float) -> bool:
+        """Whether all calls have ended, or do within that time."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), within_s)
+        return not self._busy
 
     def close(self) -> None:
         """Nothing more is run; what runs is not waited for."""
@@ -61,6 +71,8 @@ class Threads:
 
     def _settle(self, answer: "asyncio.Future[Any]", value: Any, fault: BaseException | None) -> None:
         self._busy -= 1
+        if not self._busy:
+            self._idle.set()
         if answer.cancelled():
             return
         if fault is not None:

@@ -8,7 +8,6 @@ import asyncio
 import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,15 @@ import xllamacpp
 from lepton.core.errors import InvalidError, UnavailableError
 from lepton.serve.llm.runtime import Ask, AskError, ContextLengthError, Likely, Piece, RuntimeFaultError, Usage, Vectors
 from lepton.serve.llm.schema import unfollowed
+from lepton.serve.threads import Threads
 
 SLOTS = 8
 """Requests computed together."""
 SLOT_TOKENS = 4096
 """Context of one request, at most; less if the model was trained for less."""
 THREADS = 4 * SLOTS
+CLOSE_S = 3.0
+"""For what still runs when it closes. llama.cpp reads a prompt to its end, though nobody listens any more."""
 DONE = b""
 FIELDS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 RANDOM_SEED = 2**32 - 1
@@ -91,7 +93,7 @@ class XLlama:
         self._embedder: Any = None
         self._opening = asyncio.Lock()
         self._streams: set[Stream] = set()
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="lepton-llm")
+        self._threads: Threads | None = None
         self._post: Post | None = None
 
     def _open(self, socket: str, *, is_embedding: bool = False) -> Any:
@@ -115,14 +117,17 @@ class XLlama:
 
     async def start(self) -> None:
         """Get ready, in the loop that will ask."""
-        self._post = Post()
+        self._post, self._threads = Post(), Threads(THREADS)
 
     async def close(self) -> None:
-        """End what runs, and let go of the model."""
+        """End what runs, and let go of the model, unless a prompt is still being read after a while: then its thread
+        has it, until the process ends."""
         for stream in self._streams:
             stream.is_left = True
-        await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
-        self._server = self._embedder = None
+        if self._threads is None or await self._threads.ended(CLOSE_S):
+            self._server = self._embedder = None
+        if self._threads is not None:
+            self._threads.close()
         self._folder.cleanup()
 
     def is_healthy(self) -> bool:
@@ -189,9 +194,10 @@ class XLlama:
         return {**body, "stream": True, "stream_options": {"include_usage": True}, "timings_per_token": True}
 
     async def _run(self, run: Run, body: Mapping[str, Any]) -> AsyncIterator[Piece]:
+        assert self._threads is not None
         stream = Stream()
         self._streams.add(stream)
-        self._threads.submit(self._wait, run, orjson.dumps(body), stream)
+        self._threads.run(self._wait, run, orjson.dumps(body), stream)
         try:
             while True:
                 stream.ready.clear()
@@ -235,8 +241,8 @@ class XLlama:
             if self._embedder is None:
                 self._embedder = await asyncio.to_thread(self._open, "embed.sock", is_embedding=True)
         body = orjson.dumps({"input": texts, "encoding_format": "float"})
-        loop = asyncio.get_running_loop()
-        found = orjson.loads(await loop.run_in_executor(self._threads, self._embedder.handle_embeddings, body))
+        assert self._threads is not None
+        found = orjson.loads(await self._threads.run(self._embedder.handle_embeddings, body))
         if "error" in found:
             raise fault_of(found["error"])
         rows = sorted(found["data"], key=lambda row: int(row["index"]))

@@ -1,7 +1,9 @@
 """The OpenAI API with its own client: a real language model on llama.cpp, and services that are models themselves."""
 
 import json
+import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from lepton.serve.llm.runtime import AskError
-from tests.server.serving.house import House, open_service, wait_until
+from tests.server.serving.house import House, Wire, open_service, wait_until
 
 openai = pytest.importorskip("openai")
 pytest.importorskip("xllamacpp")
@@ -221,6 +223,21 @@ def test_leaving_a_stream_frees_its_slot(smol: House, smol_client: Any) -> None:
     answer = smol_client.completions.create(model=MODEL, prompt="One two three", max_tokens=1)
     assert answer.usage.completion_tokens == 1
     wait_until(lambda: b"lepton_requests_held 0\n" in smol.ask("GET", "/metrics")[1], "nothing is held", 30)
+
+
+def test_a_replica_ends_though_prompts_that_nobody_waits_for_are_still_read(smol: House) -> None:
+    body = json.dumps({"model": MODEL, "prompt": "once upon a time " * 900}).encode()
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    with ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(Wire(smol.address)).send(head % len(body) + body)
+        wait_until(lambda: b"lepton_requests_held 8\n" in smol.ask("GET", "/metrics")[1], "the replica has them", 60)
+    replica = smol.processes["1"]
+    replica.send_signal(signal.SIGTERM)
+    assert replica.wait(40) == 0
+    assert "Traceback" not in (smol.folder / "1.log").read_text()
+    smol.start("1")
+    wait_until(lambda: smol.ask("GET", "/readyz")[0] == 200, "there is another", 120)
 
 
 def test_a_service_is_a_model_by_its_methods(parrot_client: Any) -> None:
