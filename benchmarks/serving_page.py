@@ -112,7 +112,12 @@ def goals(found: Records) -> Rows:
             show(found.cpu("cnn onnx", "octets")),
             f"npy {show(found.cpu('cnn onnx', 'npy'))}",
         ),
-        ("MiniLM, share of the bare runtime", ">= 95 %", share(limit, found.cpu("minilm")), minilm_peer(found, limit)),
+        (
+            "MiniLM, share of the bare runtime",
+            ">= 95 %",
+            share(limit, found.cpu("minilm", "lepton, arrays")),
+            minilm_others(found, limit),
+        ),
         ("batching penalty at 1 connection, ms", "<= 0.3", minus(batched, single), f"{show(single, 3)} without"),
         ("streamed token, CPU us", "<= 4", show(one, 2), f"FastAPI {show(fast_token)}, bare {show(raw_token)}"),
         ("... 8 ready in a turn", "<= 4", show(several, 2), ""),
@@ -139,9 +144,10 @@ def best_limit(found: Records) -> float | None:
     return min((median for median in medians if median is not None), default=None)
 
 
-def minilm_peer(found: Records, limit: float | None) -> str:
-    """What the peer reaches, and what the limit is."""
-    return f"mosec {share(limit, found.cpu('minilm', 'mosec'))}; limit {show(limit, 0)} us a text"
+def minilm_others(found: Records, limit: float | None) -> str:
+    """What is reached with the peers' own code, which rounds 384 numbers a text in Python; and what the limit is."""
+    rounded = f"rounded in Python as by the peers {share(limit, found.cpu('minilm'))}"
+    return f"{rounded}, mosec {share(limit, found.cpu('minilm', 'mosec'))}; limit {show(limit, 0)} us a text"
 
 
 def token_us(found: Records, server: str) -> float | None:

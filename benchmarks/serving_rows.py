@@ -119,7 +119,11 @@ def penalty(batched: Served, single: Served, run: Run) -> Iterator[Record]:
 def minilm(run: Run) -> Iterator[Record]:
     """The sentence encoder beside mosec, and in the same turns beside the bare runtime in a loop."""
     endpoint = run.platform.deploy("encoder.py:MiniLM", "minilm", deadline_ms=30_000)
-    ours = [run.platform.served(endpoint, peers.ask_of("minilm"))]
+    ask = peers.ask_of("minilm")
+    ours = [
+        run.platform.served(endpoint, ask),
+        run.platform.served(endpoint, replace(ask, path="/arrays"), "lepton, arrays"),
+    ]
     longer = replace(run, seconds=max(run.seconds, 4.0), repeats=1)
     for turn in range(run.repeats):
         for size, micros in peers.limits("minilm", BATCHES, run.folder).items():
