@@ -165,7 +165,7 @@ def test_workers_killed_in_the_middle_of_traffic_lose_no_request() -> None:
         wait_until(lambda: b"workers_ready 2" in house.ask("GET", "/metrics")[1], "both are there")
         done = Event()
         clients = [pool.submit(flood, house, done) for _ in range(8)]
-        for victim in ("1", "2", "1"):
+        for victim in ("1", "2"):
             done.wait(0.15)
             os.kill(house.processes[victim].pid, signal.SIGKILL)
             house.processes[victim].wait(10)
@@ -177,7 +177,7 @@ def test_workers_killed_in_the_middle_of_traffic_lose_no_request() -> None:
         assert len(statuses) > 50
         text = house.ask("GET", "/metrics")[1].decode()
         retries = int(text.partition("\nlepton_retries_total ")[2].split()[0])
-        assert retries >= 3, "each died with a batch"
+        assert retries >= 2, "each died with a batch"
 
 
 def test_a_front_that_is_stopped_answers_what_is_open_and_workers_follow() -> None:

@@ -447,7 +447,7 @@ def test_predictions_and_tensors_are_computed_together(stopped: House) -> None:
 
 
 def test_the_endpoints_own_deadline_ends_a_call() -> None:
-    with open_house(deadline_ms=3000) as house:
+    with open_house(deadline_ms=1500) as house:
         assert infer(house)[0] == "OK"
         house.processes["1"].send_signal(signal.SIGSTOP)
         code, detail, trailer = infer(house)
@@ -456,7 +456,7 @@ def test_the_endpoints_own_deadline_ends_a_call() -> None:
 
 
 def test_a_worker_that_is_killed_makes_its_calls_unavailable_or_another_answers() -> None:
-    with open_house(deadline_ms=3000) as house:
+    with open_house(deadline_ms=1500) as house:
         assert infer(house)[0] == "OK"
         house.processes["1"].send_signal(signal.SIGKILL)
         house.processes["1"].wait(WAIT_S)

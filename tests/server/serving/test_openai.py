@@ -283,7 +283,7 @@ def test_tokens_of_who_leaves_early_are_metered(smol: House, smol_client: Any, i
     else:
         with pytest.raises(openai.APITimeoutError):
             smol_client.completions.create(
-                model=MODEL, prompt="One two three four", max_tokens=3000, logit_bias={"2": -100}, timeout=5
+                model=MODEL, prompt="One two three four", max_tokens=3000, logit_bias={"2": -100}, timeout=2
             )
     least = 20 if is_stream else 1
     wait_until(lambda: counted(smol)[1] >= completions + least, "what it was told is counted", 60)

@@ -430,7 +430,7 @@ def test_a_handler_talks_over_a_websocket() -> None:
 def test_who_talks_on_after_a_goodbye_holds_up_nobody(path: str) -> None:
     with open_service("talk.py") as house:
         host, port = house.address
-        with connect(f"ws://{host}:{port}{path}") as socket:
+        with connect(f"ws://{host}:{port}{path}", close_timeout=0.2) as socket:  # nobody answers its goodbye
             assert socket.recv(timeout=30) == "more"
         assert house.ask("GET", "/ends")[:2] == (200, "here")
         assert "Traceback" not in house.log()
