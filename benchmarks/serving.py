@@ -1,7 +1,7 @@
 """Our server beside its peers: CPU of the server's whole process tree a request, on one core, the same work for all.
 
     export SERVING_BENCH=path/to/bench/serving VENVS=folder/of/the/peers
-    python benchmarks/serving.py table [PART ...] [--repeats 3] [--seconds 3] [--peers NAME ...]
+    python benchmarks/serving.py table [PART ...] [--repeats 3] [--seconds 3] [--peers NAME ...] [--first]
     python benchmarks/serving.py page
     python benchmarks/serving.py [WORK[:PEER,PEER...]] ...
 

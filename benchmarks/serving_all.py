@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -20,6 +20,7 @@ import serving_crowd as crowd
 import serving_growth as growth
 import serving_peers as peers
 import wrk
+from serving_first import first
 from serving_models import prepare
 from serving_ours import platform
 from serving_page import page
@@ -39,7 +40,7 @@ def measure(options: argparse.Namespace) -> None:
     RAW.mkdir(exist_ok=True)
     for part in options.parts or PARTS:
         begun = monotonic()
-        lines = [{"row": "meta", "part": part, **surroundings()}]
+        lines = [{"row": "meta", "part": part, "first": options.first, **surroundings()}]
         lines += _part(part, options)
         (RAW / f"serving-{part}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         say(f"{part}: {len(lines) - 1} records in {monotonic() - begun:.0f} s")
@@ -132,7 +133,12 @@ def where(records: list[Record]) -> str:
     place = f"on {told[0]['cores']} cores, Python {told[0]['python']}"
     most = max(one["load"] for one in told)
     busy = f" Others used the machine too (load up to {most:.1f}): of these figures only ratios mean much."
-    return f"Measured {days} at commit {commits} {place}.{busy if most > BUSY else ''}"
+    went = " The servers and the load went before all others (`--first`)." if any(map(_went_first, told)) else ""
+    return f"Measured {days} at commit {commits} {place}.{busy + went if most > BUSY else ''}"
+
+
+def _went_first(meta: Record) -> bool:
+    return bool(meta.get("first"))
 
 
 def say(text: str) -> None:
@@ -147,12 +153,16 @@ def main(words: list[str]) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--peers", nargs="*", default=[], help="Only these peers.")
+    parser.add_argument("--first", action="store_true", help="Let what is measured go before all others; as root.")
     options = parser.parse_args(words)
     if not wrk.is_there():
         sys.exit("wrk is needed: apt install wrk")
     peers.spec()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running then either
-    with tempfile.TemporaryDirectory(prefix="lm-", dir="/tmp") as made:
+    with ExitStack() as stack:
+        made = stack.enter_context(tempfile.TemporaryDirectory(prefix="lm-", dir="/tmp"))
+        if options.first:
+            stack.enter_context(first())
         options.made = Path(made)
         measure(options)
     write_page()

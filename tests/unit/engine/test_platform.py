@@ -119,7 +119,9 @@ class Door(BaseHTTPRequestHandler):
         self.close_connection = self.close_connection or bool(cut)
 
     def is_refused(self) -> bool:
-        self.store.requests.append(f"{self.command} {self.path}")
+        with self.store.changed:
+            self.store.requests.append(f"{self.command} {self.path}")
+            self.store.changed.notify_all()
         asked = f"{self.command} {self.path}"
         found = next((answer for start, answer in self.store.refuse.items() if asked.startswith(start)), None)
         if self.headers["Authorization"] != "Bearer secret":
