@@ -16,7 +16,7 @@ from lepton.api.wire import Digest
 from lepton.core.errors import IntegrityError, NotFoundError, TooLargeError
 from lepton.server.allowance import StorageQuotaError
 from lepton.store import holdings
-from lepton.vault.objects import Held, Stored, check_stream
+from lepton.vault.objects import Held, Stored
 
 router = APIRouter(prefix="/vault", tags=["vault"], route_class=DoorRoute)
 DigestPath = Annotated[Digest, Path(description="SHA-256 of the bytes, hexadecimal")]
@@ -32,25 +32,30 @@ DigestPath = Annotated[Digest, Path(description="SHA-256 of the bytes, hexadecim
 )
 @raises(TooLargeError, IntegrityError, StorageQuotaError)
 async def put(visit: WorkerWritingIn, digest: DigestPath) -> JSONResponse:
-    """Store bytes under their SHA-256 for a workspace; nothing is kept unless they match it."""
+    """Store bytes under their SHA-256 for a workspace; nothing is kept unless they match it.
+
+    An object that is stored already is read beside what comes in, and made whole where it is damaged.
+    """
     place = visit.workspace
     await visit.peek(lambda tx: check_known(place, tx))
     limit = visit.platform.config.max_object_bytes
     length = visit.request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
         raise TooLargeError(f"The object is over {limit} bytes", fix="Split it, or raise max_object_bytes.")
-    is_new = bool(await visit.peek(lambda tx: holdings.missing(tx, [digest], workspaces=[place])))
-    if is_new:  # here: whether another workspace has the same bytes is nobody's business
-        sealing, allowance = visit.platform.sealing, visit.platform.allowance
+    known = (await visit.peek(lambda tx: holdings.find(tx, [digest], workspaces=[place]))).get(digest)
+    # `known` here: whether another workspace has the same bytes is nobody's business. What is known is stored all the
+    # same: whoever sends other bytes than it names must learn it, and what is damaged where it lies is whole again.
+    sealing, allowance = visit.platform.sealing, visit.platform.allowance
 
-        def work(pieces: Iterator[bytes]) -> Stored:
+    def work(pieces: Iterator[bytes]) -> Stored:
+        if known is None:
             return sealing.put(place, allowance.bounded(place, pieces, limit=limit), digest, limit=limit)
+        most = visit.platform.objects.size(known) if known.domain else limit
+        return sealing.put(place, pieces, digest, limit=most, doubts=True)
 
-        stored = await taken(visit, work)
-        await visit.write(lambda tx: holdings.keep(tx, place, stored))
-    else:  # whoever sends other bytes than it names must learn it even now
-        await taken(visit, lambda pieces: check_stream(pieces, digest, limit=limit))
-    return answer({"digest": digest, "is_new": is_new}, status=201 if is_new else 200)
+    stored = await taken(visit, work)
+    await visit.write(lambda tx: holdings.keep(tx, place, stored))
+    return answer({"digest": digest, "is_new": known is None}, status=201 if known is None else 200)
 
 
 @router.head(

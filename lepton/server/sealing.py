@@ -53,9 +53,12 @@ class Sealing:
                 self._known[workspace] = self._objects.vault.domain(id)
             return self._known[workspace]
 
-    def put(self, workspace: str, pieces: Iterable[bytes], digest: str, *, limit: int) -> Stored:
-        """Store an object, durable, for a workspace that is yet to be told to hold it; raises as `Objects.put`."""
-        return self._objects.put(self.domain(workspace), pieces, digest, limit=limit)
+    def put(self, workspace: str, pieces: Iterable[bytes], digest: str, *, limit: int, doubts: bool = False) -> Stored:
+        """Store an object, durable, for a workspace that is yet to be told to hold it; as `Objects.put`."""
+        stored = self._objects.put(self.domain(workspace), pieces, digest, limit=limit, doubts=doubts)
+        if stored.healed:
+            log.warning("object %s of %s was damaged, and is whole again", digest, workspace)
+        return stored
 
     def adopt(self, workspace: str, others: Iterable[Held]) -> None:
         """Let a workspace hold what others hold: its content is sealed once more, in this workspace's domain.

@@ -5,7 +5,6 @@ Which workspace holds which object lies in the database (`store/holdings.py`), w
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 
 from lepton.core.artifact import check_digest
 from lepton.core.errors import IntegrityError, TooLargeError
@@ -33,6 +32,8 @@ class Stored:
 
     held: Held
     uses: frozenset[bytes]
+    healed: int = 0
+    """Chunks that were damaged where they lay, and are stored again."""
 
 
 class Objects:
@@ -41,8 +42,19 @@ class Objects:
     def __init__(self, vault: Vault, plain: PlainObjects) -> None:
         self.vault, self.plain = vault, plain
 
-    def put(self, domain: Domain, pieces: Iterable[bytes], digest: str, *, limit: int = MAX_OBJECT_BYTES) -> Stored:
+    def put(
+        self,
+        domain: Domain,
+        pieces: Iterable[bytes],
+        digest: str,
+        *,
+        limit: int = MAX_OBJECT_BYTES,
+        doubts: bool = False,
+    ) -> Stored:
         """Store the bytes under `digest`. Nothing is kept unless all is well.
+
+        Args:
+            doubts: the object is there already: what of it cannot be read is stored again.
 
         Raises:
             IntegrityError: they have another digest.
@@ -50,7 +62,7 @@ class Objects:
             StorageFullError: no room.
         """
         check_digest(digest)
-        batch = domain.chunks.writing()
+        batch = domain.chunks.writing(doubts=doubts)
         try:
             blob = write(batch, domain.cutter, limited(pieces, limit))
             _check(blob.sha256.hex(), digest)
@@ -58,7 +70,7 @@ class Objects:
         except BaseException:
             batch.abandon()
             raise
-        return Stored(held=Held(digest=digest, domain=domain.id, blob=blob.to_bytes()), uses=uses)
+        return Stored(held=Held(digest=digest, domain=domain.id, blob=blob.to_bytes()), uses=uses, healed=batch.healed)
 
     def open(self, held: Held, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """The bytes in chunks, each checked before it is given.
@@ -79,18 +91,6 @@ class Objects:
             NotFoundError: it is kept in the clear, and gone.
         """
         return read_blob(held.blob).size_bytes if held.domain else self.plain.size(held.digest)
-
-
-def check_stream(pieces: Iterable[bytes], digest: str, *, limit: int = MAX_OBJECT_BYTES) -> None:
-    """Only look at what somebody sends who has sent it before: it may be something else than its name says.
-
-    Raises:
-        IntegrityError, TooLargeError: as `Objects.put`.
-    """
-    seen = sha256()
-    for piece in limited(pieces, limit):
-        seen.update(piece)
-    _check(seen.hexdigest(), digest)
 
 
 def _check(found: str, digest: str) -> None:

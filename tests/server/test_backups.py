@@ -385,3 +385,19 @@ def test_no_two_manifests_are_sealed_alike(place: Place) -> None:
                 restoring.open_manifest(place.target, key=None, root=house.opens_with, number=number).number == number
             )
     assert len(nonces) == 3
+
+
+def test_what_was_damaged_and_sent_again_is_named_no_more(place: Place) -> None:
+    (pack,) = (p for p in (place.data / "vault").rglob("*") if p.is_file() and p.stat().st_size > len(BODY))
+    body = bytearray(pack.read_bytes())
+    body[300_000] ^= 1
+    pack.write_bytes(body)
+    words = ["vault", "verify", "--data", str(place.data)]
+    done = CliRunner().invoke(cli, words)
+    assert isinstance(done.exception, IntegrityError) and "raw/w@1/weights.bin" in done.exception.message
+    with open_house(place.data) as house:
+        assert house.store(BODY) == place.digest
+        assert house.http.get(f"{API}/vault/objects/{place.digest}").content == BODY
+    done = CliRunner().invoke(cli, words)
+    assert isinstance(done.exception, IntegrityError)
+    assert "nothing that has a name" in done.exception.message and pack.name in done.exception.message

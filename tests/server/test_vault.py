@@ -1,6 +1,7 @@
 """Objects of the vault: read by who may look into a workspace that holds them, and by nobody else."""
 
 import hashlib
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -139,3 +140,36 @@ def test_a_copy_that_is_there_is_not_sent_again(house: House) -> None:
     part = {"range": "bytes=0-2"}
     assert house.http.get(OBJECT, headers={**part, "if-range": tag}).content == SECRET[:3]
     assert house.http.get(OBJECT, headers={**part, "if-range": '"x"'}).content == SECRET
+
+
+def large_packs(data: Path, least: int) -> list[Path]:
+    return [path for path in (data / "vault").rglob("*") if path.is_file() and path.stat().st_size > least]
+
+
+def test_what_is_damaged_is_whole_again_when_it_is_sent_again(house: House) -> None:
+    body = os.urandom(400_000)
+    digest = house.store(body)
+    half = house.store(body[:200_000])  # shares chunks with it
+    spoilers = (
+        lambda pack: pack.write_bytes(b"\0" * pack.stat().st_size),
+        Path.unlink,
+        lambda pack: os.truncate(pack, 90_000),
+    )
+    for spoil in spoilers:
+        for pack in large_packs(house.config.data, 300_000):
+            spoil(pack)
+        assert read_whole(house, digest) != body
+        answer = house.http.put(f"{API}/vault/objects/{digest}", content=body)
+        assert (answer.status_code, answer.json()["is_new"]) == (200, False)
+        assert read_whole(house, digest) == body and read_whole(house, half) == body[:200_000]
+    before = len(large_packs(house.config.data, 0))
+    assert house.http.put(f"{API}/vault/objects/{digest}", content=body).status_code == 200
+    assert len(large_packs(house.config.data, 0)) == before  # what is whole is not stored twice
+    error_of(house.http.put(f"{API}/vault/objects/{digest}", content=body[1:]), 422, "integrity")
+
+
+def read_whole(house: House, digest: str) -> bytes:
+    try:
+        return house.http.get(f"{API}/vault/objects/{digest}").content
+    except httpx.RemoteProtocolError:  # the answer had begun
+        return b""

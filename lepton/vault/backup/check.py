@@ -18,7 +18,7 @@ class Damage:
     packs: dict[str, str] = field(default_factory=dict)
     """Path of a damaged pack -> what is wrong."""
     chunks: set[bytes] = field(default_factory=set)
-    """Ids of chunks that cannot be read, of packs whose directory can."""
+    """Ids of chunks that cannot be read from the newest pack with them, of packs whose directory can be."""
     lost: set[bytes] = field(default_factory=set)
     """Ids of packs whose directory cannot be read: what they held is not known."""
     bytes_read: int = 0
@@ -37,7 +37,11 @@ class _Body:
 def check_packs(
     driver: Driver, ring: KeyRing, packs: Mapping[bytes, Iterable[tuple[bytes, int]]], *, progress: Steps
 ) -> Damage:
-    """Read all packs, one after the other; nothing stops at the first fault."""
+    """Read all packs, one after the other; nothing stops at the first fault.
+
+    Args:
+        packs: those of a domain in the order in which they came.
+    """
     damage = Damage()
     for domain, wanted in packs.items():
         id_key = ring.domain(domain).chunk_id
@@ -57,6 +61,7 @@ def check_packs(
             for entry in entries:
                 try:
                     reader.read(entry)
+                    damage.chunks.discard(entry.id)  # it was stored again
                 except IntegrityError as fault:
                     damage.packs[path] = fault.message
                     damage.chunks.add(entry.id)

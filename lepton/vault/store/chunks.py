@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import chain
 from threading import BoundedSemaphore, Lock
 
 from lepton.core.errors import IntegrityError, NotFoundError, StaleError
 from lepton.vault.driver import Driver
 from lepton.vault.store.codecs import Codec, Encoder, Octets, Tier
+from lepton.vault.store.filling import Filling, Spot, side_by_side, windows
 from lepton.vault.store.index import Found, Index
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.store.packs import Entry, PackReader, PackWriter, chunk_id
@@ -25,10 +26,6 @@ from lepton.vault.store.sealing import ID_BYTES, fresh_key
 from lepton.vault.store.state import Pack, State
 
 log = logging.getLogger("lepton")
-RUN_BYTES = 4 << 20
-"""Read at once where chunks lie side by side."""
-WINDOW = 256
-"""Chunks that are looked up ahead of reading."""
 UPLOADS = 2
 READS_AHEAD = 2
 READERS = 512
@@ -50,10 +47,10 @@ class Chunks:
         self.domain, self.keys, self.tier = domain, ring.domain(domain), tier
         self._driver, self._state, self._ring, self.index = driver, state, ring, index
         self._lock, self._following = Lock(), Lock()
-        self._filling: _Filling | None = None
-        self._pending: dict[bytes, tuple[_Filling, Entry]] = {}
+        self._filling: Filling | None = None
+        self._pending: dict[bytes, tuple[Filling, Entry]] = {}
         """Chunks that are not in the index yet."""
-        self._unindexed: dict[bytes, _Filling] = {}
+        self._unindexed: dict[bytes, Filling] = {}
         """Their packs."""
         self._room = BoundedSemaphore(UPLOADS)
         self._uploads = ThreadPoolExecutor(UPLOADS, "lepton-packs")
@@ -63,10 +60,14 @@ class Chunks:
         self.page = lru_cache(PAGES)(self.get)
         """As `get`, for chunks that list others: they are asked for again and again."""
 
-    def writing(self) -> "Batch":
-        """Begin to write; what other processes have written or removed so far is known then."""
+    def writing(self, *, doubts: bool = False) -> "Batch":
+        """Begin to write; what other processes have written or removed so far is known then.
+
+        Args:
+            doubts: what is there already is read, and stored again where it cannot be.
+        """
         self.follow()
-        return Batch(self)
+        return Batch(self, doubts=doubts)
 
     def close(self) -> None:
         """End what is being uploaded, and let go; what was put but never finished is lost."""
@@ -98,12 +99,12 @@ class Chunks:
         Raises:
             IntegrityError: one is damaged, or in no pack.
         """
-        runs = (run for window in _windows(ids) for run in _side_by_side(self._find(window)))
+        runs = (run for window in windows(ids) for run in side_by_side(self._find(window)))
         first, second = next(runs, None), next(runs, None)
         if first and not second:
             yield from self._opened(first, self._fetch(first))
             return
-        ahead: list[tuple[Sequence[_Spot], Future[Octets]]] = []
+        ahead: list[tuple[Sequence[Spot], Future[Octets]]] = []
         for run in chain(filter(None, (first, second)), runs):
             ahead.append((run, self._reads.submit(self._fetch, run)))
             if len(ahead) > READS_AHEAD:
@@ -111,6 +112,14 @@ class Chunks:
                 yield from self._opened(run, fetched.result())
         for run, fetched in ahead:
             yield from self._opened(run, fetched.result())
+
+    def is_whole(self, found: Found) -> bool:
+        """Whether a chunk can be read from where it lies."""
+        try:
+            self._reader(found.pack).read(found.entry)
+        except (IntegrityError, NotFoundError):
+            return False
+        return True
 
     def follow(self) -> None:
         """Learn of the packs that came and went since, by whatever process.
@@ -151,10 +160,10 @@ class Chunks:
             log.warning("pack %s cannot be read: %s", pack.id.hex(), fault)
             return None
 
-    def _find(self, ids: Sequence[bytes]) -> "Sequence[_Spot]":
+    def _find(self, ids: Sequence[bytes]) -> Sequence[Spot]:
         """Where chunks lie, in their order."""
         with self._lock:
-            known: dict[bytes, _Spot] = {id: self._pending[id] for id in ids if id in self._pending}
+            known: dict[bytes, Spot] = {id: self._pending[id] for id in ids if id in self._pending}
         for _ in range(2):
             rest = [id for id in ids if id not in known]
             known |= {id: (found.pack, found.entry) for id, found in self.index.find(rest).items()} if rest else {}
@@ -165,18 +174,18 @@ class Chunks:
             raise IntegrityError(f"The chunk {lost.hex()} is in no pack", fix="Repair it: lepton vault verify")
         return [known[id] for id in ids]
 
-    def _fetch(self, run: "Sequence[_Spot]") -> Octets:
+    def _fetch(self, run: Sequence[Spot]) -> Octets:
         """The boxes of a run."""
         (pack, first), (_, last) = run[0], run[-1]
-        writer = pack.writer if isinstance(pack, _Filling) else None
+        writer = pack.writer if isinstance(pack, Filling) else None
         if writer is not None:
             return writer.boxes(first, last)
-        id = pack.id if isinstance(pack, _Filling) else pack
+        id = pack.id if isinstance(pack, Filling) else pack
         return PackFile(self._driver, self.domain, id).read(first.start, last.start + last.box)
 
-    def _opened(self, run: "Sequence[_Spot]", fetched: Octets) -> Iterator[Octets]:
+    def _opened(self, run: Sequence[Spot], fetched: Octets) -> Iterator[Octets]:
         pack, first = run[0]
-        reader = pack.reader if isinstance(pack, _Filling) else self._reader(pack)
+        reader = pack.reader if isinstance(pack, Filling) else self._reader(pack)
         with memoryview(fetched) as body:
             for _, entry in run:
                 start = entry.start - first.start
@@ -189,7 +198,7 @@ class Chunks:
         source = PackFile(self._driver, self.domain, pack)
         return PackReader(source, domain=self.domain, pack=pack, key=key, id_key=self.keys.chunk_id)
 
-    def _known(self, id: bytes, batch: "Batch") -> "_Filling | Found | None":
+    def _known(self, id: bytes, batch: "Batch") -> Filling | Found | None:
         """Where a chunk is already, or is about to be; then the batch waits for that pack too."""
         with self._lock:
             pending = self._pending.get(id)
@@ -198,7 +207,7 @@ class Chunks:
                 return pending[0]
         return self.index.find([id]).get(id)
 
-    def _add(self, id: bytes, length: int, codec: Codec, body: Octets, *, batch: "Batch") -> "_Filling":
+    def _add(self, id: bytes, length: int, codec: Codec, body: Octets, *, batch: "Batch") -> Filling:
         """Put an encoded chunk into the open pack; send it off where that fills it."""
         with self._lock:
             filling = self._pending[id][0] if id in self._pending else self._filling or self._begin()
@@ -213,7 +222,7 @@ class Chunks:
             self._send(filling)
         return filling
 
-    def _forget(self, batch: "Batch", fillings: "set[_Filling]") -> None:
+    def _forget(self, batch: "Batch", fillings: set[Filling]) -> None:
         """Drop the open pack, if nobody else has put anything into it."""
         with self._lock:
             for filling in fillings:
@@ -222,13 +231,13 @@ class Chunks:
                     self._filling = None
                     self._take_out(filling)
 
-    def _begin(self) -> "_Filling":
+    def _begin(self) -> Filling:
         pack, key = os.urandom(ID_BYTES), fresh_key()
         writer = PackWriter(domain=self.domain, pack=pack, key=key, tier=self.tier)
-        filling = self._unindexed[pack] = _Filling(pack, key, writer, self._reading(pack, key))
+        filling = self._unindexed[pack] = Filling(pack, key, writer, self._reading(pack, key))
         return filling
 
-    def _flush(self, wanted: "set[_Filling]") -> None:
+    def _flush(self, wanted: set[Filling]) -> None:
         """Send the open pack off, if it is one of these."""
         with self._lock:
             filling = self._filling
@@ -237,11 +246,11 @@ class Chunks:
             self._filling = None
         self._send(filling)
 
-    def _send(self, filling: "_Filling") -> None:
+    def _send(self, filling: Filling) -> None:
         self._room.acquire()
         self._uploads.submit(self._upload, filling)
 
-    def _upload(self, filling: "_Filling") -> None:
+    def _upload(self, filling: Filling) -> None:
         try:
             self._store(filling)
         except BaseException as fault:  # noqa: BLE001  every batch that put into this pack must hear of it
@@ -253,7 +262,7 @@ class Chunks:
         finally:
             self._room.release()
 
-    def _store(self, filling: "_Filling") -> None:
+    def _store(self, filling: Filling) -> None:
         """The order matters: bytes, then the row, then the index."""
         assert filling.writer is not None
         size, parts = filling.writer.close()
@@ -270,12 +279,12 @@ class Chunks:
     def _register(self, pack: Pack, key: bytes) -> None:
         self._state.add_pack(self.domain, pack, self._ring.seal_pack(pack.id, key, domain=self.domain))
 
-    def _end(self, filling: "_Filling") -> None:
+    def _end(self, filling: Filling) -> None:
         with self._lock:
             self._take_out(filling)
         filling.writer = None  # from now on it is read from the storage
 
-    def _take_out(self, filling: "_Filling") -> None:
+    def _take_out(self, filling: Filling) -> None:
         del self._unindexed[filling.id]
         for entry in filling.entries:
             self._pending.pop(entry.id, None)
@@ -284,18 +293,22 @@ class Chunks:
 class Batch:
     """What one writer puts; for one thread. Nothing of it counts before `finish`."""
 
-    def __init__(self, chunks: Chunks) -> None:
-        self._chunks = chunks
-        self._filled: set[_Filling] = set()
+    def __init__(self, chunks: Chunks, *, doubts: bool = False) -> None:
+        self._chunks, self._doubts = chunks, doubts
+        self._filled: set[Filling] = set()
         self._uses: set[bytes] = set()
         self._encoder = Encoder(chunks.tier)
         self.new_bytes = 0
         """Of chunks that were not there before."""
+        self.healed = 0
+        """Chunks that were there, could not be read, and are stored again."""
 
     def put(self, chunk: Octets) -> bytes:
         """Keep a chunk; return its id."""
         id = chunk_id(self._chunks.keys.chunk_id, chunk)
         known = self._chunks._known(id, self)
+        if self._doubts and isinstance(known, Found) and not self._chunks.is_whole(known):
+            known, self.healed = None, self.healed + 1
         if isinstance(known, Found):
             self._uses.add(known.pack)
         elif known is not None:
@@ -339,22 +352,6 @@ class PackFile:
             raise IntegrityError(f"{self._path} is missing", fix="Repair it: lepton vault verify") from fault
 
 
-class _Filling:
-    """A pack between its first chunk and its place in the index."""
-
-    def __init__(self, id: bytes, key: bytes, writer: PackWriter, reader: PackReader) -> None:
-        self.id, self.key, self.reader, self.entries = id, key, reader, writer.entries
-        self.writer: PackWriter | None = writer
-        """None once it has ended; what it held is given free then."""
-        self.batches: set[Batch] = set()
-        """Those that put into it, or found there what they put."""
-        self.done: Future[None] = Future()
-
-
-_Spot = tuple[bytes | _Filling, Entry]
-"""A chunk's pack, and where it lies in it."""
-
-
 def pack_folder(domain: bytes) -> str:
     """What the driver's keys of a domain's packs begin with."""
     return f"domains/{domain.hex()}/packs/"
@@ -363,24 +360,3 @@ def pack_folder(domain: bytes) -> str:
 def pack_path(domain: bytes, pack: bytes) -> str:
     """The driver's key of a pack."""
     return f"{pack_folder(domain)}{pack.hex()[:2]}/{pack.hex()}"
-
-
-def _windows(ids: Iterable[bytes]) -> Iterator[Sequence[bytes]]:
-    rest = iter(ids)
-    while window := list(islice(rest, WINDOW)):
-        yield window
-
-
-def _side_by_side(spots: Sequence[_Spot]) -> Iterator[Sequence[_Spot]]:
-    """Runs of chunks that one read can fetch."""
-    run: list[_Spot] = []
-    for pack, entry in spots:
-        if run:
-            its, last = run[-1]
-            is_next = its == pack and last.start + last.box == entry.start
-            if not is_next or entry.start + entry.box - run[0][1].start > RUN_BYTES:
-                yield run
-                run = []
-        run.append((pack, entry))
-    if run:
-        yield run

@@ -1,0 +1,50 @@
+"""Packs that are being filled, where chunks lie in them, and which of those one read can fetch."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from itertools import islice
+
+from lepton.vault.store.packs import Entry, PackReader, PackWriter
+
+RUN_BYTES = 4 << 20
+"""Read at once where chunks lie side by side."""
+WINDOW = 256
+"""Chunks that are looked up ahead of reading."""
+
+
+class Filling:
+    """A pack between its first chunk and its place in the index."""
+
+    def __init__(self, id: bytes, key: bytes, writer: PackWriter, reader: PackReader) -> None:
+        self.id, self.key, self.reader, self.entries = id, key, reader, writer.entries
+        self.writer: PackWriter | None = writer
+        """None once it has ended; what it held is given free then."""
+        self.batches: set[object] = set()
+        """Those that put into it, or found there what they put."""
+        self.done: Future[None] = Future()
+
+
+Spot = tuple[bytes | Filling, Entry]
+"""A chunk's pack, and where it lies in it."""
+
+
+def windows(ids: Iterable[bytes]) -> Iterator[Sequence[bytes]]:
+    """Ids that are looked up together."""
+    rest = iter(ids)
+    while window := list(islice(rest, WINDOW)):
+        yield window
+
+
+def side_by_side(spots: Sequence[Spot]) -> Iterator[Sequence[Spot]]:
+    """Runs of chunks that one read can fetch."""
+    run: list[Spot] = []
+    for pack, entry in spots:
+        if run:
+            its, last = run[-1]
+            is_next = its == pack and last.start + last.box == entry.start
+            if not is_next or entry.start + entry.box - run[0][1].start > RUN_BYTES:
+                yield run
+                run = []
+        run.append((pack, entry))
+    if run:
+        yield run
