@@ -1,36 +1,33 @@
 """`lepton vault`: back up, check, restore, and prove that it works. For who owns the data directory."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import click
 
 from lepton.cli.group import Group
-from lepton.cli.moving import moving
 from lepton.cli.output import Session, with_json
+from lepton.cli.schedules import COMMANDS, new_option
 from lepton.cli.server import data_option
-from lepton.core.clock import SystemClock, from_micros
+from lepton.cli.storages import (
+    CLOCK,
+    FILE,
+    MOST_SHOWN,
+    key_option,
+    manifest_at,
+    moving,
+    number_option,
+    opened,
+    read_key_file,
+    target_at,
+)
+from lepton.core.clock import from_micros
 from lepton.core.errors import ConflictError, IntegrityError, InvalidError
 from lepton.core.size import format_bytes
-from lepton.sdk.find import default_data
 from lepton.server import backups, restoring
-from lepton.server.backups import House
 from lepton.server.config import ServerConfig
 from lepton.server.folder import write_private
-from lepton.vault.backup.manifest import Manifest
-from lepton.vault.backup.recovery import RecoveryKey, read_key
-from lepton.vault.backup.target import Target
-from lepton.vault.drivers.credentials import from_environment
-from lepton.vault.drivers.opening import open_driver
-
-MOST_SHOWN = 50
-CLOCK = SystemClock()
-FILE = click.Path(dir_okay=False, path_type=Path)
-key_option = click.option("--recovery-key", "key_file", type=FILE, help="The file of the recovery key.")
-number_option = click.option("--backup", "number", type=click.IntRange(min=1), help="Which; the newest if left out.")
+from lepton.vault.backup.recovery import RecoveryKey
 
 
 @click.group(cls=Group)
@@ -50,7 +47,7 @@ def recovery_key(out: Path, another: bool, data: Path | None, is_json: bool) -> 
     """Make the key that opens backups when the platform is gone. Keep it offline, apart from the backups."""
     if out.exists():
         raise InvalidError(f"{out} exists", fix="Name a new file.")
-    with _opened(data) as house:
+    with opened(data) as house:
         key = backups.new_recovery_key(house, is_another=another)
         write_private(out, key.to_text())
         backups.keep_recovery_key(house, key)
@@ -61,39 +58,25 @@ def recovery_key(out: Path, another: bool, data: Path | None, is_json: bool) -> 
 @vault.command()
 @click.option("--to", "url", required=True, help="Where backups go: a folder, or s3://, smb://, ...")
 @click.option("--append-only", is_flag=True, help="Refuse a storage where what lies there can be changed or deleted.")
+@new_option
 @data_option
 @with_json
-def backup(url: str, append_only: bool, data: Path | None, is_json: bool) -> None:
+def backup(url: str, append_only: bool, is_new: bool, data: Path | None, is_json: bool) -> None:
     """Back everything up; what is there already is not copied again."""
-    target = _target(url)
+    target = target_at(url)
     if append_only and not (found := target.driver.append_only()).holds:
         raise ConflictError(
             f"The storage is not append-only: {found.reason}",
             fix="Use a versioned S3 bucket with a default retention in compliance mode, or leave --append-only out.",
         )
-    with _opened(data) as house, moving("backing up") as moved:
-        made = backups.back_up(house, target, progress=moved)
+    with opened(data) as house, moving("backing up") as moved:
+        made = backups.back_up(house, target, progress=moved, is_new=is_new)
     told = {name: getattr(made, name) for name in made.__slots__} | {"at": str(from_micros(made.at))}
     new = f"{made.new_packs} of {made.packs} packs are new, {format_bytes(made.new_bytes)}"
     Session(is_json).say(f"Backup {made.number} of {format_bytes(made.size_bytes)} is made; {new}.", told)
     if made.lost:
         lost = "; ".join(f"{path}: {fault}" for path, fault in list(made.lost.items())[:MOST_SHOWN])
         raise IntegrityError(f"It is not whole: {lost}", fix="lepton vault verify names what is damaged.")
-
-
-@vault.command("backups")
-@click.option("--at", "url", required=True, help="Where backups are.")
-@key_option
-@data_option
-@with_json
-def list_backups(url: str, key_file: Path | None, data: Path | None, is_json: bool) -> None:
-    """List the backups that lie at a place."""
-    target, rows = _target(url), list[dict[str, str]]()
-    for number in target.numbers():
-        manifest = _manifest(target, key_file, data, number)
-        size = sum(size for packs in manifest.packs.values() for _, size in packs)
-        rows.append({"backup": str(number), "made": str(from_micros(manifest.at)), "size": format_bytes(size)})
-    Session(is_json).table(rows, rows, hint="lepton vault backup --to URL makes one")
 
 
 @vault.command()
@@ -106,11 +89,11 @@ def verify(url: str, key_file: Path | None, number: int | None, data: Path | Non
     """Read every byte of a backup, or of the vault itself. Exit code 1 and names where anything is damaged."""
     with moving("checking") as moved:
         if url:
-            target = _target(url)
-            with restoring.opened(target, _manifest(target, key_file, data, number or 0), CLOCK) as opened:
-                found = restoring.check(opened, progress=moved)
+            target = target_at(url)
+            with restoring.opened(target, manifest_at(target, key_file, data, number or 0), CLOCK) as backup_there:
+                found = restoring.check(backup_there, progress=moved)
         else:
-            with _opened(data) as house:
+            with opened(data) as house:
                 found = restoring.check_house(house, progress=moved)
     session = Session(is_json)
     told = {name: getattr(found, name) for name in found.__slots__}
@@ -137,11 +120,11 @@ def restore(url: str, key_file: Path | None, into: Path, number: int | None, is_
     """Make a new data directory from a backup; `lepton up --data DIR` starts from it. It can be begun again."""
     if key_file is None:
         raise InvalidError("A restore needs the recovery key", fix="--recovery-key FILE")
-    key, target = _read_key(key_file), _target(url)
+    key, target = read_key_file(key_file), target_at(url)
     manifest = restoring.open_manifest(target, key=key, number=number or 0)
-    with moving("restoring") as moved, restoring.opened(target, manifest, CLOCK) as opened:
-        rows = restoring.restore(opened, into, CLOCK, progress=moved)
-        size = opened.size_bytes
+    with moving("restoring") as moved, restoring.opened(target, manifest, CLOCK) as backup_there:
+        rows = restoring.restore(backup_there, into, CLOCK, progress=moved)
+        size = backup_there.size_bytes
     with moving("checking") as moved, backups.open_house(ServerConfig(data=into), CLOCK) as house:
         found = restoring.check_house(house, progress=moved)
     told = {"backup": manifest.number, "made": str(from_micros(manifest.at)), "rows": rows, "freshness": _fresh(key)}
@@ -165,8 +148,8 @@ def restore(url: str, key_file: Path | None, into: Path, number: int | None, is_
 @with_json
 def drill(url: str, key_file: Path | None, number: int | None, data: Path | None, is_json: bool) -> None:
     """Restore a backup into a scratch folder, compare all content with its SHA-256, and say how long it took."""
-    target = _target(url)
-    manifest = _manifest(target, key_file, data, number or 0)
+    target = target_at(url)
+    manifest = manifest_at(target, key_file, data, number or 0)
     with moving("restoring") as moved:
         proven = restoring.drill(target, manifest, CLOCK, progress=moved)
     age = timedelta(seconds=round(proven.age_s))
@@ -177,37 +160,11 @@ def drill(url: str, key_file: Path | None, number: int | None, data: Path | None
     )
 
 
-def _target(url: str) -> Target:
-    return Target(open_driver(url, from_environment()))
-
-
-@contextmanager
-def _opened(data: Path | None) -> Iterator[House]:
-    config = ServerConfig.load((data or default_data()).absolute(), environment=os.environ, flags={})
-    with backups.open_house(config, CLOCK) as house:
-        yield house
-
-
-def _manifest(target: Target, key_file: Path | None, data: Path | None, number: int) -> Manifest:
-    """The manifest, opened with the recovery key, or else with the platform's own."""
-    if key_file:
-        return restoring.open_manifest(target, key=_read_key(key_file), number=number)
-    with _opened(data) as house:
-        if not number and (known := house.last_backup()) > max(target.numbers(), default=0):
-            raise IntegrityError(
-                f"Backup {known} was made, and is not there", fix="Look where it went; --backup N takes an older one."
-            )
-        return restoring.open_manifest(target, key=None, root=house.opens_with, number=number)
-
-
-def _read_key(path: Path) -> RecoveryKey:
-    try:
-        return read_key(path.read_text())
-    except (OSError, UnicodeDecodeError) as fault:
-        raise InvalidError(f"{path} cannot be read: {fault}", fix="Give the file of the recovery key.") from fault
-
-
 def _fresh(key: RecoveryKey) -> str:
     if key.at_least:
         return f"no older than backup {key.at_least}, of which the recovery key knows"
     return "freshness unproven: the recovery key knows of no backup"
+
+
+for command in COMMANDS:
+    vault.add_command(command)

@@ -7,29 +7,39 @@ what it has copied. What prune took meanwhile makes it begin again.
 
 import fcntl
 import os
+import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lepton.core.clock import Clock, to_micros
-from lepton.core.errors import ConfigError, ConflictError, UnavailableError
+from lepton.core.errors import (
+    ConfigError,
+    ConflictError,
+    IntegrityError,
+    InvalidError,
+    NotFoundError,
+    UnavailableError,
+)
 from lepton.security.key import derive
 from lepton.server.config import ServerConfig
 from lepton.server.folder import root_key
 from lepton.server.sealing import Sealing, vault_of, vault_root
-from lepton.store import domains, facts, holdings
+from lepton.store import domains, facts, holdings, targets
 from lepton.store.database import Database, Tx
 from lepton.store.dump import dump, packed
 from lepton.store.open import open_database
+from lepton.store.targets import Place
 from lepton.store.vault import packs_present
-from lepton.vault.backup.manifest import Manifest, seal_manifest
+from lepton.vault.backup.manifest import Manifest, read_manifest, seal_manifest
 from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.recovery import RecoveryKey, make_key
-from lepton.vault.backup.target import Target, copy_packs
+from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Known, Target, copy_packs
 from lepton.vault.driver import Driver
 from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.objects import Objects
@@ -66,6 +76,8 @@ class Made:
 class House:
     """A platform's data directory, opened beside its server."""
 
+    folder: Path
+    """The data directory."""
     root: bytes
     database: Database
     driver: Driver
@@ -106,13 +118,13 @@ def open_house(config: ServerConfig, clock: Clock) -> Iterator[House]:
     folder = config.data
     if not (folder / "key").is_file():
         raise ConfigError(f"{folder} is no data directory of Lepton", fix="Give it with --data DIR.")
-    with _alone(folder / "backup.lock"):
+    with alone(folder / "backup.lock"):
         root = root_key(folder / "key")
         database = open_database(config.database, folder=folder, clock=clock)
         driver = LocalDriver(folder / "vault")
         vault = vault_of(root, driver, database, indexes=folder / "backup-index", clock=clock)
         try:
-            yield House(root=root, database=database, driver=driver, vault=vault, clock=clock)
+            yield House(folder=folder, root=root, database=database, driver=driver, vault=vault, clock=clock)
         finally:
             vault.close()
             database.close()
@@ -139,23 +151,68 @@ def keep_recovery_key(house: House, key: RecoveryKey) -> None:
     house.database.write(lambda tx: facts.put(tx, "recovery", key.public.hex()))
 
 
-def back_up(house: House, target: Target, *, progress: Progress) -> Made:
+def back_up(house: House, target: Target, *, progress: Progress, is_new: bool = False) -> Made:
     """Make a backup.
 
+    Args:
+        is_new: the target may be one where no backups lie yet, although the platform has others.
+
     Raises:
-        ConflictError: there is no recovery key yet; or backups of another platform lie there.
+        ConflictError: there is no recovery key yet; or something else lies there than the platform remembers.
+        InvalidError: the target lies in the data directory.
         UnavailableError, StorageFullError: the storage does not take it; what was copied is used by the next.
+    """
+    recovery = check_recovery_key(house)
+    settle(house, target, is_new=is_new)
+    Sealing(house.database, Objects(house.vault, PlainObjects(house.driver))).turn()
+    with target.busy(MAKING, FORGETTING, busy(house)):
+        for _ in range(TRIES - 1):
+            made = _back_up(house, target, recovery, progress)
+            if made is not None:
+                return made
+        return _back_up(house, target, recovery, progress, is_last=True) or _endless()
+
+
+def check_recovery_key(house: House) -> bytes:
+    """The public half of the recovery key.
+
+    Raises:
+        ConflictError: there is none yet.
     """
     recovery = bytes.fromhex(house.database.read(lambda tx: facts.get(tx, "recovery")))
     if not recovery:
         raise ConflictError("There is no recovery key yet", fix="lepton vault recovery-key --out FILE")
-    target.claim(house.platform())
-    Sealing(house.database, Objects(house.vault, PlainObjects(house.driver))).turn()
-    for _ in range(TRIES - 1):
-        made = _back_up(house, target, recovery, progress)
-        if made is not None:
-            return made
-    return _back_up(house, target, recovery, progress, is_last=True) or _endless()
+    return recovery
+
+
+def settle(house: House, target: Target, *, is_new: bool) -> None:
+    """Make a target the platform's, and remember it; raises as `back_up`."""
+    check_outside(target.address, house.folder)
+    places = {place.address: place for place in house.database.read(targets.every)}
+    own = places.get(target.address, Place(address=target.address))
+    others = [place.id for place in places.values() if place.id and place is not own]
+    id = target.claim(house.platform(), Known(id=own.id, others=others, is_new=is_new))
+    house.database.write(lambda tx: targets.put(tx, replace(own, id=id)))
+
+
+def check_outside(address: str, data: Path) -> None:
+    """Refuse a folder that would be lost with the data directory.
+
+    Raises:
+        InvalidError: it lies in it.
+    """
+    if "://" not in address:
+        kept = Path(address).resolve()
+        if any(kept.is_relative_to(folder.resolve()) for folder in (data, data / "vault")):
+            raise InvalidError(
+                f"{address} lies in the data directory: it would be lost with it", fix="Name another disk or storage."
+            )
+
+
+def busy(house: House) -> Busy:
+    """Who makes or forgets backups of this data directory now."""
+    told = f"{platform.node()}\0{house.folder.resolve()}"
+    return Busy(holder=sha256(told.encode()).hexdigest()[:32], now=to_micros(house.clock.now()))
 
 
 def _endless() -> NoReturn:
@@ -166,7 +223,7 @@ def _back_up(
     house: House, target: Target, recovery: bytes, progress: Progress, *, is_last: bool = False
 ) -> Made | None:
     """A backup; None where a pack was pruned meanwhile, so that it must begin again."""
-    number = max([house.last_backup(), *target.numbers()]) + 1
+    number = _next_number(house, target)
     domain = _own_domain(house)
     at = to_micros(house.clock.now())
     blob, packs = _snapshot(house, domain)
@@ -189,7 +246,7 @@ def _back_up(
     )
     sealed = seal_manifest(manifest, recovery=recovery, platform_key=house.opens_with[0], signer=house.signer)
     target.write(number, sealed)
-    house.database.write(lambda tx: facts.put(tx, "backup", str(number)))
+    house.database.write(lambda tx: _note(tx, target.address, number, at))
     count = sum(len(found) for found in packs.values())
     clear = house.database.read(lambda tx: len(holdings.plain(tx, after=("", ""), limit=1000)))
     lost = {**copied.lost, **({"in the clear": f"{clear} objects could not be sealed"} if clear else {})}
@@ -202,6 +259,30 @@ def _back_up(
         new_bytes=copied.size_bytes,
         lost=lost,
     )
+
+
+def _next_number(house: House, target: Target) -> int:
+    """One more than any of the platform's; what somebody else has put there does not count."""
+    numbers = target.numbers()
+    last = next((number for number in reversed(numbers) if _is_ours(house, target, number)), 0)
+    number = max(house.last_backup(), last) + 1
+    while number in numbers:
+        number += 1
+    return number
+
+
+def _is_ours(house: House, target: Target, number: int) -> bool:
+    try:
+        read_manifest(target.read(number), signer=house.verifier)
+    except (IntegrityError, NotFoundError):
+        return False
+    return True
+
+
+def _note(tx: Tx, address: str, number: int, at: int) -> None:
+    facts.put(tx, "backup", str(number))
+    place = targets.find(tx, address) or Place(address=address)
+    targets.put(tx, replace(place, last_number=number, last_at=at, tried_at=at, fault=""))
 
 
 def _pruned(house: House, packs: Mapping[bytes, Iterable[tuple[bytes, int]]]) -> bool:
@@ -245,7 +326,12 @@ def _own_keys(house: House, domain: bytes) -> list[SealedKey]:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
+    """One backup of a data directory at a time.
+
+    Raises:
+        ConfigError: another is being made.
+    """
     with path.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -19,6 +19,7 @@ from lepton.pool.policy import Policy
 from lepton.security.identity import make_token
 from lepton.security.key import derive
 from lepton.server.allowance import Allowance
+from lepton.server.backups import House
 from lepton.server.config import BOOSTED, ServerConfig
 from lepton.server.feed import EVERY_S as FEED_EVERY_S
 from lepton.server.feed import Feed
@@ -37,6 +38,8 @@ from lepton.server.pruning import Pruning
 from lepton.server.pulse import Pulse
 from lepton.server.reconcile import Loop
 from lepton.server.running import Running
+from lepton.server.schedules import LEASE_S as BACKUP_LEASE_S
+from lepton.server.schedules import Schedules
 from lepton.server.sealing import Sealing, vault_of
 from lepton.server.serving import Serving
 from lepton.server.tail import Tails
@@ -147,6 +150,7 @@ def build(config: ServerConfig, *, clock: Clock | None = None, engine: Engine | 
         keys = Keys.of(root)
         objects = Objects(*_open_vault(config.data, database, root=root, clock=clock))
         platform = _assemble(config, clock=clock, database=database, engine=engine, keys=keys, objects=objects)
+        _wire_backups(platform, root)
     except BaseException:
         if database is not None:
             database.close()
@@ -295,6 +299,24 @@ def _wire(platform: Platform, serving: Serving) -> None:
     platform.hub.on_event(on_event)
     _hear_commits(platform, main)
     platform.engine.on_change(on_change)
+
+
+def _wire_backups(platform: Platform, root: bytes) -> None:
+    """The loop that makes backups; its lease outlives the copy of a pack."""
+    vault = platform.objects.vault
+    house = House(
+        folder=platform.config.data,
+        root=root,
+        database=platform.database,
+        driver=vault.driver,
+        vault=vault,
+        clock=platform.clock,
+    )
+    lease = Lease(
+        "backups", os.urandom(16).hex(), database=platform.database, clock=platform.clock, lease_s=BACKUP_LEASE_S
+    )
+    platform.leases.append(lease)
+    platform.loops.append(Loop("backups", Schedules(house, lease).turn, every_s=HOUSEKEEP_EVERY_S))
 
 
 def _hear_commits(platform: Platform, main: asyncio.AbstractEventLoop) -> None:

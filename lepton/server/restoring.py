@@ -21,6 +21,7 @@ from lepton.server.config import ServerConfig
 from lepton.server.folder import RESTORING, write_private
 from lepton.server.people import ADMIN, issue_token
 from lepton.server.submit import Author
+from lepton.store import targets
 from lepton.store.dump import dump, load, split_lines
 from lepton.store.migrate import migrate
 from lepton.store.open import open_empty
@@ -304,6 +305,7 @@ def _write_database(backup: Backup, into: Path, clock: Clock) -> int:
     try:
         rows = load(database, backup.lines(), clock)
         migrate(database, clock)
+        database.write(targets.pause_all)
         author = Author(actor="system", workspace="", at=clock.now())
         database.write(
             lambda tx: issue_token(tx, ADMIN, label="restored", expires_at=None, author=author, secret=token)

@@ -42,7 +42,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.data, self.safe = folder / "data", folder / "safe"
         self.config = ServerConfig(data=self.data)
-        self.target = Target(LocalDriver(self.safe))
+        self.target = Target(LocalDriver(self.safe), str(self.safe))
 
     def fill(self) -> None:
         with open_house(self.data) as house:
@@ -57,9 +57,9 @@ class Place:
             backups.keep_recovery_key(house, key)
             return read_key(key.to_text())
 
-    def back_up(self) -> Made:
+    def back_up(self, *, is_new: bool = False) -> Made:
         with backups.open_house(self.config, CLOCK) as house:
-            return backups.back_up(house, self.target, progress=quiet)
+            return backups.back_up(house, self.target, progress=quiet, is_new=is_new)
 
     def check(self, key: RecoveryKey) -> restoring.Checked:
         manifest = restoring.open_manifest(self.target, key=key)
@@ -179,7 +179,7 @@ def test_two_platforms_do_not_share_a_place(place: Place, tmp_path: Path) -> Non
     with pytest.raises(ConflictError, match="another platform"):
         other.back_up()
     with pytest.raises(NotFoundError):
-        Target(LocalDriver(tmp_path / "nothing")).numbers()
+        Target(LocalDriver(tmp_path / "nothing"), "nothing").numbers()
     with pytest.raises(ConfigError, match="no data directory"), backups.open_house(ServerConfig(data=tmp_path), CLOCK):
         pass
 
@@ -300,19 +300,19 @@ def test_a_backup_that_dies_anywhere_is_none_and_the_next_goes_on(place: Place, 
     key = place.new_key()
     for writes in range(20):
         driver = MortalDriver(tmp_path / f"safe-{writes}")
-        driver.left, place.target = writes, Target(driver)
+        driver.left, place.target = writes, Target(driver, str(tmp_path / f"safe-{writes}"))
         try:
-            place.back_up()
+            place.back_up(is_new=True)
         except DeadError:
             driver.left = 1 << 60
             assert writes == 0 or place.target.numbers() == []
-            made = place.back_up()
-            assert made.new_packs < made.packs or writes < 2
+            made = place.back_up(is_new=True)
+            assert made.new_packs < made.packs or writes < 3
         else:
             break
         assert place.check(key).damaged == {}
         assert place.restore(key, tmp_path / f"out-{writes}") > 0
-    assert writes >= 4  # whose it is, two packs, the manifest
+    assert writes >= 5  # whose it is, what is done, two packs, the manifest
 
 
 def test_a_dump_is_the_same_database_again(place: Place, tmp_path: Path) -> None:

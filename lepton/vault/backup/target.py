@@ -1,17 +1,23 @@
 """The storage that backups go to: whose it is, which backups lie there, packs copied once."""
 
 import json
-from collections.abc import Generator, Iterable, Iterator, Mapping
+import os
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from lepton.core.errors import ConflictError, IntegrityError, NameTakenError, NotFoundError
+from lepton.core.errors import ConflictError, IntegrityError, NameTakenError, NotFoundError, StorageRefusedError
 from lepton.vault.backup.progress import Steps
 from lepton.vault.driver import Driver
 from lepton.vault.store.chunks import pack_path
 
 ABOUT = "lepton-backup"
 FOLDER = "backups/"
+DOING = "doing/"
+MAKING, FORGETTING = "making", "forgetting"
+BUSY_S = 86_400
+"""Who said longer ago that he is at something is dead."""
 DIGITS = 8
 FORMAT = 1
 COPIES = 4
@@ -20,26 +26,115 @@ Packs = Mapping[bytes, Iterable[tuple[bytes, int]]]
 """Domain -> id and bytes of each pack."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What a platform remembers of where its backups go."""
+
+    id: str = ""
+    """Of the place with that address; empty: no backup went there."""
+    others: Collection[str] = ()
+    """Ids of its other places."""
+    is_new: bool = False
+    """A place where no backups lie yet is meant."""
+
+    def check_new(self, address: str) -> None:
+        """Refuse an empty place, unless it is meant.
+
+        Raises:
+            ConflictError: backups went there before; or they go to other places.
+        """
+        if self.id and not self.is_new:
+            raise ConflictError(
+                f"Backups went to {address} before, and none lie there now",
+                fix="Look whether it is mounted; --new begins anew there, and copies everything.",
+            )
+        if self.others and not self.is_new:
+            raise ConflictError(
+                f"No backup went to {address} yet",
+                fix="Check the address (lepton vault backups lists those known); --new begins there.",
+            )
+
+    def check_same(self, address: str, id: str) -> None:
+        """Refuse a place where others of the platform's backups lie, unless that is known or meant.
+
+        Raises:
+            ConflictError: it is another than it was.
+        """
+        if self.id and id not in (self.id, *self.others) and not self.is_new:
+            raise ConflictError(
+                f"Other backups lie at {address} than those that went there", fix="Look what is mounted; or say --new."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Busy:
+    """Who is at something, and when."""
+
+    holder: str
+    """The same for all that one lock lets in one after the other."""
+    now: int
+    """Microseconds since 1970."""
+
+    @property
+    def until(self) -> int:
+        """When it is taken for dead."""
+        return self.now + BUSY_S * 1_000_000
+
+
 class Target:
     """Backups of one platform on one storage."""
 
-    def __init__(self, driver: Driver) -> None:
-        self.driver = driver
+    def __init__(self, driver: Driver, address: str) -> None:
+        self.driver, self.address = driver, address
 
-    def claim(self, platform: str) -> None:
-        """Make the storage this platform's, if it is nobody's.
+    def claim(self, platform: str, known: "Known") -> str:
+        """Make the storage this platform's, if it is nobody's; return the id that stands in it.
 
         Raises:
-            ConflictError: backups of another platform lie there.
+            ConflictError: backups of another platform lie there; or, unless it may be new, not those that did.
         """
-        about = json.dumps({"lepton_backup": FORMAT, "platform": platform}) + "\n"
         try:
-            found = self._about()
+            found, id = self._about()
         except NotFoundError:
-            self.driver.put(ABOUT, [about.encode()])
-            found = self._about()
+            known.check_new(self.address)
+            told = {"lepton_backup": FORMAT, "platform": platform, "id": os.urandom(16).hex()}
+            self.driver.put(ABOUT, [(json.dumps(told) + "\n").encode()])
+            found, id = self._about()
         if found != platform:
             raise ConflictError("Backups of another platform lie there", fix="Choose an empty folder or bucket.")
+        known.check_same(self.address, id)
+        return id
+
+    @contextmanager
+    def busy(self, what: str, rival: str, busy: "Busy") -> Iterator[None]:
+        """Say in the storage what is being done, for as long as it is.
+
+        Raises:
+            ConflictError: somebody else says that the rival is being done.
+        """
+        mine = f"{DOING}{what}-{os.urandom(8).hex()}"
+        self.driver.put(mine, [json.dumps({"holder": busy.holder, "until": busy.until}).encode()])
+        try:
+            for head in list(self.driver.list(DOING)):
+                if head.key != mine and not self._is_alive(head.key, busy):
+                    self._remove(head.key)
+                elif head.key.startswith(f"{DOING}{rival}-"):
+                    raise ConflictError(f"Somebody else is {rival} there now", fix="Try again when that has ended.")
+            yield
+        finally:
+            self._remove(mine)
+
+    def _is_alive(self, key: str, busy: "Busy") -> bool:
+        """Whether who said so may still be at it: not one who had the lock that we have now."""
+        try:
+            told = json.loads(b"".join(self.driver.get(key)))
+            return bool(told["holder"] != busy.holder and int(told["until"]) > busy.now)
+        except (NotFoundError, ValueError, KeyError, TypeError):
+            return False
+
+    def _remove(self, key: str) -> None:
+        with suppress(StorageRefusedError):  # it is append-only; nothing is forgotten there
+            self.driver.delete(key)
 
     def numbers(self) -> list[int]:
         """Numbers of the backups, oldest first.
@@ -76,12 +171,13 @@ class Target:
             return
         raise NameTakenError(f"There is a backup {number} already", fix="Begin it again.")
 
-    def _about(self) -> str:
+    def _about(self) -> tuple[str, str]:
+        """Whose it is, and its id."""
         try:
             told = json.loads(b"".join(self.driver.get(ABOUT)))
             if told["lepton_backup"] != FORMAT:
                 raise IntegrityError("The backups are of a form that this Lepton does not know", fix="Upgrade Lepton.")
-            return str(told["platform"])
+            return str(told["platform"]), str(told.get("id", ""))
         except (ValueError, KeyError, TypeError) as fault:
             raise IntegrityError(f"{ABOUT} is damaged", fix="Write it anew, or choose another place.") from fault
         except NotFoundError as fault:

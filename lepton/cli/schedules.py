@@ -1,0 +1,207 @@
+"""`lepton vault backups|schedule|unschedule|forget`: where backups go, when, and which are kept."""
+
+import re
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from lepton.cli.amounts import spent
+from lepton.cli.kinds import ParamType
+from lepton.cli.output import Session, with_json
+from lepton.cli.server import data_option
+from lepton.cli.storages import CLOCK, address_of, key_option, manifest_at, opened, target_at
+from lepton.core.clock import from_micros, to_micros
+from lepton.core.errors import InvalidError, NotFoundError
+from lepton.core.size import format_bytes
+from lepton.server import backups, schedules
+from lepton.server.backups import House
+from lepton.server.schedules import Choice
+from lepton.store import targets
+from lepton.store.targets import Place
+from lepton.vault.backup.retention import Keep
+from lepton.vault.backup.target import Target
+from lepton.vault.drivers.credentials import from_environment
+
+F = TypeVar("F", bound=Callable[..., Any])
+UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+EVERY = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
+new_option = click.option("--new", "is_new", is_flag=True, help="Begin at a place where no backups lie yet.")
+
+
+class Rhythm(ParamType):
+    """A time between two backups: `30m`, `6h`, `1d`, `1w`."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Seconds.
+
+        Raises:
+            click.BadParameter: it is none.
+        """
+        if isinstance(value, int):
+            return value
+        found = EVERY.fullmatch(str(value))
+        if found is None or int(found[1]) * UNITS[found[2]] < 5 * UNITS["m"]:
+            self.fail(f"{str(value)[:40]!r} is not a time of 5m or more, as 30m, 6h, 1d or 1w.", param, ctx)
+        return int(found[1]) * UNITS[found[2]]
+
+
+def keep_options(command: F) -> F:
+    """Give a command `--keep-last` ... `--keep-yearly`."""
+    for each in reversed(fields(Keep)):
+        what = "newest backups" if each.name == "last" else f"{each.name} backups"
+        command = click.option(
+            f"--keep-{each.name}",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=False,
+            help=f"How many {what} stay.",
+        )(command)
+    return command
+
+
+@click.command("backups")
+@click.option("--at", "url", default="", help="Where backups are; left out: all places that are known.")
+@key_option
+@data_option
+@with_json
+def list_backups(url: str, key_file: Path | None, data: Path | None, is_json: bool) -> None:
+    """List the backups that lie at a place; or all places, how they stand, and when the next backup is made."""
+    if not url:
+        _list_places(data, is_json)
+        return
+    target, rows = target_at(url), list[dict[str, str]]()
+    for number in target.numbers():
+        manifest = manifest_at(target, key_file, data, number)
+        size = sum(size for packs in manifest.packs.values() for _, size in packs)
+        rows.append({"backup": str(number), "made": str(from_micros(manifest.at)), "size": format_bytes(size)})
+    Session(is_json).table(rows, rows, hint="lepton vault backup --to URL makes one")
+
+
+def _list_places(data: Path | None, is_json: bool) -> None:
+    with opened(data) as house:
+        places = house.database.read(targets.every)
+    rows = [_row(place, to_micros(CLOCK.now())) for place in places]
+    Session(is_json).table(rows, rows, hint="lepton vault backup --to URL makes one")
+
+
+def _row(place: Place, now: int) -> dict[str, str]:
+    is_on = place.every_s and not place.is_paused
+    return {
+        "at": place.address,
+        "last": str(place.last_number or ""),
+        "made": str(from_micros(place.last_at)) if place.last_at else "",
+        "every": spent(place.every_s) if place.every_s else "",
+        "next": str(from_micros(max(now, schedules.due_at(place)))) if is_on else "",
+        "keep": str(place.keep),
+        "standing": schedules.standing(place, now),
+    }
+
+
+@click.command()
+@click.option("--to", "url", required=True, help="Where backups go: a folder, or s3://, smb://, ...")
+@click.option("--every", "every_s", type=Rhythm(), required=True, help="How often: 30m, 6h, 1d, 1w.")
+@keep_options
+@new_option
+@click.option("--dry-run", "is_dry", is_flag=True, help="Only say when the next would be made, and which would go.")
+@data_option
+@with_json
+def schedule(url: str, every_s: int, is_new: bool, is_dry: bool, data: Path | None, is_json: bool, **keep: int) -> None:
+    """Let the server make backups by itself, and let old ones go. Said again, it replaces what was said.
+
+    Credentials in the variables of a storage (LEPTON_STORAGE_SECRET, ...) are sealed and kept with it; without any the
+    server uses its own.
+    """
+    chosen = _keep(keep)
+    target = target_at(url)
+    with opened(data) as house:
+        now = to_micros(CLOCK.now())
+        backups.check_recovery_key(house)
+        if not is_dry:
+            backups.settle(house, target, is_new=is_new)
+        found = house.database.read(lambda tx: targets.find(tx, target.address)) or Place(address=target.address)
+        sealed = schedules.sealed_credentials(house.root, target.address, from_environment())
+        place = replace(
+            found, every_s=every_s, since=now, keep=chosen, credentials=sealed, is_paused=False, fault="", tried_at=0
+        )
+        gone = schedules.choose(house, target, chosen).gone if found.last_number else []
+        if not is_dry:
+            house.database.write(lambda tx: targets.put(tx, place))
+    row = _row(place, now)
+    said = f"A backup goes to {place.address} every {row['every']}; the next at {row['next'][:16]} UTC"
+    kept = f"; kept are {chosen}" if chosen else "; all are kept"
+    note = f"; that lets go of {', '.join(map(str, gone))}" if gone else ""
+    Session(is_json).say(f"{said}{kept}{note}." + (" Nothing was changed." if is_dry else ""), {**row, "gone": gone})
+
+
+@click.command()
+@click.option("--to", "url", required=True, help="Where backups go.")
+@data_option
+@with_json
+def unschedule(url: str, data: Path | None, is_json: bool) -> None:
+    """Let the server make no more backups there by itself; those that lie there stay."""
+    address = address_of(url)
+    with opened(data) as house:
+        place = house.database.read(lambda tx: targets.find(tx, address))
+        if place is None or not place.every_s:
+            raise NotFoundError(
+                f"No backups go to {address} by themselves", fix="lepton vault backups lists the places."
+            )
+        over = replace(place, every_s=0, since=0, keep=Keep(), credentials=b"", is_paused=False, fault="")
+        house.database.write(lambda tx: targets.put(tx, over))
+    Session(is_json).say(f"No more backups go to {address} by themselves.", {"at": address})
+
+
+@click.command()
+@click.option("--at", "url", required=True, help="Where backups are.")
+@keep_options
+@click.option("--backup", "numbers", type=click.IntRange(min=1), multiple=True, help="This one goes; may be repeated.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Only say which would go.")
+@data_option
+@with_json
+def forget(url: str, numbers: tuple[int, ...], is_dry: bool, data: Path | None, is_json: bool, **keep: int) -> None:
+    """Let backups go that are not to be kept. What only they needed is removed by the first `forget` a day later."""
+    target, chosen = target_at(url), _keep(keep)
+    if not chosen and not numbers:
+        raise InvalidError("It is not said which backups stay", fix="Give --keep-daily 7, ..., or --backup N.")
+    with opened(data) as house:
+        choice = _choice(house, target, chosen, numbers)
+        done = schedules.let_go(house, target, choice.gone, is_dry=is_dry)
+    rows = [
+        {
+            "backup": str(number),
+            "made": str(from_micros(at)) if at else "",
+            "stays": ", ".join(choice.kept.get(number, ())) or "no",
+        }
+        for number, at in sorted(choice.made.items())
+    ]
+    session = Session(is_json)
+    if is_json:
+        told = {name: getattr(done, name) for name in done.__slots__}
+        session.json({"backups": rows, **told, "is_dry": is_dry})
+        return
+    session.table(rows, rows)
+    tense = "would be" if is_dry else "are"
+    session.note(
+        f"{len(done.gone)} backups {tense} let go; {done.marked} packs {tense} marked, to be removed a day later; "
+        f"{done.removed} were removed, {format_bytes(done.removed_bytes)}"
+    )
+
+
+def _choice(house: House, target: Target, keep: Keep, numbers: tuple[int, ...]) -> Choice:
+    there = target.numbers()
+    for number in numbers:
+        if number not in there:
+            raise NotFoundError(f"There is no backup {number}", fix="See lepton vault backups --at URL.")
+    return schedules.choose(house, target, keep, also=numbers)
+
+
+def _keep(options: dict[str, int]) -> Keep:
+    return Keep(**{name.removeprefix("keep_"): count for name, count in options.items()})
+
+
+COMMANDS = (list_backups, schedule, unschedule, forget)

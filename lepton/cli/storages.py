@@ -1,0 +1,87 @@
+"""What the commands of `lepton vault` share: the storage, the data directory, the manifest, a bar of bytes."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from lepton.cli.replay import progress
+from lepton.core.clock import SystemClock
+from lepton.core.errors import IntegrityError, InvalidError
+from lepton.sdk.find import default_data
+from lepton.server import backups, restoring
+from lepton.server.backups import House
+from lepton.server.config import ServerConfig
+from lepton.vault.backup.manifest import Manifest
+from lepton.vault.backup.recovery import RecoveryKey, read_key
+from lepton.vault.backup.target import Target
+from lepton.vault.drivers.credentials import from_environment
+from lepton.vault.drivers.opening import open_driver, read_address
+
+MOST_SHOWN = 50
+CLOCK = SystemClock()
+FILE = click.Path(dir_okay=False, path_type=Path)
+key_option = click.option("--recovery-key", "key_file", type=FILE, help="The file of the recovery key.")
+number_option = click.option("--backup", "number", type=click.IntRange(min=1), help="Which; the newest if left out.")
+
+
+def target_at(url: str) -> Target:
+    """The storage at an address, with this process's credentials."""
+    address = address_of(url)
+    return Target(open_driver(address, from_environment()), address)
+
+
+def address_of(url: str) -> str:
+    """An address as it is remembered: of a folder its real path."""
+    if url.startswith("file://"):
+        url = "/" + read_address(url).path
+    return url.rstrip("/") if "://" in url else str(Path(url).resolve())
+
+
+@contextmanager
+def opened(data: Path | None) -> Iterator[House]:
+    """The data directory, beside its server."""
+    config = ServerConfig.load((data or default_data()).absolute(), environment=os.environ, flags={})
+    with backups.open_house(config, CLOCK) as house:
+        yield house
+
+
+def manifest_at(target: Target, key_file: Path | None, data: Path | None, number: int) -> Manifest:
+    """The manifest, opened with the recovery key, or else with the platform's own."""
+    if key_file:
+        return restoring.open_manifest(target, key=read_key_file(key_file), number=number)
+    with opened(data) as house:
+        if not number and (known := house.last_backup()) > max(target.numbers(), default=0):
+            raise IntegrityError(
+                f"Backup {known} was made, and is not there", fix="Look where it went; --backup N takes an older one."
+            )
+        return restoring.open_manifest(target, key=None, root=house.opens_with, number=number)
+
+
+def read_key_file(path: Path) -> RecoveryKey:
+    """The recovery key in a file.
+
+    Raises:
+        InvalidError: it cannot be read.
+    """
+    try:
+        return read_key(path.read_text())
+    except (OSError, UnicodeDecodeError) as fault:
+        raise InvalidError(f"{path} cannot be read: {fault}", fix="Give the file of the recovery key.") from fault
+
+
+@contextmanager
+def moving(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar in bytes, on standard error."""
+    with progress(100, label) as step:
+        shown = 0
+
+        def moved(done: int, total: int) -> None:
+            nonlocal shown
+            percent = 100 * done // max(1, total)
+            step(percent - shown)
+            shown = percent
+
+        yield moved

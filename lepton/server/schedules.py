@@ -1,0 +1,228 @@
+"""Backups that are made by themselves: each place has its own rhythm, and says how many of its backups are kept.
+
+Of several servers on one database one makes them. A backup that failed is tried again soon; one that failed or is
+overdue raises an alert, which the next good one resolves.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+
+from lepton.core.clock import from_micros, to_micros
+from lepton.core.errors import ConfigError, ConflictError, LeptonError
+from lepton.core.ids import make_id
+from lepton.core.resource import Resource
+from lepton.security.key import derive, seal, unseal
+from lepton.server.backups import House, Made, alone, back_up, busy
+from lepton.server.lease import Lease
+from lepton.server.people import DEFAULT_WORKSPACE
+from lepton.server.restoring import open_manifest
+from lepton.server.submit import Author, changed
+from lepton.store import resources, targets
+from lepton.store.database import Tx
+from lepton.store.targets import Place
+from lepton.vault.backup.forgetting import Forgotten, forget, preview, read_named
+from lepton.vault.backup.manifest import Manifest
+from lepton.vault.backup.retention import Keep, kept
+from lepton.vault.backup.target import Target
+from lepton.vault.drivers.credentials import Credentials, from_environment
+from lepton.vault.drivers.opening import open_driver
+
+log = logging.getLogger("lepton")
+ACTOR = "loop:backups"
+AGAIN_S = 900
+"""After a backup that failed the next is tried so soon; or when it is due, if that is sooner."""
+SLACK_S = 600
+"""A backup is overdue a quarter of its rhythm after it was due, but not before this."""
+LEASE_S = 900.0
+"""Longer than any pack takes to be copied."""
+
+
+def due_at(place: Place) -> int:
+    """When the next backup is to be made, microseconds since 1970; after one that failed, when it is tried again."""
+    every = place.every_s * 1_000_000
+    due = place.last_at + every if place.last_at else place.since
+    return max(due, place.tried_at + min(AGAIN_S * 1_000_000, every)) if place.fault else due
+
+
+def is_overdue(place: Place, now: int) -> bool:
+    """Whether a backup should have been there by now."""
+    late = max(place.every_s // 4, SLACK_S) + place.every_s
+    return bool(place.every_s) and not place.is_paused and now > max(place.last_at, place.since) + late * 1_000_000
+
+
+def standing(place: Place, now: int) -> str:
+    """How it stands, in a word or more."""
+    if place.every_s and place.is_paused:
+        return "paused"
+    if is_overdue(place, now):
+        return f"OVERDUE: {place.fault}" if place.fault else "OVERDUE"
+    return f"FAILED: {place.fault}" if place.fault else "good" if place.last_at else "none yet"
+
+
+def sealed_credentials(root: bytes, address: str, credentials: Credentials) -> bytes:
+    """As they are kept with a place; empty where there are none."""
+    told = {name: value for name, value in asdict(credentials).items() if value}
+    return seal(_key(root), json.dumps(told).encode(), place=address) if told else b""
+
+
+def open_place(root: bytes, place: Place) -> Target:
+    """The storage of a place, with the credentials that were sealed for it, or else this process's.
+
+    Raises:
+        IntegrityError: they were sealed under another root key.
+    """
+    credentials = from_environment()
+    if place.credentials:
+        told = json.loads(unseal(_key(root), place.credentials, place=place.address))
+        credentials = Credentials(**told)
+    return Target(open_driver(place.address, credentials), place.address)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which backups of a place stay."""
+
+    made: dict[int, int]
+    """Number -> when it was made."""
+    kept: dict[int, list[str]]
+    """Number -> why it is kept."""
+
+    @property
+    def gone(self) -> list[int]:
+        """Numbers of the others."""
+        return [number for number in self.made if number not in self.kept]
+
+
+def choose(house: House, target: Target, keep: Keep, *, also: Sequence[int] = ()) -> Choice:
+    """Which backups stay.
+
+    Args:
+        also: numbers that go whatever is kept.
+
+    Raises:
+        IntegrityError: one cannot be read.
+    """
+    made = {}
+    for number in target.numbers():
+        if number not in also:
+            made[number] = read_named(lambda each: _manifest(house, target, each), number).at
+    chosen = kept(made, keep)
+    return Choice(made={**made, **dict.fromkeys(also, 0)}, kept=chosen)
+
+
+def let_go(house: House, target: Target, gone: Sequence[int], *, is_dry: bool = False) -> Forgotten:
+    """Let backups go, and what only they need; raises as `forget`."""
+
+    def opened(number: int) -> Manifest:
+        return _manifest(house, target, number)
+
+    if is_dry:
+        return preview(target, gone, opened)
+    place = house.database.read(lambda tx: targets.find(tx, target.address))
+    newest = place.last_number if place and place.last_number not in gone else 0
+    return forget(target, gone, opened, busy=busy(house), newest=newest)
+
+
+def _manifest(house: House, target: Target, number: int) -> Manifest:
+    return open_manifest(target, key=None, root=house.opens_with, number=number)
+
+
+class Schedules:
+    """The loop."""
+
+    def __init__(self, house: House, lease: Lease) -> None:
+        self._house, self._lease = house, lease
+
+    def turn(self) -> None:
+        """Make the backups that are due; raise and resolve alerts."""
+        if not self._lease.hold():
+            return
+        for place in self._house.database.read(targets.every):
+            if place.every_s and not place.is_paused:
+                self._tend(place)
+
+    def _tend(self, place: Place) -> None:
+        now = to_micros(self._house.clock.now())
+        if due_at(place) <= now:
+            self._try(place, now)
+        found = self._house.database.read(lambda tx: targets.find(tx, place.address))
+        if found is not None:
+            self._house.database.write(lambda tx: self._tell(tx, found))
+
+    def _try(self, place: Place, now: int) -> None:
+        """Make a backup; what keeps it from being made is noted."""
+        try:
+            with alone(self._house.folder / "backup.lock"):
+                fault = self._make(place)
+        except ConfigError as other:  # somebody makes one by hand
+            log.info("backup to %s: %s", place.address, other.message)
+            return
+        except (LeptonError, OSError) as other:
+            fault = str(other)
+        if fault:
+            log.warning("backup to %s: %s", place.address, fault)
+        self._house.database.write(lambda tx: self._note(tx, place.address, now, fault))
+
+    def _make(self, place: Place) -> str:
+        """Make a backup and let old ones go; what is wrong with it, if anything."""
+        target = open_place(self._house.root, place)
+        with closing(target.driver):
+            made = back_up(self._house, target, progress=lambda done, total: self._hold())
+            log.info("backup %d to %s: %d bytes are new", made.number, place.address, made.new_bytes)
+            if place.keep and not target.driver.append_only().holds:
+                let_go(self._house, target, choose(self._house, target, place.keep).gone)
+        return _wrong(made)
+
+    def _hold(self) -> None:
+        if not self._lease.hold():
+            raise ConflictError("Another server makes backups now", fix="Nothing to do.")
+
+    def _note(self, tx: Tx, address: str, now: int, fault: str) -> None:
+        self._lease.check(tx)
+        place = targets.find(tx, address)
+        if place is not None:
+            targets.put(tx, replace(place, tried_at=now, fault=fault))
+
+    def _tell(self, tx: Tx, place: Place) -> None:
+        """One alert for each place that is not well, until it is."""
+        self._lease.check(tx)
+        at = self._house.clock.now()
+        said = standing(place, to_micros(at))
+        firing = next((one for one in resources.alive(tx, "alert") if one.spec.get("backups") == place.address), None)
+        is_well = said in ("good", "none yet")
+        if is_well and firing is not None:
+            author = Author(actor=ACTOR, workspace=firing.workspace, at=at)
+            over = replace(firing, state="resolved", is_final=True, updated_at=at)
+            why = f"backup {place.last_number} is made"
+            resources.update(tx, over, changed(firing, "firing->resolved", author, why), expected=firing.revision)
+        elif not is_well and firing is None:
+            last = (
+                f"the last is of {from_micros(place.last_at):%Y-%m-%d %H:%M} UTC" if place.last_at else "there is none"
+            )
+            cause = f"Backups to {place.address}: {said}; {last}"
+            alert = Resource(
+                id=make_id("alert", at=at),
+                kind="alert",
+                workspace=DEFAULT_WORKSPACE,
+                name="backups",
+                spec={"report": "", "cause": cause, "backups": place.address},
+                state="firing",
+                created_at=at,
+                updated_at=at,
+            )
+            author = Author(actor=ACTOR, workspace=DEFAULT_WORKSPACE, at=at)
+            resources.insert(tx, alert, changed(alert, "firing", author, cause))
+
+
+def _wrong(made: Made) -> str:
+    if not made.lost:
+        return ""
+    some = "; ".join(f"{path}: {fault}" for path, fault in list(made.lost.items())[:3])
+    return f"Backup {made.number} is not whole: {some}"
+
+
+def _key(root: bytes) -> bytes:
+    return derive(root, "storage credentials")

@@ -1,0 +1,77 @@
+"""Where backups go: what is known of each place, and when the next backup is due there."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from lepton.store.database import Row, Tx
+from lepton.vault.backup.retention import Keep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A place with backups; times in microseconds since 1970."""
+
+    address: str
+    id: str = ""
+    """As it stands in the place itself; empty: no backup went there yet."""
+    last_number: int = 0
+    """Of the last backup that was made there."""
+    last_at: int = 0
+    every_s: int = 0
+    """A backup is made so often; 0: only when it is asked for."""
+    since: int = 0
+    """When that was said."""
+    keep: Keep = field(default_factory=Keep)
+    credentials: bytes = field(default=b"", repr=False)
+    """Sealed; empty: the server's own."""
+    is_paused: bool = False
+    tried_at: int = 0
+    fault: str = ""
+    """Why the last try failed; empty: it did not."""
+
+
+COLUMNS = ", ".join(each.name for each in fields(Place))
+HOLES = ", ".join("?" * len(fields(Place)))
+
+
+def find(tx: Tx, address: str) -> Place | None:
+    """What is known of a place."""
+    row = tx.row(f"SELECT {COLUMNS} FROM backup_targets WHERE address = ?", (address,))
+    return _read(row) if row else None
+
+
+def every(tx: Tx) -> list[Place]:
+    """All places, by address."""
+    return [_read(row) for row in tx.rows(f"SELECT {COLUMNS} FROM backup_targets ORDER BY address")]
+
+
+def put(tx: Tx, place: Place) -> None:
+    """Say what is known of a place from now on."""
+    told: Mapping[str, Any] = {
+        **asdict(place),
+        "keep": json.dumps(asdict(place.keep)),
+        "credentials": place.credentials or None,
+        "is_paused": int(place.is_paused),
+    }
+    new = ", ".join(f"{name} = excluded.{name}" for name in told if name != "address")
+    tx.execute(
+        f"INSERT INTO backup_targets ({COLUMNS}) VALUES ({HOLES}) ON CONFLICT (address) DO UPDATE SET {new}",
+        [told[each.name] for each in fields(Place)],
+    )
+
+
+def pause_all(tx: Tx) -> None:
+    """No backup is made by itself until somebody says so: of a platform that was restored, the first may still run."""
+    tx.execute("UPDATE backup_targets SET is_paused = 1 WHERE every_s > 0")
+
+
+def _read(row: Row) -> Place:
+    told = dict(zip((each.name for each in fields(Place)), row, strict=True))
+    told |= {
+        "keep": Keep(**json.loads(str(told["keep"]))),
+        "credentials": bytes(told["credentials"] or b""),
+        "is_paused": bool(told["is_paused"]),
+    }
+    return Place(**told)

@@ -1,0 +1,116 @@
+"""Let backups go, and then what only they needed. Two-phase, so that no backup loses what it is about to name.
+
+First the manifests go, and packs that no manifest names any more are *marked* in a file of the target; a lease later,
+those that are still named by none are removed. A backup that is being made says so in the target before it looks what
+is there (`Target.busy`), and so does who forgets: of the two, who sees the other steps back.
+"""
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from lepton.core.errors import ConflictError, IntegrityError, NotFoundError, StaleError
+from lepton.vault.backup.manifest import Manifest
+from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Target, manifest_path
+from lepton.vault.store.chunks import pack_path
+
+LEASE_S = 86_400.0
+MARKS = "forgotten"
+PACKS = "domains/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """What a run did; or would do."""
+
+    gone: list[int]
+    """Backups that were let go."""
+    marked: int
+    """Packs that no backup needs, to be removed a lease later."""
+    removed: int
+    removed_bytes: int
+
+
+def forget(
+    target: Target,
+    gone: Collection[int],
+    opened: Callable[[int], Manifest],
+    *,
+    busy: Busy,
+    newest: int = 0,
+    lease_s: float = LEASE_S,
+) -> Forgotten:
+    """Let backups go, mark what nobody needs, remove what nobody has needed for a lease.
+
+    Args:
+        opened: the manifest of a backup.
+        newest: the last backup that is known to have been made there.
+
+    Raises:
+        ConflictError: the storage keeps what lies there; or a backup is being made there now.
+        IntegrityError: a manifest that stays cannot be read: no pack is removed, as it may need any.
+        StaleError: the storage does not show the newest backup yet.
+    """
+    if (found := target.driver.append_only()).holds:
+        raise ConflictError(
+            f"The storage keeps what lies there: {found.reason}",
+            fix="Let a lifecycle rule of the bucket remove what is past its retention.",
+        )
+    if newest and newest not in target.numbers():
+        raise StaleError(f"Backup {newest} is not shown by the storage", fix="Look where it went, or try again later.")
+    with target.busy(FORGETTING, MAKING, busy):
+        for number in gone:
+            target.driver.delete(manifest_path(number))
+        unnamed = _unnamed(target, opened, ())
+        marks = {path: mark for path, mark in _marks(target).items() if path in unnamed}
+        before = busy.now - int(lease_s * 1e6)
+        old = [path for path in unnamed if marks.get(path, busy.now) < before]
+        for path in old:
+            target.driver.delete(path)
+        left = {path: marks.get(path, busy.now) for path in unnamed if path not in set(old)}
+        target.driver.put(MARKS, [json.dumps(left).encode()])
+    return Forgotten(
+        gone=sorted(gone), marked=len(left), removed=len(old), removed_bytes=sum(unnamed[path] for path in old)
+    )
+
+
+def preview(target: Target, gone: Collection[int], opened: Callable[[int], Manifest]) -> Forgotten:
+    """What `forget` would do: every pack that only those backups need counts as marked."""
+    unnamed = _unnamed(target, opened, gone)
+    return Forgotten(gone=sorted(gone), marked=len(unnamed), removed=0, removed_bytes=0)
+
+
+def _unnamed(target: Target, opened: Callable[[int], Manifest], gone: Collection[int]) -> dict[str, int]:
+    """Path -> bytes of the packs that no backup names, save those that go."""
+    found = {head.key: head.size_bytes for head in target.driver.list(PACKS)}
+    for number in target.numbers():
+        if number not in gone:
+            for domain, packs in read_named(opened, number).packs.items():
+                for pack, _ in packs:
+                    found.pop(pack_path(domain, pack), None)
+    return found
+
+
+def read_named(opened: Callable[[int], Manifest], number: int) -> Manifest:
+    """The manifest of a backup that stays.
+
+    Raises:
+        IntegrityError: it cannot be read; the fix says what to do.
+    """
+    try:
+        return opened(number)
+    except IntegrityError as fault:
+        raise IntegrityError(
+            f"What backup {number} needs is not known: {fault.message}",
+            fix=f"Put its manifest back, or let it go too: lepton vault forget --at URL --backup {number}",
+        ) from fault
+
+
+def _marks(target: Target) -> dict[str, int]:
+    try:
+        told = json.loads(b"".join(target.driver.get(MARKS)))
+        return {str(path): int(at) for path, at in told.items()}
+    except NotFoundError:
+        return {}
+    except (ValueError, AttributeError, TypeError):
+        return {}  # damaged: everything waits for another lease
