@@ -7,6 +7,7 @@ import click
 
 from lepton.cli.group import Group
 from lepton.cli.output import Session, with_json
+from lepton.cli.repair import repair
 from lepton.cli.schedules import COMMANDS, new_option
 from lepton.cli.server import data_option
 from lepton.cli.storages import (
@@ -106,7 +107,7 @@ def verify(url: str, key_file: Path | None, number: int | None, data: Path | Non
         session.json(told)
     raise IntegrityError(
         f"{len(found.damaged)} packs are damaged ({packs}). Not whole: {names or 'nothing that has a name'}",
-        fix="Restore what is named from another backup.",
+        fix="lepton vault repair takes damaged packs from another copy.",
     )
 
 
@@ -166,5 +167,5 @@ def _fresh(key: RecoveryKey) -> str:
     return "freshness unproven: the recovery key knows of no backup"
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, repair):
     vault.add_command(command)

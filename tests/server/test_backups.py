@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
@@ -65,6 +66,12 @@ class Place:
         manifest = restoring.open_manifest(self.target, key=key)
         with restoring.opened(self.target, manifest, CLOCK) as backup:
             return restoring.check(backup, progress=quiet)
+
+    def check_fails(self, key: RecoveryKey) -> bool:
+        try:
+            return bool(self.check(key).damaged)
+        except LeptonError:
+            return True
 
     def restore(self, key: RecoveryKey, into: Path, number: int = 0) -> int:
         manifest = restoring.open_manifest(self.target, key=key, number=number)
@@ -401,3 +408,67 @@ def test_what_was_damaged_and_sent_again_is_named_no_more(place: Place) -> None:
     done = CliRunner().invoke(cli, words)
     assert isinstance(done.exception, IntegrityError)
     assert "nothing that has a name" in done.exception.message and pack.name in done.exception.message
+
+
+def spoiled(path: Path, at: int = 300_000) -> None:
+    """One byte of a file is another, and the file as long as it was."""
+    body = bytearray(path.read_bytes())
+    body[at % len(body)] ^= 1
+    path.write_bytes(body)
+
+
+def packs_in(folder: Path) -> list[Path]:
+    return sorted(path for path in (folder / "domains").rglob("*") if path.is_file())
+
+
+def test_a_damaged_vault_is_whole_again_from_a_backup_beside_its_server(place: Place) -> None:
+    place.new_key()
+    place.back_up()
+    kept = {path: path.read_bytes() for path in packs_in(place.data / "vault")}
+    words = ("repair", "--from", place.safe, "--data", place.data)
+    with open_house(place.data) as house:
+        for spoil in (spoiled, Path.unlink, lambda path: path.write_bytes(b""), lambda path: os.truncate(path, 5000)):
+            for path in kept:
+                spoil(path)
+            with pytest.raises(httpx.RemoteProtocolError):  # the answer had begun
+                house.http.get(f"{API}/vault/objects/{place.digest}")
+            assert f"{len(kept)} of {len(kept)} packs were damaged" in run(*words)
+            assert {path: path.read_bytes() for path in kept} == kept
+            assert house.http.get(f"{API}/vault/objects/{place.digest}").content == BODY
+    assert "0 of" in run(*words) and "whole" in run("verify", "--data", place.data)
+
+
+def test_what_is_damaged_in_both_copies_is_put_together_from_both(place: Place) -> None:
+    place.new_key()
+    place.back_up()
+    (large,) = (path for path in packs_in(place.data / "vault") if path.stat().st_size > len(BODY))
+    copy = place.safe / large.relative_to(place.data / "vault")
+    kept = large.read_bytes()
+    spoiled(large, 100_000)
+    spoiled(copy, 600_000)
+    spoiled(copy, len(kept) - 20)  # its end too
+    assert "1 of" in run("repair", "--from", place.safe, "--data", place.data) and large.read_bytes() == kept
+    spoiled(large, 600_000)
+    done = CliRunner().invoke(cli, ["vault", "repair", "--from", str(place.safe), "--data", str(place.data)])
+    assert isinstance(done.exception, IntegrityError) and "1 of its" in done.exception.message
+
+
+def test_a_damaged_backup_is_whole_again_from_the_vault_or_from_another_place(place: Place, tmp_path: Path) -> None:
+    key, other = place.new_key(), tmp_path / "other"
+    place.back_up()
+    with open_house(place.data) as house:
+        house.store(b"more")
+    run("backup", "--to", other, "--new", "--data", place.data)
+    place.back_up()
+    kept = {path: path.read_bytes() for path in packs_in(place.safe)}
+    for words in (("--data", place.data), ("--from", other, "--data", place.data)):
+        for path in kept:
+            spoiled(path)
+        run("backup", "--to", place.safe, "--data", place.data)  # of the right size: it does not see that
+        assert place.check_fails(key)
+        done = CliRunner().invoke(cli, ["vault", "repair", "--at", str(place.safe), *map(str, words)])
+        if "--from" not in words:
+            assert done.exception is None and place.check(key).damaged == {}
+            assert {path: path.read_bytes() for path in kept} == kept
+        else:  # what the other place never had stays damaged, and is named
+            assert isinstance(done.exception, IntegrityError)

@@ -24,13 +24,14 @@ class Damage:
     bytes_read: int = 0
 
 
-class _Body:
+class Body:
     """A pack that was read whole."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body
 
     def read(self, start: int, stop: int) -> memoryview:
+        """Bytes `start` .. `stop`."""
         return memoryview(self.body)[start:stop]
 
 
@@ -52,7 +53,7 @@ def check_packs(
                 if found != size:
                     raise IntegrityError(f"it has {found} bytes, not {size}")
                 body = b"".join(driver.get(path))
-                reader = PackReader(_Body(body), domain=domain, pack=pack, key=ring.pack(pack), id_key=id_key)
+                reader = PackReader(Body(body), domain=domain, pack=pack, key=ring.pack(pack), id_key=id_key)
                 entries = reader.directory(size)
             except LeptonError as fault:
                 damage.packs[path] = fault.message

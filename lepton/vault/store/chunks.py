@@ -142,11 +142,15 @@ class Chunks:
         found = self._state.packs(self.domain, after=seq - 1, limit=1) if seq else ()
         if seq and (not found or (found[0].seq == seq and found[0].id != last)):
             self.index.clear()
+        self._read_again()
+        self._is_bound = True
+
+    def _read_again(self) -> None:
+        """Try packs again that could not be read: they may have been repaired."""
         for pack in self.index.unread():
             entries = self._directory(pack)
             if entries is not None:
                 self.index.add(pack, entries)
-        self._is_bound = True
 
     def _directory(self, pack: Pack) -> Sequence[Entry] | None:
         """What a pack holds; None: it cannot be read."""
@@ -164,11 +168,12 @@ class Chunks:
         """Where chunks lie, in their order."""
         with self._lock:
             known: dict[bytes, Spot] = {id: self._pending[id] for id in ids if id in self._pending}
-        for _ in range(2):
+        for learn in (self.follow, self._read_again, None):
             rest = [id for id in ids if id not in known]
             known |= {id: (found.pack, found.entry) for id, found in self.index.find(rest).items()} if rest else {}
-            if len(rest) and any(id not in known for id in rest):
-                self.follow()
+            if learn is None or all(id in known for id in rest):
+                break
+            learn()
         lost = next((id for id in ids if id not in known), None)
         if lost is not None:
             raise IntegrityError(f"The chunk {lost.hex()} is in no pack", fix="Repair it: lepton vault verify")

@@ -1,0 +1,128 @@
+"""Make damaged packs whole from other copies of them: box by box, as each box proves that it is right."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
+from lepton.vault.backup.check import Body
+from lepton.vault.backup.progress import Steps
+from lepton.vault.driver import Driver
+from lepton.vault.store.chunks import pack_path
+from lepton.vault.store.keyring import KeyRing
+from lepton.vault.store.packs import HEADER, Entry, PackReader
+
+
+@dataclass(slots=True)
+class Mended:
+    """What was done."""
+
+    packs: int = 0
+    """That were looked at."""
+    whole_again: list[str] = field(default_factory=list)
+    """Paths of packs that were damaged."""
+    damaged: dict[str, str] = field(default_factory=dict)
+    """Path -> what is wrong still."""
+
+
+def mend_packs(
+    driver: Driver,
+    sources: Sequence[Driver],
+    ring: KeyRing,
+    packs: Mapping[bytes, Iterable[tuple[bytes, int]]],
+    *,
+    progress: Steps,
+    mended: Mended,
+) -> None:
+    """Read all packs of a storage, and write those anew that are damaged and whole elsewhere, or less damaged.
+
+    Args:
+        sources: where copies of the packs lie.
+        mended: what was done is added to it.
+    """
+    for domain, wanted in packs.items():
+        id_key = ring.domain(domain).chunk_id
+        for pack, size in wanted:
+            path = pack_path(domain, pack)
+            try:
+                key = ring.pack(pack)
+            except (IntegrityError, NotFoundError) as fault:
+                mended.damaged[path] = fault.message
+                continue
+            copies = _Copies(size, domain, pack, key, id_key)
+            _mend(driver, sources, path, copies, mended)
+            mended.packs += 1
+            progress(size)
+
+
+def _mend(driver: Driver, sources: Sequence[Driver], path: str, copies: "_Copies", mended: Mended) -> None:
+    ours = _body(driver, path)
+    found = copies.joined([ours])
+    is_long = len(ours) != copies.size
+    if found is not None and not found.lost and not is_long:
+        return
+    better = copies.joined([ours, *(_body(source, path) for source in sources)])
+    if better is None:
+        mended.damaged[path] = "no copy of it can be read" if found is None else "no copy of it is better"
+        return
+    if found is None or better.lost < found.lost or is_long:
+        driver.put(path, [better.body])
+    if better.lost:
+        mended.damaged[path] = f"{better.lost} of its {better.boxes} boxes are damaged in every copy"
+    else:
+        mended.whole_again.append(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """The best of some copies."""
+
+    body: bytes
+    boxes: int
+    lost: int
+    """Boxes that no copy has."""
+
+
+class _Copies:
+    """Puts copies of one pack together."""
+
+    def __init__(self, size: int, domain: bytes, pack: bytes, key: bytes, id_key: bytes) -> None:
+        self.size, self._domain, self._pack, self._key, self._id_key = size, domain, pack, key, id_key
+
+    def joined(self, copies: Sequence[bytes]) -> _Joined | None:
+        """All of the pack that any copy has; None: no copy has its directory."""
+        for frame in copies:
+            try:
+                entries = self._reader(frame).directory(self.size)
+                break
+            except LeptonError:
+                continue
+        else:
+            return None
+        parts, lost, end = [frame[: HEADER.size]], 0, HEADER.size
+        readers = [self._reader(body) for body in copies]
+        for entry in entries:
+            start, end = entry.start, entry.start + entry.box
+            whole = (body[start:end] for body, reader in zip(copies, readers, strict=True) if _opens(reader, entry))
+            box = next(whole, None)
+            lost += box is None
+            parts.append(frame[start:end] if box is None else box)
+        return _Joined(b"".join([*parts, frame[end : self.size]]), len(entries), lost)
+
+    def _reader(self, body: bytes) -> PackReader:
+        return PackReader(Body(body), domain=self._domain, pack=self._pack, key=self._key, id_key=self._id_key)
+
+
+def _opens(reader: PackReader, entry: Entry) -> bool:
+    try:
+        reader.read(entry)
+    except IntegrityError:
+        return False
+    return True
+
+
+def _body(driver: Driver, path: str) -> bytes:
+    """What is there; nothing where there is none, or it cannot be read to its end."""
+    try:
+        return b"".join(driver.get(path))
+    except (NotFoundError, IntegrityError):
+        return b""
