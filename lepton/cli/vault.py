@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,10 +26,12 @@ from lepton.cli.storages import (
 from lepton.core.clock import from_micros
 from lepton.core.errors import ConflictError, IntegrityError, InvalidError
 from lepton.core.size import format_bytes
-from lepton.server import backups, restoring
+from lepton.server import backups, extracting, restoring
 from lepton.server.config import ServerConfig
 from lepton.server.folder import write_private
+from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.recovery import RecoveryKey
+from lepton.vault.backup.target import Target
 
 
 @click.group(cls=Group)
@@ -114,11 +117,25 @@ def verify(url: str, key_file: Path | None, number: int | None, data: Path | Non
 @vault.command()
 @click.option("--from", "url", required=True, help="Where backups are.")
 @key_option
-@click.option("--into", type=click.Path(path_type=Path), required=True, help="A new data directory.")
+@click.option(
+    "--into", type=click.Path(path_type=Path), required=True, help="A new data directory; or for --only a folder."
+)
 @number_option
+@click.option("--only", multiple=True, help="Write what lies below this path as plain files; may be repeated.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="With --only: list what would be written.")
+@data_option
 @with_json
-def restore(url: str, key_file: Path | None, into: Path, number: int | None, is_json: bool) -> None:
-    """Make a new data directory from a backup; `lepton up --data DIR` starts from it. It can be begun again."""
+def restore(url: str, key_file: Path | None, into: Path, number: int | None, is_json: bool, **part: Any) -> None:
+    """Make a new data directory from a backup; `lepton up --data DIR` starts from it. It can be begun again.
+
+    --only WORKSPACE, WORKSPACE/artifacts/KIND/NAME@NUMBER, WORKSPACE/branches/BRANCH or WORKSPACE/objects/SHA-256, and
+    anything below, writes plain files; on the platform itself that needs no recovery key.
+    """
+    if part["only"]:
+        _restore_part(
+            target_at(url), manifest_at(target_at(url), key_file, part["data"], number or 0), into, part, is_json
+        )
+        return
     if key_file is None:
         raise InvalidError("A restore needs the recovery key", fix="--recovery-key FILE")
     key, target = read_key_file(key_file), target_at(url)
@@ -159,6 +176,26 @@ def drill(url: str, key_file: Path | None, number: int | None, data: Path | None
     Session(is_json).say(
         f"{said}, are what they were. It took {proven.took_s:.1f} s (RTO); it is {age} old (RPO).", told
     )
+
+
+def _restore_part(target: Target, manifest: Manifest, into: Path, part: dict[str, Any], is_json: bool) -> None:
+    session = Session(is_json)
+    with restoring.opened(target, manifest, CLOCK) as backup_there:
+        wanted = extracting.pieces(backup_there, part["only"])
+        if part["is_dry"]:
+            rows = [{"path": piece.path, "size": format_bytes(piece.size_bytes)} for piece in wanted]
+            session.table(rows, rows)
+            return
+        with moving("restoring") as moved:
+            done = extracting.extract(backup_there, wanted, into, progress=moved)
+    told = {"backup": manifest.number, **{name: getattr(done, name) for name in done.__slots__}}
+    said = f"{done.files} files of backup {manifest.number}, {format_bytes(done.size_bytes)}, are in {into}"
+    session.say(f"{said}; {done.there} were there." if done.there else f"{said}.", told)
+    if done.damaged:
+        names = "; ".join(f"{path}: {fault}" for path, fault in list(done.damaged.items())[:MOST_SHOWN])
+        raise IntegrityError(
+            f"Not whole in the backup: {names}", fix="lepton vault repair --at URL, or another backup."
+        )
 
 
 def _fresh(key: RecoveryKey) -> str:
