@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from lepton.api import branches, catalog, files, jobs, jwts, logs, pool, security, stages, vault, watch
-from lepton.api.bodies import BodyLimit
+from lepton.api.bodies import BodyLimit, SlowBodyError, Turns
 from lepton.api.door import Gate
 from lepton.api.doorstep import Doorstep
 from lepton.api.promises import documented
@@ -88,6 +88,7 @@ def make_app(platform: Platform) -> FastAPI:
     )
     app.state.platform = platform
     app.state.gate = Gate(platform)
+    app.state.uploads = Turns()
     for module in (jobs, logs, stages, catalog, vault, files, branches, pool, security, jwts, watch):
         app.include_router(module.router, prefix=PREFIX)
     app.include_router(jwts.open_router, prefix=PREFIX)
@@ -106,6 +107,7 @@ async def _lepton_error(request: Request, fault: Exception) -> JSONResponse:
         log.error("%s %s: %s", request.method, request.url.path, fault)
     headers = {"www-authenticate": "Bearer"} if fault.status == 401 else {}
     headers |= {"retry-after": "1"} if fault.status == 503 else {}
+    headers |= {"connection": "close"} if isinstance(fault, SlowBodyError) else {}  # the rest is not waited for
     headers |= fault.headers if isinstance(fault, RangeError) else {}
     return JSONResponse(fault.to_json(), status_code=fault.status, headers=headers)
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
+from lepton.api.bodies import SlowBodyError
 from lepton.core.errors import (
     BadNameError,
     DatabaseError,
@@ -61,7 +62,7 @@ def promised(route: APIRoute) -> set[Kind]:
     if route.body_field is not None:
         found |= {MediaTypeError, TooLargeError}
     if set(route.methods or ()) - {"GET", "HEAD"}:
-        found.add(StorageFullError)
+        found |= {StorageFullError, SlowBodyError}
     return found
 
 

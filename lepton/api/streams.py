@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
+from lepton.api.bodies import Turns
 from lepton.api.door import Visit
 from lepton.core.errors import InvalidError, LeptonError
 
@@ -26,7 +27,13 @@ class RangeError(LeptonError):
 
 
 async def taken(visit: Visit, work: Callable[[Iterator[bytes]], T]) -> T:
-    """Hand the chunks of the request to `work` in a thread, never more than a few ahead of it."""
+    """Hand the chunks of the request to `work` in a thread, never more than a few ahead of it; once it is their turn."""
+    turns: Turns = visit.request.app.state.uploads
+    async with turns.of(visit.principal.name):
+        return await _taken(visit, work)
+
+
+async def _taken(visit: Visit, work: Callable[[Iterator[bytes]], T]) -> T:
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_CHUNKS)
 
