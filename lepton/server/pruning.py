@@ -9,6 +9,7 @@ from lepton.store import domains, facts, holdings
 from lepton.store.database import Database
 from lepton.store.vault import versions_named
 from lepton.vault.store.blobs import read_blob
+from lepton.vault.store.compacting import FEW
 from lepton.vault.store.prune import Pruned, Roots, prune
 from lepton.vault.vault import Vault
 
@@ -48,4 +49,4 @@ class Pruning:
         blobs = self._database.read(lambda tx: holdings.blobs(tx, domain))
         roots = Roots(versions=versions, blobs=(read_blob(blob) for blob in blobs), with_parents=not is_ours)
         now = to_micros(self._clock.now())
-        return prune(chunks, self._vault.driver, self._vault.state, roots, now=now)
+        return prune(chunks, roots, now=now, compacts=FEW)

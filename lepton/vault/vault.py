@@ -11,9 +11,13 @@ from lepton.vault.driver import Driver
 from lepton.vault.store.branches import Branches
 from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.cutting import Cutter
-from lepton.vault.store.index import Index
+from lepton.vault.store.index import Index, Shelf
 from lepton.vault.store.keyring import KeyRing
+from lepton.vault.store.pools import Pools
 from lepton.vault.store.state import State
+
+OPEN_INDEXES = 64
+"""Domains whose index is open; what else a domain costs is a few objects in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Vault:
     def __init__(self, driver: Driver, state: State, ring: KeyRing, *, indexes: Path, clock: Clock) -> None:
         self.driver, self.state, self.ring = driver, state, ring
         self._indexes, self._clock = indexes, clock
+        self._pools, self._shelf = Pools(), Shelf(OPEN_INDEXES)
         self._open: dict[bytes, Domain] = {}
         self._lock = Lock()
 
@@ -54,8 +59,8 @@ class Vault:
         """
         with self._lock:
             if id not in self._open:
-                index = Index(self._indexes / f"{id.hex()}.db")
-                chunks = Chunks(self.driver, self.state, self.ring, index, domain=id)
+                index = Index(self._indexes / f"{id.hex()}.db", self._shelf)
+                chunks = Chunks(self.driver, self.state, self.ring, index, domain=id, pools=self._pools)
                 branches = Branches(chunks, self.state, self._clock)
                 self._open[id] = Domain(id, chunks, Cutter(chunks.keys.cutter_seed), branches)
             return self._open[id]
@@ -66,3 +71,4 @@ class Vault:
             for domain in self._open.values():
                 domain.chunks.close()
             self._open.clear()
+            self._pools.close()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from lepton.core.errors import IntegrityError, LeptonError
 from lepton.vault.backup.progress import Steps
 from lepton.vault.driver import Driver
-from lepton.vault.store.chunks import pack_path
+from lepton.vault.store.files import pack_path
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.store.packs import PackReader
 

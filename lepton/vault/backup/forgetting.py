@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lepton.core.errors import ConflictError, IntegrityError, NotFoundError, StaleError
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Target, manifest_path
-from lepton.vault.store.chunks import pack_path
+from lepton.vault.store.files import pack_path
 
 LEASE_S = 86_400.0
 MARKS = "forgotten"

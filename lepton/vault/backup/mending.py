@@ -7,7 +7,7 @@ from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
 from lepton.vault.backup.check import Body
 from lepton.vault.backup.progress import Steps
 from lepton.vault.driver import Driver
-from lepton.vault.store.chunks import pack_path
+from lepton.vault.store.files import pack_path
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.store.packs import HEADER, Entry, PackReader
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from lepton.core.errors import ConflictError, IntegrityError, NameTakenError, NotFoundError, StorageRefusedError
 from lepton.vault.backup.progress import Steps
 from lepton.vault.driver import Driver
-from lepton.vault.store.chunks import pack_path
+from lepton.vault.store.files import pack_path
 
 ABOUT = "lepton-backup"
 FOLDER = "backups/"

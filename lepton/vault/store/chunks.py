@@ -8,8 +8,8 @@ leaves a file that nobody names, for prune to remove.
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
@@ -18,10 +18,12 @@ from threading import BoundedSemaphore, Lock
 from lepton.core.errors import IntegrityError, NotFoundError, StaleError
 from lepton.vault.driver import Driver
 from lepton.vault.store.codecs import Codec, Encoder, Octets, Tier
+from lepton.vault.store.files import PackFile, pack_path
 from lepton.vault.store.filling import Filling, Spot, side_by_side, windows
 from lepton.vault.store.index import Found, Index
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.store.packs import Entry, PackReader, PackWriter, chunk_id
+from lepton.vault.store.pools import Pools
 from lepton.vault.store.sealing import ID_BYTES, fresh_key
 from lepton.vault.store.state import Pack, State
 
@@ -38,14 +40,17 @@ class Chunks:
 
     Args:
         index: of this domain, and of nobody else's at the same time.
-        tier: how what is written is expected to be read.
+        pools: threads, shared with other domains; None: some of its own.
     """
 
+    tier = Tier.WARM
+    """How what is written is expected to be read."""
+
     def __init__(
-        self, driver: Driver, state: State, ring: KeyRing, index: Index, *, domain: bytes, tier: Tier = Tier.WARM
+        self, driver: Driver, state: State, ring: KeyRing, index: Index, *, domain: bytes, pools: Pools | None = None
     ) -> None:
-        self.domain, self.keys, self.tier = domain, ring.domain(domain), tier
-        self._driver, self._state, self._ring, self.index = driver, state, ring, index
+        self.domain, self.keys = domain, ring.domain(domain)
+        self.driver, self.state, self._ring, self.index = driver, state, ring, index
         self._lock, self._following = Lock(), Lock()
         self._filling: Filling | None = None
         self._pending: dict[bytes, tuple[Filling, Entry]] = {}
@@ -53,8 +58,7 @@ class Chunks:
         self._unindexed: dict[bytes, Filling] = {}
         """Their packs."""
         self._room = BoundedSemaphore(UPLOADS)
-        self._uploads = ThreadPoolExecutor(UPLOADS, "lepton-packs")
-        self._reads = ThreadPoolExecutor(READS_AHEAD, "lepton-boxes")
+        self._pools, self._are_own = pools or Pools(UPLOADS, READS_AHEAD), pools is None
         self._is_bound = False
         self._reader = lru_cache(READERS)(self._open_reader)
         self.page = lru_cache(PAGES)(self.get)
@@ -71,8 +75,12 @@ class Chunks:
 
     def close(self) -> None:
         """End what is being uploaded, and let go; what was put but never finished is lost."""
-        for pool in (self._uploads, self._reads):
-            pool.shutdown()
+        for _ in range(UPLOADS):  # once all the room is ours, nothing is under way
+            self._room.acquire()
+        for _ in range(UPLOADS):
+            self._room.release()
+        if self._are_own:
+            self._pools.close()
         self.index.close()
 
     def get(self, id: bytes) -> Octets:
@@ -102,16 +110,16 @@ class Chunks:
         runs = (run for window in windows(ids) for run in side_by_side(self._find(window)))
         first, second = next(runs, None), next(runs, None)
         if first and not second:
-            yield from self._opened(first, self._fetch(first))
+            yield from self._read_run(first, lambda: self._fetch(first))
             return
         ahead: list[tuple[Sequence[Spot], Future[Octets]]] = []
         for run in chain(filter(None, (first, second)), runs):
-            ahead.append((run, self._reads.submit(self._fetch, run)))
+            ahead.append((run, self._pools.reads.submit(self._fetch, run)))
             if len(ahead) > READS_AHEAD:
                 run, fetched = ahead.pop(0)
-                yield from self._opened(run, fetched.result())
+                yield from self._read_run(run, fetched.result)
         for run, fetched in ahead:
-            yield from self._opened(run, fetched.result())
+            yield from self._read_run(run, fetched.result)
 
     def is_whole(self, found: Found) -> bool:
         """Whether a chunk can be read from where it lies."""
@@ -129,7 +137,7 @@ class Chunks:
         with self._following:
             if not self._is_bound:
                 self._bind()
-            while packs := self._state.packs(self.domain, after=self.index.seq):
+            while packs := self.state.packs(self.domain, after=self.index.seq):
                 for pack in packs:
                     if pack.is_gone:
                         self.index.drop(pack)
@@ -139,7 +147,7 @@ class Chunks:
     def _bind(self) -> None:
         """Once: see that the index is of this state, which may have been set back; try again what was unreadable."""
         seq, last = self.index.last()
-        found = self._state.packs(self.domain, after=seq - 1, limit=1) if seq else ()
+        found = self.state.packs(self.domain, after=seq - 1, limit=1) if seq else ()
         if seq and (not found or (found[0].seq == seq and found[0].id != last)):
             self.index.clear()
         self._read_again()
@@ -179,6 +187,20 @@ class Chunks:
             raise IntegrityError(f"The chunk {lost.hex()} is in no pack", fix="Repair it: lepton vault verify")
         return [known[id] for id in ids]
 
+    def _read_run(self, run: Sequence[Spot], fetched: Callable[[], Octets]) -> Iterator[Octets]:
+        """The chunks of a run; where its pack has gone meanwhile, from where they lie now."""
+        try:
+            body = fetched()
+        except (IntegrityError, NotFoundError):
+            self.follow()
+            spots = self._find([entry.id for _, entry in run])
+            if list(spots) == list(run):
+                raise
+            for spot in spots:
+                yield from self._opened([spot], self._fetch([spot]))
+        else:
+            yield from self._opened(run, body)
+
     def _fetch(self, run: Sequence[Spot]) -> Octets:
         """The boxes of a run."""
         (pack, first), (_, last) = run[0], run[-1]
@@ -186,7 +208,9 @@ class Chunks:
         if writer is not None:
             return writer.boxes(first, last)
         id = pack.id if isinstance(pack, Filling) else pack
-        return PackFile(self._driver, self.domain, id).read(first.start, last.start + last.box)
+        if pack is id:
+            self._reader(id)  # its key may have gone
+        return PackFile(self.driver, self.domain, id).read(first.start, last.start + last.box)
 
     def _opened(self, run: Sequence[Spot], fetched: Octets) -> Iterator[Octets]:
         pack, first = run[0]
@@ -200,7 +224,7 @@ class Chunks:
         return self._reading(pack, self._ring.pack(pack))
 
     def _reading(self, pack: bytes, key: bytes) -> PackReader:
-        source = PackFile(self._driver, self.domain, pack)
+        source = PackFile(self.driver, self.domain, pack)
         return PackReader(source, domain=self.domain, pack=pack, key=key, id_key=self.keys.chunk_id)
 
     def _known(self, id: bytes, batch: "Batch") -> Filling | Found | None:
@@ -253,7 +277,7 @@ class Chunks:
 
     def _send(self, filling: Filling) -> None:
         self._room.acquire()
-        self._uploads.submit(self._upload, filling)
+        self._pools.uploads.submit(self._upload, filling)
 
     def _upload(self, filling: Filling) -> None:
         try:
@@ -271,7 +295,7 @@ class Chunks:
         """The order matters: bytes, then the row, then the index."""
         assert filling.writer is not None
         size, parts = filling.writer.close()
-        self._driver.put(pack_path(self.domain, filling.id), parts)
+        self.driver.put(pack_path(self.domain, filling.id), parts)
         pack = Pack(filling.id, size, len(filling.entries))
         for _ in range(TRIES - 1):
             with suppress(StaleError):  # the domain's key was rotated
@@ -282,7 +306,7 @@ class Chunks:
         self.follow()
 
     def _register(self, pack: Pack, key: bytes) -> None:
-        self._state.add_pack(self.domain, pack, self._ring.seal_pack(pack.id, key, domain=self.domain))
+        self.state.add_pack(self.domain, pack, self._ring.seal_pack(pack.id, key, domain=self.domain))
 
     def _end(self, filling: Filling) -> None:
         with self._lock:
@@ -308,11 +332,17 @@ class Batch:
         self.healed = 0
         """Chunks that were there, could not be read, and are stored again."""
 
-    def put(self, chunk: Octets) -> bytes:
-        """Keep a chunk; return its id."""
+    def put(self, chunk: Octets, *, again: bool = False) -> bytes:
+        """Keep a chunk; return its id.
+
+        Args:
+            again: store it even where it is there: from then on it is read from its new place.
+        """
         id = chunk_id(self._chunks.keys.chunk_id, chunk)
         known = self._chunks._known(id, self)
-        if self._doubts and isinstance(known, Found) and not self._chunks.is_whole(known):
+        if again and isinstance(known, Found):
+            known = None
+        elif self._doubts and isinstance(known, Found) and not self._chunks.is_whole(known):
             known, self.healed = None, self.healed + 1
         if isinstance(known, Found):
             self._uses.add(known.pack)
@@ -337,31 +367,3 @@ class Batch:
         for filling in self._filled:
             filling.done.result()
         return frozenset(self._uses | {filling.id for filling in self._filled})
-
-
-class PackFile:
-    """The bytes of a pack in the storage."""
-
-    def __init__(self, driver: Driver, domain: bytes, pack: bytes) -> None:
-        self._driver, self._path = driver, pack_path(domain, pack)
-
-    def read(self, start: int, stop: int) -> bytes:
-        """Bytes `start` .. `stop`.
-
-        Raises:
-            IntegrityError: there is no such pack.
-        """
-        try:
-            return b"".join(self._driver.get(self._path, start=start, stop=stop))
-        except NotFoundError as fault:
-            raise IntegrityError(f"{self._path} is missing", fix="Repair it: lepton vault verify") from fault
-
-
-def pack_folder(domain: bytes) -> str:
-    """What the driver's keys of a domain's packs begin with."""
-    return f"domains/{domain.hex()}/packs/"
-
-
-def pack_path(domain: bytes, pack: bytes) -> str:
-    """The driver's key of a pack."""
-    return f"{pack_folder(domain)}{pack.hex()[:2]}/{pack.hex()}"

@@ -5,7 +5,8 @@ that holds it.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -36,6 +37,34 @@ MOST_ASKED = 512
 DAMAGED = ("malformed", "not a database", "another version")
 
 
+USAGE = """
+SELECT packs.pack, packs.size_bytes, used.box FROM packs LEFT JOIN (
+  SELECT chunks.pack AS row, sum(chunks.box) AS box FROM live JOIN chunks ON chunks.id = live.id GROUP BY chunks.pack
+) AS used ON used.row = packs.row WHERE packs.row <= ?
+"""
+LIVE_IN = """
+SELECT chunks.id FROM chunks JOIN packs ON packs.row = chunks.pack JOIN live ON live.id = chunks.id
+WHERE packs.pack = ? ORDER BY chunks.number
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How much of a pack is used."""
+
+    size_bytes: int
+    used_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much of each pack is used, for as long as it is looked at."""
+
+    packs: Mapping[bytes, Use]
+    live_in: Callable[[bytes], Sequence[bytes]]
+    """Ids of the live chunks that are read from a pack, in their order there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A chunk's place."""
@@ -44,18 +73,53 @@ class Found:
     entry: Entry
 
 
+class Shelf:
+    """The indexes whose files are open: of many domains only those that were used last.
+
+    Args:
+        most: how many files are open at once, save those that are just being used.
+    """
+
+    def __init__(self, most: int = 64) -> None:
+        self._most = most
+        self._open: OrderedDict[Index, None] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def used(self, index: "Index") -> None:
+        """Note that an index is being used, and close the one that was not for longest, if there are too many."""
+        with self._lock:
+            self._open[index] = None
+            self._open.move_to_end(index)
+            surplus = [each for each in islice(self._open, max(0, len(self._open) - self._most)) if each is not index]
+        for oldest in surplus:
+            if oldest.rest():
+                self.closed(oldest)
+
+    def closed(self, index: "Index") -> None:
+        """Note that its file is closed."""
+        with self._lock:
+            self._open.pop(index, None)
+
+
 class Index:
     """The chunks of one domain. Any thread may use it; one process at a time writes it.
 
     Args:
         path: the file; it is made, and made anew where it cannot be read.
+        shelf: closes the file while it is not used; it is opened again when it is.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._lock = Lock()
+    def __init__(self, path: Path, shelf: Shelf | None = None) -> None:
+        self._lock, self._shelf = Lock(), shelf
         self._path = path
+        self._keeps_open = 0
+        """How many are at something that needs the same connection for longer."""
+        self._rows: sqlite3.Connection | None = None
         try:
-            self._rows = _opened(path)
+            rows = _opened(path)
         except sqlite3.DatabaseError as fault:
             if not any(word in str(fault) for word in DAMAGED):
                 raise IntegrityError(
@@ -63,9 +127,24 @@ class Index:
                 ) from fault
             for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
                 file.unlink(missing_ok=True)
-            self._rows = _opened(path)
-        self._packs: dict[int, bytes] = dict(self._rows.execute("SELECT row, pack FROM packs"))
+            rows = _opened(path)
+        self._rows = rows
+        self._packs: dict[int, bytes] = dict(rows.execute("SELECT row, pack FROM packs"))
         """Of those that are not gone."""
+        if shelf:
+            shelf.used(self)
+
+    def rest(self) -> bool:
+        """Close the file until it is used again; whether that could be done now."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if self._rows is not None and not self._keeps_open:
+                self._rows.close()
+                self._rows = None
+            return self._rows is None
+        finally:
+            self._lock.release()
 
     @property
     def seq(self) -> int:
@@ -145,24 +224,30 @@ class Index:
             id = bytes.fromhex(name) if len(name) == 2 * ID_BYTES and name.isalnum() else b""
             return rows.execute("SELECT 1 FROM packs WHERE pack = ?", (id,)).fetchone() is not None
 
-    def unused(self, live: Iterable[bytes]) -> Mapping[bytes, int]:
-        """Packs, of those known now, that hold none of these chunks where they are read from; with their bytes."""
+    @contextmanager
+    def usage(self, live: Iterable[bytes]) -> "Iterator[Usage]":
+        """How much of each pack, of those known now, is used: by chunks that are live and are read from there."""
         with self._reading() as rows:
+            self._keeps_open += 1
             (most,) = rows.execute("SELECT coalesce(max(row), 0) FROM packs").fetchone()
             rows.execute("CREATE TEMP TABLE IF NOT EXISTS live (id BLOB PRIMARY KEY) WITHOUT ROWID")
             rows.execute("DELETE FROM live")
-        rest = iter(live)
-        while some := [(id,) for id in islice(rest, 10_000)]:
+        try:
+            rest = iter(live)
+            while some := [(id,) for id in islice(rest, 10_000)]:
+                with self._reading() as rows, rows:
+                    rows.executemany("INSERT OR IGNORE INTO live VALUES (?)", some)
+            with self._reading() as rows:
+                found = rows.execute(USAGE, (most,)).fetchall()
+            yield Usage({bytes(pack): Use(size, used or 0) for pack, size, used in found}, self._live_in)
+        finally:
             with self._reading() as rows, rows:
-                rows.executemany("INSERT OR IGNORE INTO live VALUES (?)", some)
-        with self._reading() as rows, rows:
-            sql = (
-                "SELECT pack, size_bytes FROM packs WHERE row <= ? AND row NOT IN "
-                "(SELECT chunks.pack FROM live JOIN chunks ON chunks.id = live.id)"
-            )
-            found = dict(rows.execute(sql, (most,)).fetchall())
-            rows.execute("DELETE FROM live")
-        return found
+                rows.execute("DELETE FROM live")
+                self._keeps_open -= 1
+
+    def _live_in(self, pack: bytes) -> Sequence[bytes]:
+        with self._reading() as rows:
+            return [bytes(row[0]) for row in rows.execute(LIVE_IN, (pack,))]
 
     def strange_since(self, paths: Iterable[str], *, now: int, before: int) -> Sequence[str]:
         """Those of the files that were strange already before that time; remembers the others from now on."""
@@ -176,18 +261,26 @@ class Index:
     def close(self) -> None:
         """Let go of the file."""
         with self._lock:
-            self._rows.close()
+            if self._rows is not None:
+                self._rows.close()
+                self._rows = None
+        if self._shelf:
+            self._shelf.closed(self)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """The file, for one thread at a time."""
         with self._lock:
             try:
+                if self._rows is None:
+                    self._rows = _opened(self._path)
                 yield self._rows
             except sqlite3.DatabaseError as fault:
                 raise IntegrityError(
                     f"{self._path} is damaged: {fault}", fix="Stop Lepton and remove it; it is made again."
                 ) from fault
+        if self._shelf:
+            self._shelf.used(self)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

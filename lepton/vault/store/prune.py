@@ -10,11 +10,11 @@ two is an orphan, removed by a later run.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from lepton.vault.driver import Driver
 from lepton.vault.store.blobs import Blob, places
-from lepton.vault.store.chunks import Chunks, pack_folder, pack_path
+from lepton.vault.store.chunks import Chunks
+from lepton.vault.store.compacting import compact
+from lepton.vault.store.files import pack_folder, pack_path
 from lepton.vault.store.pages import Entry
-from lepton.vault.store.state import State
 from lepton.vault.store.tree import Tree
 from lepton.vault.store.versions import history, read_version
 
@@ -41,21 +41,28 @@ class Pruned:
     removed_bytes: int
     orphans: int
     """Files that no row names, removed."""
+    moved: int = 0
+    """Packs whose used chunks were stored again in larger ones."""
 
 
-def prune(chunks: Chunks, driver: Driver, state: State, roots: Roots, *, now: int, lease_s: float = LEASE_S) -> Pruned:
+def prune(chunks: Chunks, roots: Roots, *, now: int, lease_s: float = LEASE_S, compacts: int = 0) -> Pruned:
     """Mark what is unused now, remove what has been unused since a lease ago.
 
     Args:
         now: microseconds since 1970.
+        compacts: also move what is used out of packs that are mostly unused, or of which so many are small; what is
+            left of them is marked by the next run. 0: nothing is moved.
 
     Raises:
         StaleError: a branch moved meanwhile; run it again.
         IntegrityError: something that is named cannot be read: then nothing is marked or removed.
     """
-    domain, steps = chunks.domain, state.steps(chunks.domain)
+    domain, state, driver = chunks.domain, chunks.state, chunks.driver
+    steps = state.steps(domain)
     chunks.follow()
-    unused = chunks.index.unused(live_ids(chunks, roots))
+    with chunks.index.usage(live_ids(chunks, roots)) as usage:
+        unused = {pack: use.size_bytes for pack, use in usage.packs.items() if not use.used_bytes}
+        moved = compact(chunks, usage, few=compacts) if compacts else 0
     state.mark_packs(domain, [*unused], at=now)
     before = now - int(lease_s * 1e6)
     gone = state.drop_packs(domain, [*unused], marked_before=before, steps=steps) if unused else ()
@@ -66,17 +73,18 @@ def prune(chunks: Chunks, driver: Driver, state: State, roots: Roots, *, now: in
         marked=len(unused) - len(gone),
         removed=len(gone),
         removed_bytes=sum(unused[pack] for pack in gone),
-        orphans=_remove_orphans(chunks, driver, now, before),
+        orphans=_remove_orphans(chunks, now, before),
+        moved=moved,
     )
 
 
-def _remove_orphans(chunks: Chunks, driver: Driver, now: int, before: int) -> int:
+def _remove_orphans(chunks: Chunks, now: int, before: int) -> int:
     """Remove files that had no row a lease ago and have none now."""
     folder = pack_folder(chunks.domain)
-    strange = [head.key for head in driver.list(folder) if not chunks.is_pack(head.key.rpartition("/")[2])]
+    strange = [head.key for head in chunks.driver.list(folder) if not chunks.is_pack(head.key.rpartition("/")[2])]
     old = chunks.index.strange_since(strange, now=now, before=before)
     for path in old:
-        driver.delete(path)
+        chunks.driver.delete(path)
     return len(old)
 
 

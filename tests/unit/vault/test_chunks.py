@@ -4,13 +4,17 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import active_count
 
 import pytest
 
 from lepton.core.errors import IntegrityError, StorageFullError
 from lepton.vault.driver import Head
-from lepton.vault.store.chunks import pack_path
-from tests.unit.vault.stores import DOMAIN, MemoryDriver, Store
+from lepton.vault.store.chunks import Chunks
+from lepton.vault.store.files import pack_path
+from lepton.vault.store.index import Index, Shelf
+from lepton.vault.store.pools import Pools
+from tests.unit.vault.stores import DOMAIN, TENANT, MemoryDriver, Store
 
 
 def noise(seed: int, size: int = 5000) -> bytes:
@@ -228,3 +232,33 @@ def test_what_another_process_pruned_is_not_taken_for_there(store: Store) -> Non
         assert batch.put(noise(1)) == id and batch.new_bytes > 0
         batch.finish()
         assert bytes(other.get(id)) == noise(1)
+
+
+def test_of_many_domains_few_files_are_open_and_no_thread_is_theirs(tmp_path: Path) -> None:
+    shelf, pools = Shelf(3), Pools()
+    with closing(Store(tmp_path)) as store:
+        domains = [bytes([number]) * 16 for number in range(1, 13)]
+        opened, ids = [], []
+        for domain in domains:
+            store.ring.add_domain(domain, tenant=TENANT)
+            index = Index(tmp_path / f"{domain.hex()}.db", shelf)
+            opened.append(Chunks(store.driver, store.state, store.ring, index, domain=domain, pools=pools))
+        threads = active_count()
+
+        def work(turn: int) -> bytes:
+            chunks = opened[turn % 12]
+            batch = chunks.writing()
+            id = batch.put(noise(turn))
+            batch.finish()
+            return id
+
+        with ThreadPoolExecutor(6) as pool:
+            ids = list(pool.map(work, range(48)))
+        assert len(shelf) <= 3 + 6
+        for turn, id in enumerate(ids):
+            assert bytes(opened[turn % 12].get(id)) == noise(turn)
+        assert len(shelf) <= 3 and active_count() <= threads + 12
+        for chunks in opened:
+            chunks.close()
+        assert len(shelf) == 0
+    pools.close()

@@ -1,6 +1,7 @@
 """Prune takes what nothing names, and nothing else, whatever happens in between."""
 
 import random
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,9 @@ from lepton.core.errors import StaleError
 from lepton.vault.store.blobs import Blob, read, write
 from lepton.vault.store.branches import MAIN
 from lepton.vault.store.chunks import Batch
+from lepton.vault.store.compacting import chosen
 from lepton.vault.store.cutting import Cutter
+from lepton.vault.store.index import Use
 from lepton.vault.store.pages import Entry
 from lepton.vault.store.prune import LEASE_S, Pruned, Roots, prune
 from tests.unit.vault.stores import ANN, DOMAIN, Store
@@ -28,10 +31,10 @@ def stored(store: Store, batch: Batch, number: int) -> Blob:
     return write(batch, Cutter(store.chunks.keys.cutter_seed), [body(number)])
 
 
-def run(store: Store, blobs: list[Blob] | None = None) -> Pruned:
+def run(store: Store, blobs: list[Blob] | None = None, *, compacts: int = 0) -> Pruned:
     heads = [version for _, version in store.branches.names()]
     roots = Roots(versions=heads, blobs=blobs or [])
-    return prune(store.chunks, store.driver, store.state, roots, now=to_micros(store.clock.now()))
+    return prune(store.chunks, roots, now=to_micros(store.clock.now()), compacts=compacts)
 
 
 def advance(store: Store, seconds: float) -> None:
@@ -89,7 +92,7 @@ def test_a_branch_that_comes_back_while_it_is_looked_stops_the_sweep(store: Stor
             raise StopIteration
 
     with pytest.raises(StaleError):
-        prune(store.chunks, store.driver, store.state, Roots(versions=Late()), now=to_micros(store.clock.now()))
+        prune(store.chunks, Roots(versions=Late()), now=to_micros(store.clock.now()))
     assert run(store).removed == 0 and store.branches.head(MAIN) == version
     assert [name for name, _ in store.branches.tree(version).scan()] == ["a"]
 
@@ -100,6 +103,65 @@ def test_files_that_no_row_names_go_after_a_lease(store: Store) -> None:
     assert run(store).orphans == 0
     advance(store, LEASE_S + 1)
     assert run(store).orphans == 1 and path not in store.driver.kept
+
+
+def small(store: Store, numbers: range) -> dict[int, Blob]:
+    """Each in a pack of its own."""
+    found = {}
+    for number in numbers:
+        batch = store.chunks.writing()
+        found[number] = stored(store, batch, number)
+        batch.finish()
+    return found
+
+
+def test_many_small_packs_become_one_for_every_reader(store: Store) -> None:
+    with closing(store.opened("other.db")) as other:
+        blobs = small(store, range(20))
+        other.follow()
+        assert len(store.driver.kept) == 20
+        done = run(store, [*blobs.values()], compacts=16)
+        assert (done.moved, done.marked, len(store.driver.kept)) == (20, 0, 21)
+        assert run(store, [*blobs.values()], compacts=16).marked == 20
+        advance(store, LEASE_S + 1)
+        done = run(store, [*blobs.values()], compacts=16)
+        assert (done.removed, done.moved, len(store.driver.kept)) == (20, 0, 1)
+        for chunks in (store.chunks, other):
+            for number, blob in blobs.items():
+                assert b"".join(map(bytes, read(chunks, blob))) == body(number)
+
+
+def test_what_is_mostly_unused_goes_and_a_hit_in_it_stays(store: Store) -> None:
+    batch = store.chunks.writing()
+    blobs = {number: stored(store, batch, number) for number in range(120)}
+    batch.finish()  # one pack of 2.4 MB
+    assert run(store, [blobs[3]], compacts=16).moved == 1
+    hit = store.chunks.writing()
+    assert stored(store, hit, 5) == blobs[5] and hit.new_bytes == 0  # in the old pack
+    assert stored(store, hit, 3) == blobs[3] and hit.new_bytes == 0  # in the new one
+    run(store, [blobs[3]])
+    store.branches.commit(MAIN, {"a": Entry(blobs[5])}, hit, ANN)
+    advance(store, LEASE_S + 1)
+    assert run(store, [blobs[3]]).removed == 0
+    for number in (3, 5):
+        assert b"".join(map(bytes, read(store.chunks, blobs[number]))) == body(number)
+
+
+def test_a_damaged_pack_is_not_moved_and_stops_no_other(store: Store) -> None:
+    blobs = small(store, range(4))
+    path = next(iter(store.driver.kept))
+    store.driver.kept[path] = bytes(len(store.driver.kept[path]))
+    assert run(store, [*blobs.values()], compacts=2).moved == 3
+
+
+def test_which_packs_are_moved() -> None:
+    def uses(*sizes: tuple[int, int]) -> dict[bytes, Use]:
+        return {bytes([number]): Use(size, used) for number, (size, used) in enumerate(sizes)}
+
+    assert chosen(uses(*[(5000, 5000)] * 15)) == []
+    assert len(chosen(uses(*[(5000, 5000)] * 16, (32 << 20, 30 << 20)))) == 16
+    assert chosen(uses(*[(5000, 5000)] * 8, *[(500_000, 500_000)] * 8)) == []
+    assert chosen(uses((32 << 20, 15 << 20), (32 << 20, 17 << 20), (32 << 20, 0))) == [b"\0"]
 
 
 class Pruning(RuleBasedStateMachine):
@@ -135,10 +197,10 @@ class Pruning(RuleBasedStateMachine):
             self.store.branches.delete(name)
             del self.known[name]
 
-    @rule(seconds=st.sampled_from([0, LEASE_S / 2, LEASE_S + 1]))
-    def prune(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([0, LEASE_S / 2, LEASE_S + 1]), compacts=st.sampled_from([0, 2]))
+    def prune(self, seconds: float, compacts: int) -> None:
         advance(self.store, seconds)
-        run(self.store)
+        run(self.store, compacts=compacts)
 
     @rule()
     def settle(self) -> None:
