@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from lepton.cli.group import Group
+from lepton.cli.keys import KEY_COMMANDS
 from lepton.cli.output import Session, with_json
 from lepton.cli.repair import repair
 from lepton.cli.schedules import COMMANDS, new_option
 from lepton.cli.server import data_option
 from lepton.cli.storages import (
     CLOCK,
-    FILE,
     MOST_SHOWN,
     key_option,
     manifest_at,
@@ -28,7 +28,6 @@ from lepton.core.errors import ConflictError, IntegrityError, InvalidError
 from lepton.core.size import format_bytes
 from lepton.server import backups, extracting, restoring
 from lepton.server.config import ServerConfig
-from lepton.server.folder import write_private
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.recovery import RecoveryKey
 from lepton.vault.backup.target import Target
@@ -40,23 +39,6 @@ def vault() -> None:
 
     These commands work on the data directory itself, beside a running server or without one.
     """
-
-
-@vault.command("recovery-key")
-@click.option("--out", type=FILE, required=True, help="Where the key goes; a file that is there is never replaced.")
-@click.option("--another", is_flag=True, help="Make one more; backups from before still need the key before.")
-@data_option
-@with_json
-def recovery_key(out: Path, another: bool, data: Path | None, is_json: bool) -> None:
-    """Make the key that opens backups when the platform is gone. Keep it offline, apart from the backups."""
-    if out.exists():
-        raise InvalidError(f"{out} exists", fix="Name a new file.")
-    with opened(data) as house:
-        key = backups.new_recovery_key(house, is_another=another)
-        write_private(out, key.to_text())
-        backups.keep_recovery_key(house, key)
-    told = {"file": str(out), "platform": key.platform, "knows_of_backup": key.at_least}
-    Session(is_json).say(f"The recovery key is in {out}. Keep it offline: without it no backup can be read.", told)
 
 
 @vault.command()
@@ -204,5 +186,5 @@ def _fresh(key: RecoveryKey) -> str:
     return "freshness unproven: the recovery key knows of no backup"
 
 
-for command in (*COMMANDS, repair):
+for command in (*KEY_COMMANDS, *COMMANDS, repair):
     vault.add_command(command)

@@ -151,6 +151,17 @@ def keep_recovery_key(house: House, key: RecoveryKey) -> None:
     house.database.write(lambda tx: facts.put(tx, "recovery", key.public.hex()))
 
 
+def refreshed(house: House, key: RecoveryKey) -> RecoveryKey:
+    """The recovery key, which knows of the last backup now: nobody can pass an older one off as the newest.
+
+    Raises:
+        ConflictError: it is another platform's.
+    """
+    if (key.platform, key.signer) != (house.platform(), house.verifier):
+        raise ConflictError("The recovery key is another platform's", fix="Give the key of this platform.")
+    return replace(key, at_least=max(key.at_least, house.last_backup()))
+
+
 def back_up(house: House, target: Target, *, progress: Progress, is_new: bool = False) -> Made:
     """Make a backup.
 

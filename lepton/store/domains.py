@@ -32,3 +32,8 @@ def workspace_of(tx: Tx, domain: bytes) -> str:
     """The workspace whose domain it is; empty: the platform's own, or of nobody any more."""
     row = tx.row("SELECT workspace FROM vault_domains WHERE domain = ?", (domain,))
     return str(row[0]) if row else ""
+
+
+def drop(tx: Tx, workspace: str) -> None:
+    """Forget a workspace's domain: the next use makes another."""
+    tx.execute("DELETE FROM vault_domains WHERE workspace = ?", (workspace,))

@@ -32,6 +32,11 @@ def keep(tx: Tx, workspace: str, stored: Stored) -> None:
     )
 
 
+def drop(tx: Tx, workspace: str) -> None:
+    """Forget all objects that a workspace holds."""
+    tx.execute("DELETE FROM holdings WHERE workspace = ?", (workspace,))
+
+
 def find(tx: Tx, digests: Iterable[str], *, workspaces: Sequence[str] | None) -> Mapping[str, Held]:
     """Where objects lie that any of the workspaces holds; None: any workspace will do."""
     among = "" if workspaces is None else f" AND workspace IN ({_marks(workspaces)})"

@@ -193,6 +193,15 @@ def use_packs(tx: Tx, domain: bytes, packs: Iterable[bytes]) -> None:
             raise StaleError("Content that was to be shared has been pruned meanwhile", fix="Store it again.")
 
 
+def forget_domain(tx: Tx, tenant: bytes, domain: bytes) -> int:
+    """Forget the keys of a domain and of its tenant, its packs and its branches; return how many keys are gone."""
+    _lock(tx, domain)
+    keys = tx.execute("DELETE FROM vault_keys WHERE holder IN (?, ?) OR owner IN (?, ?)", (tenant, domain) * 2)
+    for table in ("vault_packs", "vault_moves", "vault_heads"):
+        tx.execute(f"DELETE FROM {table} WHERE domain = ?", (domain,))
+    return keys
+
+
 def packs_present(tx: Tx) -> dict[bytes, list[tuple[bytes, int]]]:
     """Domain -> id and bytes of its packs that are not gone, in their order."""
     packs: dict[bytes, list[tuple[bytes, int]]] = {}

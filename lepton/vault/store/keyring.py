@@ -127,11 +127,6 @@ class KeyRing:
         """The key of a pack; raises as `domain`."""
         return self._open(Kind.PACK, pack)
 
-    def forget_packs(self, packs: Sequence[bytes]) -> None:
-        """Forget the keys of packs that are gone."""
-        with self._lock:
-            self._table.put([], [(Kind.PACK, pack) for pack in packs])
-
     def rotate_domain(self, domain: bytes) -> int:
         """Give a domain a new key and seal what lies under it anew; return how many keys that were.
 

@@ -166,11 +166,3 @@ def test_rotation_keeps_names_and_cuts_of_chunks() -> None:
     before = ring.domain(b"d" * 16)
     ring.rotate_tenant(b"t" * 16)
     assert ring.domain(b"d" * 16) == before
-
-
-def test_keys_of_packs_that_are_gone_are_forgotten() -> None:
-    table, ring = made()
-    add_pack(table, ring, b"p" * 16, b"d" * 16)
-    ring.forget_packs([b"p" * 16])
-    with pytest.raises(NotFoundError):
-        ring.pack(b"p" * 16)

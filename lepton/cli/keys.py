@@ -1,0 +1,106 @@
+"""`lepton vault recovery-key|rotate-key|erase`: keys made, changed and destroyed."""
+
+import json
+from pathlib import Path
+
+import click
+
+from lepton.cli.output import Session, with_json
+from lepton.cli.server import data_option
+from lepton.cli.storages import FILE, opened, read_key_file
+from lepton.core.errors import InvalidError, NotFoundError
+from lepton.core.size import format_bytes
+from lepton.sdk.find import default_data
+from lepton.server import backups, erasing
+from lepton.server.backups import PLATFORM
+from lepton.server.folder import lock_folder, write_private
+from lepton.store import domains
+from lepton.vault.backup.recovery import RecoveryKey
+
+
+@click.command("recovery-key")
+@click.option("--out", type=FILE, help="Where a new key goes; a file that is there is never replaced.")
+@click.option("--another", is_flag=True, help="Make one more; backups from before still need the key before.")
+@click.option("--refresh", type=FILE, help="Let the key in this file know of the last backup that was made.")
+@data_option
+@with_json
+def recovery_key(out: Path | None, another: bool, refresh: Path | None, data: Path | None, is_json: bool) -> None:
+    """Make the key that opens backups when the platform is gone. Keep it offline, apart from the backups."""
+    if (out is None) == (refresh is None):
+        raise InvalidError(
+            "It is not said what to do", fix="--out FILE makes a key; --refresh FILE renews what one knows."
+        )
+    if out is not None and out.exists():
+        raise InvalidError(f"{out} exists", fix="Name a new file.")
+    with opened(data) as house:
+        if refresh is not None:
+            key = backups.refreshed(house, read_key_file(refresh))
+            write_private(refresh, key.to_text())
+            Session(is_json).say(f"The key in {refresh} knows of backup {key.at_least}.", _told(refresh, key))
+            return
+        assert out is not None
+        key = backups.new_recovery_key(house, is_another=another)
+        write_private(out, key.to_text())
+        backups.keep_recovery_key(house, key)
+    said = f"The recovery key is in {out}. Keep it offline: without it no backup can be read."
+    Session(is_json).say(said, _told(out, key))
+
+
+def _told(file: Path, key: RecoveryKey) -> dict[str, object]:
+    return {"file": str(file), "platform": key.platform, "knows_of_backup": key.at_least}
+
+
+@click.command("rotate-key")
+@click.argument("workspace", required=False)
+@click.option("--all", "is_all", is_flag=True, help="Of all workspaces, and the platform's own.")
+@data_option
+@with_json
+def rotate_key(workspace: str | None, is_all: bool, data: Path | None, is_json: bool) -> None:
+    """Give WORKSPACE new keys and seal all pack keys anew under them, beside a running server; no pack is rewritten."""
+    if bool(workspace) == is_all:
+        raise InvalidError("It is not said whose keys", fix="Name a workspace, or say --all.")
+    counts = {}
+    with opened(data) as house:
+        for name, _ in house.database.read(domains.every):
+            found = house.database.read(lambda tx, name=name: domains.find(tx, name))  # type: ignore[misc]
+            if found and (is_all or name == workspace):
+                counts[name or "(platform)"] = house.vault.ring.rotate_tenant(found[0])
+    if not counts and not is_all:
+        raise NotFoundError(f"The workspace {workspace!r} has no content", fix="Look for the name in the list.")
+    Session(is_json).say(f"{sum(counts.values())} keys of {len(counts)} workspaces are sealed anew.", counts)
+
+
+@click.command()
+@click.argument("workspace")
+@click.option("--certificate", type=FILE, help="Where the signed certificate goes.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Only say what would be destroyed.")
+@data_option
+@with_json
+def erase(workspace: str, certificate: Path | None, is_dry: bool, data: Path | None, is_json: bool) -> None:
+    """Destroy the keys of all content of WORKSPACE, for ever. No server may run meanwhile, as it has keys in memory."""
+    session = Session(is_json)
+    if workspace == PLATFORM or (certificate is None and not is_dry):
+        raise InvalidError("It is not said where the certificate goes", fix="--certificate FILE")
+    if certificate is not None and certificate.exists():
+        raise InvalidError(f"{certificate} exists", fix="Name a new file.")
+    with opened(data) as house:
+        packs, size = erasing.held_by(house, workspace)
+        if is_dry or certificate is None:
+            told = {"packs": packs, "size_bytes": size}
+            session.say(f"{packs} packs of {workspace} would be destroyed, {format_bytes(size)}.", told)
+            return
+        with lock_folder((data or default_data()).absolute()):
+            done = erasing.erase(house, workspace)
+            write_private(certificate, json.dumps(done.certificate, indent=1, ensure_ascii=False) + "\n")
+            erasing.finish(house, workspace)
+    held = done.certificate["backups"]
+    session.say(
+        f"{done.keys} keys of {workspace} are destroyed, and {done.packs} packs, {format_bytes(done.size_bytes)}; the "
+        f"certificate is in {certificate}.",
+        {"keys": done.keys, "packs": done.packs, "size_bytes": done.size_bytes, "certificate": str(certificate)},
+    )
+    if held:
+        session.note("Backups from before still hold them until they are forgotten; the certificate names them.")
+
+
+KEY_COMMANDS = (recovery_key, rotate_key, erase)

@@ -1,0 +1,104 @@
+"""Keys are changed without touching a pack, and destroyed so that nothing can be read again."""
+
+import json
+import os
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from lepton.core.errors import ConfigError, ConflictError, IntegrityError, InvalidError, NotFoundError
+from lepton.server import erasing
+from lepton.store import domains
+from tests.server.house import API, House, open_house
+from tests.server.test_schedules import refused, run
+
+SECRET = os.urandom(300_000)
+
+
+def put(house: House, workspace: str, body: bytes) -> str:
+    url = f"{API}/vault/objects/{sha256(body).hexdigest()}"
+    assert house.http.put(f"{url}?workspace={workspace}", content=body).status_code in (200, 201)
+    return url
+
+
+def packs(data: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in (data / "vault" / "domains").rglob("*") if path.is_file()}
+
+
+def sealed_keys(house: House, workspace: str) -> list[bytes]:
+    """The sealed keys of a workspace, as they are in the database."""
+
+    def work(tx: object) -> list[bytes]:
+        tenant, domain = domains.find(tx, workspace) or (b"", b"")  # type: ignore[arg-type]
+        sql = "SELECT sealed FROM vault_keys WHERE owner IN (?, ?) OR holder IN (?, ?)"
+        return [bytes(row[0]) for row in tx.rows(sql, (tenant, domain) * 2)]  # type: ignore[attr-defined]
+
+    return house.platform.database.read(work)
+
+
+def test_keys_are_rotated_beside_a_server_and_no_pack_changes(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with open_house(data) as house:
+        first = put(house, "default", SECRET)
+        before, keys = packs(data), sealed_keys(house, "default")
+        assert f"{len(keys)} keys of 1 workspaces" in run("rotate-key", "default", "--data", data)
+        assert not set(sealed_keys(house, "default")) & set(keys) and packs(data) == before
+        assert house.http.get(first).content == SECRET
+        second = put(house, "default", b"more")
+        run("rotate-key", "--all", "--data", data)
+        assert (house.http.get(first).content, house.http.get(second).content) == (SECRET, b"more")
+        refused(NotFoundError, "no content", "rotate-key", "nowhere", "--data", data)
+        refused(InvalidError, "whose keys", "rotate-key", "--data", data)
+    with open_house(data) as house:
+        assert house.http.get(first).content == SECRET
+
+
+def test_what_was_erased_is_nowhere_in_the_data_directory_and_the_certificate_says_where_it_is(tmp_path: Path) -> None:
+    data, safe, paper = tmp_path / "data", tmp_path / "safe", tmp_path / "erased.json"
+    with open_house(data) as house:
+        house.ask("POST", "/security/workspaces", {"name": "red"}, status=201)
+        gone, kept = put(house, "red", SECRET), put(house, "default", b"of another")
+        keys = sealed_keys(house, "red")
+        assert len(keys) == 5  # tenant, domain, chunk ids, cutter, pack
+        refused(ConfigError, "Another server", "erase", "red", "--certificate", paper, "--data", data)
+        assert house.http.get(gone).content == SECRET
+    run("recovery-key", "--out", tmp_path / "kit.json", "--data", data)
+    run("backup", "--to", safe, "--data", data)
+    assert "1 packs of red would" in run("erase", "red", "--dry-run", "--data", data)
+    everything = b"".join(path.read_bytes() for path in data.rglob("*") if path.is_file())
+    assert all(key in everything for key in keys)
+    run("erase", "red", "--certificate", paper, "--data", data)
+    everything = b"".join(path.read_bytes() for path in data.rglob("*") if path.is_file())
+    assert not any(key in everything for key in keys)
+    signer = bytes.fromhex(json.loads((tmp_path / "kit.json").read_text())["signer"])
+    told = erasing.verify_certificate(paper.read_text(), signer)
+    assert told["destroyed"]["keys"] == 5 and told["backups"][0]["up_to_backup"] == 1  # type: ignore[index]
+    with pytest.raises(IntegrityError):
+        erasing.verify_certificate(paper.read_text().replace('"keys": 5', '"keys": 6'), signer)
+    with open_house(data) as house:
+        assert house.http.get(gone).status_code == 404 and house.http.get(kept).content == b"of another"
+        assert house.http.get(put(house, "red", SECRET)).content == SECRET  # under new keys
+        assert not set(sealed_keys(house, "red")) & set(keys)
+    refused(NotFoundError, "no content", "erase", "blue", "--certificate", tmp_path / "x", "--data", data)
+    refused(InvalidError, "exists", "erase", "red", "--certificate", paper, "--data", data)
+    words = ("restore", "--from", safe, "--recovery-key", tmp_path / "kit.json", "--into", tmp_path / "out")
+    run(*words, "--only", f"red/objects/{sha256(SECRET).hexdigest()}")  # as the certificate says
+    run("backup", "--to", safe, "--data", data)
+    run("verify", "--at", safe, "--data", data)
+
+
+def test_a_recovery_key_learns_of_later_backups(tmp_path: Path) -> None:
+    data, safe, kit = tmp_path / "data", tmp_path / "safe", tmp_path / "kit.json"
+    with open_house(data) as house:
+        house.store(b"x")
+    run("recovery-key", "--out", kit, "--data", data)
+    for _ in range(2):
+        run("backup", "--to", safe, "--data", data)
+    assert "backup 2" in run("recovery-key", "--refresh", kit, "--data", data)
+    (safe / "backups" / "00000002").unlink()
+    words = ("restore", "--from", safe, "--recovery-key", kit, "--into", tmp_path / "new")
+    refused(IntegrityError, "newer ones are gone", *words)
+    kit.write_text(json.dumps({**json.loads(kit.read_text()), "platform": "ab" * 16}))
+    refused(ConflictError, "another platform", "recovery-key", "--refresh", kit, "--data", data)
+    refused(InvalidError, "not said", "recovery-key", "--data", data)
