@@ -28,7 +28,7 @@ from lepton.core.errors import (
 )
 from lepton.security.key import derive
 from lepton.server.config import ServerConfig
-from lepton.server.folder import root_key
+from lepton.server.folder import has_root_key, root_key
 from lepton.server.sealing import Sealing, vault_of, vault_root
 from lepton.store import domains, facts, holdings, targets
 from lepton.store.database import Database, Tx
@@ -116,10 +116,10 @@ def open_house(config: ServerConfig, clock: Clock) -> Iterator[House]:
         ConfigError: it is no data directory, or another backup is being made.
     """
     folder = config.data
-    if not (folder / "key").is_file():
+    if not has_root_key(config):
         raise ConfigError(f"{folder} is no data directory of Lepton", fix="Give it with --data DIR.")
     with alone(folder / "backup.lock"):
-        root = root_key(folder / "key")
+        root = root_key(config)
         database = open_database(config.database, folder=folder, clock=clock)
         driver = LocalDriver(folder / "vault")
         vault = vault_of(root, driver, database, indexes=folder / "backup-index", clock=clock)

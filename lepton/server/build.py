@@ -143,7 +143,7 @@ def build(config: ServerConfig, *, clock: Clock | None = None, engine: Engine | 
     lock = lock_folder(config.data)
     database: Database | None = None
     try:
-        root = root_key(config.data / "key")
+        root = root_key(config)
         database = open_database(config.database, folder=config.data, clock=clock)
         token = _settle(database, config, root=root, at=clock.now())
         engine = engine or _open_engine(config)
@@ -168,8 +168,8 @@ def _settle(database: Database, config: ServerConfig, *, root: bytes, at: dateti
     mark = derive(root, "mark").hex()
     if database.write(lambda tx: facts.settle(tx, "key", mark)) != mark:
         raise ConfigError(
-            f"The key {config.data / 'key'} is not the one that this database was made with",
-            fix="Copy the file `key` from the first server's data directory, or from a backup.",
+            "The root key is not the one that this database was made with",
+            fix=f"Give the first server's: {config.data / 'key'}, LEPTON_ROOT_KEY or key_command; or from a backup.",
         )
     if not config.database:  # the folder is locked, so whoever held a lease is gone
         database.write(leases.clear)

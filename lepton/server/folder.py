@@ -2,12 +2,18 @@
 
 import fcntl
 import os
+import shlex
+import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
 from lepton.core.errors import ConfigError, StorageFullError
 from lepton.security.key import KEY_BYTES
+from lepton.server.config import ServerConfig
 
+ROOT_KEY = "LEPTON_ROOT_KEY"
+KEY_WAIT_S = 60
 RESTORING = "restoring"
 """A file that is there until a restore into the directory has ended."""
 
@@ -38,21 +44,53 @@ def lock_folder(folder: Path) -> IO[str]:
     return lock
 
 
-def root_key(path: Path) -> bytes:
-    """The platform's root key; made at the first start, mode 0600.
+def root_key(config: ServerConfig, environment: Mapping[str, str] = os.environ) -> bytes:
+    """The platform's root key: what a command prints, or a variable holds; else a file, made at the first start.
 
     Raises:
-        ConfigError: the file is not a key.
+        ConfigError: it is no key; nothing of it is repeated.
     """
+    if config.key_command:
+        return _read_key(
+            _printed(config.key_command), "What key_command printed", "Let it print 64 hexadecimal digits."
+        )
+    if environment.get(ROOT_KEY):
+        return _read_key(environment[ROOT_KEY], ROOT_KEY, "Give 64 hexadecimal digits.")
+    path = config.data / "key"
     if not path.exists():
         write_private(path, os.urandom(KEY_BYTES).hex() + "\n")
     try:
-        key = bytes.fromhex(path.read_text().strip())
+        text = path.read_text()
     except (OSError, ValueError) as fault:
         raise ConfigError(f"The key file {path} cannot be read: {fault}", fix="Restore it from a backup.") from fault
+    return _read_key(text, f"The key file {path}", "Restore it from a backup.")
+
+
+def has_root_key(config: ServerConfig, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether `root_key` would not make one for a folder that no server has used."""
+    is_elsewhere = bool(config.key_command or environment.get(ROOT_KEY))
+    return (config.data / "key").is_file() or (is_elsewhere and (config.data / "lock").is_file())
+
+
+def _read_key(text: str, source: str, fix: str) -> bytes:
+    try:
+        key = bytes.fromhex(text.strip())
+    except ValueError:
+        key = b""
     if len(key) != KEY_BYTES:
-        raise ConfigError(f"The key file {path} is torn", fix="Restore it from a backup.")
+        raise ConfigError(f"{source} is not a root key", fix=fix)
     return key
+
+
+def _printed(command: str) -> str:
+    """What a command prints; what it says on standard error is for whoever started the server."""
+    try:
+        words = shlex.split(command)
+        done = subprocess.run(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=KEY_WAIT_S, check=True)
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError) as fault:
+        why = f"it ended with {fault.returncode}" if isinstance(fault, subprocess.CalledProcessError) else fault
+        raise ConfigError(f"key_command did not give the root key: {why}", fix="Run it by hand.") from None
+    return done.stdout.decode(errors="replace")
 
 
 def write_private(path: Path, text: str) -> None:

@@ -24,6 +24,7 @@ from lepton.sdk.client import AsyncClient, Client
 from lepton.sdk.find import find
 from lepton.sdk.http import Http
 from lepton.sdk.portal import Portal
+from lepton.server.config import ServerConfig
 from lepton.server.folder import root_key
 from lepton.server.sealing import vault_of
 from lepton.store import catalog, events, holdings, resources
@@ -247,7 +248,7 @@ class Books:
         database = open_database("", folder=self.data, clock=clock)
         driver = LocalDriver(self.data / "vault")
         with tempfile.TemporaryDirectory() as folder:
-            root = root_key(self.data / "key")
+            root = root_key(ServerConfig(data=self.data))
             vault = vault_of(root, driver, database, indexes=Path(folder), clock=clock)
             objects = Objects(vault, PlainObjects(driver))
             for version in self.versions:
