@@ -27,7 +27,7 @@ class RangeError(LeptonError):
 
 
 async def taken(visit: Visit, work: Callable[[Iterator[bytes]], T]) -> T:
-    """Hand the chunks of the request to `work` in a thread, never more than a few ahead of it; once it is their turn."""
+    """Hand the chunks of the request to `work` in a thread, a few ahead of it at most; once it is its turn."""
     turns: Turns = visit.request.app.state.uploads
     async with turns.of(visit.principal.name):
         return await _taken(visit, work)

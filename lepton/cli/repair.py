@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from lepton.cli.moving import moving
 from lepton.cli.output import Session, with_json
 from lepton.cli.server import data_option
 from lepton.cli.storages import (
@@ -11,7 +12,6 @@ from lepton.cli.storages import (
     MOST_SHOWN,
     key_option,
     manifest_at,
-    moving,
     number_option,
     opened,
     target_at,

@@ -1,13 +1,12 @@
-"""What the commands of `lepton vault` share: the storage, the data directory, the manifest, a bar of bytes."""
+"""What the commands of `lepton vault` share: the storage, the data directory, the manifest."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from lepton.cli.replay import progress
 from lepton.core.clock import SystemClock
 from lepton.core.errors import IntegrityError, InvalidError
 from lepton.sdk.find import default_data
@@ -70,18 +69,3 @@ def read_key_file(path: Path) -> RecoveryKey:
         return read_key(path.read_text())
     except (OSError, UnicodeDecodeError) as fault:
         raise InvalidError(f"{path} cannot be read: {fault}", fix="Give the file of the recovery key.") from fault
-
-
-@contextmanager
-def moving(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar in bytes, on standard error."""
-    with progress(100, label) as step:
-        shown = 0
-
-        def moved(done: int, total: int) -> None:
-            nonlocal shown
-            percent = 100 * done // max(1, total)
-            step(percent - shown)
-            shown = percent
-
-        yield moved

@@ -8,6 +8,7 @@ import click
 
 from lepton.cli.group import Group
 from lepton.cli.keys import KEY_COMMANDS
+from lepton.cli.moving import moving
 from lepton.cli.output import Session, with_json
 from lepton.cli.repair import repair
 from lepton.cli.schedules import COMMANDS, new_option
@@ -17,7 +18,6 @@ from lepton.cli.storages import (
     MOST_SHOWN,
     key_option,
     manifest_at,
-    moving,
     number_option,
     opened,
     read_key_file,
