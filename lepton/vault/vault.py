@@ -8,6 +8,7 @@ from threading import Lock
 from lepton.core.clock import Clock
 from lepton.core.errors import NameTakenError
 from lepton.vault.driver import Driver
+from lepton.vault.memory import keep_freed
 from lepton.vault.store.branches import Branches
 from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.cutting import Cutter
@@ -41,6 +42,7 @@ class Vault:
         self.driver, self.state, self.ring = driver, state, ring
         self._indexes, self._clock = indexes, clock
         self._pools, self._shelf = Pools(), Shelf(OPEN_INDEXES)
+        keep_freed()
         self._open: dict[bytes, Domain] = {}
         self._lock = Lock()
 
