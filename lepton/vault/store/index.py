@@ -131,7 +131,7 @@ class Index:
         self._rows = rows
         self._packs: dict[int, bytes] = dict(rows.execute("SELECT row, pack FROM packs"))
         """Of those that are not gone."""
-        if shelf:
+        if shelf is not None:
             shelf.used(self)
 
     def rest(self) -> bool:
@@ -264,7 +264,7 @@ class Index:
             if self._rows is not None:
                 self._rows.close()
                 self._rows = None
-        if self._shelf:
+        if self._shelf is not None:
             self._shelf.closed(self)
 
     @contextmanager
@@ -279,7 +279,7 @@ class Index:
                 raise IntegrityError(
                     f"{self._path} is damaged: {fault}", fix="Stop Lepton and remove it; it is made again."
                 ) from fault
-        if self._shelf:
+        if self._shelf is not None:
             self._shelf.used(self)
 
 

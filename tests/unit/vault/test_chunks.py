@@ -1,5 +1,6 @@
 """Chunks are kept once, found by every reader, and never acknowledged before they are durable."""
 
+import os
 import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -257,7 +258,10 @@ def test_of_many_domains_few_files_are_open_and_no_thread_is_theirs(tmp_path: Pa
         assert len(shelf) <= 3 + 6
         for turn, id in enumerate(ids):
             assert bytes(opened[turn % 12].get(id)) == noise(turn)
-        assert len(shelf) <= 3 and active_count() <= threads + 12
+        files = os.listdir("/proc/self/fd") if Path("/proc/self/fd").exists() else []
+        names = [os.readlink(f"/proc/self/fd/{fd}") for fd in files if Path(f"/proc/self/fd/{fd}").is_symlink()]
+        assert sum(name.endswith(f"{domain.hex()}.db") for name in names for domain in domains) <= 3
+        assert len(shelf) == 3 and active_count() <= threads + 12
         for chunks in opened:
             chunks.close()
         assert len(shelf) == 0
