@@ -7,7 +7,7 @@ overdue raises an alert, which the next good one resolves.
 import json
 import logging
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 
 from lepton.core.clock import from_micros, to_micros
@@ -154,14 +154,16 @@ class Schedules:
 
     def _try(self, place: Place, now: int) -> None:
         """Make a backup; what keeps it from being made is noted."""
-        try:
-            with alone(self._house.folder / "backup.lock"):
+        with ExitStack() as held:
+            try:
+                held.enter_context(alone(self._house.folder / "backup.lock"))
+            except ConfigError as other:  # somebody makes one by hand
+                log.info("backup to %s: %s", place.address, other.message)
+                return
+            try:
                 fault = self._make(place)
-        except ConfigError as other:  # somebody makes one by hand
-            log.info("backup to %s: %s", place.address, other.message)
-            return
-        except (LeptonError, OSError) as other:
-            fault = str(other)
+            except (LeptonError, OSError) as other:
+                fault = str(other)
         if fault:
             log.warning("backup to %s: %s", place.address, fault)
         self._house.database.write(lambda tx: self._note(tx, place.address, now, fault))

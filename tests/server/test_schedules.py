@@ -13,6 +13,7 @@ from lepton.cli.main import cli
 from lepton.core.errors import ConflictError, IntegrityError, InvalidError, LeptonError, NotFoundError
 from lepton.server import schedules
 from lepton.server.backups import House as Folder
+from lepton.server.backups import alone
 from lepton.server.lease import Lease
 from lepton.server.schedules import Schedules
 from lepton.store import targets
@@ -161,6 +162,20 @@ def test_a_place_that_is_gone_raises_one_alert_until_a_backup_is_made(data: Path
         place = clockwork.after(schedules.AGAIN_S)
         assert (place.last_number, place.fault, clockwork.alerts("firing")) == (2, "", [])
         assert [each["state"] for each in clockwork.alerts("resolved")] == ["resolved"]
+
+
+def test_what_keeps_the_server_from_reaching_a_place_is_told(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEPTON_STORAGE_FILE", str(tmp_path / "nothing"))
+    with open_house(data) as house:
+        clockwork = Clockwork(house)
+        clockwork.schedule(tmp_path / "safe", every_s=DAY)
+        assert "cannot be read" in clockwork.after(1).fault and len(clockwork.alerts("firing")) == 1
+        with alone(data / "backup.lock"):  # by hand: no fault
+            monkeypatch.delenv("LEPTON_STORAGE_FILE")
+            assert clockwork.after(schedules.AGAIN_S).last_number == 0
+        assert clockwork.after(1).last_number == 1
 
 
 def test_overdue_is_said_where_no_server_runs_and_a_restored_platform_pauses(data: Path, tmp_path: Path) -> None:
