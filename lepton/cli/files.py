@@ -216,7 +216,8 @@ def quota(place: VaultPath, limit: int | str | None, is_json: bool) -> None:
 @click.command()
 @place_argument
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
-def mount(place: VaultPath, folder: str) -> None:
+@with_json
+def mount(place: VaultPath, folder: str, is_json: bool) -> None:
     """Show one version of a workspace's files as FOLDER, read-only, until it is unmounted (fusermount -u) or Ctrl-C.
 
     It stays at the version that the address names now. Needs FUSE, and the extra `fuse`.
