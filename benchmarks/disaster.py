@@ -176,7 +176,7 @@ def change(shell: Shell, here: Path) -> dict[str, Mapping[str, str]]:
 
 
 def back_up(shell: Shell, storages: Mapping[str, Storage], key: Path) -> dict[str, Any]:
-    """Three backups to each place, of which two are kept; return what the last one of each holds of main, and its number."""
+    """Three backups to each place, two of them kept; return what the last of each holds of main, and its number."""
     shell("vault", "recovery-key", "--out", key)
     held = dict[str, Any]()
     for name, storage in storages.items():

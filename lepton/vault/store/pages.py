@@ -4,9 +4,10 @@ A leaf (level 0) holds entries; a page above it holds, for each page below, the 
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Generic, TypeVar, overload
 from unicodedata import is_normalized
 
 from lepton.core.errors import IntegrityError, InvalidError
@@ -60,7 +61,7 @@ class Page:
     @cached_property
     def names(self) -> Sequence[str]:
         """Of its records, in order."""
-        return [name for name, _ in self.records]
+        return self.records.names() if isinstance(self.records, Packed) else [name for name, _ in self.records]
 
     def to_bytes(self) -> bytes:
         """As it is kept."""
@@ -83,23 +84,63 @@ def record_bytes(record: Record) -> int:
 
 
 def read_page(body: Octets) -> Page:
-    """Decode a page.
+    """A page from its bytes. Its records are decoded one by one, when they are asked for: most are only passed by.
 
     Raises:
         IntegrityError: it is none.
     """
-    view = memoryview(body)
+    view = memoryview(bytes(body))
     try:
         level, count = HEAD.unpack_from(view)
-        records, at = [], HEAD.size
+        starts, at = list[int](), HEAD.size
         for _ in range(count):
-            record, at = (_above if level else _leaf)(view, at)
-            records.append(record)
-    except (struct.error, UnicodeDecodeError) as fault:
-        raise IntegrityError("A page of a tree is damaged", fix="Restore it from a backup.") from fault
+            starts.append(at)
+            if level:
+                at += ABOVE.size + SHORT.unpack_from(view, at)[0]
+            else:
+                name_bytes, facts_bytes = SHORTS.unpack_from(view, at)
+                at += LEAF.size + BLOB.size + name_bytes + facts_bytes
+    except struct.error as fault:
+        raise _damaged() from fault
     if at != len(view):
-        raise IntegrityError("A page of a tree is damaged", fix="Restore it from a backup.")
-    return Page(level, records)
+        raise _damaged()
+    return Page(level, Packed(view, starts, _above if level else _leaf))
+
+
+T = TypeVar("T")
+SHORT, SHORTS = struct.Struct("<H"), struct.Struct("<HH")
+
+
+class Packed(Sequence[T], Generic[T]):
+    """What lies in a page, each decoded when it is asked for."""
+
+    def __init__(self, view: memoryview, starts: Sequence[int], decode: Callable[[memoryview, int], T]) -> None:
+        self._view, self._starts, self._decode = view, starts, decode
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, at: int) -> T: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> "Packed[T]": ...
+
+    def __getitem__(self, at: int | slice) -> "T | Packed[T]":
+        if isinstance(at, slice):
+            return Packed(self._view, self._starts[at], self._decode)
+        try:
+            return self._decode(self._view, self._starts[at])
+        except UnicodeDecodeError as fault:
+            raise _damaged() from fault
+
+    def names(self) -> "Packed[str]":
+        """Their names alone."""
+        return Packed(self._view, self._starts, _above_name if self._decode is _above else _leaf_name)
+
+
+def _damaged() -> IntegrityError:
+    return IntegrityError("A page of a tree is damaged", fix="Restore it from a backup.")
 
 
 def check_name(name: str) -> str:
@@ -154,15 +195,25 @@ def _packed(record: Record) -> bytes:
     return b"".join((head, value.blob.to_bytes(), text, value.facts))
 
 
-def _leaf(view: memoryview, at: int) -> tuple[Record, int]:
+def _leaf(view: memoryview, at: int) -> Record:
     name_bytes, facts_bytes, modified_at = LEAF.unpack_from(view, at)
     blob = Blob(*BLOB.unpack_from(view, at + LEAF.size))
     start = at + LEAF.size + BLOB.size
     middle, end = start + name_bytes, start + name_bytes + facts_bytes
-    return (str(view[start:middle], "utf-8"), Entry(blob, modified_at, bytes(view[middle:end]))), end
+    return str(view[start:middle], "utf-8"), Entry(blob, modified_at, bytes(view[middle:end]))
 
 
-def _above(view: memoryview, at: int) -> tuple[Record, int]:
+def _leaf_name(view: memoryview, at: int) -> str:
+    start = at + LEAF.size + BLOB.size
+    return str(view[start : start + SHORT.unpack_from(view, at)[0]], "utf-8")
+
+
+def _above(view: memoryview, at: int) -> Record:
     name_bytes, id, entries, size_bytes = ABOVE.unpack_from(view, at)
     start = at + ABOVE.size
-    return (str(view[start : start + name_bytes], "utf-8"), Below(id, entries, size_bytes)), start + name_bytes
+    return str(view[start : start + name_bytes], "utf-8"), Below(id, entries, size_bytes)
+
+
+def _above_name(view: memoryview, at: int) -> str:
+    start = at + ABOVE.size
+    return str(view[start : start + SHORT.unpack_from(view, at)[0]], "utf-8")
