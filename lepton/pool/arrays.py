@@ -135,6 +135,7 @@ def pool_of(trace: Trace, cluster: Cluster, workers: Ints, is_partitioned: bool)
         limit=np.full((len(counts), 1), state.ENDLESS, np.int64),
         crowds=rows(state.RANKS * len(counts), state.CROWD),
         renewed_at=np.full(1, -np.inf),
+        longest=np.zeros(1),
         need=np.asarray(classes.devices, np.int64).copy()[:, None],
         capacity=np.array([number * cluster.per_node], np.int64),
         jobs=jobs_of(trace, klass, workers),
@@ -153,6 +154,7 @@ def cells_of(counts: Ints, words: Ints) -> Rows:
     cells.end, cells.word_end = np.cumsum(counts), np.cumsum(words)
     cells.start, cells.word = cells.end - counts, cells.word_end - words
     cells.running = cells.held_for = -1
+    cells.credit_at = -np.inf  # all that it may save up is there
     return cells
 
 

@@ -37,7 +37,7 @@ class Mirror:
     def __init__(self, policy: Policy, *, clock: Clock, has_trees: bool = False) -> None:
         """Args: `has_trees`: keep what boosted trees are made from (`server.learning`)."""
         self.lock = RLock()
-        self.live = LivePool(policy, Forecast(policy, has_trees=has_trees))
+        self.live = LivePool(policy, Forecast(policy, has_trees=has_trees), clock.monotonic)
         self.revisions: dict[str, int] = {}
         """Of every living job, as last read."""
         self.doomed: dict[str, str] = {}

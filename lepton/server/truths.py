@@ -32,6 +32,7 @@ def wants_of(job: Resource) -> Wants:
         is_pinned=spec.is_service or not spec.can_resume,
         is_kept=is_kept(job),
         can_resume=spec.can_resume,
+        is_endless=spec.is_service and not spec.timeout_s,
         grace_s=spec.grace_s,
         limit_s=spec.timeout_s,
         program=" ".join((spec.stage, job.name, *first.command[:WORDS], first.entry)),

@@ -18,6 +18,7 @@ BORROWS = 7
 def wake(pool: Pool, klass: int) -> None:
     """Something has changed for a class: look at it in the next decision, if it has a waiting job."""
     pool.classes[klass].is_put_off = 0
+    pool.classes[klass].is_stirred = 1
     look_again(pool, klass)
 
 
@@ -115,6 +116,20 @@ def standing(pool: Pool, order: Order, klass: int) -> int:
 def is_guaranteed(pool: Pool, klass: int) -> bool:
     """Whether somebody guarantees what one more job of a class asks for."""
     return level_of(pool, klass, 1) < BORROWS
+
+
+@compiled
+def is_entitled(pool: Pool, klass: int) -> bool:
+    """Whether somebody would guarantee a job of a class what it asks for, if he guaranteed it to nobody else."""
+    row = pool.classes[klass]
+    for at in range(row.accounts, row.queues_end):
+        count = 0
+        for each in range(pool.need.shape[1]):
+            need = pool.need[klass, each]
+            count += need > 0 and need > pool.guarantee[pool.lists[at], each]
+        if not count:
+            return True
+    return False
 
 
 @compiled

@@ -1,23 +1,26 @@
 """Decide what starts now, and what stops for it: one pass over the classes that something has changed for.
 
 Late jobs go first, oldest first - though where queues have guarantees, those that borrow only after all that is
-guaranteed; the first that does not fit keeps its cells: until it is expected to fit, only what
-ends before may start there (one reservation, EASY backfilling). Then the classes, always the one whose first job goes
-first; a class whose first job does not fit is passed by, so that it blocks nobody, and sleeps until something changes
-that it could use. Where the order blocks (FIFO as published), its queue waits with it instead.
+guaranteed, to their own queue too. They have all the rights of others: for who does not fit room is looked for at the
+cost of who runs, and only then are nodes kept for one of them (`reserve`). Then the classes, always the one whose first
+job goes first; a class whose first job does not fit is passed by, so that it blocks nobody, and sleeps until something
+changes that it could use. Where the order blocks (FIFO as published), its queue waits with it instead.
+
+*Why nobody starves.* Whoever waits becomes late, and of the late jobs that may have what they ask for the oldest gets
+it (`reserve` says why). What comes before it then is only what is guaranteed to others; what borrows has no claim
+against that. *Why the pool is not frozen.* Nobody waits for his turn: all that fits starts, beside what is kept.
 """
 
 import numpy as np
 
-from lepton.pool.kernel.accounts import is_guaranteed, keeps_out, look_again, refresh, wake, wake_chain
+from lepton.pool.kernel.accounts import is_entitled, is_guaranteed, keeps_out, look_again, refresh, wake
 from lepton.pool.kernel.bounds import may_have_victims, renew
 from lepton.pool.kernel.cells import may_fit_somewhere
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.heaps import without_first
 from lepton.pool.kernel.moves import first_waiting, start, stop
-from lepton.pool.kernel.places import take
-from lepton.pool.kernel.reserve import hold_cells, is_held
-from lepton.pool.kernel.state import AWAKE, LATE, SEARCHES, STARTS, STOPS, WAITING, Order, Pool
+from lepton.pool.kernel.reserve import hold, is_kept_for, let_go, open_again, release, take_beside
+from lepton.pool.kernel.state import AWAKE, KEPT, LATE, SEARCHES, STARTS, STOPS, WAITING, Order, Pool
 from lepton.pool.kernel.victims import make_room
 
 
@@ -26,30 +29,20 @@ def decide(pool: Pool, order: Order, now: float) -> None:
     """Carry out on the arrays what should happen now, and note it in `pool.plan`."""
     pool.size[STARTS], pool.size[STOPS], pool.size[SEARCHES] = 0, 0, 0
     if pool.size[LATE]:
-        let_go_of_cells(pool)
+        let_go(pool, now)
         if order.has_guarantees:
-            unblock(pool)
             start_late(pool, order, now, True)
             start_waiting(pool, order, now, order.preempts, True)
-            unblock(pool)
         start_late(pool, order, now, False)
     if pool.size[AWAKE] or order.blocks:
         start_waiting(pool, order, now, order.preempts, False)
         if pool.size[STOPS]:  # what its victims held and the starter does not need
             start_waiting(pool, order, now, False, False)
+    if pool.size[KEPT]:
+        open_again(pool)
     for klass in range(len(pool.classes) if pool.size[SEARCHES] > order.searches else 0):
         if pool.classes[klass].is_put_off:
             look_again(pool, klass)
-
-
-@compiled
-def let_go_of_cells(pool: Pool) -> None:
-    """Keep cells for nobody, for the moment."""
-    for cell in range(len(pool.cells)):
-        row = pool.cells[cell]
-        if row.held_for >= 0:
-            wake_chain(pool, row.link)  # some may have slept because of what was held
-        row.held_for = -1
 
 
 @compiled
@@ -61,28 +54,54 @@ def unblock(pool: Pool) -> None:
 
 @compiled
 def start_late(pool: Pool, order: Order, now: float, guaranteed: bool) -> None:
-    """Start the late jobs that fit, all or only those whose queue is guaranteed it; keep its cells for the oldest that
-    does not.
-    """
+    """Start the late jobs that fit or can be made to, all or only those whose queue is guaranteed it."""
     left = 0
     for at in range(pool.size[LATE]):
         job = pool.room[at].late
         if pool.jobs[job].state != WAITING:
             continue
-        account = pool.accounts[pool.classes[pool.jobs[job].klass].account]
-        if guaranteed and (account.is_blocked or not is_guaranteed(pool, pool.jobs[job].klass)):
-            account.is_blocked = 1  # its own queue does not pass it
+        klass, is_out = pool.jobs[job].klass, False
+        if guaranteed and not is_guaranteed(pool, klass):
+            is_out = True
+            if is_entitled(pool, klass) and keeps_out(pool, klass) < 0:  # its own queue's jobs do not pass it
+                hold(pool, order, job, now)
+        if is_out or not start_one(pool, order, job, now, guaranteed):
             pool.room[left].late = job
             left += 1
-            continue
-        if not is_held(pool, job, now) and take(pool, order, job, now):
-            note_start(pool, order, job, now)
-            continue
-        if keeps_out(pool, pool.jobs[job].klass) < 0:
-            hold_cells(pool, order, job, now)
-        pool.room[left].late = job
-        left += 1
     pool.size[LATE] = left
+
+
+@compiled
+def start_one(pool: Pool, order: Order, job: int, now: float, is_owed: bool) -> bool:
+    """Start a late job if it fits, or can be made to; else keep nodes for it, if they are nobody's yet."""
+    klass, stopped = pool.classes[pool.jobs[job].klass], -1
+    if klass.is_stirred:
+        klass.is_stirred = 0
+        if take_beside(pool, order, job, now, is_owed):
+            stopped = 0
+        elif order.preempts:
+            stopped = look_for_room(pool, order, job, now)
+            klass.is_stirred |= klass.is_put_off
+    if stopped < 0:
+        full = keeps_out(pool, pool.jobs[job].klass)
+        if full >= 0:
+            pool.accounts[full].is_full = 1
+        else:
+            hold(pool, order, job, now)
+        return False
+    klass.is_stirred = 1
+    if is_kept_for(pool, job):
+        release(pool, job)
+    start_found(pool, order, job, stopped, now)
+    return True
+
+
+@compiled
+def start_found(pool: Pool, order: Order, job: int, stopped: int, now: float) -> None:
+    """Start a job that has its places, and note so many who stop for it."""
+    for at in range(stopped):
+        note_stop(pool, order, pool.room[at].found, job, now)
+    note_start(pool, order, job, now)
 
 
 @compiled
@@ -94,12 +113,12 @@ def start_waiting(pool: Pool, order: Order, now: float, may_preempt: bool, guara
     while count:
         klass = pool.room[0].heap
         is_moved = refresh(pool, order, klass, now)  # its queue has passed its guarantee meanwhile, or holds more
-        is_blocked = pool.accounts[pool.classes[klass].account].is_blocked
-        is_out = guaranteed and (is_blocked > 0 or not is_guaranteed(pool, klass))
+        is_out = guaranteed and not is_guaranteed(pool, klass)
         if is_out:
             look_again(pool, klass)
         if is_out or (
-            not is_moved and (not try_first(pool, order, now, may_preempt) or first_waiting(pool, klass) < 0)
+            not is_moved
+            and (not try_first(pool, order, now, may_preempt, guaranteed) or first_waiting(pool, klass) < 0)
         ):
             count -= 1
             pool.room[0].heap = pool.room[count].heap
@@ -122,7 +141,7 @@ def gather(pool: Pool, order: Order, now: float, may_preempt: bool, guaranteed: 
         pool.classes[klass].is_awake = 0
         if first_waiting(pool, klass) < 0:
             continue
-        if order.blocks or may_preempt or may_fit_somewhere(pool, klass):
+        if order.blocks or may_preempt or pool.size[KEPT] or may_fit_somewhere(pool, klass):
             refresh(pool, order, klass, now)
             pool.room[count].heap = klass
             count += 1
@@ -162,16 +181,16 @@ def sift(pool: Pool, count: int, here: int) -> None:
 
 
 @compiled
-def try_first(pool: Pool, order: Order, now: float, may_preempt: bool) -> bool:
+def try_first(pool: Pool, order: Order, now: float, may_preempt: bool, is_owed: bool) -> bool:
     """Start the first job of the first class if it fits, or can be made to; return whether it did."""
     index = pool.room[0].heap
     klass = pool.classes[index]
     account, job = pool.accounts[klass.account], klass.root
-    if account.is_blocked or is_held(pool, job, now):
+    if account.is_blocked:
         return False
     stopped = 0
-    if klass.is_put_off or not take(pool, order, job, now):
-        stopped = look_for_room(pool, order, index, now) if may_preempt else -1
+    if klass.is_put_off or not take_beside(pool, order, job, now, is_owed):
+        stopped = look_for_room(pool, order, job, now) if may_preempt else -1
     if stopped < 0:
         account.is_blocked = 1 if order.blocks else 0
         full = keeps_out(pool, index)
@@ -179,17 +198,14 @@ def try_first(pool: Pool, order: Order, now: float, may_preempt: bool) -> bool:
             pool.accounts[full].is_full = 1
         return False
     klass.root = without_first(pool.jobs, job)
-    for at in range(stopped):
-        note_stop(pool, order, pool.room[at].found, job, now)
-    note_start(pool, order, job, now)
+    start_found(pool, order, job, stopped, now)
     return True
 
 
 @compiled
-def look_for_room(pool: Pool, order: Order, klass: int, now: float) -> int:
-    """`make_room` for the first job of a class, unless it is plain that nobody can, or others have been served now."""
-    job = pool.classes[klass].root
-    row = pool.classes[klass]
+def look_for_room(pool: Pool, order: Order, job: int, now: float) -> int:
+    """`make_room` for a job, unless it is plain that nobody can, or others have been served now."""
+    row = pool.classes[pool.jobs[job].klass]
     row.is_put_off = 0
     if now < row.rests_until <= now + order.rest_s:
         return -1

@@ -108,6 +108,8 @@ def stop(pool: Pool, order: Order, job: int, now: float) -> None:
 @compiled
 def end(pool: Pool, order: Order, job: int, now: float) -> None:
     """A running job is done."""
+    if not pool.jobs[job].is_endless:
+        pool.longest[0] = max(pool.longest[0], done(pool.jobs[job], now))
     give(pool, order, job, now)
     delist(pool, job)
     pool.jobs[job].state = ENDED
@@ -128,6 +130,7 @@ def make_late(pool: Pool, job: int) -> bool:
     if row.state != WAITING or row.is_late:
         return False
     row.is_late, row.reserved = 1, np.inf
+    pool.classes[row.klass].is_stirred = 1
     pool.room[pool.size[LATE]].late = job
     pool.size[LATE] += 1
     return True

@@ -14,7 +14,7 @@ from lepton.pool.kernel.heaps import pop, push
 from lepton.pool.kernel.moves import end, make_late, wait, wake_cells_of
 from lepton.pool.kernel.order import done, outgrown
 from lepton.pool.kernel.predict import IS_TRUSTED, History, come, expect, learn, leave, may_stop_by_key
-from lepton.pool.kernel.state import BY_KEY, RUNNING, STARTS, STOPS, Floats, Ints, Order, Pool, Rows
+from lepton.pool.kernel.state import BY_KEY, KEPT, RUNNING, STARTS, STOPS, Floats, Ints, Order, Pool, Rows
 
 FACT = np.dtype(
     [
@@ -33,6 +33,9 @@ DONE, MORE, GROW, PAUSE = 0, 1, 2, 3
 """What `advance` returns: all has ended; go on; go on with more room for events and segments; all that happens before
 `Replay.pause` has happened.
 """
+
+LOOK_S = 600.0
+"""How often nodes that are kept in vain are looked at, though nothing happens."""
 
 
 class Setting(NamedTuple):
@@ -147,6 +150,20 @@ def follow(replay: Replay, now: float) -> None:
         replay.at[RUNS] += 1
         replay.at[HELD] += row.place_end - row.place
         schedule(replay, job, now)
+    if pool.size[KEPT]:
+        watch_kept(replay, now)
+
+
+@compiled
+def watch_kept(replay: Replay, now: float) -> None:
+    """Set the event of a late job's nodes being let go of, or lent to fewer, though nothing else happens."""
+    pool = replay.pool
+    for cell in range(len(pool.cells)):
+        job, until = pool.cells[cell].held_for, pool.cells[cell].held_until
+        if job >= 0 and not now < replay.facts[job].due < np.inf:
+            due = until if until > now else now + LOOK_S
+            replay.facts[job].due = due
+            replay.at[EVENTS] = push(replay.events, replay.at[EVENTS], due, job)
 
 
 @compiled

@@ -37,6 +37,11 @@ NODE = np.dtype(
         ("is_open", "i8"),  # new work may go there
         ("gain", "i8"),  # scratch: devices that candidates for a stop hold there
         ("most", "i8"),  # thousandths free of the device in parts that has most; 0: there is none
+        ("kept", "i8"),  # not 0 while it is kept for a late job (`reserve`); and what others may have of it meanwhile:
+        ("spare", "i8"),  # devices,
+        ("spare_cpu", "i8"),
+        ("spare_memory", "i8"),
+        ("idle", "f8"),  # the part of it that is left idle because it is kept
     ]
 )
 CELL = np.dtype(
@@ -49,8 +54,10 @@ CELL = np.dtype(
         ("kind", "i8"),  # of the devices that its nodes have
         ("free", "i8"),  # devices that nobody holds any part of, on its open nodes
         ("running", "i8"),  # first of the jobs whose first worker runs here; -1: none
-        ("held_for", "i8"),  # the late job that it is kept for; -1: none
-        ("held_until", "f8"),  # when that is expected to fit: what would run longer may not start here
+        ("held_for", "i8"),  # the late job that some of its nodes are kept for; -1: none
+        ("held_until", "f8"),  # when that is expected to fit: what ends before may have those nodes
+        ("credit", "f8"),  # node-seconds that may be left idle for late jobs,
+        ("credit_at", "f8"),  # as of when
     ]
 )
 CLASS = np.dtype(
@@ -72,6 +79,7 @@ CLASS = np.dtype(
         ("root", "i8"),  # its first waiting job; -1: none
         ("is_awake", "i8"),  # something has changed since its first job did not fit
         ("is_put_off", "i8"),  # its first job did not fit, nothing has changed, nobody looked yet whom to stop for it
+        ("is_stirred", "i8"),  # something has changed since one of its late jobs did not fit
         ("borrowed", "i8"),  # scratch: level of those of its jobs that run
         ("rests_until", "f8"),  # nobody was found lately: it is not tried again before
         ("unfit_until", "f8"),  # it would not fit even if all its cells were empty: that is not looked at again before
@@ -121,7 +129,9 @@ JOB = np.dtype(
         ("before", "i8"),  # neighbours in the list of what runs in its cell; -1: none
         ("after", "i8"),
         ("is_late", "i8"),  # has waited too long: it goes before all others, and is not looked for in its class
-        ("reserved", "f8"),  # when a late one was expected to fit, the earliest that was ever thought
+        ("is_endless", "i8"),  # it is known to have no end of its own
+        ("reserved", "f8"),  # of a late one that nodes are kept for: when it was expected to fit; else infinity
+        ("held_at", "f8"),  # since when they are kept
     ]
 )
 WORKER = np.dtype(
@@ -129,6 +139,7 @@ WORKER = np.dtype(
         ("node", "i8"),
         ("was", "i8"),  # its node before the job was stopped last; live, or where its files are: -1 where nobody knows
         ("slot", "i8"),  # which of the node's devices it has a part of
+        ("kept", "i8"),  # the node that is kept for it, while its job is late
     ]
 )
 ROOM = np.dtype(
@@ -152,7 +163,7 @@ CROWD = np.dtype(
 RANKS = 9
 """Priorities."""
 PLAN = np.dtype([("start", "i8"), ("stop", "i8"), ("begun", "f8"), ("by", "i8")])
-AWAKE, LATE, STARTS, STOPS, SEARCHES, EXPECTED, BY_KEY = 0, 1, 2, 3, 4, 5, 6
+AWAKE, LATE, STARTS, STOPS, SEARCHES, EXPECTED, BY_KEY, KEPT = 0, 1, 2, 3, 4, 5, 6, 7
 """Indices of `Pool.size`."""
 ENDLESS = 2**62
 """No limit."""
@@ -189,6 +200,8 @@ class Pool(NamedTuple):
     """(A x RANKS,) the running jobs of each queue and priority."""
     renewed_at: Floats
     """(1,) when their bounds were looked at last."""
+    longest: Floats
+    """(1,) the longest run that has ended, in seconds."""
     jobs: Rows
     """In the order in which equal ones go."""
     workers: Rows
@@ -199,8 +212,9 @@ class Pool(NamedTuple):
     that stops had begun its run, `by` for whom it stops.
     """
     size: Ints
-    """(7,) how many rows count: AWAKE and LATE of `room`, STARTS and STOPS of `plan`; SEARCHES for victims made;
-    EXPECTED kinds of workers, the first rows of `parts`; BY_KEY 1 while jobs may be stopped for a smaller key alone.
+    """(8,) how many rows count: AWAKE and LATE of `room`, STARTS and STOPS of `plan`; SEARCHES for victims made;
+    EXPECTED kinds of workers, the first rows of `parts`; BY_KEY 1 while jobs may be stopped for a smaller key alone;
+    KEPT jobs that nodes are kept for in the present decision.
     """
 
 
@@ -233,7 +247,7 @@ def rows(number: int, dtype: "np.dtype[np.void]") -> Rows:
 
 def size_of_nothing() -> Ints:
     """`Pool.size` before the first decision: no row counts, and jobs may be stopped for a smaller key."""
-    size = np.zeros(7, np.int64)
+    size = np.zeros(8, np.int64)
     size[BY_KEY] = 1
     return size
 

@@ -22,6 +22,6 @@ A job is in one of these phases:
 
 Modules: `views` (what goes in and out), `layout` (nodes, queues and requests as cells, accounts and classes), `arrays`
 (arrays that grow), `real` (what is really held, down to the index of a GPU), `forecast` (run times and waits), `recall`
-(what happened before), `patience` (how long jobs have waited), `pool` (the whole), `why` (reasons),
+(what happened before), `steady` (the pool's own time), `pool` (the whole), `why` (reasons),
 `when` (when one that waits starts), `trial` (what if).
 """

@@ -13,7 +13,13 @@ class Entry:
     wants: Wants
     truth: Truth
     waits_from: float = 0.0
-    """When it began to wait, on the pool's own clock (`patience`)."""
+    """When it began to wait, in the pool's own time (`steady`), as all that follows."""
+    begun: float = 0.0
+    """When its present run began,"""
+    began_s: float = 0.0
+    """as it was written down."""
+    due: float = 0.0
+    """When its pause ends."""
     klass: Class | None = None
     slot: int = -1
     """Its row in `jobs`; -1: it is not in the arrays."""

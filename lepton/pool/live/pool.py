@@ -1,7 +1,7 @@
 """The live pool: truths in, plans out. See the package for the phases of a job."""
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import islice
 
@@ -10,8 +10,8 @@ from lepton.pool.kernel.state import RUNNING, STARTS, STOPS, WAITING
 from lepton.pool.live.entry import Due, Entry
 from lepton.pool.live.forecast import Forecast
 from lepton.pool.live.habits import Habits
-from lepton.pool.live.patience import Patience
 from lepton.pool.live.seats import Seats
+from lepton.pool.live.steady import Steady
 from lepton.pool.live.tables import Rights
 from lepton.pool.live.views import Phase, Place, Plan, Stop, Truth, Wants
 from lepton.pool.policy import LIVE, Policy
@@ -31,9 +31,18 @@ SPARE = 4096
 
 
 class LivePool:
-    """Nodes, queues and jobs as they are, and what should be. No thread of its own: one caller at a time."""
+    """Nodes, queues and jobs as they are, and what should be. No thread of its own: one caller at a time.
 
-    def __init__(self, policy: Policy = LIVE, forecast: Forecast | None = None) -> None:
+    Whoever calls gives the wall time; all that is done with it is done in the pool's own time (`Steady`).
+    """
+
+    def __init__(
+        self,
+        policy: Policy = LIVE,
+        forecast: Forecast | None = None,
+        ticks: Callable[[], float] | None = None,
+    ) -> None:
+        """Args: `ticks`: seconds on a clock that nobody sets (`Steady`)."""
         self.policy = policy
         self.machines: dict[str, Machine] = {}
         self.rights = Rights()
@@ -41,7 +50,7 @@ class LivePool:
         self.jobs: dict[str, Entry] = {}
         self.forecast = forecast or Forecast(policy)
         self.habits = Habits()
-        self._patience = Patience()
+        self.clock = Steady(ticks)
         self.seats = Seats([], self.rights, policy, self.forecast, self.habits)
         self._stopping: dict[str, Stop] = {}
         """Job -> why it was to stop, until it does."""
@@ -54,6 +63,7 @@ class LivePool:
 
     def put_machines(self, machines: Iterable[Machine], now: float) -> None:
         """All nodes that there are."""
+        now = self.clock.see(now, may_pause=not self.jobs)
         before, self.machines = self.machines, {each.name: each for each in machines}
         self._draining = {each.name for each in self.machines.values() if each.state == NodeState.DRAINING}
         if list(map(_build, before.values())) != list(map(_build, self.machines.values())):
@@ -64,6 +74,7 @@ class LivePool:
 
     def put_rights(self, rights: Rights, now: float) -> None:
         """All queues and quotas that there are."""
+        now = self.clock.see(now, may_pause=not self.jobs)
         if rights.shape() != self.rights.shape():
             self.is_stale = True
         self.rights = rights
@@ -74,13 +85,14 @@ class LivePool:
 
     def put(self, wants: Wants, truth: Truth, now: float) -> None:
         """What is the case with a job; the same again changes nothing."""
-        self._patience.see(now)
+        now = self.clock.see(now, may_pause=not self.jobs)
         entry = self.jobs.get(wants.job)
         if truth.phase is Phase.GONE:
             if entry is not None:
                 self._remove(entry, truth, now)
         elif entry is None:
-            entry = self.jobs[wants.job] = Entry(wants, truth, self._patience.since(wants.since_s, now))
+            entry = self.jobs[wants.job] = Entry(wants, truth, self.clock.at(wants.since_s))
+            self._note_begin(entry)
             self.habits.came(wants.workers)
             self._enter(entry)
         elif truth != entry.truth or entry.taken is not None:
@@ -99,9 +111,9 @@ class LivePool:
 
         A plan that is not carried out is no harm: what is not put in as done comes again.
         """
-        self._patience.see(now)
+        now = self.clock.see(now, may_pause=not self.jobs)
         self._doubt_promises(now)
-        self.settle(now)
+        self._settle(now)
         self._let_time_pass(now)
         self._drain(now)
         self.seats.learn()
@@ -114,6 +126,9 @@ class LivePool:
 
     def settle(self, now: float) -> None:
         """Make the arrays anew if they must be."""
+        self._settle(self.clock.see(now, may_pause=not self.jobs))
+
+    def _settle(self, now: float) -> None:
         if self.is_stale or self.seats.rows > 3 * len(self.jobs) + SPARE:
             self._make_arrays(now)
 
@@ -121,7 +136,7 @@ class LivePool:
         """Seconds until the next decision is due, if nothing happens; None: not soon."""
         if self._new or self.seats.is_unfinished:
             return 0.0
-        return max(0.0, self._paused[0].at - now) if self._paused else None
+        return max(0.0, self._paused[0].at - self.clock.own(now)) if self._paused else None
 
     def is_leaving(self, entry: Entry) -> bool:
         """Whether a job that holds places is on its way to give them back."""
@@ -147,7 +162,7 @@ class LivePool:
     def _doubt_promises(self, now: float) -> None:
         """Have the arrays made anew if nobody who leaves can make a promise of them come true."""
         entries = [] if self.is_stale else [self.jobs[job] for job in self._promised]
-        doubted = [each for each in entries if each.taken is None and not 0 <= now - each.promised_s <= DOUBT_S]
+        doubted = [each for each in entries if each.taken is None and now - each.promised_s > DOUBT_S]
         if not doubted:
             return
         holding = [each for each in self.jobs.values() if each.holds and self.is_leaving(each)]
@@ -169,10 +184,14 @@ class LivePool:
     def _state_waits(self, now: float) -> None:
         """Tell those that have come and could not start when they probably will."""
         for job in list(islice(self._new, STATED_AT_ONCE)):
-            self.state_wait(job, now)
+            self._state_wait(job, now)
 
     def state_wait(self, job: str, now: float) -> tuple[float, float, float] | None:
         """What a waiting job was told, or is told now: when, and within how many seconds it probably starts."""
+        told = self._state_wait(job, self.clock.own(now))
+        return None if told is None else (self.clock.wall(told[0]), told[1], told[2])
+
+    def _state_wait(self, job: str, now: float) -> tuple[float, float, float] | None:
         self._new.pop(job, None)
         entry = self.jobs.get(job)
         if entry is not None and self.seats.is_in(entry, WAITING):
@@ -182,15 +201,21 @@ class LivePool:
     # Time and nodes.
 
     def _let_time_pass(self, now: float) -> None:
-        while self._paused and not 0 < self._paused[0].at - now <= LONGEST_PAUSE_S:
+        while self._paused and self._is_over(self._paused[0], now):
             due = heapq.heappop(self._paused)
             entry = self.jobs.get(due.job)
-            if entry is not None and entry.truth.phase is Phase.PAUSED and entry.truth.due_s == due.at:
+            if entry is not None and entry.truth.phase is Phase.PAUSED and entry.due == due.at:
                 self._change(entry, replace(entry.truth, phase=Phase.QUEUED), now)
-        self.seats.note_late(self._patience.passed_s)
-        if not self._look_again_at - LOOK_AGAIN_S <= now < self._look_again_at:  # the clock may be set back
+        self.seats.note_late(now)
+        if now >= self._look_again_at:
             self._look_again_at = now + LOOK_AGAIN_S
             self.seats.wake_all()
+
+    def _is_over(self, due: Due, now: float) -> bool:
+        """Whether a pause is over, or was given before the clock was set back."""
+        entry = self.jobs.get(due.job)
+        seems_s = due.at - now if entry is None else entry.truth.due_s - self.clock.wall(now)
+        return not 0 < due.at - now <= LONGEST_PAUSE_S or seems_s > LONGEST_PAUSE_S
 
     def _turn(self, name: str, state: str, now: float) -> None:
         """A node has come up, or takes nothing new from now on."""
@@ -232,14 +257,16 @@ class LivePool:
             self.seats.queue(entry)
             self._new[entry.wants.job] = None
         elif entry.truth.due_s:
-            heapq.heappush(self._paused, Due(entry.truth.due_s, entry.wants.job))
+            entry.due = self.clock.own(entry.truth.due_s)
+            heapq.heappush(self._paused, Due(entry.due, entry.wants.job))
 
     def _change(self, entry: Entry, truth: Truth, now: float) -> None:
         """Something else is the case with a job than was known."""
         before, entry.truth = entry.truth, truth
+        self._note_begin(entry)
         if before.phase is Phase.PAUSED and not before.due_s and truth.phase is Phase.QUEUED:
-            entry.wants = replace(entry.wants, since_s=max(now, entry.wants.since_s))  # what it comes after is done
-            entry.waits_from = self._patience.passed_s
+            since_s = max(self.clock.wall(now), entry.wants.since_s)  # what it comes after is done
+            entry.wants, entry.waits_from = replace(entry.wants, since_s=since_s), now
         if self.is_stale:
             return
         taken, entry.taken = entry.taken, None
@@ -256,6 +283,11 @@ class LivePool:
             self._stopping.pop(entry.wants.job, None)
         else:
             self._exchange(entry, before, now)
+
+    def _note_begin(self, entry: Entry) -> None:
+        """Note when a job's present run began, once: what was written down is read by the clock of then."""
+        if entry.truth.began_s != entry.began_s:
+            entry.began_s, entry.begun = entry.truth.began_s, self.clock.at(entry.truth.began_s)
 
     def _exchange(self, entry: Entry, before: Truth, now: float) -> None:
         """Take a job out as it was and enter it as it is; one that goes on waiting keeps its place and promise."""
@@ -315,9 +347,10 @@ class LivePool:
     def _make_arrays(self, now: float) -> None:
         """Make the arrays anew from what is known; promises are forgotten, and made again if they still hold."""
         self.is_stale = False
-        pasts = self.seats.tables.pasts()
+        pasts, longest = self.seats.tables.pasts(), self.seats.tables.pool.longest
         self.seats = Seats(list(self.machines.values()), self.rights, self.policy, self.forecast, self.habits)
         self.seats.tables.past = pasts
+        self.seats.tables.pool.longest[:] = longest
         self._promised: dict[str, None] = {}
         self._paused: list[Due] = []
         self._new: dict[str, None] = {}

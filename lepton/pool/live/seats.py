@@ -35,7 +35,7 @@ class Seats:
         self._real = Real(machines)
         self._ledger = Ledger(self.tables)
         self.late: list[Due] = []
-        """Heap: when each waiting job will have waited too long, on the pool's own clock."""
+        """Heap: when each waiting job will have waited too long."""
         self._forecast = forecast
         self._habits = habits
         self.tables.expect(habits.kinds())
@@ -60,6 +60,10 @@ class Seats:
     def job_at(self, slot: int) -> str:
         """The job in a row; empty if it is gone."""
         return self._job_at.get(slot, "")
+
+    def places(self, entry: Entry) -> range:
+        """The rows of a job's workers."""
+        return range(entry.place, entry.place + len(entry.wants.workers))
 
     def spots(self, entry: Entry) -> list[Spot]:
         """Where the arrays have put a job, by rank."""
@@ -129,9 +133,9 @@ class Seats:
         self.layout.machines[at] = replace(self.layout.machines[at], state=state)
         follow.set_open(self.tables.pool, at, int(state == NodeState.UP))
 
-    def note_late(self, passed_s: float) -> None:
-        """Note who has waited too long by now, on the pool's own clock."""
-        while self.late and self.late[0].at <= passed_s:
+    def note_late(self, now: float) -> None:
+        """Note who has waited too long by now."""
+        while self.late and self.late[0].at <= now:
             due = heapq.heappop(self.late)
             if self.job_at(due.slot) == due.job:
                 make_late(self.tables.pool, due.slot)
@@ -156,15 +160,15 @@ class Seats:
         for name in ("room", "plan"):
             grow.reserve(name, grow.count("jobs"))
         row = grow.pool.jobs[entry.slot]
-        row.klass, row.state, row.submit = entry.klass.index, ABSENT, entry.wants.since_s
+        row.klass, row.state, row.submit = entry.klass.index, ABSENT, entry.waits_from
         row.left = row.right = row.before = row.after = -1
         row.place, row.place_end = entry.place, entry.place + workers
         nodes = [self.layout.index.get(name, -1) for name in self._habits.nodes(entry.wants.program)]
         for at in range(workers):
             grow.pool.workers[entry.place + at].was = nodes[at] if at < len(nodes) else -1
         row.estimate = self._forecast.expect(entry.wants)
-        row.work = entry.truth.worked_s
-        row.saved = _saved(entry, 0.0)
+        row.work, row.is_endless = entry.truth.worked_s, entry.wants.is_endless
+        row.saved = _saved(entry)
         self._job_at[entry.slot] = entry.wants.job
         return entry.slot
 
@@ -203,15 +207,15 @@ class Seats:
         workers = self.tables.pool.workers
         for at, rank in enumerate(entry.klass.ranks, entry.place):
             workers[at].node, workers[at].slot = self.layout.index[spots[rank].node], spots[rank].slot
-        follow.hold(self.tables.pool, self.order, slot, entry.truth.began_s)
+        follow.hold(self.tables.pool, self.order, slot, entry.begun)
         self.renew(entry)
 
     def renew(self, entry: Entry) -> None:
         """Note since when a running job runs, and what it has saved."""
         if self.is_in(entry, RUNNING):
-            row, truth = self.tables.pool.jobs[entry.slot], entry.truth
-            row.begun = truth.began_s or row.begun
-            row.saved = _saved(entry, float(row.begun))
+            row = self.tables.pool.jobs[entry.slot]
+            row.begun = entry.begun if entry.truth.began_s else row.begun
+            row.saved = _saved(entry)
 
     def back_to_queue(self, entry: Entry, now: float) -> None:
         """A job that runs, or was promised its places, gives them back in the arrays and waits again."""
@@ -243,11 +247,11 @@ class Seats:
                 self.set_open(place.node, NodeState.UP)
 
 
-def _saved(entry: Entry, begun: float) -> float:
+def _saved(entry: Entry) -> float:
     """Seconds of work that a stop would not lose."""
     if not entry.wants.can_resume:
         return 0.0
-    return entry.truth.worked_s + max(0.0, entry.truth.saved_s - begun)
+    return entry.truth.worked_s + max(0.0, entry.truth.saved_s - entry.truth.began_s)
 
 
 def _habit(wants: Wants) -> tuple[object, ...]:

@@ -39,6 +39,8 @@ class Wants:
     is_kept: bool = False
     """It stays on a node that is drained, until somebody who knows how to move it stops it."""
     can_resume: bool = False
+    is_endless: bool = False
+    """No end of its own is to be expected: it serves until somebody stops it."""
     grace_s: float = 10.0
     """What it asks to get to end, when it is stopped."""
     limit_s: float = 0.0

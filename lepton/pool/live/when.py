@@ -64,10 +64,11 @@ def _taken_back(live: LivePool, entry: Entry, now: float) -> Between | None:
     policy = live.policy
     if not is_guaranteed(live.seats.tables.pool, entry.klass.index) or before(live, entry, now):
         return None
-    stopped = in_its_way(live.seats, entry, now)
+    stopped = in_its_way(live.seats, entry, live.clock.own(now))
     if stopped is None:
         return None
-    left_s = max(0.0, policy.grace_s - (now - entry.wants.since_s)) + policy.min_run_s + policy.rest_s
+    own = live.clock.own(now)
+    left_s = max(0.0, policy.grace_s - (own - entry.waits_from)) + policy.min_run_s + policy.rest_s
     return now, now + left_s + _ending_s(live, stopped)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lepton.core.launch import Devices
-from lepton.pool.kernel import accounts, reserve
+from lepton.pool.kernel import accounts
 from lepton.pool.kernel.state import ENDLESS, LATE, RUNNING, WAITING
 from lepton.pool.live.entry import Entry
 from lepton.pool.live.layout import AMOUNTS, milli_of
@@ -15,7 +15,7 @@ from lepton.pool.live.pool import LivePool
 from lepton.pool.live.room import fitting, kinds_of
 from lepton.pool.live.room import in_words as needs
 from lepton.pool.live.tables import COLUMN
-from lepton.pool.live.trial import fits_now
+from lepton.pool.live.trial import fits_beside, fits_now
 from lepton.pool.live.views import Phase, Reason, Wants
 from lepton.pool.shape import NOTHING, Alike, Gang, fits_only_with, in_words, never_fits, show
 from lepton.pool.standing import NodeState
@@ -83,18 +83,20 @@ def _reserved(live: LivePool, entry: Entry, now: float) -> Iterator[Reason]:
     pool = live.seats.tables.pool
     row = pool.classes[entry.klass.index]
     kept = [cell for at in pool.lists[row.cells : row.cells_end] if (cell := pool.cells[at]).held_for >= 0]
+    if not kept:
+        return
     long = f"has waited longer than {live.policy.shared_cap_s:g} s"
-    own = [cell for cell in kept if cell.held_for == entry.slot]
-    if own:
-        until, nodes = float(own[0].held_until), _names(live, own)
+    holder = pool.jobs[kept[0].held_for]
+    until = live.clock.wall(float(holder.reserved))
+    if any(cell.held_for == entry.slot for cell in kept):
+        nodes = _kept(live, entry)
         yield Reason(
             code="reserved",
             words=f"it {long}: what becomes free on {shorten(nodes)} is kept for it{_soon(until, now, ', and it')}",
             facts={"for": entry.wants.job, "until": until if until < ENDLESS else None, "nodes": nodes[:MOST_NODES]},
         )
-    elif reserve.is_held(pool, entry.slot, now):
-        cell = next(cell for cell in kept if cell.held_for != entry.slot)
-        other, until = live.seats.job_at(int(cell.held_for)), float(cell.held_until)
+    elif fits_now(live.seats, entry, now) and not fits_beside(live.seats, entry, live.clock.own(now)):
+        other = live.seats.job_at(int(kept[0].held_for))
         yield Reason(
             code="reserved",
             words=f"devices are held for {other}, which {long}{_soon(until, now)}",
@@ -102,9 +104,10 @@ def _reserved(live: LivePool, entry: Entry, now: float) -> Iterator[Reason]:
         )
 
 
-def _names(live: LivePool, cells: Sequence[Any]) -> list[str]:
-    machines = live.seats.layout.machines
-    return [machines[at].name for cell in cells for at in range(cell.start, cell.end)]
+def _kept(live: LivePool, entry: Entry) -> list[str]:
+    """Names of the nodes that are kept for a job."""
+    workers, machines = live.seats.tables.pool.workers, live.seats.layout.machines
+    return [machines[at].name for at in sorted({workers[row].kept for row in live.seats.places(entry)})]
 
 
 def _soon(until: float, now: float, words: str = " and") -> str:
@@ -225,7 +228,7 @@ def _shares(live: LivePool, now: float) -> "np.ndarray[Any, np.dtype[np.float64]
     pool, count = live.seats.tables.pool, live.seats.tables.grow.count("accounts")
     rows, is_there = pool.accounts, pool.capacity > 0
     held = (pool.used[:count, is_there] / pool.capacity[is_there]).max(axis=1, initial=0.0)
-    kept = 0.5 ** (np.maximum(0.0, now - rows.usage_at[:count]) / live.seats.order.half_life_s)
+    kept = 0.5 ** (np.maximum(0.0, live.clock.own(now) - rows.usage_at[:count]) / live.seats.order.half_life_s)
     found = (rows.usage[:count] * kept + held * (1.0 - kept) + held) / rows.weight[:count]
     return np.asarray(found)
 

@@ -405,7 +405,8 @@ def test_a_plan_that_is_not_carried_out_comes_again() -> None:
 def test_shares_outlive_a_node_that_joins() -> None:
     pool = pool_with({"a": QueueSpec(), "b": QueueSpec()})
     run(pool, wants("greedy", queue="a"), 10.0)
-    obey(pool, 50_000.0)
+    for at in range(500, 50_001, 500):
+        obey(pool, float(at))
     pool.put(pool.jobs["greedy"].wants, Truth(phase=Phase.GONE, ran_s=1.0), 50_000.0)
     pool.put_machines([machine(0), machine(1)], 50_001.0)
     for job, queue in (("a1", "a"), ("b1", "b")):
