@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lepton.pool.boosting import EVERY_S, Fit
+from lepton.pool.boosting import DAY_S, EVERY_S, Fit
 from lepton.pool.kernel import predict, replay, state
 from lepton.pool.kernel.cells import mark_all
 from lepton.pool.kernel.replay import Replay, Setting
@@ -80,6 +80,7 @@ def fits(trace: Trace, cluster: Cluster, is_partitioned: bool) -> NDArray[np.boo
 
 def order_of(policy: Policy, *, is_shared: bool) -> state.Order:
     """A policy as the kernel takes it: numbers of one type, for which it is compiled once."""
+    cap_s = policy.shared_cap_s if is_shared else policy.wait_cap_s
     return state.Order(
         age=float(policy.age),
         stretch=float(policy.stretch),
@@ -89,7 +90,10 @@ def order_of(policy: Policy, *, is_shared: bool) -> state.Order:
         floor_s=float(policy.floor_s),
         margin=float(policy.margin),
         min_run_s=float(policy.min_run_s),
-        wait_cap_s=float(policy.shared_cap_s if is_shared else policy.wait_cap_s),
+        turn_s=float(policy.turn_s),
+        wait_cap_s=float(cap_s),
+        cap_factor=float(policy.cap_factor) if cap_s >= DAY_S else 0.0,  # a short patience is meant as it is
+        adapts=policy.adapts,
         blocks=policy.blocks,
         preempts=policy.preempts,
         is_remaining=policy.is_remaining,
@@ -135,7 +139,7 @@ def pool_of(trace: Trace, cluster: Cluster, workers: Ints, is_partitioned: bool)
         limit=np.full((len(counts), 1), state.ENDLESS, np.int64),
         crowds=rows(state.RANKS * len(counts), state.CROWD),
         renewed_at=np.full(1, -np.inf),
-        longest=np.zeros(1),
+        pace=np.zeros(6),
         need=np.asarray(classes.devices, np.int64).copy()[:, None],
         capacity=np.array([number * cluster.per_node], np.int64),
         jobs=jobs_of(trace, klass, workers),

@@ -53,6 +53,8 @@ class Policy:
     """A running job is stopped only if its key is larger by more than this."""
     min_run_s: float = 0.0
     """No run is stopped before."""
+    turn_s: float = 0.0
+    """No run is stopped before for a smaller key alone."""
     grace_s: float = 0.0
     """What others have borrowed is taken back only by who has waited so long."""
     half_life_s: float = 0.0
@@ -67,6 +69,10 @@ class Policy:
     """A job that has waited longer goes before all others and has its nodes kept free."""
     shared_cap_s: float = ENDLESS
     """The same where all queues share one pool, so that there is somewhere to go."""
+    cap_factor: float = 0.0
+    """Nobody has waited too long who has waited less than so many times what jobs wait lately."""
+    adapts: bool = False
+    """Size counts for more while jobs wait for longer than they run: `kernel.pace`."""
 
 
 OURS = Policy(
@@ -76,12 +82,27 @@ OURS = Policy(
     floor_s=300.0,
     quantile=0.8,
     preempts=True,
+    margin=300.0,
+    turn_s=600.0,
     wait_cap_s=7 * 24 * 3600.0,
-    shared_cap_s=12 * 3600.0,
+    shared_cap_s=2 * 24 * 3600.0,
+    cap_factor=10.0,
+    adapts=True,
 )
 CALM = replace(OURS, stretch=20.0, floor_s=60.0, quantile=0.0, preempts=False)
 """Ours where nothing may be stopped: an order that cannot be mended later leans more on what is expected."""
-LIVE = replace(OURS, min_run_s=60.0, grace_s=30.0, half_life_s=24 * 3600.0, searches=1, rest_s=5.0)
+LIVE = replace(
+    OURS,
+    margin=0.0,
+    turn_s=0.0,
+    min_run_s=60.0,
+    grace_s=30.0,
+    half_life_s=24 * 3600.0,
+    searches=1,
+    rest_s=5.0,
+    shared_cap_s=12 * 3600.0,
+    cap_factor=0.0,
+)
 """Ours on a running server, where a start costs something, and queues that borrow come from people."""
 
 POLICIES: dict[str, Policy] = {

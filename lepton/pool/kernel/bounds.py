@@ -9,7 +9,7 @@ from lepton.pool.kernel.accounts import BORROWS, level_of
 from lepton.pool.kernel.cells import free_in
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.order import running_key
-from lepton.pool.kernel.state import BY_KEY, RANKS, Order, Pool
+from lepton.pool.kernel.state import BY_KEY, EXCESS, RANKS, Order, Pool
 
 AHEAD_S = 10.0
 
@@ -20,8 +20,8 @@ def largest_key(pool: Pool, order: Order, job: int, now: float) -> float:
     row = pool.jobs[job]
     if pool.classes[row.klass].is_pinned:
         return -1e300
-    devices = pool.classes[row.klass].devices
-    return max(running_key(order, row, devices, now), running_key(order, row, devices, now + AHEAD_S))
+    devices, excess = pool.classes[row.klass].devices, pool.pace[EXCESS]
+    return max(running_key(order, excess, row, devices, now), running_key(order, excess, row, devices, now + AHEAD_S))
 
 
 @compiled

@@ -19,7 +19,7 @@ from lepton.pool.kernel.cells import may_fit_somewhere
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.heaps import without_first
 from lepton.pool.kernel.moves import first_waiting, start, stop
-from lepton.pool.kernel.reserve import hold, is_kept_for, let_go, open_again, release, take_beside
+from lepton.pool.kernel.reserve import hold, is_kept_for, lend, let_go, open_again, release, shut_all, take_beside
 from lepton.pool.kernel.state import AWAKE, KEPT, LATE, SEARCHES, STARTS, STOPS, WAITING, Order, Pool
 from lepton.pool.kernel.victims import make_room
 
@@ -80,7 +80,7 @@ def start_one(pool: Pool, order: Order, job: int, now: float, is_owed: bool) -> 
         if take_beside(pool, order, job, now, is_owed):
             stopped = 0
         elif order.preempts:
-            stopped = look_for_room(pool, order, job, now)
+            stopped = look_for_room(pool, order, job, now, is_owed)
             klass.is_stirred |= klass.is_put_off
     if stopped < 0:
         full = keeps_out(pool, pool.jobs[job].klass)
@@ -190,7 +190,7 @@ def try_first(pool: Pool, order: Order, now: float, may_preempt: bool, is_owed: 
         return False
     stopped = 0
     if klass.is_put_off or not take_beside(pool, order, job, now, is_owed):
-        stopped = look_for_room(pool, order, job, now) if may_preempt else -1
+        stopped = look_for_room(pool, order, job, now, is_owed) if may_preempt else -1
     if stopped < 0:
         account.is_blocked = 1 if order.blocks else 0
         full = keeps_out(pool, index)
@@ -203,8 +203,10 @@ def try_first(pool: Pool, order: Order, now: float, may_preempt: bool, is_owed: 
 
 
 @compiled
-def look_for_room(pool: Pool, order: Order, job: int, now: float) -> int:
-    """`make_room` for a job, unless it is plain that nobody can, or others have been served now."""
+def look_for_room(pool: Pool, order: Order, job: int, now: float, is_owed: bool) -> int:
+    """`make_room` for a job, unless it is plain that nobody can, or others have been served now. What is owed it is not
+    kept from it by another queue.
+    """
     row = pool.classes[pool.jobs[job].klass]
     row.is_put_off = 0
     if now < row.rests_until <= now + order.rest_s:
@@ -216,7 +218,11 @@ def look_for_room(pool: Pool, order: Order, job: int, now: float) -> int:
     if pool.size[SEARCHES] > order.searches:
         row.is_put_off = 1
         return -1
+    if is_owed and pool.size[KEPT]:
+        lend(pool, job, False, True)
     found = make_room(pool, order, job, now)
+    if is_owed and pool.size[KEPT]:
+        shut_all(pool, job)
     row.rests_until = now + order.rest_s if found < 0 else -np.inf
     return found
 

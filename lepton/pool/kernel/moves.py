@@ -7,8 +7,9 @@ from lepton.pool.kernel.bounds import join, part
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.heaps import merged, without_first
 from lepton.pool.kernel.order import done, key_of, outgrown
+from lepton.pool.kernel.pace import note_run, note_wait
 from lepton.pool.kernel.places import give
-from lepton.pool.kernel.state import ENDED, LATE, RUNNING, WAITING, Order, Pool
+from lepton.pool.kernel.state import ENDED, EXCESS, LATE, RUNNING, WAITING, Order, Pool
 
 
 @compiled
@@ -26,7 +27,7 @@ def wake_cells_of(pool: Pool, job: int) -> None:
 def wait(pool: Pool, order: Order, job: int) -> None:
     """Queue a job under the key that its estimate gives."""
     row, klass = pool.jobs[job], pool.jobs[job].klass
-    row.key = key_of(order, row.submit, row.estimate, pool.classes[klass].devices, row.work)
+    row.key = key_of(order, pool.pace[EXCESS], row.submit, row.estimate, pool.classes[klass].devices, row.work)
     row.state, row.left, row.right = WAITING, -1, -1
     was_first = pool.classes[klass].root
     pool.classes[klass].root = merged(pool.jobs, was_first, job)
@@ -88,6 +89,8 @@ def start(pool: Pool, order: Order, job: int, now: float) -> None:
     row = pool.jobs[job]
     row.state, row.begun, row.lead = RUNNING, now, 0.0
     row.runs += 1
+    if row.runs == 1:
+        note_wait(pool, job, now)
     enlist(pool, order, job, now)
 
 
@@ -108,8 +111,7 @@ def stop(pool: Pool, order: Order, job: int, now: float) -> None:
 @compiled
 def end(pool: Pool, order: Order, job: int, now: float) -> None:
     """A running job is done."""
-    if not pool.jobs[job].is_endless:
-        pool.longest[0] = max(pool.longest[0], done(pool.jobs[job], now))
+    note_run(pool, order, job, now)
     give(pool, order, job, now)
     delist(pool, job)
     pool.jobs[job].state = ENDED

@@ -187,7 +187,7 @@ def learn(history: History, job: int, ran_s: float) -> None:
 @compiled
 def may_stop_by_key(history: History) -> int:
     """1 if it pays to stop running jobs for others because of what is expected of them; else 0."""
-    return int(history.ended[IS_TRUSTED] or history.ended[IS_SPREAD])
+    return int(history.ended[IS_SPREAD])
 
 
 @compiled

@@ -14,13 +14,26 @@ from lepton.pool.kernel.heaps import pop, push
 from lepton.pool.kernel.moves import end, make_late, wait, wake_cells_of
 from lepton.pool.kernel.order import done, outgrown
 from lepton.pool.kernel.predict import IS_TRUSTED, History, come, expect, learn, leave, may_stop_by_key
-from lepton.pool.kernel.state import BY_KEY, KEPT, RUNNING, STARTS, STOPS, Floats, Ints, Order, Pool, Rows
+from lepton.pool.kernel.state import (
+    BY_KEY,
+    KEPT,
+    RUNNING,
+    STARTS,
+    STOPS,
+    WAIT,
+    WAITING,
+    Floats,
+    Ints,
+    Order,
+    Pool,
+    Rows,
+)
 
 FACT = np.dtype(
     [
         ("duration", "f8"),  # what a decision does not know
         ("given", "f8"),  # expected run time, where it comes with the trace
-        ("due", "f8"),  # a running job's next event: its end, or when it outruns its estimate
+        ("due", "f8"),  # next event of one that runs: it ends, outruns its estimate, may be stopped
     ]
 )
 EVENT = np.dtype([("at", "f8"), ("job", "i8")])
@@ -118,6 +131,8 @@ def handle(replay: Replay, now: float) -> None:
     row, fact = pool.jobs[job], replay.facts[job]
     if at >= due_late(pool, replay.order, job):
         make_late(pool, job)
+    elif row.state == WAITING and not row.is_late:
+        watch_wait(replay, job, now)
     if row.state != RUNNING or fact.due != at:
         return
     if done(row, now) < fact.duration - 1e-6:
@@ -187,7 +202,8 @@ def admit(replay: Replay, job: int, now: float) -> None:
 @compiled
 def due_late(pool: Pool, order: Order, job: int) -> float:
     """When a waiting job becomes late."""
-    return float(pool.jobs[job].submit + pool.jobs[job].work + order.wait_cap_s)
+    cap_s = max(order.wait_cap_s, order.cap_factor * pool.pace[WAIT])
+    return float(pool.jobs[job].submit + pool.jobs[job].work + cap_s)
 
 
 @compiled
@@ -200,10 +216,13 @@ def watch_wait(replay: Replay, job: int, now: float) -> None:
 
 @compiled
 def schedule(replay: Replay, job: int, now: float) -> None:
-    """Set the next event of a running job: its end, or when it outruns its estimate."""
+    """Set the next event of a running job: it ends, outruns its estimate, or has run for long enough to be stopped."""
     row, fact, order = replay.pool.jobs[job], replay.facts[job], replay.order
     begin = row.begun + row.lead
     fact.due = begin + fact.duration - row.work
+    may_stop_at = begin + max(order.min_run_s, order.turn_s)
+    if order.preempts and now < may_stop_at:
+        fact.due = min(fact.due, may_stop_at + 1e-3)
     if order.preempts and order.growth > 1.0:
         estimate = outgrown(order, row.estimate, done(row, now))
         fact.due = min(fact.due, begin + estimate - row.work)

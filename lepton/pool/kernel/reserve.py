@@ -21,7 +21,7 @@ from lepton.pool.kernel.cells import has_room, mark
 from lepton.pool.kernel.compiled import compiled, compiled_allocating
 from lepton.pool.kernel.order import done, outgrown
 from lepton.pool.kernel.places import give, put_back, take
-from lepton.pool.kernel.state import KEPT, Order, Pool, Rows
+from lepton.pool.kernel.state import KEPT, LONGEST, Order, Pool, Rows
 
 CAUTION = 2.0
 """Where another's reservation depends on it, a job is expected to need so many times its estimate."""
@@ -39,7 +39,7 @@ OUTRUN = 2.0
 def may_end(pool: Pool, job: int, now: float) -> bool:
     """Whether a running job is expected to end at all."""
     row = pool.jobs[job]
-    return not row.is_endless and done(row, now) <= OUTRUN * max(pool.longest[0], SAVED_S)
+    return not row.is_endless and done(row, now) <= OUTRUN * max(pool.pace[LONGEST], SAVED_S)
 
 
 @compiled

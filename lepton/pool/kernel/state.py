@@ -165,6 +165,8 @@ RANKS = 9
 PLAN = np.dtype([("start", "i8"), ("stop", "i8"), ("begun", "f8"), ("by", "i8")])
 AWAKE, LATE, STARTS, STOPS, SEARCHES, EXPECTED, BY_KEY, KEPT = 0, 1, 2, 3, 4, 5, 6, 7
 """Indices of `Pool.size`."""
+EXCESS, WAIT, RUN, STARTED, ENDS, LONGEST = 0, 1, 2, 3, 4, 5
+"""Indices of `Pool.pace`."""
 ENDLESS = 2**62
 """No limit."""
 
@@ -200,8 +202,10 @@ class Pool(NamedTuple):
     """(A x RANKS,) the running jobs of each queue and priority."""
     renewed_at: Floats
     """(1,) when their bounds were looked at last."""
-    longest: Floats
-    """(1,) the longest run that has ended, in seconds."""
+    pace: Floats
+    """(6,) how the pool fares (`pace`): EXCESS, what size counts for beside `Order.stretch`; WAIT and RUN, the mean
+    wait and run lately, in seconds; STARTED and ENDS, of how many; LONGEST, the longest run that has ended.
+    """
     jobs: Rows
     """In the order in which equal ones go."""
     workers: Rows
@@ -229,7 +233,10 @@ class Order(NamedTuple):
     floor_s: float
     margin: float
     min_run_s: float
+    turn_s: float
     wait_cap_s: float
+    cap_factor: float
+    adapts: bool
     blocks: bool
     preempts: bool
     is_remaining: bool

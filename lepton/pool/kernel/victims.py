@@ -15,7 +15,7 @@ from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.fragments import fits_on_its
 from lepton.pool.kernel.order import done, running_key
 from lepton.pool.kernel.places import give, put_back, take, take_back
-from lepton.pool.kernel.state import BY_KEY, Order, Pool, Rows
+from lepton.pool.kernel.state import BY_KEY, EXCESS, Order, Pool, Rows
 
 PRIORITY = 1e12
 """More than any two keys differ by, in seconds."""
@@ -61,7 +61,7 @@ def candidates(pool: Pool, order: Order, job: int, now: float) -> int:
             its = classes[row.klass]
             has_run = row.begun < now and now - row.begun - row.lead >= order.min_run_s
             if has_run or row.begun > now:  # the clock was set back
-                key = running_key(order, row, its.devices, now)
+                key = running_key(order, pool.pace[EXCESS], row, its.devices, now)
                 if row.saved < np.inf:  # what a stop would lose
                     key -= max(0.0, done(row, now) - row.saved)
                 if is_victim(pool, order, victim, key, job, now):
@@ -88,7 +88,9 @@ def is_victim(pool: Pool, order: Order, victim: int, key: float, job: int, now: 
     may_reclaim = now - pool.jobs[job].submit >= order.grace_s
     if pool.jobs[victim].is_late and not (order.has_guarantees and may_reclaim and its.borrowed > mine.borrowed):
         return False
-    is_later = pool.size[BY_KEY] > 0 and key > pool.jobs[job].key + order.margin
+    row = pool.jobs[victim]
+    had_turn = row.begun > now or now - row.begun - row.lead >= order.turn_s
+    is_later = had_turn and pool.size[BY_KEY] > 0 and key > pool.jobs[job].key + order.margin
     return may_stop(order, its, mine, is_later, may_reclaim)
 
 

@@ -347,10 +347,10 @@ class LivePool:
     def _make_arrays(self, now: float) -> None:
         """Make the arrays anew from what is known; promises are forgotten, and made again if they still hold."""
         self.is_stale = False
-        pasts, longest = self.seats.tables.pasts(), self.seats.tables.pool.longest
+        pasts, pace = self.seats.tables.pasts(), self.seats.tables.pool.pace
         self.seats = Seats(list(self.machines.values()), self.rights, self.policy, self.forecast, self.habits)
         self.seats.tables.past = pasts
-        self.seats.tables.pool.longest[:] = longest
+        self.seats.tables.pool.pace[:] = pace
         self._promised: dict[str, None] = {}
         self._paused: list[Due] = []
         self._new: dict[str, None] = {}

@@ -234,7 +234,7 @@ def empty_pool(layout: Layout) -> Pool:
         limit=np.zeros((8, AMOUNTS), np.int64),
         crowds=rows(8 * state.RANKS, state.CROWD),
         renewed_at=np.full(1, -np.inf),
-        longest=np.zeros(1),
+        pace=np.zeros(6),
         need=np.zeros((16, AMOUNTS), np.int64),
         capacity=layout.capacity(),
         jobs=rows(64, state.JOB),

@@ -13,12 +13,15 @@ from lepton.pool.trace import Cluster, Ints, Trace
 QUICK = {
     "floor_s": 5.0,
     "prior_s": 5.0,
+    "margin": 0.0,
+    "turn_s": 0.0,
 }
 ORDERS: dict[str, Policy] = {name: each for name, each in POLICIES.items() if each.source is not Source.GIVEN} | {
     "calm": CALM,
     "quick to stop": replace(OURS, **QUICK),  # type: ignore[arg-type]
-    "late": replace(CALM, wait_cap_s=300.0, shared_cap_s=300.0),
-    "late and preemptive": replace(OURS, wait_cap_s=300.0, shared_cap_s=300.0, **QUICK),  # type: ignore[arg-type]
+    "late": replace(CALM, wait_cap_s=300.0, shared_cap_s=300.0, cap_factor=0.0),
+    "late and preemptive": replace(OURS, wait_cap_s=300.0, shared_cap_s=300.0, cap_factor=0.0, **QUICK),  # type: ignore[arg-type]
+    "late at once": replace(OURS, wait_cap_s=5.0, shared_cap_s=5.0, cap_factor=0.0, **QUICK),  # type: ignore[arg-type]
 }
 NAMES = sorted(ORDERS)
 
@@ -45,9 +48,16 @@ class Case:
         return np.where((gpus == 1) & (self.part > 0), self.part, 1000 * gpus)
 
 
+ENDLESS_S = 1e6
+"""Longer than all others together."""
+
+
 def trace_of(chance: np.random.Generator, queues: list[str], sizes: list[int]) -> Trace:
-    """5 to 30 jobs, in bursts or not, with run times that differ widely."""
+    """5 to 30 jobs, in bursts or not, with run times that differ widely; now and then some that seem to have no end."""
     jobs, span = int(chance.integers(5, 31)), int(chance.choice([50, 1000, 5000]))
+    duration = np.exp(chance.normal(5, 1.5, jobs)).round()
+    if chance.random() < 0.2:
+        duration[chance.random(jobs) < 0.1] = ENDLESS_S
     return Trace(
         name="made",
         id=[str(job) for job in range(jobs)],
@@ -56,7 +66,7 @@ def trace_of(chance: np.random.Generator, queues: list[str], sizes: list[int]) -
         user=chance.integers(0, 3, jobs),
         users=["u", "v", "w"],
         submit=chance.integers(0, span, jobs).astype(np.float64),
-        duration=np.exp(chance.normal(5, 1.5, jobs)).round(),
+        duration=duration,
         gpus=chance.choice(sizes, jobs),
         cpus=np.zeros(jobs, np.int64),
     )

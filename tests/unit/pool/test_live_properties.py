@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton.core.launch import Devices
+from lepton.pool.kernel.state import WAITING
 from lepton.pool.live.pool import LivePool
 from lepton.pool.live.tables import Rights
+from lepton.pool.live.trial import fits_beside
 from lepton.pool.live.views import Phase, Plan, Truth, Wants
 from lepton.pool.policy import LIVE
 from lepton.pool.quota import QueueSpec
@@ -116,17 +118,26 @@ def test_a_plan_applied_twice_is_applied_once_in_very_many_cases(seed: int) -> N
 
 @dataclass
 class World:
-    """Whole nodes, jobs that take as long to end as they may, and a look every few seconds."""
+    """Whole nodes, jobs that take as long to end as they may or never end, gangs and jobs that want CPUs alone, little
+    patience, a wall clock that somebody sets, and a look every few seconds.
+    """
 
     seed: int
     now: float = 0.0
-    pool: LivePool = field(default_factory=lambda: LivePool(replace(LIVE, grace_s=RECLAIM_S, min_run_s=MIN_RUN_S)))
+    """What has really passed;"""
+    ahead: float = 0.0
+    """the wall clock says so much more."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Nodes of each job."""
     ends: dict[str, float] = field(default_factory=dict)
     leaves: dict[str, float] = field(default_factory=dict)
     lasts: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.chance = np.random.default_rng(self.seed)
+        patience_s = float(self.chance.choice([10.0, 100.0, 43_200.0]))
+        policy = replace(LIVE, grace_s=RECLAIM_S, min_run_s=MIN_RUN_S, wait_cap_s=patience_s, shared_cap_s=patience_s)
+        self.pool = LivePool(policy, ticks=lambda: self.now)
         own = self.chance.permutation([0, 1, 2]).tolist()
         self.own = dict(zip(("a", "b", "default"), own, strict=True))
         self.pool.put_machines([node(at) for at in range(3 + int(self.chance.integers(2)))], 0.0)
@@ -138,12 +149,27 @@ class World:
         }
         self.pool.put_rights(Rights(queues=specs), 0.0)
 
+    @property
+    def wall(self) -> float:
+        return self.now + self.ahead
+
     def put(self, job: str, truth: Truth) -> None:
-        self.pool.put(self.pool.jobs[job].wants, truth, self.now)
+        self.pool.put(self.pool.jobs[job].wants, truth, self.wall)
+
+    def submit(self) -> None:
+        """One comes."""
+        wants = replace(job_of(self.chance, f"j{self.now:.0f}", self.wall, [8000, 8000, 8000, 0]), within="")
+        size = len(wants.workers) if wants.workers[0].gpu_milli else 0
+        lasts = float(self.chance.choice([20, 100, 1000, 1e9]))
+        self.sizes[wants.job], self.lasts[wants.job] = size, lasts
+        wants = replace(wants, is_endless=lasts > 1e6 and bool(self.chance.integers(2)))
+        self.pool.put(wants, Truth(phase=Phase.QUEUED), self.wall)
 
     def turn(self) -> None:
         """Time goes on, jobs end, one comes, and what is decided is carried out."""
         self.now += STEP_S
+        if self.chance.random() < 0.02:
+            self.ahead = float(self.chance.choice([-90_000, -4000, 0, 4000, 90_000]))
         for job in [job for job, at in self.leaves.items() if at <= self.now]:
             del self.leaves[job]
             self.put(job, Truth(phase=Phase.QUEUED))
@@ -151,14 +177,11 @@ class World:
             del self.ends[job]
             self.put(job, Truth(phase=Phase.GONE, ran_s=self.lasts[job]))
         if self.chance.random() < 0.15:
-            wants = replace(job_of(self.chance, f"j{self.now:.0f}", self.now, [8000]), within="")
-            wants = replace(wants, workers=wants.workers[:1])
-            self.lasts[wants.job] = float(self.chance.choice([20, 100, 1000]))
-            self.pool.put(wants, Truth(phase=Phase.QUEUED), self.now)
+            self.submit()
         for _ in range(20):
-            plan = self.pool.decide(self.now)
+            plan = self.pool.decide(self.wall)
             self.obey(plan)
-            if not plan.starts and not plan.stops and self.pool.due_s(self.now) != 0.0:
+            if not plan.starts and not plan.stops and self.pool.due_s(self.wall) != 0.0:
                 return
         raise AssertionError("it never comes to rest")
 
@@ -172,12 +195,23 @@ class World:
             self.put(stop.job, replace(entry.truth, phase=Phase.LEAVES))
         for job, places in plan.starts.items():
             self.ends[job] = self.now + self.lasts[job]
-            self.put(job, Truth(phase=Phase.HOLDS, places=places, began_s=self.now))
+            self.put(job, Truth(phase=Phase.HOLDS, places=places, began_s=self.wall))
 
     def is_owed(self, queue: str) -> bool:
-        """Whether one waits in a queue that holds less than it is guaranteed."""
-        its = [entry.truth.phase for entry in self.pool.jobs.values() if entry.wants.queue == queue]
-        return Phase.QUEUED in its and its.count(Phase.HOLDS) + its.count(Phase.LEAVES) < self.own[queue]
+        """Whether one waits whose queue with it holds no more than it is guaranteed; and no gang that is guaranteed as
+        much when others of its queue end, for which that may be saved up.
+        """
+        its = [entry for entry in self.pool.jobs.values() if entry.wants.queue == queue]
+        held = sum(self.sizes[each.wants.job] for each in its if each.truth.phase is not Phase.QUEUED)
+        waiting = [self.sizes[each.wants.job] for each in its if each.truth.phase is Phase.QUEUED]
+        most = self.own[queue] - held
+        return any(0 < size <= most for size in waiting) and not any(most < size <= self.own[queue] for size in waiting)
+
+    def is_free(self) -> bool:
+        """Whether a job waits that could have its places beside what is kept, and was not given them."""
+        entries = [entry for entry in self.pool.jobs.values() if entry.truth.phase is Phase.QUEUED]
+        waiting = [entry for entry in entries if self.pool.seats.is_in(entry, WAITING)]
+        return any(fits_beside(self.pool.seats, entry, self.pool.clock.own(self.wall)) for entry in waiting)
 
 
 def check_guarantees(seed: int) -> None:
@@ -186,6 +220,7 @@ def check_guarantees(seed: int) -> None:
     bound_s = RECLAIM_S + MIN_RUN_S + MOST_GRACE_S + LIVE.rest_s + 2 * STEP_S
     for _ in range(120):
         world.turn()
+        assert not world.is_free(), "what fits starts, unless it takes what is kept"
         owed = {name: owed.get(name, world.now) for name in world.own if world.is_owed(name)}
         assert all(world.now - since <= bound_s for since in owed.values()), (world.now, owed, world.own)
 

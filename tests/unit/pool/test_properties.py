@@ -15,10 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lepton.pool.arrays import Rules, replay_of
+from lepton.pool.kernel import replay as kernel
+from lepton.pool.kernel import reserve
+from lepton.pool.kernel.state import ENDED, STARTS, WAITING
 from lepton.pool.policy import CALM
-from lepton.pool.replay import Outcome
+from lepton.pool.replay import Outcome, grown
 from lepton.pool.trace import Cluster, Ints
-from tests.unit.pool.cases import Case, any_case, replayed, trace_of
+from tests.unit.pool.cases import NAMES, ORDERS, Case, any_case, arranged, replayed, trace_of
 
 MORE = 20
 """Times as many in a slow run."""
@@ -127,19 +131,29 @@ def whole(seed: int) -> Case:
     chance = np.random.default_rng(seed)
     nodes = {f"q{queue}": int(chance.integers(1, 4)) for queue in range(int(chance.integers(2, 4)))}
     trace = trace_of(chance, list(nodes), [8, 8, 8, 16, 24])
-    policy = replace(CALM, shared_cap_s=CAP_S, floor_s=float(chance.choice([5.0, 60.0, 300.0])))
+    policy = replace(CALM, shared_cap_s=CAP_S, cap_factor=0.0, floor_s=float(chance.choice([5.0, 60.0, 300.0])))
     ranks = chance.choice([0, 4, 8], (len(nodes), 3)) if chance.random() < 0.5 else None
     return Case(trace, Cluster(nodes=nodes), policy, False, ranks, np.full(len(nodes), 2**62), 0, has_guarantees=False)
 
 
 def check_patience(seed: int) -> None:
-    """Nobody who came later starts before one that has waited twice as long as anybody should."""
+    """From twice its patience on nobody starts on nodes that are kept for a job, until it has started there or they are
+    let go of: it waits for those that run, whatever comes. And everybody starts at last.
+    """
     case = whole(seed)
-    outcome, trace = replayed(case), case.trace
-    at = trace.submit + 2 * CAP_S
-    for job in np.flatnonzero(outcome.first > at):
-        later = (trace.submit > trace.submit[job]) & (outcome.first > at[job]) & (outcome.first < outcome.first[job])
-        assert not later.any(), (job, np.flatnonzero(later))
+    replay = arranged(replay_of(case.trace, case.cluster, case.policy, Rules(is_partitioned=False)), case)
+    pool, held = replay.pool, -1
+    while (said := kernel.advance(replay, 1)) != kernel.DONE:
+        replay = grown(replay) if said == kernel.GROW else replay
+        holder = int(pool.cells[0].held_for)
+        if holder >= 0 and holder == held and pool.cells[0].held_until < pool.cells[0].credit_at:
+            kept = {at for at, row in enumerate(pool.nodes) if row.kept}
+            begun = [int(pool.plan[at].start) for at in range(pool.size[STARTS])]
+            for job in begun:
+                spots = range(pool.jobs[job].place, pool.jobs[job].place_end)
+                assert not kept & {int(pool.workers[at].node) for at in spots}, (job, holder)
+        held = holder
+    assert (pool.jobs.state[replay.by_submit] == ENDED).all()
 
 
 @each(3_500)
@@ -151,6 +165,44 @@ def test_nobody_starves(seed: int) -> None:
 @each(3_500 * MORE)
 def test_nobody_starves_in_very_many_cases(seed: int) -> None:
     check_patience(seed)
+
+
+def check_work_goes_on(seed: int) -> None:
+    """After each decision nobody waits who fits and takes nothing of what is kept; and no more nodes are kept than the
+    late job needs for which they are.
+    """
+    case = any_case(seed)
+    late = [name for name in NAMES if name.startswith("late")]
+    case = replace(case, policy=ORDERS[late[seed % len(late)]])
+    rules = Rules(is_partitioned=case.is_partitioned)
+    replay = arranged(replay_of(case.trace, case.cluster, case.policy, rules), case)
+    while (said := kernel.advance(replay, 1)) != kernel.DONE:
+        replay = grown(replay) if said == kernel.GROW else replay
+        check_moment(replay)
+
+
+def check_moment(replay: kernel.Replay) -> None:
+    """What is said above, now."""
+    pool, now = replay.pool, float(replay.events.at[0])
+    holders = {int(row.held_for) for row in pool.cells if row.held_for >= 0}
+    kept = sum(int(row.kept > 0) for row in pool.nodes)
+    assert kept <= sum(int(pool.jobs[job].place_end - pool.jobs[job].place) for job in holders)
+    assert all(row.is_open for row in pool.nodes)
+    reserve.shut_held(pool)
+    for job in np.flatnonzero(pool.jobs.state == WAITING):
+        assert not reserve.take_beside(pool, replay.order, int(job), now, False), int(job)
+    reserve.open_again(pool)
+
+
+@each(1_500)
+def test_whoever_fits_and_delays_no_promise_starts(seed: int) -> None:
+    check_work_goes_on(seed)
+
+
+@pytest.mark.slow
+@each(1_500 * MORE)
+def test_whoever_fits_and_delays_no_promise_starts_in_very_many_cases(seed: int) -> None:
+    check_work_goes_on(seed)
 
 
 TWIN = """

@@ -329,3 +329,25 @@ def test_codes_keep_order_and_kinds_tell_rows_apart(values: list[int]) -> None:
     number, row = kinds([column, column % 3])
     assert [values[first] for first in row[number]] == values
     assert max(values) < ENDLESS
+
+
+def crowded(sigma: float, gangs: float, seed: int) -> tuple[Trace, Cluster]:
+    """1,500 jobs that ask a little more of 16 nodes than they have."""
+    chance = np.random.default_rng(seed)
+    count = 1500
+    wide = chance.random(count) < gangs
+    gpus = np.where(wide, 8 * 2 ** chance.integers(1, 4, count), chance.choice([1, 2, 4, 8], count))
+    duration = np.exp(chance.normal(6, sigma, count)).clip(1, 1e6).round()
+    span = (gpus * duration).sum() / (16 * 8 * 1.05)
+    submit = np.sort(chance.uniform(0, span, count))
+    rows = [(0, 0, int(at), int(lasts), int(gpu)) for at, lasts, gpu in zip(submit, duration, gpus, strict=True)]
+    return trace_of(rows), Cluster(nodes={"a": 16, "b": 1})
+
+
+@pytest.mark.parametrize(("sigma", "gangs"), [(0.5, 0.1), (1.5, 0.1), (2.0, 0.02)])
+@pytest.mark.parametrize("partitioned", [True, False])
+def test_where_jobs_wait_long_size_counts_for_more(sigma: float, gangs: float, partitioned: bool) -> None:
+    trace, cluster = crowded(sigma, gangs, seed=7)
+    rules = Rules(is_partitioned=partitioned)
+    ours, greedy = (run(trace, cluster, each, rules) for each in (OURS, POLICIES["fifo-greedy"]))
+    assert np.mean(ours.finished - trace.submit) <= 1.02 * np.mean(greedy.finished - trace.submit)
