@@ -25,7 +25,7 @@ WINDOW = 1000
 EVERY = 100
 """Endings between two looks at the correlation."""
 LEAST = 0.1
-SPREAD = 2.0
+SPREAD = 8.0
 """Where run times vary less, a job that has run long is not expected to run much longer than a new one."""
 LONGEST_LOG = 16.0
 """Log of the longest run time that is ever expected, 100 days."""
