@@ -77,7 +77,7 @@ def start_detached(folder: Path, flags: dict[str, Any], *, is_noted: bool = True
     """
     make_folder(folder)
     given = [text for name, value in flags.items() if value is not None for text in (name, str(value))]
-    command = [sys.executable, "-m", "lepton.cli.main", "up", "--data", str(folder), *given]
+    command = [sys.executable, "-P", "-m", "lepton.cli.main", "up", "--data", str(folder), *given]
     reading, writing = os.pipe()
     with (folder / "server.log").open("ab") as log:
         start = log.tell()

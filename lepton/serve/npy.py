@@ -60,13 +60,17 @@ def _read_head(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"version {version} is not read here")
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        return read(stream)
+        shape, is_fortran, dtype = read(stream)
+        if len(shape) > MOST_AXES or any(type(size) is not int or size < 0 for size in shape):
+            raise ValueError(f"shape {shape} cannot be")
+        return shape, is_fortran, dtype
     except (ValueError, EOFError, SyntaxError, TypeError) as fault:
         raise InvalidError(
             f"The body is no npy file: {str(fault)[:200]}", fix="Send what numpy.save writes."
         ) from fault
 
 
+MOST_AXES = 32
 _read_known = lru_cache(KNOWN)(_read_head)
 """Most clients send equal heads, and to parse one, which is Python, takes 40 us."""
 

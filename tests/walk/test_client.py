@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -194,3 +195,13 @@ def test_bash_completes_commands_options_choices_and_ids(up: House) -> None:
 
 def test_completion_is_silent_where_there_is_no_server(house: House) -> None:
     assert completed(house, "jobs", "get", "") == []
+
+
+def test_a_server_runs_nothing_of_the_folder_it_is_started_in(tmp_path: Path) -> None:
+    (tmp_path / "jwt.py").write_text("raise SystemExit('shadowed')")
+    lepton = Path(sys.executable).with_name("lepton")
+    environment = {**os.environ, "LEPTON_DATA": str(tmp_path / "data"), "XDG_STATE_HOME": str(tmp_path / "state")}
+    try:
+        subprocess.run([lepton, "up", "-d", "--port", "0"], cwd=tmp_path, env=environment, check=True)
+    finally:
+        subprocess.run([lepton, "down"], cwd=tmp_path, env=environment, check=False)

@@ -133,6 +133,13 @@ def test_npy_is_for_one_input_and_holds_no_objects() -> None:
         read_inputs(call(b"1234", Media.OCTETS), Sums())
 
 
+@pytest.mark.parametrize("shape", [b"(True, 2)", b"(-1, 2)", b"(1.0,)", b"(" + b"1," * 100 + b")", b"2"])
+def test_an_npy_file_of_a_shape_that_cannot_be_is_refused(shape: bytes) -> None:
+    head = b"{'descr': '<f4', 'fortran_order': False, 'shape': " + shape + b", }\n"
+    with pytest.raises(InvalidError, match="no npy file"):
+        npy.read(b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head + bytes(8))
+
+
 def test_too_many_rows_are_too_large() -> None:
     body = npy.write(np.zeros((MAX_ROWS + 1, 2)))
     with pytest.raises(TooLargeError, match="'x'"):
