@@ -133,12 +133,9 @@ def where(records: list[Record]) -> str:
     place = f"on {told[0]['cores']} cores, Python {told[0]['python']}"
     most = max(one["load"] for one in told)
     busy = f" Others used the machine too (load up to {most:.1f}): of these figures only ratios mean much."
-    went = " The servers and the load went before all others (`--first`)." if any(map(_went_first, told)) else ""
+    first = ", ".join(sorted({f"`{one['part']}`" for one in told if one.get("first")}))
+    went = f" Of the parts {first} the servers and the load went before all others (`--first`)." if first else ""
     return f"Measured {days} at commit {commits} {place}.{busy + went if most > BUSY else ''}"
-
-
-def _went_first(meta: Record) -> bool:
-    return bool(meta.get("first"))
 
 
 def say(text: str) -> None:
