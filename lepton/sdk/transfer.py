@@ -9,14 +9,16 @@ written stays: both go on where they were.
 import asyncio
 import hashlib
 import os
+import platform
 import tarfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import quote
 
 from lepton.core.errors import IntegrityError, InvalidError, NotFoundError
+from lepton.sdk.arrived import below, draft_of, is_there_already, settle, told_by, unpacked
 from lepton.sdk.http import Http
 
 BATCH_FILES = 1000
@@ -62,9 +64,16 @@ class Transfer:
         return str(found["version"])
 
     async def _upload_folder(self, path: Path, files: Sequence[Local], to: str, *, branch: str, message: str) -> str:
-        mark = f"{path.resolve()}\0{to}\0{branch}".encode()
-        draft = f"draft.{hashlib.sha256(mark).hexdigest()[:16]}"
-        is_there = await self._is_branch(draft)
+        base = await self._standing(branch)
+        mark = f"{platform.node()}\0{os.getuid()}\0{path.resolve()}\0{to}\0{branch}".encode()
+        ours = f"draft.{hashlib.sha256(mark).hexdigest()[:16]}."
+        draft = f"{ours}{base[:16] or 'first'}"
+        names = {f"{to}/{file.name}" if to else file.name for file in files}
+        is_there = False
+        for found in await self._drafts(ours):
+            is_there = found == draft and await self._is_of(draft, base, names)
+            if not is_there:
+                await self._http.delete(f"/vault/branches/{found}", workspace=self._workspace)
         batches = list(_batches([file async for file in self._missing(files, to, draft if is_there else branch)]))
         into = draft if is_there or len(batches) > 1 else branch
         if into == draft and not is_there and await self._is_branch(branch):
@@ -76,6 +85,29 @@ class Transfer:
             body = {"into": branch, "ref": draft, "draft": True, "message": message}
             version = (await self._http.post("/vault/merges", body, workspace=self._workspace))["version"]
         return version or str((await self._list(branch, "", limit=1))["version"])
+
+    async def _standing(self, branch: str) -> str:
+        """The version that a branch stands at: who finds it moved begins another draft."""
+        try:
+            return str((await self._list(branch, "", limit=1))["version"])
+        except NotFoundError:
+            return ""
+
+    async def _drafts(self, ours: str) -> list[str]:
+        """What earlier copies of the same have begun."""
+        page = await self._http.get("/vault/branches", after=ours, workspace=self._workspace)
+        return [item["name"] for item in page["items"] if item["name"].startswith(ours)]
+
+    async def _is_of(self, draft: str, base: str, names: Collection[str]) -> bool:
+        """Whether a draft has changed nothing but files that are still to be copied."""
+        after: str | None = ""
+        while after is not None:
+            query = {"ref": draft, "base": base, "after": after, "workspace": self._workspace}
+            page = await self._http.get("/vault/diff", **query)
+            if any(item["name"] not in names for item in page["items"]):
+                return False
+            after = page["next"] if base else None
+        return True
 
     async def _missing(self, files: Sequence[Local], to: str, ref: str) -> AsyncIterator[Local]:
         """Local files that are not there with the same size and time; both sides come by name."""
@@ -143,7 +175,7 @@ class Transfer:
         size = 0
         async for file in self._listed(name, ref):
             target = below(path, file["name"][under:])
-            if await asyncio.to_thread(_is_there, target, file):
+            if await asyncio.to_thread(is_there_already, target, file):
                 self._step(file["size_bytes"])
                 continue
             written += 1
@@ -173,7 +205,7 @@ class Transfer:
 
         try:
             await self._http.patiently(once)
-            for size in await asyncio.to_thread(lambda: list(_unpacked(spool, files, path, under))):
+            for size in await asyncio.to_thread(lambda: list(unpacked(spool, files, path, under))):
                 self._step(size)
         finally:
             spool.unlink(missing_ok=True)
@@ -181,7 +213,7 @@ class Transfer:
     async def _fetch(self, file: dict[str, Any], target: Path, ref: str) -> None:
         """One file; what arrived before the line broke is not fetched again."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft, done = target.with_name(f".{target.name[:200]}.part"), self._done
+        draft, done = draft_of(target), self._done
         url = f"/vault/files/{quote(file['name'], safe='/')}"
 
         async def once() -> None:
@@ -202,7 +234,7 @@ class Transfer:
         if seen != file["sha256"]:
             draft.unlink()
             raise IntegrityError(f"{file['name']} arrived damaged", fix="Fetch it again.")
-        _settle(draft, target, file)
+        settle(draft, target, file)
 
     async def _listed(self, folder: str, ref: str) -> AsyncIterator[dict[str, Any]]:
         after: str | None = ""
@@ -250,6 +282,8 @@ def _below(folder: Path, under: str) -> Iterator[Local]:
     except OSError as fault:
         raise InvalidError(f"{folder} cannot be read: {fault.strerror}", fix="Look at its permissions.") from fault
     for entry in entries:
+        if not _is_text(entry.name):
+            raise InvalidError(f"The name {entry.name!r} in {folder} is not UTF-8", fix="Rename it.")
         if entry.is_dir(follow_symlinks=False):
             yield from _below(Path(entry.path), f"{under}{entry.name}/")
         elif entry.is_file(follow_symlinks=False):
@@ -258,6 +292,13 @@ def _below(folder: Path, under: str) -> Iterator[Local]:
             raise InvalidError(
                 f"{entry.path} is neither a file nor a folder", fix="Replace links by what they point to."
             )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _local(name: str, path: Path) -> Local:
@@ -312,68 +353,3 @@ def _pieces(file: Local) -> Iterator[bytes]:
         raise InvalidError(f"{file.path} cannot be read: {fault.strerror}", fix="Look at its permissions.") from fault
     if left:
         raise InvalidError(f"{file.path} became shorter while it was read", fix="Copy again when nobody writes it.")
-
-
-def told_by(name: str, headers: Mapping[str, str]) -> dict[str, Any]:
-    """A file as a list has it, from the headers of its answer."""
-    sizes = {"size_bytes": int(headers["content-length"]), "modified_at": int(headers["x-lepton-modified-at"])}
-    facts = {"sha256": headers["etag"].strip('"'), "mode": int(headers["x-lepton-mode"], 8), "files": 0}
-    return {"name": name, **sizes, **facts}
-
-
-def below(folder: Path, name: str) -> Path:
-    """Where a file of that name belongs in a folder.
-
-    Raises:
-        IntegrityError: it would be outside.
-    """
-    if not name or any(piece in ("", ".", "..") for piece in name.split("/")) or "\0" in name:
-        raise IntegrityError(f"The server names a file {name[:80]!r}", fix="Do not trust this server.")
-    return folder / name
-
-
-def _is_there(target: Path, file: dict[str, Any]) -> bool:
-    try:
-        told = target.lstat()
-    except OSError:
-        return False
-    return (told.st_size, told.st_mtime_ns // 1000) == (file["size_bytes"], file["modified_at"])
-
-
-def _unpacked(spool: Path, files: Sequence[dict[str, Any]], path: Path, under: int) -> Iterator[int]:
-    """Write the files of an archive; give the bytes of each as it is done."""
-    wanted = {file["name"]: file for file in files}
-    with tarfile.open(spool) as archive:
-        for member in archive:
-            file = wanted.pop(member.name, None)
-            content = archive.extractfile(member)
-            if file is None or content is None:
-                raise IntegrityError(f"The server sent {member.name[:80]!r}, which nobody wanted", fix="Copy again.")
-            target = below(path, file["name"][under:])
-            target.parent.mkdir(parents=True, exist_ok=True)
-            draft = target.with_name(f".{target.name[:200]}.part")
-            if _written(content, draft) != file["sha256"]:
-                draft.unlink()
-                raise IntegrityError(f"{file['name']} arrived damaged", fix="Copy again.")
-            _settle(draft, target, file)
-            yield file["size_bytes"]
-    if wanted:
-        raise IntegrityError(f"{len(wanted)} files did not arrive", fix="Copy again.")
-
-
-def _written(content: IO[bytes], draft: Path) -> str:
-    seen = hashlib.sha256()
-    with draft.open("wb") as out:
-        while piece := content.read(PIECE_BYTES):
-            seen.update(piece)
-            out.write(piece)
-    return seen.hexdigest()
-
-
-def _settle(draft: Path, target: Path, file: dict[str, Any]) -> None:
-    """Give a whole file its permissions, its time and its name."""
-    if target.is_dir():
-        raise InvalidError(f"{target} is a folder, and a file of that name belongs there", fix="Use an empty folder.")
-    draft.chmod(file["mode"])
-    os.utime(draft, ns=(file["modified_at"] * 1000, file["modified_at"] * 1000))
-    draft.replace(target)

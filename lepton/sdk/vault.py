@@ -13,9 +13,10 @@ from typing import Any
 from urllib.parse import quote
 
 from lepton.core.errors import InvalidError
+from lepton.sdk.arrived import told_by
 from lepton.sdk.http import Http, part
 from lepton.sdk.portal import Blocking, blocking, iterating
-from lepton.sdk.transfer import Progress, Transfer, silent, told_by
+from lepton.sdk.transfer import Progress, Transfer, silent
 
 MAIN = "main"
 

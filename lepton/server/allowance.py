@@ -71,6 +71,16 @@ class Allowance:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def check(self, workspace: str, size_bytes: int) -> None:
+        """Refuse what would not fit, before any of it comes.
+
+        Raises:
+            StorageQuotaError: the workspace has no room for so much.
+        """
+        told = self._database.read(lambda tx: used(tx, workspace))
+        if told.left is not None and size_bytes > told.left:
+            raise _full(workspace, told)
+
     def bounded(self, workspace: str, pieces: Iterable[bytes], *, limit: int) -> Iterator[bytes]:
         """The pieces, as long as they fit.
 

@@ -149,7 +149,7 @@ class Files:
 
             return domain.branches.change(at.ref, batch, edit, author), entry
 
-        return _written(domain, stored)
+        return _written(domain, stored, doubts=True)
 
     def put_archive(self, at: At, folder: str, content: Content, author: Author) -> tuple[bytes, int]:
         """Store the files of a tar archive below a folder in one new version; return it and how many they are.
@@ -165,7 +165,7 @@ class Files:
             edits = {under + name: entry for name, entry in read_archive(batch, domain.cutter, pieces)}
             return domain.branches.commit(at.ref, edits, batch, author), len(edits)
 
-        return _written(domain, stored)
+        return _written(domain, stored, doubts=True)
 
     def archive(self, at: At, names: Iterable[str]) -> Iterator[Octets]:
         """The tar archive of some files.
@@ -209,19 +209,25 @@ class Files:
         Within a workspace no content moves. Raises NotFoundError, ConflictError, InvalidError.
         """
         tree = self.tree(source)
+        is_here = (source.workspace, source.ref, source.at) == (target.workspace, target.ref, None)
         if is_move and (source.workspace, source.ref) != (target.workspace, target.ref):
             raise InvalidError("Only within a branch can files be moved", fix="Copy them, then remove them.")
         if f"{to}/".startswith(f"{name}/") and is_move:
             raise InvalidError(f"{name!r} cannot be moved into itself", fix="Name another place.")
         if next(_renamed(tree, name, to), None) is None:
             raise NotFoundError(f"There is no file {name[:200]!r}", fix="See lepton vault ls.")
+        if source.workspace != target.workspace:
+            self._allowance.check(
+                target.workspace, sum(entry.blob.size_bytes for _, _, entry in _renamed(tree, name, to))
+            )
         done = 0
 
         def edit(into: Tree, batch: Batch) -> Tree:
             nonlocal done
-            gone: Edits = ((old, None) for old, _, _ in _renamed(tree, name, to)) if is_move else ()
+            now = into if is_here else tree  # others may have moved the branch since
+            gone: Edits = ((old, None) for old, _, _ in _renamed(now, name, to)) if is_move else ()
             into, _ = _edited(into, gone, batch)
-            into, done = _edited(into, self._brought(source, target, _renamed(tree, name, to), batch), batch)
+            into, done = _edited(into, self._brought(source, target, _renamed(now, name, to), batch), batch)
             return into
 
         self._change(target, edit, author)
@@ -232,9 +238,7 @@ class Files:
         theirs, ours = self.domain(source.workspace), self.domain(target.workspace)
         for _, new, entry in pairs:
             if theirs is not ours:
-                pieces = (bytes(piece) for piece in read(theirs.chunks, entry.blob))
-                within = self._allowance.bounded(target.workspace, pieces, limit=entry.blob.size_bytes)
-                blob = write(batch, ours.cutter, within)
+                blob = write(batch, ours.cutter, (bytes(piece) for piece in read(theirs.chunks, entry.blob)))
                 yield new, Entry(blob, entry.modified_at, entry.facts)
             else:
                 yield new, entry
@@ -247,6 +251,8 @@ class Files:
         Raises:
             NotFoundError: there is no such branch.
         """
+        if not draft.startswith(DRAFT) or draft == at.ref:
+            raise InvalidError(f"{draft!r} is no draft", fix=f"Name a branch {DRAFT}*, or merge without `draft`.")
         domain = self.domain(at.workspace)
         head = domain.branches.head(draft)
         ours = self.version(at)
@@ -301,8 +307,13 @@ def _begins(branch: str) -> bool:
     return branch == MAIN or branch.startswith(DRAFT)
 
 
-def _written(domain: Domain, work: Callable[[Batch], T]) -> T:
-    batch = domain.chunks.writing()
+def _written(domain: Domain, work: Callable[[Batch], T], *, doubts: bool = False) -> T:
+    """What `work` returns; what it put is forgotten where it fails.
+
+    Args:
+        doubts: content that is there already is read, and stored again where it is damaged.
+    """
+    batch = domain.chunks.writing(doubts=doubts)
     try:
         return work(batch)
     except BaseException:

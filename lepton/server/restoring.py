@@ -21,7 +21,7 @@ from lepton.server.config import ServerConfig
 from lepton.server.folder import RESTORING, write_private
 from lepton.server.people import ADMIN, issue_token
 from lepton.server.submit import Author
-from lepton.store import targets
+from lepton.store import domains, targets
 from lepton.store.dump import dump, load, split_lines
 from lepton.store.migrate import migrate
 from lepton.store.open import open_empty
@@ -36,6 +36,7 @@ from lepton.vault.driver import Driver
 from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.store.blobs import places, read, read_blob
 from lepton.vault.store.keyring import KeyRing
+from lepton.vault.store.pages import Entry
 from lepton.vault.store.state import Pack
 from lepton.vault.vault import Domain, Vault
 
@@ -207,7 +208,29 @@ def _prove(house: House) -> tuple[int, int]:
             size += len(piece)
         if seen.hexdigest() != digest:
             raise IntegrityError(f"Object {digest} is not what it was", fix="Use another backup.")
-    return len(rows), size
+    files = 0
+    for workspace, domain in house.database.read(domains.every):
+        if not workspace:  # the dumps, of which this platform was made
+            continue
+        found = house.vault.domain(domain)
+        seen_blobs = set[bytes]()
+        for _, version in found.branches.names():
+            for name, entry in found.branches.tree(version).scan():
+                if entry.blob.root not in seen_blobs:
+                    seen_blobs.add(entry.blob.root)
+                    size += _prove_file(found, name, entry)
+                    files += 1
+    return len(rows) + files, size
+
+
+def _prove_file(domain: Domain, name: str, entry: Entry) -> int:
+    """Bytes of a file that is what its SHA-256 says."""
+    seen = sha256()
+    for piece in read(domain.chunks, entry.blob):
+        seen.update(piece)
+    if seen.digest() != entry.blob.sha256:
+        raise IntegrityError(f"{name} is not what it was", fix="Use another backup.")
+    return entry.blob.size_bytes
 
 
 def check_house(house: House, *, progress: Progress) -> Checked:

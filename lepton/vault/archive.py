@@ -21,6 +21,17 @@ MOST_MEMBERS = 100_000
 """Of one archive: its entries are held in memory until they are committed."""
 BLOCK = tarfile.BLOCKSIZE
 BUFFER_BYTES = 1 << 20
+MOST_HEADER_BYTES = 1 << 20
+HEADERS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+"""Kinds of members that say something of others, and are read whole."""
+LATEST_S = 1e11
+"""Seconds from 1970, either way."""
 END = bytes(2 * BLOCK)
 
 
@@ -35,7 +46,9 @@ def read_archive(batch: Batch, cutter: Cutter, pieces: Iterable[bytes]) -> Itera
     """
     source = _Source(pieces)
     try:
-        with tarfile.open(fileobj=cast("BinaryIO", source), mode="r|", bufsize=BUFFER_BYTES) as archive:
+        with tarfile.open(
+            fileobj=cast("BinaryIO", source), mode="r|", bufsize=BUFFER_BYTES, tarinfo=_Guarded
+        ) as archive:
             for number, member in enumerate(iter(archive.next, None)):
                 if member.isdir():
                     continue
@@ -74,9 +87,10 @@ def _header(name: str, entry: Entry) -> bytes:
 
 
 def _name(member: tarfile.TarInfo) -> str:
-    if not member.isreg():
+    if not member.isreg() or member.issparse():
         raise InvalidError(
-            f"{member.name[:80]!r} is neither a file nor a folder", fix="Replace links by what they point to: tar ch"
+            f"{member.name[:80]!r} is neither a plain file nor a folder",
+            fix="Use tar ch, without --sparse.",
         )
     return check_name(member.name.removeprefix("./"))
 
@@ -86,7 +100,19 @@ def _stored(batch: Batch, cutter: Cutter, archive: tarfile.TarFile, member: tarf
     blob = write(batch, cutter, file.readinto)
     if blob.size_bytes != member.size:
         raise tarfile.ReadError(f"{member.name!r} breaks off after {blob.size_bytes} of {member.size} bytes")
+    if not abs(member.mtime) < LATEST_S:
+        raise tarfile.ReadError(f"{member.name!r} was changed at {member.mtime} s, which cannot be")
     return Entry(blob, round(member.mtime * 1e6), facts_of(member.mode))
+
+
+class _Guarded(tarfile.TarInfo):
+    """Refuses headers that would fill the memory: names and facts of a file are small."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in HEADERS and self.size > MOST_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header has {self.size} bytes")
+        found: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
+        return found
 
 
 class _Source:

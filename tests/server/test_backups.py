@@ -27,7 +27,7 @@ from lepton.vault.backup.recovery import RecoveryKey, read_key
 from lepton.vault.backup.target import Target, manifest_path
 from lepton.vault.driver import Head
 from lepton.vault.drivers.local import LocalDriver
-from tests.server.house import API, open_house
+from tests.server.house import API, House, open_house
 
 BODY = os.urandom(700_000)
 CLOCK = SystemClock()
@@ -472,3 +472,31 @@ def test_a_damaged_backup_is_whole_again_from_the_vault_or_from_another_place(pl
             assert {path: path.read_bytes() for path in kept} == kept
         else:  # what the other place never had stays damaged, and is named
             assert isinstance(done.exception, IntegrityError)
+
+
+def test_a_drill_reads_the_files_of_workspaces(house: House, tmp_path: Path) -> None:
+    data, safe = ("--data", house.config.data), tmp_path / "safe"
+    content = os.urandom(300_000)
+    house.http.put("/api/v1/vault/files/set/noise", content=content)
+    run("recovery-key", "--out", tmp_path / "kit.json", *data)
+    run("backup", "--to", safe, *data)
+    assert "1 objects, 293.0 KiB" in run("drill", "--at", safe, *data)
+    (pack,) = (path for path in safe.rglob("*") if path.is_file() and path.stat().st_size > len(content))
+    body = bytearray(pack.read_bytes())
+    body[100_000] ^= 1
+    pack.write_bytes(body)
+    done = CliRunner().invoke(cli, ["vault", "drill", "--at", str(safe), "--data", str(house.config.data)])
+    assert done.exit_code != 0 and "are what they were" not in done.output
+
+
+def test_a_damaged_file_is_whole_once_it_is_sent_again(house: House) -> None:
+    content, url = os.urandom(300_000), "/api/v1/vault/files/noise"
+    house.http.put(url, content=content)
+    (pack,) = (p for p in (house.config.data / "vault").rglob("*") if p.is_file() and p.stat().st_size > len(content))
+    body = bytearray(pack.read_bytes())
+    body[100_000] ^= 1
+    pack.write_bytes(body)
+    with pytest.raises(httpx.RemoteProtocolError):
+        house.http.get(url)
+    assert house.http.put(f"{url}-copy", content=content).status_code == 201
+    assert house.http.get(f"{url}-copy").content == content == house.http.get(url).content

@@ -117,6 +117,9 @@ def test_a_folder_comes_and_goes_as_a_tar_archive_in_one_version(house: House) -
         tar_of({"link": b""}, type=tarfile.SYMTYPE, linkname="/etc/passwd"),
         tar_of({"dev": b""}, type=tarfile.CHRTYPE),
         tar_of({"a": b"", "x" * 256: b""}),
+        tar_of({"x" * (2 << 20): b""}),
+        tar_of({"a": b"1"}, mtime=1e300),
+        tar_of({"sparse": b""}, pax_headers={"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 40)}),
     ],
 )
 def test_an_archive_that_cannot_be_stores_nothing(house: House, body: bytes) -> None:
@@ -168,6 +171,7 @@ def test_branches_part_and_meet_again(house: House) -> None:
     house.ask("POST", "/vault/branches/try/undelete")
     assert read(http, "a", ref="try") == b"4"
     error_of(http.delete(f"{V}/branches/main"), 409)
+    error_of(http.post(f"{V}/merges", json={"into": "main", "ref": "main", "draft": True}), 422)
     assert put(http, "x", status=404, branch="nowhere")["code"] == "not_found"
     assert put(http, "x", status=409, branch="tags/v1")["code"] == "conflict"
 

@@ -1,5 +1,6 @@
 """Copies between a local folder and a workspace: whole, only what differs, and going on where they were cut short."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from lepton.cli.main import cli
 from lepton.core.errors import InvalidError, LeptonError
-from lepton.sdk import transfer
+from lepton.sdk import arrived, transfer
 from lepton.sdk.client import Client
 from lepton.sdk.place import VaultPath, parse
 from lepton.sdk.vault import Vault
@@ -89,18 +90,39 @@ def test_an_upload_that_was_cut_short_shows_nothing_and_goes_on(
     assert [file.name for file in client.vault.files(recursive=True)] == ["x"]
     monkeypatch.setattr(transfer, "_archive", whole)
     sent = list[int]()
-    client.vault.write("y", b"meanwhile")
     client.vault.upload(source, "set", progress=lambda done, total: sent.append(done))
     names = [file.name for file in client.vault.files(recursive=True)]
-    assert names == ["set/a", "set/b", "set/c", "set/d", "set/e", "x", "y"]
+    assert names == ["set/a", "set/b", "set/c", "set/d", "set/e", "x"]
     assert sent[:2] == [1, 3]  # counted, not sent
+    assert [line["name"] for line in client.vault.branches()] == ["main"]
+
+
+@pytest.mark.parametrize("meanwhile", ["a file went", "the branch moved"])
+def test_what_was_begun_counts_only_while_it_is_right(
+    client: Client, tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    source = make(tmp_path / "in", a=1, b=2, c=3, d=4, e=5)
+    client.vault.upload(source / "c", "set/c")
+    with monkeypatch.context() as broken:
+        whole = transfer._archive
+        broken.setattr(transfer, "_archive", lambda files: 1 / 0 if files[0].name == "d" else whole(files))
+        with pytest.raises(ZeroDivisionError):
+            client.vault.upload(source, "set")
+    if meanwhile == "a file went":
+        (source / "a").unlink()
+    else:
+        client.vault.write("set/c", b"by another")
+    client.vault.upload(source, "set")
+    assert {file.name: file.sha256 for file in client.vault.files("set", recursive=True)} == {
+        f"set/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in source.iterdir()
+    }
     assert [line["name"] for line in client.vault.branches()] == ["main"]
 
 
 def test_a_download_goes_on_in_the_middle_of_a_file(client: Client, tmp_path: Path, small: None) -> None:
     source = make(tmp_path / "in", big=300_000)
     client.vault.upload(source, "")
-    draft = tmp_path / "out" / ".big.part"
+    draft = arrived.draft_of(tmp_path / "out" / "big")
     draft.parent.mkdir()
     draft.write_bytes((source / "big").read_bytes()[:123_456])
     client.vault.download("", tmp_path / "out")
@@ -129,7 +151,7 @@ def test_what_cannot_be_copied_is_named(client: Client, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../a", "/a", "a//b", "", "a/..", "a\0"])
 def test_no_name_from_a_server_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(LeptonError, match="The server names"):
-        transfer.below(tmp_path, name)
+        arrived.below(tmp_path, name)
 
 
 def test_a_file_that_changes_while_it_is_sent_is_refused(client: Client, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ retention rule lets it go. A tag stands still. Names of branches and tags share 
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Literal
@@ -230,7 +231,15 @@ class Branches:
         Raises:
             MergeConflictError: both changed the same names differently.
         """
-        head = self._head(_refuse_tag(into))
+        _refuse_tag(into)
+        with self._turns[hash(into) % TURNS]:
+            for _ in range(TRIES - 1):
+                with suppress(StaleError):  # another process has moved it meanwhile
+                    return self._merged(into, other, author, take)
+            return self._merged(into, other, author, take)
+
+    def _merged(self, into: str, other: bytes, author: Author, take: Side | None) -> bytes:
+        head = self._head(into)
         base = merge_base(self._chunks, head.version, other)
         if base == other:
             return head.version

@@ -1,0 +1,83 @@
+"""What arrives of a workspace's files: looked through, and given its name when it is whole."""
+
+import hashlib
+import os
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from lepton.core.errors import IntegrityError, InvalidError
+
+PIECE_BYTES = 1 << 20
+
+
+def told_by(name: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    """A file as a list has it, from the headers of its answer."""
+    sizes = {"size_bytes": int(headers["content-length"]), "modified_at": int(headers["x-lepton-modified-at"])}
+    facts = {"sha256": headers["etag"].strip('"'), "mode": int(headers["x-lepton-mode"], 8), "files": 0}
+    return {"name": name, **sizes, **facts}
+
+
+def below(folder: Path, name: str) -> Path:
+    """Where a file of that name belongs in a folder.
+
+    Raises:
+        IntegrityError: it would be outside.
+    """
+    if not name or any(piece in ("", ".", "..") for piece in name.split("/")) or "\0" in name:
+        raise IntegrityError(f"The server names a file {name[:80]!r}", fix="Do not trust this server.")
+    return folder / name
+
+
+def is_there_already(target: Path, file: dict[str, Any]) -> bool:
+    """Whether a file has arrived before, as far as its size and time say."""
+    try:
+        told = target.lstat()
+    except OSError:
+        return False
+    return (told.st_size, told.st_mtime_ns // 1000) == (file["size_bytes"], file["modified_at"])
+
+
+def unpacked(spool: Path, files: Sequence[dict[str, Any]], path: Path, under: int) -> Iterator[int]:
+    """Write the files of an archive; give the bytes of each as it is done."""
+    wanted = {file["name"]: file for file in files}
+    with tarfile.open(spool) as archive:
+        for member in archive:
+            file = wanted.pop(member.name, None)
+            content = archive.extractfile(member)
+            if file is None or content is None:
+                raise IntegrityError(f"The server sent {member.name[:80]!r}, which nobody wanted", fix="Copy again.")
+            target = below(path, file["name"][under:])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft = draft_of(target)
+            if _written(content, draft) != file["sha256"]:
+                draft.unlink()
+                raise IntegrityError(f"{file['name']} arrived damaged", fix="Copy again.")
+            settle(draft, target, file)
+            yield file["size_bytes"]
+    if wanted:
+        raise IntegrityError(f"{len(wanted)} files did not arrive", fix="Copy again.")
+
+
+def _written(content: IO[bytes], draft: Path) -> str:
+    seen = hashlib.sha256()
+    with draft.open("wb") as out:
+        while piece := content.read(PIECE_BYTES):
+            seen.update(piece)
+            out.write(piece)
+    return seen.hexdigest()
+
+
+def draft_of(target: Path) -> Path:
+    """Beside a file what it is until it is whole; the same when it is begun again."""
+    return target.with_name(f".lepton-{hashlib.sha256(target.name.encode()).hexdigest()[:24]}.part")
+
+
+def settle(draft: Path, target: Path, file: dict[str, Any]) -> None:
+    """Give a whole file its permissions, its time and its name."""
+    if target.is_dir():
+        raise InvalidError(f"{target} is a folder, and a file of that name belongs there", fix="Use an empty folder.")
+    draft.chmod(file["mode"])
+    os.utime(draft, ns=(file["modified_at"] * 1000, file["modified_at"] * 1000))
+    draft.replace(target)
