@@ -13,6 +13,7 @@ from lepton.serve.cost import Costs
 from lepton.serve.entrance import Entrance
 from lepton.serve.exchange import Exchange, Limits, Lobby
 from lepton.serve.frames import LAST, Entry, Frame, Item, Kind
+from lepton.serve.leavers import Leavers
 from lepton.serve.links import WorkerLink
 from lepton.serve.pages import show
 from lepton.serve.queue import Batch, Queue
@@ -68,7 +69,7 @@ class Desk(Entrance):
         self._is_pumping = False
         self._is_own = False
         """It is ready without workers."""
-        self._leaving: set[WorkerLink] = set()
+        self.leavers = Leavers(queue)
 
     def enter(self, lobby: Lobby) -> None:
         """Answer the clients of this lobby."""
@@ -193,6 +194,7 @@ class Desk(Entrance):
         self.about = {name: value for name, value in about.items() if name not in INTERNAL}
         self.queue.join(link.number, room=max(0, int(about.get("room") or 0)))
         self.on_ready()
+        self._let_go()
         for exchange, route in self._held.release(self._table):
             if isinstance(route, Refusal):
                 self.refuse(exchange, route)
@@ -233,18 +235,21 @@ class Desk(Entrance):
             self.meter.predicted_all(told)
         if self.queue.waiting:
             self._pump_soon()
-        if self._leaving:
+        if self.leavers.are_any:
             self._let_go()
 
     def retire(self, link: WorkerLink) -> None:
         """A worker wants to end: it is let go once it has answered all it has, and others or nobody need it."""
-        self._leaving.add(link)
-        self.queue.retire(link.number)
+        self.leavers.add(link)
+        self._let_go()
+        asyncio.get_running_loop().call_later(self.leavers.patience_s, self._hasten, link)
+
+    def _hasten(self, link: WorkerLink) -> None:
+        self.leavers.hasten(link)
         self._let_go()
 
     def _let_go(self) -> None:
-        for link in [one for one in self._leaving if self.queue.is_free(one.number)]:
-            link.finish()
+        self.leavers.let_go(is_draining=self.lobby is not None and self.lobby.is_draining)
 
     def count(self, grown: Mapping[str, Json]) -> None:
         """A worker's own counters have grown."""
@@ -278,7 +283,7 @@ class Desk(Entrance):
     def leave(self, link: WorkerLink) -> None:
         """A worker is gone: what it had not begun is tried once more elsewhere."""
         self._links.pop(link.number, None)
-        self._leaving.discard(link)
+        self.leavers.discard(link)
         self._costs.forget(link.number)
         self._cancelled.pop(link.number, None)
         for exchange in [one for one in self._live.values() if one.worker == link.number]:

@@ -77,7 +77,7 @@ class Kind(IntEnum):
     FREED = 10
     """Either way: `slot` more bodies have been read from the peer's shared memory, the oldest first."""
     LEAVE = 11
-    """Worker to front: it wants to end; the front closes the link once nobody needs the worker."""
+    """Worker to front: it wants to end; the front closes the link once nobody needs it. `slot` is 1 if it is ill."""
     TELL = 12
     """Front to worker: one entry whose body is a JSON object, to be reported to the platform in its name."""
     VOID = 13

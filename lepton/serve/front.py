@@ -43,6 +43,8 @@ then it is killed."""
 GOODBYE_S = 2.0
 """Of that, for WebSockets to end that are told to."""
 
+PATIENCE_S = 10.0
+"""The processes of an endpoint are asked to stop one by one: so long after its last worker the front may be."""
 
 SPARE_FILES = 1024 + WORKERS
 """Beside those of clients."""
@@ -86,6 +88,7 @@ class Front:
             prover=self.prover,
         )
         self.site.desk.on_ready = self.tell_ready
+        self.site.desk.leavers.patience_s = PATIENCE_S
         self._round: list[Site] = []
         """Endpoints whose turn is still to come, before all begin anew."""
         self._share = 1

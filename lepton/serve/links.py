@@ -53,6 +53,8 @@ class WorkerLink(asyncio.Protocol):
         self.number = number
         self.slot = 0
         self.is_joined = False
+        self.is_ill = False
+        """It ends of itself."""
         self.marks: Words | None = None
         """What the worker has begun."""
         self.void: Words | None = None
@@ -115,6 +117,7 @@ class WorkerLink(asyncio.Protocol):
         if frame.kind == Kind.ANSWERS and self.is_joined:
             self._hub.settle(self, frame)
         elif frame.kind == Kind.LEAVE and self.is_joined:
+            self.is_ill = frame.slot > 0
             self._hub.retire(self)
         elif frame.kind == Kind.BACK and self.is_joined:
             self._hub.take_back(self, frame.items)

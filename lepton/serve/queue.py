@@ -102,10 +102,14 @@ class Queue:
             self._seats[worker].is_leaving = True
             self._sort()
 
-    def is_free(self, worker: int) -> bool:
-        """Whether nobody needs a worker any more that wants to leave."""
+    def is_free(self, worker: int, *, is_kept: bool = False) -> bool:
+        """Whether nobody needs a worker any more that wants to leave.
+
+        Args:
+            is_kept: it is needed, too, for what may still come, unless another one stays.
+        """
         seat = self._seats.get(worker)
-        return seat is None or not (seat.held or (self._waiting and worker in self._open))
+        return seat is None or not (seat.held or ((is_kept or self._waiting) and worker in self._open))
 
     def _sort(self) -> None:
         staying = {worker: seat for worker, seat in self._seats.items() if not seat.is_leaving}

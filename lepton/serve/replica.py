@@ -79,7 +79,7 @@ class Replica:
         """Tell the front, serve on until it lets go, then end."""
         self._stop.set()
         if self._link is not None:
-            self._link.leave()
+            self._link.leave(is_ill=bool(self._illness))
 
     async def run(self) -> None:
         """Serve until asked to stop and the front has drained.

@@ -145,10 +145,10 @@ class Link(asyncio.Protocol):
             elif frame.kind == Kind.INPUT and isinstance(flow := self._flows.get(entry.id), Tunnel):
                 flow.feed(entry.body, is_last=bool(entry.flags & LAST))
 
-    def leave(self) -> None:
+    def leave(self, *, is_ill: bool) -> None:
         """Tell the front that this worker wants to end."""
         if self._transport is not None:
-            self._wire.send(Frame(Kind.LEAVE, []))
+            self._wire.send(Frame(Kind.LEAVE, [], int(is_ill)))
 
     def end(self) -> None:
         """Leave now: the front gives to others what was not begun here."""

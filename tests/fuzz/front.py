@@ -118,8 +118,8 @@ class Transport:
 class Worker:
     """Answers every request at once, streams in three parts; its transport is the front's link."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.link = WorkerLink(desk, 1)
+    def __init__(self, desk: Desk, number: int = 1) -> None:
+        self.link = WorkerLink(desk, number)
         self._decoder = Decoder()
         self._inbox: list[bytes] = []
         self.link.connection_made(self)  # type: ignore[arg-type]

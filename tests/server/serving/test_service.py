@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import msgpack
@@ -16,7 +17,7 @@ from websockets import Subprotocol
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.server.serving.house import House, Npy, open_service, wait_until
+from tests.server.serving.house import House, Npy, Wire, open_service, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -363,6 +364,33 @@ def test_sigterm_ends_a_replica_once_its_front_lets_go(busy: House) -> None:
         for process in house.processes.values():
             process.send_signal(signal.SIGTERM)
         assert [process.wait(15) for process in house.processes.values()] == [0, 0]
+
+
+def test_the_last_replica_answers_until_its_front_is_asked_to_end_as_well() -> None:
+    body = b'{"name": "x"}'
+    ask = b"POST /greet HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with open_service("shop.py:Plain", deadline_ms=2000) as house, Wire(house.address) as wire:
+        assert wire.ask(ask + body)[0] == 200
+        house.processes["1"].send_signal(signal.SIGTERM)
+        end = monotonic() + 1
+        while monotonic() < end:
+            status, _, headers = wire.ask(ask + body)
+            assert (status, "connection" in headers) == (200, False)
+        wire.send(ask)
+        house.processes["front"].send_signal(signal.SIGTERM)
+        wait_until(lambda: is_refused(house.address), "the front drains")
+        assert house.processes["1"].poll() is None
+        status, _, headers = wire.ask(body)
+        assert (status, headers["connection"]) == (200, "close")
+        assert [process.wait(15) for process in house.processes.values()] == [0, 0]
+
+
+def is_refused(address: tuple[str, int]) -> bool:
+    try:
+        Wire(address).__exit__()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_large_bodies_pass_through_memory_that_front_and_replica_share(plain: House) -> None:
