@@ -21,7 +21,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -131,15 +131,14 @@ def ask(shell: Shell, image: np.ndarray) -> Any:
 
 
 def kill(data: Path) -> None:
-    """End the server without a word, and its workers, as a fire would."""
+    """End the server without a word, and all that it started, as a fire would."""
     server = json.loads((data / "server.json").read_text())["pid"]
     os.kill(server, signal.SIGKILL)
-    for found in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if str(data).encode() in found.read_bytes() and int(found.parent.name) != os.getpid():
-                os.kill(int(found.parent.name), signal.SIGKILL)
-        except (OSError, ProcessLookupError):
-            continue
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            if str(data).encode() in told and int(process.name) not in (os.getpid(), os.getppid()):
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def change(shell: Shell, here: Path) -> dict[str, Mapping[str, str]]:
