@@ -25,6 +25,8 @@ from lepton.server.build import Platform
 
 log = logging.getLogger("lepton.api")
 PREFIX = "/api/v1"
+MODULES = (jobs, logs, stages, catalog, vault, files, branches, pool, security, jwts, watch)
+ROUTERS = (*(module.router for module in MODULES), jwts.open_router)
 STREAMED = tuple(f"{PREFIX}/vault/{kind}/" for kind in ("objects", "files", "folders"))
 """Beginning of the paths whose bodies are worked on while they come, and have limits of their own."""
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
@@ -89,9 +91,8 @@ def make_app(platform: Platform) -> FastAPI:
     app.state.platform = platform
     app.state.gate = Gate(platform)
     app.state.uploads = Turns()
-    for module in (jobs, logs, stages, catalog, vault, files, branches, pool, security, jwts, watch):
-        app.include_router(module.router, prefix=PREFIX)
-    app.include_router(jwts.open_router, prefix=PREFIX)
+    for router in ROUTERS:
+        app.include_router(router, prefix=PREFIX)
     app.add_exception_handler(LeptonError, _lepton_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)

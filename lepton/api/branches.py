@@ -11,7 +11,7 @@ from lepton.api.door import Visit, WorkerReadingIn, WorkerWritingIn, answer
 from lepton.api.files import MAY_BE, FileOut, Folder, ReadAt, StoredOut, author_of, file_out, in_thread, prefix_of
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
-from lepton.api.wire import Wish
+from lepton.api.wire import BRANCH, Wish
 from lepton.core.errors import ConflictError, NameTakenError, NotFoundError
 from lepton.server.files import At, Files
 from lepton.vault.store.branches import MAIN, TAGS, MergeConflictError
@@ -22,7 +22,7 @@ MOST_LISTED = 1000
 MOST_WALKED = 10_000
 """Versions that one request looks at for those that changed a file."""
 NO_CONTENT: dict[int | str, dict[str, Any]] = {204: {"description": "Done."}}
-BranchPath = Annotated[str, Path(min_length=1, max_length=63, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+BranchPath = Annotated[str, Path(min_length=1, max_length=63, pattern=BRANCH)]
 Body = Annotated[str, Field(max_length=64)]
 Text = Annotated[str, Field(max_length=500)]
 

@@ -16,7 +16,7 @@ from lepton.api.match import IfMatch, IfNoneMatch, is_known, tags_of
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.streams import RangeError, parse_range, sent, steps, taken
-from lepton.api.wire import Name, Wish
+from lepton.api.wire import ANYTHING, Name, Wish
 from lepton.core.clock import to_micros
 from lepton.core.errors import ConflictError, IntegrityError, NotFoundError, StaleError, TooLargeError, UnavailableError
 from lepton.server.allowance import StorageQuotaError, Used, set_limit, used
@@ -236,7 +236,7 @@ async def put_file(
     path: FilePath,
     how: Annotated[PutIn, Query()],
     if_match: IfMatch = None,
-    if_none_match: Annotated[str | None, Header(pattern=r"^\*$", description="*: only if it is not there")] = None,
+    if_none_match: Annotated[str | None, Header(pattern=ANYTHING, description="*: only if it is not there")] = None,
 ) -> JSONResponse:
     """Store a file: a new version of the branch. Nothing is kept unless all of it arrives."""
     await _known(visit)

@@ -63,6 +63,8 @@ PATTERNS = {
     r"^[A-Za-z_][A-Za-z0-9_]{0,127}$": "a variable's name: letters, digits and _ , not starting with a digit",
     r"^[A-Za-z0-9_./-]+$": "letters, digits and _ . / - only",
     r"^[A-Za-z0-9_./-]*$": "letters, digits and _ . / - only",
+    wire.BRANCH: "a branch's name: small letters, digits and . _ - , starting with a letter or digit",
+    wire.ANYTHING: "*, which stands for whatever is there",
     r"^(/|$)": "an absolute path",
     r"^[0-9]{1,18}$": "a revision, which is the id of an event: digits only",
     TAGS: "one or more ETags as the server gave them, quotes and all, or *",

@@ -211,23 +211,23 @@ class Http:
         except self._httpx.TransportError as fault:
             raise self._unreachable(fault) from fault
 
-    async def stream(
-        self, path: str, *, body: Json | None = None, headers: Json | None = None, **query: Any
-    ) -> AsyncIterator[bytes]:
-        """The bytes of an answer as they come; with a `body` it is a POST.
+    def stream(self, path: str, *, headers: Json | None = None, **query: Any) -> AsyncIterator[bytes]:
+        """The bytes of an answer as they come.
 
         Raises:
             UnreachableError: the server went away before the end.
         """
+        return self._stream("GET", path, params=_clean(query), headers=headers or {})
+
+    def fetch(self, path: str, body: Json, **query: Any) -> AsyncIterator[bytes]:
+        """As `stream`, of what a body asks for."""
+        kind = {"content-type": "application/json"}
+        return self._stream("POST", path, params=_clean(query), content=encode(body), headers=kind)
+
+    async def _stream(self, method: str, path: str, **options: Any) -> AsyncIterator[bytes]:
         client = self._open()
-        sent = (
-            {"content": encode(body), "headers": {"content-type": "application/json"}}
-            if body
-            else {"headers": headers or {}}
-        )
-        method = "POST" if body else "GET"
         try:
-            async with client.stream(method, f"/api/v1{path}", params=_clean(query), **sent) as response:
+            async with client.stream(method, f"/api/v1{path}", **options) as response:
                 if response.status_code >= 400:
                     raise_for(response.status_code, await response.aread(), response)
                 async for chunk in response.aiter_bytes():

@@ -199,8 +199,7 @@ class Transfer:
         async def once() -> None:
             self._done = done
             with spool.open("wb") as out:
-                stream = self._http.stream("/vault/archives", body=body, workspace=self._workspace)
-                async for piece in stream:
+                async for piece in self._http.fetch("/vault/archives", body, workspace=self._workspace):
                     await asyncio.to_thread(out.write, piece)
 
         try:

@@ -221,17 +221,16 @@ class AsyncVault:
 
     async def branch(self, name: str, *, ref: str = MAIN) -> dict[str, Any]:
         """Begin a branch, or with `tags/NAME` set a tag, at a version."""
-        path = f"/vault/{_kind(name)}"
-        found: dict[str, Any] = await self._http.put(path, {"ref": ref}, workspace=self._workspace)
+        found: dict[str, Any] = await self._http.put(_standing(name), {"ref": ref}, workspace=self._workspace)
         return found
 
     async def delete_branch(self, name: str) -> None:
         """Delete a branch or tag; `undelete_branch` brings it back."""
-        await self._http.delete(f"/vault/{_kind(name)}", workspace=self._workspace)
+        await self._http.delete(_standing(name), workspace=self._workspace)
 
     async def undelete_branch(self, name: str) -> dict[str, Any]:
         """Bring a deleted branch or tag back to where it stood."""
-        return await self._post(f"/vault/{_kind(name)}/undelete", {})
+        return await self._post(f"{_standing(name)}/undelete", {})
 
     async def merge(self, ref: str, *, into: str = MAIN, take: str = "", message: str = "") -> dict[str, Any]:
         """Bring what another version changed into a branch: `{version, files}`.
@@ -307,6 +306,7 @@ def _url(name: str) -> str:
     return f"/vault/files/{quote(name, safe='/')}"
 
 
-def _kind(name: str) -> str:
+def _standing(name: str) -> str:
+    """The path of a branch, or of a tag as `tags/NAME`."""
     kind, _, tag = name.rpartition("/")
-    return f"tags/{part(tag)}" if kind == "tags" else f"branches/{part(name)}"
+    return f"/vault/tags/{part(tag)}" if kind == "tags" else f"/vault/branches/{part(name)}"

@@ -7,23 +7,23 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from lepton.api import catalog, jobs, jwts, logs, pool, security, stages, vault, watch
+from lepton.api.app import PREFIX, ROUTERS
 from lepton.sdk.limits import EndpointOptions
 from lepton.sdk.options import JobOptions
 from lepton.sdk.pool import QueueOptions
 from lepton.sdk.stations import CleanOptions, ObserveOptions, OptimizeOptions, TrainOptions
 
 SDK = Path(__file__).parents[2] / "lepton" / "sdk"
-CALL = re.compile(r'_http\.(get|post|put|delete|stream)\(\s*f?"([^"]+)"')
+CALL = re.compile(r'_http\.(get|post|put|delete|head|send|stream|fetch)\(\s*f?"([^"]+)"')
+STREAMS = {"stream": "get", "fetch": "post", "send": "put"}
 HOLE = re.compile(r"\{[^}]+\}")
 
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     app = FastAPI()
-    for module in (jobs, logs, stages, catalog, vault, pool, security, jwts, watch):
-        app.include_router(module.router, prefix="/api/v1")
-    app.include_router(jwts.open_router, prefix="/api/v1")
+    for router in ROUTERS:
+        app.include_router(router, prefix=PREFIX)
     return app.openapi()
 
 
@@ -53,7 +53,7 @@ def test_the_job_options_are_all_that_a_job_takes_beside_its_program(document: d
 def test_every_path_the_sdk_asks_for_is_in_the_document(document: dict[str, Any]) -> None:
     known = {(HOLE.sub("{}", path), method) for path, methods in document["paths"].items() for method in methods}
     asked = {
-        (f"/api/v1{HOLE.sub('{}', path)}", "get" if method == "stream" else method)
+        (f"{PREFIX}{HOLE.sub('{}', path)}", STREAMS.get(method, method))
         for file in SDK.glob("*.py")
         for method, path in CALL.findall(file.read_text())
     }

@@ -18,6 +18,7 @@ import pytest
 
 from lepton.core.errors import IllegalMoveError, InvalidError, NameTakenError, NotFoundError
 from lepton.sdk.endpoints import Endpoint
+from lepton.serve.frames import PROTOCOL
 from tests.walk.house import House, wait_until
 
 SERVICE = """
@@ -221,7 +222,7 @@ def test_a_process_that_is_no_worker_of_the_front_does_not_get_in(up: House, tmp
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(30)
         line.connect(str(socket_path))
-        line.sendall(struct.pack("<2sBBHHI", b"Lp", 3, 1, 0, 1, len(entry) + len(hello)) + entry + hello)
+        line.sendall(struct.pack("<2sBBHHI", b"Lp", PROTOCOL, 1, 0, 1, len(entry) + len(hello)) + entry + hello)
         assert line.recv(1) == b""
     job.stop(grace_s=1).wait(check=False)
     token = (up.data / "token").read_text().strip()
