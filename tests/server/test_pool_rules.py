@@ -41,8 +41,9 @@ def test_labels_of_ours_count_like_the_engines_and_outlive_its_reports(house: Ho
     assert "rack=r1" in lepton("pool", "label", "sim", "rack=r1", "zone=a").stdout
     lepton("pool", "label", "sim", "zone=a")
     assert told_since(house, before, "node") == ["label"], "the same again is no change"
+    told = node(house)["status"]["seen_at"]
     house.advance(6)
-    wait_until(lambda: node(house)["status"]["seen_at"] > 0, "it is reported")
+    wait_until(lambda: node(house)["status"]["seen_at"] > told, "it is reported again")
     seen = node(house)
     assert seen["spec"] == {"wish": "open", "labels": {"rack": "r1", "zone": "a"}}
     assert seen["status"]["labels"].items() >= seen["spec"]["labels"].items()

@@ -326,10 +326,12 @@ def is_kept_for(pool: Pool, job: int) -> bool:
 
 @compiled
 def release(pool: Pool, job: int) -> None:
-    """A job that nodes are kept for has started: they are kept no longer."""
+    """A job that nodes are kept for has started: they are kept no longer, and whoever tried in vain tries again."""
     klass = pool.classes[pool.jobs[job].klass]
     for at in range(klass.cells, klass.cells_end):
-        pool.cells[pool.lists[at]].held_for = -1
+        cell = pool.cells[pool.lists[at]]
+        cell.held_for = -1
+        wake_chain(pool, cell.link)
     for worker in range(pool.jobs[job].place, pool.jobs[job].place_end):
         open_one(pool, pool.workers[worker].kept)
     unmark(pool, job)
