@@ -8,12 +8,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from lepton.api.door import Visit, WorkerReadingIn, WorkerWritingIn, answer
-from lepton.api.files import MAY_BE, FileOut, Folder, ReadAt, StoredOut, author_of, file_out, in_thread, prefix_of
+from lepton.api.files import MAY_BE, FileOut, Folder, ReadAt, StoredOut, author_of, file_out, in_thread
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.wire import BRANCH, Wish
 from lepton.core.errors import ConflictError, NameTakenError, NotFoundError
-from lepton.server.files import At, Files
+from lepton.server.files import At, Files, below
 from lepton.vault.store.branches import MAIN, TAGS, MergeConflictError
 from lepton.vault.store.versions import Version, history
 
@@ -122,9 +122,8 @@ async def list_branches(
     def work(files: Files) -> dict[str, Any]:
         branches = files.domain(visit.workspace).branches
         found = branches.names(after=after, limit=limit + 1)
-        items = [{"name": name, **_line(id, branches.version(id))} for name, id in found[:limit]]
-        kept = [{key: item[key] for key in BranchOut.model_fields} for item in items]
-        return {"items": kept, "next": found[limit - 1][0] if len(found) > limit else None}
+        items = [_branch_out(name, id, branches.version(id)) for name, id in found[:limit]]
+        return {"items": items, "next": found[limit - 1][0] if len(found) > limit else None}
 
     return answer(await in_thread(visit, work))
 
@@ -141,8 +140,7 @@ async def make_branch(visit: WorkerWritingIn, name: BranchPath, body: StandIn) -
             raise NotFoundError(f"There is nothing yet in {body.ref!r}", fix="Store a file first: lepton vault cp")
         branches = files.domain(visit.workspace).branches
         branches.create(_named(visit, name), id, author_of(visit))
-        told = {"name": _named(visit, name), **_line(id, branches.version(id))}
-        return {key: told[key] for key in BranchOut.model_fields}
+        return _branch_out(_named(visit, name), id, branches.version(id))
 
     return answer(await in_thread(visit, work), status=201)
 
@@ -268,8 +266,7 @@ async def diff(
     def work(files: Files) -> dict[str, Any]:
         new = files.version(at)
         old = files.version(At(workspace=visit.workspace, ref=base)) if base else _parent(files, at, new)
-        prefix = prefix_of(folder)
-        found = list(islice(files.changes(at.workspace, old, new, prefix=prefix, after=after), limit + 1))
+        found = list(islice(files.changes(at.workspace, old, new, prefix=below(folder), after=after), limit + 1))
         items = [
             {"name": change.name, "old": _maybe(change.name, change.old), "new": _maybe(change.name, change.new)}
             for change in found[:limit]
@@ -292,6 +289,11 @@ def _parent(files: Files, at: At, id: bytes) -> bytes:
 
 def _maybe(name: str, entry: Any) -> dict[str, Any] | None:
     return file_out(name, entry) if entry else None
+
+
+def _branch_out(name: str, id: bytes, version: Version) -> dict[str, Any]:
+    line = {"name": name, **_line(id, version)}
+    return {key: line[key] for key in BranchOut.model_fields}
 
 
 def _line(id: bytes, version: Version) -> dict[str, Any]:

@@ -12,15 +12,15 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 from lepton.api.door import Platforming, Reading, Visit, WorkerReadingIn, WorkerWritingIn, answer, check_known
-from lepton.api.match import IfMatch, IfNoneMatch, is_known, tags_of
+from lepton.api.match import IfMatch, IfNoneMatch, tags_of
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
-from lepton.api.streams import RangeError, parse_range, sent, steps, taken
+from lepton.api.streams import RangeError, Wanted, sent, steps, taken, told_only
 from lepton.api.wire import ANYTHING, Name, Wish
 from lepton.core.clock import to_micros
 from lepton.core.errors import ConflictError, IntegrityError, NotFoundError, StaleError, TooLargeError, UnavailableError
 from lepton.server.allowance import StorageQuotaError, Used, set_limit, used
-from lepton.server.files import At, Content, Files, Match
+from lepton.server.files import At, Content, Files, Match, below
 from lepton.vault.store.branches import MAIN, Author
 from lepton.vault.store.folders import PLAIN_MODE, mode_of
 from lepton.vault.store.pages import Entry
@@ -158,7 +158,7 @@ async def list_files(
         found = list(islice(_listed(tree, wanted), wanted.limit + 1))
         shown = found[: wanted.limit]
         items = [file_out(name, entry, tree if wanted.totals else None) for name, entry in shown]
-        files_below, size = tree.totals(prefix_of(wanted.folder))
+        files_below, size = tree.totals(below(wanted.folder))
         totals = {"files": files_below, "size_bytes": size}
         following = shown[-1][0] if len(found) > len(shown) else None
         return {"version": version.hex(), "totals": totals, "items": items, "next": following}
@@ -167,15 +167,10 @@ async def list_files(
 
 
 def _listed(tree: Tree, wanted: ListIn) -> Iterator[tuple[str, Entry | None]]:
-    prefix = prefix_of(wanted.folder)
+    prefix = below(wanted.folder)
     if wanted.recursive:
         return iter(tree.scan(prefix=prefix, start=f"{wanted.after}\0" if wanted.after else ""))
     return tree.folder(prefix, after=wanted.after)
-
-
-def prefix_of(folder: str) -> str:
-    """What the names of all that lies in a folder begin with; of none: of everything."""
-    return f"{folder.strip('/')}/" if folder.strip("/") else ""
 
 
 def file_out(name: str, entry: Entry | None, tree: Tree | None = None) -> dict[str, Any]:
@@ -196,10 +191,7 @@ def file_out(name: str, entry: Entry | None, tree: Tree | None = None) -> dict[s
 async def head_file(visit: WorkerReadingIn, at: ReadAt, path: FilePath, if_none_match: IfNoneMatch = None) -> Response:
     """Whether a file is there, how large it is, and its SHA-256 as its ETag."""
     entry, headers = await _find(visit, at, path)
-    if is_known(if_none_match, headers["etag"]):
-        return Response(status_code=304, headers=headers)
-    headers["content-length"] = str(entry.blob.size_bytes)
-    return Response(headers=headers, media_type="application/octet-stream")
+    return told_only(entry.blob.size_bytes, if_none_match, headers)
 
 
 @router.get(
@@ -222,11 +214,13 @@ async def get_file(
 ) -> Response:
     """The bytes of a file, or the part that `Range` asks for."""
     entry, headers = await _find(visit, at, path)
-    if is_known(if_none_match, headers["etag"]):
-        return Response(status_code=304, headers=headers)
-    files, size = visit.platform.files, entry.blob.size_bytes
-    span = parse_range(range, size) if if_range in (None, headers["etag"]) else None
-    return await sent(lambda a, b: files.content(at.workspace, entry, start=a, stop=b), size, span, headers)
+    wanted, files = Wanted(range=range, if_range=if_range, if_none_match=if_none_match), visit.platform.files
+    return await sent(
+        lambda start, stop: files.content(at.workspace, entry, start=start, stop=stop),
+        entry.blob.size_bytes,
+        wanted,
+        headers,
+    )
 
 
 @router.put("/files/{path:path}", status_code=201, response_model=StoredOut, openapi_extra=BODY)
@@ -368,7 +362,7 @@ async def _known(visit: Visit) -> None:
 
 async def in_thread(visit: Visit, work: Callable[[Files], T]) -> T:
     """Run `work` in a thread, for a workspace that is there."""
-    await visit.peek(lambda tx: check_known(visit.workspace, tx))
+    await _known(visit)
     with moved_is_busy(visit):
         return await asyncio.to_thread(work, visit.platform.files)
 

@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from fastapi import Response
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from lepton.api.bodies import Turns
 from lepton.api.door import Visit
+from lepton.api.match import is_known
 from lepton.core.errors import InvalidError, LeptonError
 
 QUEUE_CHUNKS = 16
@@ -66,14 +69,38 @@ async def _offer(queue: "asyncio.Queue[bytes | None]", chunk: bytes | None, writ
     return False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a request says of the bytes that it wants, in its headers."""
+
+    range: str | None
+    if_range: str | None
+    if_none_match: str | None
+
+
+def told_only(size: int, if_none_match: str | None, headers: Mapping[str, str]) -> Response:
+    """The answer that has a content's length and no bytes of it."""
+    if is_known(if_none_match, headers["etag"]):
+        return Response(status_code=304, headers=dict(headers))
+    told = {**headers, "content-length": str(size)}
+    return Response(headers=told, media_type="application/octet-stream")
+
+
 async def sent(
-    open: Callable[[int, int], Iterator[bytes]], size: int, span: tuple[int, int] | None, headers: Mapping[str, str]
-) -> StreamingResponse:
-    """The answer with some bytes of a content, or (None) all of them.
+    open: Callable[[int, int], Iterator[bytes]], size: int, wanted: Wanted, headers: Mapping[str, str]
+) -> Response:
+    """The answer with a content, or the part of it that is wanted.
 
     Args:
         open: gives the bytes from one offset to another; it is called in a thread.
+        headers: with its `etag`.
+
+    Raises:
+        InvalidError, RangeError: as `parse_range`.
     """
+    if is_known(wanted.if_none_match, headers["etag"]):
+        return Response(status_code=304, headers=dict(headers))
+    span = parse_range(wanted.range, size) if wanted.if_range in (None, headers["etag"]) else None
     start, stop = span or (0, size)
     stream = await asyncio.to_thread(open, start, stop)
     told = dict(headers) | {"content-length": str(stop - start)}

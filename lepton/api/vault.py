@@ -8,10 +8,10 @@ from fastapi import APIRouter, Header, Path, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from lepton.api.door import Visit, WorkerReadingAnywhere, WorkerWritingIn, answer, check_known
-from lepton.api.match import IfNoneMatch, is_known
+from lepton.api.match import IfNoneMatch
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
-from lepton.api.streams import RangeError, parse_range, sent, taken
+from lepton.api.streams import RangeError, Wanted, sent, taken, told_only
 from lepton.api.wire import Digest
 from lepton.core.errors import IntegrityError, NotFoundError, TooLargeError
 from lepton.server.allowance import StorageQuotaError
@@ -69,10 +69,7 @@ async def put(visit: WorkerWritingIn, digest: DigestPath) -> JSONResponse:
 async def head(visit: WorkerReadingAnywhere, digest: DigestPath, if_none_match: IfNoneMatch = None) -> Response:
     """Whether an object is stored where the visitor may look, and how large it is."""
     _, size, headers = await _find(visit, digest)
-    if is_known(if_none_match, headers["etag"]):
-        return Response(status_code=304, headers=headers)
-    headers["content-length"] = str(size)
-    return Response(headers=headers, media_type="application/octet-stream")
+    return told_only(size, if_none_match, headers)
 
 
 @router.get(
@@ -94,11 +91,8 @@ async def get(
 ) -> Response:
     """The bytes of an object that a workspace of the visitor's holds, or the part that `Range` asks for."""
     held, size, headers = await _find(visit, digest)
-    if is_known(if_none_match, headers["etag"]):
-        return Response(status_code=304, headers=headers)
-    objects = visit.platform.objects
-    span = parse_range(range, size) if if_range in (None, headers["etag"]) else None
-    return await sent(lambda start, stop: objects.open(held, start=start, stop=stop), size, span, headers)
+    wanted, objects = Wanted(range=range, if_range=if_range, if_none_match=if_none_match), visit.platform.objects
+    return await sent(lambda start, stop: objects.open(held, start=start, stop=stop), size, wanted, headers)
 
 
 async def _find(visit: Visit, digest: str) -> tuple[Held, int, dict[str, str]]:

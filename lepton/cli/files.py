@@ -25,7 +25,7 @@ from lepton.cli.places import (
 )
 from lepton.core.errors import ConfigError, InvalidError, NotFoundError
 from lepton.core.size import format_bytes
-from lepton.sdk.place import VaultPath, is_address, parse
+from lepton.sdk.place import VaultPath, is_address, joined, parse
 from lepton.sdk.vault import FileInfo, Vault
 
 STANDARD = "-"
@@ -63,7 +63,7 @@ def _copy_in(session: Session, source: str, target: VaultPath, *, is_recursive: 
         raise InvalidError(f"{path} is a folder", fix="Say -r.")
     name = target.name
     if target.is_folder and not path.is_dir():
-        name = f"{name}/{path.name}" if name else path.name
+        name = joined(name, path.name)
     with opened(target) as vault, moving("copying") as moved:
         if source == STANDARD:
             version = vault.write_stream(name, _standard_input(), branch=target.ref, message=message)
@@ -178,7 +178,7 @@ def mv(source: VaultPath, target: VaultPath, is_json: bool) -> None:
     if source.workspace != target.workspace or source.ref != target.ref:
         raise InvalidError("Only within a branch of a workspace can files be moved", fix="Use cp, then rm.")
     base = source.name.rpartition("/")[2]
-    name = "/".join(filter(None, (target.name, base))) if target.is_folder else target.name
+    name = joined(target.name, base) if target.is_folder else target.name
     with opened(source) as vault:
         done = vault.copy(source.name, name, ref=source.ref, branch=target.ref, is_move=True)
     Session(is_json).say(f"{done['files']} files moved to {replace(target, name=name)}.", done)

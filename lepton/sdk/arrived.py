@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lepton.core.errors import IntegrityError, InvalidError
-
-PIECE_BYTES = 1 << 20
+from lepton.sdk.http import CHUNK_BYTES
 
 
 def told_by(name: str, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -63,7 +62,7 @@ def unpacked(spool: Path, files: Sequence[dict[str, Any]], path: Path, under: in
 def _written(content: IO[bytes], draft: Path) -> str:
     seen = hashlib.sha256()
     with draft.open("wb") as out:
-        while piece := content.read(PIECE_BYTES):
+        while piece := content.read(CHUNK_BYTES):
             seen.update(piece)
             out.write(piece)
     return seen.hexdigest()

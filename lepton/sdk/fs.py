@@ -17,10 +17,9 @@ from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 from lepton.core.clock import from_micros
 from lepton.core.errors import NotFoundError
 from lepton.sdk.client import connect
+from lepton.sdk.http import CHUNK_BYTES
 from lepton.sdk.place import SCHEME, VaultPath, parse
 from lepton.sdk.vault import FileInfo, Vault
-
-PIECE_BYTES = 1 << 20
 
 
 class LeptonFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
@@ -159,7 +158,7 @@ class LeptonFile(AbstractBufferedFile):  # type: ignore[misc]
         self._spool.close()
 
     def _pieces(self) -> Iterator[bytes]:
-        while piece := self._spool.read(PIECE_BYTES):
+        while piece := self._spool.read(CHUNK_BYTES):
             yield piece
 
 

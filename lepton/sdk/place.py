@@ -8,7 +8,6 @@ from lepton.core.ids import check_name
 
 SCHEME = "lepton://"
 MAIN = "main"
-TAGS = "tags/"
 REF = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -42,6 +41,11 @@ def parse(text: str) -> VaultPath:
         raise InvalidError(f"{ref[:80]!r} names no version", fix="Write WORKSPACE@BRANCH, @TAG or @VERSION.")
     check_name(workspace)
     return VaultPath(workspace, name.strip("/"), ref or MAIN, is_folder=name.endswith("/") or not name)
+
+
+def joined(folder: str, name: str) -> str:
+    """The name of what lies in a folder; of all files, if it is empty."""
+    return f"{folder}/{name}" if folder else name
 
 
 def is_address(text: str) -> bool:

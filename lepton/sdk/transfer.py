@@ -19,12 +19,12 @@ from urllib.parse import quote
 
 from lepton.core.errors import IntegrityError, InvalidError, NotFoundError
 from lepton.sdk.arrived import below, draft_of, is_there_already, settle, told_by, unpacked
-from lepton.sdk.http import Http
+from lepton.sdk.http import CHUNK_BYTES, Http
+from lepton.sdk.place import joined
 
 BATCH_FILES = 1000
 BATCH_BYTES = 64 << 20
 """A file that is larger goes alone."""
-PIECE_BYTES = 1 << 20
 PLAIN_MODE = 0o644
 Progress = Callable[[int, int], None]
 """Told how many bytes are done, of how many."""
@@ -68,7 +68,7 @@ class Transfer:
         mark = f"{platform.node()}\0{os.getuid()}\0{path.resolve()}\0{to}\0{branch}".encode()
         ours = f"draft.{hashlib.sha256(mark).hexdigest()[:16]}."
         draft = f"{ours}{base[:16] or 'first'}"
-        names = {f"{to}/{file.name}" if to else file.name for file in files}
+        names = {joined(to, file.name) for file in files}
         is_there = False
         for found in await self._drafts(ours):
             is_there = found == draft and await self._is_of(draft, base, names)
@@ -76,7 +76,7 @@ class Transfer:
                 await self._http.delete(f"/vault/branches/{found}", workspace=self._workspace)
         batches = list(_batches([file async for file in self._missing(files, to, draft if is_there else branch)]))
         into = draft if is_there or len(batches) > 1 else branch
-        if into == draft and not is_there and await self._is_branch(branch):
+        if into == draft and not is_there and base:
             await self._http.put(f"/vault/branches/{draft}", {"ref": branch}, workspace=self._workspace)
         version = ""
         for batch in batches:
@@ -84,7 +84,7 @@ class Transfer:
         if into == draft:
             body = {"into": branch, "ref": draft, "draft": True, "message": message}
             version = (await self._http.post("/vault/merges", body, workspace=self._workspace))["version"]
-        return version or str((await self._list(branch, "", limit=1))["version"])
+        return version or base
 
     async def _standing(self, branch: str) -> str:
         """The version that a branch stands at: who finds it moved begins another draft."""
@@ -124,7 +124,7 @@ class Transfer:
 
     async def _put_batch(self, batch: Sequence[Local], to: str, *, branch: str, message: str) -> str:
         if len(batch) == 1:
-            name = f"{to}/{batch[0].name}" if to else batch[0].name
+            name = joined(to, batch[0].name)
             return str((await self._put_file(batch[0], name, branch=branch, message=message))["version"])
         query: dict[str, Any] = {"workspace": self._workspace, "branch": branch, "message": message}
         done, end = self._done, self._done + sum(file.size_bytes for file in batch)
@@ -249,12 +249,6 @@ class Transfer:
         )
         return found
 
-    async def _is_branch(self, name: str) -> bool:
-        try:
-            return bool((await self._list(name, "", limit=1))["version"])
-        except NotFoundError:
-            return False
-
     def _step(self, size: int) -> None:
         self._done += size
         self._progress(self._done, self._total)
@@ -330,7 +324,7 @@ def _archive(files: Sequence[Local]) -> Iterator[bytes]:
         for piece in (member.tobuf(tarfile.PAX_FORMAT), *_pieces(file), bytes(-file.size_bytes % tarfile.BLOCKSIZE)):
             held.append(piece)
             size += len(piece)
-            if size >= PIECE_BYTES:
+            if size >= CHUNK_BYTES:
                 yield b"".join(held)
                 held, size = [], 0
     yield b"".join([*held, bytes(2 * tarfile.BLOCKSIZE)])
@@ -345,7 +339,7 @@ def _pieces(file: Local) -> Iterator[bytes]:
     left = file.size_bytes
     try:
         with file.path.open("rb") as source:
-            while left and (piece := source.read(min(left, PIECE_BYTES))):
+            while left and (piece := source.read(min(left, CHUNK_BYTES))):
                 left -= len(piece)
                 yield piece
     except OSError as fault:

@@ -15,10 +15,9 @@ from urllib.parse import quote
 from lepton.core.errors import InvalidError
 from lepton.sdk.arrived import told_by
 from lepton.sdk.http import Http, part
+from lepton.sdk.place import MAIN
 from lepton.sdk.portal import Blocking, blocking, iterating
 from lepton.sdk.transfer import Progress, Transfer, silent
-
-MAIN = "main"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

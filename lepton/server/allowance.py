@@ -46,9 +46,19 @@ def used(tx: Tx, workspace: str) -> Used:
     Raises:
         NotFoundError: there is no such workspace.
     """
-    limit = find_named(tx, "workspace", "", workspace).spec.get(LIMIT)
+    limit = _limit(tx, workspace)
     known = domains.find(tx, workspace)
-    return Used(stored_bytes=bytes_of(tx, known[1]) if known else 0, limit_bytes=None if limit is None else int(limit))
+    return Used(stored_bytes=bytes_of(tx, known[1]) if known else 0, limit_bytes=limit)
+
+
+def _limit(tx: Tx, workspace: str) -> int | None:
+    limit = find_named(tx, "workspace", "", workspace).spec.get(LIMIT)
+    return None if limit is None else int(limit)
+
+
+def _limited(tx: Tx, workspace: str) -> Used | None:
+    """As `used`; None, at no cost: there is no limit."""
+    return None if _limit(tx, workspace) is None else used(tx, workspace)
 
 
 def set_limit(tx: Tx, workspace: str, limit_bytes: int | None, author: Author) -> Resource:
@@ -77,8 +87,8 @@ class Allowance:
         Raises:
             StorageQuotaError: the workspace has no room for so much.
         """
-        told = self._database.read(lambda tx: used(tx, workspace))
-        if told.left is not None and size_bytes > told.left:
+        told = self._database.read(lambda tx: _limited(tx, workspace))
+        if told and told.left is not None and size_bytes > told.left:
             raise _full(workspace, told)
 
     def bounded(self, workspace: str, pieces: Iterable[bytes], *, limit: int) -> Iterator[bytes]:
@@ -91,11 +101,11 @@ class Allowance:
             StorageQuotaError: the workspace has no room for them.
             TooLargeError: they are more than `limit`.
         """
-        told = self._database.read(lambda tx: used(tx, workspace))
-        left, size = told.left, 0
+        told = self._database.read(lambda tx: _limited(tx, workspace))
+        left, size = told.left if told else None, 0
         for piece in pieces:
             size += len(piece)
-            if left is not None and size > left:
+            if told and left is not None and size > left:
                 raise _full(workspace, told)
             if size > limit:
                 raise TooLargeError(f"This is larger than {limit} bytes", fix="Split it, or raise max_object_bytes.")

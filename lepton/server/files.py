@@ -157,7 +157,7 @@ class Files:
         Raises:
             InvalidError, ConflictError, TooLargeError: as `read_archive`; a name that cannot be.
         """
-        domain, under = self.domain(at.workspace), _below(folder)
+        domain, under = self.domain(at.workspace), below(folder)
         self._head(at)
 
         def stored(batch: Batch) -> tuple[bytes, int]:
@@ -192,7 +192,7 @@ class Files:
         def edit(tree: Tree, batch: Batch) -> Tree:
             nonlocal gone
             match.check(name, tree.find(name))
-            names = [name] if tree.find(name) else (below for below, _ in tree.scan(prefix=_below(name)))
+            names = [name] if tree.find(name) else (each for each, _ in tree.scan(prefix=below(name)))
             edited, gone = _edited(tree, ((each, None) for each in names), batch)
             if not gone:
                 raise NotFoundError(f"There is no file {name[:200]!r}", fix="See lepton vault ls.")
@@ -321,9 +321,10 @@ def _written(domain: Domain, work: Callable[[Batch], T], *, doubts: bool = False
         raise
 
 
-def _below(folder: str) -> str:
+def below(folder: str) -> str:
     """What the names of all that lies in a folder begin with; of none: of everything."""
-    return f"{folder}/" if folder else ""
+    inner = folder.strip("/")
+    return f"{inner}/" if inner else ""
 
 
 def _renamed(tree: Tree, name: str, to: str) -> Iterator[tuple[str, str, Entry]]:
@@ -332,7 +333,7 @@ def _renamed(tree: Tree, name: str, to: str) -> Iterator[tuple[str, str, Entry]]
     if entry:
         yield name, to, entry
         return
-    old, new = _below(name), _below(to)
+    old, new = below(name), below(to)
     yield from ((found, new + found[len(old) :], entry) for found, entry in tree.scan(prefix=old))
 
 

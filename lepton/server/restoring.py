@@ -34,9 +34,9 @@ from lepton.vault.backup.recovery import RecoveryKey
 from lepton.vault.backup.target import Target, copy_packs
 from lepton.vault.driver import Driver
 from lepton.vault.drivers.local import LocalDriver
-from lepton.vault.store.blobs import places, read, read_blob
+from lepton.vault.store.blobs import Blob, places, read, read_blob
+from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.keyring import KeyRing
-from lepton.vault.store.pages import Entry
 from lepton.vault.store.state import Pack
 from lepton.vault.vault import Domain, Vault
 
@@ -202,12 +202,8 @@ def _prove(house: House) -> tuple[int, int]:
     rows = house.database.read(lambda tx: tx.rows(sql))
     size = 0
     for digest, domain, blob in rows:
-        seen = sha256()
-        for piece in read(house.vault.domain(bytes(domain)).chunks, read_blob(bytes(blob))):
-            seen.update(piece)
-            size += len(piece)
-        if seen.hexdigest() != digest:
-            raise IntegrityError(f"Object {digest} is not what it was", fix="Use another backup.")
+        chunks = house.vault.domain(bytes(domain)).chunks
+        size += _prove_one(f"Object {digest}", chunks, read_blob(bytes(blob)), digest)
     files = 0
     for workspace, domain in house.database.read(domains.every):
         if not workspace:  # the dumps, of which this platform was made
@@ -218,19 +214,19 @@ def _prove(house: House) -> tuple[int, int]:
             for name, entry in found.branches.tree(version).scan():
                 if entry.blob.root not in seen_blobs:
                     seen_blobs.add(entry.blob.root)
-                    size += _prove_file(found, name, entry)
+                    size += _prove_one(name, found.chunks, entry.blob, entry.blob.sha256.hex())
                     files += 1
     return len(rows) + files, size
 
 
-def _prove_file(domain: Domain, name: str, entry: Entry) -> int:
-    """Bytes of a file that is what its SHA-256 says."""
+def _prove_one(name: str, chunks: Chunks, blob: Blob, digest: str) -> int:
+    """Bytes of a content that is what its SHA-256 says."""
     seen = sha256()
-    for piece in read(domain.chunks, entry.blob):
+    for piece in read(chunks, blob):
         seen.update(piece)
-    if seen.digest() != entry.blob.sha256:
+    if seen.hexdigest() != digest:
         raise IntegrityError(f"{name} is not what it was", fix="Use another backup.")
-    return entry.blob.size_bytes
+    return blob.size_bytes
 
 
 def check_house(house: House, *, progress: Progress) -> Checked:

@@ -70,15 +70,6 @@ def write_archive(chunks: Chunks, entries: Iterable[tuple[str, Entry]]) -> Itera
     yield END
 
 
-def archive_bytes(sizes: Iterable[tuple[str, Entry]]) -> int:
-    """How long the archive of these is."""
-    return sum(len(_header(name, entry)) + _padded(entry.blob.size_bytes) for name, entry in sizes) + len(END)
-
-
-def _padded(size: int) -> int:
-    return size + -size % BLOCK
-
-
 def _header(name: str, entry: Entry) -> bytes:
     member = tarfile.TarInfo(name)
     member.size, member.mode = entry.blob.size_bytes, mode_of(entry)
