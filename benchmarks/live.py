@@ -85,7 +85,8 @@ def alone(folder: Path, plan: Plan) -> Stage:
 def pair(folder: Path, plan: Plan, url: str) -> Stage:
     """Two servers on one Postgres with one fleet; the load asks the second, the first decides."""
     fleet = Fleet(folder / "fleet", plan.nodes)
-    first, second = (Server(folder / name, fleet, LEPTON_DATABASE=url) for name in ("first", "second"))
+    shared = {"LEPTON_DATABASE": url, "LEPTON_STORAGE": str(folder / "packs")}
+    first, second = (Server(folder / name, fleet, **shared) for name in ("first", "second"))
     with serving(first, second):
         first.up()
         for name in ("key", "token"):

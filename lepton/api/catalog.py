@@ -26,7 +26,14 @@ from lepton.api.wire import NAME, Id, LineageOut, Ref, ResourceOut, ResourcePage
 from lepton.catalog.lineage import chain
 from lepton.catalog.reference import parse
 from lepton.core.artifact import ArtifactKind, File, Version, check_path
-from lepton.core.errors import ForbiddenError, InvalidError, NotFoundError, clip
+from lepton.core.errors import (
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    StorageRefusedError,
+    StorageUnreachableError,
+    clip,
+)
 from lepton.core.ids import NAME as NAME_FORM
 from lepton.core.ids import check_name, is_id
 from lepton.server.intake import publish
@@ -43,7 +50,7 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @router.post("/versions", status_code=201, response_model=VersionOut)
-@raises(ForbiddenError, NotFoundError)
+@raises(ForbiddenError, NotFoundError, StorageUnreachableError, StorageRefusedError)
 async def create_version(
     visit: WorkerWritingIn,
     body: VersionIn,

@@ -21,6 +21,8 @@ from lepton.core.errors import (
     NotFoundError,
     StaleError,
     StorageFullError,
+    StorageRefusedError,
+    StorageUnreachableError,
     TooLargeError,
     UnavailableError,
 )
@@ -61,6 +63,8 @@ def promised(route: APIRoute) -> set[Kind]:
         found |= {NotFoundError} if part.path_params else set()
     if route.body_field is not None:
         found |= {MediaTypeError, TooLargeError}
+    if "vault" in route.tags:
+        found |= {StorageUnreachableError, StorageRefusedError}
     if set(route.methods or ()) - {"GET", "HEAD"}:
         found |= {StorageFullError, SlowBodyError}
     return found

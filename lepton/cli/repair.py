@@ -1,6 +1,7 @@
 """`lepton vault repair`: what is damaged in one place, whole again from another."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,12 +27,18 @@ from lepton.vault.backup.mending import Mended
 @click.option(
     "--from", "sources", multiple=True, help="Where copies are; left out with --at: the vault. May be repeated."
 )
+@click.option("--new", "is_new", is_flag=True, help="The vault's storage may be empty: all of it was lost.")
 @key_option
 @number_option
 @data_option
 @with_json
 def repair(
-    url: str, sources: tuple[str, ...], key_file: Path | None, number: int | None, data: Path | None, is_json: bool
+    url: str,
+    sources: tuple[str, ...],
+    is_new: bool,
+    data: Path | None,
+    is_json: bool,
+    **manifest: Any,
 ) -> None:
     """Read every byte, and take what is damaged from another copy. Exit code 1 where something stays damaged."""
     if not url and not sources:
@@ -39,12 +46,12 @@ def repair(
     drivers = [target_at(source).driver for source in sources]
     with moving("repairing") as moved:
         if not url:
-            with opened(data) as house:
+            with opened(data, is_new=is_new) as house:
                 mended = mend_house(house, drivers, progress=moved)
         else:
             target = target_at(url)
-            numbers = [number] if number else target.numbers()[::-1]
-            manifests = {each: manifest_at(target, key_file, data, each) for each in numbers}
+            numbers = [manifest["number"]] if manifest["number"] else target.numbers()[::-1]
+            manifests = {each: manifest_at(target, manifest["key_file"], data, each) for each in numbers}
             if sources:
                 mended = mend_backups(target, numbers, manifests.__getitem__, drivers, CLOCK, progress=moved)
             else:

@@ -12,18 +12,20 @@ from lepton.cli.amounts import spent
 from lepton.cli.kinds import ParamType
 from lepton.cli.output import Session, with_json
 from lepton.cli.server import data_option
-from lepton.cli.storages import CLOCK, address_of, key_option, manifest_at, opened, target_at
+from lepton.cli.storages import CLOCK, key_option, manifest_at, opened, target_at
 from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import InvalidError, NotFoundError
 from lepton.core.size import format_bytes
 from lepton.server import backups, schedules
 from lepton.server.backups import House
 from lepton.server.schedules import Choice
+from lepton.server.storage import sealed_credentials
 from lepton.store import targets
 from lepton.store.targets import Place
 from lepton.vault.backup.retention import Keep
 from lepton.vault.backup.target import Target
 from lepton.vault.drivers.credentials import from_environment
+from lepton.vault.drivers.opening import address_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -124,7 +126,7 @@ def schedule(url: str, every_s: int, is_new: bool, is_dry: bool, data: Path | No
         if not is_dry:
             backups.settle(house, target, is_new=is_new)
         found = house.database.read(lambda tx: targets.find(tx, target.address)) or Place(address=target.address)
-        sealed = schedules.sealed_credentials(house.root, target.address, from_environment())
+        sealed = sealed_credentials(house.root, target.address, from_environment())
         place = replace(
             found, every_s=every_s, since=now, keep=chosen, credentials=sealed, is_paused=False, fault="", tried_at=0
         )

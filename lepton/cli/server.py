@@ -39,6 +39,11 @@ data_option = click.option(
 @click.option(
     "--database", default=None, help="postgresql://...; also LEPTON_DATABASE. Default: SQLite in the data directory."
 )
+@click.option(
+    "--storage",
+    default=None,
+    help="Where the vault's content lies: a folder, s3://, ...; also LEPTON_STORAGE. Default: where it was last.",
+)
 @click.option("--engine", default=None, help="Where jobs run: local, or fleet (pretended); also LEPTON_ENGINE.")
 @click.option(
     "--isolation",

@@ -13,11 +13,12 @@ from lepton.sdk.find import default_data
 from lepton.server import backups, restoring
 from lepton.server.backups import House
 from lepton.server.config import ServerConfig
+from lepton.server.storage import Address
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.recovery import RecoveryKey, read_key
 from lepton.vault.backup.target import Target
 from lepton.vault.drivers.credentials import from_environment
-from lepton.vault.drivers.opening import open_driver, read_address
+from lepton.vault.drivers.opening import address_of, open_driver
 
 MOST_SHOWN = 50
 CLOCK = SystemClock()
@@ -32,18 +33,16 @@ def target_at(url: str) -> Target:
     return Target(open_driver(address, from_environment()), address)
 
 
-def address_of(url: str) -> str:
-    """An address as it is remembered: of a folder its real path."""
-    if url.startswith("file://"):
-        url = "/" + read_address(url).path
-    return url.rstrip("/") if "://" in url else str(Path(url).resolve())
+def storage_at(url: str, data: Path) -> Address:
+    """A storage for packs, with this process's credentials."""
+    return Address(url=address_of(url), credentials=from_environment(), folder=data)
 
 
 @contextmanager
-def opened(data: Path | None) -> Iterator[House]:
-    """The data directory, beside its server."""
+def opened(data: Path | None, *, is_new: bool = False) -> Iterator[House]:
+    """The data directory, beside its server; `is_new`: its packs' storage may be empty, they are to be repaired."""
     config = ServerConfig.load((data or default_data()).absolute(), environment=os.environ, flags={})
-    with backups.open_house(config, CLOCK) as house:
+    with backups.open_house(config, CLOCK, is_new=is_new) as house:
         yield house
 
 

@@ -13,6 +13,7 @@ from lepton.cli.output import Session, with_json
 from lepton.cli.repair import repair
 from lepton.cli.schedules import COMMANDS, new_option
 from lepton.cli.server import data_option
+from lepton.cli.storage import storage
 from lepton.cli.storages import (
     CLOCK,
     MOST_SHOWN,
@@ -21,6 +22,7 @@ from lepton.cli.storages import (
     number_option,
     opened,
     read_key_file,
+    storage_at,
     target_at,
 )
 from lepton.core.clock import from_micros
@@ -103,6 +105,7 @@ def verify(url: str, key_file: Path | None, number: int | None, data: Path | Non
     "--into", type=click.Path(path_type=Path), required=True, help="A new data directory; or for --only a folder."
 )
 @number_option
+@click.option("--storage", default="", help="Where the platform's content goes; left out: into the data directory.")
 @click.option("--only", multiple=True, help="Write what lies below this path as plain files; may be repeated.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="With --only: list what would be written.")
 @data_option
@@ -123,7 +126,8 @@ def restore(url: str, key_file: Path | None, into: Path, number: int | None, is_
     key, target = read_key_file(key_file), target_at(url)
     manifest = restoring.open_manifest(target, key=key, number=number or 0)
     with moving("restoring") as moved, restoring.opened(target, manifest, CLOCK) as backup_there:
-        rows = restoring.restore(backup_there, into, CLOCK, progress=moved)
+        place = storage_at(part["storage"], into) if part["storage"] else None
+        rows = restoring.restore(backup_there, into, CLOCK, progress=moved, storage=place)
         size = backup_there.size_bytes
     with moving("checking") as moved, backups.open_house(ServerConfig(data=into), CLOCK) as house:
         found = restoring.check_house(house, progress=moved)
@@ -186,5 +190,5 @@ def _fresh(key: RecoveryKey) -> str:
     return "freshness unproven: the recovery key knows of no backup"
 
 
-for command in (*KEY_COMMANDS, *COMMANDS, repair):
+for command in (*KEY_COMMANDS, *COMMANDS, repair, storage):
     vault.add_command(command)

@@ -6,7 +6,6 @@ what it has copied. What prune took meanwhile makes it begin again.
 """
 
 import fcntl
-import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from lepton.security.key import derive
 from lepton.server.config import ServerConfig
 from lepton.server.folder import has_root_key, root_key
 from lepton.server.sealing import Sealing, vault_of, vault_root
+from lepton.server.storage import Storage, given, open_storage, own_folder, platform_id
 from lepton.store import domains, facts, holdings, targets
 from lepton.store.database import Database, Tx
 from lepton.store.dump import dump, packed
@@ -41,7 +41,6 @@ from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.recovery import RecoveryKey, make_key
 from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Known, Target, copy_packs
 from lepton.vault.driver import Driver
-from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.objects import Objects
 from lepton.vault.plain import PlainObjects
 from lepton.vault.store.blobs import Blob, write
@@ -80,9 +79,20 @@ class House:
     """The data directory."""
     root: bytes
     database: Database
-    driver: Driver
+    storage: Storage
+    """Where its packs lie."""
     vault: Vault
     clock: Clock
+
+    @property
+    def driver(self) -> Driver:
+        """Of the storage of its packs."""
+        return self.storage.driver
+
+    @property
+    def plain(self) -> PlainObjects:
+        """What older versions kept in the clear."""
+        return PlainObjects(own_folder(self.folder))
 
     @property
     def signer(self) -> bytes:
@@ -105,15 +115,18 @@ class House:
 
     def platform(self) -> str:
         """The platform's id."""
-        return self.database.write(lambda tx: facts.settle(tx, "platform", os.urandom(16).hex()))
+        return platform_id(self.database)
 
 
 @contextmanager
-def open_house(config: ServerConfig, clock: Clock) -> Iterator[House]:
+def open_house(config: ServerConfig, clock: Clock, *, is_new: bool = False) -> Iterator[House]:
     """Open a data directory that is there; one backup at a time.
 
+    Args:
+        is_new: see `open_storage`.
+
     Raises:
-        ConfigError: it is no data directory, or another backup is being made.
+        ConfigError: it is no data directory, or another backup is being made; or as `open_storage`.
     """
     folder = config.data
     if not has_root_key(config):
@@ -121,12 +134,15 @@ def open_house(config: ServerConfig, clock: Clock) -> Iterator[House]:
     with alone(folder / "backup.lock"):
         root = root_key(config)
         database = open_database(config.database, folder=folder, clock=clock)
-        driver = LocalDriver(folder / "vault")
-        vault = vault_of(root, driver, database, indexes=folder / "backup-index", clock=clock)
         try:
-            yield House(folder=folder, root=root, database=database, driver=driver, vault=vault, clock=clock)
+            storage = open_storage(database, given(config), root=root, is_new=is_new)
+            vault = vault_of(root, storage, database, indexes=folder / "backup-index", clock=clock)
+            try:
+                yield House(folder=folder, root=root, database=database, storage=storage, vault=vault, clock=clock)
+            finally:
+                vault.close()
+                storage.driver.close()
         finally:
-            vault.close()
             database.close()
 
 
@@ -175,7 +191,7 @@ def back_up(house: House, target: Target, *, progress: Progress, is_new: bool = 
     """
     recovery = check_recovery_key(house)
     settle(house, target, is_new=is_new)
-    Sealing(house.database, Objects(house.vault, PlainObjects(house.driver))).turn()
+    Sealing(house.database, Objects(house.vault, house.plain)).turn()
     with target.busy(MAKING, FORGETTING, busy(house)):
         for _ in range(TRIES - 1):
             made = _back_up(house, target, recovery, progress)

@@ -42,14 +42,13 @@ from lepton.server.schedules import LEASE_S as BACKUP_LEASE_S
 from lepton.server.schedules import Schedules
 from lepton.server.sealing import Sealing, vault_of
 from lepton.server.serving import Serving
+from lepton.server.storage import Storage, given, open_storage, own_folder
 from lepton.server.tail import Tails
 from lepton.store import facts, idempotency, leases, people, revoked
 from lepton.store.database import Database, Tx
 from lepton.store.open import open_database
-from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.objects import Objects
 from lepton.vault.plain import PlainObjects
-from lepton.vault.vault import Vault
 
 KEEP_ANSWERS_S = 86_400.0
 HOUSEKEEP_EVERY_S = 60.0
@@ -148,9 +147,10 @@ def build(config: ServerConfig, *, clock: Clock | None = None, engine: Engine | 
         token = _settle(database, config, root=root, at=clock.now())
         engine = engine or _open_engine(config)
         keys = Keys.of(root)
-        objects = Objects(*_open_vault(config.data, database, root=root, clock=clock))
+        storage = open_storage(database, given(config), root=root)
+        objects = _open_objects(config.data, storage, database, root=root, clock=clock)
         platform = _assemble(config, clock=clock, database=database, engine=engine, keys=keys, objects=objects)
-        _wire_backups(platform, root)
+        _wire_backups(platform, storage, root)
     except BaseException:
         if database is not None:
             database.close()
@@ -241,16 +241,17 @@ def _policy(config: ServerConfig) -> Policy:
     return policy_of(patience_s=config.patience_s, min_run_s=config.min_run_s, reclaim_s=config.reclaim_s)
 
 
-def _open_vault(folder: Path, database: Database, *, root: bytes, clock: Clock) -> tuple[Vault, PlainObjects]:
-    """The vault, and what older versions left beside it."""
+def _open_objects(folder: Path, storage: Storage, database: Database, *, root: bytes, clock: Clock) -> Objects:
+    """The objects of the vault, and what older versions left in the data directory."""
     try:
-        driver = LocalDriver(folder / "vault")
-        driver.clear_drafts()
+        own = own_folder(folder)
+        own.clear_drafts()
     except OSError as fault:
         raise StorageFullError(
             f"Cannot use {folder}: {fault.strerror}", fix="Free some space; look at the folder's owner."
         ) from fault
-    return vault_of(root, driver, database, indexes=folder / "vault-index", clock=clock), PlainObjects(driver)
+    vault = vault_of(root, storage, database, indexes=folder / "vault-index", clock=clock)
+    return Objects(vault, PlainObjects(own))
 
 
 def _wire(platform: Platform, serving: Serving) -> None:
@@ -301,15 +302,14 @@ def _wire(platform: Platform, serving: Serving) -> None:
     platform.engine.on_change(on_change)
 
 
-def _wire_backups(platform: Platform, root: bytes) -> None:
+def _wire_backups(platform: Platform, storage: Storage, root: bytes) -> None:
     """The loop that makes backups; its lease outlives the copy of a pack."""
-    vault = platform.objects.vault
     house = House(
         folder=platform.config.data,
         root=root,
         database=platform.database,
-        driver=vault.driver,
-        vault=vault,
+        storage=storage,
+        vault=platform.objects.vault,
         clock=platform.clock,
     )
     lease = Lease(

@@ -48,6 +48,8 @@ class ServerConfig:
     """Port to listen on; 0 picks a free one (see DIR/url)."""
     database: str = ""
     """postgresql://... ; empty: SQLite in the data directory."""
+    storage: str = ""
+    """Where the vault's packs lie: a folder, s3://..., smb://...; empty: where they were last, at first `DIR/vault`."""
     engine: str = "local"
     """Where work runs: `local`, `fleet`, or the dotted name `module:Class` of another engine."""
     fleet: str = ""

@@ -22,7 +22,6 @@ from lepton.server.backups import DUMP, PLATFORM, House
 from lepton.store import domains, events, holdings, targets
 from lepton.store.database import Tx
 from lepton.store.vault import forget_domain
-from lepton.vault.plain import PlainObjects
 from lepton.vault.store.branches import MAIN, Author
 from lepton.vault.store.files import pack_folder
 from lepton.vault.store.prune import Roots, prune
@@ -128,7 +127,7 @@ def _remove_files(house: House, domain: bytes) -> None:
     for folder in ("vault-index", "backup-index"):
         for path in (house.folder / folder).glob(f"{domain.hex()}.db*"):
             path.unlink(missing_ok=True)
-    plain = PlainObjects(house.driver)
+    plain = house.plain
     for digest in list(plain.list()):
         if not house.database.read(lambda tx, digest=digest: holdings.is_plain(tx, digest)):  # type: ignore[misc]
             plain.delete(digest)

@@ -7,7 +7,7 @@ last. Until then a file `restoring` keeps a server from starting there.
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,12 +20,15 @@ from lepton.server.backups import House, open_house
 from lepton.server.config import ServerConfig
 from lepton.server.folder import RESTORING, write_private
 from lepton.server.people import ADMIN, issue_token
+from lepton.server.storage import Address, claim, kept_of, new_id, own_address
 from lepton.server.submit import Author
 from lepton.store import domains, targets
 from lepton.store.dump import dump, load, split_lines
 from lepton.store.migrate import migrate
 from lepton.store.open import open_empty
 from lepton.store.restored import Told, read_told
+from lepton.store.storage import Kept
+from lepton.store.storage import put as put_storage
 from lepton.vault.backup.check import Damage, check_packs
 from lepton.vault.backup.frozen import FrozenState
 from lepton.vault.backup.manifest import Manifest, platform_opens, read_manifest
@@ -33,7 +36,6 @@ from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.recovery import RecoveryKey
 from lepton.vault.backup.target import Target, copy_packs
 from lepton.vault.driver import Driver
-from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.store.blobs import Blob, places, read, read_blob
 from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.keyring import KeyRing
@@ -145,17 +147,22 @@ def check(backup: Backup, *, progress: Progress) -> Checked:
     )
 
 
-def restore(backup: Backup, into: Path, clock: Clock, *, progress: Progress) -> int:
+def restore(backup: Backup, into: Path, clock: Clock, *, progress: Progress, storage: Address | None = None) -> int:
     """Make a data directory from a backup; return how many rows its database has.
+
+    Args:
+        storage: where its packs go; None: into the data directory.
 
     Raises:
         ConflictError: something else is there.
         StorageFullError: no room; begin it again when there is.
     """
-    _begin(into, backup.manifest)
-    driver, tell = LocalDriver(into / "vault"), counted(progress, backup.size_bytes)
-    copy_packs(backup.target.driver, driver, backup.manifest.packs, progress=tell)  # what is lost is named by a check
-    rows = _write_database(backup, into, clock)
+    address, id = storage or own_address(into), _begin(into, backup.manifest)
+    with closing(address.open()) as driver:
+        claim(driver, address, platform=backup.manifest.platform, id=id)
+        tell = counted(progress, backup.size_bytes)
+        copy_packs(backup.target.driver, driver, backup.manifest.packs, progress=tell)  # a check names what is lost
+    rows = _write_database(backup, into, clock, kept_of(backup.manifest.root, address, id))
     write_private(into / "key", backup.manifest.root.hex() + "\n")
     (into / RESTORING).unlink()
     return rows
@@ -302,20 +309,25 @@ def _is_whole(domain: Domain, blob: bytes, damage: Damage) -> bool:
         return False
 
 
-def _begin(into: Path, manifest: Manifest) -> None:
-    mark = json.dumps({"platform": manifest.platform, "backup": manifest.number}) + "\n"
+def _begin(into: Path, manifest: Manifest) -> str:
+    """Begin, or go on with, a restore; the id of the storage that its packs go to."""
+    told = {"platform": manifest.platform, "backup": manifest.number, "storage": new_id()}
     into.mkdir(mode=0o700, parents=True, exist_ok=True)
     marked = into / RESTORING
-    if marked.exists() and marked.read_text() != mark:
-        raise ConflictError(
-            f"Another backup is being restored into {into}", fix="Go on with that, or use a new folder."
-        )
-    if not marked.exists() and any(into.iterdir()):
+    if marked.exists():
+        found = json.loads(marked.read_text())
+        told["storage"] = str(found.get("storage", told["storage"]))
+        if found != told:
+            raise ConflictError(
+                f"Another backup is being restored into {into}", fix="Go on with that, or use a new folder."
+            )
+    elif any(into.iterdir()):
         raise ConflictError(f"{into} is not empty", fix="Restore into a new folder.")
-    write_private(marked, mark)
+    write_private(marked, json.dumps(told) + "\n")
+    return str(told["storage"])
 
 
-def _write_database(backup: Backup, into: Path, clock: Clock) -> int:
+def _write_database(backup: Backup, into: Path, clock: Clock, kept: Kept) -> int:
     """The database, and a new token of the first user: whoever owns the data directory is never locked out."""
     fresh, token = into / "database.new", make_token()
     shutil.rmtree(fresh, ignore_errors=True)
@@ -325,6 +337,7 @@ def _write_database(backup: Backup, into: Path, clock: Clock) -> int:
         rows = load(database, backup.lines(), clock)
         migrate(database, clock)
         database.write(targets.pause_all)
+        database.write(lambda tx: put_storage(tx, kept))
         author = Author(actor="system", workspace="", at=clock.now())
         database.write(
             lambda tx: issue_token(tx, ADMIN, label="restored", expires_at=None, author=author, secret=token)

@@ -4,21 +4,20 @@ Of several servers on one database one makes them. A backup that failed is tried
 overdue raises an alert, which the next good one resolves.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import ConfigError, ConflictError, LeptonError
 from lepton.core.ids import make_id
 from lepton.core.resource import Resource
-from lepton.security.key import derive, seal, unseal
 from lepton.server.backups import House, Made, alone, back_up, busy
 from lepton.server.lease import Lease
 from lepton.server.people import DEFAULT_WORKSPACE
 from lepton.server.restoring import open_manifest
+from lepton.server.storage import opened_credentials
 from lepton.server.submit import Author, changed
 from lepton.store import resources, targets
 from lepton.store.database import Tx
@@ -27,7 +26,7 @@ from lepton.vault.backup.forgetting import Forgotten, forget, preview, read_name
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.retention import Keep, kept
 from lepton.vault.backup.target import Target
-from lepton.vault.drivers.credentials import Credentials, from_environment
+from lepton.vault.drivers.credentials import from_environment
 from lepton.vault.drivers.opening import open_driver
 
 log = logging.getLogger("lepton")
@@ -62,22 +61,14 @@ def standing(place: Place, now: int) -> str:
     return f"FAILED: {place.fault}" if place.fault else "good" if place.last_at else "none yet"
 
 
-def sealed_credentials(root: bytes, address: str, credentials: Credentials) -> bytes:
-    """As they are kept with a place; empty where there are none."""
-    told = {name: value for name, value in asdict(credentials).items() if value}
-    return seal(_key(root), json.dumps(told).encode(), place=address) if told else b""
-
-
 def open_place(root: bytes, place: Place) -> Target:
     """The storage of a place, with the credentials that were sealed for it, or else this process's.
 
     Raises:
         IntegrityError: they were sealed under another root key.
     """
-    credentials = from_environment()
-    if place.credentials:
-        told = json.loads(unseal(_key(root), place.credentials, place=place.address))
-        credentials = Credentials(**told)
+    sealed = place.credentials
+    credentials = opened_credentials(root, place.address, sealed) if sealed else from_environment()
     return Target(open_driver(place.address, credentials), place.address)
 
 
@@ -224,7 +215,3 @@ def _wrong(made: Made) -> str:
         return ""
     some = "; ".join(f"{path}: {fault}" for path, fault in list(made.lost.items())[:3])
     return f"Backup {made.number} is not whole: {some}"
-
-
-def _key(root: bytes) -> bytes:
-    return derive(root, "storage credentials")

@@ -9,10 +9,10 @@ from threading import Lock
 from lepton.core.clock import Clock
 from lepton.core.errors import IntegrityError, NotFoundError, StaleError
 from lepton.security.key import derive
+from lepton.server.storage import Storage
 from lepton.store import domains, holdings
 from lepton.store.database import Database
 from lepton.store.vault import SqlState
-from lepton.vault.driver import Driver
 from lepton.vault.objects import Held, Objects, Stored
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.vault import Domain, Vault
@@ -27,10 +27,10 @@ def vault_root(root: bytes) -> bytes:
     return derive(root, "vault")
 
 
-def vault_of(root: bytes, driver: Driver, database: Database, *, indexes: Path, clock: Clock) -> Vault:
-    """The platform's vault over a storage."""
-    state = SqlState(database)
-    return Vault(driver, state, KeyRing(state, vault_root(root)), indexes=indexes, clock=clock)
+def vault_of(root: bytes, storage: Storage, database: Database, *, indexes: Path, clock: Clock) -> Vault:
+    """The platform's vault over its storage."""
+    state = SqlState(database, storage=storage.id)
+    return Vault(storage.driver, state, KeyRing(state, vault_root(root)), indexes=indexes, clock=clock)
 
 
 class Sealing:

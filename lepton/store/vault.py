@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from lepton.core.clock import from_micros
 from lepton.core.errors import StaleError
 from lepton.core.event import Event
-from lepton.store import domains, events
+from lepton.store import domains, events, storage
 from lepton.store.database import Database, Row, Tx
 from lepton.vault.store.keyring import SealedKey
 from lepton.vault.store.sealing import ROOT, Kind, Place
@@ -28,10 +28,14 @@ BATCH = 500
 
 
 class SqlState:
-    """Over one database, shared with everything else that lies in it."""
+    """Over one database, shared with everything else that lies in it.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    Args:
+        storage: id of the storage whose packs are named here; empty: it is the only one.
+    """
+
+    def __init__(self, database: Database, *, storage: str = "") -> None:
+        self._database, self._storage = database, storage
 
     def find(self, kind: Kind, owner: bytes) -> SealedKey | None:
         """One sealed key."""
@@ -51,6 +55,8 @@ class SqlState:
         """Register a pack and its key."""
 
         def work(tx: Tx) -> int:
+            if self._storage:
+                storage.check(tx, self._storage)
             _put_keys(tx, [key], ())
             seq = _next_seq(tx, domain)
             values = (domain, seq, pack.id, pack.size_bytes, pack.chunks, 0, 0)

@@ -35,6 +35,12 @@ class Proxy:
         with self._state:
             self._left = sent
 
+    def heal(self) -> None:
+        """Pass everything on again, over new connections."""
+        with self._state:
+            self._left, self._is_stalled = None, False
+            self._state.notify_all()
+
     def stall(self) -> None:
         """Pass nothing on any more, but keep connections and accept new ones."""
         with self._state:

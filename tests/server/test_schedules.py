@@ -16,6 +16,7 @@ from lepton.server.backups import House as Folder
 from lepton.server.backups import alone
 from lepton.server.lease import Lease
 from lepton.server.schedules import Schedules
+from lepton.server.storage import Storage, own_address, sealed_credentials
 from lepton.store import targets
 from lepton.vault.backup.forgetting import LEASE_S
 from lepton.vault.backup.target import DOING, FORGETTING, MAKING, Busy, Target, manifest_path
@@ -100,7 +101,7 @@ class Clockwork:
             folder=house.config.data,
             root=root,
             database=platform.database,
-            driver=vault.driver,
+            storage=Storage(driver=vault.driver, id="", address=own_address(house.config.data)),
             vault=vault,
             clock=platform.clock,
         )
@@ -206,10 +207,10 @@ def test_credentials_of_a_place_are_never_in_the_clear(
     for path in data.glob("lepton.db*"):
         assert b"hunter2" not in path.read_bytes()
     root = bytes.fromhex((data / "key").read_text())
-    sealed = schedules.sealed_credentials(root, "x", Credentials(secret="s"))
+    sealed = sealed_credentials(root, "x", Credentials(secret="s"))
     with pytest.raises(IntegrityError):
         schedules.open_place(root, targets.Place(address="y", credentials=sealed))
-    assert schedules.sealed_credentials(root, "x", Credentials()) == b""
+    assert sealed_credentials(root, "x", Credentials()) == b""
 
 
 def test_what_only_forgotten_backups_need_goes_a_lease_later(data: Path, tmp_path: Path) -> None:

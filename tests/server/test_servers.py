@@ -47,6 +47,7 @@ def pair(tmp_path: Path, url: str) -> tuple[dict[str, object], dict[str, object]
     second = tmp_path / "b"
     second.mkdir(mode=0o700)
     settings: dict[str, object] = {"database": url, "lease_s": 2.0, "heartbeat_s": 1.0, "engine": SIMULATED}
+    settings["storage"] = str(tmp_path / "packs")
     return {"data": tmp_path / "a", **settings}, {"data": second, **settings}
 
 

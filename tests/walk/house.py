@@ -27,6 +27,7 @@ from lepton.sdk.portal import Portal
 from lepton.server.config import ServerConfig
 from lepton.server.folder import root_key
 from lepton.server.sealing import vault_of
+from lepton.server.storage import Storage, own_address
 from lepton.store import catalog, events, holdings, resources
 from lepton.store.database import Tx
 from lepton.store.open import open_database
@@ -249,7 +250,8 @@ class Books:
         driver = LocalDriver(self.data / "vault")
         with tempfile.TemporaryDirectory() as folder:
             root = root_key(ServerConfig(data=self.data))
-            vault = vault_of(root, driver, database, indexes=Path(folder), clock=clock)
+            storage = Storage(driver=driver, id="", address=own_address(self.data))
+            vault = vault_of(root, storage, database, indexes=Path(folder), clock=clock)
             objects = Objects(vault, PlainObjects(driver))
             for version in self.versions:
                 digests = [file.digest for file in version.files]

@@ -24,6 +24,7 @@ def pair(fresh_postgres: str) -> Iterator[tuple[House, House]]:
     with opened_house() as first, opened_house() as second:
         for house in (first, second):
             house.env |= {"LEPTON_DATABASE": fresh_postgres, "LEPTON_LEASE_S": str(LEASE_S), "LEPTON_HEARTBEAT_S": "1"}
+            house.env["LEPTON_STORAGE"] = str(first.folder / "packs")
         first.up()
         second.data.mkdir()
         for name in ("key", "token"):

@@ -14,6 +14,8 @@ from lepton.vault.store.files import pack_path
 
 ABOUT = "lepton-backup"
 FOLDER = "backups/"
+PACKS_MARK = "lepton-vault"
+"""What stands in a storage of packs."""
 DOING = "doing/"
 MAKING, FORGETTING = "making", "forgetting"
 BUSY_S = 86_400
@@ -97,6 +99,10 @@ class Target:
             found, id = self._about()
         except NotFoundError:
             known.check_new(self.address)
+            if any(True for _ in self.driver.list(PACKS_MARK)):
+                raise ConflictError(
+                    f"The packs of a platform lie at {self.address}", fix="Choose an empty folder or bucket."
+                ) from None
             told = {"lepton_backup": FORMAT, "platform": platform, "id": os.urandom(16).hex()}
             self.driver.put(ABOUT, [(json.dumps(told) + "\n").encode()])
             found, id = self._about()
@@ -194,16 +200,18 @@ class Copied:
     """Path of a pack that is missing in the source, or has another size there -> what is wrong."""
 
 
-def copy_packs(source: Driver, target: Driver, packs: Packs, *, progress: Steps) -> Copied:
+def copy_packs(source: Driver, target: Driver, packs: Packs, *, progress: Steps, looks: bool = True) -> Copied:
     """Copy packs that the target does not have whole. What is lost in the source stops nothing.
 
     Args:
+        looks: whether some may be there already.
         progress: told of bytes as packs are done, those too that were there.
     """
     copied = Copied()
     with ThreadPoolExecutor(COPIES, "lepton-copies") as pool:
         for domain, wanted in packs.items():
-            here = {head.key: head.size_bytes for head in target.list(f"domains/{domain.hex()}/")}
+            there = target.list(f"domains/{domain.hex()}/") if looks else ()
+            here = {head.key: head.size_bytes for head in there}
             for some in _some(_missing(domain, wanted, here, progress)):
                 waiting = {pool.submit(_copy, source, target, path, size): (path, size) for path, size in some}
                 for done in as_completed(waiting):

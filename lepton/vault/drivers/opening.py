@@ -80,6 +80,13 @@ def open_driver(url: str, credentials: Credentials | None = None, *, patience: P
     return make(address, credentials or Credentials(), patience or Patience())
 
 
+def address_of(url: str) -> str:
+    """An address as it is remembered: of a folder its real path."""
+    if url.startswith("file://"):
+        url = "/" + read_address(url).path
+    return url.rstrip("/") if "://" in url else str(Path(url).resolve())
+
+
 def read_address(url: str) -> Address:
     """Take an address apart; nothing of a refused one is repeated, as it may hold a password.
 

@@ -1,6 +1,6 @@
 """Find out what a storage really does, by doing it: a gateway that ignores `If-None-Match` loses commits silently."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields
@@ -48,11 +48,12 @@ class _Place:
             return list(pool.map(run, range(WRITERS)))
 
 
-def probe(open_one: Callable[[], Driver]) -> Capabilities:
+def probe(open_one: Callable[[], Driver], *, only: Collection[str] = ()) -> Capabilities:
     """What the storage can do, each capability tried; a folder below `probe/` is made, and removed again.
 
     Args:
         open_one: opens a driver of the storage; called for each of 16 writers, so that they do not share a connection.
+        only: which capabilities are tried; the others are as the driver believes. Empty: all.
 
     Raises:
         StorageUnreachableError, StorageRefusedError, StorageFullError: the storage cannot be written to at all.
@@ -62,6 +63,8 @@ def probe(open_one: Callable[[], Driver]) -> Capabilities:
         place.driver.put(place.key("hello"), [b"hello"])
         why_not = dict(believed.why_not)
         for name, check in CHECKS.items():
+            if only and name not in only:
+                continue
             if not getattr(believed, name):
                 why_not.setdefault(name, "The driver knows no way")
             elif reason := check(place):

@@ -1,0 +1,296 @@
+"""Where the platform's packs lie: in its data directory, or on a storage that its owner has.
+
+*Mark*: the file `lepton-vault` in the storage says whose packs lie there, and the storage's id. The database has the
+same id, and the address. A server starts only where both agree: what is not mounted, misspelt, or another platform's is
+refused, and never filled. A storage becomes the platform's when its database knows of no packs yet, or by a move.
+
+*Move*: all packs are copied; then no new ones are taken (`store.storage.check`), and those that came meanwhile are
+copied, until one transaction finds that none is left and changes the database's id. A server that still writes to the
+old storage names no pack any more, and says so; whatever it had acknowledged was copied. What dies on the way is begun
+again and goes on; new packs are taken again then at the latest `LAST_S` later.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from time import time_ns
+
+from lepton.core.errors import ConfigError, ConflictError, IntegrityError, LeptonError, NameTakenError, NotFoundError
+from lepton.security.key import derive, seal, unseal
+from lepton.server.config import ServerConfig
+from lepton.store import facts, storage
+from lepton.store.database import Database, Tx
+from lepton.store.storage import Kept
+from lepton.store.vault import packs_present
+from lepton.vault.backup.progress import Progress, counted
+from lepton.vault.backup.target import ABOUT, PACKS_MARK, Copied, copy_packs
+from lepton.vault.driver import Driver
+from lepton.vault.drivers.credentials import Credentials, from_environment
+from lepton.vault.drivers.local import LocalDriver
+from lepton.vault.drivers.opening import address_of, open_driver
+from lepton.vault.drivers.probing import probe
+from lepton.vault.store.files import pack_path
+
+FORMAT = 1
+LAST_S = 600
+"""Longer than it takes to copy what came while all else was copied; begun anew with each round."""
+NEEDED = ("range_reads", "read_after_write", "list_after_write")
+"""What a storage of packs must be able to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """A storage, and who one is there."""
+
+    url: str
+    """Empty: `DIR/vault`."""
+    credentials: Credentials
+    folder: Path
+    """The data directory."""
+
+    def __str__(self) -> str:
+        return self.url or str(self.folder / "vault")
+
+    def open(self) -> Driver:
+        """Its driver."""
+        return open_driver(str(self), self.credentials)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """A storage that is the platform's."""
+
+    driver: Driver
+    id: str
+    address: Address
+
+
+def given(config: ServerConfig) -> Address:
+    """What the settings say; credentials are those of this process."""
+    if not config.storage:
+        return own_address(config.data)
+    return Address(url=address_of(config.storage), credentials=from_environment(), folder=config.data)
+
+
+def own_address(folder: Path) -> Address:
+    """The data directory's own storage."""
+    return Address(url="", credentials=Credentials(), folder=folder)
+
+
+def kept_of(root: bytes, address: Address, id: str) -> Kept:
+    """A storage as it is remembered."""
+    return Kept(id=id, address=address.url, credentials=sealed_credentials(root, address.url, address.credentials))
+
+
+def own_folder(folder: Path) -> LocalDriver:
+    """The data directory's own storage; what older versions kept in the clear lies there wherever packs are."""
+    return LocalDriver(folder / "vault")
+
+
+def open_storage(database: Database, given: Address, *, root: bytes, is_new: bool = False) -> Storage:
+    """The platform's storage: the one that is given, else (an empty address) the one that it remembers.
+
+    Args:
+        given: without credentials, those that are remembered for that address count.
+        is_new: the storage may be empty although packs are known: they are to be repaired.
+
+    Raises:
+        ConfigError: the platform's packs lie elsewhere, or others' lie there; or it cannot do what packs need.
+        StorageUnreachableError, StorageRefusedError, StorageFullError: it cannot be used.
+    """
+    known = database.read(storage.find)
+    address = _wanted(given, known, root)
+    driver = address.open()
+    try:
+        id = _settled(database, driver, address, known, is_new=is_new)
+        kept = kept_of(root, address, id)
+        settled = database.write(lambda tx: storage.settle(tx, kept))
+        if settled.id != id:  # another server on this database was faster
+            raise _elsewhere(address, settled)
+        if (settled.address, _opened(root, settled)) != (address.url, address.credentials):
+            database.write(lambda tx: storage.put(tx, kept))
+    except BaseException:
+        driver.close()
+        raise
+    return Storage(driver=driver, id=id, address=address)
+
+
+def _wanted(given: Address, known: Kept | None, root: bytes) -> Address:
+    if known is None or (given.url and given.url != known.address):
+        return given
+    remembered = replace(given, url=known.address, credentials=_opened(root, known))
+    return given if given.url and given.credentials != Credentials() else remembered
+
+
+def _settled(database: Database, driver: Driver, address: Address, known: Kept | None, *, is_new: bool) -> str:
+    """The id of a storage that is the platform's; made so, where it is nobody's and no other was."""
+    platform, found = platform_id(database), _mark(driver)
+    if found and found[0] != platform:
+        raise ConfigError(
+            f"The packs of another platform lie at {address}", fix="Name the platform's own storage, or an empty one."
+        )
+    if found and found[1] == (known.id if known else found[1]):
+        return found[1]
+    is_same = known is None or (known.address == address.url and (is_new or database.read(packs_present)))
+    if found or not is_same or not (is_new or database.read(partial(_is_there, driver=driver))):
+        raise _elsewhere(address, known)
+    _write_mark(driver, address, platform, known.id if known else new_id())
+    found = _mark(driver)
+    if found is None or found[0] != platform:
+        raise ConfigError(f"Another platform took {address} just now", fix="Name another folder or bucket.")
+    return found[1]
+
+
+def _is_there(tx: Tx, driver: Driver) -> bool:
+    """Whether a pack that the database knows lies there, or it knows none."""
+    packs = packs_present(tx)
+    for domain, found in packs.items():
+        for id, _ in reversed(found):
+            try:
+                driver.head(pack_path(domain, id))
+            except NotFoundError:
+                return False
+            return True
+    return True
+
+
+def _elsewhere(address: Address, known: Kept | None) -> LeptonError:
+    where = (known and known.address) or "the data directory of the server that was first"
+    return ConfigError(
+        f"The platform's packs lie at {where}, and not at {address}",
+        fix="Look whether it is mounted. Servers that share a database share --storage; to move: lepton vault storage.",
+    )
+
+
+def _mark(driver: Driver) -> tuple[str, str] | None:
+    """Id of the platform whose packs lie there, and of the storage."""
+    try:
+        told = json.loads(b"".join(driver.get(PACKS_MARK)))
+        if told["lepton_vault"] != FORMAT:
+            raise ConfigError("The packs are of a form that this Lepton does not know", fix="Upgrade Lepton.")
+        return str(told["platform"]), str(told["id"])
+    except NotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as fault:
+        raise IntegrityError(f"{PACKS_MARK} is damaged", fix="Remove it: the next start makes it again.") from fault
+
+
+def claim(driver: Driver, address: Address, *, platform: str, id: str) -> None:
+    """Make a storage the platform's under an id that it remembers; nothing happens where it is so already.
+
+    Raises:
+        ConflictError: backups, or packs of another platform or of other times, lie there.
+        ConfigError: it cannot do what packs need.
+    """
+    if _mark(driver) is None:
+        _write_mark(driver, address, platform, id)
+    if _mark(driver) != (platform, id):
+        raise ConflictError(f"Packs of a platform lie at {address} already", fix="Name an empty folder or bucket.")
+
+
+def _write_mark(driver: Driver, address: Address, platform: str, id: str) -> None:
+    if any(True for _ in driver.list(ABOUT)):
+        raise ConflictError(f"Backups lie at {address}", fix="Name another folder or bucket.")
+    if address.url:
+        found = probe(address.open, only=NEEDED)
+        lacking = [name for name in NEEDED if not getattr(found, name)]
+        if lacking:
+            raise ConfigError(
+                f"{address} cannot keep packs: {'; '.join(f'{name}: {found.why_not[name]}' for name in lacking)}",
+                fix="Name another storage.",
+            )
+    body = json.dumps({"lepton_vault": FORMAT, "platform": platform, "id": id}).encode()
+    try:
+        if driver.capabilities.create_if_absent:
+            driver.create_if_absent(PACKS_MARK, body)
+        else:
+            driver.put(PACKS_MARK, [body])
+    except NameTakenError:
+        pass  # another was faster; whoever asks looks at what it says
+
+
+def new_id() -> str:
+    """Of a storage, at random."""
+    return os.urandom(16).hex()
+
+
+def platform_id(database: Database) -> str:
+    """The platform's id; made at first."""
+    return database.write(lambda tx: facts.settle(tx, "platform", new_id()))
+
+
+def sealed_credentials(root: bytes, address: str, credentials: Credentials) -> bytes:
+    """As they are kept with a storage's address; empty where there are none."""
+    told = {name: value for name, value in asdict(credentials).items() if value}
+    return seal(_key(root), json.dumps(told).encode(), place=address) if told else b""
+
+
+def opened_credentials(root: bytes, address: str, sealed: bytes) -> Credentials:
+    """What was sealed; none of empty.
+
+    Raises:
+        IntegrityError: they were sealed under another root key.
+    """
+    return Credentials(**json.loads(unseal(_key(root), sealed, place=address))) if sealed else Credentials()
+
+
+def _opened(root: bytes, kept: Kept) -> Credentials:
+    return opened_credentials(root, kept.address, kept.credentials)
+
+
+def _key(root: bytes) -> bytes:
+    return derive(root, "storage credentials")
+
+
+def move(database: Database, source: Storage, target: Address, *, root: bytes, progress: Progress) -> Copied:
+    """Move the platform's packs to another storage; those in the old one stay, and count no more.
+
+    Raises:
+        ConflictError: it is the same storage, another platform's, or one of backups.
+        ConfigError: it cannot do what packs need.
+        IntegrityError: packs are lost or damaged where they lie; nothing is changed.
+    """
+    driver, platform = target.open(), platform_id(database)
+    try:
+        kept = database.write(partial(storage.begin, kept=kept_of(root, target, new_id())))
+        claim(driver, target, platform=platform, id=kept.id)
+        copied, there = Copied(), set[bytes]()
+        while (packs := database.write(partial(_switched, kept=kept, there=there))) is not None:
+            tell = counted(progress, _size(packs))
+            some = copy_packs(source.driver, driver, packs, progress=tell, looks=not there)
+            if lost := database.read(partial(_lost, copied=some)):
+                raise IntegrityError(
+                    f"{len(lost)} packs cannot be moved: {'; '.join(lost[:3])}", fix="lepton vault repair --from URL"
+                )
+            copied.packs, copied.size_bytes = copied.packs + some.packs, copied.size_bytes + some.size_bytes
+            there |= {pack for each in packs.values() for pack, _ in each}
+            database.write(partial(storage.close, until=time_ns() // 1000 + LAST_S * 1_000_000))
+        source.driver.delete(PACKS_MARK)  # what lies there is nobody's now
+        return copied
+    finally:
+        database.write(partial(storage.close, until=0))
+        driver.close()
+
+
+def _switched(tx: Tx, kept: Kept, there: Iterable[bytes]) -> dict[bytes, list[tuple[bytes, int]]] | None:
+    """Packs that were not copied yet; None: there are none, and from now on they lie in the new storage."""
+    present, copied = packs_present(tx), set(there)
+    missing = {domain: [(id, size) for id, size in packs if id not in copied] for domain, packs in present.items()}
+    missing = {domain: packs for domain, packs in missing.items() if packs}
+    if missing:
+        return missing
+    storage.put(tx, kept)
+    return None
+
+
+def _lost(tx: Tx, copied: Copied) -> list[str]:
+    """What could not be copied, of packs that are not pruned by now."""
+    present = {pack_path(domain, id) for domain, packs in packs_present(tx).items() for id, _ in packs}
+    return [f"{path}: {fault}" for path, fault in copied.lost.items() if path in present]
+
+
+def _size(packs: dict[bytes, list[tuple[bytes, int]]]) -> int:
+    return sum(size for found in packs.values() for _, size in found)
