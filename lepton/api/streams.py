@@ -39,16 +39,20 @@ async def taken(visit: Visit, work: Callable[[Iterator[bytes]], T]) -> T:
 async def _taken(visit: Visit, work: Callable[[Iterator[bytes]], T]) -> T:
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_CHUNKS)
+    is_whole = False
 
     def chunks() -> Iterator[bytes]:
         while (chunk := asyncio.run_coroutine_threadsafe(queue.get(), loop).result()) is not None:
             yield chunk
+        if not is_whole:
+            raise InvalidError("The upload broke off", fix="Send it again, whole.")
 
     writing = loop.run_in_executor(visit.platform.uploads, lambda: work(chunks()))
     try:
         async for chunk in visit.request.stream():
             if chunk and not await _offer(queue, chunk, writing):
                 break
+        is_whole = True
     except ClientDisconnect as fault:
         raise InvalidError("The upload broke off", fix="Send it again, whole.") from fault
     finally:
@@ -96,22 +100,35 @@ async def sent(
         headers: with its `etag`.
 
     Raises:
-        InvalidError, RangeError: as `parse_range`.
+        RangeError: as `parse_range`.
+        DamagedError: already the first chunk cannot be read.
     """
     if is_known(wanted.if_none_match, headers["etag"]):
         return Response(status_code=304, headers=dict(headers))
     span = parse_range(wanted.range, size) if wanted.if_range in (None, headers["etag"]) else None
     start, stop = span or (0, size)
-    stream = await asyncio.to_thread(open, start, stop)
+    chunks = await begun(lambda: open(start, stop))
     told = dict(headers) | {"content-length": str(stop - start)}
     told |= {"content-range": f"bytes {start}-{stop - 1}/{size}"} if span else {}
     status = 206 if span else 200
-    return StreamingResponse(steps(stream), status_code=status, media_type="application/octet-stream", headers=told)
+    return StreamingResponse(chunks, status_code=status, media_type="application/octet-stream", headers=told)
 
 
-async def steps(stream: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """The chunks of a blocking generator, each taken in a thread; it is closed also when nobody wants the rest."""
+async def begun(open: Callable[[], Iterator[bytes]]) -> AsyncIterator[bytes]:
+    """The chunks of a blocking generator, once the first is there: what is wrong with that can still be answered."""
+
+    def work() -> tuple[bytes | None, Iterator[bytes]]:
+        stream = open()
+        return next(stream, None), stream
+
+    return _steps(*await asyncio.to_thread(work))
+
+
+async def _steps(first: bytes | None, stream: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Each taken in a thread; the generator is closed also when nobody wants the rest."""
     try:
+        if first is not None:
+            yield first
         while (chunk := await asyncio.to_thread(next, stream, None)) is not None:
             yield chunk
     finally:

@@ -2,14 +2,16 @@
 
 import hashlib
 import io
+import socket
 import tarfile
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from lepton.security.identity import worker_token
-from tests.server.house import API, Body, House, error_of
+from tests.server.house import API, Body, House, error_of, wait_until
 
 V = f"{API}/vault"
 CSV = b"a,b\n1,2\n" * 3
@@ -125,6 +127,19 @@ def test_a_folder_comes_and_goes_as_a_tar_archive_in_one_version(house: House) -
 def test_an_archive_that_cannot_be_stores_nothing(house: House, body: bytes) -> None:
     answer = house.http.put(f"{V}/folders/set", content=body)
     assert answer.status_code in (409, 422) and answer.json()["fix"], answer.text
+    assert names(house.http) == []
+
+
+@pytest.mark.parametrize("kind", ["files", "objects"])
+def test_what_breaks_off_is_not_kept(house: House, kind: str) -> None:
+    place = urlsplit(house.url)
+    path = "a" if kind == "files" else hashlib.sha256(bytes(1 << 20)).hexdigest()
+    head = f"PUT {V}/{kind}/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {house.token}\r\n"
+    with socket.create_connection((place.hostname, place.port)) as line:
+        line.sendall(f"{head}Content-Length: {1 << 20}\r\n\r\n".encode() + bytes(300_000))
+        wait_until(lambda: house.platform.uploads._threads, "it is taken in")
+    wait_until(lambda: house.platform.uploads._idle_semaphore._value, "its thread has ended")
+    error_of(house.http.get(f"{V}/{kind}/{path}"), 404, "not_found")
     assert names(house.http) == []
 
 
