@@ -12,9 +12,9 @@ from lepton.api.files import MAY_BE, FileOut, Folder, ReadAt, StoredOut, author_
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.wire import BRANCH, Wish
-from lepton.core.errors import ConflictError, NameTakenError, NotFoundError
+from lepton.core.errors import ConflictError, MergeConflictError, NameTakenError, NotFoundError
 from lepton.server.files import At, Files, below
-from lepton.vault.store.branches import MAIN, TAGS, MergeConflictError
+from lepton.vault.store.branches import MAIN, TAGS
 from lepton.vault.store.versions import Version, history
 
 router = APIRouter(prefix="/vault", tags=["vault"], route_class=DoorRoute, dependencies=[Depends(kept)])

@@ -10,6 +10,7 @@
     │   ├── NameTakenError      somebody made it first
     │   ├── IllegalMoveError    a life cycle has no such step
     │   ├── StaleError          it changed since you read it
+    │   ├── MergeConflictError  two branches changed the same names differently
     │   ├── IdempotencyError    the key was used for another request
     │   └── CapacityError       it can never fit, however long it waits
     ├── TooLargeError           over a stated limit
@@ -117,6 +118,12 @@ class StaleError(ConflictError):
     """The thing has changed since it was read."""
 
     code, status = "stale", 412
+
+
+class MergeConflictError(ConflictError):
+    """Two branches changed the same names differently; nothing was merged. `details` says which, and how."""
+
+    code = "merge_conflict"
 
 
 class IdempotencyError(ConflictError):

@@ -259,7 +259,8 @@ class AsyncVault:
         Args:
             take: `ours` or `theirs` where both changed a file; empty: that is refused.
         Raises:
-            ConflictError: both changed a file; the message names them.
+            MergeConflictError: both changed a file. Its `details["conflicts"]` has of each `path`, `kind` and the
+                SHA-256 of `base`, `ours` and `theirs`.
         """
         return await self._post("/vault/merges", {"ref": ref, "into": into, "take": take, "message": message})
 

@@ -164,6 +164,9 @@ def test_every_change_is_a_version_to_which_one_can_go_back(house: House) -> Non
     assert read(http, "a", at=log[1]["at"]) == b"22"
 
 
+SIDES = {"base": b"mine", "ours": b"3", "theirs": b"4"}
+
+
 def test_branches_part_and_meet_again(house: House) -> None:
     http = house.http
     put(http, "a", b"1")
@@ -177,7 +180,9 @@ def test_branches_part_and_meet_again(house: House) -> None:
     assert read(http, "a") == b"mine" and names(http) == ["a", "b"]
     put(http, "a", b"3")
     put(http, "a", b"4", branch="try")
-    error_of(http.post(f"{V}/merges", json={"ref": "try"}), 409, "merge_conflict")
+    told = error_of(http.post(f"{V}/merges", json={"ref": "try"}), 409, "merge_conflict")["details"]
+    digests = {side: hashlib.sha256(data).hexdigest() for side, data in SIDES.items()}
+    assert told == {"conflicts": [{"path": "a", "kind": "both_changed", **digests}], "count": 1}
     house.ask("POST", "/vault/merges", {"ref": "try", "take": "theirs"})
     assert read(http, "a") == b"4"
     assert [item["name"] for item in house.ask("GET", "/vault/branches")["items"]] == ["main", "tags/v1", "try"]

@@ -1,6 +1,7 @@
 """Copies between a local folder and a workspace: whole, only what differs, and going on where they were cut short."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lepton.cli.main import cli
-from lepton.core.errors import InvalidError, LeptonError
+from lepton.core.errors import InvalidError, LeptonError, MergeConflictError
 from lepton.sdk import arrived, transfer
 from lepton.sdk.client import Client
 from lepton.sdk.place import VaultPath, parse
@@ -226,6 +227,23 @@ def test_the_command_line_copies_lists_and_goes_back(house: House, tmp_path: Pat
     assert held(tmp_path / "out") == held(source)
     shell("ls", at, "--at", "yesterday", status=2)
     assert "Neither" in shell("cp", "a", "b", status=1)
+
+
+def test_a_merge_that_is_refused_says_as_data_what_clashes(client: Client, house: House) -> None:
+    vault = client.vault
+    vault.write("base", b"0")
+    vault.branch("try")
+    vault.write("a", b"1")
+    vault.write("a/b", b"2", branch="try")
+    with pytest.raises(MergeConflictError, match="Both branches changed a") as caught:
+        vault.merge("try")
+    (clash,) = caught.value.details["conflicts"]
+    assert (clash["path"], clash["kind"]) == ("a", "theirs_is_folder")
+    words = ["vault", "merge", "lepton://default", "try"]
+    done = CliRunner(env={"LEPTON_URL": house.url, "LEPTON_TOKEN": house.token}).invoke(cli, [*words, "--json"])
+    assert (done.exit_code, json.loads(done.stderr)["details"]["conflicts"]) == (1, [clash])
+    Shell(house)("merge", "lepton://default", "try", "--take", "theirs")
+    assert [file.name for file in vault.files(recursive=True)] == ["a/b", "base"]
 
 
 def test_the_sdk_says_what_is_there(client: Client, house: House) -> None:
