@@ -1,6 +1,7 @@
 """Bytes in and out of the door: bodies that are worked on while they come, answers that are made while they go."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from lepton.api.match import is_known
 from lepton.core.errors import InvalidError, LeptonError
 
 QUEUE_CHUNKS = 16
+RANGE = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
 T = TypeVar("T")
 
 
@@ -137,24 +139,19 @@ async def _steps(first: bytes | None, stream: Iterator[bytes]) -> AsyncIterator[
 
 
 def parse_range(text: str | None, size: int) -> tuple[int, int] | None:
-    """(start, stop) of a single byte range (RFC 9110, section 14); None if there is none.
+    """(start, stop) of a single byte range (RFC 9110, section 14); None: there is none, and all is meant.
+
+    What is malformed, of another unit, ends before it begins or asks for several ranges counts as none.
 
     Raises:
-        InvalidError: it is malformed, or asks for several ranges.
         RangeError: it lies outside the object.
     """
-    if not text:
+    found = RANGE.fullmatch(text or "")
+    if found is None or not any(found.groups()):
         return None
-    unit, _, span = text.partition("=")
-    first, dash, last = span.strip().partition("-")
-    numbers = [part for part in (first, last) if part]
-    if (
-        unit.strip() != "bytes"
-        or not dash
-        or not numbers
-        or not all(part.isascii() and part.isdigit() for part in numbers)
-    ):
-        raise InvalidError(f"Range {text!r} cannot be read", fix="Use bytes=FIRST-LAST.")
+    first, last = found.groups()
+    if first and last and int(last) < int(first):
+        return None
     start = int(first) if first else max(0, size - int(last))
     stop = min(size, int(last) + 1) if first and last else size
     if start >= stop:

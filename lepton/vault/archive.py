@@ -8,7 +8,7 @@ import json
 import tarfile
 from collections.abc import Iterable, Iterator
 from io import BufferedReader
-from typing import BinaryIO, cast
+from typing import BinaryIO, Self, cast
 
 from lepton.core.errors import DamagedError, IntegrityError, InvalidError, TooLargeError
 from lepton.vault.store.blobs import read_all, write
@@ -23,6 +23,8 @@ MOST_MEMBERS = 100_000
 BLOCK = tarfile.BLOCKSIZE
 BUFFER_BYTES = 1 << 20
 MOST_HEADER_BYTES = 1 << 20
+NAME_BYTES = 100
+"""Of the name in a header, padded with NULs."""
 HEADERS = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
@@ -136,13 +138,39 @@ def _stored(batch: Batch, cutter: Cutter, archive: tarfile.TarFile, member: tarf
 
 
 class _Guarded(tarfile.TarInfo):
-    """Refuses headers that would fill the memory: names and facts of a file are small."""
+    """Refuses what `tarfile` lets pass: an archive that breaks off between files, names cut short, vast headers."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """A header.
+
+        Raises:
+            ReadError: it is none; only blocks of zeros end an archive.
+        """
+        if len(buf) != BLOCK:
+            raise tarfile.ReadError("it breaks off")
+        try:
+            found = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as fault:
+            if any(buf):
+                raise tarfile.ReadError(f"{fault}") from fault
+            raise
+        if any(bytes(buf[:NAME_BYTES]).partition(b"\0")[2]):
+            raise tarfile.ReadError(f"the name {found.name!r} goes on behind a NUL")
+        return found
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type in HEADERS and self.size > MOST_HEADER_BYTES:
             raise tarfile.ReadError(f"a header has {self.size} bytes")
         found: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
+        if self.type == tarfile.GNUTYPE_LONGNAME and _length(found) < self.size - 1:
+            raise tarfile.ReadError(f"the name {found.name[:80]!r} goes on behind a NUL")
         return found
+
+
+def _length(member: tarfile.TarInfo) -> int:
+    """Bytes of a name as it was written: of a folder one more, for the slash that was taken off."""
+    return len(member.name.encode("utf-8", "surrogateescape")) + member.isdir()
 
 
 class _Source:

@@ -47,6 +47,11 @@ def tar_of(files: dict[str, bytes], **facts: Any) -> bytes:
     return body.getvalue()
 
 
+def named(name: str, form: int) -> bytes:
+    """An archive of one file whose name has what `tarfile` would cut off."""
+    return tarfile.TarInfo(name).tobuf(form) + bytes(1024)
+
+
 def tar_read(body: bytes) -> dict[str, tuple[bytes, float, int]]:
     with tarfile.open(fileobj=io.BytesIO(body)) as archive:
         return {m.name: (archive.extractfile(m).read(), m.mtime, m.mode) for m in archive}  # type: ignore[union-attr]
@@ -121,6 +126,12 @@ def test_a_folder_comes_and_goes_as_a_tar_archive_in_one_version(house: House) -
         tar_of({"a": b"", "x" * 256: b""}),
         tar_of({"x" * (2 << 20): b""}),
         tar_of({"a": b"1"}, mtime=1e300),
+        tar_of({"a": b"1", "b": b"2"})[:2048],  # its end is missing
+        tar_of({"a": b"1", "b": b"2"})[:1100],  # it ends in a header
+        tar_of({"a": b"1"})[:1024] + b"x" * 512 + bytes(1024),
+        named("a\0b", tarfile.USTAR_FORMAT),
+        named("a\0b" + "c" * 200, tarfile.GNU_FORMAT),
+        named("a\0b" + "c" * 200, tarfile.PAX_FORMAT),
         tar_of({"sparse": b""}, pax_headers={"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 40)}),
     ],
 )
