@@ -4,6 +4,7 @@ import hashlib
 import io
 import socket
 import tarfile
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +12,10 @@ import httpx
 import pytest
 
 from lepton.security.identity import worker_token
+from lepton.server.files import At, Files
+from lepton.vault.store.branches import Author
+from lepton.vault.store.chunks import Batch
+from lepton.vault.store.tree import Tree
 from tests.server.house import API, Body, House, error_of, wait_until
 
 V = f"{API}/vault"
@@ -235,6 +240,31 @@ def test_files_are_copied_and_moved_without_their_bytes(house: House) -> None:
     assert names(http, recursive=True) == ["other/x", "other/y/z"]
 
 
+class Beside(Files):
+    """Somebody else writes when a change has looked round, and is about to begin."""
+
+    writes: Callable[[], object]
+
+    def _change(self, at: At, edit: Callable[[Tree, Batch], Tree], author: Author) -> bytes:
+        self.writes()
+        return super()._change(at, edit, author)
+
+
+def test_what_is_written_while_a_folder_is_moved_moves_with_it(house: House) -> None:
+    house.http.put(f"{V}/folders/set", content=tar_of({"x": b"1", "y": b"2"}))
+    files = Beside(house.platform.sealing, house.platform.allowance)
+
+    def write() -> None:
+        put(house.http, "set/x", b"acknowledged")
+        put(house.http, "set/new", b"acknowledged too")
+
+    files.writes = write
+    at = At(workspace="default")
+    assert files.copy(at, "set", at, "moved", Author(by="ann"), is_move=True) == 3
+    assert names(house.http, recursive=True) == ["moved/new", "moved/x", "moved/y"]
+    assert (read(house.http, "moved/x"), read(house.http, "moved/new")) == (b"acknowledged", b"acknowledged too")
+
+
 def test_only_who_may_look_sees_and_only_who_may_write_changes(house: House) -> None:
     for team in ("red", "blue"):
         house.ask("POST", "/security/workspaces", {"name": team}, status=201)
@@ -289,6 +319,10 @@ def test_a_workspace_keeps_no_more_than_it_may(house: House) -> None:
     error_of(member.put(f"{V}/folders/?workspace=lab", content=tar_of({"a": noise})), 413, "storage_quota")
     put(house.http, "f", noise)
     copied = {"name": "f", "to": "f", "source": "default"}
+    error_of(house.http.post(f"{V}/copies?workspace=lab", json=copied), 413, "storage_quota")
+    for number in range(3):  # each would fit
+        put(house.http, f"set/{number}", noise[number:40_000])
+    copied = {"name": "set", "to": "set", "source": "default"}
     error_of(house.http.post(f"{V}/copies?workspace=lab", json=copied), 413, "storage_quota")
     assert names(member, workspace="lab") == []
     put(member, "fits", noise[:60_000], workspace="lab")

@@ -136,6 +136,32 @@ def test_a_download_goes_on_in_the_middle_of_a_file(client: Client, tmp_path: Pa
     assert held(tmp_path / "out") == held(source)
 
 
+def test_drafts_of_a_download_are_like_no_other_file_and_no_longer(client: Client, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in (
+        "foo",
+        ".foo.part",
+        "\u20ac" * 85,
+        ".lepton-foo.part",
+    ):  # the third: 255 bytes
+        (source / name).write_text(f"content of {name}")
+    client.vault.upload(source, "set")
+    assert client.vault.download("set", tmp_path / "out") == 4
+    assert held(tmp_path / "out") == held(source)
+    for name in ("foo", "\u20ac" * 85):  # and one by one
+        client.vault.download(f"set/{name}", tmp_path / "one" / name)
+        assert (tmp_path / "one" / name).read_text() == f"content of {name}"
+
+
+def test_a_name_that_is_no_text_is_refused_before_anything_is_sent(client: Client, tmp_path: Path) -> None:
+    source = make(tmp_path / "in", a=1)
+    Path(os.fsdecode(os.fsencode(source) + b"/sub\xff")).mkdir()
+    with pytest.raises(InvalidError, match=r"'sub\\udcff' in .* is not UTF-8"):
+        client.vault.upload(source, "set")
+    assert list(client.vault.files()) == []
+
+
 def test_what_cannot_be_copied_is_named(client: Client, tmp_path: Path) -> None:
     make(tmp_path / "in", a=1)
     (tmp_path / "in" / "link").symlink_to("a")

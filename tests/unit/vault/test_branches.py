@@ -1,6 +1,6 @@
 """Versions are immutable, branches move from one to the next, and nothing that was committed gets lost."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -21,9 +21,12 @@ from lepton.core.errors import (
     NotFoundError,
     StaleError,
 )
+from lepton.store.database import Database
+from lepton.store.vault import SqlState
 from lepton.vault.store.blobs import EMPTY
-from lepton.vault.store.branches import MAIN
+from lepton.vault.store.branches import MAIN, Branches
 from lepton.vault.store.pages import Entry
+from lepton.vault.store.state import Move
 from lepton.vault.store.versions import read_version
 from tests.unit.vault.stores import ANN, DOMAIN, Store
 
@@ -163,6 +166,33 @@ def test_a_merge_brings_what_one_side_changed(store: Store) -> None:
     commit(store, MAIN, f=1)
     again = store.branches.merge(MAIN, store.branches.head("try"), ANN)
     assert held(store, again) == {"a": 2, "b": 3, "d": 2, "e": 1, "f": 1}
+
+
+class Raced(SqlState):
+    """Another process moves the branch just before each of some steps."""
+
+    def __init__(self, database: Database, others: list[Callable[[], object]]) -> None:
+        super().__init__(database)
+        self._others = others
+
+    def move(self, domain: bytes, step: Move, *, uses: Collection[bytes] = ()) -> None:
+        if self._others:
+            self._others.pop()()
+        super().move(domain, step, uses=uses)
+
+
+@pytest.mark.parametrize("is_forward", [True, False])
+def test_a_merge_that_others_come_before_is_made_again(store: Store, is_forward: bool) -> None:
+    base = commit(store, MAIN, a=1)
+    store.branches.create("try", base)
+    theirs = commit(store, "try", b=2)
+    if not is_forward:
+        commit(store, MAIN, c=3)
+    others = [lambda: commit(store, MAIN, d=4), lambda: commit(store, MAIN, e=5)]
+    ours = Branches(store.chunks, Raced(store.database, others), store.clock)
+    merged = ours.merge(MAIN, theirs, ANN)
+    assert held(store, merged) == {"a": 1, "b": 2, "d": 4, "e": 5, **({} if is_forward else {"c": 3})}
+    assert store.branches.head(MAIN) == merged and not others
 
 
 def test_a_merge_with_conflicts_reports_them_and_changes_nothing(store: Store) -> None:
