@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from lepton.api import branches, catalog, files, jobs, jwts, logs, pool, security, stages, vault, watch
+from lepton.api import branches, catalog, files, jobs, jwts, keeping, logs, pool, security, stages, vault, watch
 from lepton.api.bodies import BodyLimit, SlowBodyError, Turns
 from lepton.api.door import Gate
 from lepton.api.doorstep import Doorstep
@@ -25,7 +25,7 @@ from lepton.server.build import Platform
 
 log = logging.getLogger("lepton.api")
 PREFIX = "/api/v1"
-MODULES = (jobs, logs, stages, catalog, vault, files, branches, pool, security, jwts, watch)
+MODULES = (jobs, logs, stages, catalog, vault, files, branches, keeping, pool, security, jwts, watch)
 ROUTERS = (*(module.router for module in MODULES), jwts.open_router)
 STREAMED = tuple(f"{PREFIX}/vault/{kind}/" for kind in ("objects", "files", "folders"))
 """Beginning of the paths whose bodies are worked on while they come, and have limits of their own."""

@@ -3,21 +3,21 @@
 from itertools import islice
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from lepton.api.door import Visit, WorkerReadingIn, WorkerWritingIn, answer
-from lepton.api.files import MAY_BE, FileOut, Folder, ReadAt, StoredOut, author_of, file_out, in_thread
+from lepton.api.files import MAY_BE, FileOut, Folder, ReadAt, StoredOut, author_of, file_out, in_thread, kept
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.wire import BRANCH, Wish
-from lepton.core.errors import ConflictError, NameTakenError, NotFoundError
+from lepton.core.errors import ConflictError, MergeConflictError, NameTakenError, NotFoundError
 from lepton.server.files import At, Files, below
-from lepton.vault.store.branches import MAIN, TAGS, MergeConflictError
+from lepton.vault.store.branches import MAIN, TAGS
 from lepton.vault.store.versions import Version, history
 
-router = APIRouter(prefix="/vault", tags=["vault"], route_class=DoorRoute)
+router = APIRouter(prefix="/vault", tags=["vault"], route_class=DoorRoute, dependencies=[Depends(kept)])
 MOST_LISTED = 1000
 MOST_WALKED = 10_000
 """Versions that one request looks at for those that changed a file."""

@@ -11,22 +11,29 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
-from lepton.api.door import Platforming, Reading, Visit, WorkerReadingIn, WorkerWritingIn, answer, check_known
+from lepton.api.door import Visit, WorkerReadingIn, WorkerWritingIn, answer, check_known
 from lepton.api.match import IfMatch, IfNoneMatch, tags_of
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
-from lepton.api.streams import RangeError, Wanted, sent, steps, taken, told_only
-from lepton.api.wire import ANYTHING, Name, Wish
+from lepton.api.streams import RangeError, Wanted, begun, sent, taken, told_only
+from lepton.api.wire import ANYTHING, Wish
 from lepton.core.clock import to_micros
-from lepton.core.errors import ConflictError, IntegrityError, NotFoundError, StaleError, TooLargeError, UnavailableError
-from lepton.server.allowance import StorageQuotaError, Used, set_limit, used
+from lepton.core.errors import ConflictError, DamagedError, NotFoundError, StaleError, TooLargeError, UnavailableError
+from lepton.server.allowance import StorageQuotaError
+from lepton.server.damage import finding
 from lepton.server.files import At, Content, Files, Match, below
 from lepton.vault.store.branches import MAIN, Author
 from lepton.vault.store.folders import PLAIN_MODE, mode_of
 from lepton.vault.store.pages import Entry
 from lepton.vault.store.tree import Tree
 
-router = APIRouter(prefix="/vault", tags=["vault"], route_class=DoorRoute)
+
+@raises(DamagedError)
+def kept() -> None:
+    """What a request is about lies in the vault, and may be damaged there."""
+
+
+router = APIRouter(prefix="/vault", tags=["vault"], route_class=DoorRoute, dependencies=[Depends(kept)])
 T = TypeVar("T")
 MOST_LISTED = 1000
 MOST_FETCHED = 1000
@@ -104,6 +111,7 @@ class NamesIn(Wish):
 
     names: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(min_length=1, max_length=MOST_FETCHED)]
     ref: Annotated[str, MAY_BE] = MAIN
+    skip_damaged: bool = Field(False, description="leave out what is damaged; see vault.md")
 
 
 class CopyIn(Wish):
@@ -116,20 +124,6 @@ class CopyIn(Wish):
     source: Annotated[str, Field(max_length=63, description="workspace that it is in; empty: the same")] = ""
     is_move: bool = False
     message: Annotated[str, Field(max_length=500)] = ""
-
-
-class QuotaIn(Wish):
-    """A workspace's limit."""
-
-    workspace: Name
-    limit_bytes: Annotated[int, Field(ge=0, lt=2**62)] | None = Field(None, description="null: none")
-
-
-class UsedOut(BaseModel):
-    """What a workspace keeps in the vault, and may keep."""
-
-    stored_bytes: int = Field(description="of its packs: chunks once, compressed, older versions too until pruned")
-    limit_bytes: int | None = Field(description="null: no limit")
 
 
 def reading(
@@ -203,7 +197,7 @@ async def head_file(visit: WorkerReadingIn, at: ReadAt, path: FilePath, if_none_
         206: {"description": "The part that `Range` asked for.", "content": {"application/octet-stream": {}}},
     },
 )
-@raises(RangeError, IntegrityError)
+@raises(RangeError)
 async def get_file(
     visit: WorkerReadingIn,
     at: ReadAt,
@@ -215,12 +209,8 @@ async def get_file(
     """The bytes of a file, or the part that `Range` asks for."""
     entry, headers = await _find(visit, at, path)
     wanted, files = Wanted(range=range, if_range=if_range, if_none_match=if_none_match), visit.platform.files
-    return await sent(
-        lambda start, stop: files.content(at.workspace, entry, start=start, stop=stop),
-        entry.blob.size_bytes,
-        wanted,
-        headers,
-    )
+    size = entry.blob.size_bytes
+    return await sent(lambda a, b: files.content(at, path, entry, start=a, stop=b), size, wanted, headers)
 
 
 @router.put("/files/{path:path}", status_code=201, response_model=StoredOut, openapi_extra=BODY)
@@ -295,16 +285,16 @@ async def put_folder(
     response_class=StreamingResponse,
     responses={200: {"description": "A tar archive of the files.", "content": {"application/x-tar": {}}}},
 )
-@raises(NotFoundError, IntegrityError)
+@raises(NotFoundError)
 async def fetch_files(visit: WorkerReadingIn, body: NamesIn) -> StreamingResponse:
     """The tar archive of some files, in the order of their names in the request."""
     at = At(workspace=visit.workspace, ref=body.ref)
-    stream = await in_thread(visit, lambda files: files.archive(at, body.names))
-    return StreamingResponse(steps(bytes(piece) for piece in stream), media_type="application/x-tar")
+    stream = await in_thread(visit, lambda files: files.archive(at, body.names, skips=body.skip_damaged))
+    return StreamingResponse(await begun(lambda: stream), media_type="application/x-tar")
 
 
 @router.post("/copies", status_code=201, response_model=StoredOut)
-@raises(NotFoundError, ConflictError, IntegrityError, StorageQuotaError)
+@raises(NotFoundError, ConflictError, StorageQuotaError)
 async def copy_files(visit: WorkerWritingIn, body: CopyIn) -> JSONResponse:
     """Copy or move a file or folder on the server, also from another workspace: a new version of the branch."""
     source = body.source or visit.workspace
@@ -329,25 +319,6 @@ def _match(if_match: str | None) -> Match:
     return Match(sha256=tags_of(if_match))
 
 
-@router.get("/quota", response_model=UsedOut)
-async def get_quota(visit: Reading) -> JSONResponse:
-    """What a workspace keeps in the vault, and may keep."""
-    return answer(_used_out(await visit.read(lambda tx: used(tx, visit.workspace))))
-
-
-@router.put("/quota", response_model=UsedOut)
-@raises(NotFoundError)
-async def set_quota(visit: Platforming, body: QuotaIn) -> JSONResponse:
-    """Limit what a workspace may keep; what it has stays."""
-    place = body.workspace
-    await visit.write(lambda tx: set_limit(tx, place, body.limit_bytes, visit.author("")))
-    return answer(_used_out(await visit.read(lambda tx: used(tx, place))))
-
-
-def _used_out(found: Used) -> dict[str, Any]:
-    return {"stored_bytes": found.stored_bytes, "limit_bytes": found.limit_bytes}
-
-
 async def _find(visit: Visit, at: At, path: str) -> tuple[Entry, dict[str, str]]:
     entry = await in_thread(visit, lambda files: files.find(at, path))
     tag = entry.blob.sha256.hex()
@@ -369,9 +340,13 @@ async def in_thread(visit: Visit, work: Callable[[Files], T]) -> T:
 
 @contextmanager
 def moved_is_busy(visit: Visit) -> Iterator[None]:
-    """To a request that states nothing about what is there, a branch that moved too often is a server that is busy."""
+    """To a request that states nothing about what is there, a branch that moved too often is a server that is busy.
+
+    Damage of the tree is told as such.
+    """
     try:
-        yield
+        with finding(f"The tree of {visit.workspace}"):
+            yield
     except StaleError as fault:
         if {"if-match", "if-none-match"} & set(visit.request.headers):
             raise

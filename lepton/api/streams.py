@@ -1,6 +1,7 @@
 """Bytes in and out of the door: bodies that are worked on while they come, answers that are made while they go."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from lepton.api.match import is_known
 from lepton.core.errors import InvalidError, LeptonError
 
 QUEUE_CHUNKS = 16
+RANGE = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
 T = TypeVar("T")
 
 
@@ -39,16 +41,20 @@ async def taken(visit: Visit, work: Callable[[Iterator[bytes]], T]) -> T:
 async def _taken(visit: Visit, work: Callable[[Iterator[bytes]], T]) -> T:
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_CHUNKS)
+    is_whole = False
 
     def chunks() -> Iterator[bytes]:
         while (chunk := asyncio.run_coroutine_threadsafe(queue.get(), loop).result()) is not None:
             yield chunk
+        if not is_whole:
+            raise InvalidError("The upload broke off", fix="Send it again, whole.")
 
     writing = loop.run_in_executor(visit.platform.uploads, lambda: work(chunks()))
     try:
         async for chunk in visit.request.stream():
             if chunk and not await _offer(queue, chunk, writing):
                 break
+        is_whole = True
     except ClientDisconnect as fault:
         raise InvalidError("The upload broke off", fix="Send it again, whole.") from fault
     finally:
@@ -96,22 +102,35 @@ async def sent(
         headers: with its `etag`.
 
     Raises:
-        InvalidError, RangeError: as `parse_range`.
+        RangeError: as `parse_range`.
+        DamagedError: already the first chunk cannot be read.
     """
     if is_known(wanted.if_none_match, headers["etag"]):
         return Response(status_code=304, headers=dict(headers))
     span = parse_range(wanted.range, size) if wanted.if_range in (None, headers["etag"]) else None
     start, stop = span or (0, size)
-    stream = await asyncio.to_thread(open, start, stop)
+    chunks = await begun(lambda: open(start, stop))
     told = dict(headers) | {"content-length": str(stop - start)}
     told |= {"content-range": f"bytes {start}-{stop - 1}/{size}"} if span else {}
     status = 206 if span else 200
-    return StreamingResponse(steps(stream), status_code=status, media_type="application/octet-stream", headers=told)
+    return StreamingResponse(chunks, status_code=status, media_type="application/octet-stream", headers=told)
 
 
-async def steps(stream: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """The chunks of a blocking generator, each taken in a thread; it is closed also when nobody wants the rest."""
+async def begun(open: Callable[[], Iterator[bytes]]) -> AsyncIterator[bytes]:
+    """The chunks of a blocking generator, once the first is there: what is wrong with that can still be answered."""
+
+    def work() -> tuple[bytes | None, Iterator[bytes]]:
+        stream = open()
+        return next(stream, None), stream
+
+    return _steps(*await asyncio.to_thread(work))
+
+
+async def _steps(first: bytes | None, stream: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Each taken in a thread; the generator is closed also when nobody wants the rest."""
     try:
+        if first is not None:
+            yield first
         while (chunk := await asyncio.to_thread(next, stream, None)) is not None:
             yield chunk
     finally:
@@ -120,24 +139,19 @@ async def steps(stream: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def parse_range(text: str | None, size: int) -> tuple[int, int] | None:
-    """(start, stop) of a single byte range (RFC 9110, section 14); None if there is none.
+    """(start, stop) of a single byte range (RFC 9110, section 14); None: there is none, and all is meant.
+
+    What is malformed, of another unit, ends before it begins or asks for several ranges counts as none.
 
     Raises:
-        InvalidError: it is malformed, or asks for several ranges.
         RangeError: it lies outside the object.
     """
-    if not text:
+    found = RANGE.fullmatch(text or "")
+    if found is None or not any(found.groups()):
         return None
-    unit, _, span = text.partition("=")
-    first, dash, last = span.strip().partition("-")
-    numbers = [part for part in (first, last) if part]
-    if (
-        unit.strip() != "bytes"
-        or not dash
-        or not numbers
-        or not all(part.isascii() and part.isdigit() for part in numbers)
-    ):
-        raise InvalidError(f"Range {text!r} cannot be read", fix="Use bytes=FIRST-LAST.")
+    first, last = found.groups()
+    if first and last and int(last) < int(first):
+        return None
     start = int(first) if first else max(0, size - int(last))
     stop = min(size, int(last) + 1) if first and last else size
     if start >= stop:

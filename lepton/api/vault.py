@@ -13,8 +13,9 @@ from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.streams import RangeError, Wanted, sent, taken, told_only
 from lepton.api.wire import Digest
-from lepton.core.errors import IntegrityError, NotFoundError, TooLargeError
+from lepton.core.errors import DamagedError, IntegrityError, NotFoundError, TooLargeError
 from lepton.server.allowance import StorageQuotaError
+from lepton.server.damage import named
 from lepton.store import holdings
 from lepton.vault.objects import Held, Stored
 
@@ -81,7 +82,7 @@ async def head(visit: WorkerReadingAnywhere, digest: DigestPath, if_none_match: 
         206: {"description": "The part that `Range` asked for.", "content": {"application/octet-stream": {}}},
     },
 )
-@raises(RangeError, IntegrityError)
+@raises(RangeError, DamagedError)
 async def get(
     visit: WorkerReadingAnywhere,
     digest: DigestPath,
@@ -92,7 +93,8 @@ async def get(
     """The bytes of an object that a workspace of the visitor's holds, or the part that `Range` asks for."""
     held, size, headers = await _find(visit, digest)
     wanted, objects = Wanted(range=range, if_range=if_range, if_none_match=if_none_match), visit.platform.objects
-    return await sent(lambda start, stop: objects.open(held, start=start, stop=stop), size, wanted, headers)
+    what = f"Object {digest}"
+    return await sent(lambda a, b: named(what, objects.open(held, start=a, stop=b)), size, wanted, headers)
 
 
 async def _find(visit: Visit, digest: str) -> tuple[Held, int, dict[str, str]]:

@@ -64,6 +64,7 @@ class ErrorOut(BaseModel):
     code: str = Field(description="stable; see docs/errors.md")
     message: str = Field(description="what happened")
     fix: str = Field(description="what to do about it")
+    details: dict[str, Any] | None = Field(None, description="more of what happened, where there is more to tell")
 
 
 class ResourceOut(BaseModel):

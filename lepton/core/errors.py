@@ -10,10 +10,12 @@
     │   ├── NameTakenError      somebody made it first
     │   ├── IllegalMoveError    a life cycle has no such step
     │   ├── StaleError          it changed since you read it
+    │   ├── MergeConflictError  two branches changed the same names differently
     │   ├── IdempotencyError    the key was used for another request
     │   └── CapacityError       it can never fit, however long it waits
     ├── TooLargeError           over a stated limit
     ├── IntegrityError          bytes do not match their hash
+    │   └── DamagedError        what the vault keeps is damaged where it lies
     ├── UnavailableError        a part does not answer now; trying again is right
     │   ├── UnreachableError    no server at that address
     │   ├── StorageFullError    the disk is full
@@ -46,19 +48,22 @@ class LeptonError(Exception):
     Args:
         message: what happened, naming the thing it happened to.
         fix: what the reader can do about it; may be empty.
+        details: more of what happened, as data for programs.
     """
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
 
-    def __init__(self, message: str, *, fix: str = "") -> None:
+    def __init__(self, message: str, *, fix: str = "", details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.fix = fix
+        self.details = details or {}
 
     def to_json(self) -> Mapping[str, Any]:
         """Return the body of the HTTP answer."""
-        return {"code": self.code, "message": self.message, "fix": self.fix}
+        told = {"code": self.code, "message": self.message, "fix": self.fix}
+        return {**told, "details": self.details} if self.details else told
 
 
 class InvalidError(LeptonError):
@@ -115,6 +120,12 @@ class StaleError(ConflictError):
     code, status = "stale", 412
 
 
+class MergeConflictError(ConflictError):
+    """Two branches changed the same names differently; nothing was merged. `details` says which, and how."""
+
+    code = "merge_conflict"
+
+
 class IdempotencyError(ConflictError):
     """The idempotency key was already used for another request."""
 
@@ -137,6 +148,12 @@ class IntegrityError(LeptonError):
     """Bytes do not match the hash that names them."""
 
     code, status = "integrity", 422
+
+
+class DamagedError(IntegrityError):
+    """What the vault keeps is damaged where it lies; the message names it."""
+
+    code, status = "damaged", 500
 
 
 class UnavailableError(LeptonError):

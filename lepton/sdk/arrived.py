@@ -1,14 +1,19 @@
 """What arrives of a workspace's files: looked through, and given its name when it is whole."""
 
 import hashlib
+import json
 import os
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from lepton.core.errors import IntegrityError, InvalidError
+from lepton.core.errors import DamagedError, IntegrityError, InvalidError
 from lepton.sdk.http import CHUNK_BYTES
+
+MOST_NAMED = 20
+DAMAGED = ".lepton-draft/damaged"
+"""A member of an archive that names what is not in it: `{name: why}` in JSON."""
 
 
 def told_by(name: str, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -38,13 +43,24 @@ def is_there_already(target: Path, file: dict[str, Any]) -> bool:
     return (told.st_size, told.st_mtime_ns // 1000) == (file["size_bytes"], file["modified_at"])
 
 
-def unpacked(spool: Path, files: Sequence[dict[str, Any]], path: Path, under: int) -> Iterator[int]:
-    """Write the files of an archive; give the bytes of each as it is done."""
+def unpacked(
+    spool: Path, files: Sequence[dict[str, Any]], path: Path, under: int, damaged: dict[str, str]
+) -> Iterator[int]:
+    """Write the files of an archive; give the bytes of each as it is done.
+
+    Args:
+        damaged: what the server could not read is added to it.
+    """
     wanted = {file["name"]: file for file in files}
     with tarfile.open(spool) as archive:
         for member in archive:
-            file = wanted.pop(member.name, None)
             content = archive.extractfile(member)
+            if content is not None and member.name == DAMAGED:
+                for name, why in json.load(content).items():
+                    damaged[name] = why
+                    yield wanted.pop(name)["size_bytes"]
+                continue
+            file = wanted.pop(member.name, None)
             if file is None or content is None:
                 raise IntegrityError(f"The server sent {member.name[:80]!r}, which nobody wanted", fix="Copy again.")
             target = below(path, file["name"][under:])
@@ -57,6 +73,16 @@ def unpacked(spool: Path, files: Sequence[dict[str, Any]], path: Path, under: in
             yield file["size_bytes"]
     if wanted:
         raise IntegrityError(f"{len(wanted)} files did not arrive", fix="Copy again.")
+
+
+def lacking(damaged: Mapping[str, str], written: int) -> DamagedError:
+    """What a copy ends with that brought all but what is damaged."""
+    names = ", ".join(sorted(damaged)[:MOST_NAMED]) + (", ..." if len(damaged) > MOST_NAMED else "")
+    return DamagedError(
+        f"{written} files arrived; of {len(damaged)} the content is damaged in the vault: {names}",
+        fix="Send those again, or have the vault made whole: lepton vault repair --from URL",
+        details={"damaged": dict(damaged), "files": written},
+    )
 
 
 def _written(content: IO[bytes], draft: Path) -> str:

@@ -311,9 +311,11 @@ def raise_for(status: int, content: bytes, response: Any) -> Any:
     try:
         body = json.loads(content)
         message, fix, code = str(body["message"]), str(body.get("fix", "")), str(body["code"])
+        details = dict(body.get("details") or {})
     except (ValueError, KeyError, TypeError):
         message, fix, code = f"The server answered {status}", "Check the address: is this a Lepton server?", "internal"
-    raise CODES.get(code, LeptonError)(message, fix=fix)
+        details = {}
+    raise CODES.get(code, LeptonError)(message, fix=fix, details=details)
 
 
 def _clean(query: Mapping[str, Any]) -> dict[str, Any]:

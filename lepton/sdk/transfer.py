@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lepton.core.errors import IntegrityError, InvalidError, NotFoundError
-from lepton.sdk.arrived import below, draft_of, is_there_already, settle, told_by, unpacked
+from lepton.core.errors import DamagedError, IntegrityError, InvalidError, NotFoundError
+from lepton.sdk.arrived import below, draft_of, is_there_already, lacking, settle, told_by, unpacked
 from lepton.sdk.http import CHUNK_BYTES, Http
 from lepton.sdk.place import joined
 
@@ -52,6 +52,8 @@ class Transfer:
     def __init__(self, http: Http, workspace: str, progress: Progress) -> None:
         self._http, self._workspace, self._progress = http, workspace, progress
         self._done = self._total = 0
+        self._damaged = dict[str, str]()
+        """Files that the server cannot read, and why."""
 
     async def upload(self, path: Path, to: str, *, branch: str, message: str) -> str:
         """Copy a file or folder; see `AsyncVault.upload`."""
@@ -180,7 +182,7 @@ class Transfer:
                 continue
             written += 1
             if file["size_bytes"] > BATCH_BYTES:
-                await self._fetch(file, target, ref)
+                await self._fetch_or_note(file, target, ref)
                 continue
             wanted.append(file)
             size += file["size_bytes"]
@@ -189,12 +191,23 @@ class Transfer:
                 wanted, size = [], 0
         if wanted:
             await self._fetch_batch(wanted, path, under, ref)
+        if self._damaged:
+            raise lacking(self._damaged, written - len(self._damaged))
         return written
+
+    async def _fetch_or_note(self, file: dict[str, Any], target: Path, ref: str) -> None:
+        done = self._done
+        try:
+            await self._fetch(file, target, ref)
+        except DamagedError as fault:
+            self._damaged[file["name"]] = fault.message
+            draft_of(target).unlink(missing_ok=True)
+            self._step(done + file["size_bytes"] - self._done)
 
     async def _fetch_batch(self, files: Sequence[dict[str, Any]], path: Path, under: int, ref: str) -> None:
         """Some files as one archive, which is looked through when it is whole."""
         spool, done = path / f".lepton-{os.getpid()}.part", self._done
-        body = {"names": [file["name"] for file in files], "ref": ref}
+        body = {"names": [file["name"] for file in files], "ref": ref, "skip_damaged": True}
 
         async def once() -> None:
             self._done = done
@@ -204,7 +217,7 @@ class Transfer:
 
         try:
             await self._http.patiently(once)
-            for size in await asyncio.to_thread(lambda: list(unpacked(spool, files, path, under))):
+            for size in await asyncio.to_thread(lambda: list(unpacked(spool, files, path, under, self._damaged))):
                 self._step(size)
         finally:
             spool.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lepton.core.errors import InvalidError
+from lepton.core.errors import DamagedError, InvalidError, LeptonError, UnreachableError
 from lepton.sdk.arrived import told_by
 from lepton.sdk.http import Http, part
 from lepton.sdk.place import MAIN
@@ -82,13 +82,34 @@ class AsyncVault:
     async def stream(
         self, name: str, *, ref: str = MAIN, at: int | None = None, start: int = 0, stop: int | None = None
     ) -> AsyncIterator[bytes]:
-        """The same in pieces, as they come."""
+        """The same in pieces, as they come.
+
+        Raises:
+            UnreachableError: the line broke.
+            DamagedError: what follows is damaged in the vault.
+        """
         if stop is not None and stop <= start:
             return
         headers = {"range": f"bytes={start}-{'' if stop is None else stop - 1}"} if start or stop is not None else {}
         where: dict[str, Any] = {"workspace": self._workspace, "ref": ref, "at": at}
-        async for piece in self._http.stream(_url(name), headers=headers, **where):
-            yield piece
+        seen = 0
+        try:
+            async for piece in self._http.stream(_url(name), headers=headers, **where):
+                seen += len(piece)
+                yield piece
+        except UnreachableError as fault:
+            raise await self._damage(name, start + seen, where) or fault from fault
+
+    async def _damage(self, name: str, at: int, where: dict[str, Any]) -> DamagedError | None:
+        """Whether a stream broke as what follows cannot be read."""
+        try:
+            async for _ in self._http.stream(_url(name), headers={"range": f"bytes={at}-{at}"}, **where):
+                pass
+        except DamagedError as fault:
+            return fault
+        except LeptonError:
+            return None
+        return None
 
     async def write(
         self,
@@ -162,6 +183,7 @@ class AsyncVault:
         Raises:
             NotFoundError: there is nothing of that name.
             IntegrityError: bytes arrived that do not match.
+            DamagedError: some files are damaged in the vault; all others are there. `details` names them.
         """
         page = await self._get("/vault/files", ref=ref, at=at, limit=1)
         transfer = Transfer(self._http, self._workspace, progress)
@@ -237,7 +259,8 @@ class AsyncVault:
         Args:
             take: `ours` or `theirs` where both changed a file; empty: that is refused.
         Raises:
-            ConflictError: both changed a file; the message names them.
+            MergeConflictError: both changed a file. Its `details["conflicts"]` has of each `path`, `kind` and the
+                SHA-256 of `base`, `ours` and `theirs`.
         """
         return await self._post("/vault/merges", {"ref": ref, "into": into, "take": take, "message": message})
 

@@ -109,16 +109,27 @@ class Platform:
         self.tails.wake()
 
     async def close(self) -> None:
-        """Stop the loops and let go of everything; jobs go on running."""
+        """Stop the loops and let go of everything; jobs go on running.
+
+        The data directory stays locked until no thread is left that could write to it.
+        """
         self.hush()
+        self.objects.vault.end()
+        for lease in self.leases:
+            lease.end()
         for task in self.tasks:
             task.cancel()
         for task in self.tasks:
             with suppress(asyncio.CancelledError):
                 await task
-        await asyncio.to_thread(self._release)
+        loop = asyncio.get_running_loop()
+        await loop.shutdown_default_executor()
+        with ThreadPoolExecutor(1, thread_name_prefix="lepton-end") as last:
+            await loop.run_in_executor(last, self._release)
 
     def _release(self) -> None:
+        for pool in (self.readers, self.uploads):
+            pool.shutdown(wait=True, cancel_futures=True)
         for lease in self.leases:
             with suppress(Exception):
                 lease.release()
@@ -126,8 +137,6 @@ class Platform:
         self.database.close()
         self.engine.close()
         self.tails.close()
-        for pool in (self.readers, self.uploads):
-            pool.shutdown(wait=False, cancel_futures=True)
         if self.lock is not None:
             self.lock.close()
 

@@ -11,12 +11,12 @@ from typing import TypeVar
 
 from lepton.core.errors import ConflictError, InvalidError, NotFoundError, StaleError
 from lepton.server.allowance import Allowance
+from lepton.server.damage import named
 from lepton.server.sealing import Sealing
 from lepton.vault.archive import read_archive, write_archive
 from lepton.vault.store.blobs import read, write
 from lepton.vault.store.branches import MAIN, Author
 from lepton.vault.store.chunks import Batch
-from lepton.vault.store.codecs import Octets
 from lepton.vault.store.folders import PLAIN_MODE, facts_of
 from lepton.vault.store.pages import Entry, check_name
 from lepton.vault.store.refs import resolve
@@ -122,10 +122,14 @@ class Files:
             raise NotFoundError(f"{name!r} is a folder", fix="Name a file, or list the folder.")
         raise NotFoundError(f"There is no file {name[:200]!r}", fix="See lepton vault ls, lepton vault log.")
 
-    def content(self, workspace: str, entry: Entry, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        """The bytes of a file, each chunk checked before it is given; raises as `blobs.read`."""
-        chunks = self.domain(workspace).chunks
-        return (bytes(piece) for piece in read(chunks, entry.blob, start=start, stop=stop))
+    def content(self, at: At, name: str, entry: Entry, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """The bytes of a file, each chunk checked before it is given.
+
+        Raises:
+            DamagedError: the next of them cannot be read.
+        """
+        pieces = read(self.domain(at.workspace).chunks, entry.blob, start=start, stop=stop)
+        return named(f"{name!r} of {at.workspace}", (bytes(piece) for piece in pieces))
 
     def put(self, at: At, name: str, content: Content, author: Author, *, match: Match = ANY) -> tuple[bytes, Entry]:
         """Store a file in a new version of a branch; return the version and what the name stands for.
@@ -167,18 +171,24 @@ class Files:
 
         return _written(domain, stored, doubts=True)
 
-    def archive(self, at: At, names: Iterable[str]) -> Iterator[Octets]:
+    def archive(self, at: At, names: Iterable[str], *, skips: bool = False) -> Iterator[bytes]:
         """The tar archive of some files.
+
+        Args:
+            skips: leave out what is damaged, and name it in a last member.
 
         Raises:
             NotFoundError: one is not there; nothing was given then.
+            DamagedError: the next file cannot be read, unless such are left out.
         """
         tree = self.tree(at)
         found = [(name, tree.find(name)) for name in names]
         for name, entry in found:
             if entry is None:
                 raise NotFoundError(f"There is no file {name[:200]!r}", fix="See lepton vault ls.")
-        return write_archive(self.domain(at.workspace).chunks, ((name, entry) for name, entry in found if entry))
+        there = ((name, entry) for name, entry in found if entry)
+        pieces = write_archive(self.domain(at.workspace).chunks, there, skips=skips)
+        return named(f"A file of {at.workspace}", (bytes(piece) for piece in pieces))
 
     def remove(self, at: At, name: str, author: Author, *, is_recursive: bool = False, match: Match = ANY) -> int:
         """Take a file, or with `is_recursive` all that lies in a folder, out of a new version; return how many.
@@ -236,9 +246,9 @@ class Files:
     def _brought(self, source: At, target: At, pairs: Iterable[tuple[str, str, Entry]], batch: Batch) -> Edits:
         """Entries for the target: as they are, or with their content sealed once more for another workspace."""
         theirs, ours = self.domain(source.workspace), self.domain(target.workspace)
-        for _, new, entry in pairs:
+        for old, new, entry in pairs:
             if theirs is not ours:
-                blob = write(batch, ours.cutter, (bytes(piece) for piece in read(theirs.chunks, entry.blob)))
+                blob = write(batch, ours.cutter, self.content(source, old, entry))
                 yield new, Entry(blob, entry.modified_at, entry.facts)
             else:
                 yield new, entry

@@ -18,9 +18,12 @@ class Lease:
         self._clock = clock
         self._lease_s = lease_s
         self._renew_at = float("-inf")
+        self._is_over = False
 
     def hold(self) -> bool:
         """Whether the lease is ours now; takes or extends it when half of it has passed."""
+        if self._is_over:
+            return False
         if self._clock.monotonic() < self._renew_at:
             return True
         now = to_micros(self._clock.now())
@@ -38,6 +41,10 @@ class Lease:
         except BaseException:
             self._renew_at = float("-inf")
             raise
+
+    def end(self) -> None:
+        """Hold it no more: what asks for it on its way stops."""
+        self._is_over = True
 
     def release(self) -> None:
         """Give it back."""

@@ -67,6 +67,10 @@ class Vault:
                 self._open[id] = Domain(id, chunks, Cutter(chunks.keys.cutter_seed), branches)
             return self._open[id]
 
+    def end(self) -> None:
+        """Let all who read or write stop at their next chunk (`UnavailableError`); what is put whole can end."""
+        self._pools.end()
+
     def close(self) -> None:
         """End what is being written, and let go."""
         with self._lock:

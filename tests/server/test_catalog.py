@@ -7,6 +7,7 @@ import socket
 import httpx
 import pytest
 
+from lepton.api.bodies import UPLOADS_EACH
 from tests.server.house import API, House, error_of, wait_until
 
 DATA = b"0123456789" * 1000
@@ -42,11 +43,12 @@ def test_a_range_outside_the_object_is_a_416_that_tells_its_size(house: House, g
 
 
 @pytest.mark.parametrize(
-    "given", ["bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=1-2,4-5", "lines=1-2", "bytes=1--2"]
+    "given", ["bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=1-2,4-5", "lines=1-2", "bytes=1--2", "bytes=5-4"]
 )
-def test_a_range_that_cannot_be_read_is_refused(house: House, given: str) -> None:
+def test_a_range_that_cannot_be_read_counts_as_none(house: House, given: str) -> None:
     house.store(DATA)
-    error_of(house.http.get(PATH, headers={"range": given}), 422)
+    answer = house.http.get(PATH, headers={"range": given})
+    assert (answer.status_code, answer.content) == (200, DATA) and "content-range" not in answer.headers
 
 
 def kept(house: House) -> list[str]:
@@ -75,7 +77,7 @@ def test_an_upload_that_breaks_off_leaves_nothing_and_can_be_repeated(house: Hou
 
 def test_slow_uploads_do_not_hold_up_the_door(house: House) -> None:
     host, port = house.url.removeprefix("http://").split(":")
-    lines = [socket.create_connection((host, int(port))) for _ in range(40)]
+    lines = [socket.create_connection((host, int(port))) for _ in range(UPLOADS_EACH - 1)]
     for number, line in enumerate(lines):
         digest = hashlib.sha256(bytes([number])).hexdigest()
         line.sendall(

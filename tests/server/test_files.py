@@ -2,14 +2,21 @@
 
 import hashlib
 import io
+import socket
 import tarfile
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from lepton.security.identity import worker_token
-from tests.server.house import API, Body, House, error_of
+from lepton.server.files import At, Files
+from lepton.vault.store.branches import Author
+from lepton.vault.store.chunks import Batch
+from lepton.vault.store.tree import Tree
+from tests.server.house import API, Body, House, error_of, wait_until
 
 V = f"{API}/vault"
 CSV = b"a,b\n1,2\n" * 3
@@ -43,6 +50,11 @@ def tar_of(files: dict[str, bytes], **facts: Any) -> bytes:
                 setattr(member, fact, value)
             archive.addfile(member, io.BytesIO(data))
     return body.getvalue()
+
+
+def named(name: str, form: int) -> bytes:
+    """An archive of one file whose name has what `tarfile` would cut off."""
+    return tarfile.TarInfo(name).tobuf(form) + bytes(1024)
 
 
 def tar_read(body: bytes) -> dict[str, tuple[bytes, float, int]]:
@@ -119,12 +131,31 @@ def test_a_folder_comes_and_goes_as_a_tar_archive_in_one_version(house: House) -
         tar_of({"a": b"", "x" * 256: b""}),
         tar_of({"x" * (2 << 20): b""}),
         tar_of({"a": b"1"}, mtime=1e300),
+        tar_of({"a": b"1", "b": b"2"})[:2048],  # its end is missing
+        tar_of({"a": b"1", "b": b"2"})[:1100],  # it ends in a header
+        tar_of({"a": b"1"})[:1024] + b"x" * 512 + bytes(1024),
+        named("a\0b", tarfile.USTAR_FORMAT),
+        named("a\0b" + "c" * 200, tarfile.GNU_FORMAT),
+        named("a\0b" + "c" * 200, tarfile.PAX_FORMAT),
         tar_of({"sparse": b""}, pax_headers={"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 40)}),
     ],
 )
 def test_an_archive_that_cannot_be_stores_nothing(house: House, body: bytes) -> None:
     answer = house.http.put(f"{V}/folders/set", content=body)
     assert answer.status_code in (409, 422) and answer.json()["fix"], answer.text
+    assert names(house.http) == []
+
+
+@pytest.mark.parametrize("kind", ["files", "objects"])
+def test_what_breaks_off_is_not_kept(house: House, kind: str) -> None:
+    place = urlsplit(house.url)
+    path = "a" if kind == "files" else hashlib.sha256(bytes(1 << 20)).hexdigest()
+    head = f"PUT {V}/{kind}/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {house.token}\r\n"
+    with socket.create_connection((place.hostname, place.port)) as line:
+        line.sendall(f"{head}Content-Length: {1 << 20}\r\n\r\n".encode() + bytes(300_000))
+        wait_until(lambda: house.platform.uploads._threads, "it is taken in")
+    wait_until(lambda: house.platform.uploads._idle_semaphore._value, "its thread has ended")
+    error_of(house.http.get(f"{V}/{kind}/{path}"), 404, "not_found")
     assert names(house.http) == []
 
 
@@ -149,6 +180,9 @@ def test_every_change_is_a_version_to_which_one_can_go_back(house: House) -> Non
     assert read(http, "a", at=log[1]["at"]) == b"22"
 
 
+SIDES = {"base": b"mine", "ours": b"3", "theirs": b"4"}
+
+
 def test_branches_part_and_meet_again(house: House) -> None:
     http = house.http
     put(http, "a", b"1")
@@ -162,7 +196,9 @@ def test_branches_part_and_meet_again(house: House) -> None:
     assert read(http, "a") == b"mine" and names(http) == ["a", "b"]
     put(http, "a", b"3")
     put(http, "a", b"4", branch="try")
-    error_of(http.post(f"{V}/merges", json={"ref": "try"}), 409, "merge_conflict")
+    told = error_of(http.post(f"{V}/merges", json={"ref": "try"}), 409, "merge_conflict")["details"]
+    digests = {side: hashlib.sha256(data).hexdigest() for side, data in SIDES.items()}
+    assert told == {"conflicts": [{"path": "a", "kind": "both_changed", **digests}], "count": 1}
     house.ask("POST", "/vault/merges", {"ref": "try", "take": "theirs"})
     assert read(http, "a") == b"4"
     assert [item["name"] for item in house.ask("GET", "/vault/branches")["items"]] == ["main", "tags/v1", "try"]
@@ -202,6 +238,31 @@ def test_files_are_copied_and_moved_without_their_bytes(house: House) -> None:
     error_of(http.delete(f"{V}/files/set"), 409)
     assert http.delete(f"{V}/files/set?recursive=true").json()["files"] == 2
     assert names(http, recursive=True) == ["other/x", "other/y/z"]
+
+
+class Beside(Files):
+    """Somebody else writes when a change has looked round, and is about to begin."""
+
+    writes: Callable[[], object]
+
+    def _change(self, at: At, edit: Callable[[Tree, Batch], Tree], author: Author) -> bytes:
+        self.writes()
+        return super()._change(at, edit, author)
+
+
+def test_what_is_written_while_a_folder_is_moved_moves_with_it(house: House) -> None:
+    house.http.put(f"{V}/folders/set", content=tar_of({"x": b"1", "y": b"2"}))
+    files = Beside(house.platform.sealing, house.platform.allowance)
+
+    def write() -> None:
+        put(house.http, "set/x", b"acknowledged")
+        put(house.http, "set/new", b"acknowledged too")
+
+    files.writes = write
+    at = At(workspace="default")
+    assert files.copy(at, "set", at, "moved", Author(by="ann"), is_move=True) == 3
+    assert names(house.http, recursive=True) == ["moved/new", "moved/x", "moved/y"]
+    assert (read(house.http, "moved/x"), read(house.http, "moved/new")) == (b"acknowledged", b"acknowledged too")
 
 
 def test_only_who_may_look_sees_and_only_who_may_write_changes(house: House) -> None:
@@ -258,6 +319,10 @@ def test_a_workspace_keeps_no_more_than_it_may(house: House) -> None:
     error_of(member.put(f"{V}/folders/?workspace=lab", content=tar_of({"a": noise})), 413, "storage_quota")
     put(house.http, "f", noise)
     copied = {"name": "f", "to": "f", "source": "default"}
+    error_of(house.http.post(f"{V}/copies?workspace=lab", json=copied), 413, "storage_quota")
+    for number in range(3):  # each would fit
+        put(house.http, f"set/{number}", noise[number:40_000])
+    copied = {"name": "set", "to": "set", "source": "default"}
     error_of(house.http.post(f"{V}/copies?workspace=lab", json=copied), 413, "storage_quota")
     assert names(member, workspace="lab") == []
     put(member, "fits", noise[:60_000], workspace="lab")

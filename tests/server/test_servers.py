@@ -1,16 +1,21 @@
 """More than one server, and servers that come again: leases, keys, events."""
 
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import copy
+from threading import Event
 
 import pytest
 
 from lepton.core.clock import ManualClock, to_micros
 from lepton.core.errors import ConfigError, StaleError
 from lepton.server.config import ServerConfig
+from lepton.server.folder import lock_folder
 from lepton.server.lease import Lease
 from lepton.store import leases
-from tests.server.house import House, open_house, wait_until
+from tests.server.house import API, House, error_of, open_house, wait_until
 from tests.server.test_streams import watching
 
 
@@ -19,6 +24,35 @@ def test_one_folder_has_one_server(tmp_path: Path) -> None:
         pass
     with open_house(tmp_path / "data") as again:
         assert again.ask("GET", "/security/whoami")["name"] == "admin"
+
+
+def test_a_folder_is_given_back_when_nobody_can_write_to_it_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_house(tmp_path / "data") as house, ThreadPoolExecutor(1) as other:
+        house.ask("POST", "/security/workspaces", {"name": "lab"}, status=201)
+        assert house.http.put(f"{API}/vault/files/a", content=b"a" * 5000).status_code == 201
+        driver, stuck, go_on = house.platform.objects.vault.driver, Event(), Event()
+        get = driver.get
+
+        def slow(key: str, **part: int) -> Iterator[bytes]:
+            stuck.set()
+            go_on.wait(20)
+            return get(key, **part)
+
+        monkeypatch.setattr(driver, "get", slow)
+        copy_it = {"name": "a", "to": "b", "source": "default"}
+        copying = other.submit(lambda: house.http.post(f"{API}/vault/copies?workspace=lab", json=copy_it))
+        assert stuck.wait(10)
+        closing = asyncio.run_coroutine_threadsafe(house.platform.close(), house.loop)
+        with pytest.raises(TimeoutError):
+            closing.result(0.3)
+        with pytest.raises(ConfigError, match="already uses"):
+            lock_folder(tmp_path / "data")
+        go_on.set()
+        closing.result(10)
+        assert error_of(copying.result(), 503, "unavailable")["message"] == "The server is ending"
+        lock_folder(tmp_path / "data").close()
 
 
 def test_a_killed_servers_leases_hold_up_nobody_in_its_own_folder(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Copies between a local folder and a workspace: whole, only what differs, and going on where they were cut short."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lepton.cli.main import cli
-from lepton.core.errors import InvalidError, LeptonError
+from lepton.core.errors import InvalidError, LeptonError, MergeConflictError
 from lepton.sdk import arrived, transfer
 from lepton.sdk.client import Client
 from lepton.sdk.place import VaultPath, parse
@@ -135,6 +136,32 @@ def test_a_download_goes_on_in_the_middle_of_a_file(client: Client, tmp_path: Pa
     assert held(tmp_path / "out") == held(source)
 
 
+def test_drafts_of_a_download_are_like_no_other_file_and_no_longer(client: Client, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in (
+        "foo",
+        ".foo.part",
+        "\u20ac" * 85,
+        ".lepton-foo.part",
+    ):  # the third: 255 bytes
+        (source / name).write_text(f"content of {name}")
+    client.vault.upload(source, "set")
+    assert client.vault.download("set", tmp_path / "out") == 4
+    assert held(tmp_path / "out") == held(source)
+    for name in ("foo", "\u20ac" * 85):  # and one by one
+        client.vault.download(f"set/{name}", tmp_path / "one" / name)
+        assert (tmp_path / "one" / name).read_text() == f"content of {name}"
+
+
+def test_a_name_that_is_no_text_is_refused_before_anything_is_sent(client: Client, tmp_path: Path) -> None:
+    source = make(tmp_path / "in", a=1)
+    Path(os.fsdecode(os.fsencode(source) + b"/sub\xff")).mkdir()
+    with pytest.raises(InvalidError, match=r"'sub\\udcff' in .* is not UTF-8"):
+        client.vault.upload(source, "set")
+    assert list(client.vault.files()) == []
+
+
 def test_what_cannot_be_copied_is_named(client: Client, tmp_path: Path) -> None:
     make(tmp_path / "in", a=1)
     (tmp_path / "in" / "link").symlink_to("a")
@@ -226,6 +253,23 @@ def test_the_command_line_copies_lists_and_goes_back(house: House, tmp_path: Pat
     assert held(tmp_path / "out") == held(source)
     shell("ls", at, "--at", "yesterday", status=2)
     assert "Neither" in shell("cp", "a", "b", status=1)
+
+
+def test_a_merge_that_is_refused_says_as_data_what_clashes(client: Client, house: House) -> None:
+    vault = client.vault
+    vault.write("base", b"0")
+    vault.branch("try")
+    vault.write("a", b"1")
+    vault.write("a/b", b"2", branch="try")
+    with pytest.raises(MergeConflictError, match="Both branches changed a") as caught:
+        vault.merge("try")
+    (clash,) = caught.value.details["conflicts"]
+    assert (clash["path"], clash["kind"]) == ("a", "theirs_is_folder")
+    words = ["vault", "merge", "lepton://default", "try"]
+    done = CliRunner(env={"LEPTON_URL": house.url, "LEPTON_TOKEN": house.token}).invoke(cli, [*words, "--json"])
+    assert (done.exit_code, json.loads(done.stderr)["details"]["conflicts"]) == (1, [clash])
+    Shell(house)("merge", "lepton://default", "try", "--take", "theirs")
+    assert [file.name for file in vault.files(recursive=True)] == ["a/b", "base"]
 
 
 def test_the_sdk_says_what_is_there(client: Client, house: House) -> None:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Literal
 
 from lepton.core.clock import Clock, to_micros
 from lepton.core.errors import BadNameError, ConflictError, NameTakenError, NotFoundError, StaleError
 from lepton.vault.store.chunks import Batch, Chunks
+from lepton.vault.store.merging import Side, brought, conflicting
 from lepton.vault.store.pages import Entry
 from lepton.vault.store.state import Move, State
 from lepton.vault.store.tree import Change, Tree
@@ -24,33 +24,6 @@ TAGS = "tags/"
 NAME = re.compile(r"(tags/)?[a-z0-9][a-z0-9._-]{0,62}")
 TRIES = 20
 TURNS = 16
-MOST_TOLD = 20
-"""Conflicts that an error's text names."""
-Side = Literal["ours", "theirs"]
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """A name that both sides of a merge changed, each in its own way; None: it is not there."""
-
-    name: str
-    base: Entry | None
-    ours: Entry | None
-    theirs: Entry | None
-
-
-class MergeConflictError(ConflictError):
-    """Two branches changed the same names differently; nothing was merged."""
-
-    code = "merge_conflict"
-
-    def __init__(self, conflicts: Collection[Conflict]) -> None:
-        self.conflicts = tuple(conflicts)
-        names = ", ".join(each.name for each in self.conflicts[:MOST_TOLD])
-        more = f" and {len(self.conflicts) - MOST_TOLD} more" if len(self.conflicts) > MOST_TOLD else ""
-        super().__init__(
-            f"Both branches changed {names}{more}", fix="Say whose to take: ours or theirs; or change one of them."
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,13 +196,14 @@ class Branches:
         """Bring what another version changed, since both were one, into a branch.
 
         Args:
-            take: whose entry to take where both changed a name; None: such names are refused.
+            take: whose entry to take where both changed a name, or where one side has a file and the other a folder;
+                None: such names are refused.
 
         Returns:
             The version that the branch then stands at: `other` itself where the branch had nothing of its own.
 
         Raises:
-            MergeConflictError: both changed the same names differently.
+            MergeConflictError: both changed the same names differently; its details say which.
         """
         _refuse_tag(into)
         with self._turns[hash(into) % TURNS]:
@@ -246,31 +220,15 @@ class Branches:
         if base == head.version:
             self._step(into, head, other, author)
             return other
-        edits, conflicts = self._brought(base, head.version, other, take)
+        ours = self.tree(head.version)
+        edits, conflicts = brought(ours, self.tree(base), self.changes(base, other), take)
         if conflicts:
-            raise MergeConflictError(conflicts)
+            raise conflicting(conflicts)
         batch = self._chunks.writing()
-        tree = self.tree(head.version).edited(edits, batch)
+        tree = ours.edited(edits, batch)
         id = write_version(batch, self._made(tree, [head.version, other], author))
         self._step(into, head, id, author, uses=batch.finish())
         return id
-
-    def _brought(
-        self, base: bytes, ours: bytes, theirs: bytes, take: Side | None
-    ) -> tuple[dict[str, Entry | None], list[Conflict]]:
-        """What of theirs goes into ours, and where both want different things."""
-        edits: dict[str, Entry | None] = {}
-        conflicts: list[Conflict] = []
-        here = self.tree(ours)
-        for change in self.changes(base, theirs):
-            mine = here.find(change.name)
-            if mine == change.new:
-                continue
-            if mine == change.old or take == "theirs":
-                edits[change.name] = change.new
-            elif take is None:
-                conflicts.append(Conflict(change.name, change.old, mine, change.new))
-        return edits, conflicts
 
     def _advance(self, name: str, batch: Batch, made: Callable[[Move | None], Version]) -> bytes:
         """Move a branch to a version made from its head; made anew where another process has moved it meanwhile."""

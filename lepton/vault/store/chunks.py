@@ -174,6 +174,7 @@ class Chunks:
 
     def _find(self, ids: Sequence[bytes]) -> Sequence[Spot]:
         """Where chunks lie, in their order."""
+        self._pools.check()
         with self._lock:
             known: dict[bytes, Spot] = {id: self._pending[id] for id in ids if id in self._pending}
         for learn in (self.follow, self._read_again, None):
@@ -229,6 +230,7 @@ class Chunks:
 
     def _known(self, id: bytes, batch: "Batch") -> Filling | Found | None:
         """Where a chunk is already, or is about to be; then the batch waits for that pack too."""
+        self._pools.check()
         with self._lock:
             pending = self._pending.get(id)
             if pending:

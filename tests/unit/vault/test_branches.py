@@ -1,20 +1,32 @@
 """Versions are immutable, branches move from one to the next, and nothing that was committed gets lost."""
 
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from lepton.core.clock import ManualClock, to_micros
-from lepton.core.errors import BadNameError, ConflictError, IntegrityError, NameTakenError, NotFoundError, StaleError
+from lepton.core.errors import (
+    BadNameError,
+    ConflictError,
+    IntegrityError,
+    MergeConflictError,
+    NameTakenError,
+    NotFoundError,
+    StaleError,
+)
+from lepton.store.database import Database
+from lepton.store.vault import SqlState
 from lepton.vault.store.blobs import EMPTY
-from lepton.vault.store.branches import MAIN, MergeConflictError
+from lepton.vault.store.branches import MAIN, Branches
 from lepton.vault.store.pages import Entry
+from lepton.vault.store.state import Move
 from lepton.vault.store.versions import read_version
 from tests.unit.vault.stores import ANN, DOMAIN, Store
 
@@ -156,6 +168,33 @@ def test_a_merge_brings_what_one_side_changed(store: Store) -> None:
     assert held(store, again) == {"a": 2, "b": 3, "d": 2, "e": 1, "f": 1}
 
 
+class Raced(SqlState):
+    """Another process moves the branch just before each of some steps."""
+
+    def __init__(self, database: Database, others: list[Callable[[], object]]) -> None:
+        super().__init__(database)
+        self._others = others
+
+    def move(self, domain: bytes, step: Move, *, uses: Collection[bytes] = ()) -> None:
+        if self._others:
+            self._others.pop()()
+        super().move(domain, step, uses=uses)
+
+
+@pytest.mark.parametrize("is_forward", [True, False])
+def test_a_merge_that_others_come_before_is_made_again(store: Store, is_forward: bool) -> None:
+    base = commit(store, MAIN, a=1)
+    store.branches.create("try", base)
+    theirs = commit(store, "try", b=2)
+    if not is_forward:
+        commit(store, MAIN, c=3)
+    others = [lambda: commit(store, MAIN, d=4), lambda: commit(store, MAIN, e=5)]
+    ours = Branches(store.chunks, Raced(store.database, others), store.clock)
+    merged = ours.merge(MAIN, theirs, ANN)
+    assert held(store, merged) == {"a": 1, "b": 2, "d": 4, "e": 5, **({} if is_forward else {"c": 3})}
+    assert store.branches.head(MAIN) == merged and not others
+
+
 def test_a_merge_with_conflicts_reports_them_and_changes_nothing(store: Store) -> None:
     base = commit(store, MAIN, a=1, b=1, c=1)
     store.branches.create("try", base)
@@ -163,13 +202,74 @@ def test_a_merge_with_conflicts_reports_them_and_changes_nothing(store: Store) -
     ours = commit(store, MAIN, a=3, b=3, c=2)
     with pytest.raises(MergeConflictError, match="Both branches changed a, b") as caught:
         store.branches.merge(MAIN, theirs, ANN)
-    assert [(each.name, each.base, each.ours, each.theirs) for each in caught.value.conflicts] == [
-        ("a", entry(1), entry(3), entry(2)),
-        ("b", entry(1), entry(3), None),
+    there = EMPTY.sha256.hex()
+    assert caught.value.details["conflicts"] == [
+        {"path": "a", "kind": "both_changed", "base": there, "ours": there, "theirs": there},
+        {"path": "b", "kind": "theirs_removed", "base": there, "ours": there, "theirs": None},
     ]
     assert store.branches.head(MAIN) == ours
     assert held(store, store.branches.merge(MAIN, theirs, ANN, take="theirs")) == {"a": 2, "c": 2}
     assert held(store, store.branches.merge("try", ours, ANN, take="ours")) == {"a": 2, "c": 2}
+
+
+CLASHES = [
+    # ours, theirs; what ours has, what theirs has
+    ({"a": 1}, {"a/b": 2, "a/c/d": 3}),
+    ({"a/b": 1, "a/c/d": 2, "e": 3}, {"a": 4}),
+    ({"x/y": 1}, {"x/y/z/v": 2, "x/y/z/w": 3}),
+    ({"base/file/in": 1, "base/file": None}, {"base/file": 2}),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), CLASHES)
+def test_a_file_on_one_side_and_a_folder_on_the_other_can_be_resolved(
+    store: Store, ours: dict[str, int | None], theirs: dict[str, int | None]
+) -> None:
+    base = commit(store, MAIN, **{"base/file": 9})
+    store.branches.create("try", base)
+    mine, its = commit(store, MAIN, **ours), commit(store, "try", **theirs)
+    with pytest.raises(MergeConflictError) as caught:
+        store.branches.merge(MAIN, its, ANN)
+    conflicts = caught.value.details["conflicts"]
+    assert conflicts and {each["kind"] for each in conflicts} <= {"theirs_is_folder", "ours_is_folder", "ours_removed"}
+    assert store.branches.head(MAIN) == mine
+    store.branches.create("twin", mine)
+    assert held(store, store.branches.merge(MAIN, its, ANN, take="theirs")).items() >= held(store, its).items()
+    assert held(store, store.branches.merge("twin", its, ANN, take="ours")).items() >= held(store, mine).items()
+
+
+TREES = st.dictionaries(
+    st.sampled_from(["a", "a/a", "a/b", "a/a/a", "b", "b/a", "b/b/c"]), st.integers(1, 9), max_size=4
+)
+
+
+def _is_tree(names: Collection[str]) -> bool:
+    return not any(other.startswith(f"{name}/") for name in names for other in names)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(base=TREES.filter(_is_tree), ours=TREES.filter(_is_tree), theirs=TREES.filter(_is_tree))
+def test_every_merge_can_be_resolved_for_either_side(
+    base: dict[str, int], ours: dict[str, int], theirs: dict[str, int]
+) -> None:
+    """Where one side changed nothing the other's is taken; and whatever clashes, `take` makes an end of it."""
+    with TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        first = commit(store, MAIN, begin=0, **base)
+        heads = {}
+        for name, side in (("ours", ours), ("theirs", theirs)):
+            store.branches.create(name, first)
+            edits: dict[str, int | None] = {**dict.fromkeys(base), **side}
+            heads[name] = commit(store, name, **edits)
+        for take in ("ours", "theirs"):
+            store.branches.create(f"take-{take}", heads["ours"])
+            merged = held(store, store.branches.merge(f"take-{take}", heads["theirs"], ANN, take=take))  # type: ignore[arg-type]
+            if theirs == base:
+                assert merged == {"begin": 0, **ours}
+            if ours == base:
+                assert merged == {"begin": 0, **theirs}
+            assert merged.items() <= {*{"begin": 0, **ours}.items(), *theirs.items()}
+        store.close()
 
 
 @pytest.mark.parametrize("name", ["", "Main", "a/b", "tags/", "tags/a/b", "-a", "x" * 64, "a\n", "../a"])
