@@ -3,31 +3,59 @@
 import asyncio
 import os
 import resource
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import chain
 
 from lepton.core.errors import ConfigError
-from lepton.serve.handshakes import Handshakes
+from lepton.serve.handshakes import BACKLOG, Handshakes
 from lepton.serve.spec import EndpointSpec
-
-BACKLOG = 1024
 
 
 class Doors:
-    """The sockets, until they are closed."""
+    """The sockets, until they are closed.
 
-    def __init__(self, server: asyncio.Server, handshakes: Handshakes | None) -> None:
+    Args:
+        make: what speaks with a client.
+    """
+
+    def __init__(
+        self, server: asyncio.Server, handshakes: Handshakes | None, make: Callable[[], asyncio.Protocol]
+    ) -> None:
         self._server = server
         self._handshakes = handshakes
+        self._make = make
         if handshakes is not None:
-            handshakes.listen(server, BACKLOG)
+            handshakes.listen(server)
 
-    def close(self) -> None:
-        """Let in nobody any more; who is in stays."""
+    async def close(self) -> None:
+        """Let in nobody any more, but who is at the door: to shut it would cut off what they have already sent."""
+        copies = [socket.socket(fileno=os.dup(each.fileno())) for each in self._server.sockets]
+        self._server.close()
         if self._handshakes is not None:
             self._handshakes.close()
-        self._server.close()
+        else:
+            await asyncio.gather(*map(self._let_in, chain.from_iterable(map(waiting, copies))))
+        for copy in copies:
+            copy.close()
+
+    async def _let_in(self, client: socket.socket) -> None:
+        with suppress(OSError):
+            await asyncio.get_running_loop().connect_accepted_socket(self._make, client)
+
+
+def waiting(door: socket.socket) -> Iterator[socket.socket]:
+    """Clients that the system has let in, and nobody else yet."""
+    door.setblocking(False)
+    while True:
+        try:
+            client, _ = door.accept()
+        except OSError:
+            return
+        client.setblocking(False)
+        yield client
 
 
 def allow_files(count: int) -> None:
@@ -68,7 +96,9 @@ async def listen(
             f"The endpoint cannot listen at {spec.host}:{spec.port}: {fault}",
             fix="Give another port, or 0 for any free one.",
         ) from fault
-    return Doors(clients, handshakes), ("https://" if is_tls else "") + reachable(*clients.sockets[0].getsockname()[:2])
+    return Doors(clients, handshakes, make), ("https://" if is_tls else "") + reachable(
+        *clients.sockets[0].getsockname()[:2]
+    )
 
 
 def last_port() -> int:

@@ -37,6 +37,8 @@ class Limits:
     """Between two parts of an answer that streams."""
     linger_s: float = 2.0
     """Before a refused client's connection is closed for good, so that it can read why."""
+    leave_s: float = 1.0
+    """For what an idle client of a front that drains may have on its way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +72,9 @@ class Client(Protocol):
         """Write a part of an answer at once if nothing is before it; False: it must wait its turn."""
         ...
 
-    def close_if_idle(self) -> None:
-        """For a drain: hang up if no request is open, else with the answer of the last one."""
+    def leave(self) -> None:
+        """For a drain: let the client know with the next answer that it is the last. One that asks nothing is left a
+        moment, as a request of its may be on its way."""
         ...
 
     def say_goodbye(self) -> None:

@@ -367,8 +367,12 @@ class Connection(Outlet):
                 self._refuse_and_close(self._refusal or answers.SLOW)
         elif self._open:
             self._since = now  # it is idle from its last answer on
-        elif waited_s > limits.idle_s and self._transport is not None:
-            self._transport.close()
+        elif waited_s > (limits.leave_s if self._lobby.is_draining else limits.idle_s):
+            self.hang_up_idle()
+
+    def forget(self) -> None:
+        """It is no client any more."""
+        self._lobby.connections.discard(self)
 
     def _refuse_and_close(self, refusal: Refusal) -> None:
         """Refuse the request that is arriving, read nothing more, and close after the answer."""

@@ -92,12 +92,27 @@ class Outlet(asyncio.Protocol):
                 exchange.is_paused = not exchange.is_paused
                 exchange.desk.flow(exchange, is_paused=exchange.is_paused)
 
-    def close_if_idle(self) -> None:
-        """For a drain: hang up if no request is open, else with the answer of the last one."""
-        if not self._open and self._phase == "idle" and self._transport is not None:
-            self._transport.close()
-        for exchange in list(self._open)[-1:]:
-            exchange.keep_alive = False
+    def leave(self) -> None:
+        """For a drain: let the client know with the next answer that it is the last.
+
+        An answer whose head is written cannot say so any more: after it, as without any, the client is left a moment.
+        """
+        self._since = monotonic()
+        if not self._open or self._phase == "head":
+            return
+        last = self._open[-1]
+        if not (last.has_begun or last.is_complete):
+            last.keep_alive = False
+            self._is_deaf = self._is_deaf or self._phase == "idle"  # it is read: what follows is not
+
+    def hang_up_idle(self) -> None:
+        """Nothing was asked for long: hang up. Nobody needs to wait until the client has, too."""
+        self._hang_up()
+        self.forget()
+
+    def forget(self) -> None:
+        """It is no client any more."""
+        raise NotImplementedError
 
     def abort(self) -> None:
         """Drop the connection now."""

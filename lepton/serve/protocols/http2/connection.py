@@ -6,6 +6,7 @@ breaks the protocol gets a GOAWAY that says how.
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 
 from lepton.serve.exchange import Exchange, Lobby
@@ -66,6 +67,8 @@ class Http2(asyncio.Protocol):
         """It has told its settings."""
         self.is_leaving = False
         """It begins nothing more: the front drains."""
+        self._leave_at = inf
+        """It has been told to ask elsewhere; what it has on its way until then is still begun."""
         self._is_over = False
         self._ebb: Ebb | None = None
         """While the client does not read fast enough."""
@@ -332,7 +335,7 @@ class Http2(asyncio.Protocol):
         if self.is_leaving and not self.streams and not self._is_over:
             self._is_over = True
             self._flush()
-            self._transport.close()
+            Parting(self._transport, self.lobby.limits, is_cut=False)
 
     # what the lobby asks
 
@@ -350,12 +353,11 @@ class Http2(asyncio.Protocol):
     def say_goodbye(self) -> None:
         """It has no WebSockets."""
 
-    def close_if_idle(self) -> None:
-        """For a drain: begin nothing more, and end with the last open stream."""
-        if not self.is_leaving and not self._is_over:
-            self.is_leaving = True
-            self.put(wire.goaway(self._last, Code.NO_ERROR))
-            self._leave_if_done()
+    def leave(self) -> None:
+        """For a drain: let the client ask elsewhere; what is on its way is answered first (RFC 9113, 6.8)."""
+        if self._leave_at == inf and not self._is_over:
+            self._leave_at = monotonic() + self.lobby.limits.leave_s
+            self.put(wire.goaway(wire.STREAM_BITS, Code.NO_ERROR))
 
     def abort(self) -> None:
         """Drop the connection now."""
@@ -366,6 +368,10 @@ class Http2(asyncio.Protocol):
         limits = self.lobby.limits
         for stream in list(self.streams.values()):
             stream.check(now)
+        if now >= self._leave_at and not (self.is_leaving or self._is_over):
+            self.is_leaving = True
+            self.put(wire.goaway(self._last, Code.NO_ERROR))
+            self._leave_if_done()
         waited_s = now - self._since
         if self._ebb is not None:
             if self._ebb.silent_s(now) > limits.idle_s:
@@ -376,7 +382,7 @@ class Http2(asyncio.Protocol):
         elif self._buffer and now - self._begun > limits.body_s:
             self.fail(Code.ENHANCE_YOUR_CALM, "A frame did not come in time")
         elif not self.streams and waited_s > limits.idle_s:
-            self.close_if_idle()
+            self.leave()
 
 
 TAKES: dict[int, Callable[[Http2, int, int, bytes], None]] = {
