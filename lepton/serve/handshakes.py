@@ -48,7 +48,7 @@ class Handshakes:
             self._loop.add_reader(door, self._accept, door)
 
     def close(self) -> None:
-        """Let in nobody any more, but who is at the door."""
+        """Let in nobody any more, but who is at the door already."""
         doors, self._doors = self._doors, []
         for door in doors:
             self._loop.remove_reader(door)
