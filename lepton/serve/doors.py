@@ -15,7 +15,6 @@ from lepton.core.errors import ConfigError
 from lepton.serve.handshakes import BACKLOG, Handshakes
 from lepton.serve.spec import EndpointSpec
 
-
 GREET_S = 0.05
 """For clients whom the system has greeted and who have not answered yet."""
 ATTACH_FILTER = 26

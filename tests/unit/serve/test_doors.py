@@ -64,13 +64,16 @@ def test_who_is_at_the_door_when_it_is_shut_is_let_in() -> None:
 
 
 def test_a_door_that_is_about_to_be_shut_begins_no_connection_but_keeps_those_there_are() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as door, socket.socket() as late:
-        with socket.create_connection(door.getsockname(), timeout=5) as early:
-            hold_off(door.fileno())
-            late.settimeout(0.05)
-            with pytest.raises(TimeoutError):
-                late.connect(door.getsockname())
-            early.sendall(b"x")
-            inner, _ = door.accept()
-            with inner:
-                assert inner.recv(1) == b"x"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as door,
+        socket.create_connection(door.getsockname(), timeout=5) as early,
+        socket.socket() as late,
+    ):
+        hold_off(door.fileno())
+        late.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            late.connect(door.getsockname())
+        early.sendall(b"x")
+        inner, _ = door.accept()
+        with inner:
+            assert inner.recv(1) == b"x"
