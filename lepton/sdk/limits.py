@@ -39,6 +39,8 @@ class EndpointOptions(StandingOptions, total=False):
     """Requests a day (of UTC) of each token or address; 0: any number."""
     max_connections: int
     """Of clients at one time, idle ones included; 4096 unless given."""
+    max_held_bytes: int
+    """Of requests that the front keeps at one time; 256 MiB unless given."""
     allow: list[str]
     """Networks whose addresses may connect, e.g. 10.0.0.0/8; none: every one."""
     tls_cert: str
@@ -85,6 +87,8 @@ class FrontOptions(StandingOptions, total=False):
     """0, the default: any free port."""
     max_connections: int
     """Of clients at one time, idle ones included; 4096 unless given."""
+    max_held_bytes: int
+    """Of requests that the front keeps at one time; 256 MiB unless given."""
     allow: list[str]
     """Networks whose addresses may connect, e.g. 10.0.0.0/8; none: every one."""
     tls_cert: str

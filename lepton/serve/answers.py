@@ -122,6 +122,10 @@ BIG_HEADERS = Refusal(431, "too_large", "The headers are too large", "Send fewer
 SLOW = Refusal(408, "timeout", "The request did not arrive in time", "Send it faster, or in smaller parts.")
 BUSY = Refusal(503, "busy", "Too many requests wait already", "Try again later, or serve more replicas.", RETRY)
 CROWDED = Refusal(503, "busy", "Too many connections are open", "Try again later; keep connections open.", RETRY)
+MANY_LARGE = Refusal(429, "busy", "Too many large messages arrive at a time", "Send fewer at once on a connection.")
+NO_ROOM = Refusal(
+    503, "busy", "The front keeps as much of requests as it may", "Try again later; see `max_held_bytes`.", RETRY
+)
 NO_WORKER = Refusal(503, "unavailable", "No worker has the model loaded", "Try again; the log says why.", RETRY)
 NO_ENTRY = Refusal(403, "forbidden", "Your address may not use this endpoint", "Ask who runs it to allow it.")
 OVERLOADED = Refusal(

@@ -8,6 +8,7 @@ one of an endpoint's `hosts`), then at the first part of the path: `/digits/pred
 from lepton.serve.allowance import Addresses
 from lepton.serve.desk import Desk
 from lepton.serve.exchange import Client, Known, Limits
+from lepton.serve.room import Room
 
 CHECK_S = 0.5
 """Between two looks at all clients: ten thousand of them would cost a tenth of a core at ten looks a second."""
@@ -25,6 +26,7 @@ class Lobby:
     def __init__(self, own: Desk, addresses: Addresses) -> None:
         self.own = own
         self.limits: Limits = own.limits
+        self.room = Room(own.limits.max_held_bytes)
         self.connections: set[Client] = set()
         self.heads: dict[bytes, Known] = {}
         self.awake: set[Desk] = set()

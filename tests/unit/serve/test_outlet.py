@@ -5,8 +5,9 @@ from time import monotonic
 
 from lepton.serve.answers import GOING_AWAY
 from lepton.serve.frames import Entry
-from lepton.serve.http import PART_BYTES, TURN_CHUNKS, Connection
+from lepton.serve.http import Connection
 from lepton.serve.message import MANY_CHUNKS
+from lepton.serve.reading import PART_BYTES, TURN_CHUNKS
 from tests.fuzz.front import Transport
 from tests.fuzz.http2 import make_front
 

@@ -21,7 +21,8 @@ from lepton.serve.protocols.http2.wire import Code, Kind, Setting, WireError
 
 WINDOW = 16 << 20
 """Bytes that a client may be ahead of us on all its streams."""
-MAX_FRAME = 256 << 10
+MAX_FRAME, MAX_SENT = 16 << 10, 256 << 10
+"""The largest frame that is taken, so that little is kept of one that has not come whole, and that is sent."""
 MAX_STREAMS = 256
 TURN_FRAMES = 1024
 """That are read at a time before other clients have a turn: each costs as much as kilobytes of one."""
@@ -44,6 +45,7 @@ class Http2(asyncio.Protocol):
 
     def __init__(self, lobby: Lobby, transport: asyncio.Transport, caller: bytes, open: Open) -> None:
         self.lobby = lobby
+        self.room = lobby.room
         self.caller = caller
         self.window = wire.DEFAULT_WINDOW
         """Bytes that the client takes."""
@@ -259,7 +261,7 @@ class Http2(asyncio.Protocol):
             elif name == Setting.MAX_FRAME_SIZE:
                 if not wire.DEFAULT_FRAME <= value < 1 << 24:
                     raise WireError(Code.PROTOCOL_ERROR, f"Frames cannot have {value} bytes at most")
-                self.max_frame = min(value, MAX_FRAME)
+                self.max_frame = min(value, MAX_SENT)
         self.put(wire.frame(Kind.SETTINGS, wire.ACK, 0))
 
     def _resize(self, size: int) -> None:
