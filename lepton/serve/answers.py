@@ -77,8 +77,12 @@ NO_HOST = Refusal(400, "invalid", "The request needs exactly one Host header", "
 TWICE = Refusal(400, "invalid", "A header that may appear once appears twice", "Send it once.")
 CODING = Refusal(400, "invalid", "Of transfer codings only `chunked` is known", "Send the body plain or chunked.")
 OLD_CODING = Refusal(400, "invalid", "HTTP/1.0 has no transfer codings", "Use HTTP/1.1, or send Content-Length.")
-MISFRAMED = (CODING, OLD_CODING)
-"""After these nobody knows where the next request begins."""
+BAD_HOST = Refusal(400, "invalid", "The Host header names no host", "Send a host, and perhaps a port.")
+BAD_TARGET = Refusal(
+    400, "invalid", "The request's target is none of this server's", "Send a path, or http://HOST/PATH."
+)
+MISFRAMED = (CODING, OLD_CODING, NOT_HTTP, NO_HOST, TWICE, BAD_HOST, BAD_TARGET)
+"""After these nobody knows where the next request begins, or whose it is."""
 LONG_CHUNK = Refusal(400, "invalid", "The extensions of chunks are too long", "Leave them out.")
 TINY_CHUNKS = Refusal(400, "invalid", "The body comes in too many tiny chunks", "Send larger ones, or Content-Length.")
 NO_UPGRADE = Refusal(400, "invalid", "The connection cannot change its protocol", "Leave out the Upgrade header.")

@@ -45,6 +45,8 @@ class Connection(Reading):
         """Names the bytes of the head that is being read, if they came at once."""
         self._last_head, self._last_key = NO_HEAD, b""
         """The last head that came at once, and its name: most clients send it again."""
+        self._seen: bytes | bytearray | memoryview = b""
+        """What was read with, or of, the head of the present request."""
         self._message_count = 0
         """Messages begun in the bytes that are being read."""
 
@@ -100,6 +102,12 @@ class Connection(Reading):
         if self._is_deaf:
             self._pass_on(data)
             return
+        message, chunks = self._message, self._message.chunks
+        if self._phase == "head":
+            self._seen = bytearray(self._seen)
+            self._seen += data
+        else:
+            self._seen = data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -110,7 +118,7 @@ class Connection(Reading):
                 raise
             self._refuse_and_close(answers.OLD_HTTP if str(fault) == BAD_VERSION else answers.NOT_HTTP)
         if self._phase != "idle" and not self._is_deaf:
-            self._judge_part(len(data))
+            self._judge_part(data, chunks if self._message is message else 0)
 
     def _pass_on(self, data: bytes | memoryview) -> None:
         """Bytes that are not read here."""
@@ -118,10 +126,16 @@ class Connection(Reading):
             self._tunnel.desk.pass_on(self._tunnel, bytes(data), is_last=False)
             self._balance()
 
-    def _judge_part(self, size: int) -> None:
-        """A request has not ended with these bytes: whether its rest is worth being waited for."""
+    def _judge_part(self, data: bytes | memoryview, chunks: int) -> None:
+        """A request has not ended with these bytes: whether its rest is worth being waited for.
+
+        Args:
+            chunks: of its body that had begun before.
+        """
         message, exchange = self._message, self._current
-        refusal = message.weigh_part(size, self._limits, is_head=self._phase == "head")
+        refusal = message.weigh_part(len(data), self._limits, is_head=self._phase == "head")
+        if refusal is None and exchange is not None and b"transfer-encoding" in message.fields:
+            refusal = message.weigh_chunk(data, chunks, exchange.desk.limits.max_body_bytes)
         if refusal is None and self._refusal is not None and self._refusal.status in answers.NO_ACCESS:
             refusal = self._refusal
         if refusal is not None:
@@ -229,6 +243,10 @@ class Connection(Reading):
         self._message.begin_chunk()
         self._chunks += 1
 
+    def on_chunk_complete(self) -> None:
+        """The end of a chunk."""
+        self._message.is_in_chunk = False
+
     def on_headers_complete(self) -> None:
         """All headers are there; decide what needs no body."""
         if self._is_deaf:
@@ -237,12 +255,15 @@ class Connection(Reading):
         parser, message = self._parser, self._message
         message.fed_bytes = 0
         version, is_upgrade = parser.get_http_version(), parser.should_upgrade()
+        is_exact = b"%b %b HTTP/%b\r\n" % (parser.get_method(), message.url, version.encode()) in bytes(self._seen)
         desk = message.lead(self._lobby)
         route = desk.find(parser.get_method(), message.url)
         if parser.get_method() == b"OPTIONS" and not (isinstance(route, Route) and route.operation):
             route = message.preflight(desk.cors) or route
         exchange = self._open_exchange(desk, route, is_upgrade=is_upgrade)
         refusal = message.judge_head(version, self._limits, is_upgrade=is_upgrade)
+        if refusal is None and not is_exact:
+            refusal = answers.NOT_HTTP  # the parser takes RTSP for it, and several spaces for one
         if refusal is None:
             refusal = self._judge_request(exchange, route) if isinstance(route, Route) else route
         self._refusal = refusal

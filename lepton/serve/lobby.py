@@ -52,8 +52,6 @@ class Lobby:
         """Whose a request is, its URL there, and the part of the path that is left out."""
         if not self._desks:
             return self.own, url, b""
-        if not url.startswith(b"/"):
-            host, url = apart(url, host)
         found = self._hosts.get(host.partition(b":")[0].lower())
         if found is not None:
             return found, url, b""
@@ -89,6 +87,7 @@ class Lobby:
 
     def sweep(self, now: float) -> None:
         """A few times a second: answer what is late, let go of workers that hang, and now and then of slow clients."""
+        self.room.tidy()
         for desk in list(self.awake):
             if not desk.sweep():
                 self.awake.discard(desk)
@@ -126,13 +125,3 @@ class Lobby:
             client.abort()
         for desk in self.desks:
             desk.close()
-
-
-def apart(url: bytes, host: bytes) -> tuple[bytes, bytes]:
-    """Host and path of a target in absolute form (RFC 9112, 3.2.2); another form is left as it is."""
-    scheme, mark, rest = url.partition(b"://")
-    if not mark or scheme.lower() not in (b"http", b"https"):
-        return host, url
-    end = min(at for at in (rest.find(b"/"), rest.find(b"?"), len(rest)) if at >= 0)
-    path = rest[end:]
-    return rest[:end] or host, path if path.startswith(b"/") else b"/" + path

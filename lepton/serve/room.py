@@ -1,4 +1,4 @@
-"""How many bytes of requests a front keeps at one time: what arrives, what waits, and what workers have. Pure.
+"""How many bytes of requests a front keeps at one time: what arrives, what waits, and what workers have.
 
 A body whose length is told has its place before it is read, so whatever is let in can arrive whole. Who finds no place
 waits for one, first come, first served, and nothing is read from it meanwhile.
@@ -6,9 +6,12 @@ waits for one, first come, first served, and nothing is read from it meanwhile.
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from ctypes import CDLL
 
 SMALL_BYTES = 16 << 10
 """A body up to this size needs no place: the queue bounds how many of them there are."""
+MUCH_BYTES = 32 << 20
 MAX_WAITING = 64
 """Clients that may wait for a place: what was read of each of them already lies in memory."""
 
@@ -36,6 +39,16 @@ class Room:
         self.limit_bytes = limit_bytes
         self.held_bytes = 0
         self._waiting: deque[Waiter] = deque()
+        self._was_much = False
+
+    def tidy(self) -> None:
+        """Now and then: once much was kept and nothing is any more, give memory back to the system."""
+        if self.held_bytes > MUCH_BYTES:
+            self._was_much = True
+        elif self._was_much and not self.held_bytes:
+            self._was_much = False
+            with suppress(OSError, AttributeError):  # another C library keeps what it keeps
+                CDLL(None).malloc_trim(0)
 
     @property
     def is_full(self) -> bool:
