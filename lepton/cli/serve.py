@@ -37,8 +37,8 @@ def serve() -> None:
 @click.option(
     "--host-name", "hosts", multiple=True, help="Name by which that front's clients ask for it; several times."
 )
-@click.option("--rate", "rate_per_s", type=RATE, default=None, help="Requests a second of each token.")
-@click.option("--quota", "quota_per_day", type=RATE, default=None, help="Requests a day of each token.")
+@click.option("--rate", "rate_per_s", type=RATE, default=None, help="Requests a second of each user.")
+@click.option("--quota", "quota_per_day", type=RATE, default=None, help="Requests a day of each user.")
 @click.option("--max-connections", type=CONNECTIONS, default=None, help="Clients at one time.  [default: 4096]")
 @click.option(
     "--max-held", "max_held_bytes", type=Size(), default=None, help="Of requests, in the front.  [default: 256M]"

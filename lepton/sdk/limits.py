@@ -32,11 +32,11 @@ class EndpointOptions(StandingOptions, total=False):
     max_batch: int
     """Most requests that a worker computes together; 32 unless given."""
     rate_per_s: int
-    """Requests a second of each token, or where none is needed of each address; 0: any number."""
+    """Requests a second of each user, whatever tokens, or where none is needed of each address; 0: any number."""
     burst: int
     """Of them at once; 0: as many as in one second."""
     quota_per_day: int
-    """Requests a day (of UTC) of each token or address; 0: any number."""
+    """Requests a day (of UTC) of each user or address; 0: any number."""
     max_connections: int
     """Of clients at one time, idle ones included; 4096 unless given."""
     max_held_bytes: int

@@ -91,11 +91,11 @@ class EndpointSpec:
     """Of requests that the front keeps: arriving, waiting, and until they are answered. What finds no place is not read
     for a while, and then gets a 503."""
     rate_per_s: int = 0
-    """Requests a second of each token, or where none is needed of each address; 0: any number."""
+    """Requests a second of each user, whatever tokens, or where none is needed of each address; 0: any number."""
     burst: int = 0
     """Of them at once; 0: as many as in one second."""
     quota_per_day: int = 0
-    """Requests a day (of UTC) of each token or address; 0: any number."""
+    """Requests a day (of UTC) of each user or address; 0: any number."""
     allow: tuple[str, ...] = ()
     """Networks whose addresses may connect, e.g. 10.0.0.0/8; none: every one."""
     tls_cert: str = ""
