@@ -358,5 +358,3 @@ class AccessOut(BaseModel):
     """That the token may use the endpoint."""
 
     name: str
-    owner: str
-    """With whose requests its own count: a user's, whatever token; a job's with those of who submitted it."""

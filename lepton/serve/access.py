@@ -152,8 +152,8 @@ class Gate:
             status, body = 0, b""
         now = self._clock()
         if status in VERDICTS:
-            name, owner = _names(body) if status == 200 else ("", "")
-            known = Known(VERDICTS[status], now, now + FRESH_S, owner=owner_of(owner), told=of_user(name))
+            name = _name(body) if status == 200 else ""
+            known = Known(VERDICTS[status], now, now + FRESH_S, owner=owner_of(name), told=of_user(name))
             return self._remember(digest, known)
         past = self._allowed.get(digest) or self._refused.get(digest)
         if past is not None and past.checked_at + STALE_S > now:
@@ -187,11 +187,9 @@ class Gate:
         return known.verdict
 
 
-def _names(body: bytes) -> tuple[str, str]:
-    """Of the user, and of whoever it counts with, in what the server said; empty: it said none."""
+def _name(body: bytes) -> str:
+    """Of the user, in what the server said; empty: it said none."""
     try:
-        told = json.loads(body)
-        name = str(told["name"])
-        return name, str(told.get("owner") or name)
+        return str(json.loads(body)["name"])
     except (ValueError, TypeError, KeyError):
-        return "", ""
+        return ""

@@ -17,7 +17,7 @@ DAY = 86_400_000_000
 
 
 class Platform(ThreadingHTTPServer):
-    """Knows the tokens `good...`, all of ann, but those of her `job`, and signs others."""
+    """Knows the tokens `good...`, all of ann, and signs others."""
 
     daemon_threads = True
 
@@ -97,8 +97,7 @@ class Answer(BaseHTTPRequestHandler):
             assert self.path == f"/api/v1/security/access?endpoint={ENDPOINT}"
             self.server.asked.append(token)
             status = 200 if token.startswith("good") else 403
-            name = "job:1" if token.endswith("job") else "ann"
-            body = json.dumps({"name": name, "owner": "ann"}).encode() if status == 200 else b""
+            body = b'{"name": "ann"}' if status == 200 else b""
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
