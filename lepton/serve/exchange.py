@@ -299,6 +299,10 @@ class Desk(Protocol):
         """The route of a request line, or why there is none."""
         ...
 
+    def veil(self, refusal: Refusal) -> Route | Refusal:
+        """What to do with a request that nothing answers: where a token is needed, who has none learns only that."""
+        ...
+
     def request_id(self) -> bytes:
         """A name for a request that has neither an exchange nor a name of its client's."""
         ...

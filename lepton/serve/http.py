@@ -258,6 +258,8 @@ class Connection(Reading):
         is_exact = b"%b %b HTTP/%b\r\n" % (parser.get_method(), message.url, version.encode()) in bytes(self._seen)
         desk = message.lead(self._lobby)
         route = desk.find(parser.get_method(), message.url)
+        if isinstance(route, Refusal):
+            route = desk.veil(route)
         if parser.get_method() == b"OPTIONS" and not (isinstance(route, Route) and route.operation):
             route = message.preflight(desk.cors) or route
         exchange = self._open_exchange(desk, route, is_upgrade=is_upgrade)

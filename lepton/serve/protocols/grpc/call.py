@@ -127,7 +127,8 @@ def find(desk: Desk, path: bytes, authorization: bytes | None) -> tuple[Route | 
     """The route of a method, and why a request may not take it, as far as that is known at once."""
     route = desk.find(b"POST", path)
     if isinstance(route, Refusal):
-        return None, route if route == answers.NO_ENDPOINT else answers.NO_RPC
+        told = route if route == answers.NO_ENDPOINT else answers.NO_RPC
+        return None, desk.doubt(ADMITTED, authorization) or told
     refusal = judge(route)[1]
     return route, refusal if refusal is not None else desk.doubt(ADMITTED if route.is_held else route, authorization)
 
