@@ -10,7 +10,7 @@ import click
 
 from lepton.cli import complete
 from lepton.cli.group import Group
-from lepton.cli.kinds import ENDPOINT_STATES, PORT, RANK, Name, Number
+from lepton.cli.kinds import ENDPOINT_STATES, PORT, RANK, Name, Number, Size
 from lepton.cli.needs import needs
 from lepton.cli.output import Session, common, moment
 from lepton.cli.standing import maybe_standing
@@ -37,9 +37,12 @@ def serve() -> None:
 @click.option(
     "--host-name", "hosts", multiple=True, help="Name by which that front's clients ask for it; several times."
 )
-@click.option("--rate", "rate_per_s", type=RATE, default=None, help="Requests a second of each token.")
-@click.option("--quota", "quota_per_day", type=RATE, default=None, help="Requests a day of each token.")
+@click.option("--rate", "rate_per_s", type=RATE, default=None, help="Requests a second of each user.")
+@click.option("--quota", "quota_per_day", type=RATE, default=None, help="Requests a day of each user.")
 @click.option("--max-connections", type=CONNECTIONS, default=None, help="Clients at one time.  [default: 4096]")
+@click.option(
+    "--max-held", "max_held_bytes", type=Size(), default=None, help="Of requests, in the front.  [default: 256M]"
+)
 @click.option("--allow", multiple=True, help="Network whose addresses may connect, e.g. 10.0.0.0/8; several times.")
 @click.option("--tls-cert", default=None, help="Certificate chain in PEM, by its path where the endpoint runs.")
 @click.option("--tls-key", default=None, help="Its key.")
@@ -70,6 +73,9 @@ def deploy(session: Session, target: str, name: str, is_replacing: bool, is_wait
 @click.option("--port", type=PORT, default=None, help="Where it answers; 0: any free port.  [default: 0]")
 @click.option("--host", default=None, help="Address to listen at.  [default: 127.0.0.1]")
 @click.option("--max-connections", type=CONNECTIONS, default=None, help="Clients at one time.  [default: 4096]")
+@click.option(
+    "--max-held", "max_held_bytes", type=Size(), default=None, help="Of requests, in the front.  [default: 256M]"
+)
 @click.option("--allow", multiple=True, help="Network whose addresses may connect, e.g. 10.0.0.0/8; several times.")
 @click.option("--tls-cert", default=None, help="Certificate chain in PEM, by its path where the front runs.")
 @click.option("--tls-key", default=None, help="Its key.")

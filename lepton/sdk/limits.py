@@ -32,13 +32,15 @@ class EndpointOptions(StandingOptions, total=False):
     max_batch: int
     """Most requests that a worker computes together; 32 unless given."""
     rate_per_s: int
-    """Requests a second of each token, or where none is needed of each address; 0: any number."""
+    """Requests a second of each user, whatever tokens, or where none is needed of each address; 0: any number."""
     burst: int
     """Of them at once; 0: as many as in one second."""
     quota_per_day: int
-    """Requests a day (of UTC) of each token or address; 0: any number."""
+    """Requests a day (of UTC) of each user or address; 0: any number."""
     max_connections: int
     """Of clients at one time, idle ones included; 4096 unless given."""
+    max_held_bytes: int
+    """Of requests that the front keeps at one time; 256 MiB unless given."""
     allow: list[str]
     """Networks whose addresses may connect, e.g. 10.0.0.0/8; none: every one."""
     tls_cert: str
@@ -85,6 +87,8 @@ class FrontOptions(StandingOptions, total=False):
     """0, the default: any free port."""
     max_connections: int
     """Of clients at one time, idle ones included; 4096 unless given."""
+    max_held_bytes: int
+    """Of requests that the front keeps at one time; 256 MiB unless given."""
     allow: list[str]
     """Networks whose addresses may connect, e.g. 10.0.0.0/8; none: every one."""
     tls_cert: str

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from lepton.core.errors import UnavailableError
 from lepton.security.revoked import Grant
 from lepton.serve.answers import BAD_TOKEN, BUSY, FORBIDDEN, HIDDEN, NO_ACCESS_CHECK, NO_TOKEN, Refusal
-from lepton.serve.callers import of_user, with_claims
+from lepton.serve.callers import of_user, owner_of, with_claims
 from lepton.serve.server import Server
 from lepton.serve.signed import Judged, Signed, is_signed
 
@@ -53,7 +53,7 @@ class Known(NamedTuple):
     grant: Grant | None = None
     """Of a signed token that may be taken back."""
     owner: bytes = b""
-    """Of a signed token: whose requests count together."""
+    """Whose requests count together; empty: those with this token."""
     told: bytes = b""
     """Header lines that tell the code of the endpoint whose it is."""
     has_claims: bool = False
@@ -152,11 +152,12 @@ class Gate:
             status, body = 0, b""
         now = self._clock()
         if status in VERDICTS:
-            told = of_user(_name(body)) if status == 200 else b""
-            return self._remember(digest, Known(VERDICTS[status], now, now + FRESH_S, told=told))
-        known = self._allowed.get(digest) or self._refused.get(digest)
-        if known is not None and known.checked_at + STALE_S > now:
-            return self._remember(digest, known._replace(fresh_until=now + PAUSE_S))
+            name = _name(body) if status == 200 else ""
+            known = Known(VERDICTS[status], now, now + FRESH_S, owner=owner_of(name), told=of_user(name))
+            return self._remember(digest, known)
+        past = self._allowed.get(digest) or self._refused.get(digest)
+        if past is not None and past.checked_at + STALE_S > now:
+            return self._remember(digest, past._replace(fresh_until=now + PAUSE_S))
         return NO_ACCESS_CHECK
 
     async def _check(self, signed: Signed, token: bytes, client: bytes) -> Verdict:

@@ -1,6 +1,6 @@
 """What each caller of an endpoint may ask: so many requests a second, so many a day, from these addresses. Pure.
 
-A caller is its token, or where none is needed its address. Time is passed in.
+A caller is whoever its tokens are of, or where none is needed its address. Time is passed in.
 """
 
 from collections import OrderedDict

@@ -77,8 +77,12 @@ NO_HOST = Refusal(400, "invalid", "The request needs exactly one Host header", "
 TWICE = Refusal(400, "invalid", "A header that may appear once appears twice", "Send it once.")
 CODING = Refusal(400, "invalid", "Of transfer codings only `chunked` is known", "Send the body plain or chunked.")
 OLD_CODING = Refusal(400, "invalid", "HTTP/1.0 has no transfer codings", "Use HTTP/1.1, or send Content-Length.")
-MISFRAMED = (CODING, OLD_CODING)
-"""After these nobody knows where the next request begins."""
+BAD_HOST = Refusal(400, "invalid", "The Host header names no host", "Send a host, and perhaps a port.")
+BAD_TARGET = Refusal(
+    400, "invalid", "The request's target is none of this server's", "Send a path, or http://HOST/PATH."
+)
+MISFRAMED = (CODING, OLD_CODING, NOT_HTTP, NO_HOST, TWICE, BAD_HOST, BAD_TARGET)
+"""After these nobody knows where the next request begins, or whose it is."""
 LONG_CHUNK = Refusal(400, "invalid", "The extensions of chunks are too long", "Leave them out.")
 TINY_CHUNKS = Refusal(400, "invalid", "The body comes in too many tiny chunks", "Send larger ones, or Content-Length.")
 NO_UPGRADE = Refusal(400, "invalid", "The connection cannot change its protocol", "Leave out the Upgrade header.")
@@ -122,6 +126,10 @@ BIG_HEADERS = Refusal(431, "too_large", "The headers are too large", "Send fewer
 SLOW = Refusal(408, "timeout", "The request did not arrive in time", "Send it faster, or in smaller parts.")
 BUSY = Refusal(503, "busy", "Too many requests wait already", "Try again later, or serve more replicas.", RETRY)
 CROWDED = Refusal(503, "busy", "Too many connections are open", "Try again later; keep connections open.", RETRY)
+MANY_LARGE = Refusal(429, "busy", "Too many large messages arrive at a time", "Send fewer at once on a connection.")
+NO_ROOM = Refusal(
+    503, "busy", "The front keeps as much of requests as it may", "Try again later; see `max_held_bytes`.", RETRY
+)
 NO_WORKER = Refusal(503, "unavailable", "No worker has the model loaded", "Try again; the log says why.", RETRY)
 NO_ENTRY = Refusal(403, "forbidden", "Your address may not use this endpoint", "Ask who runs it to allow it.")
 OVERLOADED = Refusal(

@@ -9,6 +9,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
+from hashlib import sha256
 from urllib.parse import quote
 
 from lepton.security.identity import USER_PREFIX, WORKER_PREFIX
@@ -38,6 +39,15 @@ def passed_on(lines: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]
 def is_withheld(name: bytes) -> bool:
     """Whether code does not see a header of this name."""
     return name.lower().replace(b"_", b"-") in WITHHELD
+
+
+def owner_of(subject: str, issuer: str = "") -> bytes:
+    """Whose requests count together: all of one user of the platform, or of one subject of another issuer.
+
+    Returns:
+        A digest; empty: nobody is named.
+    """
+    return sha256(f"{issuer}\n{subject}".encode()).digest() if subject else b""
 
 
 def of_user(name: str) -> bytes:

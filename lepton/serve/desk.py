@@ -13,6 +13,7 @@ from lepton.serve.cost import Costs
 from lepton.serve.entrance import Entrance
 from lepton.serve.exchange import Exchange, Limits, Lobby
 from lepton.serve.frames import LAST, Entry, Frame, Item, Kind
+from lepton.serve.inlet import Inlet
 from lepton.serve.leavers import Leavers
 from lepton.serve.links import WorkerLink
 from lepton.serve.pages import show
@@ -58,6 +59,8 @@ class Desk(Entrance):
         self._withdrawals = Withdrawals(queue, self._links)
         self._live: dict[int, Exchange] = {}
         """Requests to workers without their last answer, oldest first."""
+        self.inlet = inlet = Inlet(self._links, self._live)
+        self.flow, self.pass_on, self.heard = inlet.flow, inlet.pass_on, inlet.heard
         self._arrived: list[Exchange] = []
         """What has come in this turn of the loop and is not in the queue yet."""
         self.about: Mapping[str, Json] = {}
@@ -163,18 +166,6 @@ class Desk(Entrance):
         """Tell its worker, with others at the end of this turn, that nobody waits for it any more."""
         self._cancelled.setdefault(exchange.worker, []).append(Entry(exchange.id))
         self._pump_soon()
-
-    def flow(self, exchange: Exchange, *, is_paused: bool) -> None:
-        """Let the worker that streams an answer pause, or go on."""
-        link = self._links.get(exchange.worker)
-        if link is not None:
-            link.send(Frame(Kind.FLOW, [Entry(exchange.id, status=0 if is_paused else 1)], link.slot))
-
-    def pass_on(self, exchange: Exchange, data: bytes, *, is_last: bool) -> None:
-        """Bytes from the client of an upgraded connection."""
-        link = self._links.get(exchange.worker)
-        if link is not None:
-            link.send(Frame(Kind.INPUT, [Entry(exchange.id, data, flags=LAST if is_last else 0)], link.slot))
 
     # for workers
 
@@ -330,8 +321,11 @@ class Desk(Entrance):
     def _send(self, batch: Batch, now: float) -> None:
         live, worker = self._live, batch.worker
         items: list[Item] = []
+        early: list[Exchange] = []
         for ticket in batch.tickets:
             exchange = live[ticket.id]
+            if exchange.early:
+                early.append(exchange)
             exchange.worker = worker
             left_ms = int((exchange.deadline - now) * 1000)
             items.append(
@@ -343,6 +337,7 @@ class Desk(Entrance):
         if batch.was_idle and not self.queue.is_roomy(worker):
             self._costs.began(worker, now)
         link.send(Frame(Kind.BATCH, items, link.slot))
+        self.inlet.catch_up(link, early)
 
     def _drop(self, ticket: Ticket, refusal: Refusal) -> None:
         exchange = self._live.pop(ticket.id, None)

@@ -3,31 +3,81 @@
 import asyncio
 import os
 import resource
+import socket
+import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from ctypes import addressof, create_string_buffer
+from itertools import chain
 
 from lepton.core.errors import ConfigError
-from lepton.serve.handshakes import Handshakes
+from lepton.serve.handshakes import BACKLOG, Handshakes
 from lepton.serve.spec import EndpointSpec
 
-BACKLOG = 1024
+GREET_S = 0.05
+"""For clients whom the system has greeted and who have not answered yet."""
+ATTACH_FILTER = 26
+"""Of Linux: which packets a socket takes."""
+STEP = struct.Struct("HBBI")
+NO_GREETING = (
+    (0x30, 0, 0, 13),  # the flags of TCP ...
+    (0x54, 0, 0, 0x12),  # ... SYN and ACK of them ...
+    (0x15, 0, 1, 0x02),  # ... SYN alone?
+    (0x06, 0, 0, 0),  # then drop it
+    (0x06, 0, 0, 0xFFFF_FFFF),
+)
+"""A program of the Berkeley packet filter that drops what would begin a connection."""
 
 
 class Doors:
-    """The sockets, until they are closed."""
+    """The sockets, until they are closed.
 
-    def __init__(self, server: asyncio.Server, handshakes: Handshakes | None) -> None:
+    Args:
+        make: what speaks with a client.
+    """
+
+    def __init__(
+        self, server: asyncio.Server, handshakes: Handshakes | None, make: Callable[[], asyncio.Protocol]
+    ) -> None:
         self._server = server
         self._handshakes = handshakes
+        self._make = make
         if handshakes is not None:
-            handshakes.listen(server, BACKLOG)
+            handshakes.listen(server)
 
-    def close(self) -> None:
-        """Let in nobody any more; who is in stays."""
+    async def close(self) -> None:
+        """Let in nobody any more, but who is at the door: to shut it would cut off what they have already sent."""
+        for each in self._server.sockets:
+            hold_off(each.fileno())
+        await asyncio.sleep(GREET_S)
+        copies = [os.dup(each.fileno()) for each in self._server.sockets if self._handshakes is None]
+        self._server.close()
         if self._handshakes is not None:
             self._handshakes.close()
-        self._server.close()
+        await asyncio.gather(*map(self._let_in, list(chain.from_iterable(map(last_of, copies)))))
+
+    async def _let_in(self, client: socket.socket) -> None:
+        with suppress(OSError):
+            await asyncio.get_running_loop().connect_accepted_socket(self._make, client)
+
+
+def hold_off(file: int) -> None:
+    """Let the system greet nobody new at a door: whom it has greeted could be cut off, who is not tries again."""
+    program = b"".join(STEP.pack(*step) for step in NO_GREETING)
+    kept = create_string_buffer(program)
+    with socket.socket(fileno=os.dup(file)) as door, suppress(OSError):  # it may be forbidden, or be another system
+        door.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, struct.pack("HP", len(NO_GREETING), addressof(kept)))
+
+
+def last_of(file: int) -> Iterator[socket.socket]:
+    """Clients whom the system has let in, and nobody else yet; then the door is shut."""
+    with socket.socket(fileno=file) as door, suppress(OSError):
+        door.setblocking(False)
+        while True:
+            client, _ = door.accept()
+            client.setblocking(False)
+            yield client
 
 
 def allow_files(count: int) -> None:
@@ -68,7 +118,9 @@ async def listen(
             f"The endpoint cannot listen at {spec.host}:{spec.port}: {fault}",
             fix="Give another port, or 0 for any free one.",
         ) from fault
-    return Doors(clients, handshakes), ("https://" if is_tls else "") + reachable(*clients.sockets[0].getsockname()[:2])
+    return Doors(clients, handshakes, make), ("https://" if is_tls else "") + reachable(
+        *clients.sockets[0].getsockname()[:2]
+    )
 
 
 def last_port() -> int:

@@ -11,9 +11,11 @@ from lepton.serve.answers import Refusal
 from lepton.serve.callers import is_platforms
 from lepton.serve.cors import Cors
 from lepton.serve.exchange import Exchange, Known
+from lepton.serve.frames import Media
 from lepton.serve.held import Held
 from lepton.serve.metrics import Meter
-from lepton.serve.routes import Route
+from lepton.serve.pages import token_page
+from lepton.serve.routes import LOST, Route
 
 
 class Entrance:
@@ -50,7 +52,12 @@ class Entrance:
 
     def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         """Answer with a refusal, and count it."""
-        form = exchange.route.form if exchange.route is not None else refusal.form
+        route = exchange.route
+        if route is not None and route.is_page and refusal.status in answers.NO_ACCESS:
+            self._count(exchange, refusal.status)
+            exchange.finish(refusal.status, token_page(), answers.TYPES[Media.HTML], refusal.headers)
+            return
+        form = route.form if route is not None else refusal.form
         self.answer(exchange, refusal.status, refusal.body(form), headers=refusal.headers)
 
     def answer(self, exchange: Exchange, status: int, body: bytes, *, headers: bytes = b"") -> None:
@@ -101,7 +108,16 @@ class Entrance:
     def doubt(self, route: Route, authorization: bytes | None) -> Refusal | None:
         """Refuse at once what is known to be not allowed, before its body is read."""
         gate = self._judge_of(route)
-        return None if gate is None or route.is_held else gate.doubt(authorization)
+        if gate is None or route.is_held:
+            return None
+        doubt = gate.doubt(authorization)
+        if doubt is None and route.refusal is not None and gate.look(bearer(authorization) or b"")[0]:
+            return route.refusal
+        return doubt
+
+    def veil(self, refusal: Refusal) -> Route | Refusal:
+        """What to do with a request that nothing answers: where a token is needed, who has none learns only that."""
+        return refusal if self._gate is None else LOST._replace(refusal=refusal, form=refusal.form)
 
     def judge(self, exchange: Exchange, authorization: bytes | None, then: Callable[[Refusal], None]) -> None:
         """Find out whether a request may come in whose body is still to come; call `then` if it may not."""

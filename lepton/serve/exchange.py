@@ -1,13 +1,14 @@
 """What passes between a client's connection and the desk: exchanges, and the limits a client is held to."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
 from lepton.serve.cors import Cors
-from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Media, split_head, with_head
+from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Item, Media, split_head, with_head
+from lepton.serve.room import SMALL_BYTES, Room
 from lepton.serve.routes import Route
 from lepton.serve.seats import Ticket
 
@@ -28,6 +29,12 @@ class Limits:
     max_pipelined: int = 64
     """Exchanges open on one connection before it is read no further."""
     max_connections: int = 4096
+    max_held_bytes: int = 256 << 20
+    """Of all requests that the front keeps."""
+    room_s: float = 2.0
+    """That a client waits for a place among them before it is refused."""
+    slow_bytes: int = 32 << 10
+    """A second: a body that comes more slowly is refused while others wait for its place."""
     head_s: float = 10.0
     """For the whole request line and headers."""
     body_s: float = 60.0
@@ -37,6 +44,8 @@ class Limits:
     """Between two parts of an answer that streams."""
     linger_s: float = 2.0
     """Before a refused client's connection is closed for good, so that it can read why."""
+    leave_s: float = 1.0
+    """For what an idle client of a front that drains may have on its way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +67,9 @@ class Known:
 class Client(Protocol):
     """The connection an exchange came from."""
 
+    room: Room
+    """Of its front."""
+
     def flush(self) -> None:
         """Write the answers that are due."""
         ...
@@ -70,8 +82,9 @@ class Client(Protocol):
         """Write a part of an answer at once if nothing is before it; False: it must wait its turn."""
         ...
 
-    def close_if_idle(self) -> None:
-        """For a drain: hang up if no request is open, else with the answer of the last one."""
+    def leave(self) -> None:
+        """For a drain: let the client know with the next answer that it is the last. One that asks nothing is left a
+        moment, as a request of its may be on its way."""
         ...
 
     def say_goodbye(self) -> None:
@@ -114,6 +127,12 @@ class Exchange(Ticket):
     """The client speaks HTTP/1.0."""
     is_tunnel = False
     """The client asks to upgrade the connection; after a 101 its bytes pass both ways unread."""
+    ahead_bytes = 0
+    """Of what the client has sent then, its worker has not read so much."""
+    early: Sequence[Item] = ()
+    """What it has sent before it was upgraded."""
+    kept_bytes = 0
+    """Its place among what the front keeps."""
     body = b""
     head: bytes | None = None
     """Of a request whose worker wants it: its line and headers, but for those that say who asks."""
@@ -157,6 +176,19 @@ class Exchange(Ticket):
         """Take the body for the worker, and the request's head if the worker wants it: then `lend` follows."""
         self.body, self.head = body, head
         self.size_bytes = len(body)
+        self.keep(len(body) if len(body) > SMALL_BYTES else 0)
+
+    def keep(self, size: int) -> None:
+        """Have a place of this size among what the front keeps."""
+        if size != self.kept_bytes:
+            more, self.kept_bytes = size - self.kept_bytes, size
+            self.connection.room.take(more)
+
+    def let_go(self) -> None:
+        """Nobody needs its body any more."""
+        if self.kept_bytes:
+            self.body = b""
+            self.keep(0)
 
     def lend(self, head: bytes, more: bytes) -> None:
         """Put the head in front of the body, with further lines that say who asks."""
@@ -184,6 +216,8 @@ class Exchange(Ticket):
         if self.is_done:
             return
         self.is_done = self.is_complete = True
+        if self.kept_bytes:
+            self.let_go()
         if not self.keep_alive:
             headers += b"connection: close\r\n"
         if self.origin:
@@ -198,10 +232,12 @@ class Exchange(Ticket):
     def begin(self, status: int, media: bytes, headers: bytes = b"") -> None:
         """Give the head of an answer that streams."""
         self.has_begun = True
+        self.early = ()
         if self.is_tunnel and status == 101:
             self.out.append(answers.render_upgrade(headers, self.request_id))
             return
         self.is_tunnel = False
+        self.let_go()
         is_measured = LENGTH in b"\r\n" + headers
         self.is_chunked = not (self.is_old or self.is_head or is_measured)
         if self.is_old and not is_measured:
@@ -231,6 +267,7 @@ class Exchange(Ticket):
             self.out_bytes += len(body)
         if is_last:
             self.is_done = self.is_complete = True
+            self.let_go()
             if is_broken or self.is_tunnel:
                 self.keep_alive = False
             elif self.is_chunked:
@@ -260,6 +297,10 @@ class Desk(Protocol):
 
     def find(self, method: bytes, url: bytes) -> Route | Refusal:
         """The route of a request line, or why there is none."""
+        ...
+
+    def veil(self, refusal: Refusal) -> Route | Refusal:
+        """What to do with a request that nothing answers: where a token is needed, who has none learns only that."""
         ...
 
     def request_id(self) -> bytes:
@@ -311,6 +352,7 @@ class Lobby(Protocol):
     """What all clients of a front share."""
 
     limits: Limits
+    room: Room
     is_draining: bool
     heads: dict[bytes, Known]
     """SHA-256 of a head's bytes -> what it was read as; emptied whenever the routes change,

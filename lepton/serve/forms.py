@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any, Literal, NamedTuple, Self, get_args, get_origin
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import orjson
 
-from lepton.core.errors import InvalidError
+from lepton.core.errors import InvalidError, clip
 from lepton.serve.annotations import alternatives, is_array, is_many, is_object
 from lepton.serve.calls import Call
 from lepton.serve.service import Upload
@@ -19,6 +19,32 @@ URLENCODED = "application/x-www-form-urlencoded"
 BOUNDARY = re.compile(r'boundary=(?:"([^"]+)"|([^;\s]+))', re.IGNORECASE)
 NONE = type(None)
 MOST_FIELDS = 10_000
+
+
+def read_query(query: str) -> Pairs:
+    """The fields of a URL's query in their order.
+
+    Raises:
+        InvalidError: it is no UTF-8, or too long.
+    """
+    try:
+        return list(parse_qsl(query, True, errors="strict", max_num_fields=MOST_FIELDS))
+    except UnicodeDecodeError as fault:
+        raise InvalidError(f"The query is no UTF-8: {fault}", fix="Send UTF-8.") from None
+    except ValueError:
+        raise InvalidError(f"The query has more than {MOST_FIELDS} fields", fix="Send JSON.") from None
+
+
+def read_name(text: str) -> str:
+    """What a part of a path stands for.
+
+    Raises:
+        InvalidError: it is no UTF-8.
+    """
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError as fault:
+        raise InvalidError(f"The path is no UTF-8: {fault}", fix="Send UTF-8.") from None
 
 
 def read_form(call: Call) -> Pairs:
@@ -142,23 +168,28 @@ class Texts:
         self._fields = {name: Field.of(kind) for name, kind in kinds.items()}
 
     def gather(self, pairs: Iterable[tuple[str, str | Upload]]) -> dict[str, Any]:
-        """Name -> value; of several that are for one value the last counts."""
+        """Name -> value.
+
+        Raises:
+            InvalidError: several are for one value.
+        """
         texts: dict[str, list[str | Upload]] = {}
         for name, value in pairs:
             texts.setdefault(name, []).append(value)
-        return {name: self._value(self._fields.get(name), values) for name, values in texts.items()}
+        return {name: self._value(name, self._fields.get(name), values) for name, values in texts.items()}
 
-    def _value(self, field: Field | None, values: list[str | Upload]) -> Any:
+    def _value(self, name: str, field: Field | None, values: list[str | Upload]) -> Any:
         if field is None:
             return values[0] if len(values) == 1 else values
         if not field.is_many:
-            return self._alone(field, values)
+            return self._alone(name, field, values)
         if len(values) == 1 and isinstance(values[0], str) and values[0].startswith("[") and str not in field.kinds:
             return _json(values[0], values)
         return [field.read(value) for value in values]
 
-    def _alone(self, field: Field, values: list[str | Upload]) -> Any:
-        is_row = len(values) > 1 and any(is_array(kind) for kind in field.kinds)
-        return (
-            [_json(one, one) if isinstance(one, str) else one for one in values] if is_row else field.read(values[-1])
-        )
+    def _alone(self, name: str, field: Field, values: list[str | Upload]) -> Any:
+        if len(values) == 1:
+            return field.read(values[0])
+        if not any(is_array(kind) for kind in field.kinds):
+            raise InvalidError(f"{clip(name, 80)}: came {len(values)} times, and is one value", fix="Send it once.")
+        return [_json(one, one) if isinstance(one, str) else one for one in values]

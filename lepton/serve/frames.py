@@ -20,7 +20,7 @@ from typing import NamedTuple
 from lepton.core.errors import InvalidError
 
 MAGIC = b"Lp"
-PROTOCOL = 4
+PROTOCOL = 5
 HEAD = struct.Struct("<2sBBHHI")
 ENTRY = struct.Struct("<QIIIHHBB")
 LENGTH = struct.Struct("<I")
@@ -65,7 +65,8 @@ class Kind(IntEnum):
     CANCEL = 4
     """Front to worker: nobody waits for these ids any more; each still gets its last answer."""
     FLOW = 5
-    """Front to worker: of these ids, those with status 0 shall pause, as the client does not read; others go on."""
+    """Front to worker: of these ids, those with status 0 shall pause, as the client does not read; others go on. Worker
+    to front: of what INPUT brought for these ids, `rows` further bytes are read."""
     INPUT = 6
     """Front to worker: further bytes from the client of an upgraded connection; with LAST it has closed its side."""
     METERS = 7

@@ -117,9 +117,12 @@ class Front:
         gc.freeze()  # what is there now stays: no later collection looks at it again
         ticking = asyncio.ensure_future(self._tick())
         await self._stop.wait()
-        clients.close()
+        begun = monotonic()
         self.lobby.drain()
-        await self._drained()
+        while self.lobby.is_open and monotonic() - begun < self.lobby.limits.leave_s:
+            await asyncio.sleep(TICK_S / 5)  # who was told to ask elsewhere may find nobody else yet
+        await clients.close()
+        await self._drained(begun, handshakes)
         ticking.cancel()
         if self.prover is not None:
             self.prover.authority.end()
@@ -169,9 +172,9 @@ class Front:
         self.site.desk.on_ready = lambda: None
         self.tell({"type": "ready", "address": self.address})
 
-    async def _drained(self) -> None:
+    async def _drained(self, begun: float, handshakes: Handshakes | None) -> None:
         """Wait until every connection has ended and every request is answered, but no longer than the grace allows."""
-        begun, lobby = monotonic(), self.lobby
+        lobby = self.lobby
         longest_s = max(desk.longest_s for desk in lobby.desks) + TICK_S
         limit_s = min(longest_s, float(self._ctx.params.get("drain_s", DRAIN_S)))
         is_parted = False
@@ -179,7 +182,8 @@ class Front:
             if not is_parted and spent_s > DRAIN_S - GOODBYE_S:
                 is_parted = True
                 lobby.say_goodbye()
-            if not (lobby.is_open if spent_s < DRAIN_S else lobby.is_answering):
+            is_coming = handshakes is not None and handshakes.are_any
+            if not (lobby.is_open or is_coming if spent_s < DRAIN_S else lobby.is_answering):
                 break
             await asyncio.sleep(TICK_S / 5)
 

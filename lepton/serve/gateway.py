@@ -116,6 +116,9 @@ class Gateway(Front):
     def take_back(self, link: WorkerLink, items: Sequence[Item]) -> None:
         """It was asked nothing."""
 
+    def heard(self, items: Sequence[Item]) -> None:
+        """It has read nothing."""
+
     def retire(self, link: WorkerLink) -> None:
         """It wants to end before it has begun."""
         link.finish()
@@ -237,7 +240,7 @@ class Seat:
         self._site = site
         desk = site.desk
         self.join, self.settle, self.count, self.retire = desk.join, desk.settle, desk.count, desk.retire
-        self.take_back = desk.take_back
+        self.take_back, self.heard = desk.take_back, desk.heard
 
     def leave(self, link: WorkerLink) -> None:
         """It is gone."""

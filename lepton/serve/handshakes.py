@@ -16,6 +16,8 @@ SPARE = 16
 """Handshakes beyond all that may be connected: those clients are told that it is crowded, further ones are cut off."""
 AT_ONCE = 64
 """Clients that are let in before others have a turn."""
+BACKLOG = 1024
+"""Clients that may wait at a door."""
 PAUSE_S = 1.0
 """Before the next is let in, when there are no more files to be had."""
 SCARCE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -36,28 +38,34 @@ class Handshakes:
         self._doors: list[socket.socket] = []
         self._open: set[asyncio.Task[None]] = set()
 
-    def listen(self, server: asyncio.Server, backlog: int) -> None:
+    def listen(self, server: asyncio.Server) -> None:
         """Let in who comes to the sockets of a server that does not."""
         for each in server.sockets:
             door = socket.socket(fileno=os.dup(each.fileno()))
             self._doors.append(door)
             door.setblocking(False)
-            door.listen(backlog)
+            door.listen(BACKLOG)
             self._loop.add_reader(door, self._accept, door)
 
     def close(self) -> None:
-        """Let in nobody any more."""
+        """Let in nobody any more, but who is at the door already."""
         doors, self._doors = self._doors, []
         for door in doors:
             self._loop.remove_reader(door)
+            self._accept(door, BACKLOG)
             door.close()
 
-    def _accept(self, door: socket.socket) -> None:
-        for _ in range(AT_ONCE):
+    @property
+    def are_any(self) -> bool:
+        """Whether one is not done."""
+        return bool(self._open)
+
+    def _accept(self, door: socket.socket, most: int = AT_ONCE) -> None:
+        for _ in range(most):
             try:
                 client, _ = door.accept()
             except OSError as fault:  # nobody is there, or has gone again
-                if fault.errno in SCARCE:
+                if fault.errno in SCARCE and door in self._doors:
                     self._loop.remove_reader(door)
                     self._loop.call_later(PAUSE_S, self._go_on, door)
                 return

@@ -16,15 +16,12 @@ from lepton.serve.answers import Refusal
 from lepton.serve.exchange import Asked, Desk, Exchange, Limits, Lobby
 from lepton.serve.heads import MAX_KNOWN_BYTES, is_http2, remember
 from lepton.serve.message import SWALLOW_BYTES, Message
-from lepton.serve.outlet import Outlet
 from lepton.serve.protocols.grpc.calls import open_stream
 from lepton.serve.protocols.http2.connection import Http2
+from lepton.serve.reading import PART_BYTES, Reading
+from lepton.serve.room import SMALL_BYTES
 from lepton.serve.routes import Route
 
-PART_BYTES = 16 << 10
-"""The parser is given no more at a time, so that what it does not tell of cannot grow unseen."""
-TURN_CHUNKS = 4096
-"""Of a body that are read at a time before other clients have a turn: each costs as much as kilobytes of one."""
 NOWHERE = b"- 0 http"
 NO_HEAD = b"\0"
 """No request begins so."""
@@ -32,12 +29,11 @@ BAD_VERSION = "Invalid HTTP version"
 """What the parser says of a version that it does not know."""
 
 
-class Connection(Outlet):
+class Connection(Reading):
     """One TCP connection from a client."""
 
     def __init__(self, lobby: Lobby) -> None:
-        super().__init__(lobby.limits)
-        self._lobby = lobby
+        super().__init__(lobby)
         self._first: bytes | None = b""
         """What has come so far, until it is clear which protocol that is."""
         self._parser = httptools.HttpRequestParser(self)
@@ -45,21 +41,14 @@ class Connection(Outlet):
         """The client's address and port, and the scheme it speaks, as the heads of its requests tell them."""
         self._caller = b""
         """The client's address."""
-        self._refusal: Refusal | None = None
-        """Of the current exchange, to be given once its body is swallowed."""
         self._head_key = b""
         """Names the bytes of the head that is being read, if they came at once."""
         self._last_head, self._last_key = NO_HEAD, b""
         """The last head that came at once, and its name: most clients send it again."""
+        self._seen: bytes | bytearray | memoryview = b""
+        """What was read with, or of, the head of the present request."""
         self._message_count = 0
         """Messages begun in the bytes that are being read."""
-        self._tunnel: Exchange | None = None
-        """The exchange that has taken over the connection."""
-        self._message = Message()
-        self._chunks = 0
-        """Of all its bodies."""
-        self._later = b""
-        """What has come and is read in the next turn of the loop."""
 
     # what the transport tells
 
@@ -81,15 +70,18 @@ class Connection(Outlet):
         """The client is gone: nobody waits for its answers any more."""
         self._transport = None
         self._lobby.connections.discard(self)
+        self._stop_waiting()
         for exchange in self._open:
             if not exchange.is_done:
                 exchange.is_done = True
+                exchange.let_go()
                 exchange.desk.give_up(exchange)
         self._open.clear()
+        self._message = Message()
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of one or more requests; or of whatever an upgraded connection speaks."""
-        if self._later:
+        if self._later or self._waiter is not None:
             self._later += data  # it had come before the transport paused
             return
         if self._is_deaf:
@@ -106,31 +98,16 @@ class Connection(Outlet):
             return
         self._read_parts(data)
 
-    def _read_parts(self, data: bytes) -> None:
-        """In parts, each of which may be judged; only what is surely of a body is none."""
-        rest, end = memoryview(data), self._chunks + TURN_CHUNKS
-        while rest and self._chunks < end:
-            size = max(PART_BYTES, self._message.rest_bytes if self._phase == "body" else 0)
-            self._parse(rest[:size])
-            rest = rest[size:]
-        if rest and self._transport is not None:
-            self._later = bytes(rest)
-            self._transport.pause_reading()
-            asyncio.get_running_loop().call_soon(self._go_on)
-
-    def _go_on(self) -> None:
-        """It has its next turn."""
-        data, self._later = self._later, b""
-        if self._transport is None or self._transport.is_closing():
-            return
-        self._read_parts(data)
-        if not self._later and not self._is_paused and self._transport is not None:
-            self._transport.resume_reading()
-
     def _parse(self, data: bytes | memoryview) -> None:
         if self._is_deaf:
             self._pass_on(data)
             return
+        message, chunks = self._message, self._message.chunks
+        if self._phase == "head":
+            self._seen = bytearray(self._seen)
+            self._seen += data
+        else:
+            self._seen = data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -141,17 +118,24 @@ class Connection(Outlet):
                 raise
             self._refuse_and_close(answers.OLD_HTTP if str(fault) == BAD_VERSION else answers.NOT_HTTP)
         if self._phase != "idle" and not self._is_deaf:
-            self._judge_part(len(data))
+            self._judge_part(data, chunks if self._message is message else 0)
 
     def _pass_on(self, data: bytes | memoryview) -> None:
         """Bytes that are not read here."""
         if data and self._tunnel is not None:
             self._tunnel.desk.pass_on(self._tunnel, bytes(data), is_last=False)
+            self._balance()
 
-    def _judge_part(self, size: int) -> None:
-        """A request has not ended with these bytes: whether its rest is worth being waited for."""
+    def _judge_part(self, data: bytes | memoryview, chunks: int) -> None:
+        """A request has not ended with these bytes: whether its rest is worth being waited for.
+
+        Args:
+            chunks: of its body that had begun before.
+        """
         message, exchange = self._message, self._current
-        refusal = message.weigh_part(size, self._limits, is_head=self._phase == "head")
+        refusal = message.weigh_part(len(data), self._limits, is_head=self._phase == "head")
+        if refusal is None and exchange is not None and b"transfer-encoding" in message.fields:
+            refusal = message.weigh_chunk(data, chunks, exchange.desk.limits.max_body_bytes)
         if refusal is None and self._refusal is not None and self._refusal.status in answers.NO_ACCESS:
             refusal = self._refusal
         if refusal is not None:
@@ -197,7 +181,7 @@ class Connection(Outlet):
             return False
         body = data[len(self._last_head) :]
         size = known.body_bytes
-        if len(body) != size:
+        if len(body) != size or (size > SMALL_BYTES and not self.room.has(size)):
             return False
         desk = known.desk
         is_judged, verdict = desk.recall(known)
@@ -209,6 +193,8 @@ class Connection(Outlet):
         exchange.origin = known.origin
         exchange.body = body
         exchange.size_bytes = size
+        if size > SMALL_BYTES:
+            exchange.keep(size)
         exchange.arrived = self._since = monotonic()
         self._open.append(exchange)
         desk.go(exchange, verdict)
@@ -257,6 +243,10 @@ class Connection(Outlet):
         self._message.begin_chunk()
         self._chunks += 1
 
+    def on_chunk_complete(self) -> None:
+        """The end of a chunk."""
+        self._message.is_in_chunk = False
+
     def on_headers_complete(self) -> None:
         """All headers are there; decide what needs no body."""
         if self._is_deaf:
@@ -265,20 +255,27 @@ class Connection(Outlet):
         parser, message = self._parser, self._message
         message.fed_bytes = 0
         version, is_upgrade = parser.get_http_version(), parser.should_upgrade()
+        is_exact = b"%b %b HTTP/%b\r\n" % (parser.get_method(), message.url, version.encode()) in bytes(self._seen)
         desk = message.lead(self._lobby)
         route = desk.find(parser.get_method(), message.url)
+        if isinstance(route, Refusal):
+            route = desk.veil(route)
         if parser.get_method() == b"OPTIONS" and not (isinstance(route, Route) and route.operation):
             route = message.preflight(desk.cors) or route
         exchange = self._open_exchange(desk, route, is_upgrade=is_upgrade)
         refusal = message.judge_head(version, self._limits, is_upgrade=is_upgrade)
+        if refusal is None and not is_exact:
+            refusal = answers.NOT_HTTP  # the parser takes RTSP for it, and several spaces for one
         if refusal is None:
             refusal = self._judge_request(exchange, route) if isinstance(route, Route) else route
         self._refusal = refusal
         if refusal is not None:
             if refusal in answers.MISFRAMED or message.has_long_body(is_upgrade=is_upgrade):
                 self._refuse_and_close(refusal)
-        elif not message.is_plain and b"expect" in message.fields:
-            self._wants_continue = True
+            return
+        self._find_room(exchange)
+        if not message.is_plain and b"expect" in message.fields:
+            self._wants_continue = not self._is_deaf
             self._continue_if_due()
         else:
             remember(self._lobby.heads, self._head_key, message, exchange)
@@ -316,8 +313,10 @@ class Connection(Outlet):
         limit = self._current.desk.limits.max_body_bytes if self._current is not None else 0
         if message.body_bytes > (SWALLOW_BYTES if self._refusal else limit):
             self._refuse_and_close(self._refusal or answers.too_large(limit))
-        elif self._refusal is None:
+        elif self._refusal is None and self._current is not None:
             message.body.append(data)
+            if message.body_bytes > max(self._current.kept_bytes, SMALL_BYTES):
+                self._grow(self._current)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -335,6 +334,7 @@ class Connection(Outlet):
             route = exchange.route
             wants_head = route is not None and not route.is_held and route.wants_head(exchange.media)
             exchange.bear(self._message.whole_body(), self._head_text() if wants_head else None)
+            self._message.body = []  # the next request may be long in coming
             exchange.caller = self._caller
             exchange.authorization = self._message.fields.get(b"authorization")
             if route is not None and route.is_held:
@@ -352,29 +352,13 @@ class Connection(Outlet):
     def _head_text(self) -> bytes:
         return self._message.head_text(self._parser.get_method(), self._parser.get_http_version(), self._place)
 
-    def check(self, now: float) -> None:
-        """Let go of a client that is too slow or has long been silent."""
-        limits = self._limits
-        waited_s = now - self._since
-        if self._ebb is not None:
-            if self._ebb.silent_s(now) > limits.idle_s:
-                self.abort()
-        elif self._is_deaf or self._is_paused:
-            return
-        elif self._phase != "idle":
-            body_s = limits.body_s if self._refusal is None else limits.linger_s
-            if waited_s > (limits.head_s if self._phase == "head" else body_s):
-                self._refuse_and_close(self._refusal or answers.SLOW)
-        elif self._open:
-            self._since = now  # it is idle from its last answer on
-        elif waited_s > limits.idle_s and self._transport is not None:
-            self._transport.close()
-
     def _refuse_and_close(self, refusal: Refusal) -> None:
         """Refuse the request that is arriving, read nothing more, and close after the answer."""
         if self._is_deaf:
             return
         self._is_deaf = self._is_cut = True
+        self._stop_waiting()
+        self._later, self._message.body = b"", []
         exchange, self._current = self._current, None
         if exchange is None:
             exchange = Exchange(self._lobby.own, self, None, b"")
@@ -382,3 +366,4 @@ class Connection(Outlet):
         exchange.keep_alive = False
         exchange.arrived = monotonic()
         exchange.desk.refuse(exchange, refusal)
+        self._balance()

@@ -37,6 +37,10 @@ class Hub(Protocol):
         """A worker has not begun what it may not begin any more."""
         ...
 
+    def heard(self, items: Sequence[Item]) -> None:
+        """A worker tells how much its connections have read."""
+        ...
+
     def leave(self, link: "WorkerLink") -> None:
         """A worker is gone."""
         ...
@@ -121,6 +125,8 @@ class WorkerLink(asyncio.Protocol):
             self._hub.retire(self)
         elif frame.kind == Kind.BACK and self.is_joined:
             self._hub.take_back(self, frame.items)
+        elif frame.kind == Kind.FLOW and self.is_joined:
+            self._hub.heard(frame.items)
         elif frame.kind == Kind.VOID and self.is_joined:
             self.void = self._offered
         elif frame.kind == Kind.METERS and self.is_joined and len(frame.items) == 1:

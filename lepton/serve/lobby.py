@@ -8,9 +8,12 @@ one of an endpoint's `hosts`), then at the first part of the path: `/digits/pred
 from lepton.serve.allowance import Addresses
 from lepton.serve.desk import Desk
 from lepton.serve.exchange import Client, Known, Limits
+from lepton.serve.room import Room
 
 CHECK_S = 0.5
 """Between two looks at all clients: ten thousand of them would cost a tenth of a core at ten looks a second."""
+DRAIN_CHECK_S = 0.1
+"""While they leave."""
 
 
 class Lobby:
@@ -23,6 +26,7 @@ class Lobby:
     def __init__(self, own: Desk, addresses: Addresses) -> None:
         self.own = own
         self.limits: Limits = own.limits
+        self.room = Room(own.limits.max_held_bytes)
         self.connections: set[Client] = set()
         self.heads: dict[bytes, Known] = {}
         self.awake: set[Desk] = set()
@@ -48,8 +52,6 @@ class Lobby:
         """Whose a request is, its URL there, and the part of the path that is left out."""
         if not self._desks:
             return self.own, url, b""
-        if not url.startswith(b"/"):
-            host, url = apart(url, host)
         found = self._hosts.get(host.partition(b":")[0].lower())
         if found is not None:
             return found, url, b""
@@ -85,11 +87,12 @@ class Lobby:
 
     def sweep(self, now: float) -> None:
         """A few times a second: answer what is late, let go of workers that hang, and now and then of slow clients."""
+        self.room.tidy()
         for desk in list(self.awake):
             if not desk.sweep():
                 self.awake.discard(desk)
         if now >= self._check_at:
-            self._check_at = now + CHECK_S
+            self._check_at = now + (DRAIN_CHECK_S if self.is_draining else CHECK_S)
             for client in list(self.connections):
                 client.check(now)
 
@@ -104,11 +107,12 @@ class Lobby:
         return any(desk.is_answering for desk in self.desks)
 
     def drain(self) -> None:
-        """Answer what is open, and let each connection end with it."""
+        """Answer what is open or on its way, and let each connection end with it."""
         self.is_draining = True
+        self._check_at = 0.0
         self.heads.clear()
         for client in list(self.connections):
-            client.close_if_idle()
+            client.leave()
 
     def say_goodbye(self) -> None:
         """A drain is at its end: what may be open for ever is told so."""
@@ -121,13 +125,3 @@ class Lobby:
             client.abort()
         for desk in self.desks:
             desk.close()
-
-
-def apart(url: bytes, host: bytes) -> tuple[bytes, bytes]:
-    """Host and path of a target in absolute form (RFC 9112, 3.2.2); another form is left as it is."""
-    scheme, mark, rest = url.partition(b"://")
-    if not mark or scheme.lower() not in (b"http", b"https"):
-        return host, url
-    end = min(at for at in (rest.find(b"/"), rest.find(b"?"), len(rest)) if at >= 0)
-    path = rest[end:]
-    return rest[:end] or host, path if path.startswith(b"/") else b"/" + path

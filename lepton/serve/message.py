@@ -35,6 +35,12 @@ SWALLOW_BYTES = 64 << 10
 MAX_ID_BYTES = 128
 CHUNK_BYTES = 20
 """Of a chunk beside its data: its size, line ends, and a short extension."""
+HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Za-z:.]+\])(?::[0-9]*)?")
+"""What Host, and the authority of a target, may be; with `%` only for escapes (RFC 9110, 7.2)."""
+SIZE = re.compile(rb"([0-9A-Fa-f]+)(?:;[^\n]*)?\r\n")
+"""The line before a chunk."""
+ABSURD_BYTES = 1 << 40
+"""No chunk is so large by mistake."""
 MANY_CHUNKS, TINY_BYTES = 256 << 10, 16
 """A body in more chunks than that must have so many bytes in each, on average."""
 
@@ -51,17 +57,23 @@ class Message:
         "fields",
         "has_twice",
         "head_bytes",
+        "host",
         "is_fresh",
+        "is_in_chunk",
         "is_judged",
+        "is_misled",
         "is_plain",
         "lines",
         "prefix",
+        "tail",
         "trailers",
         "url",
     )
 
     def __init__(self) -> None:
         self.url = b""
+        self.host = b""
+        """Whom it asks, by its target or Host."""
         self.prefix = b""
         """What was left out in front of it: the path of its endpoint at a front that many share."""
         self.fields: dict[bytes, bytes] = {}
@@ -82,6 +94,12 @@ class Message:
         self.chunks = 0
         self.chunk_at = 0
         """Where in the body the last chunk began."""
+        self.is_in_chunk = False
+        """That is not whole."""
+        self.tail = b""
+        """What has come of the line before the next chunk."""
+        self.is_misled = False
+        """Its target is none that is served here, whatever its path."""
         self.body: list[bytes] = []
         self.body_bytes = 0
 
@@ -107,14 +125,49 @@ class Message:
         """The line before a chunk is whole."""
         self.chunks += 1
         self.chunk_at = self.body_bytes
+        self.is_in_chunk = True
+
+    def weigh_chunk(self, data: bytes | memoryview, had: int, limit: int) -> Refusal | None:
+        """Refuse a chunk that is announced as larger than a body may be, before it comes.
+
+        Args:
+            data: what was just read, with which the body did not end.
+            had: chunks that had begun before it.
+        """
+        text = self.tail + data
+        if not self.is_in_chunk:
+            self.tail = text[text.rfind(b"\n") + 1 :]
+            return None
+        self.tail = b""
+        if self.chunks == had:
+            return None
+        end = len(text) - (self.body_bytes - self.chunk_at)
+        line = SIZE.fullmatch(text, text.rfind(b"\n", 0, end - 1) + 1, end)
+        size = int(line[1], 16) if line else 0  # no line: a trailer, after the last
+        if self.chunk_at + size <= limit:
+            return None
+        return answers.NOT_HTTP if size >= ABSURD_BYTES else answers.too_large(limit)
 
     def lead(self, lobby: Lobby) -> Desk:
         """Whose it is; from now on its URL is the one there, in its normal form."""
+        self.host = self.fields.get(b"host", b"")
+        if not self.url.startswith(b"/"):
+            self._read_target()
         if b"%" in self.url or not self.url.isascii():
             path, mark, query = self.url.partition(b"?")
             self.url = normal(path) + mark + query
-        desk, self.url, self.prefix = lobby.lead(self.url, self.fields.get(b"host", b""))
+        desk, self.url, self.prefix = lobby.lead(self.url, self.host)
         return desk
+
+    def _read_target(self) -> None:
+        """The host of a target in absolute form is what counts, whatever Host says (RFC 9112, 3.2.2)."""
+        found = apart(self.url)
+        if found is None:
+            self.is_misled = b"://" in self.url
+            return
+        self.host, self.url = found
+        self.is_misled = not (self.host and HOST.fullmatch(self.host))
+        self.lines = [(name, self.host if name.lower() == b"host" else value) for name, value in self.lines]
 
     @property
     def request_id(self) -> bytes:
@@ -190,6 +243,10 @@ class Message:
             return answers.OLD_HTTP
         if b"host" not in self.fields and version == "1.1":
             return answers.NO_HOST
+        if self.is_misled or b"#" in self.url:
+            return answers.BAD_TARGET
+        if not HOST.fullmatch(self.fields.get(b"host", b"")):
+            return answers.BAD_HOST
         return None if self.is_plain and not is_upgrade else self._judge_rare(version, is_upgrade=is_upgrade)
 
     def _judge_rare(self, version: str, *, is_upgrade: bool) -> Refusal | None:
@@ -225,6 +282,16 @@ class Message:
         port, the scheme, and the path that was left out."""
         line = b"%b %b\r\n%b %b HTTP/%b\r\n" % (place, self.prefix, method, self.url, version.encode())
         return line + b"".join([b"%b: %b\r\n" % pair for pair in passed_on(self.lines)])
+
+
+def apart(url: bytes) -> tuple[bytes, bytes] | None:
+    """Host and path of a target in absolute form; None: it is in another, or of another scheme."""
+    scheme, mark, rest = url.partition(b"://")
+    if not mark or scheme.lower() not in (b"http", b"https"):
+        return None
+    end = min(at for at in (rest.find(b"/"), rest.find(b"?"), len(rest)) if at >= 0)
+    path = rest[end:]
+    return rest[:end], path if path.startswith(b"/") else b"/" + path
 
 
 def request_id_of(fields: Mapping[bytes, bytes]) -> bytes:

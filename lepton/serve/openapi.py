@@ -37,12 +37,13 @@ def page_works(first: int, kind: type, handlers: "Sequence[Method]", more: Calla
         kind: class of the service.
         more: what else it answers.
     """
+    is_open = bool(handlers) and all(handler.wish.is_public for handler in handlers)
 
     def spec() -> dict[str, Any]:
         return document(kind.__name__, inspect.getdoc(kind) or "", handlers, more())
 
     def work(number: int, path: str, make: Callable[[], Reply]) -> Work:
-        asked = Operation(id=number, path=path, methods=("GET",), is_public=True, is_repeatable=True, has_body=False)
+        asked = Operation(id=number, path=path, methods=("GET",), is_public=is_open, is_repeatable=True, has_body=False)
         return Work(operation=asked, call=lambda _: make())
 
     return [

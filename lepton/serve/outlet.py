@@ -7,6 +7,10 @@ from time import monotonic
 from lepton.serve import answers
 from lepton.serve.exchange import HIGH_BYTES, Exchange, Limits
 from lepton.serve.parting import Ebb, Parting
+from lepton.serve.room import SMALL_BYTES, Waiter
+
+AHEAD_BYTES = 256 << 10
+"""That the client of an upgraded connection may be ahead of its worker."""
 
 
 class Outlet(asyncio.Protocol):
@@ -29,6 +33,10 @@ class Outlet(asyncio.Protocol):
         self._ebb: Ebb | None = None
         """While the client does not read its answers fast enough."""
         self._wants_continue = False
+        self._waiter: Waiter | None = None
+        """While there is no room for the body that is to come."""
+        self._tunnel: Exchange | None = None
+        """The exchange that has taken over the connection."""
 
     def pause_writing(self) -> None:
         """The client does not read its answers: read nothing more from it."""
@@ -92,12 +100,27 @@ class Outlet(asyncio.Protocol):
                 exchange.is_paused = not exchange.is_paused
                 exchange.desk.flow(exchange, is_paused=exchange.is_paused)
 
-    def close_if_idle(self) -> None:
-        """For a drain: hang up if no request is open, else with the answer of the last one."""
-        if not self._open and self._phase == "idle" and self._transport is not None:
-            self._transport.close()
-        for exchange in list(self._open)[-1:]:
-            exchange.keep_alive = False
+    def leave(self) -> None:
+        """For a drain: let the client know with the next answer that it is the last.
+
+        An answer whose head is written cannot say so any more: after it, as without any, the client is left a moment.
+        """
+        self._since = monotonic()
+        if not self._open or self._phase == "head":
+            return
+        last = self._open[-1]
+        if not (last.has_begun or last.is_complete):
+            last.keep_alive = False
+            self._is_deaf = self._is_deaf or self._phase == "idle"  # it is read: what follows is not
+
+    def hang_up_idle(self) -> None:
+        """Nothing was asked for long: hang up. Nobody needs to wait until the client has, too."""
+        self._hang_up()
+        self.forget()
+
+    def forget(self) -> None:
+        """It is no client any more."""
+        raise NotImplementedError
 
     def abort(self) -> None:
         """Drop the connection now."""
@@ -106,7 +129,8 @@ class Outlet(asyncio.Protocol):
 
     def _continue_if_due(self) -> None:
         """Tell a client that waits for it to send its body, once all answers before it are written."""
-        if self._transport is not None and self._open and self._open[0] is self._current:
+        is_due = self._waiter is None and bool(self._open) and self._open[0] is self._current
+        if self._transport is not None and is_due:
             self._wants_continue = False
             self._transport.write(answers.CONTINUE)
 
@@ -117,8 +141,9 @@ class Outlet(asyncio.Protocol):
             Parting(self._transport, self._limits, is_cut=self._is_cut)
 
     def _balance(self) -> None:
-        """Read only while the client reads its answers and has not too many open."""
+        """Read only while the client reads its answers, has not too many open, and there is room."""
         must_pause = self._ebb is not None or len(self._open) >= self._limits.max_pipelined
+        must_pause = must_pause or self._waiter is not None or (self._tunnel is not None and is_ahead(self._tunnel))
         if must_pause == self._is_paused or self._transport is None or self._transport.is_closing():
             return
         self._is_paused = must_pause
@@ -127,3 +152,9 @@ class Outlet(asyncio.Protocol):
         else:
             self._since = monotonic()
             self._transport.resume_reading()
+
+
+def is_ahead(tunnel: Exchange) -> bool:
+    """Whether the client of an upgraded connection has sent enough that nobody has read yet."""
+    most = SMALL_BYTES if tunnel.connection.room.is_full else AHEAD_BYTES
+    return tunnel.ahead_bytes > most and not tunnel.is_done

@@ -1,6 +1,8 @@
 """What a front answers from what it knows by itself."""
 
 import json
+from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING
 
 from lepton.serve import answers
@@ -23,6 +25,8 @@ def show(desk: "Desk", exchange: Exchange, route: Route) -> None:
     elif route.page == Page.TEXT:
         desk.meter.pages[200] += 1
         exchange.finish(200, route.text, route.type)
+    elif route.refusal is not None:
+        desk.refuse(exchange, route.refusal)
     elif route.page == Page.MOVED:
         desk.answer(exchange, 307, b"{}", headers=b"location: %b%b\r\n" % (exchange.prefix, route.text))
     elif route.page == Page.QUEUE:
@@ -34,6 +38,12 @@ def show(desk: "Desk", exchange: Exchange, route: Route) -> None:
         desk.answer(exchange, 200, json.dumps(about).encode())
     else:
         desk.answer(exchange, 200, b'{"status": "ok"}')
+
+
+@cache
+def token_page() -> bytes:
+    """For people without a token: it asks for one, and shows the page that needs it."""
+    return resources.files("lepton.serve").joinpath("token.html").read_bytes()
 
 
 def gauges(desk: "Desk") -> dict[str, float]:

@@ -283,10 +283,14 @@ class Link(asyncio.Protocol):
 
     def _spawn(self, work: Work, call: Call) -> None:
         if work.tunnel is not None and call.head is not None and call.head.is_upgrade:
-            self._flows[call.id] = Tunnel(call.id, self.put_soon, self._room)
+            self._flows[call.id] = Tunnel(call.id, self.put_soon, self._room, self._was_read)
             self._keep(call.id, self._talk(work.tunnel, call))
         else:
             self._keep(call.id, self._answer(work, call))
+
+    def _was_read(self, id: int, size: int) -> None:
+        if self._transport is not None:
+            self._wire.send(Frame(Kind.FLOW, [Entry(id, rows=size)]))
 
     async def _talk(self, work: Callable[[Call, Line], Awaitable[None]], call: Call) -> None:
         """A whole connection in a task of its own."""

@@ -39,6 +39,8 @@ class Page(IntEnum):
     TEXT = 7
     """Told by a worker once, and the same for everybody."""
     MOVED = 8
+    LOST = 9
+    """There is none: told only to whoever may use the endpoint."""
 
 
 class Route(NamedTuple):
@@ -65,6 +67,13 @@ class Route(NamedTuple):
     type: bytes = b""
     is_prefix: bool = False
     """A mounted application answers."""
+    refusal: Refusal | None = None
+    """Of LOST: what is told."""
+
+    @property
+    def is_page(self) -> bool:
+        """Whether people look at it with a browser."""
+        return self.type.startswith(HTML)
 
     @property
     def is_held(self) -> bool:
@@ -79,6 +88,9 @@ class Route(NamedTuple):
 
 ABOUT = Route(page=Page.ABOUT)
 HEALTH = Route(page=Page.HEALTH, is_public=True)
+DOCS, HTML = b"/docs", b"text/html"
+"""Where an operation answers with a page, and of which type that is."""
+LOST = Route(page=Page.LOST, has_body=False)
 READY = Route(page=Page.READY, is_public=True)
 METRICS = Route(page=Page.METRICS)
 QUEUE = Route(page=Page.QUEUE)
@@ -185,8 +197,9 @@ class Table:
             """The longest time that an operation has instead of the deadline."""
             if operations and missing is NO_PATH:
                 self._missing = NO_PATH._replace(fix=_hint(about.get("handlers") or map(_line, operations)))
+            is_open = bool(operations) and all(operation.is_public for operation in operations)
             for path, page in (about.get("pages") or {}).items():
-                self._exact[path.encode()] = {b"GET": _text(page)}
+                self._exact[path.encode()] = {b"GET": _text(page, is_public=is_open)}
         except (TypeError, KeyError, AttributeError, ValueError) as fault:
             raise FrameError(f"A hello tells of operations that cannot be: {fault}") from fault
         self._prefixes.sort(key=lambda found: -len(found[0]))
@@ -251,7 +264,7 @@ class Table:
         if operation.form:
             self._forms[b"/%b/" % path.split(b"/")[1]] = operation.form
         for method in operation.methods:
-            methods[method.encode()] = operation.route()
+            methods[method.encode()] = operation.route()._replace(type=HTML if path == DOCS else b"")
 
 
 def normal(path: bytes) -> bytes:
@@ -300,8 +313,8 @@ def _hint(lines: Iterable[str]) -> str:
     return f"These do: {', '.join(told[:MOST_LINES])}{more}; GET / describes the endpoint."
 
 
-def _text(page: Mapping[str, str]) -> Route:
-    return Route(page=Page.TEXT, text=page["text"].encode(), type=page["type"].encode(), is_public=True)
+def _text(page: Mapping[str, str], *, is_public: bool) -> Route:
+    return Route(page=Page.TEXT, text=page["text"].encode(), type=page["type"].encode(), is_public=is_public)
 
 
 def _moved(about: Mapping[str, Json]) -> bytes:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, get_args, get_origin, get_type_hints
-from urllib.parse import parse_qsl, unquote
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
@@ -29,7 +28,7 @@ from lepton.serve.annotations import (
 )
 from lepton.serve.calls import Call, read_exactly, read_json, read_other, request_of
 from lepton.serve.conversation import WebSocket
-from lepton.serve.forms import Texts, read_form
+from lepton.serve.forms import Texts, read_form, read_name, read_query
 from lepton.serve.frames import Media
 from lepton.serve.routes import path_pattern
 from lepton.serve.service import Request, Upload, Wish, _Whole
@@ -238,8 +237,7 @@ class Signature:
         return self.is_from_url or (self._is_mixed and method in BODILESS)
 
     def _from_url(self, call: Call, path: Mapping[str, str]) -> dict[str, Any]:
-        pairs = parse_qsl(call.head.query if call.head else "", keep_blank_values=True)
-        given = self._texts.gather(pairs)
+        given = self._texts.gather(read_query(call.head.query if call.head else ""))
         if self._whole is not None:
             found = _spread(self._path.model_validate(self._texts.gather(path.items())))
             return found | {self.whole_name: self._whole.validate_python(given)}
@@ -247,7 +245,7 @@ class Signature:
 
     def _path_values(self, call: Call) -> dict[str, str]:
         match = self.pattern.fullmatch(call.head.path.encode()) if call.head else None
-        return {k: unquote(v.decode()) for k, v in match.groupdict().items()} if match else {}
+        return {k: read_name(v.decode()) for k, v in match.groupdict().items()} if match else {}
 
     def _whole_body(self, call: Call) -> Any:
         assert self._whole is not None

@@ -6,7 +6,6 @@ The libraries for it are loaded with the first such token: a front that sees non
 import asyncio
 from collections.abc import Callable, Collection
 from functools import partial
-from hashlib import sha256
 from importlib import import_module
 from time import time
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -16,7 +15,7 @@ from lepton.security.claims import LEEWAY_S, BadJwtError, Claims, UnknownKeyErro
 from lepton.security.revoked import Grant
 from lepton.serve.answers import BUSY, JWT_REVOKED, NO_ACCESS_CHECK, Refusal, bad_jwt
 from lepton.serve.authority import Authority
-from lepton.serve.callers import of_outside, of_user
+from lepton.serve.callers import of_outside, of_user, owner_of
 from lepton.serve.turns import Turns
 
 if TYPE_CHECKING:
@@ -164,5 +163,5 @@ class Signed:
             keys.prove(token, claims)
         except BadJwtError as fault:
             return Judged(bad_jwt(fault.message, fault.fix), lacks_key=isinstance(fault, UnknownKeyError))
-        owner = sha256(f"{claims.issuer}\n{claims.subject}".encode()).digest() if claims.subject else b""
-        return Judged(None, claims.expires_at + LEEWAY_S - now, owner=owner)
+        issuer = "" if claims.issuer == self.authority.issuer else claims.issuer
+        return Judged(None, claims.expires_at + LEEWAY_S - now, owner=owner_of(claims.subject, issuer))

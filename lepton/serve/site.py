@@ -70,7 +70,12 @@ class Site:
         self.endpoint = place.endpoint
         self.desk = Desk(
             queue,
-            limits=limits or Limits(max_body_bytes=spec.max_body_bytes, max_connections=spec.max_connections),
+            limits=limits
+            or Limits(
+                max_body_bytes=spec.max_body_bytes,
+                max_connections=spec.max_connections,
+                max_held_bytes=spec.max_held_bytes,
+            ),
             deadline_s=spec.deadline_ms / 1000,
             name=place.name,
             gate=make_gate(spec, place.endpoint, prover),

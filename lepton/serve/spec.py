@@ -24,6 +24,7 @@ RANGES = {
     "deadline_ms": (10, 600_000),
     "max_body_bytes": (1024, 256 << 20),
     "max_connections": (16, 1_000_000),
+    "max_held_bytes": (1 << 20, 1 << 44),
     "rate_per_s": (0, 1_000_000),
     "burst": (0, 1_000_000),
     "quota_per_day": (0, 1 << 40),
@@ -42,7 +43,7 @@ KEY_PLACES = ("https://", "http://127.0.0.1:", "http://localhost:", "http://[::1
 """How the place of an issuer's keys begins: over a network they travel by TLS."""
 HOST = re.compile(r"(?!.*\.\.)[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 LISTS = ("allow", "hosts", "preload", "requirements", "said", "asked")
-FRONTS = ("host", "port", "max_connections", "allow", "tls_cert", "tls_key")
+FRONTS = ("host", "port", "max_connections", "max_held_bytes", "allow", "tls_cert", "tls_key")
 """Fields that belong to the front."""
 
 
@@ -86,12 +87,15 @@ class EndpointSpec:
     max_body_bytes: int = 8 << 20
     max_connections: int = 4096
     """Of clients at one time, idle ones included; who is one too many gets a 503."""
+    max_held_bytes: int = 256 << 20
+    """Of requests that the front keeps: arriving, waiting, and until they are answered. What finds no place is not read
+    for a while, and then gets a 503."""
     rate_per_s: int = 0
-    """Requests a second of each token, or where none is needed of each address; 0: any number."""
+    """Requests a second of each user, whatever tokens, or where none is needed of each address; 0: any number."""
     burst: int = 0
     """Of them at once; 0: as many as in one second."""
     quota_per_day: int = 0
-    """Requests a day (of UTC) of each token or address; 0: any number."""
+    """Requests a day (of UTC) of each user or address; 0: any number."""
     allow: tuple[str, ...] = ()
     """Networks whose addresses may connect, e.g. 10.0.0.0/8; none: every one."""
     tls_cert: str = ""

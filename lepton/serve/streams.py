@@ -21,6 +21,8 @@ MOST_UNSENT_BYTES = 65_536
 """Of one stream in one turn of the loop: then they go out, and others have their turn."""
 TURN_S = 0.001
 """That a stream which never waits may take in one turn of the loop."""
+READ_BYTES = 8 << 10
+"""Of what a client sends over its connection: the front is told once so much is read."""
 MOST_MESSAGES = 64
 """That a connection sends in one turn of the loop."""
 
@@ -217,10 +219,16 @@ class Feeder:
 
 
 class Tunnel(Flow):
-    """A connection that an operation speaks for: a `program.Line`."""
+    """A connection that an operation speaks for: a `program.Line`.
 
-    def __init__(self, id: int, put: Put, room: asyncio.Event | None = None) -> None:
+    Args:
+        was_read: told how much of what the client sends has been taken.
+    """
+
+    def __init__(self, id: int, put: Put, room: asyncio.Event | None, was_read: Callable[[int, int], None]) -> None:
         super().__init__(room)
+        self._was_read = was_read
+        self._read_bytes = 0
         self._id = id
         self._put = put
         self._sent = self._sent_bytes = 0
@@ -257,7 +265,14 @@ class Tunnel(Flow):
         while not self._inbox and not self._is_ended:
             self._has_input.clear()
             await self._has_input.wait()
-        return self._inbox.popleft() if self._inbox else b""
+        if not self._inbox:
+            return b""
+        data = self._inbox.popleft()
+        self._read_bytes += len(data)
+        if self._read_bytes >= READ_BYTES:
+            self._was_read(self._id, self._read_bytes)
+            self._read_bytes = 0
+        return data
 
     async def send(self, data: bytes) -> None:
         """Send bytes; waits while the client does not read."""

@@ -1,5 +1,6 @@
 """kill -9 of everything that serves on a platform - replicas, front, zygotes, server - under the load of `wrk`.
 
+The platform puts another in the place of each; only the server, which nothing of it watches, is started by hand.
 `wrk` cannot tell which of its requests had been begun, so it only makes the load; beside it a caller of ours knows the
 fate of each of its own. Run by hand: pytest -m slow -s tests/walk/test_kills.py; LEPTON_KILL_CYCLES sets how many.
 """
@@ -16,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from time import monotonic
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -60,9 +62,9 @@ class Stage:
         found = max(mine, key=os.path.getmtime)
         return found.parent.name, int(json.loads(found.read_text())["pid"])
 
-    def kill_worker(self, rank: int) -> None:
-        """kill -9 of a replica, or of the front, whose rank is 0; returns once another is in its place."""
-        wait_until(lambda: monotonic() > self.born[rank] + APART_S, "it is old enough", 60)
+    def kill_worker(self, rank: int, apart_s: float = APART_S) -> None:
+        """kill -9 of a replica, or of the front, whose rank is 0; returns once the platform has put another there."""
+        wait_until(lambda: monotonic() > self.born[rank] + apart_s, "it is old enough", 60)
         key, pid = self.worker(rank)
         os.kill(pid, signal.SIGKILL)
         self.kills["replica" if rank else "front"] += 1
@@ -156,22 +158,43 @@ def cycle(stage: Stage) -> None:
         Event().wait(0.2)
 
 
+def check(again: Caller, once: Caller, book: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Nobody has failed whose request had not begun, and nothing was done twice; in words."""
+    repeated, single = sum_up(again.fates, book), sum_up(once.fates, book)
+    assert repeated.ends.keys() <= {"200", "refused", "broken"} and not repeated.begun and not repeated.unbegun
+    assert single.ends.keys() <= {"200", "refused", "broken", "503"} and not single.doubled
+    unbegun = [fate.id for fate in single.unbegun if fate.tries[-1] == BROKEN]
+    assert once.send_again(unbegun) == [200] * len(unbegun)
+    return tell(repeated), tell(single)
+
+
+def callers(stage: Stage) -> tuple[Caller, Caller]:
+    """One whose requests may be repeated, and one whose may not."""
+    headers = {"authorization": f"Bearer {stage.token}"}
+    again = Caller(stage.address, "/again", is_repeating=True, headers=headers)
+    return again, Caller(stage.address, "/once", is_repeating=False, headers=headers, first=1_000_000_000)
+
+
+def test_the_platform_replaces_a_replica_and_a_front_that_are_killed(stage: Stage, tmp_path: Path) -> None:
+    again, once = callers(stage)
+    with again, once:
+        for rank in (1, 0):
+            stage.kill_worker(rank, apart_s=0)
+            for caller in (again, once):
+                wait_for_more(caller)
+    check(again, once, tmp_path / "begun")
+
+
 @pytest.mark.slow
 def test_whatever_is_killed_nobody_fails_whose_request_had_not_begun(stage: Stage, tmp_path: Path) -> None:
     faulthandler.cancel_dump_traceback_later()  # minutes long by intention
-    headers = {"authorization": f"Bearer {stage.token}"}
-    again = Caller(stage.address, "/again", is_repeating=True, headers=headers)
-    once = Caller(stage.address, "/once", is_repeating=False, headers=headers, first=1_000_000_000)
+    again, once = callers(stage)
     loaded: dict[str, int] = {}
     with wrk(stage, loaded), again, once:
         for _ in range(CYCLES):
             cycle(stage)
             for caller in (again, once):
                 wait_for_more(caller)
-    repeated, single = sum_up(again.fates, tmp_path / "begun"), sum_up(once.fates, tmp_path / "begun")
-    sys.stdout.write(json.dumps({**stage.kills, "wrk": loaded, "again": tell(repeated), "once": tell(single)}) + "\n")
-    assert repeated.ends.keys() <= {"200", "refused", "broken"} and not repeated.begun and not repeated.unbegun
-    assert single.ends.keys() <= {"200", "refused", "broken", "503"} and not single.doubled
+    repeated, single = check(again, once, tmp_path / "begun")
+    sys.stdout.write(json.dumps({**stage.kills, "wrk": loaded, "again": repeated, "once": single}) + "\n")
     assert loaded.get("status", 0) == 0, loaded
-    unbegun = [fate.id for fate in single.unbegun if fate.tries[-1] == BROKEN]
-    assert once.send_again(unbegun) == [200] * len(unbegun)

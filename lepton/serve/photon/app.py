@@ -130,10 +130,11 @@ def _add_guide(app: FastAPI) -> None:
 
 
 async def _missing(request: Request, fault: Exception) -> Response:
-    """What was not found: by a mount, an error; by nobody, on to the documentation."""
+    """What was not found: by the code of a mount, an error; by nobody, or among files, on to the documentation."""
     if request.url.path.startswith("/static"):
         return JSONResponse({"message": "Not Found"}, status_code=404)
-    if "endpoint" in request.scope:
+    answered = request.scope.get("endpoint")
+    if answered is not None and not isinstance(answered, StaticFiles):
         return JSONResponse({"detail": getattr(fault, "detail", "Not Found")}, status_code=404)
     return RedirectResponse(GUIDE)
 

@@ -17,7 +17,7 @@ DAY = 86_400_000_000
 
 
 class Platform(ThreadingHTTPServer):
-    """Knows the token `good`, and signs others."""
+    """Knows the tokens `good...`, all of ann, and signs others."""
 
     daemon_threads = True
 
@@ -96,7 +96,7 @@ class Answer(BaseHTTPRequestHandler):
         else:
             assert self.path == f"/api/v1/security/access?endpoint={ENDPOINT}"
             self.server.asked.append(token)
-            status = 200 if token == "good" else 403
+            status = 200 if token.startswith("good") else 403
             body = b'{"name": "ann"}' if status == 200 else b""
         self.send_response(status)
         self.send_header("content-length", str(len(body)))

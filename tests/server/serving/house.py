@@ -254,6 +254,9 @@ class Wire:
     def line(self) -> bytes:
         return self._file.readline()
 
+    def take(self, size: int) -> bytes:
+        return self._file.read(size)
+
     def ask(self, data: bytes) -> tuple[int, bytes, Mapping[str, str]]:
         self.send(data)
         return self.read()

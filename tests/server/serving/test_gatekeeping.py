@@ -246,6 +246,26 @@ def test_what_is_open_to_all_is_so_before_the_first_worker_too() -> None:
         }
 
 
+def test_who_has_no_token_learns_nothing_of_a_private_endpoint() -> None:
+    with open_platform() as platform, open_service("shop.py:Plain", env=platform.env) as house:
+        for method, path, status in (("GET", "/nowhere", 404), ("GET", "/greet", 405), ("GET", "/openapi.json", 200)):
+            assert house.ask(method, path)[0] == 401
+            for _ in range(2):  # the second time it is known
+                assert house.ask(method, path, Authorization="Bearer bad")[0] == 403
+                assert house.ask(method, path, Authorization="Bearer good")[0] == status
+        status, page, headers = house.ask("GET", "/docs")
+        assert (status, headers["content-type"]) == (401, "text/html; charset=utf-8")
+        assert b'id="token"' in page and b"greet" not in page
+        status, page, _ = house.ask("GET", "/docs", Authorization="Bearer good")
+        assert status == 200 and b"greet" in page
+
+
+def test_a_path_that_is_no_utf8_is_refused() -> None:
+    with open_service("shop.py:Plain") as house:
+        status, answer, _ = house.ask("GET", "/items/7/%ff?q=1")
+        assert (status, "no UTF-8" in answer["message"]) == (422, True)
+
+
 def test_a_trace_names_the_request() -> None:
     with open_service("shop.py:Plain") as house:
         trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -1,4 +1,8 @@
-"""kill -9 of replicas and of the front under load: nobody fails whose request had not begun, and nothing runs twice."""
+"""kill -9 of replicas and of the front under load: nobody fails whose request had not begun, and nothing runs twice.
+
+Off the platform, where nobody puts another in the place of a dead one but the test: that the platform does is shown in
+`tests/walk/test_kills.py`.
+"""
 
 import os
 import signal

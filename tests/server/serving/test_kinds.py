@@ -113,6 +113,15 @@ def test_forms_that_are_broken_are_refused(house: House) -> None:
         assert (status, "more than 10000 fields" in answer["message"]) == (422, True), answer
     status, answer = post(house, "/many", b"number=%ff", FORM)
     assert (status, "no UTF-8" in answer["message"]) == (422, True), answer
+    twice = [
+        multipart(house, "/many", part("number", b"5"), part("number", b"6")),
+        post(house, "/many", b"number=5&number=6", FORM),
+        house.ask("GET", "/place?x=4&x=5")[:2],
+    ]
+    for status, answer in twice:
+        assert (status, "came 2 times" in answer["message"]) == (422, True), answer
+    status, answer, _ = house.ask("GET", "/place?x=4&on=%ff")
+    assert (status, "no UTF-8" in answer["message"]) == (422, True), answer
 
 
 def test_an_object_is_taken_whole_from_a_form_and_from_a_url(house: House) -> None:

@@ -447,6 +447,8 @@ FIRST = "messages.[0].content"
         ({"store": True}, "store", "False"),
         ({"stream_options": {"include_usage": True}}, "stream_options", "stream is not true"),
         ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options", "False"),
+        ({"stop": ""}, "stop", "empty"),
+        ({"stop": [".", ""]}, "stop", "empty"),
         ({"logit_bias": {"word": 1}}, "logit_bias", "word"),
         ({"logit_bias": {"99999999": 1}}, "logit_bias", "99999999"),
         ({"max_completion_tokens": 2}, "max_tokens", "both"),

@@ -335,6 +335,16 @@ def test_a_stream_reaches_a_client_piece_by_piece(busy: House) -> None:
         assert wire.line() == b"a\r\n" and wire.line() == b"data: t0\n"
 
 
+def test_messages_that_come_with_the_handshake_are_read(busy: House) -> None:
+    ask = b"GET /app/talk HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    glued = b"\x81\x83\0\0\0\0one" + b"\x81\x83\0\0\0\0two"
+    with busy.wire() as wire:
+        wire.send(ask + b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n" + glued)
+        assert wire.read(has_body=False)[0] == 101
+        said = [b"\x81\x0cyou said " + word for word in (b"one", b"two")]
+        assert wire.take(len(b"".join(said))) == b"".join(said)
+
+
 def test_background_work_is_done_after_the_answer(busy: House) -> None:
     assert post(busy, "/later", {"name": "mail"}) == (200, "soon")
     wait_until(lambda: busy.ask("GET", "/state")[1]["done"] == ["mail"], "it is done")

@@ -38,6 +38,13 @@ def test_a_token_is_checked_without_asking_anybody_and_counted_by_whose_it_is(pl
         assert platform.asked == []
 
 
+def test_all_tokens_of_a_user_count_together(platform: Platform) -> None:
+    with open_service("shop.py:Plain", env=platform.env, rate_per_s=1, burst=4) as house:
+        mine = ["good", "good-2", "good-4", platform.sign("ann"), "good-3", platform.sign("ann", age_s=1)]
+        assert [greet(house, token)[0] for token in mine] == [200] * 4 + [429] * 2
+        assert greet(house, platform.sign("bob"))[0] == 200
+
+
 def test_a_token_ends_by_itself_also_one_that_was_let_in(platform: Platform) -> None:
     with open_service("shop.py:Plain", env=platform.env) as house:
         token = platform.sign(lifetime_s=600, age_s=600 + 10 - 3)  # with the leeway it has 3 s to live

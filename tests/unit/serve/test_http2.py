@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lepton.serve.heads import PREFACE, is_http2
 from lepton.serve.http import Connection
 from lepton.serve.protocols.http2 import huffman, wire
-from lepton.serve.protocols.http2.connection import TURN_FRAMES
+from lepton.serve.protocols.http2.connection import MAX_FRAME, TURN_FRAMES
 from lepton.serve.protocols.http2.hpack import HeaderError, Reader, write_field, write_int
 from lepton.serve.protocols.http2.patience import MANY_FRAMES
 from lepton.serve.protocols.http2.wire import Code, Kind, Setting
@@ -309,6 +309,12 @@ class Line:
         return frames
 
 
+def data_frames(number: int, data: bytes) -> bytes:
+    """A part of a body, in frames that are small enough."""
+    pieces = [data[at : at + MAX_FRAME] for at in range(0, len(data), MAX_FRAME)]
+    return b"".join([wire.frame(Kind.DATA, 0, number, piece) for piece in pieces])
+
+
 def test_answers_keep_to_the_windows_of_the_client() -> None:
     async def course() -> None:
         line = Line()
@@ -328,7 +334,7 @@ def test_a_stream_is_worked_on_a_little_ahead_and_may_not_send_more_than_its_win
         line = Line()
         protocol = line.transport.protocol
         protocol.data_received(SETTINGS + wire.frame(Kind.HEADERS, H, 1, head(STREAM)))
-        many = wire.frame(Kind.DATA, 0, 1, MESSAGE * 30_000)
+        many = data_frames(1, MESSAGE * 30_000)
         for _ in range(4):
             protocol.data_received(many)
         assert goaway(line.taken()) is None
@@ -350,7 +356,7 @@ def test_what_is_not_whole_is_bounded_over_all_calls_of_a_connection(path: str) 
             line.feed(wire.frame(Kind.HEADERS, H, number, head(path)))
             for piece in [part, *[part[5:]] * 9]:
                 if number in line.transport.protocol.streams:
-                    statuses |= trailers(line.feed(wire.frame(Kind.DATA, 0, number, piece)))
+                    statuses |= trailers(line.feed(data_frames(number, piece)))
         assert {fields[b"grpc-status"] for fields in statuses.values()} == {b"8"}
         assert line.transport.protocol.partial_bytes <= 64 << 20
         line.transport.protocol.connection_lost(None)
@@ -441,9 +447,13 @@ def test_a_drain_ends_each_connection_with_its_last_call() -> None:
         line = Line()
         line.feed(SETTINGS, CALL)
         line.lobby.drain()
-        assert goaway(line.feed()) == Code.NO_ERROR
-        refused = line.feed(*call(3))
-        assert (Kind.RST_STREAM, 0, 3, Code.REFUSED_STREAM.to_bytes(4, "big")) in refused
+        (told,) = [payload for kind, _, _, payload in line.feed() if kind == Kind.GOAWAY]
+        assert told[:8] == b"\x7f\xff\xff\xff\0\0\0\0", "it shall ask elsewhere, but for what is on its way"
+        assert trailers(line.feed(*call(3)))[3][b"grpc-status"] == b"0"
+        (told,) = [payload for kind, _, _, payload in line.check(2.0) if kind == Kind.GOAWAY]
+        assert told[:8] == b"\0\0\0\3\0\0\0\0"
+        refused = line.feed(*call(5))
+        assert (Kind.RST_STREAM, 0, 5, Code.REFUSED_STREAM.to_bytes(4, "big")) in refused
         assert not line.transport.is_closed
         frames = line.feed(wire.frame(Kind.DATA, wire.END_STREAM, 1, MESSAGE))
         assert trailers(frames)[1][b"grpc-status"] == b"0"

@@ -1,6 +1,7 @@
 """Who wants to end stays as long as somebody may need it, and no longer."""
 
 import asyncio
+from time import monotonic
 
 from lepton.serve.allowance import Addresses
 from lepton.serve.desk import Desk
@@ -64,7 +65,8 @@ async def stopped_one_by_one() -> None:
     asking, transport = connect(stage.lobby)
     asking.data_received(GOOD[:-1])
     stage.lobby.drain()
-    assert stage.transport.is_closed
+    stage.client.check(monotonic() + 2)
+    assert stage.transport.is_closed, "it is idle"
     stage.desk._let_go()
     assert not stage.worker.is_gone, "a request is on its way"
     asking.data_received(GOOD[-1:])

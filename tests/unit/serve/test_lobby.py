@@ -3,6 +3,8 @@
 import asyncio
 from time import monotonic
 
+import pytest
+
 from lepton.serve.allowance import Addresses, Allowance
 from lepton.serve.answers import failed as failed_because
 from lepton.serve.desk import Desk
@@ -119,12 +121,31 @@ def test_who_closes_late_does_not_close_another_of_the_same_name() -> None:
     assert lobby.lead(b"/one/x?y", b"a") == (new, b"/x?y", b"/one")
     assert lobby.lead(b"/x", b"old.example")[0] is lobby.own
     assert lobby.lead(b"/x", b"new.example:80") == (new, b"/x", b"")
-    assert lobby.lead(b"http://front:1/one/x?y", b"front") == (new, b"/x?y", b"/one")
-    assert lobby.lead(b"http://new.example:80/x", b"other") == (new, b"/x", b"")
-    assert lobby.lead(b"HTTPS://new.example?x", b"other") == (new, b"/?x", b"")
     assert lobby.lead(b"*", b"other")[0] is lobby.own
     lobby.close(new)
     assert lobby.lead(b"/one/x", b"new.example")[0] is lobby.own
+
+
+async def absolute(target: bytes) -> bytes:
+    """Of a request with that target to a front of `one.example` and `two.example`, whose Host is the first: what its
+    worker at the second is given."""
+    lobby = Lobby(make_desk("own"), Addresses(()))
+    desks = {name: make_desk(name) for name in ("one", "two")}
+    for name, desk in desks.items():
+        lobby.open(desk, (f"{name}.example",))
+    workers = [Worker(desk) for desk in desks.values()]
+    connection, _ = connect(lobby)
+    connection.data_received(b"GET %b HTTP/1.1\r\nHost: one.example\r\nX: y\r\n\r\n" % target)
+    for desk in desks.values():
+        desk._pump()
+    return b"".join(workers[1]._inbox)
+
+
+@pytest.mark.parametrize("target", [b"http://two.example/app/x?y", b"HTTPS://two.example:80/app/x?y"])
+def test_whose_a_request_is_its_whole_target_says_before_host(target: bytes) -> None:
+    given = asyncio.run(absolute(target))
+    assert b"GET /app/x?y HTTP/1.1\r\nHost: two.example" in given and b"one.example" not in given
+    assert not asyncio.run(absolute(b"/app/x?y"))
 
 
 def test_of_an_endpoint_that_has_failed_nobody_waits_for_a_worker() -> None:

@@ -4,8 +4,10 @@ import asyncio
 from time import monotonic
 
 from lepton.serve.answers import GOING_AWAY
-from lepton.serve.http import PART_BYTES, TURN_CHUNKS, Connection
+from lepton.serve.frames import Entry
+from lepton.serve.http import Connection
 from lepton.serve.message import MANY_CHUNKS
+from lepton.serve.reading import PART_BYTES, TURN_CHUNKS
 from tests.fuzz.front import Transport
 from tests.fuzz.http2 import make_front
 
@@ -81,6 +83,60 @@ def test_a_body_in_tiny_chunks_leaves_others_their_turn_and_is_refused_if_there_
         assert read <= TURN_CHUNKS + PART_BYTES // len(CHUNK)
         assert written.startswith(b"HTTP/1.1 " + status) and others.startswith(b"HTTP/1.1 200")
         assert (b"tiny chunks" in written) is (status == b"400")
+
+
+async def drained(*asked: bytes) -> tuple[bytes, bool]:
+    """What a client reads that asks again once a drain has begun, and whether its connection is closed before that.
+
+    Args:
+        asked: what it has asked; of the last nothing but the head of the answer is there when the drain begins.
+    """
+    connection, transport, lobby, worker = await connected()
+    streams = []
+    for path in asked:
+        connection.data_received(ASK % path)
+        lobby.own._pump()  # type: ignore[attr-defined]
+        if path == b"stream":
+            worker._inbox.clear()  # type: ignore[attr-defined]
+            streams.append(connection._open[-1])
+            streams[-1].take(Entry(streams[-1].id, b"one", status=200, flags=0))
+    lobby.drain()  # type: ignore[attr-defined]
+    for stream in streams:
+        stream.take(Entry(stream.id, b"two"))
+    worker.work()  # type: ignore[attr-defined]
+    connection.check(monotonic())
+    was_closed = transport.is_closed
+    connection.data_received(ASK % b"predict")
+    lobby.own._pump()  # type: ignore[attr-defined]
+    worker.work()  # type: ignore[attr-defined]
+    assert transport.is_closed
+    return bytes(transport.written), was_closed
+
+
+def test_what_was_on_its_way_when_a_drain_began_is_answered_and_told_to_be_the_last() -> None:
+    written, was_closed = asyncio.run(drained())
+    assert written.count(b"HTTP/1.1 200") == written.count(b"connection: close") == 1 and not was_closed
+    written, was_closed = asyncio.run(drained(b"stream"))
+    assert not was_closed, "its answer could not say any more that it is the last"
+    assert (written.count(b"HTTP/1.1 200"), written.count(b"connection: close")) == (2, 1)
+    written, was_closed = asyncio.run(drained(b"predict"))
+    assert was_closed and (written.count(b"HTTP/1.1 200"), written.count(b"connection: close")) == (1, 1)
+
+
+async def left() -> list[bool]:
+    """Whether a client that asks nothing is still connected at the begin of a drain, and when its moment is over."""
+    connection, transport, lobby, _ = await connected()
+    connection.check(monotonic() + 50)
+    lobby.drain()  # type: ignore[attr-defined]
+    found = []
+    for later in (0.0, lobby.limits.leave_s + 1):  # type: ignore[attr-defined]
+        lobby.sweep(monotonic() + later)  # type: ignore[attr-defined]
+        found.append(not transport.is_closed)
+    return [*found, lobby.is_open]  # type: ignore[attr-defined]
+
+
+def test_an_idle_client_is_left_a_moment_when_a_drain_begins() -> None:
+    assert asyncio.run(left()) == [True, False, False]
 
 
 async def parted(*, has_begun: bool) -> tuple[bytes, bool]:

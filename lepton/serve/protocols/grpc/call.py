@@ -20,6 +20,7 @@ from lepton.serve.protocols.http2.connection import Http2
 from lepton.serve.protocols.http2.hpack import write_field, write_int
 from lepton.serve.protocols.http2.stream import Opened
 from lepton.serve.protocols.inference.operations import FIRST_RPC, RPCS
+from lepton.serve.room import SMALL_BYTES
 from lepton.serve.routes import Page, Route
 
 OPERATIONS = range(FIRST_RPC, FIRST_RPC + len(RPCS))
@@ -76,6 +77,7 @@ class Call(Exchange):
         if self.is_done:
             return
         self.is_done = self.is_complete = True
+        self.let_go()
         reply = Answer(status, body, headers)
         message, opened = self.stream.shape(reply), self.stream.opened
         coding = coding_for(opened.coding, opened.codings) if opened.coding else b""
@@ -94,6 +96,7 @@ class Call(Exchange):
         """Nobody waits for the answer any more."""
         if not self.is_done:
             self.is_done = True
+            self.let_go()
             self.desk.give_up(self)
 
 
@@ -124,7 +127,8 @@ def find(desk: Desk, path: bytes, authorization: bytes | None) -> tuple[Route | 
     """The route of a method, and why a request may not take it, as far as that is known at once."""
     route = desk.find(b"POST", path)
     if isinstance(route, Refusal):
-        return None, route if route == answers.NO_ENDPOINT else answers.NO_RPC
+        told = route if route == answers.NO_ENDPOINT else answers.NO_RPC
+        return None, desk.doubt(ADMITTED, authorization) or told
     refusal = judge(route)[1]
     return route, refusal if refusal is not None else desk.doubt(ADMITTED if route.is_held else route, authorization)
 
@@ -137,6 +141,9 @@ def judge(route: Route) -> tuple[int, Refusal | None]:
 def submit(call: Call, path: bytes, message: bytes) -> None:
     """Give a message to the desk, if anybody still waits for its answer."""
     if call.is_done:
+        return
+    if len(message) > SMALL_BYTES and not call.connection.room.has(len(message)):
+        call.desk.refuse(call, answers.NO_ROOM)
         return
     call.bear(message, None)
     call.arrived = monotonic()

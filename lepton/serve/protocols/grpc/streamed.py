@@ -17,7 +17,6 @@ from lepton.serve.protocols.grpc.call import (
     unpack_for,
 )
 from lepton.serve.protocols.grpc.status import Answer, stream_part, trailer
-from lepton.serve.protocols.grpc.unary import CROWDED
 from lepton.serve.protocols.http2.connection import Http2
 from lepton.serve.protocols.http2.stream import Opened, Stream
 from lepton.serve.protocols.inference.operations import SERVICE
@@ -72,8 +71,8 @@ class Streamed(Stream):
         if self._is_reading or self._is_over:
             return
         self._bring()
-        if not self._is_over and not self.hold(len(self._body) + self._packed_bytes):
-            self._finish(CROWDED)
+        if not self._is_over and (refusal := self.hold(len(self._body) + self._packed_bytes)) is not None:
+            self._finish(refusal)
         if self._is_over or not self._has_room():
             return
         if not self.is_ended:

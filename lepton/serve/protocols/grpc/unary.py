@@ -24,7 +24,6 @@ from lepton.serve.protocols.http2.connection import Http2
 from lepton.serve.protocols.http2.stream import Opened, Stream
 from lepton.serve.protocols.inference.operations import SERVICE
 
-CROWDED = Refusal(429, "busy", "Too many large messages arrive at a time", "Send fewer at once on a connection.")
 NOT_GRPC = b"\x08\x03415"
 YES, NO = b"\x08\x01", b""
 """Messages whose field 1 is a boolean."""
@@ -113,7 +112,7 @@ class Unary(Stream):
             return refusal
         if is_last and (len(body) < PREFIX_BYTES or len(body) != PREFIX_BYTES + length):
             return NOT_WHOLE
-        return None if self.hold(len(self._body)) else CROWDED
+        return self.hold(len(self._body))
 
     def _take(self, message: bytes | Refusal) -> None:
         """The message is whole and unpacked."""

@@ -6,6 +6,7 @@ breaks the protocol gets a GOAWAY that says how.
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 
 from lepton.serve.exchange import Exchange, Lobby
@@ -20,7 +21,8 @@ from lepton.serve.protocols.http2.wire import Code, Kind, Setting, WireError
 
 WINDOW = 16 << 20
 """Bytes that a client may be ahead of us on all its streams."""
-MAX_FRAME = 256 << 10
+MAX_FRAME, MAX_SENT = 16 << 10, 256 << 10
+"""The largest frame that is taken, so that little is kept of one that has not come whole, and that is sent."""
 MAX_STREAMS = 256
 TURN_FRAMES = 1024
 """That are read at a time before other clients have a turn: each costs as much as kilobytes of one."""
@@ -43,6 +45,7 @@ class Http2(asyncio.Protocol):
 
     def __init__(self, lobby: Lobby, transport: asyncio.Transport, caller: bytes, open: Open) -> None:
         self.lobby = lobby
+        self.room = lobby.room
         self.caller = caller
         self.window = wire.DEFAULT_WINDOW
         """Bytes that the client takes."""
@@ -66,6 +69,8 @@ class Http2(asyncio.Protocol):
         """It has told its settings."""
         self.is_leaving = False
         """It begins nothing more: the front drains."""
+        self._leave_at = inf
+        """It has been told to ask elsewhere; what it has on its way until then is still begun."""
         self._is_over = False
         self._ebb: Ebb | None = None
         """While the client does not read fast enough."""
@@ -256,7 +261,7 @@ class Http2(asyncio.Protocol):
             elif name == Setting.MAX_FRAME_SIZE:
                 if not wire.DEFAULT_FRAME <= value < 1 << 24:
                     raise WireError(Code.PROTOCOL_ERROR, f"Frames cannot have {value} bytes at most")
-                self.max_frame = min(value, MAX_FRAME)
+                self.max_frame = min(value, MAX_SENT)
         self.put(wire.frame(Kind.SETTINGS, wire.ACK, 0))
 
     def _resize(self, size: int) -> None:
@@ -332,7 +337,7 @@ class Http2(asyncio.Protocol):
         if self.is_leaving and not self.streams and not self._is_over:
             self._is_over = True
             self._flush()
-            self._transport.close()
+            Parting(self._transport, self.lobby.limits, is_cut=False)
 
     # what the lobby asks
 
@@ -350,12 +355,11 @@ class Http2(asyncio.Protocol):
     def say_goodbye(self) -> None:
         """It has no WebSockets."""
 
-    def close_if_idle(self) -> None:
-        """For a drain: begin nothing more, and end with the last open stream."""
-        if not self.is_leaving and not self._is_over:
-            self.is_leaving = True
-            self.put(wire.goaway(self._last, Code.NO_ERROR))
-            self._leave_if_done()
+    def leave(self) -> None:
+        """For a drain: let the client ask elsewhere; what is on its way is answered first (RFC 9113, 6.8)."""
+        if self._leave_at == inf and not self._is_over:
+            self._leave_at = monotonic() + self.lobby.limits.leave_s
+            self.put(wire.goaway(wire.STREAM_BITS, Code.NO_ERROR))
 
     def abort(self) -> None:
         """Drop the connection now."""
@@ -366,6 +370,10 @@ class Http2(asyncio.Protocol):
         limits = self.lobby.limits
         for stream in list(self.streams.values()):
             stream.check(now)
+        if now >= self._leave_at and not (self.is_leaving or self._is_over):
+            self.is_leaving = True
+            self.put(wire.goaway(self._last, Code.NO_ERROR))
+            self._leave_if_done()
         waited_s = now - self._since
         if self._ebb is not None:
             if self._ebb.silent_s(now) > limits.idle_s:
@@ -376,7 +384,7 @@ class Http2(asyncio.Protocol):
         elif self._buffer and now - self._begun > limits.body_s:
             self.fail(Code.ENHANCE_YOUR_CALM, "A frame did not come in time")
         elif not self.streams and waited_s > limits.idle_s:
-            self.close_if_idle()
+            self.leave()
 
 
 TAKES: dict[int, Callable[[Http2, int, int, bytes], None]] = {

@@ -5,10 +5,13 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from lepton.serve import answers
+from lepton.serve.answers import Refusal
 from lepton.serve.message import request_id_of
 from lepton.serve.protocols.http2 import wire
 from lepton.serve.protocols.http2.hpack import Field
 from lepton.serve.protocols.http2.wire import Code, Kind, WireError
+from lepton.serve.room import SMALL_BYTES
 
 if TYPE_CHECKING:
     from lepton.serve.protocols.http2.connection import Http2
@@ -120,12 +123,17 @@ class Stream:
 
     # what subclasses do
 
-    def hold(self, size_bytes: int) -> bool:
-        """Tell how much is kept of a request that is not whole; False: with all others' it is too much."""
-        connection = self.connection
-        connection.partial_bytes += size_bytes - self._held_bytes
+    def hold(self, size_bytes: int) -> Refusal | None:
+        """Tell how much is kept of a request that is not whole; returned is why that is too much."""
+        connection, room, more = self.connection, self.connection.room, size_bytes - self._held_bytes
+        if size_bytes > SMALL_BYTES and more > 0 and not room.has(more):
+            return answers.NO_ROOM
+        connection.partial_bytes += more
         self._held_bytes = size_bytes
-        return connection.partial_bytes <= MAX_PARTIAL or connection.partial_bytes == size_bytes
+        if more:
+            room.take(more)
+        is_alone = connection.partial_bytes == size_bytes
+        return None if is_alone or connection.partial_bytes <= MAX_PARTIAL else answers.MANY_LARGE
 
     def take_more(self) -> None:
         """Let the client send on."""

@@ -76,11 +76,13 @@ class Body(BaseModel):
         """
         if self.stream_options is not None and not self.stream:
             raise AskError("stream_options is given, but stream is not true", "stream_options")
+        if "" in ([self.stop] if isinstance(self.stop, str) else self.stop or ()):
+            raise AskError("stop has an empty text, which would end every answer before it begins", "stop")
         names = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty")
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return {
             **{name: getattr(self, name) for name in names},
-            "stop": tuple(word for word in stop if word),
+            "stop": tuple(stop),
             "logit_bias": self.logit_bias or {},
             "schema": self.schema_of(),
         }
