@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,7 +16,10 @@ from lepton.server import backups, erasing
 from lepton.server.backups import PLATFORM
 from lepton.server.folder import lock_folder, write_private
 from lepton.store import domains
+from lepton.store.vault import packs_present
 from lepton.vault.backup.recovery import RecoveryKey
+from lepton.vault.store.keyring import FIRST
+from lepton.vault.store.sealing import Kind
 
 
 @click.command("recovery-key")
@@ -48,6 +52,26 @@ def recovery_key(out: Path | None, another: bool, refresh: Path | None, data: Pa
 
 def _told(file: Path, key: RecoveryKey) -> dict[str, object]:
     return {"file": str(file), "platform": key.platform, "knows_of_backup": key.at_least}
+
+
+@click.command()
+@data_option
+@with_json
+def keys(data: Path | None, is_json: bool) -> None:
+    """List whose content has keys of its own: how often they were changed, and how much lies under them."""
+    rows = list[dict[str, Any]]()
+    with opened(data) as house:
+        packs, state = house.database.read(packs_present), house.vault.state
+        for name, domain in sorted(house.database.read(domains.every)):
+            own = state.find(Kind.DOMAIN, domain)
+            if own is None:  # erased, and nothing stored since
+                continue
+            tenant, held = state.find(Kind.TENANT, own.place.holder), packs.get(domain, [])
+            changed = tenant.version - FIRST if tenant else 0
+            told = {"workspace": name or "(platform)", "domain": domain.hex(), "changed": changed}
+            rows.append({**told, "packs": len(held), "size_bytes": sum(size for _, size in held)})
+    shown = [{**row, "size_bytes": format_bytes(row["size_bytes"])} for row in rows]
+    Session(is_json).table([{key: str(value) for key, value in row.items()} for row in shown], rows)
 
 
 @click.command("rotate-key")
@@ -103,4 +127,4 @@ def erase(workspace: str, certificate: Path | None, is_dry: bool, data: Path | N
         session.note("Backups from before still hold them until they are forgotten; the certificate names them.")
 
 
-KEY_COMMANDS = (recovery_key, rotate_key, erase)
+KEY_COMMANDS = (keys, recovery_key, rotate_key, erase)

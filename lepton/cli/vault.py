@@ -10,6 +10,7 @@ from lepton.cli.group import Group
 from lepton.cli.keys import KEY_COMMANDS
 from lepton.cli.moving import moving
 from lepton.cli.output import Session, with_json
+from lepton.cli.parcels import PARCEL_COMMANDS
 from lepton.cli.repair import repair
 from lepton.cli.schedules import COMMANDS, new_option
 from lepton.cli.server import data_option
@@ -190,5 +191,5 @@ def _fresh(key: RecoveryKey) -> str:
     return "freshness unproven: the recovery key knows of no backup"
 
 
-for command in (*KEY_COMMANDS, *COMMANDS, repair, storage):
+for command in (*KEY_COMMANDS, *COMMANDS, *PARCEL_COMMANDS, repair, storage):
     vault.add_command(command)

@@ -48,7 +48,7 @@ from lepton.vault.store.branches import MAIN, Author
 from lepton.vault.store.keyring import SealedKey
 from lepton.vault.store.pages import Entry
 from lepton.vault.store.sealing import Kind
-from lepton.vault.store.state import Pack
+from lepton.vault.store.state import Pack, State
 from lepton.vault.vault import Domain, Vault
 
 PLATFORM = ""
@@ -268,7 +268,7 @@ def _back_up(
         vault_root=vault_root(house.root),
         domain=domain.id,
         dump=blob.to_bytes(),
-        keys=_own_keys(house, domain.id),
+        keys=keys_of(house.vault.state, domain.id),
         packs=packs,
     )
     sealed = seal_manifest(manifest, recovery=recovery, platform_key=house.opens_with[0], signer=house.signer)
@@ -343,8 +343,8 @@ def _own_packs(house: House, domain: bytes) -> Iterator[Pack]:
         after = packs[-1].seq
 
 
-def _own_keys(house: House, domain: bytes) -> list[SealedKey]:
-    state = house.vault.state
+def keys_of(state: State, domain: bytes) -> list[SealedKey]:
+    """The keys of a domain, from its tenant's down to its packs'."""
     own = state.find(Kind.DOMAIN, domain)
     assert own is not None
     tenant = state.find(Kind.TENANT, own.place.holder)

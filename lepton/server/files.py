@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-from lepton.core.errors import ConflictError, InvalidError, NotFoundError, StaleError
+from lepton.core.errors import ConflictError, IntegrityError, InvalidError, NotFoundError, StaleError
 from lepton.server.allowance import Allowance
 from lepton.server.damage import named
 from lepton.server.sealing import Sealing
@@ -17,6 +17,7 @@ from lepton.vault.archive import read_archive, write_archive
 from lepton.vault.store.blobs import read, write
 from lepton.vault.store.branches import MAIN, Author
 from lepton.vault.store.chunks import Batch
+from lepton.vault.store.codecs import Octets
 from lepton.vault.store.folders import PLAIN_MODE, facts_of
 from lepton.vault.store.pages import Entry, check_name
 from lepton.vault.store.refs import resolve
@@ -79,6 +80,16 @@ class Content:
     """The most bytes that are taken."""
     modified_at: int
     mode: int = PLAIN_MODE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A file that comes from another vault."""
+
+    name: str
+    entry: Entry
+    """What it was there."""
+    pieces: Iterable[Octets]
 
 
 class Files:
@@ -252,6 +263,29 @@ class Files:
                 yield new, Entry(blob, entry.modified_at, entry.facts)
             else:
                 yield new, entry
+
+    def receive(self, at: At, given: Iterable[Given], size_bytes: int, author: Author) -> bytes:
+        """Store files that come with what they were, so many bytes: one new version of a branch, or nothing.
+
+        Raises:
+            StorageQuotaError: the workspace has no room for them.
+            IntegrityError: a file is not what it was.
+            NotFoundError: as `put`.
+        """
+        self._allowance.check(at.workspace, size_bytes)
+        domain = self.domain(at.workspace)
+        self._head(at)
+
+        def stored(batch: Batch) -> bytes:
+            edits = dict[str, Entry | None]()
+            for each in given:
+                blob = write(batch, domain.cutter, (bytes(piece) for piece in each.pieces))
+                if blob.sha256 != each.entry.blob.sha256:
+                    raise IntegrityError(f"{each.name} is not what it was", fix="Have it sent again.")
+                edits[each.name] = Entry(blob, each.entry.modified_at, each.entry.facts)
+            return domain.branches.commit(at.ref, edits, batch, author)
+
+        return _written(domain, stored, doubts=True)
 
     def bring(self, at: At, draft: str, author: Author) -> bytes:
         """Make what a draft changed, since it was begun, one new version of a branch, and delete the draft.

@@ -102,3 +102,13 @@ def test_a_recovery_key_learns_of_later_backups(tmp_path: Path) -> None:
     kit.write_text(json.dumps({**json.loads(kit.read_text()), "platform": "ab" * 16}))
     refused(ConflictError, "another platform", "recovery-key", "--refresh", kit, "--data", data)
     refused(InvalidError, "not said", "recovery-key", "--data", data)
+
+
+def test_keys_are_listed_with_how_often_they_changed(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with open_house(data) as house:
+        put(house, "default", SECRET)
+    run("rotate-key", "default", "--data", data)
+    (row,) = (row for row in json.loads(run("keys", "--data", data, "--json")) if row["workspace"] == "default")
+    assert row["changed"] == 1 and row["packs"] == 1 and row["size_bytes"] > len(SECRET)
+    assert "default" in run("keys", "--data", data)

@@ -146,7 +146,7 @@ def _told(manifest: Manifest) -> Mapping[str, object]:
         "vault_root": manifest.vault_root.hex(),
         "domain": manifest.domain.hex(),
         "dump": manifest.dump.hex(),
-        "keys": [_told_key(row) for row in manifest.keys],
+        "keys": [told_key(row) for row in manifest.keys],
         "packs": packs,
     }
 
@@ -169,7 +169,8 @@ def _read(told: Mapping[str, object]) -> Manifest:
     )
 
 
-def _told_key(row: SealedKey) -> list[object]:
+def told_key(row: SealedKey) -> list[object]:
+    """A sealed key as plain values."""
     place = row.place
     return [int(place.kind), place.owner.hex(), place.holder.hex(), place.version, row.version, row.sealed.hex()]
 

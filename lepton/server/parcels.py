@@ -1,0 +1,220 @@
+"""Files sent to another site, and received from one, through a storage that both can reach.
+
+*Sent*: the files are sealed once more in a domain that nobody else has, into the storage; the parcel's own file comes
+last, so what was cut short is no parcel. *Received*: its file says, signed, what lies in it; the content is checked and
+sealed once more for the workspace, and becomes one new version. Both work on the data directory, beside a server.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from lepton.core.clock import from_micros, to_micros
+from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
+from lepton.core.event import Event
+from lepton.security.key import derive
+from lepton.server.allowance import Allowance
+from lepton.server.backups import House, keys_of
+from lepton.server.files import At, Files, Given, below
+from lepton.server.people import find_named
+from lepton.server.sealing import Sealing
+from lepton.store import events
+from lepton.store.migrate import migrate
+from lepton.store.open import open_empty
+from lepton.store.vault import SqlState, packs_present
+from lepton.vault.backup.frozen import FrozenState
+from lepton.vault.backup.progress import Progress, Steps, counted
+from lepton.vault.driver import Driver
+from lepton.vault.objects import Objects
+from lepton.vault.parcel import FOLDER, Parcel, Site, SiteKey, open_parcel, parcel_path, seal_parcel
+from lepton.vault.store.blobs import read, write
+from lepton.vault.store.branches import MAIN, Author
+from lepton.vault.store.files import pack_folder
+from lepton.vault.store.keyring import KeyRing
+from lepton.vault.store.pages import Entry
+from lepton.vault.store.sealing import ID_BYTES, fresh_key
+from lepton.vault.store.state import Pack
+from lepton.vault.vault import Domain, Vault
+
+AT_ONCE = 1000
+"""Files that are sealed between two commits of a parcel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    """A parcel that is to be received."""
+
+    sender: SiteKey
+    id: str = ""
+    """Empty: the newest that the sender has sent to this site."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A parcel that was sent."""
+
+    id: str
+    files: int
+    size_bytes: int
+    stored_bytes: int
+    """Of its packs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A parcel that was received."""
+
+    id: str
+    version: str
+    """Of the branch, that its files have made."""
+    files: int
+    size_bytes: int
+    name: str
+    at: int
+    """When it was sent, microseconds since 1970."""
+
+
+def site_of(house: House) -> Site:
+    """What a platform opens and signs parcels with; changes with its root key."""
+    return Site(opens=derive(house.root, "site"), signs=derive(house.root, "site signer"))
+
+
+def send(house: House, at: At, name: str, target: Driver, recipient: SiteKey, *, progress: Progress) -> Sent:
+    """Seal a file, or all that lies in a folder, for another site.
+
+    Raises:
+        NotFoundError: there is nothing of that name.
+        IntegrityError: something of it is damaged; nothing is sent.
+        StorageUnreachableError, StorageRefusedError, StorageFullError: the storage does not take it.
+    """
+    files, domain = _files(house, at.workspace), os.urandom(ID_BYTES)
+    tree, source = files.tree(at), files.domain(at.workspace)
+    single = tree.find(name) if name else None
+    count, size = (1, single.blob.size_bytes) if single else tree.totals(below(name))
+    if not count:
+        raise NotFoundError(f"There is no file {name[:200]!r}", fix="See lepton vault ls.")
+    tell, under = counted(progress, size), len(below(name.rpartition("/")[0] if single else name))
+    wanted = iter([(name, single)] if single else tree.scan(prefix=below(name)))
+    now = to_micros(house.clock.now())
+    with TemporaryDirectory(prefix="lepton-parcel-") as folder, closing(open_empty(Path(folder))) as database:
+        migrate(database, house.clock)
+        root, state = fresh_key(), SqlState(database)
+        vault = Vault(target, state, KeyRing(state, root), indexes=Path(folder) / "index", clock=house.clock)
+        try:
+            vault.make(domain, tenant=os.urandom(ID_BYTES))
+            own = vault.domain(domain)
+            while some := list(islice(wanted, AT_ONCE)):
+                version = _sealed(source, own, [(path[under:], entry) for path, entry in some], tell)
+            packs = database.read(packs_present)[domain]
+            parcel = Parcel(
+                at=now,
+                name=name or at.workspace,
+                files=count,
+                size_bytes=size,
+                domain=domain,
+                vault_root=root,
+                version=version,
+                keys=keys_of(state, domain),
+                packs=packs,
+            )
+            id = f"{from_micros(now):%Y%m%dT%H%M%S}-{os.urandom(4).hex()}"
+            target.put(parcel_path(id), [seal_parcel(parcel, recipient=recipient, sender=site_of(house))])
+        except BaseException:
+            vault.close()
+            for head in list(target.list(pack_folder(domain))):
+                target.delete(head.key)
+            raise
+        vault.close()
+    _note(house, at, f"{name or 'all files'}: {count} files, {size} bytes, parcel {id}, for {recipient}")
+    return Sent(id=id, files=count, size_bytes=size, stored_bytes=sum(size for _, size in packs))
+
+
+def receive(house: House, source: Driver, which: Which, at: At, folder: str, *, progress: Progress) -> Received:
+    """Store the files of a parcel below a folder of a workspace: one new version of the branch, or nothing.
+
+    Raises:
+        NotFoundError: there is none, or no such workspace or branch.
+        IntegrityError: it is damaged, from or for somebody else.
+        StorageQuotaError: the workspace has no room for it.
+    """
+    files = _files(house, at.workspace)
+    id, parcel = _found(house, source, which)
+    packs = [Pack(pack, size, 0, seq) for seq, (pack, size) in enumerate(parcel.packs, 1)]
+    with TemporaryDirectory(prefix="lepton-parcel-") as indexes:
+        state = FrozenState(parcel.keys, {parcel.domain: packs})
+        ring = KeyRing(state, parcel.vault_root)
+        with closing(Vault(source, state, ring, indexes=Path(indexes), clock=house.clock)) as vault:
+            theirs = vault.domain(parcel.domain)
+            tree = theirs.branches.tree(parcel.version)
+            if tree.totals("") != (parcel.files, parcel.size_bytes):
+                raise IntegrityError("The parcel does not hold what it says", fix="Have it sent again.")
+            tell = counted(progress, parcel.size_bytes)
+            author = Author(by="owner", message=f"received {parcel.name[:200]}, parcel {id}")
+            version = files.receive(at, _given(theirs, parcel, below(folder), tell), parcel.size_bytes, author)
+    return Received(
+        id=id,
+        version=version.hex(),
+        files=parcel.files,
+        size_bytes=parcel.size_bytes,
+        name=parcel.name,
+        at=parcel.at,
+    )
+
+
+def _files(house: House, workspace: str) -> Files:
+    house.database.read(lambda tx: find_named(tx, "workspace", "", workspace))
+    return Files(Sealing(house.database, Objects(house.vault, house.plain)), Allowance(house.database))
+
+
+def _sealed(source: Domain, own: Domain, some: list[tuple[str, Entry]], tell: Steps) -> bytes:
+    """Some files once more, in a parcel's domain; the id of its version with them."""
+    batch, edits = own.chunks.writing(), dict[str, Entry | None]()
+    for name, entry in some:
+        blob = write(batch, own.cutter, (bytes(piece) for piece in read(source.chunks, entry.blob)))
+        if blob.sha256 != entry.blob.sha256:
+            raise IntegrityError(f"{name} is damaged", fix="lepton vault repair")
+        edits[name] = Entry(blob, entry.modified_at, entry.facts)
+        tell(blob.size_bytes)
+    return own.branches.commit(MAIN, edits, batch, Author(by=""))
+
+
+def _given(theirs: Domain, parcel: Parcel, under: str, tell: Steps) -> Iterator[Given]:
+    for name, entry in theirs.branches.tree(parcel.version).scan():
+        yield Given(name=under + name, entry=entry, pieces=read(theirs.chunks, entry.blob))
+        tell(entry.blob.size_bytes)
+
+
+def _found(house: House, source: Driver, which: Which) -> tuple[str, Parcel]:
+    names = (
+        [which.id]
+        if which.id
+        else sorted((head.key.removeprefix(FOLDER) for head in source.list(FOLDER)), reverse=True)
+    )
+    last: LeptonError | None = None
+    for name in names:
+        try:
+            body = b"".join(source.get(parcel_path(name)))
+            return name, open_parcel(body, recipient=site_of(house), sender=which.sender)
+        except (IntegrityError, NotFoundError) as fault:
+            last = last or fault
+    if which.id and last:
+        raise last
+    why = f": of the newest, {last}" if last else ""
+    raise NotFoundError(f"No parcel of that site for this one lies there{why}", fix="Check the address and --sent-by.")
+
+
+def _note(house: House, at: At, why: str) -> None:
+    event = Event(
+        subject=at.workspace,
+        kind="workspace",
+        workspace=at.workspace,
+        verb="sent",
+        why=why,
+        actor="owner",
+        at=house.clock.now(),
+    )
+    house.database.write(lambda tx: events.append(tx, event))

@@ -1,0 +1,157 @@
+"""Files handed to another site: sealed for it alone, signed, whole or not at all."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lepton.cli.main import cli
+from lepton.core.errors import IntegrityError, InvalidError, LeptonError, NotFoundError, StorageUnreachableError
+from lepton.vault.drivers.local import LocalDriver
+from lepton.vault.parcel import read_site_key
+from tests.server.house import API, House, open_house
+
+BODY = os.urandom(400_000)
+FILES = {"set/a.bin": BODY, "set/deep/b.txt": b"words " * 999, "other": b"stays at home"}
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(cli, ["vault", *map(str, words)])
+
+
+def run(*words: object) -> str:
+    done = call(*words)
+    assert done.exception is None, (words, done.output, done.exception)
+    return done.output.strip()
+
+
+def refused(kind: type[LeptonError], text: str, *words: object) -> None:
+    done = call(*words)
+    assert isinstance(done.exception, kind) and text in done.exception.message, (done.output, done.exception)
+
+
+class Sites:
+    """Two platforms, and a folder that both can reach."""
+
+    def __init__(self, folder: Path) -> None:
+        self.here, self.there, self.between = (folder / name for name in ("here", "there", "between"))
+        with open_house(self.here) as house:
+            for name, body in FILES.items():
+                done = house.http.put(
+                    f"{API}/vault/files/{name}?workspace=default&modified_at=1234567&mode=384", content=body
+                )
+                assert done.status_code == 201
+        with open_house(self.there):
+            pass
+        self.ours, self.theirs = (run("site-key", "--data", data) for data in (self.here, self.there))
+
+    def send(self, place: str = "lepton://default/set") -> str:
+        return run("send", place, "--for", self.theirs, "--to", self.between, "--data", self.here)
+
+    def receiving(self, place: str = "lepton://default/got") -> tuple[object, ...]:
+        return ("receive", place, "--from", self.between, "--sent-by", self.ours, "--data", self.there)
+
+
+@pytest.fixture
+def sites(tmp_path: Path) -> Sites:
+    return Sites(tmp_path)
+
+
+def files_of(house: House) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = house.ask("GET", "/vault/files?recursive=true")["items"]
+    return items
+
+
+def test_a_folder_arrives_as_it_was_sent_and_nobody_else_can_read_it(sites: Sites) -> None:
+    assert "2 files" in sites.send()
+    stored = [path.read_bytes() for path in sites.between.rglob("*") if path.is_file()]
+    assert stored and not any(b"words" in body or BODY[:16] in body or b"deep" in body for body in stored)
+    with open_house(sites.there) as house:  # beside a running server
+        assert "2 files of set" in run(*sites.receiving())
+        found = files_of(house)
+        assert [item["name"] for item in found] == ["got/a.bin", "got/deep/b.txt"]
+        assert all((item["modified_at"], item["mode"]) == (1234567, 0o600) for item in found)
+        assert house.http.get(f"{API}/vault/files/got/a.bin?workspace=default").content == BODY
+        log = house.ask("GET", "/vault/log?workspace=default")["items"]
+        assert len(log) == 1 and log[0]["by"] == "owner" and "received set, parcel" in log[0]["message"]
+        run(*sites.receiving())
+        assert len(house.ask("GET", "/vault/log?workspace=default")["items"]) == 1, "the same again changes nothing"
+    with open_house(sites.here) as house:
+        sent = house.platform.database.read(lambda tx: tx.rows("SELECT body FROM events WHERE verb = 'sent'"))
+        assert len(sent) == 1 and b"2 files" in bytes(sent[0][0])
+
+
+def test_one_file_all_files_and_older_versions_can_be_sent(sites: Sites) -> None:
+    run_id = sites.send("lepton://default/set/deep/b.txt").split()[1].rstrip(":")
+    sites.send("lepton://default")
+    with open_house(sites.there) as house:
+        run(*sites.receiving("lepton://default"), "--parcel", run_id)
+        assert [item["name"] for item in files_of(house)] == ["b.txt"]
+        run(*sites.receiving("lepton://default"))
+        assert [item["name"] for item in files_of(house)] == ["b.txt", *sorted(FILES)]
+    refused(NotFoundError, "no file", "send", "lepton://default/no", *_to(sites))
+    refused(NotFoundError, "no workspace", "send", "lepton://nobody/x", *_to(sites))
+
+
+def _to(sites: Sites) -> tuple[object, ...]:
+    return ("--for", sites.theirs, "--to", sites.between, "--data", sites.here)
+
+
+def test_who_it_is_not_for_and_who_did_not_send_it_get_nothing(sites: Sites, tmp_path: Path) -> None:
+    sites.send()
+    with open_house(tmp_path / "third"):
+        pass
+    third = run("site-key", "--data", tmp_path / "third")
+    at = ("receive", "lepton://default/x", "--from", sites.between)
+    refused(NotFoundError, "for another site", *at, "--sent-by", sites.ours, "--data", tmp_path / "third")
+    refused(NotFoundError, "another site", *at, "--sent-by", third, "--data", sites.there)
+    assert "mistyped" in call(*at, "--sent-by", sites.ours[:-1], "--data", sites.there).output
+    key = read_site_key(sites.ours)
+    for at_digit in range(len("lepton-site-"), len(sites.ours)):
+        digit = "a" if sites.ours[at_digit] != "a" else "b"
+        with pytest.raises(InvalidError):
+            assert read_site_key(sites.ours[:at_digit] + digit + sites.ours[at_digit + 1 :]) != key
+
+
+def test_not_a_byte_of_a_parcel_can_be_changed(sites: Sites) -> None:
+    sites.send()
+    (parcel,) = (sites.between / "parcels").iterdir()
+    whole = parcel.read_bytes()
+    for at in range(0, len(whole), max(1, len(whole) // 60)):
+        parcel.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert isinstance(call(*sites.receiving(), "--parcel", parcel.name).exception, IntegrityError)
+    for cut in (0, 7, 100, len(whole) - 1):
+        parcel.write_bytes(whole[:cut])
+        assert isinstance(call(*sites.receiving(), "--parcel", parcel.name).exception, IntegrityError)
+    parcel.write_bytes(whole)
+    for pack in [path for path in (sites.between / "domains").rglob("*") if path.is_file()]:
+        body = pack.read_bytes()
+        pack.write_bytes(body[: len(body) // 2] + bytes([body[len(body) // 2] ^ 1]) + body[len(body) // 2 + 1 :])
+    assert isinstance(call(*sites.receiving()).exception, IntegrityError)
+    with open_house(sites.there) as house:
+        assert files_of(house) == [], "whole or not at all"
+
+
+def test_what_was_cut_short_is_no_parcel(sites: Sites, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = LocalDriver.put
+
+    def dying(self: LocalDriver, key: str, chunks: Any) -> Any:
+        if key.startswith("parcels/"):
+            raise StorageUnreachableError("gone", fix="")
+        return whole(self, key, chunks)
+
+    monkeypatch.setattr(LocalDriver, "put", dying)
+    assert isinstance(call("send", "lepton://default/set", *_to(sites)).exception, StorageUnreachableError)
+    monkeypatch.undo()
+    assert not [path for path in (sites.between / "domains").rglob("*") if path.is_file()], "its packs are gone too"
+    refused(NotFoundError, "No parcel", *sites.receiving())
+
+
+def test_a_quota_holds_for_what_is_received(sites: Sites) -> None:
+    sites.send()
+    with open_house(sites.there) as house:
+        house.ask("PUT", "/vault/quota", {"workspace": "default", "limit_bytes": 1000})
+        refused(LeptonError, "no room", *sites.receiving())
+        assert files_of(house) == []
