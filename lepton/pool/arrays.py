@@ -47,13 +47,7 @@ def replay_of(trace: Trace, cluster: Cluster, policy: Policy, rules: Rules) -> R
     return Replay(
         pool=pool_of(trace, cluster, workers, rules.is_partitioned),
         order=order_of(policy, is_shared=not rules.is_partitioned),
-        setting=Setting(
-            source=min(int(policy.source), int(Source.GIVEN)),
-            is_certain=policy.is_certain,
-            prior_s=policy.prior_s,
-            pull=policy.pull,
-            restore_factor=rules.restore_factor,
-        ),
+        setting=setting_of(policy, rules),
         history=history_of(trace, is_trusted=policy.source is Source.GIVEN, has_trees=learns(policy, rules)),
         facts=facts,
         by_submit=by_submit[fits(trace, cluster, rules.is_partitioned)[by_submit]],
@@ -62,6 +56,17 @@ def replay_of(trace: Trace, cluster: Cluster, policy: Policy, rules: Rules) -> R
         nodes=np.zeros(int(workers.sum()) + 64, np.int64),
         at=np.zeros(7, np.int64),
         pause=np.array([trace.submit.min() + EVERY_S if learns(policy, rules) and len(trace) else np.inf]),
+    )
+
+
+def setting_of(policy: Policy, rules: Rules) -> Setting:
+    """What a policy knows of run times, and what stopping costs."""
+    return Setting(
+        source=min(int(policy.source), int(Source.GIVEN)),
+        is_certain=policy.is_certain,
+        prior_s=float(policy.prior_s),
+        pull=float(policy.pull),
+        restore_factor=float(rules.restore_factor),
     )
 
 

@@ -33,7 +33,8 @@ def decide(pool: Pool, order: Order, now: float) -> None:
         if order.has_guarantees:
             start_late(pool, order, now, True)
             start_waiting(pool, order, now, order.preempts, True)
-        start_late(pool, order, now, False)
+        while start_late(pool, order, now, False):
+            pass  # who tried in vain beside what was kept tries again
     if pool.size[AWAKE] or order.blocks:
         start_waiting(pool, order, now, order.preempts, False)
         if pool.size[STOPS]:  # what its victims held and the starter does not need
@@ -53,14 +54,16 @@ def unblock(pool: Pool) -> None:
 
 
 @compiled
-def start_late(pool: Pool, order: Order, now: float, guaranteed: bool) -> None:
-    """Start the late jobs that fit or can be made to, all or only those whose queue is guaranteed it."""
-    left = 0
+def start_late(pool: Pool, order: Order, now: float, guaranteed: bool) -> bool:
+    """Start the late jobs that fit or can be made to, all or only those whose queue is guaranteed it; return whether
+    nodes were let go of that were kept for one.
+    """
+    left, released = 0, 0
     for at in range(pool.size[LATE]):
         job = pool.room[at].late
         if pool.jobs[job].state != WAITING:
             continue
-        klass, is_out = pool.jobs[job].klass, False
+        klass, is_out, kept = pool.jobs[job].klass, False, pool.size[KEPT]
         if guaranteed and not is_guaranteed(pool, klass):
             is_out = True
             if is_entitled(pool, klass) and keeps_out(pool, klass) < 0:  # its own queue's jobs do not pass it
@@ -68,7 +71,10 @@ def start_late(pool: Pool, order: Order, now: float, guaranteed: bool) -> None:
         if is_out or not start_one(pool, order, job, now, guaranteed):
             pool.room[left].late = job
             left += 1
+        else:
+            released += pool.size[KEPT] < kept
     pool.size[LATE] = left
+    return bool(released)
 
 
 @compiled

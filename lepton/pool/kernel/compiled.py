@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., object])
+C = TypeVar("C", bound=type)
 
 IS_WANTED = os.environ.get("LEPTON_KERNEL", "compiled") == "compiled"
 IS_COMPILED = IS_WANTED and find_spec("numba") is not None and not os.environ.get("NUMBA_DISABLE_JIT", "0").strip("0")
@@ -24,9 +25,16 @@ def _sources() -> str:
 def _compiler(*, makes_arrays: bool) -> Callable[[F], F]:
     import numba  # noqa: PLC0415  (optional, and half a second)
 
+    from lepton.pool.kernel.passing import once_a_type  # noqa: PLC0415  (it needs numba)
+
     keeps = bool(os.environ.get("NUMBA_CACHE_DIR")) or _is_kept_at(_folder(), vars(numba.config))
     how = {"cache": keeps, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": makes_arrays}
-    return cast(Callable[[F], F], numba.njit(**how))
+    compiler = numba.njit(**how)
+
+    def compiled(function: F) -> F:
+        return cast(F, once_a_type(compiler(function)))
+
+    return compiled
 
 
 def _folder() -> Path:
@@ -58,3 +66,12 @@ and take slices of them, but make none.
 
 compiled_allocating: Callable[[F], F] = _compiler(makes_arrays=True) if IS_COMPILED else _as_it_stands
 """The same for functions that make arrays."""
+
+
+def shared(cls: C) -> C:
+    """Decorator of a class of named tuples: compiled code passes them by their address."""
+    if IS_COMPILED:
+        from lepton.pool.kernel.passing import share  # noqa: PLC0415  (it needs numba)
+
+        share(cls)
+    return cls

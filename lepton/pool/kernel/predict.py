@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lepton.pool.kernel.compiled import compiled, compiled_allocating
+from lepton.pool.kernel.compiled import compiled, compiled_allocating, shared
 from lepton.pool.kernel.state import Floats, Ints, Rows
 from lepton.pool.kernel.state import rows as table
 from lepton.pool.kernel.trees import Trees, grown_sum, no_trees
@@ -50,6 +50,7 @@ ENDED, IS_TRUSTED, IS_BOOSTED, IS_SPREAD = 0, 1, 2, 3
 """Indices of `History.ended`."""
 
 
+@shared
 class History(NamedTuple):
     """What is known of how long jobs run. Guesses are logs of 1 + seconds."""
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lepton.pool.kernel.choose import decide
-from lepton.pool.kernel.compiled import compiled
+from lepton.pool.kernel.compiled import compiled, shared
 from lepton.pool.kernel.heaps import pop, push
 from lepton.pool.kernel.moves import end, make_late, wait, wake_cells_of
 from lepton.pool.kernel.order import done, outgrown
@@ -51,6 +51,7 @@ LOOK_S = 600.0
 """How often nodes that are kept in vain are looked at, though nothing happens."""
 
 
+@shared
 class Setting(NamedTuple):
     """What is known of run times, and what stopping costs."""
 
@@ -63,6 +64,7 @@ class Setting(NamedTuple):
     restore_factor: float
 
 
+@shared
 class Replay(NamedTuple):
     """All of one replay."""
 

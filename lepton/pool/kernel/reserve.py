@@ -18,10 +18,11 @@ import numpy as np
 
 from lepton.pool.kernel.accounts import wake_chain
 from lepton.pool.kernel.cells import has_room, mark
-from lepton.pool.kernel.compiled import compiled, compiled_allocating
+from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.order import done, outgrown
 from lepton.pool.kernel.places import give, put_back, take
 from lepton.pool.kernel.state import KEPT, LONGEST, Order, Pool, Rows
+from lepton.pool.kernel.victims import heap, sink, swap
 
 CAUTION = 2.0
 """Where another's reservation depends on it, a job is expected to need so many times its estimate."""
@@ -351,7 +352,7 @@ def shut_all(pool: Pool, job: int) -> None:
 
 @compiled
 def expected_ends(pool: Pool, order: Order, job: int, now: float) -> int:
-    """Put what runs where a job might, and may end, in `room`, with when it is expected to; return how many."""
+    """Put what runs where a job might, and may end, in `room`, by when it is expected to; return how many."""
     klass, count = pool.classes[pool.jobs[job].klass], 0
     for at in range(klass.cells, klass.cells_end):
         other = pool.cells[pool.lists[at]].running
@@ -359,30 +360,34 @@ def expected_ends(pool: Pool, order: Order, job: int, now: float) -> int:
             if may_end(pool, other, now):
                 done_s = done(pool.jobs[other], now)
                 left_s = CAUTION * outgrown(order, pool.jobs[other].estimate, done_s) - done_s
-                pool.room[count].found, pool.room[count].key = other, now + left_s
+                row = pool.room[count]
+                row.found, row.key, row.turn = other, -(now + left_s), count
                 count += 1
             other = pool.jobs[other].after
     return count
 
 
-@compiled_allocating
+@compiled
 def fits_at(pool: Pool, order: Order, job: int, now: float) -> float:
     """When a job is expected to fit, if nothing else starts: running jobs are tried away in the order of their ends.
     Its nodes are noted as those to keep for it.
     """
-    count = expected_ends(pool, order, job, now)
-    in_order = np.argsort(pool.room.key[:count], kind="mergesort")
-    ranked, ends = pool.room.found[:count][in_order], pool.room.key[:count][in_order]
+    room, count = pool.room, expected_ends(pool, order, job, now)
+    heap(pool, count)
     until, given, fits = now, 0, take(pool, order, job, now)
-    while given < count and not fits:
-        give(pool, order, ranked[given], now)
-        until = max(now, ends[given])
+    while count and not fits:
+        until = max(now, -room[0].key)
+        room[given].given = room[0].found
+        give(pool, order, room[given].given, now)
         given += 1
+        count -= 1
+        swap(pool, 0, count)
+        sink(pool, count, 0)
         fits = take(pool, order, job, now)
     if fits:
         for worker in range(pool.jobs[job].place, pool.jobs[job].place_end):
             pool.workers[worker].kept = pool.workers[worker].node
         give(pool, order, job, now)
     for at in range(given - 1, -1, -1):
-        put_back(pool, order, ranked[at], now)
+        put_back(pool, order, room[at].given, now)
     return until if fits else np.inf

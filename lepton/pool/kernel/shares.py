@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lepton.pool.kernel.compiled import compiled, compiled_allocating
+from lepton.pool.kernel.compiled import compiled, compiled_allocating, shared
 from lepton.pool.kernel.state import WHOLE, Floats, Ints, Rows
 
 RANDOM, BEST_FIT, PACKING, FGD, OURS = 0, 1, 2, 3, 4
@@ -40,6 +40,7 @@ CPUS = 128_000.0
 """Milli-CPUs of a large machine: what best fit sets against 8 devices."""
 
 
+@shared
 class Fleet(NamedTuple):
     """Machines, what runs on them, and what is known of where tasks would go."""
 

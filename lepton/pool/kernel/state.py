@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lepton.pool.kernel.compiled import IS_COMPILED
+from lepton.pool.kernel.compiled import IS_COMPILED, shared
 from lepton.pool.kernel.table import Table
 
 Ints = NDArray[np.int64]
@@ -171,6 +171,7 @@ ENDLESS = 2**62
 """No limit."""
 
 
+@shared
 class Pool(NamedTuple):
     """All that a decision depends on, changes and says."""
 
@@ -222,6 +223,7 @@ class Pool(NamedTuple):
     """
 
 
+@shared
 class Order(NamedTuple):
     """How to choose; `pool.policy` says what each means and why it is set so."""
 

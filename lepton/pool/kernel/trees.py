@@ -5,10 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lepton.pool.kernel.compiled import compiled
+from lepton.pool.kernel.compiled import compiled, shared
 from lepton.pool.kernel.state import Floats, Ints
 
 
+@shared
 class Trees(NamedTuple):
     """A sum of trees over one row of features. A leaf has feature -1."""
 

@@ -148,8 +148,7 @@ def make_room(pool: Pool, order: Order, job: int, now: float) -> int:
     count = candidates(pool, order, job, now)
     if not devices_enough(pool, job, count):
         return -1
-    for at in range(count // 2 - 1, -1, -1):
-        sink(pool, count, at)
+    heap(pool, count)
     room, need = pool.room, even_need(pool, job)
     part = pool.parts[pool.classes[pool.jobs[job].klass].part]
     missing = part.workers if need else 0
@@ -242,6 +241,13 @@ def is_dearer(pool: Pool, one: int, other: int) -> bool:
     """Whether a candidate is stopped rather than another: the larger key, of equal ones the first that was found."""
     a, b = pool.room[one], pool.room[other]
     return bool(a.key > b.key or (a.key == b.key and a.turn < b.turn))
+
+
+@compiled
+def heap(pool: Pool, count: int) -> None:
+    """Make a heap of candidates."""
+    for at in range(count // 2 - 1, -1, -1):
+        sink(pool, count, at)
 
 
 @compiled

@@ -1,10 +1,12 @@
 """Small made pools for properties: everything follows from one seed, so that a failing case is one number."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from lepton.pool.arrays import Rules, fits, replay_of
+from lepton.pool.arrays import Rules, fits, given_of, order_of, replay_of, setting_of
 from lepton.pool.kernel import replay as kernel
 from lepton.pool.policy import CALM, OURS, POLICIES, Policy, Source
 from lepton.pool.replay import Outcome, grown, outcome_of
@@ -18,6 +20,7 @@ QUICK = {
 }
 ORDERS: dict[str, Policy] = {name: each for name, each in POLICIES.items() if each.source is not Source.GIVEN} | {
     "calm": CALM,
+    "las": replace(POLICIES["las"], min_run_s=30.0),  # as published it takes turns every second, for weeks here
     "quick to stop": replace(OURS, **QUICK),  # type: ignore[arg-type]
     "late": replace(CALM, wait_cap_s=300.0, shared_cap_s=300.0, cap_factor=0.0),
     "late and preemptive": replace(OURS, wait_cap_s=300.0, shared_cap_s=300.0, cap_factor=0.0, **QUICK),  # type: ignore[arg-type]
@@ -41,6 +44,8 @@ class Case:
     part: int
     """Thousandths that jobs of one device want of one; 0: all of it."""
     has_guarantees: bool = True
+    idle: kernel.Replay | None = None
+    """Arrays of such a replay before it begins, which it takes copies of; None: they are made."""
 
     def milli(self, job: Ints) -> Ints:
         """What jobs hold in thousandths of devices."""
@@ -48,6 +53,7 @@ class Case:
         return np.where((gpus == 1) & (self.part > 0), self.part, 1000 * gpus)
 
 
+ALIKE = 10
 ENDLESS_S = 1e6
 """Longer than all others together."""
 
@@ -72,27 +78,60 @@ def trace_of(chance: np.random.Generator, queues: list[str], sizes: list[int]) -
     )
 
 
-def any_case(seed: int) -> Case:
-    """Queues, guarantees, limits, priorities, gangs, parts of devices, orders that stop jobs or not."""
+@lru_cache(maxsize=1)
+def idle_case(seed: int) -> Case:
+    """A trace, nodes and queues, and their arrays, whose making takes longer than a replay."""
     chance = np.random.default_rng(seed)
     nodes = {f"q{queue}": int(chance.integers(1, 3)) for queue in range(int(chance.integers(1, 4)))}
     trace = trace_of(chance, list(nodes), [0, 1, 1, 2, 4, 8, 12, 16])
-    largest = np.array([trace.gpus[trace.queue == queue].max(initial=0) for queue in range(len(nodes))])
-    return Case(
-        trace,
-        Cluster(nodes=nodes, per_node=int(chance.choice([4, 8]))),
-        ORDERS[NAMES[int(chance.integers(len(NAMES)))]],
-        bool(chance.integers(2)),
-        chance.choice([0, 4, 8], (len(nodes), 3)) if chance.random() < 0.4 else None,
-        largest + chance.integers(0, 12, len(nodes)) if chance.random() < 0.4 else np.full(len(nodes), 2**62),
-        int(chance.choice([0, 0, 250, 500, 600])),
+    cluster = Cluster(nodes=nodes, per_node=int(chance.choice([4, 8])))
+    is_partitioned = bool(chance.integers(2))
+    idle = replay_of(trace, cluster, CALM, Rules(is_partitioned=is_partitioned))
+    return Case(trace, cluster, CALM, is_partitioned, None, np.full(len(nodes), 2**62), 0, idle=idle)
+
+
+def any_case(seed: int) -> Case:
+    """Queues, guarantees, limits, priorities, gangs, parts of devices, orders that stop jobs or not; `ALIKE` seeds in a
+    row have the trace and the nodes in common.
+    """
+    base, chance = idle_case(seed // ALIKE), np.random.default_rng([seed, 1])
+    trace, queues = base.trace, len(base.cluster.nodes)
+    largest = np.array([trace.gpus[trace.queue == queue].max(initial=0) for queue in range(queues)])
+    return replace(
+        base,
+        policy=ORDERS[NAMES[int(chance.integers(len(NAMES)))]],
+        ranks=chance.choice([0, 4, 8], (queues, 3)) if chance.random() < 0.4 else None,
+        limit=largest + chance.integers(0, 12, queues) if chance.random() < 0.4 else base.limit,
+        part=int(chance.choice([0, 0, 250, 500, 600])),
     )
+
+
+def begun(case: Case) -> kernel.Replay:
+    """A replay of a case that stands at its beginning."""
+    rules = Rules(is_partitioned=case.is_partitioned)
+    if case.idle is None:
+        return arranged(replay_of(case.trace, case.cluster, case.policy, rules), case)
+    idle = case.idle
+    replay = idle._replace(
+        pool=copied(idle.pool),
+        order=order_of(case.policy, is_shared=not case.is_partitioned),
+        setting=setting_of(case.policy, rules),
+        history=copied(idle.history),
+        facts=idle.facts.copy(),
+        at=idle.at.copy(),
+    )
+    replay.facts.given = given_of(case.trace, case.policy, rules)
+    return arranged(replay, case)
+
+
+def copied(arrays: Any) -> Any:
+    """A named tuple of copies of arrays; what else is in it stays."""
+    return type(arrays)(*(each.copy() if hasattr(each, "copy") else each for each in arrays))
 
 
 def replayed(case: Case) -> Outcome:
     """The case to its end."""
-    rules = Rules(is_partitioned=case.is_partitioned)
-    replay = arranged(replay_of(case.trace, case.cluster, case.policy, rules), case)
+    replay = begun(case)
     while (said := kernel.advance(replay, 1 << 20)) != kernel.DONE:
         replay = grown(replay) if said == kernel.GROW else replay
     return outcome_of(replay, case.trace, case.cluster, ~fits(case.trace, case.cluster, case.is_partitioned))

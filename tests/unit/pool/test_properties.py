@@ -15,14 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lepton.pool.arrays import Rules, replay_of
 from lepton.pool.kernel import replay as kernel
 from lepton.pool.kernel import reserve
 from lepton.pool.kernel.state import ENDED, LATE, STARTS, STOPS, WAITING
 from lepton.pool.policy import CALM
 from lepton.pool.replay import Outcome, grown
 from lepton.pool.trace import Cluster, Ints
-from tests.unit.pool.cases import NAMES, ORDERS, Case, any_case, arranged, replayed, trace_of
+from tests.unit.pool.cases import ALIKE, NAMES, ORDERS, Case, any_case, begun, replayed, trace_of
 
 MORE = 20
 """Times as many in a slow run."""
@@ -30,7 +29,7 @@ AGAIN = 16
 """Every so manyth case is replayed twice."""
 TWINS = 60
 CAP_S = 300.0
-BLOCK = 10
+BLOCK = 2 * ALIKE
 """Cases of one example: drawing them one by one would take longer than to check them."""
 blocks = st.integers(0, 2**40)
 Property = Callable[[int], None]
@@ -45,7 +44,7 @@ def each(cases: int) -> Callable[[Property], Property]:
                 check(seed)
 
         examples.__name__, examples.__doc__ = check.__name__, check.__doc__
-        return settings(max_examples=cases // BLOCK, deadline=None)(given(block=blocks)(examples))
+        return settings(max_examples=-(-cases // BLOCK), deadline=None)(given(block=blocks)(examples))
 
     return decorated
 
@@ -115,13 +114,13 @@ def check_work(case: Case, outcome: Outcome) -> None:
     assert case.policy.preempts or runs.max(initial=0) <= 1
 
 
-@each(16_500)
+@each(18_000)
 def test_nothing_is_overfilled_and_everybody_does_its_work(seed: int) -> None:
     check_case(seed)
 
 
 @pytest.mark.slow
-@each(16_500 * MORE)
+@each(18_000 * MORE)
 def test_nothing_is_overfilled_in_very_many_cases(seed: int) -> None:
     check_case(seed)
 
@@ -141,28 +140,27 @@ def check_patience(seed: int) -> None:
     let go of: it waits for those that run, whatever comes. And everybody starts at last.
     """
     case = whole(seed)
-    replay = arranged(replay_of(case.trace, case.cluster, case.policy, Rules(is_partitioned=False)), case)
+    replay = begun(case)
     pool, held = replay.pool, -1
     while (said := kernel.advance(replay, 1)) != kernel.DONE:
         replay = grown(replay) if said == kernel.GROW else replay
         holder = int(pool.cells[0].held_for)
         if holder >= 0 and holder == held and pool.cells[0].held_until < pool.cells[0].credit_at:
             kept = {at for at, row in enumerate(pool.nodes) if row.kept}
-            begun = [int(pool.plan[at].start) for at in range(pool.size[STARTS])]
-            for job in begun:
+            for job in [int(pool.plan[at].start) for at in range(pool.size[STARTS])]:
                 spots = range(pool.jobs[job].place, pool.jobs[job].place_end)
                 assert not kept & {int(pool.workers[at].node) for at in spots}, (job, holder)
         held = holder
     assert (pool.jobs.state[replay.by_submit] == ENDED).all()
 
 
-@each(2_700)
+@each(1_500)
 def test_nobody_starves(seed: int) -> None:
     check_patience(seed)
 
 
 @pytest.mark.slow
-@each(2_700 * MORE)
+@each(1_500 * MORE)
 def test_nobody_starves_in_very_many_cases(seed: int) -> None:
     check_patience(seed)
 
@@ -171,11 +169,8 @@ def check_work_goes_on(seed: int) -> None:
     """After each decision that stops nobody no first job of its class waits that fits, taking nothing of what is kept;
     no more nodes are kept than the late job needs for which they are.
     """
-    case = any_case(seed)
     late = [name for name in NAMES if name.startswith("late")]
-    case = replace(case, policy=ORDERS[late[seed % len(late)]])
-    rules = Rules(is_partitioned=case.is_partitioned)
-    replay = arranged(replay_of(case.trace, case.cluster, case.policy, rules), case)
+    replay = begun(replace(any_case(seed), policy=ORDERS[late[seed % len(late)]]))
     while (said := kernel.advance(replay, 1)) != kernel.DONE:
         replay = grown(replay) if said == kernel.GROW else replay
         check_moment(replay)
@@ -202,13 +197,13 @@ def check_moment(replay: kernel.Replay) -> None:
     reserve.open_again(pool)
 
 
-@each(800)
+@each(500)
 def test_whoever_fits_and_delays_no_promise_starts(seed: int) -> None:
     check_work_goes_on(seed)
 
 
 @pytest.mark.slow
-@each(800 * MORE)
+@each(500 * MORE)
 def test_whoever_fits_and_delays_no_promise_starts_in_very_many_cases(seed: int) -> None:
     check_work_goes_on(seed)
 
