@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
+from lepton.api.copies import Copies
 from lepton.api.door import Visit, WorkerReadingIn, WorkerWritingIn, answer, check_known
 from lepton.api.match import IfMatch, IfNoneMatch, tags_of
 from lepton.api.promises import raises
@@ -18,19 +19,29 @@ from lepton.api.route import DoorRoute
 from lepton.api.streams import RangeError, Wanted, begun, sent, taken, told_only
 from lepton.api.wire import ANYTHING, Wish
 from lepton.core.clock import to_micros
-from lepton.core.errors import ConflictError, DamagedError, NotFoundError, StaleError, TooLargeError, UnavailableError
+from lepton.core.errors import (
+    ConflictError,
+    DamagedError,
+    LetGoError,
+    NotFoundError,
+    StaleError,
+    TooLargeError,
+    UnavailableError,
+    UnsupportedError,
+)
 from lepton.server.allowance import StorageQuotaError
 from lepton.server.damage import finding
-from lepton.server.files import At, Content, Files, Match, below
+from lepton.server.files import At, Content, Files, How, Match, below
+from lepton.vault.edges import packed, unpacked
 from lepton.vault.store.branches import MAIN, Author
 from lepton.vault.store.folders import PLAIN_MODE, mode_of
 from lepton.vault.store.pages import Entry
 from lepton.vault.store.tree import Tree
 
 
-@raises(DamagedError)
+@raises(DamagedError, LetGoError)
 def kept() -> None:
-    """What a request is about lies in the vault, and may be damaged there."""
+    """What a request is about lies in the vault: it may be damaged there, or retention may have let go of it."""
 
 
 router = APIRouter(prefix="/vault", tags=["vault"], route_class=DoorRoute, dependencies=[Depends(kept)])
@@ -104,6 +115,7 @@ class PutIn(BaseModel):
     modified_at: int = Field(0, ge=0, lt=2**62, description="when it was changed, microseconds since 1970; 0: now")
     mode: int = Field(PLAIN_MODE, ge=0, le=0o777, description="its permissions, as a number")
     message: str = Field("", max_length=500, description="why, for the log")
+    unpack: Literal["", "gzip", "zstd", "snappy", "lzo"] = Field("", description="how the body is packed")
 
 
 class NamesIn(Wish):
@@ -124,6 +136,14 @@ class CopyIn(Wish):
     source: Annotated[str, Field(max_length=63, description="workspace that it is in; empty: the same")] = ""
     is_move: bool = False
     message: Annotated[str, Field(max_length=500)] = ""
+    watch: Annotated[str, Field(pattern="^[0-9a-f]{32}$|^$", description="a name for `GET /vault/copies/{watch}`")] = ""
+
+
+class ComeOut(BaseModel):
+    """How far a copy has come."""
+
+    done_bytes: int
+    size_bytes: int = Field(description="0: within a workspace no content moves")
 
 
 def reading(
@@ -136,6 +156,11 @@ def reading(
 
 
 ReadAt = Annotated[At, Depends(reading)]
+
+
+def wanting(range: RangeHeader = None, if_range: RangeHeader = None, if_none_match: IfNoneMatch = None) -> Wanted:
+    """What a request says of the bytes that it wants."""
+    return Wanted(range=range, if_range=if_range, if_none_match=if_none_match)
 
 
 @router.get("/files", response_model=FilePage)
@@ -197,24 +222,25 @@ async def head_file(visit: WorkerReadingIn, at: ReadAt, path: FilePath, if_none_
         206: {"description": "The part that `Range` asked for.", "content": {"application/octet-stream": {}}},
     },
 )
-@raises(RangeError)
+@raises(RangeError, UnsupportedError)
 async def get_file(
     visit: WorkerReadingIn,
     at: ReadAt,
     path: FilePath,
-    range: RangeHeader = None,
-    if_range: RangeHeader = None,
-    if_none_match: IfNoneMatch = None,
+    wanted: Annotated[Wanted, Depends(wanting)],
+    pack: Annotated[Literal["gzip", "zstd", "snappy"] | None, Query(description="all of it, packed so")] = None,
 ) -> Response:
     """The bytes of a file, or the part that `Range` asks for."""
     entry, headers = await _find(visit, at, path)
-    wanted, files = Wanted(range=range, if_range=if_range, if_none_match=if_none_match), visit.platform.files
-    size = entry.blob.size_bytes
+    if pack:
+        whole = visit.platform.files.content(at, path, entry)
+        return StreamingResponse(await begun(lambda: packed(pack, whole)), media_type="application/octet-stream")
+    files, size = visit.platform.files, entry.blob.size_bytes
     return await sent(lambda a, b: files.content(at, path, entry, start=a, stop=b), size, wanted, headers)
 
 
 @router.put("/files/{path:path}", status_code=201, response_model=StoredOut, openapi_extra=BODY)
-@raises(TooLargeError, ConflictError, StorageQuotaError)
+@raises(TooLargeError, ConflictError, StorageQuotaError, UnsupportedError)
 async def put_file(
     visit: WorkerWritingIn,
     path: FilePath,
@@ -230,6 +256,7 @@ async def put_file(
 
     def work(pieces: Iterator[bytes]) -> tuple[bytes, Entry]:
         changed = how.modified_at or to_micros(visit.platform.clock.now())
+        pieces = unpacked(how.unpack, pieces) if how.unpack else pieces
         content = Content(pieces=pieces, limit=limit, modified_at=changed, mode=how.mode)
         return visit.platform.files.put(at, path, content, author, match=match)
 
@@ -307,10 +334,20 @@ async def copy_files(visit: WorkerWritingIn, body: CopyIn) -> JSONResponse:
     def work(files: Files) -> dict[str, Any]:
         place = At(workspace=source, ref=body.ref)
         name, to = body.name.strip("/"), body.to.strip("/")
-        done = files.copy(place, name, target, to, author, is_move=body.is_move)
+        done = files.copy(place, name, target, to, author, how=How(is_move=body.is_move, progress=tell))
         return {"version": files.version(target).hex(), "files": done}
 
-    return answer(await in_thread(visit, work), status=201)
+    copies: Copies = visit.request.app.state.copies
+    with copies.watched(visit.principal.name, body.watch) as tell:
+        return answer(await in_thread(visit, work), status=201)
+
+
+@router.get("/copies/{watch}", response_model=ComeOut)
+async def watch_copy(visit: WorkerReadingIn, watch: Annotated[str, Path(pattern="^[0-9a-f]{32}$")]) -> JSONResponse:
+    """How far a copy of the visitor's own has come that goes on now."""
+    copies: Copies = visit.request.app.state.copies
+    done, total = copies.come(visit.principal.name, watch)
+    return answer({"done_bytes": done, "size_bytes": total})
 
 
 def _match(if_match: str | None) -> Match:

@@ -1,10 +1,11 @@
 """`lepton vault cp`, `ls`, `cat` and the rest: the files of workspaces, and their versions."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -23,12 +24,15 @@ from lepton.cli.places import (
     place_argument,
     recursive_option,
 )
+from lepton.cli.retention import retention
 from lepton.core.errors import ConfigError, InvalidError, NotFoundError
 from lepton.core.size import format_bytes
+from lepton.sdk.arrived import draft_of
 from lepton.sdk.place import VaultPath, is_address, joined, parse
 from lepton.sdk.vault import FileInfo, Vault
 
 STANDARD = "-"
+PACKED = ("gzip", "zstd", "snappy")
 PIECE_BYTES = 1 << 20
 
 
@@ -37,15 +41,27 @@ PIECE_BYTES = 1 << 20
 @click.argument("target", metavar="DST")
 @recursive_option
 @message_option
+@click.option(
+    "--unpack", type=click.Choice(["gzip", "zstd", "snappy", "lzo"]), help="Store what SRC, packed so, holds."
+)
+@click.option("--pack", type=click.Choice(PACKED), help="Write DST packed so.")
 @with_json
-def cp(source: str, target: str, recursive: bool, message: str, is_json: bool) -> None:
+def cp(source: str, target: str, recursive: bool, message: str, is_json: bool, **form: str | None) -> None:
     """Copy a file, or with -r what lies in a folder. SRC and DST are local paths, `-` or lepton://WORKSPACE/PATH.
 
     What is there already with the same size and time is left alone; a copy that was cut short goes on when it is begun
     again. Many files make one new version.
     """
     session = Session(is_json)
-    if is_address(source) and is_address(target):
+    if (form["unpack"] and (recursive or not is_address(target))) or (
+        form["pack"] and (recursive or is_address(target))
+    ):
+        raise InvalidError("One file is unpacked on its way in, or packed on its way out", fix="Leave it out.")
+    if form["unpack"]:
+        _unpack(session, source, parse(target), kind=form["unpack"], message=message)
+    elif form["pack"]:
+        _pack(session, parse(source), target, kind=form["pack"])
+    elif is_address(source) and is_address(target):
         _copy_inside(session, parse(source), parse(target), is_recursive=recursive)
     elif is_address(target):
         _copy_in(session, source, parse(target), is_recursive=recursive, message=message)
@@ -73,6 +89,50 @@ def _copy_in(session: Session, source: str, target: VaultPath, *, is_recursive: 
     session.say(f"{source} is in {where}, version {version[:DIGITS]}.", {"to": where, "version": version})
 
 
+def _unpack(session: Session, source: str, target: VaultPath, *, kind: str, message: str) -> None:
+    if target.is_folder:
+        raise InvalidError("What is unpacked needs a name", fix=f"Write {target}/NAME.")
+    with opened(target) as vault, _reading(source) as pieces:
+        version = vault.write_stream(target.name, pieces, branch=target.ref, message=message, unpack=kind)
+    told = {"to": str(target), "version": version}
+    session.say(f"What {source} holds is in {target}, version {version[:DIGITS]}.", told)
+
+
+def _pack(session: Session, source: VaultPath, target: str, *, kind: str) -> None:
+    with opened(source) as vault:
+        pieces = vault.packed(source.name, kind, ref=source.ref)
+        if target == STANDARD:
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
+            return
+        draft = draft_of(Path(target))
+        with draft.open("wb") as out:
+            for piece in pieces:
+                out.write(piece)
+        draft.replace(target)
+    session.say(f"{source} is in {target}, packed with {kind}.", {"to": target})
+
+
+@contextmanager
+def _reading(source: str) -> Iterator[Iterator[bytes]]:
+    """The pieces of a local file, or of standard input."""
+    if source == STANDARD:
+        yield _standard_input()
+        return
+    try:
+        size = Path(source).stat().st_size
+        with Path(source).open("rb") as file, moving("copying") as moved:
+            yield _counted(file, size, moved)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as fault:
+        raise InvalidError(f"{source} cannot be read: {fault.strerror}", fix="Check the path.") from fault
+
+
+def _counted(file: IO[bytes], size: int, moved: Callable[[int, int], None]) -> Iterator[bytes]:
+    while piece := file.read(PIECE_BYTES):
+        moved(file.tell(), size)
+        yield piece
+
+
 def _copy_out(session: Session, source: VaultPath, target: str, *, is_recursive: bool) -> None:
     with opened(source) as vault:
         if target == STANDARD:
@@ -97,8 +157,13 @@ def _copy_inside(session: Session, source: VaultPath, target: VaultPath, *, is_r
     if target.is_folder and not is_recursive:
         base = source.name.rpartition("/")[2]
         name = f"{name}/{base}" if name else base
-    with opened(target) as vault:
-        done = vault.copy(source.name, name, ref=source.ref, branch=target.ref, source=source.workspace)
+    with opened(target) as vault, moving("copying") as moved:
+        if source.workspace == target.workspace:
+            done = vault.copy(source.name, name, ref=source.ref, branch=target.ref)
+        else:
+            done = vault.copy_from(
+                source.workspace, source.name, name, ref=source.ref, branch=target.ref, progress=moved
+            )
     where = str(replace(target, name=name))
     session.say(f"{done['files']} files are in {where}, version {done['version'][:DIGITS]}.", {"to": where, **done})
 
@@ -238,5 +303,5 @@ def mount(place: VaultPath, folder: str, is_json: bool) -> None:
 
 
 COMMANDS: dict[str, click.Command] = {
-    command.name or "": command for command in (cp, ls, cat, rm, mv, du, quota, mount, *versions.COMMANDS)
+    command.name or "": command for command in (cp, ls, cat, rm, mv, du, quota, mount, retention, *versions.COMMANDS)
 }

@@ -6,18 +6,23 @@ microseconds since 1970: where the branch stood then.
 
 import asyncio
 import os
+import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lepton.core.errors import DamagedError, InvalidError, LeptonError, UnreachableError
+from lepton.core.errors import DamagedError, InvalidError, LeptonError, NotFoundError, UnreachableError
 from lepton.sdk.arrived import told_by
 from lepton.sdk.http import Http, part
 from lepton.sdk.place import MAIN
 from lepton.sdk.portal import Blocking, blocking, iterating
 from lepton.sdk.transfer import Progress, Transfer, silent
+
+LOOK_S = 0.5
+"""How often is asked how far a copy on the server has come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +87,7 @@ class AsyncVault:
     async def stream(
         self, name: str, *, ref: str = MAIN, at: int | None = None, start: int = 0, stop: int | None = None
     ) -> AsyncIterator[bytes]:
-        """The same in pieces, as they come.
+        """The same in pieces, as they come. `packed` gives them packed.
 
         Raises:
             UnreachableError: the line broke.
@@ -99,6 +104,15 @@ class AsyncVault:
                 yield piece
         except UnreachableError as fault:
             raise await self._damage(name, start + seen, where) or fault from fault
+
+    async def packed(self, name: str, kind: str, *, ref: str = MAIN) -> AsyncIterator[bytes]:
+        """A whole file in pieces of a stream that is packed: `gzip`, `zstd` or `snappy`.
+
+        Raises:
+            UnreachableError: the line broke, or the rest is damaged in the vault.
+        """
+        async for piece in self._http.stream(_url(name), workspace=self._workspace, ref=ref, pack=kind):
+            yield piece
 
     async def _damage(self, name: str, at: int, where: dict[str, Any]) -> DamagedError | None:
         """Whether a stream broke as what follows cannot be read."""
@@ -131,8 +145,13 @@ class AsyncVault:
         query: dict[str, Any] = {"workspace": self._workspace, "branch": branch, "message": message}
         return str((await self._http.send(_url(name), data, headers=match, **query))["version"])
 
-    async def write_stream(self, name: str, pieces: Iterable[bytes], *, branch: str = MAIN, message: str = "") -> str:
+    async def write_stream(
+        self, name: str, pieces: Iterable[bytes], *, branch: str = MAIN, message: str = "", unpack: str = ""
+    ) -> str:
         """Store a file whose bytes come once, of any size; return the new version's id.
+
+        Args:
+            unpack: they are packed so: `gzip`, `zstd`, `snappy` or `lzo`; what they hold is stored.
 
         Raises:
             UnreachableError: the line broke; nothing is stored.
@@ -144,6 +163,7 @@ class AsyncVault:
                 yield piece
 
         query: dict[str, Any] = {"workspace": self._workspace, "branch": branch, "message": message}
+        query |= {"unpack": unpack} if unpack else {}
         return str((await self._http.send(_url(name), sent, is_once=True, **query))["version"])
 
     async def upload(
@@ -208,8 +228,24 @@ class AsyncVault:
         body = {"name": name, "to": to, "ref": ref, "branch": branch, "source": source, "is_move": is_move}
         return await self._post("/vault/copies", body)
 
+    async def copy_from(
+        self, source: str, name: str, to: str, *, ref: str = MAIN, branch: str = MAIN, progress: Progress = silent
+    ) -> dict[str, Any]:
+        """As `copy`, from the workspace `source`, whose content is sealed once more; `progress` hears of it."""
+        watch = secrets.token_hex(16)
+        body = {"name": name, "to": to, "ref": ref, "branch": branch, "source": source, "watch": watch}
+        copying = asyncio.ensure_future(self._post("/vault/copies", body))
+        try:
+            while not (await asyncio.wait([copying], timeout=LOOK_S))[0]:
+                with suppress(NotFoundError):  # another server is at it
+                    come = await self._get(f"/vault/copies/{watch}")
+                    progress(come["done_bytes"], come["size_bytes"])
+            return await copying
+        finally:
+            copying.cancel()
+
     async def log(self, *, ref: str = MAIN, name: str = "", limit: int = 100) -> list[dict[str, Any]]:
-        """Versions, newest first: `[{version, parents, at, by, message, files, size_bytes}]`.
+        """Versions, newest first: `[{version, parents, at, by, message, files, size_bytes, let_go}]`.
 
         Args:
             name: only those that changed this file or folder.
@@ -272,6 +308,21 @@ class AsyncVault:
         """Give a file's name what it last stood for on a branch."""
         return await self._post("/vault/undelete", {"name": name, "branch": branch})
 
+    async def retention(self) -> dict[str, Any]:
+        """Which versions are kept, and which are let go of next: `{keep, kept, let_go, versions}`."""
+        return await self._get("/vault/retention")
+
+    async def set_retention(self, keep: Mapping[str, int], *, dry_run: bool = False) -> dict[str, Any]:
+        """Keep of each branch so many versions, for administrators of the workspace; answers as `retention`.
+
+        Args:
+            keep: how many of `last`, `hourly`, `daily`, `weekly`, `monthly`, `yearly`; none: all versions are kept.
+            dry_run: change nothing, only say what the rule would let go of.
+        """
+        body = {**keep, "dry_run": dry_run}
+        found: dict[str, Any] = await self._http.put("/vault/retention", body, workspace=self._workspace)
+        return found
+
     async def quota(self) -> dict[str, Any]:
         """What the workspace keeps and may keep: `{stored_bytes, limit_bytes}`; None: no limit."""
         return await self._get("/vault/quota")
@@ -298,12 +349,14 @@ class Vault(Blocking[AsyncVault]):
     find = blocking(AsyncVault.find)
     read = blocking(AsyncVault.read)
     stream = iterating(AsyncVault.stream)
+    packed = iterating(AsyncVault.packed)
     write = blocking(AsyncVault.write)
     write_stream = blocking(AsyncVault.write_stream)
     upload = blocking(AsyncVault.upload)
     download = blocking(AsyncVault.download)
     remove = blocking(AsyncVault.remove)
     copy = blocking(AsyncVault.copy)
+    copy_from = blocking(AsyncVault.copy_from)
     log = blocking(AsyncVault.log)
     diff = iterating(AsyncVault.diff)
     branches = blocking(AsyncVault.branches)
@@ -313,6 +366,8 @@ class Vault(Blocking[AsyncVault]):
     merge = blocking(AsyncVault.merge)
     roll_back = blocking(AsyncVault.roll_back)
     undelete = blocking(AsyncVault.undelete)
+    retention = blocking(AsyncVault.retention)
+    set_retention = blocking(AsyncVault.set_retention)
     quota = blocking(AsyncVault.quota)
     set_quota = blocking(AsyncVault.set_quota)
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-from lepton.core.errors import ConflictError, IntegrityError, InvalidError, NotFoundError, StaleError
+from lepton.core.errors import ConflictError, InvalidError, NotFoundError, StaleError
 from lepton.server.allowance import Allowance
 from lepton.server.damage import named
 from lepton.server.sealing import Sealing
 from lepton.vault.archive import read_archive, write_archive
+from lepton.vault.backup.progress import Progress, Steps, counted, silent
 from lepton.vault.store.blobs import read, write
 from lepton.vault.store.branches import MAIN, Author
 from lepton.vault.store.chunks import Batch
-from lepton.vault.store.codecs import Octets
 from lepton.vault.store.folders import PLAIN_MODE, facts_of
 from lepton.vault.store.pages import Entry, check_name
 from lepton.vault.store.refs import resolve
@@ -83,13 +83,14 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """A file that comes from another vault."""
+class How:
+    """How files are copied."""
 
-    name: str
-    entry: Entry
-    """What it was there."""
-    pieces: Iterable[Octets]
+    is_move: bool = False
+    progress: Progress = silent
+
+
+COPY = How()
 
 
 class Files:
@@ -164,7 +165,7 @@ class Files:
 
             return domain.branches.change(at.ref, batch, edit, author), entry
 
-        return _written(domain, stored, doubts=True)
+        return written(domain, stored, doubts=True)
 
     def put_archive(self, at: At, folder: str, content: Content, author: Author) -> tuple[bytes, int]:
         """Store the files of a tar archive below a folder in one new version; return it and how many they are.
@@ -180,7 +181,7 @@ class Files:
             edits = {under + name: entry for name, entry in read_archive(batch, domain.cutter, pieces)}
             return domain.branches.commit(at.ref, edits, batch, author), len(edits)
 
-        return _written(domain, stored, doubts=True)
+        return written(domain, stored, doubts=True)
 
     def archive(self, at: At, names: Iterable[str], *, skips: bool = False) -> Iterator[bytes]:
         """The tar archive of some files.
@@ -224,12 +225,12 @@ class Files:
         self._change(at, edit, author)
         return gone
 
-    def copy(self, source: At, name: str, target: At, to: str, author: Author, *, is_move: bool = False) -> int:
+    def copy(self, source: At, name: str, target: At, to: str, author: Author, *, how: How = COPY) -> int:
         """Copy or move a file or folder within a workspace, or copy it to another; return how many files.
 
-        Within a workspace no content moves. Raises NotFoundError, ConflictError, InvalidError.
+        Within a workspace no content moves, and no progress is told. Raises NotFoundError, ConflictError, InvalidError.
         """
-        tree = self.tree(source)
+        tree, is_move = self.tree(source), how.is_move
         is_here = (source.workspace, source.ref, source.at) == (target.workspace, target.ref, None)
         if is_move and (source.workspace, source.ref) != (target.workspace, target.ref):
             raise InvalidError("Only within a branch can files be moved", fix="Copy them, then remove them.")
@@ -237,10 +238,10 @@ class Files:
             raise InvalidError(f"{name!r} cannot be moved into itself", fix="Name another place.")
         if next(_renamed(tree, name, to), None) is None:
             raise NotFoundError(f"There is no file {name[:200]!r}", fix="See lepton vault ls.")
+        total = 0
         if source.workspace != target.workspace:
-            self._allowance.check(
-                target.workspace, sum(entry.blob.size_bytes for _, _, entry in _renamed(tree, name, to))
-            )
+            total = sum(entry.blob.size_bytes for _, _, entry in _renamed(tree, name, to))
+            self._allowance.check(target.workspace, total)
         done = 0
 
         def edit(into: Tree, batch: Batch) -> Tree:
@@ -248,44 +249,24 @@ class Files:
             now = into if is_here else tree  # others may have moved the branch since
             gone: Edits = ((old, None) for old, _, _ in _renamed(now, name, to)) if is_move else ()
             into, _ = _edited(into, gone, batch)
-            into, done = _edited(into, self._brought(source, target, _renamed(now, name, to), batch), batch)
+            tell = counted(how.progress, total)
+            into, done = _edited(into, self._brought(source, target, _renamed(now, name, to), batch, tell), batch)
             return into
 
         self._change(target, edit, author)
         return done
 
-    def _brought(self, source: At, target: At, pairs: Iterable[tuple[str, str, Entry]], batch: Batch) -> Edits:
+    def _brought(
+        self, source: At, target: At, pairs: Iterable[tuple[str, str, Entry]], batch: Batch, tell: Steps
+    ) -> Edits:
         """Entries for the target: as they are, or with their content sealed once more for another workspace."""
         theirs, ours = self.domain(source.workspace), self.domain(target.workspace)
         for old, new, entry in pairs:
             if theirs is not ours:
-                blob = write(batch, ours.cutter, self.content(source, old, entry))
+                blob = write(batch, ours.cutter, _told(self.content(source, old, entry), tell))
                 yield new, Entry(blob, entry.modified_at, entry.facts)
             else:
                 yield new, entry
-
-    def receive(self, at: At, given: Iterable[Given], size_bytes: int, author: Author) -> bytes:
-        """Store files that come with what they were, so many bytes: one new version of a branch, or nothing.
-
-        Raises:
-            StorageQuotaError: the workspace has no room for them.
-            IntegrityError: a file is not what it was.
-            NotFoundError: as `put`.
-        """
-        self._allowance.check(at.workspace, size_bytes)
-        domain = self.domain(at.workspace)
-        self._head(at)
-
-        def stored(batch: Batch) -> bytes:
-            edits = dict[str, Entry | None]()
-            for each in given:
-                blob = write(batch, domain.cutter, (bytes(piece) for piece in each.pieces))
-                if blob.sha256 != each.entry.blob.sha256:
-                    raise IntegrityError(f"{each.name} is not what it was", fix="Have it sent again.")
-                edits[each.name] = Entry(blob, each.entry.modified_at, each.entry.facts)
-            return domain.branches.commit(at.ref, edits, batch, author)
-
-        return _written(domain, stored, doubts=True)
 
     def bring(self, at: At, draft: str, author: Author) -> bytes:
         """Make what a draft changed, since it was begun, one new version of a branch, and delete the draft.
@@ -311,9 +292,9 @@ class Files:
         return made
 
     def has_changed(self, workspace: str, path: str, version: Version) -> bool:
-        """Whether a file, or anything in a folder, is not what it was in the version's first parent."""
+        """Whether a file, or anything in a folder, is not what it was in the kept version before."""
         branches = self.domain(workspace).branches
-        new, old = branches.tree_of(version), branches.tree(version.parents[0] if version.parents else b"")
+        new, old = branches.tree_of(version), branches.tree(branches.kept_parent(version))
         ours, theirs = new.find(path), old.find(path)
         if ours or theirs:
             return ours != theirs
@@ -331,7 +312,7 @@ class Files:
     def _change(self, at: At, edit: Callable[[Tree, Batch], Tree], author: Author) -> bytes:
         self._head(at)
         domain = self.domain(at.workspace)
-        return _written(domain, lambda batch: domain.branches.change(at.ref, batch, lambda t: edit(t, batch), author))
+        return written(domain, lambda batch: domain.branches.change(at.ref, batch, lambda t: edit(t, batch), author))
 
     def _head(self, at: At) -> bytes:
         """Where a branch stands that is to be changed; empty: it begins with the change.
@@ -347,11 +328,17 @@ class Files:
             raise
 
 
+def _told(pieces: Iterator[bytes], tell: Steps) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece
+        tell(len(piece))
+
+
 def _begins(branch: str) -> bool:
     return branch == MAIN or branch.startswith(DRAFT)
 
 
-def _written(domain: Domain, work: Callable[[Batch], T], *, doubts: bool = False) -> T:
+def written(domain: Domain, work: Callable[[Batch], T], *, doubts: bool = False) -> T:
     """What `work` returns; what it put is forgotten where it fails.
 
     Args:

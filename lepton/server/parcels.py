@@ -6,7 +6,7 @@ sealed once more for the workspace, and becomes one new version. Both work on th
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +19,7 @@ from lepton.core.event import Event
 from lepton.security.key import derive
 from lepton.server.allowance import Allowance
 from lepton.server.backups import House, keys_of
-from lepton.server.files import At, Files, Given, below
+from lepton.server.files import At, Files, below, written
 from lepton.server.people import find_named
 from lepton.server.sealing import Sealing
 from lepton.store import events
@@ -33,6 +33,7 @@ from lepton.vault.objects import Objects
 from lepton.vault.parcel import FOLDER, Parcel, Site, SiteKey, open_parcel, parcel_path, seal_parcel
 from lepton.vault.store.blobs import read, write
 from lepton.vault.store.branches import MAIN, Author
+from lepton.vault.store.chunks import Batch
 from lepton.vault.store.files import pack_folder
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.store.pages import Entry
@@ -40,6 +41,7 @@ from lepton.vault.store.sealing import ID_BYTES, fresh_key
 from lepton.vault.store.state import Pack
 from lepton.vault.vault import Domain, Vault
 
+Edits = dict[str, Entry | None]
 AT_ONCE = 1000
 """Files that are sealed between two commits of a parcel."""
 
@@ -108,7 +110,9 @@ def send(house: House, at: At, name: str, target: Driver, recipient: SiteKey, *,
             vault.make(domain, tenant=os.urandom(ID_BYTES))
             own = vault.domain(domain)
             while some := list(islice(wanted, AT_ONCE)):
-                version = _sealed(source, own, [(path[under:], entry) for path, entry in some], tell)
+                batch = own.chunks.writing()
+                edits = _again(source, [(path[under:], entry) for path, entry in some], own, batch, tell)
+                version = own.branches.commit(MAIN, edits, batch, Author(by=""))
             packs = database.read(packs_present)[domain]
             parcel = Parcel(
                 at=now,
@@ -152,9 +156,16 @@ def receive(house: House, source: Driver, which: Which, at: At, folder: str, *, 
             tree = theirs.branches.tree(parcel.version)
             if tree.totals("") != (parcel.files, parcel.size_bytes):
                 raise IntegrityError("The parcel does not hold what it says", fix="Have it sent again.")
-            tell = counted(progress, parcel.size_bytes)
+            Allowance(house.database).check(at.workspace, parcel.size_bytes)
+            files.version(at)  # the branch must be there
+            ours, tell = files.domain(at.workspace), counted(progress, parcel.size_bytes)
             author = Author(by="owner", message=f"received {parcel.name[:200]}, parcel {id}")
-            version = files.receive(at, _given(theirs, parcel, below(folder), tell), parcel.size_bytes, author)
+
+            def stored(batch: Batch) -> bytes:
+                renamed = ((below(folder) + name, entry) for name, entry in tree.scan())
+                return ours.branches.commit(at.ref, _again(theirs, renamed, ours, batch, tell), batch, author)
+
+            version = written(ours, stored, doubts=True)
     return Received(
         id=id,
         version=version.hex(),
@@ -170,22 +181,16 @@ def _files(house: House, workspace: str) -> Files:
     return Files(Sealing(house.database, Objects(house.vault, house.plain)), Allowance(house.database))
 
 
-def _sealed(source: Domain, own: Domain, some: list[tuple[str, Entry]], tell: Steps) -> bytes:
-    """Some files once more, in a parcel's domain; the id of its version with them."""
-    batch, edits = own.chunks.writing(), dict[str, Entry | None]()
+def _again(source: Domain, some: Iterable[tuple[str, Entry]], own: Domain, batch: Batch, tell: Steps) -> Edits:
+    """Files of one domain once more, in another."""
+    edits: Edits = {}
     for name, entry in some:
         blob = write(batch, own.cutter, (bytes(piece) for piece in read(source.chunks, entry.blob)))
         if blob.sha256 != entry.blob.sha256:
-            raise IntegrityError(f"{name} is damaged", fix="lepton vault repair")
+            raise IntegrityError(f"{name} is not what it was", fix="lepton vault verify; or have it sent again.")
         edits[name] = Entry(blob, entry.modified_at, entry.facts)
         tell(blob.size_bytes)
-    return own.branches.commit(MAIN, edits, batch, Author(by=""))
-
-
-def _given(theirs: Domain, parcel: Parcel, under: str, tell: Steps) -> Iterator[Given]:
-    for name, entry in theirs.branches.tree(parcel.version).scan():
-        yield Given(name=under + name, entry=entry, pieces=read(theirs.chunks, entry.blob))
-        tell(entry.blob.size_bytes)
+    return edits
 
 
 def _found(house: House, source: Driver, which: Which) -> tuple[str, Parcel]:

@@ -1,5 +1,6 @@
 """Files of a workspace through the door: stored, listed, read, changed - and every change a version."""
 
+import gzip
 import hashlib
 import io
 import socket
@@ -12,7 +13,7 @@ import httpx
 import pytest
 
 from lepton.security.identity import worker_token
-from lepton.server.files import At, Files
+from lepton.server.files import At, Files, How
 from lepton.vault.store.branches import Author
 from lepton.vault.store.chunks import Batch
 from lepton.vault.store.tree import Tree
@@ -260,7 +261,7 @@ def test_what_is_written_while_a_folder_is_moved_moves_with_it(house: House) -> 
 
     files.writes = write
     at = At(workspace="default")
-    assert files.copy(at, "set", at, "moved", Author(by="ann"), is_move=True) == 3
+    assert files.copy(at, "set", at, "moved", Author(by="ann"), how=How(is_move=True)) == 3
     assert names(house.http, recursive=True) == ["moved/new", "moved/x", "moved/y"]
     assert (read(house.http, "moved/x"), read(house.http, "moved/new")) == (b"acknowledged", b"acknowledged too")
 
@@ -331,3 +332,17 @@ def test_a_workspace_keeps_no_more_than_it_may(house: House) -> None:
     assert 60_000 < used["stored_bytes"] < 65_000
     house.ask("PUT", "/vault/quota", {"workspace": "lab"})
     put(member, "more", noise[59_000:], workspace="lab")
+
+
+def test_packed_files_are_unpacked_on_their_way_in_and_packed_on_their_way_out(house: House) -> None:
+    body = b"some text\n" * 50_000
+    url = f"{API}/vault/files/packed.txt?workspace=default"
+    assert house.http.put(f"{url}&unpack=gzip", content=gzip.compress(body)).status_code == 201
+    assert house.http.get(url).content == body
+    assert gzip.decompress(house.http.get(f"{url}&pack=gzip").content) == body
+    error_of(house.http.put(f"{url}&unpack=gzip", content=gzip.compress(body)[:-3]), 422, "invalid")
+    error_of(house.http.put(f"{url}&unpack=gzip", content=b""), 422, "invalid")
+    error_of(house.http.put(f"{url}&unpack=rar", content=b"x"), 422)
+    assert house.http.get(url).content == body, "what was refused changed nothing"
+    house.ask("PUT", "/vault/quota", {"workspace": "default", "limit_bytes": 1 << 20})
+    error_of(house.http.put(f"{url}&unpack=gzip", content=gzip.compress(bytes(1 << 24))), 413, "storage_quota")
