@@ -104,10 +104,11 @@ def test_a_request_goes_by_its_host_or_the_first_part_of_its_path(up: House, sha
         assert ask(front, path, token=token, word="x")[0] in (404, 405), path
     assert "no endpoint of that name" in ask(front, "/three/say", token=token, word="x")[1]["message"]
     assert "POST /say" in ask(front, "/one/talk", token=token, word="x")[1]["fix"]
-    with grpc.insecure_channel(urlsplit(front.url).netloc) as channel, pytest.raises(grpc.RpcError) as told:
-        asked = channel.unary_unary("/inference.GRPCInferenceService/ModelReady")
-        asked(b"", metadata=(("lepton-endpoint", "three"),), timeout=30)
-    assert told.value.code() == grpc.StatusCode.NOT_FOUND
+    for more, code in ((), "UNAUTHENTICATED"), ((("authorization", f"Bearer {token}"),), "NOT_FOUND"):
+        with grpc.insecure_channel(urlsplit(front.url).netloc) as channel, pytest.raises(grpc.RpcError) as told:
+            asked = channel.unary_unary("/inference.GRPCInferenceService/ModelReady")
+            asked(b"", metadata=(("lepton-endpoint", "three"), *more), timeout=30)
+        assert told.value.code() == grpc.StatusCode[code]
 
 
 def test_each_endpoint_has_its_own_pages_rights_and_counts(up: House, shared: Shared) -> None:
