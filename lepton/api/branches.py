@@ -85,6 +85,7 @@ class VersionLine(BaseModel):
     message: str
     files: int
     size_bytes: int
+    let_go: int = Field(description="when retention let go of its files, microseconds since 1970; 0: they are kept")
 
 
 class LogPage(BaseModel):
@@ -227,20 +228,22 @@ async def log(
         id = files.version(at)
         if not id:
             return {"items": [], "next": None}
-        found = history(files.domain(at.workspace).chunks, id)
+        domain = files.domain(at.workspace)
+        found = history(domain.chunks, id)
         if not name:
             lines = list(islice(found, limit + 1))
-            return _log_page([_line(id, version) for id, version in lines[:limit]], lines[limit:])
+            gone = domain.branches.let_go([id for id, _ in lines])
+            return _log_page([_line(id, version, gone.get(id, 0)) for id, version in lines[:limit]], lines[limit:])
         return _changing(files, at, name.strip("/"), list(islice(found, MOST_WALKED)), limit)
 
     return answer(await in_thread(visit, work))
 
 
 def _changing(files: Files, at: At, path: str, walked: list[tuple[bytes, Version]], limit: int) -> dict[str, Any]:
-    """Of some versions those that changed a file or folder."""
-    lines = []
+    """Of some versions, as far as they are kept, those that changed a file or folder."""
+    lines, gone = [], files.domain(at.workspace).branches.let_go([id for id, _ in walked])
     for number, (id, version) in enumerate(walked):
-        if files.has_changed(at.workspace, path, version):
+        if id not in gone and files.has_changed(at.workspace, path, version):
             lines.append(_line(id, version))
         if len(lines) == limit:
             return _log_page(lines, walked[number + 1 : number + 2])
@@ -256,7 +259,10 @@ def _log_page(lines: list[dict[str, Any]], rest: list[tuple[bytes, Version]]) ->
 async def diff(
     visit: WorkerReadingIn,
     at: ReadAt,
-    base: Annotated[str, Query(max_length=64, description="what it is compared with; empty: its first parent")] = "",
+    base: Annotated[
+        str,
+        Query(max_length=64, description="what it is compared with; empty: the kept one before"),
+    ] = "",
     folder: Folder = "",
     after: Annotated[str, Query(max_length=1025, description="begin behind this name")] = "",
     limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = MOST_LISTED,
@@ -283,8 +289,8 @@ def _named(visit: Visit, name: str) -> str:
 
 
 def _parent(files: Files, at: At, id: bytes) -> bytes:
-    parents = files.domain(at.workspace).branches.version(id).parents if id else ()
-    return parents[0] if parents else b""
+    branches = files.domain(at.workspace).branches
+    return branches.kept_parent(branches.version(id)) if id else b""
 
 
 def _maybe(name: str, entry: Any) -> dict[str, Any] | None:
@@ -296,7 +302,7 @@ def _branch_out(name: str, id: bytes, version: Version) -> dict[str, Any]:
     return {key: line[key] for key in BranchOut.model_fields}
 
 
-def _line(id: bytes, version: Version) -> dict[str, Any]:
+def _line(id: bytes, version: Version, let_go: int = 0) -> dict[str, Any]:
     return {
         "version": id.hex(),
         "parents": [parent.hex() for parent in version.parents],
@@ -305,6 +311,7 @@ def _line(id: bytes, version: Version) -> dict[str, Any]:
         "message": version.message,
         "files": version.entries,
         "size_bytes": version.size_bytes,
+        "let_go": let_go,
     }
 
 

@@ -18,7 +18,15 @@ from lepton.api.route import DoorRoute
 from lepton.api.streams import RangeError, Wanted, begun, sent, taken, told_only
 from lepton.api.wire import ANYTHING, Wish
 from lepton.core.clock import to_micros
-from lepton.core.errors import ConflictError, DamagedError, NotFoundError, StaleError, TooLargeError, UnavailableError
+from lepton.core.errors import (
+    ConflictError,
+    DamagedError,
+    LetGoError,
+    NotFoundError,
+    StaleError,
+    TooLargeError,
+    UnavailableError,
+)
 from lepton.server.allowance import StorageQuotaError
 from lepton.server.damage import finding
 from lepton.server.files import At, Content, Files, Match, below
@@ -28,9 +36,9 @@ from lepton.vault.store.pages import Entry
 from lepton.vault.store.tree import Tree
 
 
-@raises(DamagedError)
+@raises(DamagedError, LetGoError)
 def kept() -> None:
-    """What a request is about lies in the vault, and may be damaged there."""
+    """What a request is about lies in the vault: it may be damaged there, or retention may have let go of it."""
 
 
 router = APIRouter(prefix="/vault", tags=["vault"], route_class=DoorRoute, dependencies=[Depends(kept)])

@@ -23,6 +23,7 @@ from lepton.cli.places import (
     place_argument,
     recursive_option,
 )
+from lepton.cli.retention import retention
 from lepton.core.errors import ConfigError, InvalidError, NotFoundError
 from lepton.core.size import format_bytes
 from lepton.sdk.place import VaultPath, is_address, joined, parse
@@ -238,5 +239,5 @@ def mount(place: VaultPath, folder: str, is_json: bool) -> None:
 
 
 COMMANDS: dict[str, click.Command] = {
-    command.name or "": command for command in (cp, ls, cat, rm, mv, du, quota, mount, *versions.COMMANDS)
+    command.name or "": command for command in (cp, ls, cat, rm, mv, du, quota, mount, retention, *versions.COMMANDS)
 }

@@ -1,16 +1,16 @@
 """`lepton vault backups|schedule|unschedule|forget`: where backups go, when, and which are kept."""
 
 import re
-from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from lepton.cli.amounts import spent
 from lepton.cli.kinds import ParamType
 from lepton.cli.output import Session, with_json
+from lepton.cli.retention import keep_of, keep_options
 from lepton.cli.server import data_option
 from lepton.cli.storages import CLOCK, key_option, manifest_at, opened, target_at
 from lepton.core.clock import from_micros, to_micros
@@ -27,7 +27,6 @@ from lepton.vault.backup.target import Target
 from lepton.vault.drivers.credentials import from_environment
 from lepton.vault.drivers.opening import address_of
 
-F = TypeVar("F", bound=Callable[..., Any])
 UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 EVERY = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
 new_option = click.option("--new", "is_new", is_flag=True, help="Begin at a place where no backups lie yet.")
@@ -50,20 +49,6 @@ class Rhythm(ParamType):
         if found is None or int(found[1]) * UNITS[found[2]] < 5 * UNITS["m"]:
             self.fail(f"{str(value)[:40]!r} is not a time of 5m or more, as 30m, 6h, 1d or 1w.", param, ctx)
         return int(found[1]) * UNITS[found[2]]
-
-
-def keep_options(command: F) -> F:
-    """Give a command `--keep-last` ... `--keep-yearly`."""
-    for each in reversed(fields(Keep)):
-        what = "newest backups" if each.name == "last" else f"{each.name} backups"
-        command = click.option(
-            f"--keep-{each.name}",
-            type=click.IntRange(min=0),
-            default=0,
-            show_default=False,
-            help=f"How many {what} stay.",
-        )(command)
-    return command
 
 
 @click.command("backups")
@@ -107,7 +92,7 @@ def _row(place: Place, now: int) -> dict[str, str]:
 @click.command()
 @click.option("--to", "url", required=True, help="Where backups go: a folder, or s3://, smb://, ...")
 @click.option("--every", "every_s", type=Rhythm(), required=True, help="How often: 30m, 6h, 1d, 1w.")
-@keep_options
+@keep_options("backups")
 @new_option
 @click.option("--dry-run", "is_dry", is_flag=True, help="Only say when the next would be made, and which would go.")
 @data_option
@@ -118,7 +103,7 @@ def schedule(url: str, every_s: int, is_new: bool, is_dry: bool, data: Path | No
     Credentials in the variables of a storage (LEPTON_STORAGE_SECRET, ...) are sealed and kept with it; without any the
     server uses its own.
     """
-    chosen = _keep(keep)
+    chosen = keep_of(keep)
     target = target_at(url)
     with opened(data) as house:
         now = to_micros(CLOCK.now())
@@ -160,14 +145,14 @@ def unschedule(url: str, data: Path | None, is_json: bool) -> None:
 
 @click.command()
 @click.option("--at", "url", required=True, help="Where backups are.")
-@keep_options
+@keep_options("backups")
 @click.option("--backup", "numbers", type=click.IntRange(min=1), multiple=True, help="This one goes; may be repeated.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Only say which would go.")
 @data_option
 @with_json
 def forget(url: str, numbers: tuple[int, ...], is_dry: bool, data: Path | None, is_json: bool, **keep: int) -> None:
     """Let backups go that are not to be kept. What only they needed is removed by the first `forget` a day later."""
-    target, chosen = target_at(url), _keep(keep)
+    target, chosen = target_at(url), keep_of(keep)
     if not chosen and not numbers:
         raise InvalidError("It is not said which backups stay", fix="Give --keep-daily 7, ..., or --backup N.")
     with opened(data) as house:
@@ -200,10 +185,6 @@ def _choice(house: House, target: Target, keep: Keep, numbers: tuple[int, ...]) 
         if number not in there:
             raise NotFoundError(f"There is no backup {number}", fix="See lepton vault backups --at URL.")
     return schedules.choose(house, target, keep, also=numbers)
-
-
-def _keep(options: dict[str, int]) -> Keep:
-    return Keep(**{name.removeprefix("keep_"): count for name, count in options.items()})
 
 
 COMMANDS = (list_backups, schedule, unschedule, forget)

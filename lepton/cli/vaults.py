@@ -8,7 +8,7 @@ from lepton.cli.group import Group
 
 FILES = (
     "cp", "ls", "cat", "rm", "mv", "du", "log", "diff", "undelete", "branches", "branch", "tag", "merge", "rollback",
-    "quota", "mount",
+    "retention", "quota", "mount",
 )  # fmt: skip
 """Commands about files. The others open the data directory, and take longer to import."""
 

@@ -29,6 +29,7 @@ def log(place: VaultPath, limit: int, is_json: bool) -> None:
             "files": str(line["files"]),
             "size": format_bytes(line["size_bytes"]),
             "message": line["message"],
+            "kept": "let go" if line["let_go"] else "",
         }
         for line in found
     ]

@@ -6,6 +6,7 @@
     ├── UnauthenticatedError    no token, or one that is unknown or expired
     ├── ForbiddenError          the token is known, its role does not reach
     ├── NotFoundError           nothing by that name, or nothing you may see
+    │   └── LetGoError          a version that a retention rule let go of
     ├── ConflictError           what exists contradicts the request
     │   ├── NameTakenError      somebody made it first
     │   ├── IllegalMoveError    a life cycle has no such step
@@ -94,6 +95,12 @@ class NotFoundError(LeptonError):
     """Nothing by that name, or nothing that this token may see."""
 
     code, status = "not_found", 404
+
+
+class LetGoError(NotFoundError):
+    """A version whose files a retention rule has let go of."""
+
+    code, status = "let_go", 410
 
 
 class ConflictError(LeptonError):

@@ -209,7 +209,7 @@ class AsyncVault:
         return await self._post("/vault/copies", body)
 
     async def log(self, *, ref: str = MAIN, name: str = "", limit: int = 100) -> list[dict[str, Any]]:
-        """Versions, newest first: `[{version, parents, at, by, message, files, size_bytes}]`.
+        """Versions, newest first: `[{version, parents, at, by, message, files, size_bytes, let_go}]`.
 
         Args:
             name: only those that changed this file or folder.
@@ -272,6 +272,21 @@ class AsyncVault:
         """Give a file's name what it last stood for on a branch."""
         return await self._post("/vault/undelete", {"name": name, "branch": branch})
 
+    async def retention(self) -> dict[str, Any]:
+        """Which versions are kept, and which are let go of next: `{keep, kept, let_go, versions}`."""
+        return await self._get("/vault/retention")
+
+    async def set_retention(self, keep: Mapping[str, int], *, dry_run: bool = False) -> dict[str, Any]:
+        """Keep of each branch so many versions, for administrators of the workspace; answers as `retention`.
+
+        Args:
+            keep: how many of `last`, `hourly`, `daily`, `weekly`, `monthly`, `yearly`; none: all versions are kept.
+            dry_run: change nothing, only say what the rule would let go of.
+        """
+        body = {**keep, "dry_run": dry_run}
+        found: dict[str, Any] = await self._http.put("/vault/retention", body, workspace=self._workspace)
+        return found
+
     async def quota(self) -> dict[str, Any]:
         """What the workspace keeps and may keep: `{stored_bytes, limit_bytes}`; None: no limit."""
         return await self._get("/vault/quota")
@@ -313,6 +328,8 @@ class Vault(Blocking[AsyncVault]):
     merge = blocking(AsyncVault.merge)
     roll_back = blocking(AsyncVault.roll_back)
     undelete = blocking(AsyncVault.undelete)
+    retention = blocking(AsyncVault.retention)
+    set_retention = blocking(AsyncVault.set_retention)
     quota = blocking(AsyncVault.quota)
     set_quota = blocking(AsyncVault.set_quota)
 

@@ -311,9 +311,9 @@ class Files:
         return made
 
     def has_changed(self, workspace: str, path: str, version: Version) -> bool:
-        """Whether a file, or anything in a folder, is not what it was in the version's first parent."""
+        """Whether a file, or anything in a folder, is not what it was in the kept version before."""
         branches = self.domain(workspace).branches
-        new, old = branches.tree_of(version), branches.tree(version.parents[0] if version.parents else b"")
+        new, old = branches.tree_of(version), branches.tree(branches.kept_parent(version))
         ours, theirs = new.find(path), old.find(path)
         if ours or theirs:
             return ours != theirs

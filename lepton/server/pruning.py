@@ -1,11 +1,12 @@
-"""Once a day, let go of content that nothing names any more, in every workspace's domain and the platform's own."""
+"""Once a day, let go of versions that workspaces do not keep, and of content that nothing names any more."""
 
 import logging
 
 from lepton.core.clock import Clock, to_micros
-from lepton.core.errors import IntegrityError, StaleError
+from lepton.core.errors import IntegrityError, NotFoundError, StaleError
 from lepton.server.backups import PLATFORM
-from lepton.store import domains, facts, holdings
+from lepton.server.retention import Retention
+from lepton.store import domains, facts, holdings, retained
 from lepton.store.database import Database
 from lepton.store.vault import versions_named
 from lepton.vault.store.blobs import read_blob
@@ -23,6 +24,7 @@ class Pruning:
 
     def __init__(self, database: Database, vault: Vault, clock: Clock) -> None:
         self._database, self._vault, self._clock = database, vault, clock
+        self._retention = Retention(database, vault, clock)
 
     def turn(self) -> None:
         """Prune if the last time was a day ago. What cannot be read stops only the domain that it lies in."""
@@ -34,8 +36,10 @@ class Pruning:
             return
         for workspace, domain in self._database.read(domains.every):
             try:
+                if workspace != PLATFORM:
+                    self._retention.carry_out(workspace)
                 done = self.prune(workspace, domain)
-            except (StaleError, IntegrityError) as fault:
+            except (StaleError, IntegrityError, NotFoundError) as fault:
                 log.warning("pruning of %s: %s", workspace or "the platform", fault)
             else:
                 log.info("pruning of %s: %s", workspace or "the platform", done)
@@ -46,7 +50,13 @@ class Pruning:
         chunks = self._vault.domain(domain).chunks
         is_ours = workspace == PLATFORM  # dumps of earlier backups lie where those are
         versions = self._database.read(lambda tx: versions_named(tx, domain, heads_only=is_ours))
+        gone = self._database.read(lambda tx: retained.let_go(tx, domain, versions))
         blobs = self._database.read(lambda tx: holdings.blobs(tx, domain))
-        roots = Roots(versions=versions, blobs=(read_blob(blob) for blob in blobs), with_parents=not is_ours)
+        roots = Roots(
+            versions=[id for id in versions if id not in gone],
+            records=gone,
+            blobs=(read_blob(blob) for blob in blobs),
+            with_parents=not is_ours and not gone,
+        )
         now = to_micros(self._clock.now())
         return prune(chunks, roots, now=now, compacts=FEW)

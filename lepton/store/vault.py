@@ -1,14 +1,15 @@
 """The state of a vault in SQL: sealed keys, packs, branches. `lepton.vault.store.state` says what it promises."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
 from lepton.core.clock import from_micros
 from lepton.core.errors import StaleError
 from lepton.core.event import Event
-from lepton.store import domains, events, storage
+from lepton.store import domains, events, retained, storage
 from lepton.store.database import Database, Row, Tx
+from lepton.store.retained import check_kept
 from lepton.vault.store.keyring import SealedKey
 from lepton.vault.store.sealing import ROOT, Kind, Place
 from lepton.vault.store.state import Move, Pack
@@ -129,9 +130,15 @@ class SqlState:
 
         def work(tx: Tx) -> None:
             use_packs(tx, domain, uses)
+            if step.version:
+                check_kept(tx, domain, step.version)
             _step_on(tx, domain, step)
 
         self._database.write(work)
+
+    def let_go(self, domain: bytes, versions: Collection[bytes]) -> Mapping[bytes, int]:
+        """Which retention let go of."""
+        return self._read(lambda tx: retained.let_go(tx, domain, versions))
 
     def _read(self, work: Callable[[Tx], T]) -> T:
         return self._database.read(work)
@@ -203,7 +210,7 @@ def forget_domain(tx: Tx, tenant: bytes, domain: bytes) -> int:
     """Forget the keys of a domain and of its tenant, its packs and its branches; return how many keys are gone."""
     _lock(tx, domain)
     keys = tx.execute("DELETE FROM vault_keys WHERE holder IN (?, ?) OR owner IN (?, ?)", (tenant, domain) * 2)
-    for table in ("vault_packs", "vault_moves", "vault_heads"):
+    for table in ("vault_packs", "vault_moves", "vault_heads", "vault_let_go"):
         tx.execute(f"DELETE FROM {table} WHERE domain = ?", (domain,))
     return keys
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from lepton.core.clock import ManualClock
-from lepton.core.errors import NotFoundError, StaleError
+from lepton.core.errors import LetGoError, NotFoundError, StaleError
+from lepton.store import retained
 from lepton.store.database import Database
 from lepton.store.open import open_database
 from lepton.store.vault import SqlState
@@ -156,3 +157,21 @@ def test_a_key_sealed_under_an_older_key_is_refused_and_nothing_is_kept(state: S
     ring.erase_domain(DOMAIN)
     with pytest.raises(StaleError):
         state.put([row])
+
+
+def test_no_branch_comes_to_a_version_that_was_let_go_and_none_goes_at_which_one_stands(
+    state: SqlState, again: Opener
+) -> None:
+    old, new = b"1" * 32, b"2" * 32
+    state.move(DOMAIN, Move("main", 1, old, 10))
+    state.move(DOMAIN, Move("main", 2, new, 20))
+    database = again()._database
+    assert database.write(lambda tx: retained.add(tx, DOMAIN, [old, new], 30)) == [old]
+    assert state.let_go(DOMAIN, [old, new]) == {old: 30} and state.let_go(OTHER, [old]) == {}
+    for step in (Move("main", 3, old, 40), Move("side", 1, old, 40)):
+        with pytest.raises(LetGoError):
+            state.move(DOMAIN, step)
+    assert state.head(DOMAIN, "main") == Move("main", 2, new, 20) and state.head(DOMAIN, "side") is None
+    assert database.read(lambda tx: retained.moves_of(tx, DOMAIN)) == {
+        "main": list(reversed(state.moves(DOMAIN, "main")))
+    }

@@ -53,6 +53,10 @@ class FrozenState:
         """Where a branch stood at a time."""
         return next((move for move in self.moves(domain, name, limit=1 << 60) if move.at <= at), None)
 
+    def let_go(self, domain: bytes, versions: Collection[bytes]) -> Mapping[bytes, int]:
+        """None: branches stand at what is kept."""
+        return {}
+
     def steps(self, domain: bytes) -> int:
         """How many steps all branches had taken."""
         return len(self._moves.get(domain, ()))

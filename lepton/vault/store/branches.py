@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from threading import Lock
 
 from lepton.core.clock import Clock, to_micros
-from lepton.core.errors import BadNameError, ConflictError, NameTakenError, NotFoundError, StaleError
+from lepton.core.errors import BadNameError, ConflictError, LetGoError, NameTakenError, NotFoundError, StaleError
 from lepton.vault.store.chunks import Batch, Chunks
 from lepton.vault.store.merging import Side, brought, conflicting
 from lepton.vault.store.pages import Entry
 from lepton.vault.store.state import Move, State
 from lepton.vault.store.tree import Change, Tree
-from lepton.vault.store.versions import Version, history, merge_base, read_version, write_version
+from lepton.vault.store.versions import Version, history, let_go_error, merge_base, read_version, write_version
 
 MAIN = "main"
 TAGS = "tags/"
@@ -62,12 +62,32 @@ class Branches:
         return read_version(self._chunks, id)
 
     def tree(self, id: bytes) -> Tree:
-        """The names of a version; of none, where the id is empty."""
+        """The names of a version; of none, where the id is empty.
+
+        Raises:
+            LetGoError: retention has let go of them.
+        """
+        if id:
+            self._check_kept(id)
         return self.tree_of(self.version(id)) if id else Tree(self._chunks)
 
     def tree_of(self, version: Version) -> Tree:
         """The names of a version that is known already."""
         return Tree(self._chunks, version.root)
+
+    def let_go(self, ids: Collection[bytes]) -> Mapping[bytes, int]:
+        """Of these versions those whose files retention has let go of, and when."""
+        return self._state.let_go(self._domain, ids)
+
+    def kept_parent(self, version: Version) -> bytes:
+        """The nearest that a version was made from, first parents only, whose files are kept; empty: there is none."""
+        while version.parents and self.let_go(version.parents[:1]):
+            version = self.version(version.parents[0])
+        return version.parents[0] if version.parents else b""
+
+    def _check_kept(self, id: bytes) -> None:
+        if found := self.let_go([id]):
+            raise let_go_error(id, found[id])
 
     def log(self, name: str) -> Iterator[tuple[bytes, Version]]:
         """The version that a branch stands at and all it was made from, newest first."""
@@ -122,7 +142,8 @@ class Branches:
             if expect is not None and expect != (head.version if head else b""):
                 raise _moved(name)
             parents = [head.version] if head and head.version else []
-            return self._made(edit(self.tree(parents[0] if parents else b"")), parents, author)
+            tree = self.tree_of(self.version(parents[0])) if parents else Tree(self._chunks)
+            return self._made(edit(tree), parents, author)
 
         return self._advance(_refuse_tag(name), batch, made)
 
@@ -164,6 +185,7 @@ class Branches:
 
     def roll_back(self, name: str, version: bytes, author: Author) -> bytes:
         """Make a version with what an older one held, and move the branch to it; nothing is lost."""
+        self._check_kept(version)
         old = self.version(version)
         batch = self._chunks.writing()
 
@@ -177,15 +199,25 @@ class Branches:
 
         Raises:
             NotFoundError: it never was there.
+            LetGoError: it is in no version that is kept.
             ConflictError: it is there.
         """
+        lost = 0
         for id, _ in self.log(name):
+            if self.let_go([id]):
+                lost += 1
+                continue
             entry = self.tree(id).find(path)
             if entry and id == self.head(name):
                 raise ConflictError(f"{path!r} is there", fix="Nothing is to be done.")
             if entry:
                 self.commit(name, {path: entry}, self._chunks.writing(), author)
                 return entry
+        if lost:
+            raise LetGoError(
+                f"{path!r} is in no version of {name!r} that is kept; retention has let go of {lost} others",
+                fix="A backup from before may hold it: lepton vault restore --only",
+            )
         raise NotFoundError(f"{path!r} never was in {name!r}", fix="Check the name.")
 
     def changes(self, old: bytes, new: bytes) -> Iterator[Change]:

@@ -29,6 +29,8 @@ class Roots:
     versions: Iterable[bytes] = ()
     with_parents: bool = True
     """Whether all that the versions were made from is named too."""
+    records: Iterable[bytes] = ()
+    """Versions of which only who made them, of what and why is named, and not their files."""
     blobs: Iterable[Blob] = ()
 
 
@@ -101,6 +103,7 @@ def live_ids(chunks: Chunks, roots: Roots) -> Iterator[bytes]:
             seen.add(id)
             yield id
             yield from _tree_ids(chunks, Tree(chunks, version.root), seen)
+    yield from roots.records
     for blob in roots.blobs:
         yield from (id for id, _ in places(chunks, blob))
 

@@ -9,7 +9,7 @@ new version relies on: in the same transaction a marked one is live again, and a
 no version ever names what is about to go.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -96,6 +96,10 @@ class State(KeyTable, Protocol):
         """Where a branch stood at a time; None if it was not there yet."""
         ...
 
+    def let_go(self, domain: bytes, versions: Collection[bytes]) -> Mapping[bytes, int]:
+        """Of these versions those whose files retention has let go of, and when (microseconds since 1970)."""
+        ...
+
     def move(self, domain: bytes, step: Move, *, uses: Collection[bytes] = ()) -> None:
         """Let a branch or tag take its next step.
 
@@ -105,5 +109,6 @@ class State(KeyTable, Protocol):
 
         Raises:
             StaleError: somebody else took that step, or a pack is gone.
+            LetGoError: retention has let go of its version.
         """
         ...

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from heapq import heappop, heappush
 
-from lepton.core.errors import IntegrityError
+from lepton.core.clock import from_micros
+from lepton.core.errors import IntegrityError, LetGoError
 from lepton.core.resource import Json
 from lepton.vault.store.chunks import Batch, Chunks
 
@@ -60,6 +61,14 @@ def read_version(chunks: Chunks, id: bytes) -> Version:
     if form != FORMAT:
         raise IntegrityError(f"The version {id.hex()} has form {form}, not {FORMAT}", fix="Upgrade Lepton.")
     return version
+
+
+def let_go_error(id: bytes, at: int) -> LetGoError:
+    """What is said of a version whose files retention let go of, at a time in microseconds since 1970."""
+    return LetGoError(
+        f"The files of version {id.hex()[:16]} were let go by the workspace's retention on {from_micros(at):%Y-%m-%d}",
+        fix="lepton vault log shows what is kept; a backup from before may hold it: lepton vault restore --only",
+    )
 
 
 def history(chunks: Chunks, id: bytes) -> Iterator[tuple[bytes, Version]]:
