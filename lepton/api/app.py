@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from lepton.api import branches, catalog, files, jobs, jwts, keeping, logs, pool, security, stages, vault, watch
 from lepton.api.bodies import BodyLimit, SlowBodyError, Turns
+from lepton.api.copies import Copies
 from lepton.api.door import Gate
 from lepton.api.doorstep import Doorstep
 from lepton.api.promises import documented
@@ -91,6 +92,7 @@ def make_app(platform: Platform) -> FastAPI:
     app.state.platform = platform
     app.state.gate = Gate(platform)
     app.state.uploads = Turns()
+    app.state.copies = Copies()
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX)
     app.add_exception_handler(LeptonError, _lepton_error)

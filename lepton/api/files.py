@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
+from lepton.api.copies import Copies
 from lepton.api.door import Visit, WorkerReadingIn, WorkerWritingIn, answer, check_known
 from lepton.api.match import IfMatch, IfNoneMatch, tags_of
 from lepton.api.promises import raises
@@ -29,7 +30,7 @@ from lepton.core.errors import (
 )
 from lepton.server.allowance import StorageQuotaError
 from lepton.server.damage import finding
-from lepton.server.files import At, Content, Files, Match, below
+from lepton.server.files import At, Content, Files, How, Match, below
 from lepton.vault.store.branches import MAIN, Author
 from lepton.vault.store.folders import PLAIN_MODE, mode_of
 from lepton.vault.store.pages import Entry
@@ -132,6 +133,14 @@ class CopyIn(Wish):
     source: Annotated[str, Field(max_length=63, description="workspace that it is in; empty: the same")] = ""
     is_move: bool = False
     message: Annotated[str, Field(max_length=500)] = ""
+    watch: Annotated[str, Field(pattern="^[0-9a-f]{32}$|^$", description="a name for `GET /vault/copies/{watch}`")] = ""
+
+
+class ComeOut(BaseModel):
+    """How far a copy has come."""
+
+    done_bytes: int
+    size_bytes: int = Field(description="0: within a workspace no content moves")
 
 
 def reading(
@@ -315,10 +324,20 @@ async def copy_files(visit: WorkerWritingIn, body: CopyIn) -> JSONResponse:
     def work(files: Files) -> dict[str, Any]:
         place = At(workspace=source, ref=body.ref)
         name, to = body.name.strip("/"), body.to.strip("/")
-        done = files.copy(place, name, target, to, author, is_move=body.is_move)
+        done = files.copy(place, name, target, to, author, how=How(is_move=body.is_move, progress=tell))
         return {"version": files.version(target).hex(), "files": done}
 
-    return answer(await in_thread(visit, work), status=201)
+    copies: Copies = visit.request.app.state.copies
+    with copies.watched(visit.principal.name, body.watch) as tell:
+        return answer(await in_thread(visit, work), status=201)
+
+
+@router.get("/copies/{watch}", response_model=ComeOut)
+async def watch_copy(visit: WorkerReadingIn, watch: Annotated[str, Path(pattern="^[0-9a-f]{32}$")]) -> JSONResponse:
+    """How far a copy of the visitor's own has come that goes on now."""
+    copies: Copies = visit.request.app.state.copies
+    done, total = copies.come(visit.principal.name, watch)
+    return answer({"done_bytes": done, "size_bytes": total})
 
 
 def _match(if_match: str | None) -> Match:

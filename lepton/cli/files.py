@@ -98,8 +98,13 @@ def _copy_inside(session: Session, source: VaultPath, target: VaultPath, *, is_r
     if target.is_folder and not is_recursive:
         base = source.name.rpartition("/")[2]
         name = f"{name}/{base}" if name else base
-    with opened(target) as vault:
-        done = vault.copy(source.name, name, ref=source.ref, branch=target.ref, source=source.workspace)
+    with opened(target) as vault, moving("copying") as moved:
+        if source.workspace == target.workspace:
+            done = vault.copy(source.name, name, ref=source.ref, branch=target.ref)
+        else:
+            done = vault.copy_from(
+                source.workspace, source.name, name, ref=source.ref, branch=target.ref, progress=moved
+            )
     where = str(replace(target, name=name))
     session.say(f"{done['files']} files are in {where}, version {done['version'][:DIGITS]}.", {"to": where, **done})
 

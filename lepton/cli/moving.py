@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import click
 
@@ -28,5 +28,23 @@ def moving(label: str) -> Iterator[Callable[[int, int], None]]:
             percent = 100 * done // max(1, total)
             step(percent - shown)
             shown = percent
+
+        yield moved
+
+
+@contextmanager
+def moving_on(*labels: str) -> Iterator[Callable[[int, int], None]]:
+    """As `moving`, for several moves one after the other: each begins where the count of bytes goes back."""
+    rest, last = iter(labels), -1
+    with ExitStack() as shown:
+        told = shown.enter_context(moving(next(rest)))
+
+        def moved(done: int, total: int) -> None:
+            nonlocal told, last
+            if done < last and (label := next(rest, "")):
+                shown.pop_all().close()
+                told = shown.enter_context(moving(label))
+            last = done
+            told(done, total)
 
         yield moved

@@ -8,7 +8,7 @@ import click
 
 from lepton.cli.group import Group
 from lepton.cli.keys import KEY_COMMANDS
-from lepton.cli.moving import moving
+from lepton.cli.moving import moving, moving_on
 from lepton.cli.output import Session, with_json
 from lepton.cli.parcels import PARCEL_COMMANDS
 from lepton.cli.repair import repair
@@ -155,7 +155,7 @@ def drill(url: str, key_file: Path | None, number: int | None, data: Path | None
     """Restore a backup into a scratch folder, compare all content with its SHA-256, and say how long it took."""
     target = target_at(url)
     manifest = manifest_at(target, key_file, data, number or 0)
-    with moving("restoring") as moved:
+    with moving_on("restoring", "comparing") as moved:
         proven = restoring.drill(target, manifest, CLOCK, progress=moved)
     age = timedelta(seconds=round(proven.age_s))
     told = {name: getattr(proven, name) for name in proven.__slots__}

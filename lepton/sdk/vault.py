@@ -6,18 +6,23 @@ microseconds since 1970: where the branch stood then.
 
 import asyncio
 import os
+import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lepton.core.errors import DamagedError, InvalidError, LeptonError, UnreachableError
+from lepton.core.errors import DamagedError, InvalidError, LeptonError, NotFoundError, UnreachableError
 from lepton.sdk.arrived import told_by
 from lepton.sdk.http import Http, part
 from lepton.sdk.place import MAIN
 from lepton.sdk.portal import Blocking, blocking, iterating
 from lepton.sdk.transfer import Progress, Transfer, silent
+
+LOOK_S = 0.5
+"""How often is asked how far a copy on the server has come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +213,22 @@ class AsyncVault:
         body = {"name": name, "to": to, "ref": ref, "branch": branch, "source": source, "is_move": is_move}
         return await self._post("/vault/copies", body)
 
+    async def copy_from(
+        self, source: str, name: str, to: str, *, ref: str = MAIN, branch: str = MAIN, progress: Progress = silent
+    ) -> dict[str, Any]:
+        """As `copy`, from the workspace `source`, whose content is sealed once more; `progress` hears of it."""
+        watch = secrets.token_hex(16)
+        body = {"name": name, "to": to, "ref": ref, "branch": branch, "source": source, "watch": watch}
+        copying = asyncio.ensure_future(self._post("/vault/copies", body))
+        try:
+            while not (await asyncio.wait([copying], timeout=LOOK_S))[0]:
+                with suppress(NotFoundError):  # another server is at it
+                    come = await self._get(f"/vault/copies/{watch}")
+                    progress(come["done_bytes"], come["size_bytes"])
+            return await copying
+        finally:
+            copying.cancel()
+
     async def log(self, *, ref: str = MAIN, name: str = "", limit: int = 100) -> list[dict[str, Any]]:
         """Versions, newest first: `[{version, parents, at, by, message, files, size_bytes, let_go}]`.
 
@@ -319,6 +340,7 @@ class Vault(Blocking[AsyncVault]):
     download = blocking(AsyncVault.download)
     remove = blocking(AsyncVault.remove)
     copy = blocking(AsyncVault.copy)
+    copy_from = blocking(AsyncVault.copy_from)
     log = blocking(AsyncVault.log)
     diff = iterating(AsyncVault.diff)
     branches = blocking(AsyncVault.branches)

@@ -14,6 +14,7 @@ from lepton.server.allowance import Allowance
 from lepton.server.damage import named
 from lepton.server.sealing import Sealing
 from lepton.vault.archive import read_archive, write_archive
+from lepton.vault.backup.progress import Progress, Steps, counted, silent
 from lepton.vault.store.blobs import read, write
 from lepton.vault.store.branches import MAIN, Author
 from lepton.vault.store.chunks import Batch
@@ -90,6 +91,17 @@ class Given:
     entry: Entry
     """What it was there."""
     pieces: Iterable[Octets]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """How files are copied."""
+
+    is_move: bool = False
+    progress: Progress = silent
+
+
+COPY = How()
 
 
 class Files:
@@ -224,12 +236,12 @@ class Files:
         self._change(at, edit, author)
         return gone
 
-    def copy(self, source: At, name: str, target: At, to: str, author: Author, *, is_move: bool = False) -> int:
+    def copy(self, source: At, name: str, target: At, to: str, author: Author, *, how: How = COPY) -> int:
         """Copy or move a file or folder within a workspace, or copy it to another; return how many files.
 
-        Within a workspace no content moves. Raises NotFoundError, ConflictError, InvalidError.
+        Within a workspace no content moves, and no progress is told. Raises NotFoundError, ConflictError, InvalidError.
         """
-        tree = self.tree(source)
+        tree, is_move = self.tree(source), how.is_move
         is_here = (source.workspace, source.ref, source.at) == (target.workspace, target.ref, None)
         if is_move and (source.workspace, source.ref) != (target.workspace, target.ref):
             raise InvalidError("Only within a branch can files be moved", fix="Copy them, then remove them.")
@@ -237,10 +249,10 @@ class Files:
             raise InvalidError(f"{name!r} cannot be moved into itself", fix="Name another place.")
         if next(_renamed(tree, name, to), None) is None:
             raise NotFoundError(f"There is no file {name[:200]!r}", fix="See lepton vault ls.")
+        total = 0
         if source.workspace != target.workspace:
-            self._allowance.check(
-                target.workspace, sum(entry.blob.size_bytes for _, _, entry in _renamed(tree, name, to))
-            )
+            total = sum(entry.blob.size_bytes for _, _, entry in _renamed(tree, name, to))
+            self._allowance.check(target.workspace, total)
         done = 0
 
         def edit(into: Tree, batch: Batch) -> Tree:
@@ -248,18 +260,21 @@ class Files:
             now = into if is_here else tree  # others may have moved the branch since
             gone: Edits = ((old, None) for old, _, _ in _renamed(now, name, to)) if is_move else ()
             into, _ = _edited(into, gone, batch)
-            into, done = _edited(into, self._brought(source, target, _renamed(now, name, to), batch), batch)
+            tell = counted(how.progress, total)
+            into, done = _edited(into, self._brought(source, target, _renamed(now, name, to), batch, tell), batch)
             return into
 
         self._change(target, edit, author)
         return done
 
-    def _brought(self, source: At, target: At, pairs: Iterable[tuple[str, str, Entry]], batch: Batch) -> Edits:
+    def _brought(
+        self, source: At, target: At, pairs: Iterable[tuple[str, str, Entry]], batch: Batch, tell: Steps
+    ) -> Edits:
         """Entries for the target: as they are, or with their content sealed once more for another workspace."""
         theirs, ours = self.domain(source.workspace), self.domain(target.workspace)
         for old, new, entry in pairs:
             if theirs is not ours:
-                blob = write(batch, ours.cutter, self.content(source, old, entry))
+                blob = write(batch, ours.cutter, _told(self.content(source, old, entry), tell))
                 yield new, Entry(blob, entry.modified_at, entry.facts)
             else:
                 yield new, entry
@@ -345,6 +360,12 @@ class Files:
             if _begins(at.ref):
                 return b""
             raise
+
+
+def _told(pieces: Iterator[bytes], tell: Steps) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece
+        tell(len(piece))
 
 
 def _begins(branch: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -184,6 +185,9 @@ class Proven:
 def drill(target: Target, manifest: Manifest, clock: Clock, *, progress: Progress) -> Proven:
     """Restore into a scratch folder, start from what is there, and compare all content with its SHA-256.
 
+    Args:
+        progress: told of the bytes that are restored, and then of those that are compared.
+
     Raises:
         IntegrityError: something is not what it was.
     """
@@ -193,7 +197,7 @@ def drill(target: Target, manifest: Manifest, clock: Clock, *, progress: Progres
         rows = restore(backup, into, clock, progress=progress)
         took_s = clock.monotonic() - begun
         with open_house(ServerConfig(data=into), clock) as house:
-            objects, size = _prove(house)
+            objects, size = _prove(house, progress)
     return Proven(
         objects=objects,
         bytes_read=size,
@@ -203,26 +207,30 @@ def drill(target: Target, manifest: Manifest, clock: Clock, *, progress: Progres
     )
 
 
-def _prove(house: House) -> tuple[int, int]:
+def _prove(house: House, progress: Progress) -> tuple[int, int]:
     """(objects, bytes) of a restored platform that are what their SHA-256 says."""
     sql = "SELECT DISTINCT digest, domain, blob FROM holdings WHERE domain IS NOT NULL"
     rows = house.database.read(lambda tx: tx.rows(sql))
-    size = 0
+    size, workspaces = 0, [found for found in house.database.read(domains.every) if found[0]]  # "": the dumps' own
+    heads = {domain: [id for _, id in house.vault.domain(domain).branches.names()] for _, domain in workspaces}
+    total = sum(read_blob(bytes(blob)).size_bytes for _, _, blob in rows)
+    trees = (house.vault.domain(domain).branches.tree(id) for domain, ids in heads.items() for id in ids)
+    total += sum(tree.totals()[1] for tree in trees)
+    tell = counted(progress, total)
     for digest, domain, blob in rows:
         chunks = house.vault.domain(bytes(domain)).chunks
         size += _prove_one(f"Object {digest}", chunks, read_blob(bytes(blob)), digest)
+        tell(read_blob(bytes(blob)).size_bytes)
     files = 0
-    for workspace, domain in house.database.read(domains.every):
-        if not workspace:  # the dumps, of which this platform was made
-            continue
+    for domain, ids in heads.items():
         found = house.vault.domain(domain)
         seen_blobs = set[bytes]()
-        for _, version in found.branches.names():
-            for name, entry in found.branches.tree(version).scan():
-                if entry.blob.root not in seen_blobs:
-                    seen_blobs.add(entry.blob.root)
-                    size += _prove_one(name, found.chunks, entry.blob, entry.blob.sha256.hex())
-                    files += 1
+        for name, entry in chain.from_iterable(found.branches.tree(id).scan() for id in ids):
+            tell(entry.blob.size_bytes)
+            if entry.blob.root not in seen_blobs:
+                seen_blobs.add(entry.blob.root)
+                size += _prove_one(name, found.chunks, entry.blob, entry.blob.sha256.hex())
+                files += 1
     return len(rows) + files, size
 
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from lepton.security.identity import worker_token
-from lepton.server.files import At, Files
+from lepton.server.files import At, Files, How
 from lepton.vault.store.branches import Author
 from lepton.vault.store.chunks import Batch
 from lepton.vault.store.tree import Tree
@@ -260,7 +260,7 @@ def test_what_is_written_while_a_folder_is_moved_moves_with_it(house: House) -> 
 
     files.writes = write
     at = At(workspace="default")
-    assert files.copy(at, "set", at, "moved", Author(by="ann"), is_move=True) == 3
+    assert files.copy(at, "set", at, "moved", Author(by="ann"), how=How(is_move=True)) == 3
     assert names(house.http, recursive=True) == ["moved/new", "moved/x", "moved/y"]
     assert (read(house.http, "moved/x"), read(house.http, "moved/new")) == (b"acknowledged", b"acknowledged too")
 

@@ -5,6 +5,8 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -12,10 +14,13 @@ from click.testing import CliRunner, Result
 from lepton.cli.main import cli
 from lepton.core.errors import InvalidError, LeptonError, MergeConflictError
 from lepton.sdk import arrived, transfer
+from lepton.sdk import vault as vault_module
 from lepton.sdk.client import Client
 from lepton.sdk.place import VaultPath, parse
 from lepton.sdk.vault import Vault
-from tests.server.house import House
+from lepton.server.files import At, Files
+from lepton.vault.store.pages import Entry
+from tests.server.house import API, House, error_of
 
 
 @pytest.fixture
@@ -253,6 +258,39 @@ def test_the_command_line_copies_lists_and_goes_back(house: House, tmp_path: Pat
     assert held(tmp_path / "out") == held(source)
     shell("ls", at, "--at", "yesterday", status=2)
     assert "Neither" in shell("cp", "a", "b", status=1)
+
+
+class Slow(Files):
+    """Gives the second file when somebody has heard of the first."""
+
+    heard: Event
+
+    def content(self, at: At, name: str, entry: Entry, **part: Any) -> Iterator[bytes]:
+        if name == "set/b":
+            assert self.heard.wait(10)
+        return super().content(at, name, entry, **part)
+
+
+def test_a_copy_between_workspaces_says_how_far_it_has_come(
+    client: Client, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vault_module, "LOOK_S", 0.01)
+    house.ask("POST", "/security/workspaces", {"name": "lab"}, status=201)
+    for name in ("set/a", "set/b"):
+        client.vault.write(name, os.urandom(100_000))
+    slow = house.platform.files = Slow(house.platform.sealing, house.platform.allowance)
+    slow.heard, seen = Event(), set[tuple[int, int]]()
+
+    def told(done: int, total: int) -> None:
+        seen.add((done, total))
+        if done == 100_000:
+            slow.heard.set()
+
+    with house.sdk(workspace="lab") as lab:
+        assert lab.vault.copy_from("default", "set", "set", progress=told)["files"] == 2
+        assert lab.vault.read("set/b") == client.vault.read("set/b")
+    assert (100_000, 200_000) in seen
+    error_of(house.http.get(f"{API}/vault/copies/{'0' * 32}?workspace=lab"), 404, "not_found")
 
 
 def test_a_merge_that_is_refused_says_as_data_what_clashes(client: Client, house: House) -> None:

@@ -8,6 +8,10 @@ Steps = Callable[[int], None]
 """Told how many bytes more are done."""
 
 
+def silent(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
 def counted(progress: Progress, total: int) -> Steps:
     """Tells `progress` of the sum of the steps."""
     done = 0
