@@ -5,10 +5,7 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
-import pytest
-
 from lepton.core.errors import ConfigError, ConflictError, IntegrityError, InvalidError, NotFoundError
-from lepton.server import erasing
 from lepton.store import domains
 from tests.server.house import API, House, open_house
 from tests.server.test_schedules import refused, run
@@ -71,11 +68,15 @@ def test_what_was_erased_is_nowhere_in_the_data_directory_and_the_certificate_sa
     run("erase", "red", "--certificate", paper, "--data", data)
     everything = b"".join(path.read_bytes() for path in data.rglob("*") if path.is_file())
     assert not any(key in everything for key in keys)
-    signer = bytes.fromhex(json.loads((tmp_path / "kit.json").read_text())["signer"])
-    told = erasing.verify_certificate(paper.read_text(), signer)
-    assert told["destroyed"]["keys"] == 5 and told["backups"][0]["up_to_backup"] == 1  # type: ignore[index]
-    with pytest.raises(IntegrityError):
-        erasing.verify_certificate(paper.read_text().replace('"keys": 5', '"keys": 6'), signer)
+    signer = json.loads((tmp_path / "kit.json").read_text())["signer"]
+    for whose in (("--recovery-key", tmp_path / "kit.json"), ("--signer", signer), ("--data", data)):
+        said = run("certificate", paper, *whose)
+        assert "genuine: 5 keys of red were" in said and f"{safe} up to backup 1, kept until somebody forgets" in said
+    (tmp_path / "forged.json").write_text(paper.read_text().replace('"keys": 5', '"keys": 6'))
+    refused(IntegrityError, "not what was signed", "certificate", tmp_path / "forged.json", "--data", data)
+    refused(IntegrityError, "not what was signed", "certificate", paper, "--signer", "ab" * 32)
+    refused(InvalidError, "no public key", "certificate", paper, "--signer", "ab")
+    refused(InvalidError, "cannot be read", "certificate", tmp_path / "nowhere", "--signer", signer)
     with open_house(data) as house:
         assert house.http.get(gone).status_code == 404 and house.http.get(kept).content == b"of another"
         assert house.http.get(put(house, "red", SECRET)).content == SECRET  # under new keys
