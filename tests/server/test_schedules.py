@@ -127,6 +127,27 @@ class Clockwork:
         return found
 
 
+class Ending(Lease):
+    """Its server ends when the next turn has begun."""
+
+    def hold(self) -> bool:
+        is_held = super().hold()
+        self.end()
+        return is_held
+
+
+def test_a_backup_that_the_end_of_its_server_cuts_short_is_no_failure(data: Path, tmp_path: Path) -> None:
+    with open_house(data) as house:
+        clockwork = Clockwork(house)
+        clockwork.schedule(tmp_path / "safe", every_s=DAY)
+        database, clock = house.platform.database, house.platform.clock
+        clockwork.loop = Schedules(
+            clockwork.folder, Ending("backups", "ends", database=database, clock=clock, lease_s=900)
+        )
+        place = clockwork.after(60)
+        assert (place.last_number, place.fault) == (0, "") and clockwork.alerts("firing") == []
+
+
 def test_backups_are_made_when_they_are_due_and_old_ones_go(data: Path, tmp_path: Path) -> None:
     safe = tmp_path / "safe"
     target = Target(LocalDriver(safe), str(safe))
