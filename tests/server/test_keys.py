@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lepton.core.errors import ConfigError, ConflictError, IntegrityError, InvalidError, NotFoundError
 from lepton.store import domains
+from lepton.vault.backup.target import manifest_paths
 from tests.server.house import API, House, open_house
 from tests.server.test_schedules import refused, run
 
@@ -97,7 +98,8 @@ def test_a_recovery_key_learns_of_later_backups(tmp_path: Path) -> None:
     for _ in range(2):
         run("backup", "--to", safe, "--data", data)
     assert "backup 2" in run("recovery-key", "--refresh", kit, "--data", data)
-    (safe / "backups" / "00000002").unlink()
+    for path in manifest_paths(2):
+        (safe / path).unlink()
     words = ("restore", "--from", safe, "--recovery-key", kit, "--into", tmp_path / "new")
     refused(IntegrityError, "newer ones are gone", *words)
     kit.write_text(json.dumps({**json.loads(kit.read_text()), "platform": "ab" * 16}))
