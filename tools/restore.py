@@ -187,15 +187,15 @@ def main() -> int:
 
 def restore(source: Path, key: dict[str, Any], into: Path, number: int) -> int:
     """Write everything of one backup."""
-    numbers = sorted(int(path.name) for path in (source / "backups").iterdir() if is_number(path.name))
+    folders = [source / "backups", source / "manifests"]  # two copies of each
+    there = [path for folder in folders if folder.is_dir() for path in folder.iterdir() if is_number(path.name)]
+    numbers = sorted({int(path.name) for path in there})
     if not numbers:
         raise Damaged(f"{source} has no backup")
     wanted = number or numbers[-1]
     if not number and wanted < key["at_least"]:
         raise Damaged(f"the newest backup is {wanted}, but {key['at_least']} had been made when the key was")
-    manifest = opened((source / "backups" / f"{wanted:08}").read_bytes(), key)
-    if manifest["number"] != wanted:
-        raise Damaged(f"backup {wanted} is backup {manifest['number']} put in its place")
+    manifest = first_whole([path for path in there if int(path.name) == wanted], key, wanted)
     told = "" if key["at_least"] else " (freshness unproven: the key knows of no backup)"
     print(f"backup {wanted} of platform {manifest['platform']}{told}")
     root, own = bytes.fromhex(manifest["vault_root"]), bytes.fromhex(manifest["domain"])
@@ -317,6 +317,20 @@ def write(path: Path, vault: Vault | None, blob: bytes, into: Path) -> None:
     if seen.digest() != wanted:
         raise Damaged("it has another SHA-256")
     draft.rename(path)
+
+
+def first_whole(copies: list[Path], key: dict[str, Any], number: int) -> dict[str, Any]:
+    """The manifest of a backup, from the first of its copies that can be read."""
+    faults = [Damaged(f"there is no backup {number}")]
+    for path in copies:
+        try:
+            manifest = opened(path.read_bytes(), key)
+            if manifest["number"] == number:
+                return manifest
+            faults.append(Damaged(f"backup {number} is backup {manifest['number']} put in its place"))
+        except Damaged as fault:
+            faults.append(fault)
+    raise faults[min(1, len(faults) - 1)]
 
 
 def is_number(name: str) -> bool:

@@ -31,7 +31,8 @@ from lepton.core.errors import (
 )
 from lepton.server.allowance import StorageQuotaError
 from lepton.server.damage import finding
-from lepton.server.files import At, Content, Files, How, Match, below
+from lepton.server.files import At, Content, Files, How, below
+from lepton.server.matching import Match
 from lepton.vault.edges import packed, unpacked
 from lepton.vault.store.branches import MAIN, Author
 from lepton.vault.store.folders import PLAIN_MODE, mode_of

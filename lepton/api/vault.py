@@ -1,10 +1,11 @@
 """`/vault`: bytes under their hash, in and out."""
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from lepton.api.door import Visit, WorkerReadingAnywhere, WorkerWritingIn, answer, check_known
@@ -67,9 +68,18 @@ async def put(visit: WorkerWritingIn, digest: DigestPath) -> JSONResponse:
         304: {"description": "The copy that `If-None-Match` names is whole and true."},
     },
 )
-async def head(visit: WorkerReadingAnywhere, digest: DigestPath, if_none_match: IfNoneMatch = None) -> Response:
+@raises(DamagedError)
+async def head(
+    visit: WorkerReadingAnywhere,
+    digest: DigestPath,
+    prove: Annotated[bool, Query(description="read it whole: whether it can be")] = False,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
     """Whether an object is stored where the visitor may look, and how large it is."""
-    _, size, headers = await _find(visit, digest)
+    held, size, headers = await _find(visit, digest)
+    if prove:
+        pieces = named(f"Object {digest}", visit.platform.objects.open(held))
+        await asyncio.to_thread(lambda: deque(pieces, maxlen=0))
     return told_only(size, if_none_match, headers)
 
 

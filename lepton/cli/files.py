@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,6 +35,8 @@ from lepton.sdk.vault import FileInfo, Vault
 STANDARD = "-"
 PACKED = ("gzip", "zstd", "snappy")
 PIECE_BYTES = 1 << 20
+AT_ONCE = 1000
+"""Lines that are printed together."""
 
 
 @click.command()
@@ -186,10 +189,14 @@ def ls(place: VaultPath, recursive: bool, at: int | None, is_json: bool) -> None
         if is_json:
             session.json([_told(file) for file in found])
             return
-        for file in found:
-            size = "" if file.is_folder else format_bytes(file.size_bytes)
-            when = "" if file.is_folder else moment(file.modified_at)
-            click.echo(f"{size:>10}  {when:19}  {file.name}")
+        while some := list(islice(found, AT_ONCE)):
+            click.echo("\n".join(map(_line, some)))
+
+
+def _line(file: FileInfo) -> str:
+    size = "" if file.is_folder else format_bytes(file.size_bytes)
+    when = "" if file.is_folder else moment(file.modified_at)
+    return f"{size:>10}  {when:19}  {file.name}"
 
 
 def _files(

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from lepton.cli.certificate import certificate
 from lepton.cli.group import Group
 from lepton.cli.keys import KEY_COMMANDS
 from lepton.cli.moving import moving, moving_on
@@ -58,11 +59,14 @@ def backup(url: str, append_only: bool, is_new: bool, data: Path | None, is_json
             f"The storage is not append-only: {found.reason}",
             fix="Use a versioned S3 bucket with a default retention in compliance mode, or leave --append-only out.",
         )
+    is_first = not target.is_claimed()
     with opened(data) as house, moving("backing up") as moved:
         made = backups.back_up(house, target, progress=moved, is_new=is_new)
     told = {name: getattr(made, name) for name in made.__slots__} | {"at": str(from_micros(made.at))}
     new = f"{made.new_packs} of {made.packs} packs are new, {format_bytes(made.new_bytes)}"
     Session(is_json).say(f"Backup {made.number} of {format_bytes(made.size_bytes)} is made; {new}.", told)
+    if is_first:
+        Session(is_json).note(f"No backup lay at {target.address} before: it is new. Is it the place that you meant?")
     if made.lost:
         lost = "; ".join(f"{path}: {fault}" for path, fault in list(made.lost.items())[:MOST_SHOWN])
         raise IntegrityError(f"It is not whole: {lost}", fix="lepton vault verify names what is damaged.")
@@ -191,5 +195,5 @@ def _fresh(key: RecoveryKey) -> str:
     return "freshness unproven: the recovery key knows of no backup"
 
 
-for command in (*KEY_COMMANDS, *COMMANDS, *PARCEL_COMMANDS, repair, storage):
+for command in (*KEY_COMMANDS, certificate, *COMMANDS, *PARCEL_COMMANDS, repair, storage):
     vault.add_command(command)

@@ -238,16 +238,16 @@ class Http:
             ) from fault
 
     async def has_object(self, digest: str) -> bool:
-        """Whether the vault holds these bytes where the token may read."""
+        """Whether the vault holds these bytes where the token may read, and can read them: it tries."""
         client = self._open()
         try:
-            response = await client.head(f"/api/v1/vault/objects/{digest}")
+            response = await client.head(f"/api/v1/vault/objects/{digest}", params={"prove": True})
         except self._httpx.TransportError:
             return False
         return bool(response.status_code == 200)
 
     async def upload(self, path: Path, digest: str, workspace: str) -> None:
-        """Bring a file into the vault for a workspace, unless it is there."""
+        """Bring a file into the vault for a workspace, unless it is there and whole."""
         query = {"workspace": workspace}
 
         async def once() -> None:

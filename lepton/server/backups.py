@@ -8,7 +8,7 @@ what it has copied. What prune took meanwhile makes it begin again.
 import fcntl
 import platform
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +22,6 @@ from lepton.core.errors import (
     ConflictError,
     IntegrityError,
     InvalidError,
-    NotFoundError,
     UnavailableError,
 )
 from lepton.security.key import derive
@@ -102,12 +101,12 @@ class House:
     @property
     def verifier(self) -> bytes:
         """Its public half."""
-        return Ed25519PrivateKey.from_private_bytes(self.signer).public_key().public_bytes_raw()
+        return opening_keys(self.root)[1]
 
     @property
     def opens_with(self) -> tuple[bytes, bytes]:
         """What it opens its own backups with, and what it verifies them with."""
-        return derive(self.root, "backup"), self.verifier
+        return opening_keys(self.root)
 
     def last_backup(self) -> int:
         """The number of the last backup that was made, wherever it is."""
@@ -116,6 +115,12 @@ class House:
     def platform(self) -> str:
         """The platform's id."""
         return platform_id(self.database)
+
+
+def opening_keys(root: bytes) -> tuple[bytes, bytes]:
+    """What a platform with this root key opens its own backups with, and what it verifies them with."""
+    signer = Ed25519PrivateKey.from_private_bytes(derive(root, "backup signer"))
+    return derive(root, "backup"), signer.public_key().public_bytes_raw()
 
 
 @contextmanager
@@ -192,12 +197,17 @@ def back_up(house: House, target: Target, *, progress: Progress, is_new: bool = 
     recovery = check_recovery_key(house)
     settle(house, target, is_new=is_new)
     Sealing(house.database, Objects(house.vault, house.plain)).turn()
-    with target.busy(MAKING, FORGETTING, busy(house)):
+    with target.busy(MAKING, FORGETTING, busy(house)) as beat:
+
+        def moved(done: int, total: int) -> None:
+            beat(to_micros(house.clock.now()))
+            progress(done, total)
+
         for _ in range(TRIES - 1):
-            made = _back_up(house, target, recovery, progress)
+            made = _back_up(house, target, recovery, moved)
             if made is not None:
                 return made
-        return _back_up(house, target, recovery, progress, is_last=True) or _endless()
+        return _back_up(house, target, recovery, moved, is_last=True) or _endless()
 
 
 def check_recovery_key(house: House) -> bytes:
@@ -271,6 +281,7 @@ def _back_up(
         keys=keys_of(house.vault.state, domain.id),
         packs=packs,
     )
+    _complete(house, target)
     sealed = seal_manifest(manifest, recovery=recovery, platform_key=house.opens_with[0], signer=house.signer)
     target.write(number, sealed)
     house.database.write(lambda tx: _note(tx, target.address, number, at))
@@ -299,11 +310,20 @@ def _next_number(house: House, target: Target) -> int:
 
 
 def _is_ours(house: House, target: Target, number: int) -> bool:
-    try:
-        read_manifest(target.read(number), signer=house.verifier)
-    except (IntegrityError, NotFoundError):
-        return False
-    return True
+    for body in target.read(number).values():
+        with suppress(IntegrityError):
+            read_manifest(body, signer=house.verifier)
+            return True
+    return False
+
+
+def _complete(house: House, target: Target) -> None:
+    """Give manifests their second copy that have one only: of older versions, or of a death between the two."""
+    for number in target.single():
+        for body in target.read(number).values():
+            with suppress(IntegrityError):
+                read_manifest(body, signer=house.verifier)
+                target.complete(number, body)
 
 
 def _note(tx: Tx, address: str, number: int, at: int) -> None:

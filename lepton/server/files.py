@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-from lepton.core.errors import ConflictError, InvalidError, NotFoundError, StaleError
+from lepton.core.errors import ConflictError, InvalidError, NotFoundError
 from lepton.server.allowance import Allowance
 from lepton.server.damage import named
+from lepton.server.matching import ANY, Match
 from lepton.server.sealing import Sealing
 from lepton.vault.archive import read_archive, write_archive
 from lepton.vault.backup.progress import Progress, Steps, counted, silent
@@ -41,34 +42,6 @@ class At:
     ref: str = MAIN
     at: int | None = None
     """Where the branch stood at this time, in microseconds since 1970."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """What a file must be for a change to happen."""
-
-    sha256: frozenset[str] | None = None
-    """One of these."""
-    is_absent: bool = False
-    is_present: bool = False
-
-    def check(self, name: str, entry: Entry | None) -> None:
-        """Refuse a change of what is something else.
-
-        Raises:
-            StaleError: it is.
-        """
-        found = entry.blob.sha256.hex() if entry else ""
-        if (
-            (self.is_absent and entry)
-            or (self.is_present and not entry)
-            or (self.sha256 is not None and found not in self.sha256)
-        ):
-            what = f"has the SHA-256 {found}" if entry else "is not there"
-            raise StaleError(f"{name!r} {what}", fix="Read it again, then repeat the change.")
-
-
-ANY = Match()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,11 +18,12 @@ class Lease:
         self._clock = clock
         self._lease_s = lease_s
         self._renew_at = float("-inf")
-        self._is_over = False
+        self.is_over = False
+        """Whether it is to be held no more."""
 
     def hold(self) -> bool:
         """Whether the lease is ours now; takes or extends it when half of it has passed."""
-        if self._is_over:
+        if self.is_over:
             return False
         if self._clock.monotonic() < self._renew_at:
             return True
@@ -44,7 +45,7 @@ class Lease:
 
     def end(self) -> None:
         """Hold it no more: what asks for it on its way stops."""
-        self._is_over = True
+        self.is_over = True
 
     def release(self) -> None:
         """Give it back."""

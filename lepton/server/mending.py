@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from lepton.core.clock import Clock
 from lepton.server.backups import House
-from lepton.server.restoring import opened
+from lepton.server.restoring import copies_of, opened
 from lepton.store.vault import packs_present
 from lepton.vault.backup.frozen import FrozenState
 from lepton.vault.backup.manifest import Manifest
@@ -44,6 +44,9 @@ def mend_backups(
     mended, seen = Mended(), set[bytes]()
     for number in numbers:
         manifest = manifest_of(number)
+        copies = copies_of(target, manifest)
+        target.complete(number, next(iter(copies.whole.values())))
+        mended.whole_again += copies.damaged
         packs = {
             domain: [(pack, size) for pack, size in found if pack not in seen]
             for domain, found in manifest.packs.items()

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from lepton.core.clock import Clock, SystemClock, to_micros
 from lepton.core.errors import ConflictError, IntegrityError, LeptonError, NotFoundError
 from lepton.security.identity import make_token
-from lepton.server.backups import House, open_house
+from lepton.server.backups import House, open_house, opening_keys
 from lepton.server.config import ServerConfig
 from lepton.server.folder import RESTORING, write_private
 from lepton.server.people import ADMIN, issue_token
@@ -35,7 +35,7 @@ from lepton.vault.backup.frozen import FrozenState
 from lepton.vault.backup.manifest import Manifest, platform_opens, read_manifest
 from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.recovery import RecoveryKey
-from lepton.vault.backup.target import Target, copy_packs
+from lepton.vault.backup.target import Target, copy_packs, manifest_paths
 from lepton.vault.driver import Driver
 from lepton.vault.store.blobs import Blob, places, read, read_blob
 from lepton.vault.store.chunks import Chunks
@@ -101,11 +101,46 @@ def open_manifest(
             f"The newest backup is {wanted}, but {key.at_least} had been made when the key was: newer ones are gone",
             fix="Look for the newer ones; --backup N takes an older one all the same.",
         )
-    sealed = read_manifest(target.read(wanted), signer=key.signer if key else root[1])
-    manifest = sealed.open(key.open(sealed.theirs) if key else platform_opens(sealed, root[0], wanted))
-    if manifest.number != wanted:
-        raise IntegrityError(f"Backup {wanted} is backup {manifest.number} put in its place", fix="Use another backup.")
+    faults = list[IntegrityError]()
+    for body in target.read(wanted).values():
+        try:
+            return _opened_manifest(body, key, root, wanted)
+        except IntegrityError as fault:
+            faults.append(fault)
+    raise faults[0]
+
+
+def _opened_manifest(body: bytes, key: RecoveryKey | None, root: tuple[bytes, bytes], number: int) -> Manifest:
+    sealed = read_manifest(body, signer=key.signer if key else root[1])
+    manifest = sealed.open(key.open(sealed.theirs) if key else platform_opens(sealed, root[0], number))
+    if manifest.number != number:
+        raise IntegrityError(f"Backup {number} is backup {manifest.number} put in its place", fix="Use another backup.")
     return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """The copies of a manifest."""
+
+    whole: dict[str, bytes]
+    """Where those lie that are what they were."""
+    damaged: dict[str, str]
+    """Where the others lie -> what is wrong."""
+
+
+def copies_of(target: Target, manifest: Manifest) -> Copies:
+    """The copies of a manifest that was opened."""
+    copies, keys = Copies({}, {}), opening_keys(manifest.root)
+    for path, body in target.read(manifest.number).items():
+        try:
+            _opened_manifest(body, None, keys, manifest.number)
+            copies.whole[path] = body
+        except IntegrityError as fault:
+            copies.damaged[path] = fault.message
+    first = manifest_paths(manifest.number)[0]
+    if first not in {*copies.whole, *copies.damaged}:  # older backups have no second one
+        copies.damaged[first] = "it is missing"
+    return copies
 
 
 @contextmanager
@@ -143,7 +178,7 @@ def check(backup: Backup, *, progress: Progress) -> Checked:
         number=backup.manifest.number,
         bytes_read=damage.bytes_read + own.bytes_read,
         packs=sum(len(found) for found in packs.values()),
-        damaged={**damage.packs, **own.packs},
+        damaged={**copies_of(backup.target, backup.manifest).damaged, **damage.packs, **own.packs},
         names=names,
     )
 

@@ -21,7 +21,8 @@ from lepton.vault.store.pages import DRAFT, Entry, check_name
 MOST_MEMBERS = 100_000
 """Of one archive: its entries are held in memory until they are committed."""
 BLOCK = tarfile.BLOCKSIZE
-BUFFER_BYTES = 1 << 20
+BUFFER_BYTES = 32 << 10
+"""`tarfile` copies what is left of its buffer with each header that it reads."""
 MOST_HEADER_BYTES = 1 << 20
 NAME_BYTES = 100
 """Of the name in a header, padded with NULs."""
@@ -177,17 +178,26 @@ class _Source:
     """Pieces of bytes as what `tarfile` reads from."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._rest, self._left = iter(pieces), b""
+        self._rest, self._piece, self._at = iter(pieces), b"", 0
 
     def read(self, size: int) -> bytes:
         """So many bytes; fewer only at the end."""
-        parts, held = [self._left], len(self._left)
-        while held < size and (piece := next(self._rest, None)) is not None:
-            parts.append(piece)
-            held += len(piece)
-        whole = b"".join(parts)
-        self._left = whole[size:]
-        return whole[:size]
+        parts, missing = list[bytes](), size
+        while missing and self._fill():
+            part = self._piece[self._at : self._at + missing]
+            self._at += len(part)
+            missing -= len(part)
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _fill(self) -> bool:
+        """Whether there is more."""
+        while self._at == len(self._piece):
+            piece = next(self._rest, None)
+            if piece is None:
+                return False
+            self._piece, self._at = piece, 0
+        return True
 
     def drain(self) -> None:
         """Read to the end: whoever sends has then sent all."""

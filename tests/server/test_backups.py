@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from lepton.cli.main import cli
-from lepton.core.clock import SystemClock
+from lepton.core.clock import ManualClock, SystemClock, to_micros
 from lepton.core.errors import ConfigError, ConflictError, IntegrityError, LeptonError, NotFoundError
 from lepton.server import backups, restoring
 from lepton.server.backups import Made
@@ -24,7 +24,7 @@ from lepton.store.dump import dump
 from lepton.store.open import open_database
 from lepton.vault.backup.manifest import read_manifest
 from lepton.vault.backup.recovery import RecoveryKey, read_key
-from lepton.vault.backup.target import Target, manifest_path
+from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Target, manifest_paths
 from lepton.vault.driver import Head
 from lepton.vault.drivers.local import LocalDriver
 from tests.server.house import API, House, open_house
@@ -160,20 +160,67 @@ def test_what_was_put_in_the_place_of_a_backup_is_refused(place: Place, tmp_path
     key = place.new_key()
     place.back_up()
     place.back_up()
-    first, second = (place.safe / manifest_path(number) for number in (1, 2))
-    kept = second.read_bytes()
-    second.write_bytes(first.read_bytes())
+    (first, _), copies = ([place.safe / path for path in manifest_paths(number)] for number in (1, 2))
+    kept = copies[0].read_bytes()
+    for copy in copies:
+        copy.write_bytes(first.read_bytes())
     with pytest.raises(IntegrityError, match="put in its place"):
         place.restore(key, tmp_path / "x")
     for at in (0, 20, 50, len(kept) // 2, len(kept) - 1):
-        second.write_bytes(kept[:at] + bytes([kept[at] ^ 1]) + kept[at + 1 :])
+        for copy in copies:
+            copy.write_bytes(kept[:at] + bytes([kept[at] ^ 1]) + kept[at + 1 :])
         with pytest.raises(IntegrityError):
             place.restore(key, tmp_path / "x")
-    second.unlink()
+    for copy in copies:
+        copy.unlink()
     late = RecoveryKey(platform=key.platform, private=key.private, signer=key.signer, at_least=2)
     with pytest.raises(IntegrityError, match="newer ones are gone"):
         place.restore(late, tmp_path / "x")
     assert place.restore(late, tmp_path / "x", number=1)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("how", ["flipped", "gone", "of another backup"])
+def test_a_manifest_has_a_second_copy(place: Place, tmp_path: Path, which: int, how: str) -> None:
+    key = place.new_key()
+    place.back_up()
+    place.back_up()
+    paths = [place.safe / path for path in manifest_paths(2)]
+    kept, spoilt = paths[0].read_bytes(), paths[which]
+    if how == "flipped":
+        spoiled(spoilt)
+    elif how == "gone":
+        spoilt.unlink()
+    else:
+        spoilt.write_bytes((place.safe / manifest_paths(1)[0]).read_bytes())
+    assert place.restore(key, tmp_path / "x")
+    script = [sys.executable, "tools/restore.py", "--from", str(place.safe), "--recovery-key", str(tmp_path / "kit")]
+    (tmp_path / "kit").write_text(key.to_text())
+    subprocess.run([*script, "--into", str(tmp_path / "plain")], check=True, capture_output=True)
+    if (which, how) != (1, "gone"):  # as of an older version: the next backup writes it
+        assert set(place.check(key).damaged) == {manifest_paths(2)[which]}
+        run("repair", "--at", place.safe, "--data", place.data)
+    else:
+        place.back_up()
+    assert [path.read_bytes() for path in paths] == [kept, kept] and place.check(key).damaged == {}
+
+
+def test_a_backup_that_takes_days_is_not_taken_for_dead(place: Place) -> None:
+    place.new_key()
+    clock, seen = ManualClock(), list[bool]()
+    with backups.open_house(place.config, clock) as house:
+
+        def slow(done: int, total: int) -> None:
+            clock.advance(20 * 3600)
+            rival = Busy(holder="another machine", now=to_micros(clock.now()))
+            try:
+                with place.target.busy(FORGETTING, MAKING, rival):
+                    seen.append(True)
+            except ConflictError:
+                seen.append(False)
+
+        backups.back_up(house, place.target, progress=slow)
+    assert len(seen) > 1 and not any(seen)
 
 
 def test_two_platforms_do_not_share_a_place(place: Place, tmp_path: Path) -> None:
@@ -375,7 +422,8 @@ def test_the_platform_misses_a_backup_that_was_taken_away(place: Place) -> None:
     place.new_key()
     place.back_up()
     place.back_up()
-    (place.safe / manifest_path(2)).unlink()
+    for path in manifest_paths(2):
+        (place.safe / path).unlink()
     done = CliRunner().invoke(cli, ["vault", "drill", "--at", str(place.safe), "--data", str(place.data)])
     assert isinstance(done.exception, IntegrityError) and "Backup 2 was made" in done.exception.message
     assert "Backup 1 restores" in run("drill", "--at", place.safe, "--backup", "1", "--data", place.data)
@@ -387,7 +435,8 @@ def test_no_two_manifests_are_sealed_alike(place: Place) -> None:
     for number in (1, 2, 3):
         place.back_up()
         with backups.open_house(place.config, CLOCK) as house:
-            nonces.add(read_manifest(place.target.read(number), signer=house.verifier).ours[:12])
+            for body in place.target.read(number).values():
+                nonces.add(read_manifest(body, signer=house.verifier).ours[:12])
             assert (
                 restoring.open_manifest(place.target, key=None, root=house.opens_with, number=number).number == number
             )
@@ -507,7 +556,7 @@ def test_a_damaged_file_is_whole_once_it_is_sent_again(house: House) -> None:
     house.http.put(url, content=content)
     (pack,) = (p for p in (house.config.data / "vault").rglob("*") if p.is_file() and p.stat().st_size > len(content))
     body = bytearray(pack.read_bytes())
-    body[100_000] ^= 1
+    body[1000] ^= 1  # in its first chunk
     pack.write_bytes(body)
     assert house.http.get(url).json()["code"] == "damaged"
     assert house.http.put(f"{url}-copy", content=content).status_code == 201

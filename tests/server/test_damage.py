@@ -2,6 +2,7 @@
 
 import json
 import os
+from hashlib import sha256
 from pathlib import Path
 
 import httpx
@@ -54,6 +55,24 @@ def test_an_object_is_known_to_be_damaged_before_its_answer_begins(house: House)
     (pack,) = packs(house) - before
     pack.unlink()
     assert digest in error_of(house.http.get(f"{API}/vault/objects/{digest}"), 500, "damaged")["message"]
+
+
+def test_what_the_sdk_uploads_again_heals(house: House, tmp_path: Path) -> None:
+    before, content = packs(house), os.urandom(300_000)
+    (tmp_path / "weights").write_bytes(content)
+    with house.sdk() as client:
+        client.catalog.upload([tmp_path / "weights"], kind="raw", name="w")
+        for path in packs(house) - before:
+            body = bytearray(path.read_bytes())
+            body[len(body) // 2] ^= 1
+            path.write_bytes(body)
+        kept = packs(house)
+        client.catalog.upload([tmp_path / "weights"], kind="raw", name="w")
+        assert packs(house) > kept
+        whole = packs(house)
+        client.catalog.upload([tmp_path / "weights"], kind="raw", name="w")
+        assert packs(house) == whole
+    assert house.http.get(f"{API}/vault/objects/{sha256(content).hexdigest()}").content == content
 
 
 def test_an_archive_leaves_out_what_is_damaged_and_names_it(house: House) -> None:

@@ -5,11 +5,9 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
-import pytest
-
 from lepton.core.errors import ConfigError, ConflictError, IntegrityError, InvalidError, NotFoundError
-from lepton.server import erasing
 from lepton.store import domains
+from lepton.vault.backup.target import manifest_paths
 from tests.server.house import API, House, open_house
 from tests.server.test_schedules import refused, run
 
@@ -71,11 +69,15 @@ def test_what_was_erased_is_nowhere_in_the_data_directory_and_the_certificate_sa
     run("erase", "red", "--certificate", paper, "--data", data)
     everything = b"".join(path.read_bytes() for path in data.rglob("*") if path.is_file())
     assert not any(key in everything for key in keys)
-    signer = bytes.fromhex(json.loads((tmp_path / "kit.json").read_text())["signer"])
-    told = erasing.verify_certificate(paper.read_text(), signer)
-    assert told["destroyed"]["keys"] == 5 and told["backups"][0]["up_to_backup"] == 1  # type: ignore[index]
-    with pytest.raises(IntegrityError):
-        erasing.verify_certificate(paper.read_text().replace('"keys": 5', '"keys": 6'), signer)
+    signer = json.loads((tmp_path / "kit.json").read_text())["signer"]
+    for whose in (("--recovery-key", tmp_path / "kit.json"), ("--signer", signer), ("--data", data)):
+        said = run("certificate", paper, *whose)
+        assert "genuine: 5 keys of red were" in said and f"{safe} up to backup 1, kept until somebody forgets" in said
+    (tmp_path / "forged.json").write_text(paper.read_text().replace('"keys": 5', '"keys": 6'))
+    refused(IntegrityError, "not what was signed", "certificate", tmp_path / "forged.json", "--data", data)
+    refused(IntegrityError, "not what was signed", "certificate", paper, "--signer", "ab" * 32)
+    refused(InvalidError, "no public key", "certificate", paper, "--signer", "ab")
+    refused(InvalidError, "cannot be read", "certificate", tmp_path / "nowhere", "--signer", signer)
     with open_house(data) as house:
         assert house.http.get(gone).status_code == 404 and house.http.get(kept).content == b"of another"
         assert house.http.get(put(house, "red", SECRET)).content == SECRET  # under new keys
@@ -96,7 +98,8 @@ def test_a_recovery_key_learns_of_later_backups(tmp_path: Path) -> None:
     for _ in range(2):
         run("backup", "--to", safe, "--data", data)
     assert "backup 2" in run("recovery-key", "--refresh", kit, "--data", data)
-    (safe / "backups" / "00000002").unlink()
+    for path in manifest_paths(2):
+        (safe / path).unlink()
     words = ("restore", "--from", safe, "--recovery-key", kit, "--into", tmp_path / "new")
     refused(IntegrityError, "newer ones are gone", *words)
     kit.write_text(json.dumps({**json.loads(kit.read_text()), "platform": "ab" * 16}))

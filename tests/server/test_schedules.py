@@ -19,7 +19,7 @@ from lepton.server.schedules import Schedules
 from lepton.server.storage import Storage, own_address, sealed_credentials
 from lepton.store import targets
 from lepton.vault.backup.forgetting import LEASE_S
-from lepton.vault.backup.target import DOING, FORGETTING, MAKING, Busy, Target, manifest_path
+from lepton.vault.backup.target import DOING, FORGETTING, MAKING, Busy, Target, manifest_paths
 from lepton.vault.drivers.credentials import Credentials
 from lepton.vault.drivers.local import LocalDriver
 from tests.server.house import House, open_house
@@ -83,7 +83,7 @@ def test_what_somebody_put_among_the_backups_does_not_count(data: Path, tmp_path
     safe = tmp_path / "safe"
     run("backup", "--to", safe, "--data", data)
     for number in (99_999_999, 2):
-        (safe / manifest_path(number)).write_bytes(b"planted")
+        (safe / manifest_paths(number)[0]).write_bytes(b"planted")
     assert "Backup 3 " in run("backup", "--to", safe, "--data", data)
     refused(IntegrityError, "What backup 2 needs", "forget", "--at", safe, "--keep-last", 1, "--data", data)
     run("forget", "--at", safe, "--backup", 2, "--backup", 99_999_999, "--data", data)
@@ -125,6 +125,27 @@ class Clockwork:
     def alerts(self, state: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.house.ask("GET", f"/observe/alerts?state={state}")["items"]
         return found
+
+
+class Ending(Lease):
+    """Its server ends when the next turn has begun."""
+
+    def hold(self) -> bool:
+        is_held = super().hold()
+        self.end()
+        return is_held
+
+
+def test_a_backup_that_the_end_of_its_server_cuts_short_is_no_failure(data: Path, tmp_path: Path) -> None:
+    with open_house(data) as house:
+        clockwork = Clockwork(house)
+        clockwork.schedule(tmp_path / "safe", every_s=DAY)
+        database, clock = house.platform.database, house.platform.clock
+        clockwork.loop = Schedules(
+            clockwork.folder, Ending("backups", "ends", database=database, clock=clock, lease_s=900)
+        )
+        place = clockwork.after(60)
+        assert (place.last_number, place.fault) == (0, "") and clockwork.alerts("firing") == []
 
 
 def test_backups_are_made_when_they_are_due_and_old_ones_go(data: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lepton.core.errors import ConflictError, IntegrityError, NotFoundError, StaleError
 from lepton.vault.backup.manifest import Manifest
-from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Target, manifest_path
+from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Target, manifest_paths
 from lepton.vault.store.files import pack_path
 
 LEASE_S = 86_400.0
@@ -60,7 +60,8 @@ def forget(
         raise StaleError(f"Backup {newest} is not shown by the storage", fix="Look where it went, or try again later.")
     with target.busy(FORGETTING, MAKING, busy):
         for number in gone:
-            target.driver.delete(manifest_path(number))
+            for path in manifest_paths(number)[::-1]:
+                target.driver.delete(path)
         unnamed = _unnamed(target, opened, ())
         marks = {path: mark for path, mark in _marks(target).items() if path in unnamed}
         before = busy.now - int(lease_s * 1e6)

@@ -2,10 +2,10 @@
 
 import json
 import os
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lepton.core.errors import ConflictError, IntegrityError, NameTakenError, NotFoundError, StorageRefusedError
 from lepton.vault.backup.progress import Steps
@@ -14,12 +14,16 @@ from lepton.vault.store.files import pack_path
 
 ABOUT = "lepton-backup"
 FOLDER = "backups/"
+COPIES_FOLDER = "manifests/"
+"""The second copy of each manifest."""
 PACKS_MARK = "lepton-vault"
 """What stands in a storage of packs."""
 DOING = "doing/"
 MAKING, FORGETTING = "making", "forgetting"
 BUSY_S = 86_400
 """Who said longer ago that he is at something is dead."""
+BEAT_S = 3600
+"""How often he says it again."""
 DIGITS = 8
 FORMAT = 1
 COPIES = 4
@@ -89,6 +93,13 @@ class Target:
     def __init__(self, driver: Driver, address: str) -> None:
         self.driver, self.address = driver, address
 
+    def is_claimed(self) -> bool:
+        """Whether backups lie there, or are about to."""
+        try:
+            return bool(self._about())
+        except NotFoundError:
+            return False
+
     def claim(self, platform: str, known: "Known") -> str:
         """Make the storage this platform's, if it is nobody's; return the id that stands in it.
 
@@ -112,23 +123,39 @@ class Target:
         return id
 
     @contextmanager
-    def busy(self, what: str, rival: str, busy: "Busy") -> Iterator[None]:
+    def busy(self, what: str, rival: str, busy: "Busy") -> Iterator[Callable[[int], None]]:
         """Say in the storage what is being done, for as long as it is.
+
+        Gives what is to be called now and then with the time (microseconds since 1970), so that it is not taken for
+        dead; that raises ConflictError where it was already.
 
         Raises:
             ConflictError: somebody else says that the rival is being done.
         """
-        mine = f"{DOING}{what}-{os.urandom(8).hex()}"
-        self.driver.put(mine, [json.dumps({"holder": busy.holder, "until": busy.until}).encode()])
+        mine, said = f"{DOING}{what}-{os.urandom(8).hex()}", busy.now
+        self._say(mine, busy)
+
+        def beat(now: int) -> None:
+            nonlocal said
+            if now - said < BEAT_S * 1_000_000:
+                return
+            if not any(head.key == mine for head in self.driver.list(DOING)):
+                raise ConflictError(f"Somebody took this {what} for dead", fix="Begin it again.")
+            self._say(mine, replace(busy, now=now))
+            said = now
+
         try:
             for head in list(self.driver.list(DOING)):
                 if head.key != mine and not self._is_alive(head.key, busy):
                     self._remove(head.key)
                 elif head.key.startswith(f"{DOING}{rival}-"):
                     raise ConflictError(f"Somebody else is {rival} there now", fix="Try again when that has ended.")
-            yield
+            yield beat
         finally:
             self._remove(mine)
+
+    def _say(self, key: str, busy: "Busy") -> None:
+        self.driver.put(key, [json.dumps({"holder": busy.holder, "until": busy.until}).encode()])
 
     def _is_alive(self, key: str, busy: "Busy") -> bool:
         """Whether who said so may still be at it: not one who had the lock that we have now."""
@@ -149,19 +176,37 @@ class Target:
             NotFoundError: no backups lie there.
         """
         self._about()
-        names = (head.key.removeprefix(FOLDER) for head in self.driver.list(FOLDER))
-        return sorted(int(name) for name in names if len(name) == DIGITS and name.isascii() and name.isdigit())
+        return sorted({*self._numbers(FOLDER), *self._numbers(COPIES_FOLDER)})
 
-    def read(self, number: int) -> bytes:
-        """The manifest of a backup, sealed.
+    def _numbers(self, folder: str) -> Iterator[int]:
+        names = (head.key.removeprefix(folder) for head in self.driver.list(folder))
+        return (int(name) for name in names if len(name) == DIGITS and name.isascii() and name.isdigit())
+
+    def read(self, number: int) -> dict[str, bytes]:
+        """Where copies of a backup's manifest lie, and what they are, sealed.
 
         Raises:
             NotFoundError: there is none of that number.
         """
-        try:
-            return b"".join(self.driver.get(manifest_path(number)))
-        except NotFoundError as fault:
-            raise NotFoundError(f"There is no backup {number}", fix="See lepton vault backups.") from fault
+        found = dict[str, bytes]()
+        for path in manifest_paths(number):
+            with suppress(NotFoundError):
+                found[path] = b"".join(self.driver.get(path))
+        if not found:
+            raise NotFoundError(f"There is no backup {number}", fix="See lepton vault backups.")
+        return found
+
+    def single(self) -> list[int]:
+        """Numbers of the backups whose manifest has one copy only."""
+        return sorted({*self._numbers(FOLDER)} ^ {*self._numbers(COPIES_FOLDER)})
+
+    def complete(self, number: int, manifest: bytes) -> list[str]:
+        """Write the copies of a manifest that are missing, or other than this; return where."""
+        there = self.read(number)
+        wrong = [path for path in manifest_paths(number) if there.get(path) != manifest]
+        for path in wrong:
+            self.driver.put(path, [manifest])
+        return wrong
 
     def write(self, number: int, manifest: bytes) -> None:
         """Keep a manifest: from now on the backup counts. It is never changed.
@@ -169,11 +214,12 @@ class Target:
         Raises:
             NameTakenError: there is one of that number.
         """
-        path = manifest_path(number)
+        path, copy = manifest_paths(number)
         try:
             self.driver.head(path)
         except NotFoundError:
             self.driver.put(path, [manifest])
+            self.driver.put(copy, [manifest])
             return
         raise NameTakenError(f"There is a backup {number} already", fix="Begin it again.")
 
@@ -225,9 +271,9 @@ def copy_packs(source: Driver, target: Driver, packs: Packs, *, progress: Steps,
     return copied
 
 
-def manifest_path(number: int) -> str:
-    """The key of a manifest."""
-    return f"{FOLDER}{number:0{DIGITS}}"
+def manifest_paths(number: int) -> tuple[str, str]:
+    """The keys of a manifest and of its second copy."""
+    return f"{FOLDER}{number:0{DIGITS}}", f"{COPIES_FOLDER}{number:0{DIGITS}}"
 
 
 def _missing(

@@ -156,6 +156,8 @@ def facts_of(mode: int) -> bytes:
 
 def mode_of(entry: Entry) -> int:
     """The permissions that a file has; of a damaged entry the plain ones."""
+    if not entry.facts:
+        return PLAIN_MODE
     with suppress(ValueError, TypeError, KeyError):
         return int(json.loads(entry.facts)["mode"]) & 0o777
     return PLAIN_MODE

@@ -4,7 +4,7 @@ A leaf (level 0) holds entries; a page above it holds, for each page below, the 
 """
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic, TypeVar, overload
@@ -119,6 +119,14 @@ class Packed(Sequence[T], Generic[T]):
 
     def __len__(self) -> int:
         return len(self._starts)
+
+    def __iter__(self) -> Iterator[T]:
+        decode, view = self._decode, self._view
+        try:
+            for start in self._starts:
+                yield decode(view, start)
+        except UnicodeDecodeError as fault:
+            raise _damaged() from fault
 
     @overload
     def __getitem__(self, at: int) -> T: ...
