@@ -17,7 +17,7 @@ from lepton.api.match import IfMatch, IfNoneMatch, tags_of
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
 from lepton.api.streams import RangeError, Wanted, begun, sent, taken, told_only
-from lepton.api.wire import ANYTHING, Wish
+from lepton.api.wire import ANYTHING, WATCH, Wish
 from lepton.core.clock import to_micros
 from lepton.core.errors import (
     ConflictError,
@@ -137,7 +137,7 @@ class CopyIn(Wish):
     source: Annotated[str, Field(max_length=63, description="workspace that it is in; empty: the same")] = ""
     is_move: bool = False
     message: Annotated[str, Field(max_length=500)] = ""
-    watch: Annotated[str, Field(pattern="^[0-9a-f]{32}$|^$", description="a name for `GET /vault/copies/{watch}`")] = ""
+    watch: Annotated[str, Field(pattern=WATCH)] | None = Field(None, description="for `GET /vault/copies/{watch}`")
 
 
 class ComeOut(BaseModel):
@@ -339,12 +339,12 @@ async def copy_files(visit: WorkerWritingIn, body: CopyIn) -> JSONResponse:
         return {"version": files.version(target).hex(), "files": done}
 
     copies: Copies = visit.request.app.state.copies
-    with copies.watched(visit.principal.name, body.watch) as tell:
+    with copies.watched(visit.principal.name, body.watch or "") as tell:
         return answer(await in_thread(visit, work), status=201)
 
 
 @router.get("/copies/{watch}", response_model=ComeOut)
-async def watch_copy(visit: WorkerReadingIn, watch: Annotated[str, Path(pattern="^[0-9a-f]{32}$")]) -> JSONResponse:
+async def watch_copy(visit: WorkerReadingIn, watch: Annotated[str, Path(pattern=WATCH)]) -> JSONResponse:
     """How far a copy of the visitor's own has come that goes on now."""
     copies: Copies = visit.request.app.state.copies
     done, total = copies.come(visit.principal.name, watch)

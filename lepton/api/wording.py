@@ -68,6 +68,7 @@ PATTERNS = {
     wire.BRANCH: "a branch's name: small letters, digits and . _ - , starting with a letter or digit",
     wire.ANYTHING: "*, which stands for whatever is there",
     r"^(/|$)": "an absolute path",
+    wire.WATCH: "32 hexadecimal digits, made up by who watches",
     r"^[0-9]{1,18}$": "a revision, which is the id of an event: digits only",
     TAGS: "one or more ETags as the server gave them, quotes and all, or *",
 }
