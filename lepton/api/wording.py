@@ -59,8 +59,6 @@ PATTERNS = {
     wire.MAYBE_ID: IDS,
     wishes.LABEL: LABELS,
     wishes.MAYBE_LABEL: LABELS,
-    r"^[0-9a-f]{32}$": "32 lower-case hexadecimal digits",
-    r"^[0-9a-f]{32}$|^$": "32 lower-case hexadecimal digits, or nothing",
     r"^[0-9a-f]{64}$": "a SHA-256: 64 lower-case hexadecimal digits",
     r"^[A-Za-z_][A-Za-z0-9_]{0,127}$": "a variable's name: letters, digits and _ , not starting with a digit",
     r"^[A-Za-z0-9_./-]+$": "letters, digits and _ . / - only",
