@@ -105,8 +105,6 @@ def order_of(policy: Policy, *, is_shared: bool) -> state.Order:
         has_guarantees=is_shared,
         grace_s=float(policy.grace_s),
         half_life_s=float(policy.half_life_s),
-        idle_share=float(policy.idle_share),
-        earns_first=policy.earns_first,
         searches=policy.searches,
         rest_s=float(policy.rest_s),
     )
@@ -165,7 +163,7 @@ def cells_of(counts: Ints, words: Ints) -> Rows:
     cells.end, cells.word_end = np.cumsum(counts), np.cumsum(words)
     cells.start, cells.word = cells.end - counts, cells.word_end - words
     cells.running = cells.held_for = -1
-    cells.credit_at = -np.inf  # what it has at first is there
+    cells.credit_at = -np.inf  # all that it may save up is there
     return cells
 
 

@@ -71,10 +71,6 @@ class Policy:
     """The same where all queues share one pool, so that there is somewhere to go."""
     cap_factor: float = 0.0
     """Nobody has waited too long who has waited less than so many times what jobs wait lately."""
-    idle_share: float = 0.05
-    """Of their time, that nodes may be left idle because they are kept for who has waited too long."""
-    earns_first: bool = False
-    """And only once what that will probably come to has passed in time that was not left idle."""
     adapts: bool = False
     """Size counts for more while jobs wait for longer than they run: `kernel.pace`."""
 
@@ -91,8 +87,6 @@ OURS = Policy(
     wait_cap_s=7 * 24 * 3600.0,
     shared_cap_s=2 * 24 * 3600.0,
     cap_factor=10.0,
-    idle_share=0.003,
-    earns_first=True,
     adapts=True,
 )
 CALM = replace(OURS, stretch=20.0, floor_s=60.0, quantile=0.0, preempts=False)
@@ -108,8 +102,6 @@ LIVE = replace(
     rest_s=5.0,
     shared_cap_s=12 * 3600.0,
     cap_factor=0.0,
-    idle_share=0.05,
-    earns_first=False,
 )
 """Ours on a running server, where a start costs something, and queues that borrow come from people."""
 

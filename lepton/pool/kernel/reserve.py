@@ -11,8 +11,7 @@ one proves to have no end, other nodes are chosen.
 *Why the pool is not frozen.* Only its own nodes are kept, for one job in a cell, the oldest. Nothing is kept for what
 can never become free: no end is expected of a job that says that it has none, nor of one that has outrun `OUTRUN` times
 the longest run that ever ended; so no attempt lasts longer than that. And what is idle only because it is kept is paid
-for: a cell earns `Order.idle_share` of its node-seconds as they pass, and while it owes some nothing is kept anew; or
-(`Order.earns_first`) until it has earned what the attempt will probably cost.
+for: a cell earns `SHARE` of its node-seconds as they pass, and while it owes some nothing is kept anew.
 """
 
 import numpy as np
@@ -22,15 +21,15 @@ from lepton.pool.kernel.cells import has_room, mark
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.order import done, outgrown
 from lepton.pool.kernel.places import give, put_back, take
-from lepton.pool.kernel.state import KEPT, LONGEST, RUN, Order, Pool, Rows
+from lepton.pool.kernel.state import KEPT, LONGEST, Order, Pool, Rows
 from lepton.pool.kernel.victims import heap, sink, swap
 
 CAUTION = 2.0
 """Where another's reservation depends on it, a job is expected to need so many times its estimate."""
+SHARE = 0.05
+"""Of its node-seconds, that a cell may leave idle for late jobs."""
 SAVED_S = 21_600.0
-"""Seconds of earning that a cell saves up, unless it has to earn first; and of a run that outrun nothing."""
-AT_FIRST_S = 1080.0
-"""Seconds of each of its nodes that a cell has to spend at the beginning."""
+"""Seconds of earning that a cell saves up, and of a run that outrun nothing."""
 SHUT = 2
 """`kept` of a node that is shut for all but one."""
 OUTRUN = 2.0
@@ -63,15 +62,14 @@ def let_go(pool: Pool, now: float) -> None:
 
 
 @compiled
-def earn(pool: Pool, order: Order, klass: Rows, now: float) -> float:
+def earn(pool: Pool, klass: Rows, now: float) -> float:
     """Bring the credit of a class's cells up to now; return what all of them have."""
     total = 0.0
     for at in range(klass.cells, klass.cells_end):
         cell = pool.cells[pool.lists[at]]
-        nodes = cell.end - cell.start
-        rate, most = order.idle_share * nodes, np.inf if order.earns_first else order.idle_share * nodes * SAVED_S
-        earned = rate * max(0.0, now - cell.credit_at) if cell.credit_at > -np.inf else AT_FIRST_S * nodes
-        cell.credit, cell.credit_at = min(most, cell.credit + earned), now
+        rate = SHARE * (cell.end - cell.start)
+        cell.credit = min(rate * SAVED_S, cell.credit + rate * max(0.0, now - cell.credit_at))
+        cell.credit_at = now
         total += cell.credit
     return total
 
@@ -89,8 +87,8 @@ def hold(pool: Pool, order: Order, job: int, now: float) -> None:
         if holder >= 0:
             row.reserved = row.reserved if holder == job else np.inf
             return
-    credit = earn(pool, order, klass, now)
-    if row.reserved == np.inf and (credit <= 0.0 or not begin(pool, order, job, credit, now)):
+    credit = earn(pool, klass, now)
+    if row.reserved == np.inf and (credit <= 0.0 or not begin(pool, order, job, now)):
         return
     if not keep(pool, order, job, now):
         row.reserved = np.inf
@@ -98,19 +96,15 @@ def hold(pool: Pool, order: Order, job: int, now: float) -> None:
 
 
 @compiled
-def begin(pool: Pool, order: Order, job: int, credit: float, now: float) -> bool:
-    """Choose the nodes to keep for a late job; False if it would not fit, or that would cost more than was earned."""
+def begin(pool: Pool, order: Order, job: int, now: float) -> bool:
+    """Choose the nodes to keep for a late job; False if it would not fit."""
     row = pool.jobs[job]
-    klass, lasts_s = pool.classes[row.klass], credit / (row.place_end - row.place)
-    if order.earns_first and lasts_s < pool.pace[RUN]:
-        return False
+    klass = pool.classes[row.klass]
     if now < klass.unfit_until <= now + order.rest_s:
         return False
     until = fits_at(pool, order, job, now)
     if until == np.inf:
         klass.unfit_until = now + order.rest_s
-        return False
-    if order.earns_first and lasts_s < until - now:
         return False
     row.reserved, row.held_at = until, now
     return True

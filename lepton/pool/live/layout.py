@@ -104,7 +104,7 @@ class Layout:
         found.word = found.word_end - words
         found.kind = [KINDS.index(each.kind) for each in self.cells]
         found.running = found.held_for = found.link = -1
-        found.credit_at = -np.inf  # what it has at first is there
+        found.credit_at = -np.inf  # all that it may save up is there
         return found
 
     def capacity(self) -> Ints:

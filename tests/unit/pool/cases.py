@@ -12,7 +12,6 @@ from lepton.pool.policy import CALM, OURS, POLICIES, Policy, Source
 from lepton.pool.replay import Outcome, grown, outcome_of
 from lepton.pool.trace import Cluster, Ints, Trace
 
-KEEPS = {"cap_factor": 0.0, "idle_share": 0.05, "earns_first": False}
 QUICK = {
     "floor_s": 5.0,
     "prior_s": 5.0,
@@ -23,9 +22,9 @@ ORDERS: dict[str, Policy] = {name: each for name, each in POLICIES.items() if ea
     "calm": CALM,
     "las": replace(POLICIES["las"], min_run_s=30.0),  # as published it takes turns every second, for weeks here
     "quick to stop": replace(OURS, **QUICK),  # type: ignore[arg-type]
-    "late": replace(CALM, wait_cap_s=300.0, shared_cap_s=300.0, **KEEPS),
-    "late and preemptive": replace(OURS, wait_cap_s=300.0, shared_cap_s=300.0, **KEEPS, **QUICK),  # type: ignore[arg-type]
-    "late at once": replace(OURS, wait_cap_s=5.0, shared_cap_s=5.0, **KEEPS, **QUICK),  # type: ignore[arg-type]
+    "late": replace(CALM, wait_cap_s=300.0, shared_cap_s=300.0, cap_factor=0.0),
+    "late and preemptive": replace(OURS, wait_cap_s=300.0, shared_cap_s=300.0, cap_factor=0.0, **QUICK),  # type: ignore[arg-type]
+    "late at once": replace(OURS, wait_cap_s=5.0, shared_cap_s=5.0, cap_factor=0.0, **QUICK),  # type: ignore[arg-type]
 }
 NAMES = sorted(ORDERS)
 
