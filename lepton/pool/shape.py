@@ -55,6 +55,8 @@ class Machine:
     total: Devices
     labels: Mapping[str, str] = field(default_factory=dict)
     state: str = NodeState.UP
+    unused: tuple[str, ...] = ()
+    """Accelerators that it has and does not give away: `unused_of`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,11 @@ def given_of(total: Devices) -> Devices:
     kind = next((name for name in ACCELERATORS if getattr(total, name)), "")
     whole = {name: getattr(total, name) // WHOLE * WHOLE if name == kind else 0 for name in ACCELERATORS}
     return replace(total, **whole)
+
+
+def unused_of(total: Devices) -> tuple[str, ...]:
+    """The kinds of accelerator that a node has beside the one that it gives away."""
+    return tuple(name for name in ACCELERATORS if getattr(total, name) >= WHOLE and not getattr(given_of(total), name))
 
 
 def never_within(gang: Gang, bounds: Iterable[Bound]) -> Refusal | None:
@@ -235,6 +242,13 @@ def _no_worker(alike: Alike, within: str, machines: Sequence[Machine]) -> Refusa
         return _no_label(alike.labels, machines)
     device = next((device for device in ACCELERATORS if getattr(alike.devices, device)), "")
     if device and not any(getattr(machine.total, device) for machine in usable):
+        beside = next((machine for machine in usable if device in machine.unused), None)
+        if beside:
+            given = next(WORDS[name] for name in ACCELERATORS if getattr(beside.total, name))
+            return Refusal(
+                f"{beside.name} has {WORDS[device]}s beside {given}s, and a node gives away one kind of device",
+                f"Ask for no {WORDS[device]}s, or add a node that has only those.",
+            )
         that = " with these labels" if alike.labels else ""
         return Refusal(f"no node{that} has {WORDS[device]}s", f"Ask for no {WORDS[device]}s, or add a node.")
     best = min(usable, key=lambda machine: (*_worth(_least(alike.devices, machine.total)), machine.name))

@@ -8,7 +8,7 @@ from threading import Lock
 from lepton.core.launch import Devices
 from lepton.core.resource import Resource
 from lepton.pool.quota import DEFAULT, DEVICES, Amounts, QueueSpec, QuotaSpec, quota_name
-from lepton.pool.shape import Bound, Machine, given_of
+from lepton.pool.shape import Bound, Machine, given_of, unused_of
 from lepton.pool.standing import NodeState, read_state
 from lepton.pool.tree import line
 from lepton.store import events, resources
@@ -150,6 +150,11 @@ def labels_of(node: Resource) -> dict[str, str]:
 
 def machine(node: Resource) -> Machine:
     """A node with all that it gives away when nobody uses it."""
+    has = devices_of(node)
     return Machine(
-        name=node.name, total=given_of(devices_of(node)), labels=labels_of(node), state=read_state(node.state)
+        name=node.name,
+        total=given_of(has),
+        labels=labels_of(node),
+        state=read_state(node.state),
+        unused=unused_of(has),
     )

@@ -18,9 +18,9 @@ from lepton.pool.kernel.bounds import may_have_victims, renew
 from lepton.pool.kernel.cells import may_fit_somewhere
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.heaps import without_first
-from lepton.pool.kernel.moves import first_waiting, start, stop
+from lepton.pool.kernel.moves import delist, enlist, first_waiting, start, stop
 from lepton.pool.kernel.reserve import hold, is_kept_for, lend, let_go, open_again, release, shut_all, take_beside
-from lepton.pool.kernel.state import AWAKE, KEPT, LATE, SEARCHES, STARTS, STOPS, WAITING, Order, Pool
+from lepton.pool.kernel.state import AWAKE, KEPT, LATE, RUNNING, SEARCHES, STARTS, STOPS, WAITING, Order, Pool
 from lepton.pool.kernel.victims import make_room
 
 
@@ -39,6 +39,8 @@ def decide(pool: Pool, order: Order, now: float) -> None:
         start_waiting(pool, order, now, order.preempts, False)
         if pool.size[STOPS]:  # what its victims held and the starter does not need
             start_waiting(pool, order, now, False, False)
+    if pool.size[STOPS]:
+        go_on(pool, order, now)
     if pool.size[KEPT]:
         open_again(pool)
     for klass in range(len(pool.classes) if pool.size[SEARCHES] > order.searches else 0):
@@ -247,6 +249,61 @@ def note_stop(pool: Pool, order: Order, job: int, by: int, now: float) -> None:
     for worker in range(pool.jobs[job].place, pool.jobs[job].place_end):
         pool.workers[worker].was = pool.workers[worker].node
     noted = pool.plan[pool.size[STOPS]]
-    noted.stop, noted.begun, noted.by = job, pool.jobs[job].begun, by
+    row = pool.jobs[job]
+    noted.stop, noted.by, noted.begun, noted.lead = job, by, row.begun, row.lead
+    noted.work, noted.is_late = row.work, row.is_late
     pool.size[STOPS] += 1
     stop(pool, order, job, now)
+
+
+@compiled
+def go_on(pool: Pool, order: Order, now: float) -> None:
+    """Who was stopped and has started again on the very nodes that it had, because others made more room than was
+    needed, was not stopped: its run goes on.
+    """
+    left = 0
+    for at in range(pool.size[STOPS]):
+        noted = pool.plan[at]
+        row = pool.jobs[noted.stop]
+        if row.state == RUNNING and row.begun == now and has_its_places(pool, noted.stop):
+            drop_start(pool, noted.stop)
+            delist(pool, noted.stop)
+            row.begun, row.lead, row.work, row.is_late = noted.begun, noted.lead, noted.work, noted.is_late
+            row.runs -= 1
+            enlist(pool, order, noted.stop, now)
+            continue
+        kept = pool.plan[left]
+        kept.stop, kept.by, kept.begun, kept.lead = noted.stop, noted.by, noted.begun, noted.lead
+        kept.work, kept.is_late = noted.work, noted.is_late
+        left += 1
+    pool.size[STOPS] = left
+
+
+@compiled
+def has_its_places(pool: Pool, job: int) -> bool:
+    """Whether a job has whole devices on the same nodes again, whichever of its equal workers is on which."""
+    klass, worker = pool.classes[pool.jobs[job].klass], pool.jobs[job].place
+    for at in range(klass.part, klass.part_end):
+        part, first, missing = pool.parts[at], worker, 0
+        worker += part.workers
+        for one in range(first, worker):
+            count = 0
+            for other in range(first, worker):
+                count += pool.workers[other].node == pool.workers[one].node
+                count -= pool.workers[other].was == pool.workers[one].node
+            missing += count != 0
+        if missing or part.milli:
+            return False
+    return True
+
+
+@compiled
+def drop_start(pool: Pool, job: int) -> None:
+    """Take a job's start out of the plan."""
+    left = 0
+    for at in range(pool.size[STARTS]):
+        start = pool.plan[at].start
+        if start != job:
+            pool.plan[left].start = start
+            left += 1
+    pool.size[STARTS] = left

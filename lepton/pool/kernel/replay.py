@@ -17,6 +17,7 @@ from lepton.pool.kernel.predict import IS_TRUSTED, History, come, expect, learn,
 from lepton.pool.kernel.state import (
     BY_KEY,
     KEPT,
+    KNOWN,
     RUNNING,
     STARTS,
     STOPS,
@@ -148,6 +149,7 @@ def handle(replay: Replay, now: float) -> None:
         leave(replay.history, job, row.submit)
     if replay.setting.source:
         learn(replay.history, job, fact.duration)
+        pool.size[KNOWN] = 1 if replay.setting.is_certain else replay.history.ended[IS_TRUSTED]
     if replay.setting.source == 1:
         pool.size[BY_KEY] = may_stop_by_key(replay.history)
 

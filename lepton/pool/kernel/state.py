@@ -162,8 +162,18 @@ CROWD = np.dtype(
 )
 RANKS = 9
 """Priorities."""
-PLAN = np.dtype([("start", "i8"), ("stop", "i8"), ("begun", "f8"), ("by", "i8")])
-AWAKE, LATE, STARTS, STOPS, SEARCHES, EXPECTED, BY_KEY, KEPT = 0, 1, 2, 3, 4, 5, 6, 7
+PLAN = np.dtype(
+    [
+        ("start", "i8"),
+        ("stop", "i8"),
+        ("begun", "f8"),  # of who stops: what its run was like,
+        ("lead", "f8"),
+        ("work", "f8"),
+        ("is_late", "i8"),
+        ("by", "i8"),  # and for whom it stops
+    ]
+)
+AWAKE, LATE, STARTS, STOPS, SEARCHES, EXPECTED, BY_KEY, KEPT, KNOWN = 0, 1, 2, 3, 4, 5, 6, 7, 8
 """Indices of `Pool.size`."""
 EXCESS, WAIT, RUN, STARTED, ENDS, LONGEST = 0, 1, 2, 3, 4, 5
 """Indices of `Pool.pace`."""
@@ -213,13 +223,11 @@ class Pool(NamedTuple):
     room: Rows
     """As long as there are jobs or classes."""
     plan: Rows
-    """What the last decision has done, in order; a job that stops may also start, elsewhere. `begun` is when the one
-    that stops had begun its run, `by` for whom it stops.
-    """
+    """What the last decision has done, in order; a job that stops may also start, elsewhere."""
     size: Ints
-    """(8,) how many rows count: AWAKE and LATE of `room`, STARTS and STOPS of `plan`; SEARCHES for victims made;
+    """(9,) how many rows count: AWAKE and LATE of `room`, STARTS and STOPS of `plan`; SEARCHES for victims made;
     EXPECTED kinds of workers, the first rows of `parts`; BY_KEY 1 while jobs may be stopped for a smaller key alone;
-    KEPT jobs that nodes are kept for in the present decision.
+    KEPT jobs that nodes are kept for in the present decision; KNOWN 1 while expected run times count.
     """
 
 
@@ -256,7 +264,7 @@ def rows(number: int, dtype: "np.dtype[np.void]") -> Rows:
 
 def size_of_nothing() -> Ints:
     """`Pool.size` before the first decision: no row counts, and jobs may be stopped for a smaller key."""
-    size = np.zeros(8, np.int64)
+    size = np.zeros(9, np.int64)
     size[BY_KEY] = 1
     return size
 

@@ -91,6 +91,11 @@ class Forecast:
             self._examples.add(asked.features, asked.mean, asked.boosted, float(np.log1p(max(0.0, ran_s))), now)
 
     @property
+    def is_known(self) -> bool:
+        """Whether expected run times count."""
+        return self._policy.is_certain or bool(self._history.ended[predict.IS_TRUSTED])
+
+    @property
     def may_stop_by_key(self) -> bool:
         """Whether it pays to stop running jobs for others because of what is expected of them."""
         return self._policy.source is not Source.HISTORY or bool(predict.may_stop_by_key(self._history))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from lepton.pool.arrays import order_of
 from lepton.pool.kernel import follow
 from lepton.pool.kernel.moves import end, make_late, wait
-from lepton.pool.kernel.state import ABSENT, BY_KEY, RUNNING, SEARCHES, WHOLE
+from lepton.pool.kernel.state import ABSENT, BY_KEY, KNOWN, RUNNING, SEARCHES, WHOLE
 from lepton.pool.live.entry import Due, Entry
 from lepton.pool.live.forecast import Forecast
 from lepton.pool.live.habits import Habits
@@ -141,8 +141,9 @@ class Seats:
                 make_late(self.tables.pool, due.slot)
 
     def learn(self) -> None:
-        """Decide by what is known by now: which workers come, whether stops for a smaller key pay."""
+        """Decide by what is known by now: which workers come, how long they run, whether stops by key pay."""
         self.tables.pool.size[BY_KEY] = self._forecast.may_stop_by_key
+        self.tables.pool.size[KNOWN] = self._forecast.is_known
         if self._habits.are_new:
             self.tables.expect(self._habits.kinds())
 

@@ -214,6 +214,25 @@ def test_a_leap_of_the_clock_neither_delays_a_guarantee_nor_shortens_a_run(leap_
     assert world.held("owner") == NODES
 
 
+def test_nothing_is_kept_for_who_is_only_over_a_limit_and_then_it_is_first() -> None:
+    limit = {"gpu_milli": 8000}
+    world = World(Rights(queues={"small": QueueSpec(limit=limit), "default": QueueSpec()}), patience_s=50.0)
+    world.submit("first", "small")
+    world.turn(0.0)
+    submit_old(world, "over", "small", 100.0, rank=LOW)
+    world.turn(1.0)
+    assert is_late(world, "over")
+    for at in range(NODES - 1):
+        world.submit(f"d{at}")
+    world.turn(2.0)
+    assert world.held("default") == NODES - 1, "what it may not have is not kept from others"
+    assert reasons(world.pool, "over", 3.0)[0].code == "quota"
+    world.submit("after", rank=HIGH)
+    world.ends["first"] = 4.0
+    world.turn(5.0)
+    assert world.held("small") == 1 and "after" not in world.ends
+
+
 @pytest.mark.parametrize("leap_s", [-86_400.0, 86_400.0])
 def test_a_clock_that_nobody_sets_says_how_much_has_passed(leap_s: float) -> None:
     ticks = [50.0]

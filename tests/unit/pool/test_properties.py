@@ -111,6 +111,10 @@ def check_work(case: Case, outcome: Outcome) -> None:
     order = np.lexsort((outcome.end, outcome.start, outcome.job))
     job, start, end = outcome.job[order], outcome.start[order], outcome.end[order]
     assert (start[1:] >= end[:-1])[job[1:] == job[:-1]].all()
+    at = np.flatnonzero((job[1:] == job[:-1]) & (start[1:] == end[:-1]))
+    same = [set(outcome.node[slice(*outcome.worker[order[i] :][:2])]) for i in np.stack([at, at + 1], 1).reshape(-1)]
+    again = sum(one == other for one, other in zip(same[::2], same[1::2], strict=True))
+    assert again <= 1 or case.part, "who is stopped and goes on where it was, in one decision, was not stopped"
     assert case.policy.preempts or runs.max(initial=0) <= 1
 
 
@@ -130,7 +134,8 @@ def whole(seed: int) -> Case:
     chance = np.random.default_rng(seed)
     nodes = {f"q{queue}": int(chance.integers(1, 4)) for queue in range(int(chance.integers(2, 4)))}
     trace = trace_of(chance, list(nodes), [8, 8, 8, 16, 24])
-    policy = replace(CALM, shared_cap_s=CAP_S, cap_factor=0.0, floor_s=float(chance.choice([5.0, 60.0, 300.0])))
+    floor_s = float(chance.choice([5.0, 60.0, 300.0]))
+    policy = replace(CALM, shared_cap_s=CAP_S, floor_s=floor_s, cap_factor=0.0)
     ranks = chance.choice([0, 4, 8], (len(nodes), 3)) if chance.random() < 0.5 else None
     return Case(trace, Cluster(nodes=nodes), policy, False, ranks, np.full(len(nodes), 2**62), 0, has_guarantees=False)
 

@@ -21,6 +21,7 @@ from lepton.pool.shape import (
     in_words,
     never_fits,
     never_within,
+    unused_of,
 )
 
 GPUS = Machine(
@@ -35,6 +36,10 @@ OTHER = Machine(
 )
 PLAIN = Machine(name="c1", total=Devices(cpu_milli=96_000, memory_bytes=1 << 30))
 POOL = (GPUS, OTHER, PLAIN)
+
+
+TWO_KINDS = Devices(cpu_milli=8000, gpu_milli=1000, fpga_milli=2000)
+"""What a node has that gives away the first of them."""
 
 
 def gang(count: int = 1, *, within: str = "", labels: Any = None, **devices: int) -> Gang:
@@ -246,3 +251,11 @@ def test_a_part_of_a_device_that_a_node_has_is_none_to_give_away() -> None:
 )
 def test_amounts_in_words(device: str, amount: int, says: str) -> None:
     assert in_words(device, amount) == says
+
+
+def test_what_is_there_and_not_given_away_is_refused_by_name() -> None:
+    both = Machine(name="b1", total=given_of(TWO_KINDS), unused=unused_of(TWO_KINDS))
+    found = never_fits(gang(fpga_milli=1000), [PLAIN, both])
+    assert found is not None and found.why == "b1 has FPGAs beside GPUs, and a node gives away one kind of device"
+    assert never_fits(gang(gpu_milli=1000), [PLAIN, both]) is None
+    assert never_fits(gang(fpga_milli=1000), [both, Machine(name="f1", total=Devices(fpga_milli=1000))]) is None
