@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 from lepton.core.clock import Clock, SystemClock, to_micros
 from lepton.core.errors import ConfigError, StorageFullError
@@ -47,6 +47,7 @@ from lepton.server.tail import Tails
 from lepton.store import facts, idempotency, leases, people, revoked
 from lepton.store.database import Database, Tx
 from lepton.store.open import open_database
+from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.objects import Objects
 from lepton.vault.plain import PlainObjects
 
@@ -154,9 +155,9 @@ def build(config: ServerConfig, *, clock: Clock | None = None, engine: Engine | 
         root = root_key(config)
         database = open_database(config.database, folder=config.data, clock=clock)
         token = _settle(database, config, root=root, at=clock.now())
-        engine = engine or _open_engine(config)
-        keys = Keys.of(root)
         storage = open_storage(database, given(config), root=root)
+        engine = engine or _open_engine(config, storage)
+        keys = Keys.of(root)
         objects = _open_objects(config.data, storage, database, root=root, clock=clock)
         platform = _assemble(config, clock=clock, database=database, engine=engine, keys=keys, objects=objects)
         _wire_backups(platform, storage, root)
@@ -193,10 +194,12 @@ def _settle(database: Database, config: ServerConfig, *, root: bytes, at: dateti
     return token if is_first else None
 
 
-def _open_engine(config: ServerConfig) -> Engine:
+def _open_engine(config: ServerConfig, storage: Storage) -> Engine:
     folder = Path(config.fleet) if config.fleet and config.engine == "fleet" else config.data / "engine"
     try:
-        places = {"folder": folder.absolute(), "url_file": config.address_file, "hidden": config.data}
+        places: dict[str, Any] = {"folder": folder.absolute(), "url_file": config.address_file, "hidden": config.data}
+        if config.engine == "local" and isinstance(storage.driver, LocalDriver):
+            places["beside"] = [storage.driver.root]
         return open_engine(config.engine, **places, warm_s=config.warm_s, isolation=config.isolation)
     except OSError as fault:
         raise StorageFullError(

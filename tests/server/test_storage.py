@@ -13,13 +13,14 @@ from click.testing import CliRunner, Result
 
 from lepton.cli.main import cli
 from lepton.core.errors import ConfigError, ConflictError, IntegrityError, LeptonError, StorageUnreachableError
+from lepton.engine.sandbox.layers import find
 from lepton.vault.backup.target import PACKS_MARK
 from lepton.vault.drivers.credentials import VARIABLES
 from lepton.vault.drivers.local import LocalDriver
 from tests.backends.process import Storage
 from tests.backends.proxy import proxy
 from tests.backends.seaweed import seaweed
-from tests.server.house import API, House, error_of, open_house
+from tests.server.house import API, House, error_of, open_house, wait_until
 
 BODY = os.urandom(300_000)
 
@@ -253,3 +254,17 @@ def test_a_storage_that_does_not_answer_is_an_error_and_no_damage(s3: Storage, b
             assert get(house, "a") == BODY
             assert put(house, "b") == 201
             assert "packs are whole" in run("verify", "--data", data)
+
+
+@pytest.mark.skipif(bool(find()["lacks"]), reason="this machine cannot hold a worker in every way")
+def test_a_job_does_not_get_at_the_folder_that_content_lies_in(tmp_path: Path) -> None:
+    packs = tmp_path / "packs"
+    with open_house(tmp_path / "data", is_real=True, storage=str(packs)) as house:
+        assert put(house, "a") == 201
+        wait_until(lambda: house.ask("GET", "/pool/nodes")["items"], "the node is there")
+        command = ["sh", "-c", f"find {packs} -type f; rm -rf {packs}/domains; echo tried"]
+        job = house.submit(command=command, cpus=0.1)["id"]
+        house.wait(job, "done")
+        said = house.http.get(f"{API}/jobs/{job}/logs").text
+        assert "tried" in said and "lepton-vault" not in said
+        assert get(house, "a") == BODY and packs_in(packs)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +37,8 @@ class Ground:
 
     hidden: Path
     """The platform's own."""
+    beside: Sequence[Path] = ()
+    """Other folders of its own."""
     url_file: Path | None
     variables: Mapping[str, str]
     """This process's environment."""
@@ -46,8 +48,9 @@ class Ground:
 
     @cached_property
     def private(self) -> list[str]:
-        """Every path at which the platform's own folder is to be seen."""
-        return aliases(str(self.hidden), Path("/proc/self/mountinfo").read_text().splitlines())
+        """Every path at which the platform's own folders are to be seen."""
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        return [path for folder in (self.hidden, *self.beside) for path in aliases(str(folder), mounts)]
 
     @cached_property
     def fixed(self) -> list[str]:

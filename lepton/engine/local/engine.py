@@ -9,7 +9,7 @@ import re
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
@@ -41,6 +41,7 @@ class LocalEngine:
         url_file: the file that holds the server's present address.
         warm_s: how long a warm zygote lives unused; 0: every worker starts cold.
         hidden: what no worker sees but for what is its own; None: `folder`.
+        beside: other folders that no worker sees.
         isolation: how every worker is held at least: `own`, `closed` or `off`.
     """
 
@@ -51,12 +52,13 @@ class LocalEngine:
         url_file: Path | None = None,
         warm_s: float = 0.0,
         hidden: Path | None = None,
+        beside: Sequence[Path] = (),
         isolation: str = Isolation.OWN,
     ) -> None:
         self.folder = folder.absolute()
         self.node = node_name()
         """Name of this machine among the nodes."""
-        self._hidden = (hidden or folder).absolute()
+        self._hidden, self._beside = (hidden or folder).absolute(), [each.absolute() for each in beside]
         self._url_file = url_file.absolute() if url_file else None
         self._least = Isolation(isolation)
         self._lock = threading.Lock()
@@ -86,6 +88,7 @@ class LocalEngine:
             log.warning("isolation is off: a worker can read and change all that this user can")
         return Ground(
             hidden=self._hidden,
+            beside=self._beside,
             url_file=self._url_file,
             variables=os.environ,
             least=self._least,
