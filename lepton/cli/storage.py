@@ -34,7 +34,7 @@ def storage(url: str, data: Path | None, is_json: bool) -> None:
             return
         old, new = house.storage, storage_at(url, house.folder)
         with moving("copying") as moved:
-            copied = storages.move(house.database, old, new, root=house.root, progress=moved)
+            copied = storages.move(house, old, new, progress=moved)
     said = f"Content lies at {new} from now on; {copied.packs} packs, {format_bytes(copied.size_bytes)}, were copied"
     moved_on = {"storage": str(new), "packs": copied.packs, "size_bytes": copied.size_bytes}
     session.say(f"{said}. Start the server again; what lies at {old.address} is not needed any more.", moved_on)

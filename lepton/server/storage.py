@@ -12,19 +12,21 @@ again and goes on; new packs are taken again then at the latest `LAST_S` later.
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import time_ns
+from typing import Protocol
 
 from lepton.core.errors import ConfigError, ConflictError, IntegrityError, LeptonError, NameTakenError, NotFoundError
 from lepton.security.key import derive, seal, unseal
 from lepton.server.config import ServerConfig
-from lepton.store import facts, storage
+from lepton.store import facts, storage, targets
 from lepton.store.database import Database, Tx
 from lepton.store.storage import Kept
 from lepton.store.vault import packs_present
+from lepton.vault.backup.check import check_packs
 from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.target import ABOUT, PACKS_MARK, Copied, copy_packs
 from lepton.vault.driver import Driver
@@ -33,6 +35,7 @@ from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.drivers.opening import address_of, open_driver
 from lepton.vault.drivers.probing import probe
 from lepton.vault.store.files import pack_path
+from lepton.vault.vault import Vault
 
 FORMAT = 1
 LAST_S = 600
@@ -66,6 +69,25 @@ class Storage:
     driver: Driver
     id: str
     address: Address
+
+
+class Moving(Protocol):
+    """What a move needs of a data directory."""
+
+    @property
+    def root(self) -> bytes:
+        """The root key."""
+        ...
+
+    @property
+    def database(self) -> Database:
+        """Its database."""
+        ...
+
+    @property
+    def vault(self) -> Vault:
+        """Its vault."""
+        ...
 
 
 def given(config: ServerConfig) -> Address:
@@ -112,6 +134,8 @@ def open_storage(database: Database, given: Address, *, root: bytes, is_new: boo
             raise _elsewhere(address, settled)
         if (settled.address, _opened(root, settled)) != (address.url, address.credentials):
             database.write(lambda tx: storage.put(tx, kept))
+        if isinstance(driver, LocalDriver):
+            driver.pin(PACKS_MARK)
     except BaseException:
         driver.close()
         raise
@@ -135,7 +159,11 @@ def _settled(database: Database, driver: Driver, address: Address, known: Kept |
     if found and found[1] == (known.id if known else found[1]):
         return found[1]
     is_same = known is None or (known.address == address.url and (is_new or database.read(packs_present)))
-    if found or not is_same or not (is_new or database.read(partial(_is_there, driver=driver))):
+    if (
+        found
+        or not is_same
+        or not (is_new or database.read(partial(_is_there, driver=driver, is_known=known is not None)))
+    ):
         raise _elsewhere(address, known)
     _write_mark(driver, address, platform, known.id if known else new_id())
     found = _mark(driver)
@@ -144,24 +172,29 @@ def _settled(database: Database, driver: Driver, address: Address, known: Kept |
     return found[1]
 
 
-def _is_there(tx: Tx, driver: Driver) -> bool:
-    """Whether a pack that the database knows lies there, or it knows none."""
-    packs = packs_present(tx)
-    for domain, found in packs.items():
-        for id, _ in reversed(found):
-            try:
-                driver.head(pack_path(domain, id))
-            except NotFoundError:
-                return False
-            return True
-    return True
+def _is_there(tx: Tx, driver: Driver, *, is_known: bool) -> bool:
+    """Whether packs that the database knows lie there, or it knows none.
+
+    Args:
+        is_known: all of them must; else, when storages had no marks yet, one.
+    """
+    packs = {pack_path(domain, id) for domain, found in packs_present(tx).items() for id, _ in found}
+    there = packs & {head.key for head in driver.list("domains/")} if packs else packs
+    return there == packs if is_known else bool(there) or not packs
 
 
 def _elsewhere(address: Address, known: Kept | None) -> LeptonError:
-    where = (known and known.address) or "the data directory of the server that was first"
+    fix = "Look whether it is mounted; if all of it is lost: lepton vault repair --new --from URL."
+    if known and known.address == address.url != "":
+        return ConfigError(f"The platform's packs do not lie at {address}, where they were", fix=fix)
+    if known and not address.url:
+        return ConfigError(
+            f"The platform's packs do not lie at {address}",
+            fix=f"{fix} Servers that share a database need the same --storage.",
+        )
     return ConfigError(
-        f"The platform's packs lie at {where}, and not at {address}",
-        fix="Look whether it is mounted. Servers that share a database share --storage; to move: lepton vault storage.",
+        f"The platform's packs lie at {known.address or 'DIR/vault' if known else 'DIR/vault'}, and not at {address}",
+        fix="Start without --storage, then: lepton vault storage --move-to URL.",
     )
 
 
@@ -245,26 +278,29 @@ def _key(root: bytes) -> bytes:
     return derive(root, "storage credentials")
 
 
-def move(database: Database, source: Storage, target: Address, *, root: bytes, progress: Progress) -> Copied:
+def move(house: Moving, source: Storage, target: Address, *, progress: Progress) -> Copied:
     """Move the platform's packs to another storage; those in the old one stay, and count no more.
 
     Raises:
-        ConflictError: it is the same storage, another platform's, or one of backups.
+        ConflictError: it is the same storage or a part of it, another platform's, or one of backups.
         ConfigError: it cannot do what packs need.
         IntegrityError: packs are lost or damaged where they lie; nothing is changed.
     """
+    database, root = house.database, house.root
+    _check_apart(target, [str(source.address), *(place.address for place in database.read(targets.every))])
+    _check_whole(house, source, progress)
     driver, platform = target.open(), platform_id(database)
     try:
+        is_new = _mark(driver) is None
         kept = database.write(partial(storage.begin, kept=kept_of(root, target, new_id())))
         claim(driver, target, platform=platform, id=kept.id)
         copied, there = Copied(), set[bytes]()
         while (packs := database.write(partial(_switched, kept=kept, there=there))) is not None:
             tell = counted(progress, _size(packs))
-            some = copy_packs(source.driver, driver, packs, progress=tell, looks=not there)
+            # what lies in a new place is of other times: only what this move has copied itself is as it must be
+            some = copy_packs(source.driver, driver, packs, progress=tell, looks=not is_new and not there)
             if lost := database.read(partial(_lost, copied=some)):
-                raise IntegrityError(
-                    f"{len(lost)} packs cannot be moved: {'; '.join(lost[:3])}", fix="lepton vault repair --from URL"
-                )
+                raise _unmovable(lost)
             copied.packs, copied.size_bytes = copied.packs + some.packs, copied.size_bytes + some.size_bytes
             there |= {pack for each in packs.values() for pack, _ in each}
             database.write(partial(storage.close, until=time_ns() // 1000 + LAST_S * 1_000_000))
@@ -273,6 +309,35 @@ def move(database: Database, source: Storage, target: Address, *, root: bytes, p
     finally:
         database.write(partial(storage.close, until=0))
         driver.close()
+
+
+def _check_whole(house: Moving, source: Storage, progress: Progress) -> None:
+    """Read every byte before it is moved: damage must not become the only copy."""
+    packs = house.database.read(packs_present)
+    damage = check_packs(source.driver, house.vault.ring, packs, progress=counted(progress, _size(packs)))
+    present = {pack_path(domain, id) for domain, found in house.database.read(packs_present).items() for id, _ in found}
+    if damaged := [f"{path}: {fault}" for path, fault in damage.packs.items() if path in present]:
+        raise _unmovable(damaged)
+
+
+def _unmovable(packs: Sequence[str]) -> IntegrityError:
+    return IntegrityError(
+        f"{len(packs)} packs cannot be moved: {'; '.join(packs[:3])}", fix="lepton vault repair --from URL"
+    )
+
+
+def _check_apart(target: Address, others: Iterable[str]) -> None:
+    """Refuse a place in another, or around it: whoever clears the one away would take the other."""
+    mine = _path_of(str(target))
+    for other in others:
+        its = _path_of(other)
+        if mine != its and (mine.startswith(its) or its.startswith(mine)):
+            raise ConflictError(f"{target} and {other} lie in each other", fix="Name a folder that is apart from it.")
+
+
+def _path_of(url: str) -> str:
+    place, mark, options = url.partition("?")
+    return f"{options}{mark}{place.rstrip('/')}/"
 
 
 def _switched(tx: Tx, kept: Kept, there: Iterable[bytes]) -> dict[bytes, list[tuple[bytes, int]]] | None:

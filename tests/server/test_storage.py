@@ -116,9 +116,8 @@ def test_only_the_platforms_own_storage_is_taken(tmp_path: Path) -> None:
     with open_house(data, storage=str(packs)) as house:
         assert put(house, "a") == 201
     packs.rename(away)  # it is not mounted
-    refused(ConfigError, "lie at .*packs, and not at", data)
-    assert not list(packs.rglob("*/*/*")), "nothing is begun in what is not mounted"
-    shutil.rmtree(packs)
+    refused(ConfigError, "do not lie at .*packs, where they were", data)
+    assert not packs.exists(), "nothing is begun in what is not mounted"
     refused(ConfigError, "and not at", data, storage=str(tmp_path / "pakcs"))
     with open_house(tmp_path / "other", storage=str(tmp_path / "theirs")):
         pass
@@ -166,7 +165,7 @@ def test_two_servers_on_one_database_need_one_storage(tmp_path: Path, fresh_post
         assert put(first, "a") == 201
         (tmp_path / "b").mkdir(mode=0o700)
         shutil.copy(tmp_path / "a" / "key", tmp_path / "b" / "key")
-        refused(ConfigError, "Servers that share a database share --storage|and not at", tmp_path / "b", **shared)
+        refused(ConfigError, "do not lie at", tmp_path / "b", **shared)
 
 
 def test_a_move_beside_a_running_server_loses_nothing_that_was_acknowledged(bucket: str, tmp_path: Path) -> None:
@@ -268,3 +267,56 @@ def test_a_job_does_not_get_at_the_folder_that_content_lies_in(tmp_path: Path) -
         said = house.http.get(f"{API}/jobs/{job}/logs").text
         assert "tried" in said and "lepton-vault" not in said
         assert get(house, "a") == BODY and packs_in(packs)
+
+
+def test_what_comes_in_a_storages_place_while_the_server_runs_is_not_taken_for_it(tmp_path: Path) -> None:
+    data, packs, away = tmp_path / "data", tmp_path / "packs", tmp_path / "away"
+    with open_house(data, storage=str(packs)) as house:
+        assert put(house, "a") == 201
+        packs.rename(away)
+        for is_empty in (False, True):  # the mount point is gone; or it is an empty folder
+            if is_empty:
+                packs.mkdir()
+            for answer in (
+                house.http.get(f"{API}/vault/files/a?workspace=default"),
+                house.http.put(f"{API}/vault/files/b?workspace=default", content=BODY[1:]),
+            ):
+                error_of(answer, 503, "storage_unreachable")
+        assert not list(packs.iterdir()), "nothing was written there"
+        packs.rmdir()
+        away.rename(packs)
+        assert get(house, "a") == BODY
+        assert put(house, "b", BODY[1:]) == 201
+    packs.rename(away)
+    packs.mkdir()
+    refused(ConfigError, "where they were", data)
+    one = packs_in(away)[0]
+    (packs / one.relative_to(away)).parent.mkdir(parents=True)
+    shutil.copy(one, packs / one.relative_to(away))
+    refused(ConfigError, "where they were", data)  # one of its packs is not all of them
+    shutil.rmtree(packs)
+    shutil.copytree(away, packs)  # another disk, with the same content
+    with open_house(data) as house:
+        assert get(house, "b") == BODY[1:]
+
+
+def test_a_move_proves_what_it_leaves_and_trusts_nothing_that_lies_there(tmp_path: Path) -> None:
+    data, away, safe = tmp_path / "data", tmp_path / "away", tmp_path / "safe"
+    with open_house(data) as house:
+        assert put(house, "a") == 201
+    run("recovery-key", "--out", tmp_path / "kit.json", "--data", data)
+    run("backup", "--to", safe, "--data", data)
+    for inside in (data / "vault" / "sub", safe / "domains", data):
+        fault = call("storage", "--move-to", inside, "--data", data).exception
+        assert isinstance(fault, ConflictError) and "lie in each other" in fault.message, inside
+    run("storage", "--move-to", away, "--data", data)
+    for left in packs_in(data / "vault"):  # what was left rots
+        left.write_bytes(bytes(left.stat().st_size))
+    run("storage", "--move-to", data / "vault", "--data", data)
+    assert "packs are whole" in run("verify", "--data", data)
+    large = max(packs_in(data / "vault"), key=lambda path: path.stat().st_size)
+    body = large.read_bytes()
+    large.write_bytes(body[:1000] + bytes([body[1000] ^ 1]) + body[1001:])
+    fault = call("storage", "--move-to", tmp_path / "third", "--data", data).exception
+    assert isinstance(fault, IntegrityError) and "repair" in fault.fix
+    assert not packs_in(tmp_path / "third")

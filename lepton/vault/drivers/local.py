@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from stat import S_ISREG
 from time import time_ns
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 from uuid import uuid4
 
 from lepton.core.errors import (
@@ -37,11 +37,18 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
-HIDDEN = (".new", ".locks")
+
+
+class _Pin(NamedTuple):
+    """What a folder is known by."""
+
+    place: tuple[int, int]
+    mark: str
+    body: bytes
 
 
 class LocalDriver:
-    """Keeps each key as one file under `root`, which is made if it is missing.
+    """Keeps each key as one file under `root`, which the first write makes if it is missing.
 
     Args:
         root: the folder; nothing outside is ever read or written, not even through a symbolic link.
@@ -54,11 +61,19 @@ class LocalDriver:
         self.root = root.resolve()
         self._now_ns = now_ns
         self._has_swept = False
-        for hidden in HIDDEN:
-            (self.root / hidden).mkdir(parents=True, exist_ok=True)
+        self._pin: _Pin | None = None
 
     def __repr__(self) -> str:
         return f"LocalDriver({self.root})"
+
+    def pin(self, mark: str) -> None:
+        """From now on read and write only while the folder is the one that it is now, or has the same bytes in `mark`.
+
+        Raises:
+            NotFoundError: it has no such file.
+        """
+        body = b"".join(self.get(mark))
+        self._pin = _Pin(_place(self.root), mark, body)
 
     def put(self, key: str, chunks: Iterable[bytes]) -> Head:
         """Write the key, replacing what was there."""
@@ -125,7 +140,8 @@ class LocalDriver:
         Args:
             before_ns: only what nobody has written to since; None is for a caller who knows that nobody writes now.
         """
-        for draft in (self.root / ".new").iterdir():
+        drafts = self.root / ".new"
+        for draft in drafts.iterdir() if drafts.is_dir() else ():
             with suppress(FileNotFoundError):
                 if before_ns is None or draft.stat().st_mtime_ns < before_ns:
                     draft.unlink()
@@ -139,12 +155,34 @@ class LocalDriver:
 
     def _path(self, key: str) -> Path:
         """Where the key lies; a link on the way must not lead out of the root."""
+        self._check_place()
         path = self.root / check_key(key)
         if path.parent.resolve().is_relative_to(self.root):
             return path
         raise NotFoundError(f"{key!r} leads out of the vault", fix="Remove the symbolic link.")
 
+    def _check_place(self) -> None:
+        """Refuse what has come in the folder's place: a mount point without its mount looks like an empty folder."""
+        if self._pin is None or self._pin.place == _place(self.root):
+            return
+        try:
+            is_it = (self.root / self._pin.mark).read_bytes() == self._pin.body
+        except OSError:
+            is_it = False
+        if not is_it:
+            raise StorageUnreachableError(
+                f"{self.root} is not the folder that it was", fix="Look whether it is mounted."
+            )
+        self._pin = self._pin._replace(place=_place(self.root))
+
+    def _hidden(self, name: str) -> Path:
+        folder = self.root / name
+        if not folder.is_dir():
+            folder.mkdir(parents=self._pin is None, exist_ok=True)
+        return folder
+
     def _entries(self, folder: str) -> Iterable[Entry]:
+        self._check_place()
         try:
             with self._told(folder), os.scandir(self.root / folder) as scan:
                 return [
@@ -160,6 +198,7 @@ class LocalDriver:
         """A temporary file with the bytes, flushed to the disk; gone afterwards unless it was renamed."""
         new = self.root / ".new" / uuid4().hex
         try:
+            self._hidden(".new")
             with new.open("xb") as file:
                 file.writelines(chunks)
                 file.flush()
@@ -174,7 +213,7 @@ class LocalDriver:
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
         """Nobody else writes this key meanwhile (nor the few others that share its lock file)."""
-        with (self.root / ".locks" / sha256(key.encode()).hexdigest()[:2]).open("wb") as lock:
+        with (self._hidden(".locks") / sha256(key.encode()).hexdigest()[:2]).open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -262,18 +301,32 @@ class LocalDriver:
         return fault.filename is None or str(fault.filename).startswith(str(self.root))
 
 
+def _place(folder: Path) -> tuple[int, int]:
+    """Device and number of a folder; (0, 0): there is none."""
+    try:
+        told = folder.stat()
+    except OSError:
+        return 0, 0
+    return told.st_dev, told.st_ino
+
+
 def open_storage(path: Path) -> LocalDriver:
     """The driver of a folder.
 
     Raises:
-        StorageRefusedError, StorageFullError: the folder is not there and cannot be made, or is closed to us.
+        StorageRefusedError: it is no folder, or not there and cannot be made, or closed to us.
     """
+    there = path
     try:
-        return LocalDriver(path)
-    except OSError as fault:
-        if fault.errno in FULL:
-            raise StorageFullError(f"No room for {path}", fix="Free some space and try again.") from fault
-        raise StorageRefusedError(f"Cannot use {path}: {fault.strerror}", fix="Look at the folder's owner.") from fault
+        while not there.exists() and there != there.parent:
+            there = there.parent
+        needed = os.R_OK | os.X_OK if there == path else os.W_OK | os.X_OK
+        is_usable = there.is_dir() and os.access(there, needed)
+    except OSError:  # a folder above it is closed
+        is_usable = False
+    if not is_usable:
+        raise StorageRefusedError(f"Cannot use {path}: look at {there}", fix="Look at the folder's owner.")
+    return LocalDriver(path)
 
 
 def _head(key: str, found: os.stat_result) -> Head:

@@ -55,6 +55,7 @@ def test_a_link_never_leads_out_of_the_root(tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "key").write_text("s")
     driver = LocalDriver(tmp_path / "vault")
+    (tmp_path / "vault").mkdir()
     (tmp_path / "vault" / "door").symlink_to(tmp_path / "secret")
     (tmp_path / "vault" / "key").symlink_to(tmp_path / "secret" / "key")
     for key in ("door/key", "key"):
