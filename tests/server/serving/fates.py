@@ -127,7 +127,7 @@ class Caller:
         line.close()
 
     def _is_to_be_tried_again(self, end: int | str) -> bool:
-        return end == REFUSED or (end == BROKEN and self._is_repeating)
+        return end == REFUSED or (end in (BROKEN, 503) and self._is_repeating)
 
     def _text(self, id: int) -> bytes:
         body = json.dumps({"id": id})
