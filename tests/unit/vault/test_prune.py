@@ -24,7 +24,7 @@ from tests.unit.vault.stores import ANN, DOMAIN, Store
 
 
 def body(number: int) -> bytes:
-    return random.Random(number).randbytes(16_000)  # under the least that a chunk has: never cut
+    return random.Random(number).randbytes(20_000)
 
 
 def stored(store: Store, batch: Batch, number: int) -> Blob:
@@ -53,11 +53,11 @@ def test_what_nothing_names_goes_after_a_lease_and_not_before(store: Store) -> N
     assert run(store, [blob]).removed == 0
     advance(store, 2)
     done = run(store, [blob])
-    assert (done.removed, done.marked, len(store.driver.kept)) == (1, 0, 1) and done.removed_bytes > 16_000
+    assert (done.removed, done.marked, len(store.driver.kept)) == (1, 0, 1) and done.removed_bytes > 20_000
     assert b"".join(map(bytes, read(store.chunks, blob))) == body(1)
     again = store.chunks.writing()
     stored(store, again, 2)
-    assert again.new_bytes == 16_000  # it is not taken for what has gone
+    assert again.new_bytes >= 20_000  # and a list of chunks, where it was cut; it is not taken for what has gone
     again.finish()
 
 
@@ -149,7 +149,8 @@ def test_what_is_mostly_unused_goes_and_a_hit_in_it_stays(store: Store) -> None:
 
 def test_a_damaged_pack_is_not_moved_and_stops_no_other(store: Store) -> None:
     blobs = small(store, range(4))
-    path = next(iter(store.driver.kept))
+    one = next(number for number, blob in blobs.items() if not blob.depth)  # of one chunk: which those are is not lost
+    path = [*store.driver.kept][one]
     store.driver.kept[path] = bytes(len(store.driver.kept[path]))
     assert run(store, [*blobs.values()], compacts=2).moved == 3
 
