@@ -16,7 +16,7 @@ from lepton.api.door import Visit, WorkerReadingIn, WorkerWritingIn, answer, che
 from lepton.api.match import IfMatch, IfNoneMatch, tags_of
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
-from lepton.api.streams import RangeError, Wanted, begun, sent, taken, told_only
+from lepton.api.streams import RangeError, Wanted, begun, sent, taken, told_only, wanting
 from lepton.api.wire import ANYTHING, WATCH, Wish
 from lepton.core.clock import to_micros
 from lepton.core.errors import (
@@ -54,7 +54,6 @@ FilePath = Annotated[str, Path(max_length=1024, description="the file's name, a 
 Folder = Annotated[str, Query(max_length=1024, description="only what lies in this folder")]
 Branch = Annotated[str, Query(max_length=64, description="the branch that moves on")]
 Message = Annotated[str, Query(max_length=500, description="why, for the log")]
-RangeHeader = Annotated[str | None, Header(max_length=100)]
 BODY: dict[str, Any] = {
     "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -157,11 +156,6 @@ def reading(
 
 
 ReadAt = Annotated[At, Depends(reading)]
-
-
-def wanting(range: RangeHeader = None, if_range: RangeHeader = None, if_none_match: IfNoneMatch = None) -> Wanted:
-    """What a request says of the bytes that it wants."""
-    return Wanted(range=range, if_range=if_range, if_none_match=if_none_match)
 
 
 @router.get("/files", response_model=FilePage)

@@ -5,20 +5,21 @@ import re
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
-from fastapi import Response
+from fastapi import Header, Response
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from lepton.api.bodies import Turns
 from lepton.api.door import Visit
-from lepton.api.match import is_known
+from lepton.api.match import IfNoneMatch, is_known
 from lepton.core.errors import InvalidError, LeptonError
 
 QUEUE_CHUNKS = 16
 RANGE = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
 T = TypeVar("T")
+RangeHeader = Annotated[str | None, Header(max_length=100)]
 
 
 class RangeError(LeptonError):
@@ -82,6 +83,11 @@ class Wanted:
     range: str | None
     if_range: str | None
     if_none_match: str | None
+
+
+def wanting(range: RangeHeader = None, if_range: RangeHeader = None, if_none_match: IfNoneMatch = None) -> Wanted:
+    """What a request says of the bytes that it wants."""
+    return Wanted(range=range, if_range=if_range, if_none_match=if_none_match)
 
 
 def told_only(size: int, if_none_match: str | None, headers: Mapping[str, str]) -> Response:

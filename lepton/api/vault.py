@@ -5,14 +5,14 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from lepton.api.door import Visit, WorkerReadingAnywhere, WorkerWritingIn, answer, check_known
 from lepton.api.match import IfNoneMatch
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
-from lepton.api.streams import RangeError, Wanted, sent, taken, told_only
+from lepton.api.streams import RangeError, Wanted, sent, taken, told_only, wanting
 from lepton.api.wire import Digest
 from lepton.core.errors import DamagedError, IntegrityError, NotFoundError, TooLargeError
 from lepton.server.allowance import StorageQuotaError
@@ -96,14 +96,11 @@ async def head(
 async def get(
     visit: WorkerReadingAnywhere,
     digest: DigestPath,
-    range: Annotated[str | None, Header(max_length=100)] = None,
-    if_range: Annotated[str | None, Header(max_length=100)] = None,
-    if_none_match: IfNoneMatch = None,
+    wanted: Annotated[Wanted, Depends(wanting)],
 ) -> Response:
     """The bytes of an object that a workspace of the visitor's holds, or the part that `Range` asks for."""
     held, size, headers = await _find(visit, digest)
-    wanted, objects = Wanted(range=range, if_range=if_range, if_none_match=if_none_match), visit.platform.objects
-    what = f"Object {digest}"
+    what, objects = f"Object {digest}", visit.platform.objects
     return await sent(lambda a, b: named(what, objects.open(held, start=a, stop=b)), size, wanted, headers)
 
 

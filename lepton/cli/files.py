@@ -29,12 +29,12 @@ from lepton.cli.retention import retention
 from lepton.core.errors import ConfigError, InvalidError, NotFoundError
 from lepton.core.size import format_bytes
 from lepton.sdk.arrived import draft_of
+from lepton.sdk.http import CHUNK_BYTES
 from lepton.sdk.place import VaultPath, is_address, joined, parse
 from lepton.sdk.vault import FileInfo, Vault
 
 STANDARD = "-"
 PACKED = ("gzip", "zstd", "snappy")
-PIECE_BYTES = 1 << 20
 AT_ONCE = 1000
 """Lines that are printed together."""
 
@@ -44,9 +44,7 @@ AT_ONCE = 1000
 @click.argument("target", metavar="DST")
 @recursive_option
 @message_option
-@click.option(
-    "--unpack", type=click.Choice(["gzip", "zstd", "snappy", "lzo"]), help="Store what SRC, packed so, holds."
-)
+@click.option("--unpack", type=click.Choice([*PACKED, "lzo"]), help="Store what SRC, packed so, holds.")
 @click.option("--pack", type=click.Choice(PACKED), help="Write DST packed so.")
 @with_json
 def cp(source: str, target: str, recursive: bool, message: str, is_json: bool, **form: str | None) -> None:
@@ -131,7 +129,7 @@ def _reading(source: str) -> Iterator[Iterator[bytes]]:
 
 
 def _counted(file: IO[bytes], size: int, moved: Callable[[int, int], None]) -> Iterator[bytes]:
-    while piece := file.read(PIECE_BYTES):
+    while piece := file.read(CHUNK_BYTES):
         moved(file.tell(), size)
         yield piece
 
@@ -159,7 +157,7 @@ def _copy_inside(session: Session, source: VaultPath, target: VaultPath, *, is_r
     name = target.name
     if target.is_folder and not is_recursive:
         base = source.name.rpartition("/")[2]
-        name = f"{name}/{base}" if name else base
+        name = joined(name, base)
     with opened(target) as vault, moving("copying") as moved:
         if source.workspace == target.workspace:
             done = vault.copy(source.name, name, ref=source.ref, branch=target.ref)
@@ -172,7 +170,7 @@ def _copy_inside(session: Session, source: VaultPath, target: VaultPath, *, is_r
 
 
 def _standard_input() -> Iterator[bytes]:
-    while piece := sys.stdin.buffer.read(PIECE_BYTES):
+    while piece := sys.stdin.buffer.read(CHUNK_BYTES):
         yield piece
 
 

@@ -93,6 +93,10 @@ class House:
         """What older versions kept in the clear."""
         return PlainObjects(own_folder(self.folder))
 
+    def sealing(self) -> Sealing:
+        """What stores objects and files in it."""
+        return Sealing(self.database, Objects(self.vault, self.plain))
+
     @property
     def signer(self) -> bytes:
         """The Ed25519 key that its backups are signed with."""
@@ -196,7 +200,7 @@ def back_up(house: House, target: Target, *, progress: Progress, is_new: bool = 
     """
     recovery = check_recovery_key(house)
     settle(house, target, is_new=is_new)
-    Sealing(house.database, Objects(house.vault, house.plain)).turn()
+    house.sealing().turn()
     with target.busy(MAKING, FORGETTING, busy(house)) as beat:
 
         def moved(done: int, total: int) -> None:

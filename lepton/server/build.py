@@ -198,7 +198,7 @@ def _open_engine(config: ServerConfig, storage: Storage) -> Engine:
     folder = Path(config.fleet) if config.fleet and config.engine == "fleet" else config.data / "engine"
     try:
         places: dict[str, Any] = {"folder": folder.absolute(), "url_file": config.address_file, "hidden": config.data}
-        if config.engine == "local" and isinstance(storage.driver, LocalDriver) and storage.address.url:
+        if config.engine == "local" and isinstance(storage.driver, LocalDriver):
             places["beside"] = [storage.driver.root]
         return open_engine(config.engine, **places, warm_s=config.warm_s, isolation=config.isolation)
     except OSError as fault:

@@ -21,15 +21,13 @@ from lepton.server.allowance import Allowance
 from lepton.server.backups import House, keys_of
 from lepton.server.files import At, Files, below, written
 from lepton.server.people import find_named
-from lepton.server.sealing import Sealing
 from lepton.store import events
 from lepton.store.migrate import migrate
 from lepton.store.open import open_empty
 from lepton.store.vault import SqlState, packs_present
-from lepton.vault.backup.frozen import FrozenState
+from lepton.vault.backup.frozen import FrozenState, numbered
 from lepton.vault.backup.progress import Progress, Steps, counted
 from lepton.vault.driver import Driver
-from lepton.vault.objects import Objects
 from lepton.vault.parcel import FOLDER, Parcel, Site, SiteKey, open_parcel, parcel_path, seal_parcel
 from lepton.vault.store.blobs import read, write
 from lepton.vault.store.branches import MAIN, Author
@@ -38,7 +36,6 @@ from lepton.vault.store.files import pack_folder
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.store.pages import Entry
 from lepton.vault.store.sealing import ID_BYTES, fresh_key
-from lepton.vault.store.state import Pack
 from lepton.vault.vault import Domain, Vault
 
 Edits = dict[str, Entry | None]
@@ -147,9 +144,8 @@ def receive(house: House, source: Driver, which: Which, at: At, folder: str, *, 
     """
     files = _files(house, at.workspace)
     id, parcel = _found(house, source, which)
-    packs = [Pack(pack, size, 0, seq) for seq, (pack, size) in enumerate(parcel.packs, 1)]
     with TemporaryDirectory(prefix="lepton-parcel-") as indexes:
-        state = FrozenState(parcel.keys, {parcel.domain: packs})
+        state = FrozenState(parcel.keys, {parcel.domain: numbered(parcel.packs)})
         ring = KeyRing(state, parcel.vault_root)
         with closing(Vault(source, state, ring, indexes=Path(indexes), clock=house.clock)) as vault:
             theirs = vault.domain(parcel.domain)
@@ -178,7 +174,7 @@ def receive(house: House, source: Driver, which: Which, at: At, folder: str, *, 
 
 def _files(house: House, workspace: str) -> Files:
     house.database.read(lambda tx: find_named(tx, "workspace", "", workspace))
-    return Files(Sealing(house.database, Objects(house.vault, house.plain)), Allowance(house.database))
+    return Files(house.sealing(), Allowance(house.database))
 
 
 def _again(source: Domain, some: Iterable[tuple[str, Entry]], own: Domain, batch: Batch, tell: Steps) -> Edits:

@@ -31,7 +31,7 @@ from lepton.store.restored import Told, read_told
 from lepton.store.storage import Kept
 from lepton.store.storage import put as put_storage
 from lepton.vault.backup.check import Damage, check_packs
-from lepton.vault.backup.frozen import FrozenState
+from lepton.vault.backup.frozen import FrozenState, numbered
 from lepton.vault.backup.manifest import Manifest, platform_opens, read_manifest
 from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.recovery import RecoveryKey
@@ -40,7 +40,6 @@ from lepton.vault.driver import Driver
 from lepton.vault.store.blobs import Blob, places, read, read_blob
 from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.keyring import KeyRing
-from lepton.vault.store.state import Pack
 from lepton.vault.vault import Domain, Vault
 
 
@@ -151,7 +150,7 @@ def opened(target: Target, manifest: Manifest, clock: Clock) -> Iterator[Backup]
         IntegrityError: its dump is damaged.
     """
     with TemporaryDirectory(prefix="lepton-backup-") as folder:
-        packs = [Pack(id, size, 0, seq) for seq, (id, size) in enumerate(manifest.packs[manifest.domain], 1)]
+        packs = numbered(manifest.packs[manifest.domain])
         own = _vault(
             target, FrozenState(manifest.keys, {manifest.domain: packs}), manifest, Path(folder) / "own", clock
         )

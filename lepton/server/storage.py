@@ -12,7 +12,7 @@ again and goes on; new packs are taken again then at the latest `LAST_S` later.
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -178,9 +178,14 @@ def _is_there(tx: Tx, driver: Driver, *, is_known: bool) -> bool:
     Args:
         is_known: all of them must; else, when storages had no marks yet, one.
     """
-    packs = {pack_path(domain, id) for domain, found in packs_present(tx).items() for id, _ in found}
+    packs = _paths(tx)
     there = packs & {head.key for head in driver.list("domains/")} if packs else packs
     return there == packs if is_known else bool(there) or not packs
+
+
+def _paths(tx: Tx) -> set[str]:
+    """Of all packs that the database knows."""
+    return {pack_path(domain, id) for domain, found in packs_present(tx).items() for id, _ in found}
 
 
 def _elsewhere(address: Address, known: Kept | None) -> LeptonError:
@@ -211,17 +216,21 @@ def _mark(driver: Driver) -> tuple[str, str] | None:
         raise IntegrityError(f"{PACKS_MARK} is damaged", fix="Remove it: the next start makes it again.") from fault
 
 
-def claim(driver: Driver, address: Address, *, platform: str, id: str) -> None:
-    """Make a storage the platform's under an id that it remembers; nothing happens where it is so already.
+def claim(driver: Driver, address: Address, *, platform: str, id: str) -> bool:
+    """Make a storage the platform's under an id that it remembers; False: it is so already.
 
     Raises:
         ConflictError: backups, or packs of another platform or of other times, lie there.
         ConfigError: it cannot do what packs need.
     """
-    if _mark(driver) is None:
+    found = _mark(driver)
+    is_new = found is None
+    if is_new:
         _write_mark(driver, address, platform, id)
-    if _mark(driver) != (platform, id):
+        found = _mark(driver)
+    if found != (platform, id):
         raise ConflictError(f"Packs of a platform lie at {address} already", fix="Name an empty folder or bucket.")
+    return is_new
 
 
 def _write_mark(driver: Driver, address: Address, platform: str, id: str) -> None:
@@ -291,16 +300,14 @@ def move(house: Moving, source: Storage, target: Address, *, progress: Progress)
     _check_whole(house, source, progress)
     driver, platform = target.open(), platform_id(database)
     try:
-        is_new = _mark(driver) is None
         kept = database.write(partial(storage.begin, kept=kept_of(root, target, new_id())))
-        claim(driver, target, platform=platform, id=kept.id)
+        is_new = claim(driver, target, platform=platform, id=kept.id)
         copied, there = Copied(), set[bytes]()
         while (packs := database.write(partial(_switched, kept=kept, there=there))) is not None:
             tell = counted(progress, _size(packs))
             # what lies in a new place is of other times: only what this move has copied itself is as it must be
             some = copy_packs(source.driver, driver, packs, progress=tell, looks=not is_new and not there)
-            if lost := database.read(partial(_lost, copied=some)):
-                raise _unmovable(lost)
+            _refuse(database, some.lost)
             copied.packs, copied.size_bytes = copied.packs + some.packs, copied.size_bytes + some.size_bytes
             there |= {pack for each in packs.values() for pack, _ in each}
             database.write(partial(storage.close, until=time_ns() // 1000 + LAST_S * 1_000_000))
@@ -315,15 +322,17 @@ def _check_whole(house: Moving, source: Storage, progress: Progress) -> None:
     """Read every byte before it is moved: damage must not become the only copy."""
     packs = house.database.read(packs_present)
     damage = check_packs(source.driver, house.vault.ring, packs, progress=counted(progress, _size(packs)))
-    present = {pack_path(domain, id) for domain, found in house.database.read(packs_present).items() for id, _ in found}
-    if damaged := [f"{path}: {fault}" for path, fault in damage.packs.items() if path in present]:
-        raise _unmovable(damaged)
+    _refuse(house.database, damage.packs)
 
 
-def _unmovable(packs: Sequence[str]) -> IntegrityError:
-    return IntegrityError(
-        f"{len(packs)} packs cannot be moved: {'; '.join(packs[:3])}", fix="lepton vault repair --from URL"
-    )
+def _refuse(database: Database, faults: Mapping[str, str]) -> None:
+    """Refuse to move what is wrong with packs (path -> what), unless they are pruned by now."""
+    present = database.read(_paths)
+    packs = [f"{path}: {fault}" for path, fault in faults.items() if path in present]
+    if packs:
+        raise IntegrityError(
+            f"{len(packs)} packs cannot be moved: {'; '.join(packs[:3])}", fix="lepton vault repair --from URL"
+        )
 
 
 def _check_apart(target: Address, others: Iterable[str]) -> None:
@@ -349,12 +358,6 @@ def _switched(tx: Tx, kept: Kept, there: Iterable[bytes]) -> dict[bytes, list[tu
         return missing
     storage.put(tx, kept)
     return None
-
-
-def _lost(tx: Tx, copied: Copied) -> list[str]:
-    """What could not be copied, of packs that are not pruned by now."""
-    present = {pack_path(domain, id) for domain, packs in packs_present(tx).items() for id, _ in packs}
-    return [f"{path}: {fault}" for path, fault in copied.lost.items() if path in present]
 
 
 def _size(packs: dict[bytes, list[tuple[bytes, int]]]) -> int:

@@ -50,7 +50,8 @@ class Ground:
     def private(self) -> list[str]:
         """Every path at which the platform's own folders are to be seen."""
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-        return [path for folder in (self.hidden, *self.beside) for path in aliases(str(folder), mounts)]
+        beside = [folder for folder in self.beside if not folder.resolve().is_relative_to(self.hidden.resolve())]
+        return [path for folder in (self.hidden, *beside) for path in aliases(str(folder), mounts)]
 
     @cached_property
     def fixed(self) -> list[str]:

@@ -9,6 +9,11 @@ from lepton.vault.store.sealing import Kind
 from lepton.vault.store.state import Move, Pack
 
 
+def numbered(packs: Iterable[tuple[bytes, int]]) -> list[Pack]:
+    """Packs from id and bytes of each, in the order in which they came."""
+    return [Pack(id, size, 0, seq) for seq, (id, size) in enumerate(packs, 1)]
+
+
 class FrozenState:
     """Sealed keys, packs and branches that nobody changes any more."""
 

@@ -215,6 +215,13 @@ def ground(tmp_path: Path, **more: Any) -> Ground:
     return Ground(hidden=tmp_path, url_file=None, variables={}, layers=WHOLE, **more)
 
 
+def test_what_lies_in_a_hidden_folder_is_hidden_with_it(tmp_path: Path) -> None:
+    (tmp_path / "data" / "vault").mkdir(parents=True)
+    (tmp_path / "packs").mkdir()
+    found = ground(tmp_path / "data", beside=[tmp_path / "data" / "vault", tmp_path / "packs"]).private
+    assert str(tmp_path / "packs") in found and not [path for path in found if path.endswith("vault")]
+
+
 def test_the_closer_of_what_is_wished_and_what_is_the_least_counts(tmp_path: Path) -> None:
     def level(wished: str, least: str) -> str:
         return level_of(
