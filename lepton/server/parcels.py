@@ -122,7 +122,7 @@ def send(house: House, at: At, name: str, target: Driver, recipient: SiteKey, *,
                 keys=keys_of(state, domain),
                 packs=packs,
             )
-            id = f"{from_micros(now):%Y%m%dT%H%M%S}-{os.urandom(4).hex()}"
+            id = f"{from_micros(now):%Y%m%dT%H%M%S%f}-{os.urandom(4).hex()}"
             target.put(parcel_path(id), [seal_parcel(parcel, recipient=recipient, sender=site_of(house))])
         except BaseException:
             vault.close()
