@@ -1,7 +1,7 @@
 """`lepton vault retention`: which versions of a workspace's files are kept. And the options that say what is kept."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
 import click
@@ -58,9 +58,8 @@ def retention(place: VaultPath, is_all: bool, is_dry: bool, is_json: bool, **opt
         raise InvalidError(
             "It is not said which rule is tried", fix="--keep-daily 7, ...; without --dry-run: the present one."
         )
-    counts = {each.name: getattr(keep, each.name) for each in fields(Keep)}
     with opened(place) as vault:
-        found = vault.set_retention(counts, dry_run=is_dry) if keep or is_all else vault.retention()
+        found = vault.set_retention(asdict(keep), dry_run=is_dry) if keep or is_all else vault.retention()
     session = Session(is_json)
     if is_json:
         session.json(found)
