@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.ports import free_port
 
 pytest.register_assert_rewrite("tests.contract.driver_contract", "tests.contract.driver_faults")
+
+settings.register_profile("alike", derandomize=True)
+settings.load_profile("alike")  # every run draws the same; very many others are drawn in the slow runs of properties
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 

@@ -224,9 +224,9 @@ def schedule(replay: Replay, job: int, now: float) -> None:
     row, fact, order = replay.pool.jobs[job], replay.facts[job], replay.order
     begin = row.begun + row.lead
     fact.due = begin + fact.duration - row.work
-    may_stop_at = begin + max(order.min_run_s, order.turn_s)
-    if order.preempts and now < may_stop_at:
-        fact.due = min(fact.due, may_stop_at + 1e-3)
+    for run_s in (max(order.min_run_s, row.lead), order.turn_s):
+        if order.preempts and now < begin + run_s:
+            fact.due = min(fact.due, begin + run_s + 1e-3)
     if order.preempts and order.growth > 1.0:
         estimate = outgrown(order, row.estimate, done(row, now))
         fact.due = min(fact.due, begin + estimate - row.work)

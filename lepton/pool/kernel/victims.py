@@ -5,6 +5,11 @@ first, and of their key, largest first, until the job fits; then each that turns
 places back, the dearest first. So the set is as small as that order
 allows, and it is a set of places that belong together, not a sum of devices. A second of work that a stop would lose
 counts as if the victim had come a second sooner: who has just saved a checkpoint goes before who has not.
+
+*Why the pool does not only switch.* Of three gangs, one may take back what the second borrows, the second go before the
+third, and the third before the first: whoever waits could always stop who runs. So a run is stopped for a key or a
+priority only when it has worked for as long as its restart took. To take back what is guaranteed never has to wait for
+that, and cannot go round in circles alone: of whom it stops the queue borrows, of whom it starts it does not.
 """
 
 import numpy as np
@@ -24,12 +29,13 @@ BORROWED = 16 * PRIORITY
 
 
 @compiled
-def may_stop(order: Order, its: Rows, mine: Rows, is_later: bool, may_reclaim: bool) -> bool:
+def may_stop(order: Order, its: Rows, mine: Rows, is_later: bool, may_reclaim: bool, has_earned: bool) -> bool:
     """Whether a running job of a class may be stopped for a waiting one of another.
 
     Args:
         is_later: its key is larger.
         may_reclaim: the waiting one may take back what others have borrowed.
+        has_earned: it has worked for as long as its restart took.
     """
     if order.has_guarantees and its.account != mine.account:
         if its.borrowed < mine.borrowed or not its.borrowed:  # what is guaranteed to others is theirs
@@ -37,10 +43,10 @@ def may_stop(order: Order, its: Rows, mine: Rows, is_later: bool, may_reclaim: b
         if its.borrowed > mine.borrowed and may_reclaim:
             return True
     if its.rank != mine.rank:
-        return bool(its.rank > mine.rank)
+        return bool(its.rank > mine.rank and has_earned)
     if order.has_guarantees and its.account != mine.account and its.borrowed > mine.borrowed:
         return False
-    return bool(is_later and not its.is_pinned)
+    return bool(is_later and has_earned and not its.is_pinned)
 
 
 @compiled
@@ -89,9 +95,9 @@ def is_victim(pool: Pool, order: Order, victim: int, key: float, job: int, now: 
     if pool.jobs[victim].is_late and not (order.has_guarantees and may_reclaim and its.borrowed > mine.borrowed):
         return False
     row = pool.jobs[victim]
-    had_turn = row.begun > now or now - row.begun - row.lead >= order.turn_s
-    is_later = had_turn and pool.size[BY_KEY] > 0 and key > pool.jobs[job].key + order.margin
-    return may_stop(order, its, mine, is_later, may_reclaim)
+    worked = np.inf if row.begun > now else now - row.begun - row.lead
+    is_later = worked >= order.turn_s and pool.size[BY_KEY] > 0 and key > pool.jobs[job].key + order.margin
+    return may_stop(order, its, mine, is_later, may_reclaim, worked >= row.lead)
 
 
 @compiled
