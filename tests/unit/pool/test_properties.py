@@ -97,6 +97,12 @@ def check_limits(case: Case, outcome: Outcome) -> None:
         assert found.max(initial=0) <= limit
 
 
+def places_of(outcome: Outcome, run: int) -> list[tuple[int, int]]:
+    """Nodes of one run and the devices that it holds there."""
+    its = slice(*outcome.worker[run : run + 2])
+    return sorted(zip(outcome.node[its].tolist(), outcome.worker_gpus()[its].tolist(), strict=True))
+
+
 def check_work(case: Case, outcome: Outcome) -> None:
     """Whoever could ever run has run for its duration, and for what its restarts cost; from its submit on, one after
     the other; nobody is left, nobody is stopped by an order that stops nobody.
@@ -113,9 +119,10 @@ def check_work(case: Case, outcome: Outcome) -> None:
     job, start, end = outcome.job[order], outcome.start[order], outcome.end[order]
     assert (start[1:] >= end[:-1])[job[1:] == job[:-1]].all()
     at = np.flatnonzero((job[1:] == job[:-1]) & (start[1:] == end[:-1]))
-    same = [set(outcome.node[slice(*outcome.worker[order[i] :][:2])]) for i in np.stack([at, at + 1], 1).reshape(-1)]
-    again = sum(one == other for one, other in zip(same[::2], same[1::2], strict=True))
-    assert again <= 1 or case.part, "who is stopped and goes on where it was, in one decision, was not stopped"
+    once = set(outcome.start[outcome.start == outcome.end].tolist())  # two decisions at one instant, one run between
+    for first, second in order[np.stack([at, at + 1], 1)].tolist():
+        moved = places_of(outcome, first) != places_of(outcome, second) or case.part
+        assert moved or outcome.start[second] in once, "who goes on where it was, in one decision, was not stopped"
     assert case.policy.preempts or runs.max(initial=0) <= 1
 
 
