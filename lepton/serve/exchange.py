@@ -1,6 +1,6 @@
 """What passes between a client's connection and the desk: exchanges, and the limits a client is held to."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -129,7 +129,7 @@ class Exchange(Ticket):
     """The client asks to upgrade the connection; after a 101 its bytes pass both ways unread."""
     ahead_bytes = 0
     """Of what the client has sent then, its worker has not read so much."""
-    early: Sequence[Item] = ()
+    early: list[Item] | None = None
     """What it has sent before it was upgraded."""
     kept_bytes = 0
     """Its place among what the front keeps."""
@@ -232,7 +232,7 @@ class Exchange(Ticket):
     def begin(self, status: int, media: bytes, headers: bytes = b"") -> None:
         """Give the head of an answer that streams."""
         self.has_begun = True
-        self.early = ()
+        self.early = None
         if self.is_tunnel and status == 101:
             self.out.append(answers.render_upgrade(headers, self.request_id))
             return

@@ -46,7 +46,8 @@ class Inlet:
             return
         entry = Entry(exchange.id, data, flags=LAST if is_last else 0)
         if not exchange.has_begun:
-            exchange.early = [*exchange.early, entry]
+            exchange.early = exchange.early or []
+            exchange.early.append(entry)
         link = self._links.get(exchange.worker)
         if link is not None:
             link.send(Frame(Kind.INPUT, [entry], link.slot))
@@ -54,7 +55,7 @@ class Inlet:
     def catch_up(self, link: WorkerLink, exchanges: Sequence[Exchange]) -> None:
         """A worker was given requests whose clients have sent more already."""
         for exchange in exchanges:
-            link.send(Frame(Kind.INPUT, exchange.early, link.slot))
+            link.send(Frame(Kind.INPUT, exchange.early or (), link.slot))
 
     def heard(self, items: Sequence[Item]) -> None:
         """A worker tells how much its connections have read."""
