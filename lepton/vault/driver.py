@@ -6,6 +6,7 @@ ones, and a write that fails leaves no trace. `tests/contract/test_drivers.py` s
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 from lepton.core.artifact import check_path
@@ -140,6 +141,7 @@ class Driver(Protocol):
         ...
 
 
+@lru_cache(4096)
 def check_key(key: str) -> str:
     """Return `key` if every driver can keep it: a relative path whose parts are names on any file server.
 

@@ -16,10 +16,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
+from io import FileIO
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISLNK, S_ISREG
 from time import time_ns
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 from uuid import uuid4
 
 from lepton.core.errors import (
@@ -33,6 +34,8 @@ from lepton.vault.driver import CHUNK_BYTES, AppendOnly, Capabilities, Head, che
 from lepton.vault.drivers.files import DRAFT_KEPT_S, missing, taken
 from lepton.vault.drivers.walking import Entry, walk
 
+AT_ONCE_BYTES = 8 << 20
+"""A range up to that is one piece."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -86,7 +89,7 @@ class LocalDriver:
         """The bytes `start` .. `stop` in chunks."""
         check_range(start, stop)
         with self._told(key):
-            file = _open_plain(self._path(key))
+            file = _open_plain(self._spot(key))
         chunks = self._chunks(file, key, start, stop)
         next(chunks)  # now it is inside its `with`: also if nobody takes a piece, the file is closed
         return chunks
@@ -154,10 +157,16 @@ class LocalDriver:
                 self.clear_drafts(before_ns=new.stat().st_mtime_ns - round(DRAFT_KEPT_S * 1e9))
 
     def _path(self, key: str) -> Path:
+        return Path(self._spot(key))
+
+    def _spot(self, key: str) -> str:
         """Where the key lies; a link on the way must not lead out of the root."""
         self._check_place()
-        path = self.root / check_key(key)
-        if path.parent.resolve().is_relative_to(self.root):
+        path = f"{self.root}/{check_key(key)}"
+        at = path.find("/", len(str(self.root)) + 1)
+        while at > 0 and not _is_link(path[:at]):
+            at = path.find("/", at + 1)
+        if at < 0 or Path(path).parent.resolve().is_relative_to(self.root):
             return path
         raise NotFoundError(f"{key!r} leads out of the vault", fix="Remove the symbolic link.")
 
@@ -257,17 +266,18 @@ class LocalDriver:
             new.mkdir(exist_ok=True)
             _flush_folder(new.parent)
 
-    def _chunks(self, file: BinaryIO, key: str, start: int, stop: int | None) -> Iterator[bytes]:
+    def _chunks(self, file: FileIO, key: str, start: int, stop: int | None) -> Iterator[bytes]:
         """Read the range piece by piece, then close the file. The first piece is empty."""
         with file:
             yield b""
             file.seek(start)
             left = stop - start if stop is not None else None
-            while chunk := self._read(file, key, CHUNK_BYTES if left is None else min(CHUNK_BYTES, left)):
+            most = CHUNK_BYTES if left is None or left > AT_ONCE_BYTES else AT_ONCE_BYTES
+            while left != 0 and (chunk := self._read(file, key, most if left is None else min(most, left))):
                 left = None if left is None else left - len(chunk)
                 yield chunk
 
-    def _read(self, file: BinaryIO, key: str, length: int) -> bytes:
+    def _read(self, file: FileIO, key: str, length: int) -> bytes:
         with self._told(key):
             return file.read(length)
 
@@ -329,15 +339,23 @@ def open_storage(path: Path) -> LocalDriver:
     return LocalDriver(path)
 
 
+def _is_link(path: str) -> bool:
+    """Whether a symbolic link stands there."""
+    try:
+        return S_ISLNK(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
 def _head(key: str, found: os.stat_result) -> Head:
     if not S_ISREG(found.st_mode):
         raise missing(key)
     return Head(key=key, size_bytes=found.st_size, etag=f"{found.st_mtime_ns:x}-{found.st_size:x}")
 
 
-def _open_plain(path: Path) -> BinaryIO:
+def _open_plain(path: str) -> FileIO:
     """Open for reading, but not through a link."""
-    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW))
+    return FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW))
 
 
 def _flush_folder(folder: Path) -> None:

@@ -61,9 +61,10 @@ EMPTY = Blob(0, 0, NONE, sha256().digest())
 def write(batch: Batch, cutter: Cutter, content: Iterable[bytes] | Fill) -> Blob:
     """Keep content; it is durable once the batch has finished."""
     digest, pages = sha256(), _Pages(batch)
-    for chunk in cutter.cut(content):
-        digest.update(chunk)
-        pages.add(0, batch.put(chunk), len(chunk))
+    for some in cutter.cut_together(content):
+        for chunk, id in zip(some, batch.put_all(some), strict=True):
+            digest.update(chunk)
+            pages.add(0, id, len(chunk))
     size, depth, root = pages.finish()
     return Blob(size, depth, root, digest.digest())
 
@@ -167,11 +168,14 @@ def _below(
     count = len(page) // RECORD.size
     first = bisect_right(range(count), start - offset, key=lambda at: _end(page, at))
     begin = _end(page, first - 1) if first else 0
-    for at in range(first, count):
+    for below, end in RECORD.iter_unpack(memoryview(page)[first * RECORD.size :]):
         if offset + begin >= stop:
             return
-        below, end = RECORD.unpack_from(page, at * RECORD.size)
-        yield from _below(chunks, (below, offset + begin, end - begin), depth - 1, start, stop)
+        part = below, offset + begin, end - begin
+        if depth == 1:
+            yield part
+        else:
+            yield from _below(chunks, part, depth - 1, start, stop)
         begin = end
 
 

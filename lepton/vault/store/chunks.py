@@ -228,15 +228,17 @@ class Chunks:
         source = PackFile(self.driver, self.domain, pack)
         return PackReader(source, domain=self.domain, pack=pack, key=key, id_key=self.keys.chunk_id)
 
-    def _known(self, id: bytes, batch: "Batch") -> Filling | Found | None:
-        """Where a chunk is already, or is about to be; then the batch waits for that pack too."""
+    def _known(self, ids: Sequence[bytes], batch: "Batch") -> dict[bytes, Filling | Found]:
+        """Where chunks are already, or are about to be; then the batch waits for those packs too."""
         self._pools.check()
         with self._lock:
-            pending = self._pending.get(id)
-            if pending:
-                pending[0].batches.add(batch)
-                return pending[0]
-        return self.index.find([id]).get(id)
+            found: dict[bytes, Filling | Found] = {id: self._pending[id][0] for id in ids if id in self._pending}
+            for filling in found.values():
+                assert isinstance(filling, Filling)
+                filling.batches.add(batch)
+        rest = [id for id in ids if id not in found]
+        found.update(self.index.find(rest) if rest else {})
+        return found
 
     def _add(self, id: bytes, length: int, codec: Codec, body: Octets, *, batch: "Batch") -> Filling:
         """Put an encoded chunk into the open pack; send it off where that fills it."""
@@ -341,19 +343,29 @@ class Batch:
             again: store it even where it is there: from then on it is read from its new place.
         """
         id = chunk_id(self._chunks.keys.chunk_id, chunk)
-        known = self._chunks._known(id, self)
-        if again and isinstance(known, Found):
-            known = None
-        elif self._doubts and isinstance(known, Found) and not self._chunks.is_whole(known):
+        known = self._chunks._known([id], self).get(id)
+        self._keep(id, chunk, None if again and isinstance(known, Found) else known)
+        return id
+
+    def put_all(self, chunks: Sequence[Octets]) -> Sequence[bytes]:
+        """As `put`, of many, which are looked for at once."""
+        ids = [chunk_id(self._chunks.keys.chunk_id, chunk) for chunk in chunks]
+        known = self._chunks._known(ids, self) if ids else {}
+        for id, chunk in zip(ids, chunks, strict=True):
+            known[id] = self._keep(id, chunk, known.get(id))
+        return ids
+
+    def _keep(self, id: bytes, chunk: Octets, known: Filling | Found | None) -> Filling | Found:
+        if self._doubts and isinstance(known, Found) and not self._chunks.is_whole(known):
             known, self.healed = None, self.healed + 1
         if isinstance(known, Found):
             self._uses.add(known.pack)
-        elif known is not None:
-            self._filled.add(known)
-        else:
-            self._filled.add(self._chunks._add(id, len(chunk), *self._encoder.encode(chunk), batch=self))
+            return known
+        if known is None:
+            known = self._chunks._add(id, len(chunk), *self._encoder.encode(chunk), batch=self)
             self.new_bytes += len(chunk)
-        return id
+        self._filled.add(known)
+        return known
 
     def abandon(self) -> None:
         """Give up: what only this batch put, and is still in memory, is forgotten; prune finds the rest."""

@@ -4,7 +4,8 @@ FastCDC (Xia et al. 2020), about 64 KiB a chunk. Where the cuts fall depends on 
 all, the lengths alone would tell which known file is kept.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
 from pyfastcdc import FastCDC
 
@@ -32,6 +33,10 @@ class Cutter:
 
         A chunk is valid until the next is asked for.
         """
+        return chain.from_iterable(self.cut_together(content))
+
+    def cut_together(self, content: Iterable[bytes] | Fill) -> Iterator[Sequence[memoryview]]:
+        """The same, as many at once as are in memory; they are valid until the next ones are asked for."""
         fill = content if callable(content) else _filled_from(content)
         buffer = _taken()
         try:
@@ -41,18 +46,19 @@ class Cutter:
             if len(_spare) < MOST_SPARE:
                 _spare.append(buffer)
 
-    def _cut(self, whole: memoryview, fill: Fill) -> Iterator[memoryview]:
+    def _cut(self, whole: memoryview, fill: Fill) -> Iterator[Sequence[memoryview]]:
         held, is_last = 0, False
         while not is_last:
             while held < len(whole) and not is_last:
                 more = fill(whole[held:])
                 held, is_last = held + more, more == 0
-            done = 0
+            done, found = 0, list[memoryview]()
             for chunk in self._cdc.cut_buf(whole[:held]):
                 if not is_last and chunk.offset + MOST_BYTES > held:
                     break  # where it ends may depend on what is still to come
                 done = chunk.offset + chunk.length
-                yield whole[chunk.offset : done]
+                found.append(whole[chunk.offset : done])
+            yield found
             held -= done
             whole[:held] = whole[done : done + held]
 

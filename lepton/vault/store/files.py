@@ -17,9 +17,10 @@ class PackFile:
             IntegrityError: there is no such pack.
         """
         try:
-            return b"".join(self._driver.get(self._path, start=start, stop=stop))
+            pieces = list(self._driver.get(self._path, start=start, stop=stop))
         except NotFoundError as fault:
             raise IntegrityError(f"{self._path} is missing", fix="Repair it: lepton vault verify") from fault
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def pack_folder(domain: bytes) -> str:

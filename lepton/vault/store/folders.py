@@ -12,6 +12,7 @@ from hashlib import file_digest
 from io import FileIO
 from itertools import islice
 from pathlib import Path
+from stat import S_ISREG
 
 from lepton.core.errors import IntegrityError, InvalidError, NotFoundError
 from lepton.vault.store.blobs import read_all, write
@@ -107,22 +108,23 @@ def write_files(
         IntegrityError: content is damaged, or a name would leave the folder; files before it are whole.
         InvalidError: something else stands where a file or a folder belongs.
     """
-    made, written = set[Path](), 0
+    made, written, draft = set[str](), 0, str(folder / DRAFT)
     rest = iter(entries)
     while some := list(islice(rest, TOGETHER)):
         missing = []
         for name, entry in some:
-            path = folder / _safe(name)
-            if path.parent not in made:
-                _make_folder(path.parent, folder)
-                made.add(path.parent)
+            path = f"{folder}/{_safe(name)}"
+            above = path.rpartition("/")[0]
+            if above not in made:
+                _make_folder(Path(above), folder)
+                made.add(above)
             if _is_there(path, entry):
                 progress(entry.blob.size_bytes)
             else:
                 missing.append((path, entry))
         content = read_all(chunks, (entry.blob for _, entry in missing))
         for path, entry in missing:
-            _write_file(folder / DRAFT, path, entry, _taken(content, entry.blob.size_bytes), progress)
+            _write_file(draft, path, entry, _taken(content, entry.blob.size_bytes), progress)
         written += len(missing)
     os.sync()
     return written
@@ -136,16 +138,18 @@ def _taken(content: Iterator[Octets], size: int) -> Iterator[Octets]:
         yield piece
 
 
-def _write_file(draft: Path, path: Path, entry: Entry, content: Iterable[Octets], progress: Progress) -> None:
-    with draft.open("wb", buffering=0) as file:
+def _write_file(draft: str, path: str, entry: Entry, content: Iterable[Octets], progress: Progress) -> None:
+    with FileIO(draft, "wb") as file:
         for piece in content:
             _write_whole(file.write, piece)
             progress(len(piece))
         os.fchmod(file.fileno(), mode_of(entry))
-    os.utime(draft, ns=(entry.modified_at * 1000, entry.modified_at * 1000))
-    if path.is_dir():
-        raise InvalidError(f"{path} is a folder, and a file of that name belongs there", fix="Use an empty folder.")
-    draft.rename(path)
+        os.utime(file.fileno(), ns=(entry.modified_at * 1000, entry.modified_at * 1000))
+    try:
+        os.rename(draft, path)
+    except IsADirectoryError:
+        fault = f"{path} is a folder, and a file of that name belongs there"
+        raise InvalidError(fault, fix="Use an empty folder.") from None
 
 
 def facts_of(mode: int) -> bytes:
@@ -169,11 +173,15 @@ def _write_whole(write: Callable[[memoryview], int | None], piece: Octets) -> No
         view = view[write(view) or 0 :]
 
 
-def _is_there(path: Path, entry: Entry) -> bool:
+def _is_there(path: str, entry: Entry) -> bool:
     """Whether the file is whole and right."""
-    if not path.is_file() or path.is_symlink() or path.stat().st_size != entry.blob.size_bytes:
+    try:
+        told = os.lstat(path)
+    except OSError:
         return False
-    with path.open("rb") as file:
+    if not S_ISREG(told.st_mode) or told.st_size != entry.blob.size_bytes:
+        return False
+    with open(path, "rb") as file:
         return file_digest(file, "sha256").digest() == entry.blob.sha256
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 from lepton.core.errors import IntegrityError
 from lepton.vault.store.packs import Entry
@@ -65,8 +66,7 @@ class Usage:
     """Ids of the live chunks that are read from a pack, in their order there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A chunk's place."""
 
     pack: bytes
@@ -158,7 +158,7 @@ class Index:
         with self._reading() as rows:
             found = rows.execute(sql, ids).fetchall()
             packs = self._packs
-        return {row[2]: Found(packs[row[0]], Entry(*row[1:])) for row in found if row[0] in packs}
+        return {row[2]: Found(packs[row[0]], Entry._make(row[1:])) for row in found if row[0] in packs}
 
     def beginning(self, start: bytes, *, limit: int) -> Sequence[bytes]:
         """Ids of chunks that begin so, some of them where there are more than `limit`."""

@@ -1,9 +1,8 @@
 """Packs: many chunks sealed in one file, each to be read by itself. `docs/vault-format.md` says every byte."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from struct import Struct
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
@@ -27,8 +26,7 @@ FULL_BYTES = 32 << 20
 """A pack that holds so many is closed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """Where a chunk lies in a pack."""
 
     number: int
