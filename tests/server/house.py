@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import re
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -187,8 +189,10 @@ class House:
         for visitor in self._visitors:
             visitor.close()
         self._door.should_exit = True
-        self._thread.join(20)
-        assert not self._thread.is_alive()
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "\n".join(
+            "".join(traceback.format_stack(frame)) for frame in sys._current_frames().values()
+        )
 
 
 @contextmanager
