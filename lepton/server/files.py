@@ -16,9 +16,9 @@ from lepton.server.matching import ANY, Match
 from lepton.server.sealing import Sealing
 from lepton.vault.archive import read_archive, write_archive
 from lepton.vault.backup.progress import Progress, Steps, counted, silent
+from lepton.vault.store.batch import Batch
 from lepton.vault.store.blobs import read, write
 from lepton.vault.store.branches import MAIN, Author
-from lepton.vault.store.chunks import Batch
 from lepton.vault.store.folders import PLAIN_MODE, facts_of
 from lepton.vault.store.pages import Entry, check_name
 from lepton.vault.store.refs import resolve

@@ -29,9 +29,9 @@ from lepton.vault.backup.frozen import FrozenState, numbered
 from lepton.vault.backup.progress import Progress, Steps, counted
 from lepton.vault.driver import Driver
 from lepton.vault.parcel import FOLDER, Parcel, Site, SiteKey, open_parcel, parcel_path, seal_parcel
+from lepton.vault.store.batch import Batch
 from lepton.vault.store.blobs import read, write
 from lepton.vault.store.branches import MAIN, Author
-from lepton.vault.store.chunks import Batch
 from lepton.vault.store.files import pack_folder
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.store.pages import Entry

@@ -60,7 +60,7 @@ class SqlState:
                 storage.check(tx, self._storage)
             _put_keys(tx, [key], ())
             seq = _next_seq(tx, domain)
-            values = (domain, seq, pack.id, pack.size_bytes, pack.chunks, 0, 0)
+            values = (domain, seq, pack.id, pack.size_bytes, pack.chunks, pack.marked_at, 0)
             tx.execute(f"INSERT INTO vault_packs (domain, seq, {PACK_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
             return seq
 
@@ -72,11 +72,11 @@ class SqlState:
         return [_pack(row) for row in self._rows(sql, (domain, after, limit))]
 
     def mark_packs(self, domain: bytes, packs: Collection[bytes], *, at: int) -> None:
-        """Mark live packs."""
+        """Mark live and fresh packs."""
 
         def work(tx: Tx) -> None:
             for part in _batches(packs):
-                which = f"domain = ? AND marked_at = 0 AND is_gone = 0 AND pack IN ({_marks(part)})"
+                which = f"domain = ? AND marked_at <= 0 AND is_gone = 0 AND pack IN ({_marks(part)})"
                 tx.execute(f"UPDATE vault_packs SET marked_at = ? WHERE {which}", (at, domain, *part))
 
         self._database.write(work)
@@ -92,12 +92,17 @@ class SqlState:
             _lock(tx, domain)
             if _steps(tx, domain) != steps:
                 raise StaleError("A branch has moved while unused content was looked for", fix="Prune again.")
-            found = [pack for part in _batches(packs) for pack in _marked(tx, domain, part, marked_before)]
-            for pack in found:
-                values = (_next_seq(tx, domain), pack)
-                tx.execute("UPDATE vault_packs SET is_gone = 1, seq = ? WHERE pack = ?", values)
-            _put_keys(tx, (), [(Kind.PACK, pack) for pack in found])
-            return found
+            which = f"marked_at > 0 AND marked_at < {int(marked_before)}"
+            return _drop(tx, domain, packs, which)
+
+        return self._database.write(work)
+
+    def take_back(self, domain: bytes, packs: Collection[bytes]) -> Sequence[bytes]:
+        """Let packs go that nobody has named."""
+
+        def work(tx: Tx) -> Sequence[bytes]:
+            _lock(tx, domain)
+            return _drop(tx, domain, packs, "marked_at <> 0")
 
         return self._database.write(work)
 
@@ -187,10 +192,17 @@ def _steps(tx: Tx, domain: bytes) -> int:
     return int(row[0]) if row else 0
 
 
-def _marked(tx: Tx, domain: bytes, packs: Sequence[bytes], before: int) -> list[bytes]:
-    which = "domain = ? AND is_gone = 0 AND marked_at > 0 AND marked_at < ?"
-    sql = f"SELECT pack FROM vault_packs WHERE {which} AND pack IN ({_marks(packs)}) ORDER BY seq"
-    return [bytes(row[0]) for row in tx.rows(sql, (domain, before, *packs))]
+def _drop(tx: Tx, domain: bytes, packs: Collection[bytes], which: str) -> Sequence[bytes]:
+    """Let those of the packs go, with their keys, for which this holds; whoever asks has the domain's lock."""
+    found = list[bytes]()
+    for part in _batches(packs):
+        sql = f"SELECT pack FROM vault_packs WHERE domain = ? AND is_gone = 0 AND {which} AND pack IN ({_marks(part)})"
+        found += [bytes(row[0]) for row in tx.rows(f"{sql} ORDER BY seq", (domain, *part))]
+    for pack in found:
+        values = (_next_seq(tx, domain), pack)
+        tx.execute("UPDATE vault_packs SET is_gone = 1, seq = ? WHERE pack = ?", values)
+    _put_keys(tx, (), [(Kind.PACK, pack) for pack in found])
+    return found
 
 
 def use_packs(tx: Tx, domain: bytes, packs: Iterable[bytes]) -> None:

@@ -11,8 +11,9 @@ from io import BufferedReader
 from typing import BinaryIO, Self, cast
 
 from lepton.core.errors import DamagedError, IntegrityError, InvalidError, TooLargeError
+from lepton.vault.store.batch import Batch
 from lepton.vault.store.blobs import read_all, write
-from lepton.vault.store.chunks import Batch, Chunks
+from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.codecs import Octets
 from lepton.vault.store.cutting import Cutter
 from lepton.vault.store.folders import facts_of, mode_of

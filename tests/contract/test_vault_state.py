@@ -16,7 +16,7 @@ from lepton.store.open import open_database
 from lepton.store.vault import SqlState
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.store.sealing import Kind, fresh_key
-from lepton.vault.store.state import Move, Pack
+from lepton.vault.store.state import FRESH, Move, Pack
 
 ROOT_KEY = bytes(range(32))
 TENANT, DOMAIN, OTHER = b"t" * 16, b"d" * 16, b"o" * 16
@@ -48,9 +48,11 @@ def state(again: Opener) -> SqlState:
     return made
 
 
-def add_pack(state: SqlState, id: bytes, domain: bytes = DOMAIN) -> bytes:
+def add_pack(state: SqlState, id: bytes, domain: bytes = DOMAIN, *, marked_at: int = 0) -> bytes:
     key = fresh_key()
-    state.add_pack(domain, Pack(id, 100, 3), KeyRing(state, ROOT_KEY).seal_pack(id, key, domain=domain))
+    state.add_pack(
+        domain, Pack(id, 100, 3, marked_at=marked_at), KeyRing(state, ROOT_KEY).seal_pack(id, key, domain=domain)
+    )
     return key
 
 
@@ -90,6 +92,30 @@ def test_a_move_that_uses_a_marked_pack_keeps_it_and_one_that_is_gone_refuses_it
     with pytest.raises(StaleError, match="pruned"):
         state.move(DOMAIN, Move("main", 2, b"w" * 32, 14), uses=[one])
     assert state.head(DOMAIN, "main") == Move("main", 1, b"v" * 32, 11)
+
+
+def test_a_pack_is_taken_back_only_while_nobody_has_named_it(state: SqlState) -> None:
+    one, two, old = b"1" * 16, b"2" * 16, b"3" * 16
+    for id, marked_at in ((one, FRESH), (two, FRESH), (old, 0)):
+        add_pack(state, id, marked_at=marked_at)
+    state.move(DOMAIN, Move("main", 1, b"v" * 32, 11), uses=[two])
+    assert state.drop_packs(DOMAIN, [one], marked_before=15, steps=state.steps(DOMAIN)) == []
+    assert state.take_back(OTHER, [one]) == []
+    assert state.take_back(DOMAIN, [one, two, old]) == [one]
+    assert [(pack.id, pack.is_gone) for pack in state.packs(DOMAIN)] == [(two, False), (old, False), (one, True)]
+    assert state.take_back(DOMAIN, [one]) == []
+    with pytest.raises(NotFoundError):
+        KeyRing(state, ROOT_KEY).pack(one)
+    with pytest.raises(StaleError, match="pruned"):
+        state.move(DOMAIN, Move("main", 2, b"w" * 32, 14), uses=[one])
+
+
+def test_a_fresh_pack_is_marked_as_any_other(state: SqlState) -> None:
+    one = b"1" * 16
+    add_pack(state, one, marked_at=FRESH)
+    state.mark_packs(DOMAIN, [one], at=10)
+    assert state.drop_packs(DOMAIN, [one], marked_before=10, steps=0) == []
+    assert state.drop_packs(DOMAIN, [one], marked_before=11, steps=0) == [one]
 
 
 def test_a_branch_takes_each_step_once(state: SqlState, again: Opener) -> None:

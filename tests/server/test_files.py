@@ -14,8 +14,8 @@ import pytest
 
 from lepton.security.identity import worker_token
 from lepton.server.files import At, Files, How
+from lepton.vault.store.batch import Batch
 from lepton.vault.store.branches import Author
-from lepton.vault.store.chunks import Batch
 from lepton.vault.store.tree import Tree
 from tests.server.house import API, Body, House, error_of, wait_until
 
@@ -332,6 +332,23 @@ def test_a_workspace_keeps_no_more_than_it_may(house: House) -> None:
     assert 60_000 < used["stored_bytes"] < 65_000
     house.ask("PUT", "/vault/quota", {"workspace": "lab"})
     put(member, "more", noise[59_000:], workspace="lab")
+
+
+def test_what_was_refused_or_cut_short_is_gone_at_once(house: House) -> None:
+    def stored() -> tuple[int, int]:
+        packs = [path for path in (house.config.data / "vault").rglob("packs/*/*") if path.is_file()]
+        return house.ask("GET", "/vault/quota")["stored_bytes"], len(packs)
+
+    put(house.http, "f", b"some")
+    before = stored()
+    noise = hashlib.shake_256(b"more than a pack").digest(36 << 20)
+    house.ask("PUT", "/vault/quota", {"workspace": "default", "limit_bytes": 35 << 20})
+    put(house.http, "big", noise, status=413)
+    assert stored() == before
+    house.ask("PUT", "/vault/quota", {"workspace": "default"})
+    url = f"{V}/files/big?workspace=default&unpack=gzip"
+    error_of(house.http.put(url, content=gzip.compress(noise, 1)[:-3]), 422, "invalid")
+    assert stored() == before
 
 
 def test_packed_files_are_unpacked_on_their_way_in_and_packed_on_their_way_out(house: House) -> None:

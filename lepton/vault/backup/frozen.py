@@ -82,6 +82,10 @@ class FrozenState:
         """Refused."""
         _refuse()
 
+    def take_back(self, domain: bytes, packs: Collection[bytes]) -> Sequence[bytes]:
+        """Refused."""
+        _refuse()
+
     def move(self, domain: bytes, step: Move, *, uses: Collection[bytes] = ()) -> None:
         """Refused."""
         _refuse()

@@ -14,7 +14,8 @@ from struct import Struct
 
 from lepton.core.errors import IntegrityError
 from lepton.vault.driver import check_range
-from lepton.vault.store.chunks import Batch, Chunks
+from lepton.vault.store.batch import Batch
+from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.codecs import Octets
 from lepton.vault.store.cutting import Cutter, Fill
 

@@ -12,7 +12,8 @@ from threading import Lock
 
 from lepton.core.clock import Clock, to_micros
 from lepton.core.errors import BadNameError, ConflictError, LetGoError, NameTakenError, NotFoundError, StaleError
-from lepton.vault.store.chunks import Batch, Chunks
+from lepton.vault.store.batch import Batch
+from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.merging import Side, brought, conflicting
 from lepton.vault.store.pages import Entry
 from lepton.vault.store.state import Move, State

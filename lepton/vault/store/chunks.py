@@ -14,18 +14,20 @@ from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
 from threading import BoundedSemaphore, Lock
+from weakref import WeakValueDictionary
 
 from lepton.core.errors import IntegrityError, NotFoundError, StaleError
 from lepton.vault.driver import Driver
-from lepton.vault.store.codecs import Codec, Encoder, Octets, Tier
+from lepton.vault.store.batch import Batch
+from lepton.vault.store.codecs import Codec, Octets, Tier
 from lepton.vault.store.files import PackFile, pack_path
 from lepton.vault.store.filling import Filling, Spot, side_by_side, windows
 from lepton.vault.store.index import Found, Index
 from lepton.vault.store.keyring import KeyRing
-from lepton.vault.store.packs import Entry, PackReader, PackWriter, chunk_id
+from lepton.vault.store.packs import Entry, PackReader, PackWriter
 from lepton.vault.store.pools import Pools
 from lepton.vault.store.sealing import ID_BYTES, fresh_key
-from lepton.vault.store.state import Pack, State
+from lepton.vault.store.state import FRESH, Pack, State
 
 log = logging.getLogger("lepton")
 UPLOADS = 2
@@ -57,14 +59,16 @@ class Chunks:
         """Chunks that are not in the index yet."""
         self._unindexed: dict[bytes, Filling] = {}
         """Their packs."""
+        self._written: WeakValueDictionary[bytes, Filling] = WeakValueDictionary()
+        """Packs whose writers are still there."""
         self._room = BoundedSemaphore(UPLOADS)
         self._pools, self._are_own = pools or Pools(UPLOADS, READS_AHEAD), pools is None
         self._is_bound = False
-        self._reader = lru_cache(READERS)(self._open_reader)
+        self._reader = lru_cache(READERS)(lambda pack: self._reading(pack, self._ring.pack(pack)))
         self.page = lru_cache(PAGES)(self.get)
         """As `get`, for chunks that list others: they are asked for again and again."""
 
-    def writing(self, *, doubts: bool = False) -> "Batch":
+    def writing(self, *, doubts: bool = False) -> Batch:
         """Begin to write; what other processes have written or removed so far is known then.
 
         Args:
@@ -165,6 +169,7 @@ class Chunks:
         with self._lock:
             ours = self._unindexed.get(pack.id)
         if ours:
+            ours.is_over = self.index.holds_any([entry.id for entry in ours.entries])
             return ours.entries
         try:
             return self._reader(pack.id).directory(pack.size_bytes)
@@ -221,30 +226,34 @@ class Chunks:
                 start = entry.start - first.start
                 yield reader.open(entry, body[start : start + entry.box])
 
-    def _open_reader(self, pack: bytes) -> PackReader:
-        return self._reading(pack, self._ring.pack(pack))
-
     def _reading(self, pack: bytes, key: bytes) -> PackReader:
         source = PackFile(self.driver, self.domain, pack)
         return PackReader(source, domain=self.domain, pack=pack, key=key, id_key=self.keys.chunk_id)
 
-    def _known(self, ids: Sequence[bytes], batch: "Batch") -> dict[bytes, Filling | Found]:
+    def known(self, ids: Sequence[bytes], batch: Batch) -> dict[bytes, Filling | Found]:
         """Where chunks are already, or are about to be; then the batch waits for those packs too."""
         self._pools.check()
         with self._lock:
             found: dict[bytes, Filling | Found] = {id: self._pending[id][0] for id in ids if id in self._pending}
             for filling in found.values():
                 assert isinstance(filling, Filling)
-                filling.batches.add(batch)
+                batch.relies_on(filling)
         rest = [id for id in ids if id not in found]
-        found.update(self.index.find(rest) if rest else {})
+        there = self.index.find(rest) if rest else {}
+        with self._lock:
+            for id, each in there.items():
+                written = self._written.get(each.pack)
+                if written is None or not written.is_leaving:
+                    found[id] = each
+                if written is not None and not written.is_leaving:
+                    batch.relies_on(written)
         return found
 
-    def _add(self, id: bytes, length: int, codec: Codec, body: Octets, *, batch: "Batch") -> Filling:
+    def add(self, id: bytes, length: int, codec: Codec, body: Octets, *, batch: Batch) -> Filling:
         """Put an encoded chunk into the open pack; send it off where that fills it."""
         with self._lock:
             filling = self._pending[id][0] if id in self._pending else self._filling or self._begin()
-            filling.batches.add(batch)
+            batch.relies_on(filling)
             if id in self._pending:
                 return filling
             assert filling.writer is not None
@@ -255,22 +264,35 @@ class Chunks:
             self._send(filling)
         return filling
 
-    def _forget(self, batch: "Batch", fillings: set[Filling]) -> None:
-        """Drop the open pack, if nobody else has put anything into it."""
+    def forget(self, batch: Batch, fillings: set[Filling]) -> None:
+        """Drop what nobody else relies on: the open pack, and those that lie in the storage already."""
         with self._lock:
             for filling in fillings:
                 filling.batches.discard(batch)
-                if filling is self._filling and not filling.batches:
-                    self._filling = None
-                    self._take_out(filling)
+            lonely = {filling for filling in fillings if not filling.batches}
+            if self._filling and self._filling in lonely:
+                lonely.remove(self._filling)
+                self._take_out(self._filling)
+                self._filling = None
+        whole = [filling for filling in lonely if not filling.done.exception()]  # waits for what is under way
+        with self._lock:
+            leaving = [filling for filling in whole if not filling.batches and not filling.is_over]
+            for filling in leaving:
+                filling.is_leaving = True
+        gone = self.state.take_back(self.domain, [filling.id for filling in leaving]) if leaving else ()
+        if gone:
+            self.follow()
+        for pack in gone:  # what dies before this leaves files that nobody names, for prune to remove
+            self.driver.delete(pack_path(self.domain, pack))
 
     def _begin(self) -> Filling:
         pack, key = os.urandom(ID_BYTES), fresh_key()
         writer = PackWriter(domain=self.domain, pack=pack, key=key, tier=self.tier)
-        filling = self._unindexed[pack] = Filling(pack, key, writer, self._reading(pack, key))
+        filling = Filling(pack, key, writer, self._reading(pack, key))
+        self._unindexed[pack] = self._written[pack] = filling
         return filling
 
-    def _flush(self, wanted: set[Filling]) -> None:
+    def flush(self, wanted: set[Filling]) -> None:
         """Send the open pack off, if it is one of these."""
         with self._lock:
             filling = self._filling
@@ -281,26 +303,27 @@ class Chunks:
 
     def _send(self, filling: Filling) -> None:
         self._room.acquire()
-        self._pools.uploads.submit(self._upload, filling)
+        try:
+            self._pools.uploads.submit(self._upload, filling)
+        except RuntimeError as fault:  # it is the end
+            self._room.release()
+            self._end(filling, fault)
 
     def _upload(self, filling: Filling) -> None:
+        fault: BaseException | None = None
         try:
             self._store(filling)
-        except BaseException as fault:  # noqa: BLE001  every batch that put into this pack must hear of it
-            self._end(filling)
-            filling.done.set_exception(fault)
-        else:
-            self._end(filling)
-            filling.done.set_result(None)
-        finally:
-            self._room.release()
+        except BaseException as found:  # noqa: BLE001  every batch that put into this pack must hear of it
+            fault = found
+        self._end(filling, fault)
+        self._room.release()
 
     def _store(self, filling: Filling) -> None:
         """The order matters: bytes, then the row, then the index."""
         assert filling.writer is not None
         size, parts = filling.writer.close()
         self.driver.put(pack_path(self.domain, filling.id), parts)
-        pack = Pack(filling.id, size, len(filling.entries))
+        pack = Pack(filling.id, size, len(filling.entries), marked_at=FRESH)
         for _ in range(TRIES - 1):
             with suppress(StaleError):  # the domain's key was rotated
                 self._register(pack, filling.key)
@@ -312,72 +335,13 @@ class Chunks:
     def _register(self, pack: Pack, key: bytes) -> None:
         self.state.add_pack(self.domain, pack, self._ring.seal_pack(pack.id, key, domain=self.domain))
 
-    def _end(self, filling: Filling) -> None:
+    def _end(self, filling: Filling, fault: BaseException | None) -> None:
         with self._lock:
             self._take_out(filling)
         filling.writer = None  # from now on it is read from the storage
+        filling.done.set_exception(fault) if fault else filling.done.set_result(None)
 
     def _take_out(self, filling: Filling) -> None:
         del self._unindexed[filling.id]
         for entry in filling.entries:
             self._pending.pop(entry.id, None)
-
-
-class Batch:
-    """What one writer puts; for one thread. Nothing of it counts before `finish`."""
-
-    def __init__(self, chunks: Chunks, *, doubts: bool = False) -> None:
-        self._chunks, self._doubts = chunks, doubts
-        self._filled: set[Filling] = set()
-        self._uses: set[bytes] = set()
-        self._encoder = Encoder(chunks.tier)
-        self.new_bytes = 0
-        """Of chunks that were not there before."""
-        self.healed = 0
-        """Chunks that were there, could not be read, and are stored again."""
-
-    def put(self, chunk: Octets, *, again: bool = False) -> bytes:
-        """Keep a chunk; return its id.
-
-        Args:
-            again: store it even where it is there: from then on it is read from its new place.
-        """
-        id = chunk_id(self._chunks.keys.chunk_id, chunk)
-        known = self._chunks._known([id], self).get(id)
-        self._keep(id, chunk, None if again and isinstance(known, Found) else known)
-        return id
-
-    def put_all(self, chunks: Sequence[Octets]) -> Sequence[bytes]:
-        """As `put`, of many, which are looked for at once."""
-        ids = [chunk_id(self._chunks.keys.chunk_id, chunk) for chunk in chunks]
-        known = self._chunks._known(ids, self) if ids else {}
-        for id, chunk in zip(ids, chunks, strict=True):
-            known[id] = self._keep(id, chunk, known.get(id))
-        return ids
-
-    def _keep(self, id: bytes, chunk: Octets, known: Filling | Found | None) -> Filling | Found:
-        if self._doubts and isinstance(known, Found) and not self._chunks.is_whole(known):
-            known, self.healed = None, self.healed + 1
-        if isinstance(known, Found):
-            self._uses.add(known.pack)
-            return known
-        if known is None:
-            known = self._chunks._add(id, len(chunk), *self._encoder.encode(chunk), batch=self)
-            self.new_bytes += len(chunk)
-        self._filled.add(known)
-        return known
-
-    def abandon(self) -> None:
-        """Give up: what only this batch put, and is still in memory, is forgotten; prune finds the rest."""
-        self._chunks._forget(self, self._filled)
-
-    def finish(self) -> frozenset[bytes]:
-        """Return once all is durable: the packs that it lies in, to be named when a branch moves (`State.move`).
-
-        Raises:
-            UnavailableError, StorageFullError: a pack could not be stored; put everything again.
-        """
-        self._chunks._flush(self._filled)
-        for filling in self._filled:
-            filling.done.result()
-        return frozenset(self._uses | {filling.id for filling in self._filled})

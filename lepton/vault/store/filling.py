@@ -22,6 +22,10 @@ class Filling:
         self.batches: set[object] = set()
         """Those that put into it, or found there what they put."""
         self.done: Future[None] = Future()
+        self.is_over = False
+        """Whether an older pack holds any of its chunks too: they are read from this one, so it must stay."""
+        self.is_leaving = False
+        """Whether it is being taken back: what is put is not to be found in it."""
 
 
 Spot = tuple[bytes | Filling, Entry]

@@ -15,8 +15,9 @@ from pathlib import Path
 from stat import S_ISREG
 
 from lepton.core.errors import IntegrityError, InvalidError, NotFoundError
+from lepton.vault.store.batch import Batch
 from lepton.vault.store.blobs import read_all, write
-from lepton.vault.store.chunks import Batch, Chunks
+from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.codecs import Octets
 from lepton.vault.store.cutting import Cutter, Fill
 from lepton.vault.store.pages import DRAFT, Entry, check_name

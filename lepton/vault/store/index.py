@@ -160,6 +160,11 @@ class Index:
             packs = self._packs
         return {row[2]: Found(packs[row[0]], Entry._make(row[1:])) for row in found if row[0] in packs}
 
+    def holds_any(self, ids: Sequence[bytes]) -> bool:
+        """Whether one of these is in any pack, or may be: in one that could not be read."""
+        parts = (ids[at : at + MOST_ASKED] for at in range(0, len(ids), MOST_ASKED))
+        return bool(self.unread()) or any(self.find(part) for part in parts)
+
     def beginning(self, start: bytes, *, limit: int) -> Sequence[bytes]:
         """Ids of chunks that begin so, some of them where there are more than `limit`."""
         with self._reading() as rows:

@@ -6,7 +6,8 @@ one must do.
 
 A pack is *live*, then *marked* (nothing seemed to use it), then *gone*. Whoever moves a branch names the packs that its
 new version relies on: in the same transaction a marked one is live again, and a pack that is gone refuses the move. So
-no version ever names what is about to go.
+no version ever names what is about to go. A new pack is *fresh* until somebody names it: then whoever wrote it may
+still take it back.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -14,6 +15,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lepton.vault.store.keyring import KeyTable, SealedKey
+
+FRESH = -1
+"""Of a pack that nobody has named yet, in place of when it was marked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Pack:
     """Grows by one with each pack of a domain that comes or goes."""
     is_gone: bool = False
     marked_at: int = 0
-    """Microseconds since 1970; 0: it is live."""
+    """Microseconds since 1970; 0: it is live; `FRESH`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class State(KeyTable, Protocol):
         ...
 
     def mark_packs(self, domain: bytes, packs: Collection[bytes], *, at: int) -> None:
-        """Mark live packs; those that are marked keep their time."""
+        """Mark live and fresh packs; those that are marked keep their time."""
         ...
 
     def steps(self, domain: bytes) -> int:
@@ -78,6 +82,10 @@ class State(KeyTable, Protocol):
         Raises:
             StaleError: a branch has moved since; look again.
         """
+        ...
+
+    def take_back(self, domain: bytes, packs: Collection[bytes]) -> Sequence[bytes]:
+        """Let those go at once, with their keys, that nobody has named; return which those were."""
         ...
 
     def head(self, domain: bytes, name: str) -> Move | None:

@@ -13,7 +13,8 @@ from functools import lru_cache
 from blake3 import blake3
 
 from lepton.core.errors import ConflictError
-from lepton.vault.store.chunks import Batch, Chunks
+from lepton.vault.store.batch import Batch
+from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.pages import Below, Entry, Page, Record, Value, check_entry, check_name, read_page, record_bytes
 
 MOST_RECORDS = 1024

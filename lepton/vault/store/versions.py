@@ -12,7 +12,8 @@ from heapq import heappop, heappush
 from lepton.core.clock import from_micros
 from lepton.core.errors import IntegrityError, LetGoError
 from lepton.core.resource import Json
-from lepton.vault.store.chunks import Batch, Chunks
+from lepton.vault.store.batch import Batch
+from lepton.vault.store.chunks import Chunks
 
 FORMAT = 1
 

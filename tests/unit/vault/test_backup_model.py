@@ -15,9 +15,10 @@ from lepton.vault.backup.forgetting import LEASE_S, forget
 from lepton.vault.backup.frozen import FrozenState
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.target import BUSY_S, DOING, FORGETTING, MAKING, Busy, Known, Target, copy_packs
+from lepton.vault.store.batch import Batch
 from lepton.vault.store.blobs import read
 from lepton.vault.store.branches import Branches
-from lepton.vault.store.chunks import Batch, Chunks
+from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.files import pack_path
 from lepton.vault.store.index import Index
 from lepton.vault.store.keyring import KeyRing, SealedKey

@@ -9,12 +9,14 @@ from threading import active_count
 
 import pytest
 
-from lepton.core.errors import IntegrityError, StorageFullError
+from lepton.core.errors import IntegrityError, StaleError, StorageFullError
 from lepton.vault.driver import Head
+from lepton.vault.store.batch import Batch
 from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.files import pack_path
 from lepton.vault.store.index import Index, Shelf
 from lepton.vault.store.pools import Pools
+from lepton.vault.store.state import Move
 from tests.unit.vault.stores import DOMAIN, TENANT, MemoryDriver, Store
 
 
@@ -151,6 +153,79 @@ def test_what_is_given_up_leaves_nothing_and_takes_nothing_from_others(store: St
     sharing.abandon()
     other.finish()
     assert bytes(store.chunks.get(id)) == noise(2) and len(store.driver.kept) == 1
+
+
+def large(batch: Batch, first: int) -> list[bytes]:
+    """Fill more than one pack."""
+    return [batch.put(noise(seed, 250_000)) for seed in range(first, first + 200)]
+
+
+def test_full_packs_of_what_is_given_up_go_at_once(store: Store) -> None:
+    kept, lost = store.chunks.writing(), store.chunks.writing()
+    ids = large(kept, 0)
+    store.state.move(DOMAIN, Move("main", 1, b"v" * 32, 5), uses=kept.finish())
+    before = dict(store.driver.kept)
+    large(lost, 1000)
+    lost.abandon()
+    assert store.driver.kept == before
+    assert sum(pack.is_gone for pack in store.state.packs(DOMAIN)) == 1
+    kept.abandon()  # too late
+    assert store.driver.kept == before
+    with closing(store.opened("other.db")) as other:
+        for chunks in (store.chunks, other):
+            assert [bytes(chunk) for chunk in chunks.read(ids[::50])] == [
+                noise(seed, 250_000) for seed in (0, 50, 100, 150)
+            ]
+            again = chunks.writing()
+            again.put(noise(1000, 250_000))
+            assert again.new_bytes == 250_000
+            again.abandon()
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_what_others_found_in_it_stays(store: Store, is_same: bool) -> None:
+    with closing(store.opened("other.db")) as far:
+        lost, chunks = store.chunks.writing(), store.chunks if is_same else far
+        ids = large(lost, 0)
+        store.chunks.get(ids[0])
+        lost.finish()
+        hit = chunks.writing()
+        assert hit.put(noise(0, 250_000)) == ids[0] and not hit.new_bytes
+        if not is_same:  # no process knows what is open in another: who has said so first, has it
+            store.state.move(DOMAIN, Move("main", 1, b"v" * 32, 5), uses=hit.finish())
+        lost.abandon()
+        assert bytes(chunks.get(ids[0])) == noise(0, 250_000) and len(store.driver.kept) == 1
+        hit.abandon()
+        assert len(store.driver.kept) == (0 if is_same else 1)
+
+
+def test_a_hit_of_another_process_on_what_went_is_told_so(store: Store) -> None:
+    with closing(store.opened("other.db")) as far:
+        lost = store.chunks.writing()
+        large(lost, 0)
+        lost.finish()
+        hit = far.writing()
+        hit.put(noise(0, 250_000))
+        lost.abandon()
+        with pytest.raises(StaleError, match="pruned"):
+            store.state.move(DOMAIN, Move("main", 1, b"v" * 32, 5), uses=hit.finish())
+        again = far.writing()
+        assert again.put(noise(0, 250_000)) and again.new_bytes
+        again.abandon()
+
+
+def test_what_two_processes_stored_is_read_when_one_gives_up(store: Store) -> None:
+    """Its chunks are read from the newer pack, on every machine: that one stays, for prune."""
+    with closing(store.opened("other.db")) as far:
+        first, second = store.chunks.writing(), far.writing()
+        id = first.put(noise(1))
+        assert second.put(noise(1)) == id and second.new_bytes
+        store.state.move(DOMAIN, Move("main", 1, b"v" * 32, 5), uses=first.finish())
+        second.finish()
+        second.abandon()
+        for chunks in (store.chunks, far):
+            chunks.follow()
+            assert bytes(chunks.get(id)) == noise(1)
 
 
 def prune_all(store: Store) -> None:

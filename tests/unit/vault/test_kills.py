@@ -13,7 +13,9 @@ from lepton.vault.store.blobs import read, write
 from lepton.vault.store.branches import MAIN
 from lepton.vault.store.cutting import Cutter
 from lepton.vault.store.pages import Entry
+from lepton.vault.store.prune import LEASE_S
 from tests.unit.vault.stores import ANN, DOMAIN, TENANT, MemoryDriver, Store
+from tests.unit.vault.test_prune import advance, run
 
 T = TypeVar("T")
 BODIES = {f"file-{number}": random.Random(number).randbytes(3000 * number + 1) for number in range(5)}
@@ -45,6 +47,9 @@ class MortalDriver(MemoryDriver):
 
     def put(self, key: str, chunks: Iterable[bytes]) -> Head:
         return self.fate.meet(lambda: MemoryDriver.put(self, key, chunks))
+
+    def delete(self, key: str) -> None:
+        self.fate.meet(lambda: MemoryDriver.delete(self, key))
 
 
 class MortalStore(Store):
@@ -127,6 +132,34 @@ def test_large_content_dies_in_any_of_its_packs(tmp_path: Path, is_done: bool) -
         if not is_dead:
             break
     assert writes >= 5
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+def test_what_is_given_up_and_dies_on_the_way_is_pruned(tmp_path: Path, is_done: bool) -> None:
+    def give_up(store: Store) -> None:
+        batch, cutter = store.chunks.writing(), Cutter(store.chunks.keys.cutter_seed)
+        write(batch, cutter, [LARGE])
+        batch.abandon()
+
+    for writes in range(100):
+        folder, driver = tmp_path / str(writes), MortalDriver()
+        folder.mkdir()
+        before = MortalStore(folder, driver)
+        put(before, {"kept": b"from before"})
+        before.close()
+        fate = Fate(writes, is_done=is_done)
+        is_dead = died(folder, driver, fate, give_up) or fate.left < 0  # in a thread that uploads
+        after = Store(folder, driver)
+        assert held(after) == {"kept": b"from before"}
+        assert is_dead or len(driver.kept) == 1
+        for _ in range(3):
+            run(after)
+            advance(after, LEASE_S + 1)
+        assert held(after) == {"kept": b"from before"} and len(driver.kept) == 1
+        after.close()
+        if not is_dead:
+            break
+    assert writes == 4  # the pack, its row, the row again, the pack again
 
 
 @pytest.mark.parametrize("is_done", [False, True])

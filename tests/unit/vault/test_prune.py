@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from lepton.core.clock import ManualClock, to_micros
 from lepton.core.errors import StaleError
+from lepton.vault.store.batch import Batch
 from lepton.vault.store.blobs import Blob, read, write
-from lepton.vault.store.branches import MAIN
-from lepton.vault.store.chunks import Batch
+from lepton.vault.store.branches import MAIN, Branches
 from lepton.vault.store.compacting import chosen
 from lepton.vault.store.cutting import Cutter
 from lepton.vault.store.index import Use
@@ -166,20 +166,32 @@ def test_which_packs_are_moved() -> None:
 
 
 class Pruning(RuleBasedStateMachine):
-    """Writers that take their time, branches that come and go, and prune between any two steps."""
+    """Writers of two processes that take their time or give up, branches that come and go, and prune between any."""
 
     @initialize()
     def begin(self) -> None:
         self.folder = TemporaryDirectory()
         self.store = Store(Path(self.folder.name))
+        self.other = self.store.opened("other.db")
         self.open: list[tuple[Batch, dict[str, Entry | None], dict[str, int]]] = []
         self.known: dict[str, dict[str, int]] = {}
 
-    @rule(numbers=st.lists(st.integers(0, 5), min_size=1, max_size=3))
-    def write(self, numbers: list[int]) -> None:
-        batch = self.store.chunks.writing()
+    @rule(numbers=st.lists(st.integers(0, 5), min_size=1, max_size=3), is_other=st.booleans())
+    def write(self, numbers: list[int], is_other: bool) -> None:
+        batch = (self.other if is_other else self.store.chunks).writing()
         edits: dict[str, Entry | None] = {f"n{number}": Entry(stored(self.store, batch, number)) for number in numbers}
         self.open.append((batch, edits, {f"n{number}": number for number in numbers}))
+
+    @rule(which=st.integers(0, 5))
+    def upload(self, which: int) -> None:
+        """What was put so far lies in the storage, as full packs do."""
+        if self.open:
+            self.open[which % len(self.open)][0].finish()
+
+    @rule(which=st.integers(0, 5))
+    def give_up(self, which: int) -> None:
+        if self.open:
+            self.open.pop(which % len(self.open))[0].abandon()
 
     @rule(name=st.sampled_from(["main", "x"]), which=st.integers(0, 5))
     def commit(self, name: str, which: int) -> None:
@@ -187,9 +199,9 @@ class Pruning(RuleBasedStateMachine):
             return
         batch, edits, numbers = self.open.pop(which % len(self.open))
         try:
-            self.store.branches.commit(name, edits, batch, ANN)
+            Branches(batch.chunks, self.store.state, self.store.clock).commit(name, edits, batch, ANN)
         except StaleError:
-            return  # what it relied on was pruned: it was told so
+            return  # what it relied on was pruned, or taken back: it was told so
         self.known[name] = {**self.known.get(name, {}), **numbers}
 
     @rule(name=st.sampled_from(["main", "x"]))
@@ -217,13 +229,16 @@ class Pruning(RuleBasedStateMachine):
     @invariant()
     def all_is_there(self) -> None:
         if hasattr(self, "store"):
-            for name, wanted in self.known.items():
-                tree = self.store.branches.tree(self.store.branches.head(name))
-                found = {path: b"".join(map(bytes, read(self.store.chunks, e.blob))) for path, e in tree.scan()}
-                assert found == {path: body(number) for path, number in wanted.items()}
+            for chunks in (self.store.chunks, self.other):
+                branches = Branches(chunks, self.store.state, self.store.clock)
+                for name, wanted in self.known.items():
+                    tree = branches.tree(branches.head(name))
+                    found = {path: b"".join(map(bytes, read(chunks, e.blob))) for path, e in tree.scan()}
+                    assert found == {path: body(number) for path, number in wanted.items()}
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
+            self.other.close()
             self.store.close()
             self.folder.cleanup()
 
