@@ -32,6 +32,7 @@ from lepton.server.landscape import Landscape
 from lepton.server.learning import Learning, check_installed
 from lepton.server.lease import Lease
 from lepton.server.overview import Overview
+from lepton.server.ownership import Ownership, Watch
 from lepton.server.people import ADMIN, bootstrap
 from lepton.server.placing import Placing, policy_of
 from lepton.server.pruning import Pruning
@@ -155,12 +156,12 @@ def build(config: ServerConfig, *, clock: Clock | None = None, engine: Engine | 
         root = root_key(config)
         database = open_database(config.database, folder=config.data, clock=clock)
         token = _settle(database, config, root=root, at=clock.now())
-        storage = open_storage(database, given(config), root=root)
+        storage = _take_storage(database, config, root=root)
         engine = engine or _open_engine(config, storage)
         keys = Keys.of(root)
         objects = _open_objects(config.data, storage, database, root=root, clock=clock)
         platform = _assemble(config, clock=clock, database=database, engine=engine, keys=keys, objects=objects)
-        _wire_backups(platform, storage, root)
+        _wire_storage(platform, storage, root)
     except BaseException:
         if database is not None:
             database.close()
@@ -192,6 +193,16 @@ def _settle(database: Database, config: ServerConfig, *, root: bytes, at: dateti
     if not is_first:  # another server on this database was faster
         (config.data / "token").unlink(missing_ok=True)
     return token if is_first else None
+
+
+def _take_storage(database: Database, config: ServerConfig, *, root: bytes) -> Storage:
+    storage = open_storage(database, given(config), root=root)
+    try:
+        Ownership(database, storage).begin()
+    except BaseException:
+        storage.driver.close()
+        raise
+    return storage
 
 
 def _open_engine(config: ServerConfig, storage: Storage) -> Engine:
@@ -277,11 +288,6 @@ def _wire(platform: Platform, serving: Serving) -> None:
         "serving": Loop("serving", serving.turn, every_s=config.heartbeat_s),
         "census": Loop("census", lambda: count(platform), every_s=config.heartbeat_s, rest_s=CENSUS_REST_S),
         "sealing": Loop("sealing", platform.sealing.turn, every_s=HOUSEKEEP_EVERY_S),
-        "pruning": Loop(
-            "pruning",
-            Pruning(platform.database, platform.objects.vault, platform.clock).turn,
-            every_s=PRUNE_EVERY_S,
-        ),
         "housekeeping": Loop("housekeeping", lambda: housekeep(platform), every_s=HOUSEKEEP_EVERY_S),
     }
     if config.learn == BOOSTED:
@@ -314,8 +320,11 @@ def _wire(platform: Platform, serving: Serving) -> None:
     platform.engine.on_change(on_change)
 
 
-def _wire_backups(platform: Platform, storage: Storage, root: bytes) -> None:
-    """The loop that makes backups; its lease outlives the copy of a pack."""
+def _wire_storage(platform: Platform, storage: Storage, root: bytes) -> None:
+    """The loops that look whose the storage is, prune it and make backups; their lease outlives the copy of a pack."""
+    database, clock, ownership = platform.database, platform.clock, Ownership(platform.database, storage)
+    watch = Watch(database, ownership, clock, str(storage.address))
+    pruning = Pruning(database, platform.objects.vault, clock, ownership)
     house = House(
         folder=platform.config.data,
         root=root,
@@ -328,7 +337,11 @@ def _wire_backups(platform: Platform, storage: Storage, root: bytes) -> None:
         "backups", os.urandom(16).hex(), database=platform.database, clock=platform.clock, lease_s=BACKUP_LEASE_S
     )
     platform.leases.append(lease)
-    platform.loops.append(Loop("backups", Schedules(house, lease).turn, every_s=HOUSEKEEP_EVERY_S))
+    platform.loops += [
+        Loop("ownership", watch.turn, every_s=HOUSEKEEP_EVERY_S),
+        Loop("pruning", pruning.turn, every_s=PRUNE_EVERY_S),
+        Loop("backups", Schedules(house, lease).turn, every_s=HOUSEKEEP_EVERY_S),
+    ]
 
 
 def _hear_commits(platform: Platform, main: asyncio.AbstractEventLoop) -> None:

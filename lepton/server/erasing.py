@@ -19,12 +19,13 @@ from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import IntegrityError, NotFoundError
 from lepton.core.event import Event
 from lepton.server.backups import DUMP, PLATFORM, House
+from lepton.server.ownership import Ownership
 from lepton.store import domains, events, holdings, targets
 from lepton.store.database import Tx
 from lepton.store.vault import forget_domain
 from lepton.vault.store.branches import MAIN, Author
 from lepton.vault.store.files import pack_folder
-from lepton.vault.store.prune import Roots, prune
+from lepton.vault.store.prune import Caution, Roots, prune
 from lepton.vault.vault import Domain
 
 FORMAT = 1
@@ -63,8 +64,10 @@ def erase(house: House, workspace: str) -> Erased:
 
     Raises:
         NotFoundError: it has no content, or it was erased.
+        StorageSharedError: its packs are another's by now.
     """
     tenant, domain = _of(house, workspace)
+    Ownership(house.database, house.storage).check()
     packs, size = held_by(house, workspace)
     keys = house.database.write(lambda tx: _forget(tx, house, workspace, tenant, domain))
     _remove_files(house, domain)
@@ -143,7 +146,7 @@ def _remove_dump(house: House) -> None:
         own.branches.commit(MAIN, {DUMP: None}, own.chunks.writing(), Author(by="erasure"))
     roots = Roots(versions=[version for _, version in own.branches.names()], with_parents=False)
     for _ in range(2):  # marked, and removed: nobody else is here
-        prune(own.chunks, roots, now=to_micros(house.clock.now()), lease_s=-1)
+        prune(own.chunks, roots, now=to_micros(house.clock.now()), caution=Caution(lease_s=-1))
 
 
 def _wipe(path: Path) -> None:

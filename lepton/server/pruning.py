@@ -5,35 +5,43 @@ import logging
 from lepton.core.clock import Clock, to_micros
 from lepton.core.errors import IntegrityError, NotFoundError, StaleError
 from lepton.server.backups import PLATFORM
+from lepton.server.ownership import Ownership
 from lepton.server.retention import Retention
 from lepton.store import domains, facts, holdings, retained
 from lepton.store.database import Database
 from lepton.store.vault import versions_named
 from lepton.vault.store.blobs import read_blob
 from lepton.vault.store.compacting import FEW
-from lepton.vault.store.prune import Pruned, Roots, prune
+from lepton.vault.store.prune import LEASE_S, Caution, Pruned, Roots, prune
 from lepton.vault.vault import Vault
 
 log = logging.getLogger("lepton")
 EVERY_S = 86_400
 LAST = "pruned_at"
+ORPHAN_S = 30 * 86_400
+"""In a storage that others can reach, what no row names may be what another copy of this database has written."""
 
 
 class Pruning:
     """The loop."""
 
-    def __init__(self, database: Database, vault: Vault, clock: Clock) -> None:
-        self._database, self._vault, self._clock = database, vault, clock
+    def __init__(self, database: Database, vault: Vault, clock: Clock, ownership: Ownership) -> None:
+        self._database, self._vault, self._clock, self._ownership = database, vault, clock, ownership
         self._retention = Retention(database, vault, clock)
 
     def turn(self) -> None:
-        """Prune if the last time was a day ago. What cannot be read stops only the domain that it lies in."""
+        """Prune if the last time was a day ago. What cannot be read stops only the domain that it lies in.
+
+        Raises:
+            StorageSharedError: another copy of the database uses the storage; nothing is removed.
+        """
         now = to_micros(self._clock.now())
         last = int(self._database.read(lambda tx: facts.get(tx, LAST)) or 0)
         if not last:  # a new platform has nothing to prune
             self._database.write(lambda tx: facts.put(tx, LAST, str(now)))
         if not last or now - last < EVERY_S * 1_000_000:
             return
+        self._ownership.check()
         for workspace, domain in self._database.read(domains.every):
             try:
                 if workspace != PLATFORM:
@@ -59,4 +67,7 @@ class Pruning:
             with_parents=not is_ours and not gone,
         )
         now = to_micros(self._clock.now())
-        return prune(chunks, roots, now=now, compacts=FEW)
+        orphan_s = ORPHAN_S if self._ownership.is_shared else LEASE_S
+        return prune(
+            chunks, roots, now=now, caution=Caution(orphan_s=orphan_s, check=self._ownership.check), compacts=FEW
+        )

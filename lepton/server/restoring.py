@@ -20,6 +20,7 @@ from lepton.security.identity import make_token
 from lepton.server.backups import House, open_house, opening_keys
 from lepton.server.config import ServerConfig
 from lepton.server.folder import RESTORING, write_private
+from lepton.server.ownership import forget
 from lepton.server.people import ADMIN, issue_token
 from lepton.server.storage import Address, claim, kept_of, new_id, own_address
 from lepton.server.submit import Author
@@ -380,6 +381,7 @@ def _write_database(backup: Backup, into: Path, clock: Clock, kept: Kept) -> int
         migrate(database, clock)
         database.write(targets.pause_all)
         database.write(lambda tx: put_storage(tx, kept))
+        database.write(forget)
         author = Author(actor="system", workspace="", at=clock.now())
         database.write(
             lambda tx: issue_token(tx, ADMIN, label="restored", expires_at=None, author=author, secret=token)

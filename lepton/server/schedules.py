@@ -11,15 +11,13 @@ from dataclasses import dataclass, replace
 
 from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import ConfigError, ConflictError, LeptonError
-from lepton.core.ids import make_id
-from lepton.core.resource import Resource
+from lepton.server.alerts import About, tell
 from lepton.server.backups import House, Made, alone, back_up, busy
 from lepton.server.lease import Lease
-from lepton.server.people import DEFAULT_WORKSPACE
 from lepton.server.restoring import open_manifest
 from lepton.server.storage import opened_credentials
-from lepton.server.submit import Author, changed
-from lepton.store import resources, targets
+from lepton.server.submit import Author
+from lepton.store import targets
 from lepton.store.database import Tx
 from lepton.store.targets import Place
 from lepton.vault.backup.forgetting import Forgotten, forget, preview, read_named
@@ -186,30 +184,15 @@ class Schedules:
         self._lease.check(tx)
         at = self._house.clock.now()
         said = standing(place, to_micros(at))
-        firing = next((one for one in resources.alive(tx, "alert") if one.spec.get("backups") == place.address), None)
+        last = f"the last is of {from_micros(place.last_at):%Y-%m-%d %H:%M} UTC" if place.last_at else "there is none"
         is_well = said in ("good", "none yet")
-        if is_well and firing is not None:
-            author = Author(actor=ACTOR, workspace=firing.workspace, at=at)
-            over = replace(firing, state="resolved", is_final=True, updated_at=at)
-            why = f"backup {place.last_number} is made"
-            resources.update(tx, over, changed(firing, "firing->resolved", author, why), expected=firing.revision)
-        elif not is_well and firing is None:
-            last = (
-                f"the last is of {from_micros(place.last_at):%Y-%m-%d %H:%M} UTC" if place.last_at else "there is none"
-            )
-            cause = f"Backups to {place.address}: {said}; {last}"
-            alert = Resource(
-                id=make_id("alert", at=at),
-                kind="alert",
-                workspace=DEFAULT_WORKSPACE,
-                name="backups",
-                spec={"report": "", "cause": cause, "backups": place.address},
-                state="firing",
-                created_at=at,
-                updated_at=at,
-            )
-            author = Author(actor=ACTOR, workspace=DEFAULT_WORKSPACE, at=at)
-            resources.insert(tx, alert, changed(alert, "firing", author, cause))
+        tell(
+            tx,
+            About(name="backups", of=place.address),
+            Author(actor=ACTOR, workspace="", at=at),
+            fault="" if is_well else f"Backups to {place.address}: {said}; {last}",
+            over=f"backup {place.last_number} is made",
+        )
 
 
 def _wrong(made: Made) -> str:

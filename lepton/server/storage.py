@@ -28,7 +28,7 @@ from lepton.store.storage import Kept
 from lepton.store.vault import packs_present
 from lepton.vault.backup.check import check_packs
 from lepton.vault.backup.progress import Progress, counted
-from lepton.vault.backup.target import ABOUT, PACKS_MARK, Copied, copy_packs
+from lepton.vault.backup.target import ABOUT, OWNER_MARK, PACKS_MARK, Copied, copy_packs
 from lepton.vault.driver import Driver
 from lepton.vault.drivers.credentials import Credentials, from_environment
 from lepton.vault.drivers.local import LocalDriver
@@ -226,6 +226,7 @@ def claim(driver: Driver, address: Address, *, platform: str, id: str) -> bool:
     found = _mark(driver)
     is_new = found is None
     if is_new:
+        driver.delete(OWNER_MARK)  # of other times
         _write_mark(driver, address, platform, id)
         found = _mark(driver)
     if found != (platform, id):
@@ -311,7 +312,6 @@ def move(house: Moving, source: Storage, target: Address, *, progress: Progress)
             copied.packs, copied.size_bytes = copied.packs + some.packs, copied.size_bytes + some.size_bytes
             there |= {pack for each in packs.values() for pack, _ in each}
             database.write(partial(storage.close, until=time_ns() // 1000 + LAST_S * 1_000_000))
-        source.driver.delete(PACKS_MARK)  # what lies there is nobody's now
         return copied
     finally:
         database.write(partial(storage.close, until=0))

@@ -23,6 +23,9 @@ from lepton.engine.simulated import SimulatedEngine
 from lepton.sdk.client import Client, connect
 from lepton.server.build import Platform, build
 from lepton.server.config import ServerConfig
+from lepton.server.ownership import Ownership
+from lepton.server.pruning import Pruning
+from lepton.server.storage import Storage, own_address
 
 API = "/api/v1"
 Body = dict[str, Any]
@@ -111,6 +114,12 @@ class House:
         client = httpx.Client(base_url=self.url, headers={**given, **headers}, timeout=20, event_hooks=hooks)
         self._visitors.append(client)
         return client
+
+    def pruning(self) -> Pruning:
+        """What its loop does once a day, for packs in the data directory."""
+        database, vault = self.platform.database, self.platform.objects.vault
+        storage = Storage(driver=vault.driver, id="", address=own_address(self.config.data))
+        return Pruning(database, vault, self.platform.clock, Ownership(database, storage))
 
     def sdk(self, token: str = "", workspace: str = "default") -> Client:
         """The SDK's client."""

@@ -2,7 +2,6 @@
 
 import os
 
-from lepton.server.pruning import Pruning
 from lepton.store import domains
 from tests.server.house import API, House
 
@@ -15,7 +14,7 @@ def test_what_was_stored_and_never_named_is_let_go_of_and_an_object_is_not(house
     lost = platform.objects.vault.domain(domain).chunks.writing()
     lost.put(os.urandom(40_000))
     lost.finish()  # and then its writer died
-    pruning = Pruning(platform.database, platform.objects.vault, platform.clock)
+    pruning = house.pruning()
     assert pruning.prune("default", domain).marked == 1
     house.clock.advance(90_000)
     assert pruning.prune("default", domain).removed == 1

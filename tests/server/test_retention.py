@@ -8,7 +8,6 @@ from click.testing import CliRunner
 
 from lepton.cli.main import cli
 from lepton.core.errors import LetGoError
-from lepton.server.pruning import Pruning
 from tests.server.house import House, error_of
 from tests.server.test_files import V, names, put, read
 
@@ -21,7 +20,7 @@ def stored(house: House) -> int:
 
 def days_pass(house: House, count: int) -> None:
     """Days, each with its turn."""
-    pruning = Pruning(house.platform.database, house.platform.objects.vault, house.platform.clock)
+    pruning = house.pruning()
     for _ in range(count):
         house.clock.advance(DAY_S + 60)  # type: ignore[union-attr]
         pruning.turn()

@@ -7,7 +7,7 @@ branch that moved while it was looked stops the sweep. A file of a pack goes onl
 two is an orphan, removed by a later run.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lepton.vault.store.blobs import Blob, places
@@ -47,7 +47,22 @@ class Pruned:
     """Packs whose used chunks were stored again in larger ones."""
 
 
-def prune(chunks: Chunks, roots: Roots, *, now: int, lease_s: float = LEASE_S, compacts: int = 0) -> Pruned:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caution:
+    """What must be so before anything is removed."""
+
+    lease_s: float = LEASE_S
+    """A pack was unused for so long."""
+    orphan_s: float = LEASE_S
+    """A file was without a row for so long."""
+    check: Callable[[], object] = bool
+    """Asked before each deletion; raises if the storage is another's by now."""
+
+
+CAUTION = Caution()
+
+
+def prune(chunks: Chunks, roots: Roots, *, now: int, caution: Caution = CAUTION, compacts: int = 0) -> Pruned:
     """Mark what is unused now, remove what has been unused since a lease ago.
 
     Args:
@@ -58,6 +73,7 @@ def prune(chunks: Chunks, roots: Roots, *, now: int, lease_s: float = LEASE_S, c
     Raises:
         StaleError: a branch moved meanwhile; run it again.
         IntegrityError: something that is named cannot be read: then nothing is marked or removed.
+        LeptonError: what `caution` says; no file is removed from then on.
     """
     domain, state, driver = chunks.domain, chunks.state, chunks.driver
     steps = state.steps(domain)
@@ -66,26 +82,29 @@ def prune(chunks: Chunks, roots: Roots, *, now: int, lease_s: float = LEASE_S, c
         unused = {pack: use.size_bytes for pack, use in usage.packs.items() if not use.used_bytes}
         moved = compact(chunks, usage, few=compacts) if compacts else 0
     state.mark_packs(domain, [*unused], at=now)
-    before = now - int(lease_s * 1e6)
+    before = now - int(caution.lease_s * 1e6)
+    caution.check()
     gone = state.drop_packs(domain, [*unused], marked_before=before, steps=steps) if unused else ()
     chunks.follow()
     for pack in gone:
+        caution.check()
         driver.delete(pack_path(domain, pack))
     return Pruned(
         marked=len(unused) - len(gone),
         removed=len(gone),
         removed_bytes=sum(unused[pack] for pack in gone),
-        orphans=_remove_orphans(chunks, now, before),
+        orphans=_remove_orphans(chunks, now, caution),
         moved=moved,
     )
 
 
-def _remove_orphans(chunks: Chunks, now: int, before: int) -> int:
-    """Remove files that had no row a lease ago and have none now."""
+def _remove_orphans(chunks: Chunks, now: int, caution: Caution) -> int:
+    """Remove files that had no row a while ago and have none now."""
     folder = pack_folder(chunks.domain)
     strange = [head.key for head in chunks.driver.list(folder) if not chunks.is_pack(head.key.rpartition("/")[2])]
-    old = chunks.index.strange_since(strange, now=now, before=before)
+    old = chunks.index.strange_since(strange, now=now, before=now - int(caution.orphan_s * 1e6))
     for path in old:
+        caution.check()
         chunks.driver.delete(path)
     return len(old)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from lepton.core.clock import ManualClock, to_micros
-from lepton.core.errors import StaleError
+from lepton.core.errors import ConflictError, StaleError
 from lepton.vault.store.batch import Batch
 from lepton.vault.store.blobs import Blob, read, write
 from lepton.vault.store.branches import MAIN, Branches
@@ -19,7 +19,7 @@ from lepton.vault.store.compacting import chosen
 from lepton.vault.store.cutting import Cutter
 from lepton.vault.store.index import Use
 from lepton.vault.store.pages import Entry
-from lepton.vault.store.prune import LEASE_S, Pruned, Roots, prune
+from lepton.vault.store.prune import LEASE_S, Caution, Pruned, Roots, prune
 from tests.unit.vault.stores import ANN, DOMAIN, Store
 
 
@@ -103,6 +103,34 @@ def test_files_that_no_row_names_go_after_a_lease(store: Store) -> None:
     assert run(store).orphans == 0
     advance(store, LEASE_S + 1)
     assert run(store).orphans == 1 and path not in store.driver.kept
+
+
+def test_nothing_is_removed_from_a_storage_that_became_anothers(store: Store) -> None:
+    small(store, range(3))
+    now, left = to_micros(store.clock.now()), 0
+
+    def check() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ConflictError("another's", fix="")
+
+    def swept(days: float, orphan_s: float = LEASE_S) -> Pruned:
+        at, caution = now + int(days * 86_400e6), Caution(orphan_s=orphan_s, check=check)
+        return prune(store.chunks, Roots(), now=at, caution=caution)
+
+    left = 1
+    assert swept(0).marked == 3
+    with pytest.raises(ConflictError):
+        swept(2)
+    assert len(store.driver.kept) == 3 and not any(pack.is_gone for pack in store.state.packs(DOMAIN))
+    left = 2
+    with pytest.raises(ConflictError):  # another came while it removed
+        swept(2)
+    assert len(store.driver.kept) == 2 and all(pack.is_gone for pack in store.state.packs(DOMAIN))
+    left = 99
+    for days, orphans in ((3, 0), (32, 0), (34, 2)):
+        assert swept(days, 30 * LEASE_S).orphans == orphans
 
 
 def small(store: Store, numbers: range) -> dict[int, Blob]:

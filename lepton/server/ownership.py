@@ -1,0 +1,180 @@
+"""Whose a storage is that lies apart from the data directory: of one database, and of the newest state of that.
+
+A copy of a data directory, or a database that was set back, has the platform's keys and the storage's id; it would let
+go of packs that only the other knows. So the storage has a file `lepton-owner` with a *token*, and the database knows
+the last ones that it gave it. Each start gives a new one, and so does each minute in which the database has changed: to
+the database first, then to the storage, so that a death between the two leaves a token that the database knows. Who
+finds a token that is not his own does not start; who runs already stops to delete, and says so in an alert.
+"""
+
+import json
+import logging
+import os
+from contextlib import closing
+from datetime import datetime
+
+from lepton.core.clock import Clock
+from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
+from lepton.server.alerts import About, tell
+from lepton.server.storage import Address, Storage
+from lepton.server.submit import Author
+from lepton.store import events, facts
+from lepton.store.database import Database, Tx
+from lepton.vault.backup.target import OWNER_MARK, PACKS_MARK
+
+log = logging.getLogger("lepton")
+TOKENS = "storage tokens"
+KEPT = 8
+"""A write that came late may bring an older token back: it is known still."""
+FORMAT = 1
+ACTOR = "loop:ownership"
+
+
+class StorageSharedError(LeptonError):
+    """Another copy of this database has used its storage since."""
+
+    code, status = "storage_shared", 409
+
+
+class Ownership:
+    """What one database knows of whose its storage is. Any thread may use it."""
+
+    def __init__(self, database: Database, storage: Storage) -> None:
+        self._database, self._driver, self._address = database, storage.driver, storage.address
+        self._seen = -1
+        """The last event that the storage's token stands for."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether others could use the storage: the data directory's own goes with every copy of that."""
+        return bool(self._address.url)
+
+    def begin(self) -> None:
+        """Take the storage for this start.
+
+        Raises:
+            StorageSharedError: another copy of the database has used it since.
+        """
+        if self.is_shared:
+            found = self._found()
+            if found and found not in self._known():
+                raise self._fault()
+            self._renew()
+            self.check()  # of two who begin at once the later has it
+
+    def check(self) -> None:
+        """Refuse to delete anything in a storage that is another's by now.
+
+        Raises:
+            StorageSharedError: it is.
+        """
+        if self.is_shared:
+            found, known = self._found(), self._known()
+            if found not in known and (found or known):
+                raise self._fault()
+
+    def claim(self) -> bool:
+        """Take the storage, whoever has used it; whether another had."""
+        found = self._found() if self.is_shared else ""
+        is_taken = bool(found) and found not in self._known()
+        if self.is_shared:
+            self._renew()
+        return is_taken
+
+    def leave(self) -> None:
+        """Once packs lie elsewhere: what is left there is nobody's.
+
+        Raises:
+            StorageSharedError: it is another copy's, which goes on.
+        """
+        self.check()
+        for mark in (PACKS_MARK, OWNER_MARK):
+            self._driver.delete(mark)
+
+    def keep(self) -> None:
+        """Look whether it is still ours, and give it a new token if the database has changed since the last."""
+        self.check()
+        now = self._database.read(events.newest)
+        if self.is_shared and now != self._seen:
+            self._renew()
+            self._seen = now
+
+    def _renew(self) -> None:
+        found, token = self._found(), os.urandom(16).hex()
+
+        def work(tx: Tx) -> None:
+            known = sorted(_tokens(tx), key=lambda each: each != found)  # what lies there now is never forgotten
+            facts.put(tx, TOKENS, json.dumps([token, *known][:KEPT]))
+
+        self._database.write(work)
+        self._driver.put(OWNER_MARK, [json.dumps({"lepton_owner": FORMAT, "token": token}).encode()])
+
+    def _known(self) -> list[str]:
+        return self._database.read(_tokens)
+
+    def _found(self) -> str:
+        """The storage's token; empty: it has none yet, or none any more."""
+        try:
+            return str(json.loads(b"".join(self._driver.get(OWNER_MARK)))["token"])
+        except NotFoundError:
+            return ""
+        except (ValueError, KeyError, TypeError) as fault:
+            raise IntegrityError(
+                f"{OWNER_MARK} of {self._address} is damaged",
+                fix="If no copy of this database uses it, remove that file.",
+            ) from fault
+
+    def _fault(self) -> StorageSharedError:
+        return StorageSharedError(
+            f"The storage {self._address} has been used by another copy of this database since",
+            fix="Start that one. To use both, give this one a storage of its own: lepton vault storage --move-to URL. "
+            "To go on with this one only: lepton vault storage --claim.",
+        )
+
+
+class Watch:
+    """The loop."""
+
+    def __init__(self, database: Database, ownership: Ownership, clock: Clock, address: str) -> None:
+        self._database, self._ownership, self._clock = database, ownership, clock
+        self._about = About(name="storage", of=address)
+        self._fault: str | None = None
+
+    def turn(self) -> None:
+        """Look whose the storage is; raise and resolve the alert."""
+        if not self._ownership.is_shared:
+            return
+        fault = ""
+        try:
+            self._ownership.keep()
+        except StorageSharedError as found:
+            fault = f"{found.message}: nothing is deleted in it, and this server will not start again"
+        if fault != self._fault:
+            log.log(logging.ERROR if fault else logging.INFO, "%s", fault or "the storage is this database's")
+            self._database.write(lambda tx: self._tell(tx, fault, self._clock.now()))
+        self._fault = fault
+
+    def _tell(self, tx: Tx, fault: str, at: datetime) -> None:
+        author = Author(actor=ACTOR, workspace="", at=at)
+        tell(tx, self._about, author, fault=fault, over="the storage is this database's")
+
+
+def moved(database: Database, old: Storage, new: Address) -> str:
+    """After a move: the new place is ours, the old one nobody's; why it could not be left, if so."""
+    with closing(new.open()) as driver:
+        Ownership(database, Storage(driver=driver, id="", address=new)).claim()
+    try:
+        Ownership(database, old).leave()
+    except LeptonError as fault:
+        return fault.message
+    return ""
+
+
+def forget(tx: Tx) -> None:
+    """A database that was restored has a new storage."""
+    facts.put(tx, TOKENS, "[]")
+
+
+def _tokens(tx: Tx) -> list[str]:
+    """Those that the database gave its storage, the newest first."""
+    return [str(token) for token in json.loads(facts.get(tx, TOKENS) or "[]")]
