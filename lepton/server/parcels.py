@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lepton.core.clock import from_micros, to_micros
+from lepton.core.clock import to_micros
 from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
 from lepton.core.event import Event
 from lepton.security.key import derive
@@ -21,14 +21,15 @@ from lepton.server.allowance import Allowance
 from lepton.server.backups import House, keys_of
 from lepton.server.files import At, Files, below, written
 from lepton.server.people import find_named
-from lepton.store import events
+from lepton.store import events, facts
+from lepton.store.database import Tx
 from lepton.store.migrate import migrate
 from lepton.store.open import open_empty
 from lepton.store.vault import SqlState, packs_present
 from lepton.vault.backup.frozen import FrozenState, numbered
 from lepton.vault.backup.progress import Progress, Steps, counted
 from lepton.vault.driver import Driver
-from lepton.vault.parcel import FOLDER, Parcel, Site, SiteKey, open_parcel, parcel_path, seal_parcel
+from lepton.vault.parcel import FOLDER, Parcel, Site, SiteKey, new_id, open_parcel, parcel_path, seal_parcel
 from lepton.vault.store.batch import Batch
 from lepton.vault.store.blobs import read, write
 from lepton.vault.store.branches import MAIN, Author
@@ -99,6 +100,7 @@ def send(house: House, at: At, name: str, target: Driver, recipient: SiteKey, *,
     tell, under = counted(progress, size), len(below(name.rpartition("/")[0] if single else name))
     wanted = iter([(name, single)] if single else tree.scan(prefix=below(name)))
     now = to_micros(house.clock.now())
+    id = new_id(now)
     with TemporaryDirectory(prefix="lepton-parcel-") as folder, closing(open_empty(Path(folder))) as database:
         migrate(database, house.clock)
         root, state = fresh_key(), SqlState(database)
@@ -112,6 +114,7 @@ def send(house: House, at: At, name: str, target: Driver, recipient: SiteKey, *,
                 version = own.branches.commit(MAIN, edits, batch, Author(by=""))
             packs = database.read(packs_present)[domain]
             parcel = Parcel(
+                id=id,
                 at=now,
                 name=name or at.workspace,
                 files=count,
@@ -122,7 +125,6 @@ def send(house: House, at: At, name: str, target: Driver, recipient: SiteKey, *,
                 keys=keys_of(state, domain),
                 packs=packs,
             )
-            id = f"{from_micros(now):%Y%m%dT%H%M%S%f}-{os.urandom(4).hex()}"
             target.put(parcel_path(id), [seal_parcel(parcel, recipient=recipient, sender=site_of(house))])
         except BaseException:
             vault.close()
@@ -139,7 +141,7 @@ def receive(house: House, source: Driver, which: Which, at: At, folder: str, *, 
 
     Raises:
         NotFoundError: there is none, or no such workspace or branch.
-        IntegrityError: it is damaged, from or for somebody else.
+        IntegrityError: it is damaged, from or for somebody else, renamed, or older than one that was received.
         StorageQuotaError: the workspace has no room for it.
     """
     files = _files(house, at.workspace)
@@ -162,6 +164,7 @@ def receive(house: House, source: Driver, which: Which, at: At, folder: str, *, 
                 return ours.branches.commit(at.ref, _again(theirs, renamed, ours, batch, tell), batch, author)
 
             version = written(ours, stored, doubts=True)
+    house.database.write(lambda tx: _remember(tx, which.sender, parcel.at))
     return Received(
         id=id,
         version=version.hex(),
@@ -199,13 +202,32 @@ def _found(house: House, source: Driver, which: Which) -> tuple[str, Parcel]:
     for name in names:
         try:
             body = b"".join(source.get(parcel_path(name)))
-            return name, open_parcel(body, recipient=site_of(house), sender=which.sender)
+            parcel = open_parcel(body, name, recipient=site_of(house), sender=which.sender)
+            break
         except (IntegrityError, NotFoundError) as fault:
             last = last or fault
-    if which.id and last:
-        raise last
-    why = f": of the newest, {last}" if last else ""
-    raise NotFoundError(f"No parcel of that site for this one lies there{why}", fix="Check the address and --sent-by.")
+    else:
+        if which.id and last:
+            raise last
+        why = f": of the newest, {last}" if last else ""
+        raise NotFoundError(
+            f"No parcel of that site for this one lies there{why}", fix="Check the address and --sent-by."
+        )
+    if not which.id and parcel.at < house.database.read(lambda tx: _newest(tx, which.sender)):
+        raise IntegrityError(
+            f"The newest parcel there is {name}, and a newer one of that site was received: newer ones are gone",
+            fix=f"Ask the sender. To receive it all the same: --parcel {name}",
+        )
+    return name, parcel
+
+
+def _newest(tx: Tx, sender: SiteKey) -> int:
+    """When the newest parcel that was received from a site was sent, microseconds since 1970; 0: none was."""
+    return int(facts.get(tx, f"received {sender.verifies.hex()}") or 0)
+
+
+def _remember(tx: Tx, sender: SiteKey, at: int) -> None:
+    facts.put(tx, f"received {sender.verifies.hex()}", str(max(at, _newest(tx, sender))))
 
 
 def _note(house: House, at: At, why: str) -> None:

@@ -8,6 +8,7 @@ keeps the storage how much there is and nothing else. `docs/vault-format.md` say
 
 import base64
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from lepton.core.clock import from_micros
 from lepton.core.errors import IntegrityError, InvalidError
 from lepton.vault.backup.manifest import sealed_key, told_key
 from lepton.vault.backup.recovery import SUITE
@@ -34,6 +36,8 @@ NONCE = bytes(12)
 SIGNATURE_BYTES, KEY_BYTES, CHECK_BYTES = 64, 32, 4
 MOST_BYTES = 1 << 30
 FOLDER = "parcels/"
+TO_THE_MICROSECOND, TO_THE_SECOND = "%Y%m%dT%H%M%S%f", "%Y%m%dT%H%M%S"
+"""What an id begins with: the time, in older ones to the second."""
 PREFIX = "lepton-site-"
 
 
@@ -72,6 +76,8 @@ class Site:
 class Parcel:
     """What lies in one."""
 
+    id: str
+    """What its file is called, begins with `at`; empty: a Lepton that did not sign it has sent it."""
     at: int
     """When it was sent, microseconds since 1970."""
     name: str
@@ -109,6 +115,7 @@ def seal_parcel(parcel: Parcel, *, recipient: SiteKey, sender: Site) -> bytes:
     key = fresh_key()
     theirs = bytes(SUITE.encrypt(key, X25519PublicKey.from_public_bytes(recipient.seals), PURPOSE))
     told = {
+        **({"id": parcel.id} if parcel.id else {}),
         "at": parcel.at,
         "name": parcel.name,
         "files": parcel.files,
@@ -125,12 +132,31 @@ def seal_parcel(parcel: Parcel, *, recipient: SiteKey, sender: Site) -> bytes:
     return whole + Ed25519PrivateKey.from_private_bytes(sender.signs).sign(whole)
 
 
-def open_parcel(body: bytes, *, recipient: Site, sender: SiteKey) -> Parcel:
+def open_parcel(body: bytes, id: str, *, recipient: Site, sender: SiteKey) -> Parcel:
     """What lies in a parcel.
 
+    Args:
+        id: what its file is called: no older parcel can pass as a newer one.
+
     Raises:
-        IntegrityError: it is damaged, from somebody else, or for somebody else.
+        IntegrityError: it is damaged, from somebody else, for somebody else, or was sent under another id.
     """
+    parcel = _opened(body, recipient, sender)
+    times = [f"{from_micros(parcel.at):{form}}" for form in (TO_THE_MICROSECOND, TO_THE_SECOND)]
+    if id != parcel.id if parcel.id else id.partition("-")[0] not in times:
+        raise IntegrityError(
+            f"The parcel {id[:80]} was sent as {parcel.id or times[0]}: somebody has renamed it",
+            fix="Give its file its name back, or have it sent again.",
+        )
+    return parcel
+
+
+def new_id(at: int) -> str:
+    """Of a parcel that is sent at a time in microseconds since 1970; later ones sort behind."""
+    return f"{from_micros(at):{TO_THE_MICROSECOND}}-{os.urandom(4).hex()}"
+
+
+def _opened(body: bytes, recipient: Site, sender: SiteKey) -> Parcel:
     whole, signature = body[:-SIGNATURE_BYTES], body[-SIGNATURE_BYTES:]
     if len(whole) < HEAD.size or whole[: len(MAGIC)] != MAGIC:
         raise IntegrityError("That is no parcel, or it is damaged", fix="Have it sent again.")
@@ -171,6 +197,7 @@ def _read(told: dict[str, object]) -> Parcel:
         raise TypeError("its lists")
     hexes = {name: bytes.fromhex(str(told[name])) for name in ("domain", "vault_root", "version")}
     return Parcel(
+        id=str(told.get("id", "")),
         at=int(str(told["at"])),
         name=str(told["name"]),
         files=int(str(told["files"])),

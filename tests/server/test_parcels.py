@@ -95,6 +95,24 @@ def test_one_file_all_files_and_older_versions_can_be_sent(sites: Sites) -> None
     refused(NotFoundError, "no workspace", "send", "lepton://nobody/x", *_to(sites))
 
 
+def test_an_older_parcel_is_not_passed_off_as_the_newest(sites: Sites) -> None:
+    one = sites.send("lepton://default/set/deep/b.txt").split()[1].rstrip(":")
+    two = sites.send("lepton://default/set/a.bin").split()[1].rstrip(":")
+    parcels = sites.between / "parcels"
+    other_tail = f"{one[:-1]}{'0' if one[-1] != '0' else '1'}"
+    for name in (f"9{two[1:]}", other_tail, "zzz"):
+        (parcels / name).write_bytes((parcels / one).read_bytes())
+        assert f"Parcel {two} " in run(*sites.receiving())
+        refused(IntegrityError, "was sent as", *sites.receiving(), "--parcel", name)
+        (parcels / name).unlink()
+    (parcels / two).rename(sites.between / "hidden")
+    refused(IntegrityError, "a newer one of that site was received", *sites.receiving())
+    assert f"Parcel {one} " in run(*sites.receiving(), "--parcel", one), "who names it means it"
+    refused(IntegrityError, "a newer one of that site was received", *sites.receiving())
+    (sites.between / "hidden").rename(parcels / two)
+    assert f"Parcel {two} " in run(*sites.receiving())
+
+
 def _to(sites: Sites) -> tuple[object, ...]:
     return ("--for", sites.theirs, "--to", sites.between, "--data", sites.here)
 
