@@ -1,5 +1,6 @@
 """Which versions of its files a workspace keeps: the rule that its administrator set, carried out once a day."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from lepton.core.clock import Clock, to_micros
@@ -11,7 +12,8 @@ from lepton.store import domains, events, resources, retained
 from lepton.store.database import Database, Tx
 from lepton.vault.backup.retention import Keep
 from lepton.vault.store.branches import MAIN, TAGS
-from lepton.vault.store.retention import Choice, choose
+from lepton.vault.store.retention import Choice, choose, heads_of
+from lepton.vault.store.state import Move
 from lepton.vault.store.versions import merge_base
 from lepton.vault.vault import Vault
 
@@ -68,7 +70,7 @@ class Retention:
             return Planned(keep=rule, choice=Choice())
         domain, now = known[1], to_micros(self._clock.now())
         moves = self._database.read(lambda tx: retained.moves_of(tx, domain))
-        choice = choose(moves, rule, now=now, bases=self._bases(domain, len(moves)))
+        choice = choose(moves, rule, now=now, bases=self._bases(domain, moves, now))
         over = self._database.read(lambda tx: retained.let_go(tx, domain, choice.gone))
         for id in over:
             del choice.gone[id]
@@ -99,10 +101,10 @@ class Retention:
             events.append(tx, event)
         return gone
 
-    def _bases(self, domain: bytes, most: int) -> set[bytes]:
-        """The versions that living branches were parted at: merges need them."""
-        chunks, branches = self._vault.domain(domain).chunks, self._vault.domain(domain).branches
-        heads = [(name, id) for name, id in branches.names(limit=most) if not name.startswith(TAGS)]
+    def _bases(self, domain: bytes, moves: Mapping[str, Sequence[Move]], now: int) -> set[bytes]:
+        """The versions that branches were parted at, living ones and those that can come back: merges need them."""
+        chunks = self._vault.domain(domain).chunks
+        heads = [(name, id) for name, id in heads_of(moves, now).items() if not name.startswith(TAGS)]
         anchors = heads if len(heads) <= MOST_BRANCHES else [head for head in heads if head[0] == MAIN]
         pairs = {frozenset((a, b)) for _, a in anchors for _, b in heads if a != b}
         found = {merge_base(chunks, *pair) for pair in pairs}

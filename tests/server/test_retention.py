@@ -98,6 +98,22 @@ def test_branches_that_parted_before_can_still_be_merged(house: House, versions:
     assert names(house.http) == ["a", "of-side"]
 
 
+def test_a_branch_that_comes_back_after_retention_can_be_merged(house: House, versions: list[str]) -> None:
+    house.ask("PUT", "/vault/branches/side", {"ref": versions[1]}, status=201)
+    put(house.http, "of-side", b"1", branch="side")
+    assert house.http.delete(f"{V}/files/a", params={"branch": "side"}).status_code == 200
+    put(house.http, "of-main", b"2")
+    assert house.http.delete(f"{V}/branches/side").status_code == 204
+    house.ask("PUT", "/vault/retention", {"last": 1})
+    days_pass(house, 3)
+    house.ask("POST", "/vault/branches/side/undelete")
+    answer = house.http.post(f"{V}/merges", json={"ref": "side"})
+    conflicts = error_of(answer, 409, "merge_conflict")["details"]["conflicts"]
+    assert [(each["path"], each["kind"]) for each in conflicts] == [("a", "theirs_removed")], "as if it had never gone"
+    house.ask("POST", "/vault/merges", {"ref": "side", "take": "theirs"})
+    assert names(house.http) == ["of-main", "of-side"]
+
+
 def test_only_administrators_of_a_workspace_set_its_rule(house: House) -> None:
     house.ask("POST", "/security/workspaces", {"name": "lab"}, status=201)
     editor, admin = house.user("ed", lab="editor"), house.user("ann", lab="admin")

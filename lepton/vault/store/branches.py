@@ -14,7 +14,7 @@ from lepton.core.clock import Clock, to_micros
 from lepton.core.errors import BadNameError, ConflictError, LetGoError, NameTakenError, NotFoundError, StaleError
 from lepton.vault.store.batch import Batch
 from lepton.vault.store.chunks import Chunks
-from lepton.vault.store.merging import Side, brought, conflicting
+from lepton.vault.store.merging import Side, added, brought, conflicting
 from lepton.vault.store.pages import Entry
 from lepton.vault.store.state import Move, State
 from lepton.vault.store.tree import Change, Tree
@@ -228,6 +228,9 @@ class Branches:
     def merge(self, into: str, other: bytes, author: Author, *, take: Side | None = None) -> bytes:
         """Bring what another version changed, since both were one, into a branch.
 
+        Where retention has let go of the version that both were, nobody knows who changed what: then all names that
+        either side has stay, and those with different content are conflicts.
+
         Args:
             take: whose entry to take where both changed a name, or where one side has a file and the other a folder;
                 None: such names are refused.
@@ -253,10 +256,12 @@ class Branches:
         if base == head.version:
             self._step(into, head, other, author)
             return other
-        ours = self.tree(head.version)
-        edits, conflicts = brought(ours, self.tree(base), self.changes(base, other), take)
+        ours, is_lost = self.tree(head.version), bool(base and self.let_go([base]))
+        known = Tree(self._chunks) if is_lost else self.tree(base)
+        changes = added(self.changes(head.version, other)) if is_lost else self.changes(base, other)
+        edits, conflicts = brought(ours, known, changes, take)
         if conflicts:
-            raise conflicting(conflicts)
+            raise conflicting(conflicts, is_lost=is_lost)
         batch = self._chunks.writing()
         tree = ours.edited(edits, batch)
         id = write_version(batch, self._made(tree, [head.version, other], author))

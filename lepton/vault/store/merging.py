@@ -1,6 +1,6 @@
 """What a merge brings from one side into the other, and where both want different things."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -61,13 +61,23 @@ def brought(here: Tree, base: Tree, changes: Iterable[Change], take: Side | None
     return edits, sorted(conflicts, key=lambda each: each.name)
 
 
-def conflicting(conflicts: Collection[Conflict]) -> MergeConflictError:
-    """What a merge is refused with."""
+def added(unlike: Iterable[Change]) -> Iterator[Change]:
+    """Where theirs is unlike ours, as if nothing had been there before: what both were is not known."""
+    return (Change(each.name, None, each.new) for each in unlike if each.new)
+
+
+def conflicting(conflicts: Collection[Conflict], *, is_lost: bool = False) -> MergeConflictError:
+    """What a merge is refused with.
+
+    Args:
+        is_lost: what both were is not known.
+    """
     some = [each.name for each in conflicts][:MOST_TOLD]
     more = f" and {len(conflicts) - MOST_TOLD} more" if len(conflicts) > MOST_TOLD else ""
     told = [each.told() for each in conflicts][:MOST_DETAILED]
+    why = "The version that both branches were was let go by retention, and they differ in" if is_lost else ""
     return MergeConflictError(
-        f"Both branches changed {', '.join(some)}{more}",
+        f"{why or 'Both branches changed'} {', '.join(some)}{more}",
         fix="Say whose to take: ours or theirs; or change one of them.",
         details={"conflicts": told, "count": len(conflicts)},
     )

@@ -45,15 +45,28 @@ def choose(branches: Mapping[str, Sequence[Move]], keep: Keep, *, now: int, base
     return choice
 
 
+def heads_of(branches: Mapping[str, Sequence[Move]], now: int) -> dict[str, bytes]:
+    """Where each branch and tag stands; where one that was deleted would stand if it came back."""
+    found = {}
+    for name, moves in branches.items():
+        last = next((move.version for move in reversed(moves) if move.version), b"")
+        if last and (moves[-1].version or _can_come_back(name, moves[-1], now)):
+            found[name] = last
+    return found
+
+
+def _can_come_back(name: str, deleted: Move, now: int) -> bool:
+    return (now - deleted.at) / 1e6 < UNDELETE_S and not name.startswith(DRAFT)
+
+
 def _judged(name: str, moves: Sequence[Move], keep: Keep, now: int) -> dict[Move, set[str]]:
     """Each step of a branch -> why its version is kept; for no reason, where it is not."""
     last = moves[-1]
     steps = {move.epoch: move for move in moves if move.version}
     found = {move: set[str]() for move in steps.values()}
-    lived_s = (now - last.at) / 1e6
     if last.version:
         found[last].add("tag" if name.startswith("tags/") else "head")
-    if last.version or not keep or (lived_s < UNDELETE_S and not name.startswith(DRAFT)):
+    if last.version or not keep or _can_come_back(name, last, now):
         for epoch, why in kept({move.epoch: move.at for move in steps.values()}, keep).items():
             found[steps[epoch]].update(why)
     ends = [*(move.at for move in moves[1:]), now]

@@ -21,6 +21,7 @@ from lepton.core.errors import (
     NotFoundError,
     StaleError,
 )
+from lepton.store import retained
 from lepton.store.database import Database
 from lepton.store.vault import SqlState
 from lepton.vault.store.blobs import EMPTY
@@ -179,6 +180,28 @@ class Raced(SqlState):
         if self._others:
             self._others.pop()()
         super().move(domain, step, uses=uses)
+
+
+def test_a_merge_whose_base_was_let_go_keeps_what_either_side_has(store: Store) -> None:
+    base = commit(store, MAIN, both=1, ours=1, theirs=1, gone_here=1, gone_there=1, same=1)
+    store.branches.create("side", base)
+    theirs = commit(store, "side", theirs=2, new_there=5, gone_there=None, same=3)
+    ours = commit(store, MAIN, ours=2, new_here=4, gone_here=None, same=3)
+    assert store.database.write(lambda tx: retained.add(tx, DOMAIN, [base], 30)) == [base]
+    with pytest.raises(MergeConflictError) as caught:
+        store.branches.merge(MAIN, theirs, ANN)
+    told = caught.value.details["conflicts"]
+    assert [(each["path"], each["kind"], each["base"]) for each in told] == [
+        ("ours", "both_added", None),
+        ("theirs", "both_added", None),
+    ]
+    assert "let go" in caught.value.message and store.branches.head(MAIN) == ours
+    store.branches.create("mine", ours)
+    kept = {"both": 1, "gone_here": 1, "gone_there": 1, "new_here": 4, "new_there": 5, "same": 3}
+    for into, side, number in (("mine", "ours", 0), (MAIN, "theirs", 1)):
+        merged = store.branches.merge(into, theirs, ANN, take=side)  # type: ignore[arg-type]
+        assert held(store, merged) == {**kept, "ours": 2 - number, "theirs": 1 + number}
+        assert store.branches.version(merged).parents == [ours, theirs]
 
 
 @pytest.mark.parametrize("is_forward", [True, False])
