@@ -127,6 +127,7 @@ def open_storage(database: Database, given: Address, *, root: bytes, is_new: boo
     address = _wanted(given, known, root)
     driver = address.open()
     try:
+        _check_beside(driver, address)
         id = _settled(database, driver, address, known, is_new=is_new)
         kept = kept_of(root, address, id)
         settled = database.write(lambda tx: storage.settle(tx, kept))
@@ -203,6 +204,13 @@ def _elsewhere(address: Address, known: Kept | None) -> LeptonError:
     )
 
 
+def _check_beside(driver: Driver, address: Address) -> None:
+    """Refuse a folder with the data directory in it: whoever moves or mounts the one would take the other."""
+    folder = address.folder.resolve()
+    if isinstance(driver, LocalDriver) and driver.root.resolve() in (folder, *folder.parents):
+        raise ConfigError(f"The storage {address} contains the data directory", fix="Name a folder beside it.")
+
+
 def _mark(driver: Driver) -> tuple[str, str] | None:
     """Id of the platform whose packs lie there, and of the storage."""
     try:
@@ -221,8 +229,9 @@ def claim(driver: Driver, address: Address, *, platform: str, id: str) -> bool:
 
     Raises:
         ConflictError: backups, or packs of another platform or of other times, lie there.
-        ConfigError: it cannot do what packs need.
+        ConfigError: it cannot do what packs need, or the data directory lies in it.
     """
+    _check_beside(driver, address)
     found = _mark(driver)
     is_new = found is None
     if is_new:

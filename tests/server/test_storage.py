@@ -133,6 +133,23 @@ def test_only_the_platforms_own_storage_is_taken(tmp_path: Path) -> None:
         assert get(house, "a") == BODY
 
 
+def test_no_storage_contains_the_data_directory(tmp_path: Path) -> None:
+    data, kit, safe = tmp_path / "around" / "data", tmp_path / "kit.json", tmp_path / "safe"
+    (tmp_path / "link").symlink_to(tmp_path / "around")
+    for around in (tmp_path / "around", data, tmp_path / "link", f"file://{tmp_path}/around/"):
+        refused(ConfigError, "contains the data directory", data, storage=str(around))
+        assert not (tmp_path / "around" / PACKS_MARK).exists() and not (data / PACKS_MARK).exists()
+    with open_house(data, storage=str(tmp_path / "packs")) as house:
+        assert put(house, "a") == 201
+    fault = call("storage", "--move-to", tmp_path / "around", "--data", data).exception
+    assert isinstance(fault, ConfigError) and "contains the data directory" in fault.message
+    run("recovery-key", "--out", kit, "--data", data)
+    run("backup", "--to", safe, "--data", data)
+    words = ("restore", "--from", safe, "--recovery-key", kit, "--into", tmp_path / "x" / "again")
+    fault = call(*words, "--storage", tmp_path / "x").exception
+    assert isinstance(fault, ConfigError) and not (tmp_path / "x" / PACKS_MARK).exists()
+
+
 def test_backups_and_packs_keep_apart(tmp_path: Path) -> None:
     data, packs, safe = tmp_path / "data", tmp_path / "packs", tmp_path / "safe"
     with open_house(data, storage=str(packs)) as house:
