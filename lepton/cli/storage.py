@@ -47,7 +47,7 @@ def storage(url: str, claims: bool, data: Path | None, is_json: bool) -> None:
         old, new = house.storage, storage_at(url, house.folder)
         with moving("copying") as moved:
             copied = storages.move(house, old, new, progress=moved)
-        left = ownership.moved(house.database, old, new)
+        left = ownership.moved(house.database, house.root, new)
     said = f"Content lies at {new} from now on; {copied.packs} packs, {format_bytes(copied.size_bytes)}, were copied"
     moved_on = {"storage": str(new), "packs": copied.packs, "size_bytes": copied.size_bytes}
     over = f"what lies at {old.address} is not needed any more" if not left else f"what lies there is left: {left}"

@@ -323,7 +323,7 @@ def _wire(platform: Platform, serving: Serving) -> None:
 def _wire_storage(platform: Platform, storage: Storage, root: bytes) -> None:
     """The loops that look whose the storage is, prune it and make backups; their lease outlives the copy of a pack."""
     database, clock, ownership = platform.database, platform.clock, Ownership(platform.database, storage)
-    watch = Watch(database, ownership, clock, str(storage.address))
+    watch = Watch(database, storage, root, clock)
     pruning = Pruning(database, platform.objects.vault, clock, ownership)
     house = House(
         folder=platform.config.data,

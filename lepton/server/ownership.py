@@ -12,18 +12,18 @@ import logging
 import os
 from contextlib import closing
 from datetime import datetime
+from pathlib import Path
 
 from lepton.core.clock import Clock
 from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
 from lepton.server.alerts import About, tell
-from lepton.server.storage import Address, Storage
+from lepton.server.storage import Address, Storage, mark_of, opened_credentials
 from lepton.server.submit import Author
-from lepton.store import events, facts
+from lepton.store import events, storage
 from lepton.store.database import Database, Tx
 from lepton.vault.backup.target import OWNER_MARK, PACKS_MARK
 
 log = logging.getLogger("lepton")
-TOKENS = "storage tokens"
 KEPT = 8
 """A write that came late may bring an older token back: it is known still."""
 FORMAT = 1
@@ -39,8 +39,8 @@ class StorageSharedError(LeptonError):
 class Ownership:
     """What one database knows of whose its storage is. Any thread may use it."""
 
-    def __init__(self, database: Database, storage: Storage) -> None:
-        self._database, self._driver, self._address = database, storage.driver, storage.address
+    def __init__(self, database: Database, place: Storage) -> None:
+        self._database, self._driver, self._address = database, place.driver, place.address
         self._seen = -1
         """The last event that the storage's token stands for."""
 
@@ -103,14 +103,14 @@ class Ownership:
         found, token = self._found(), os.urandom(16).hex()
 
         def work(tx: Tx) -> None:
-            known = sorted(_tokens(tx), key=lambda each: each != found)  # what lies there now is never forgotten
-            facts.put(tx, TOKENS, json.dumps([token, *known][:KEPT]))
+            known = sorted(storage.tokens(tx), key=lambda each: each != found)  # what lies there is never forgotten
+            storage.put_tokens(tx, [token, *known][:KEPT])
 
         self._database.write(work)
         self._driver.put(OWNER_MARK, [json.dumps({"lepton_owner": FORMAT, "token": token}).encode()])
 
     def _known(self) -> list[str]:
-        return self._database.read(_tokens)
+        return self._database.read(lambda tx: [*storage.tokens(tx), *storage.left_tokens(tx)])
 
     def _found(self) -> str:
         """The storage's token; empty: it has none yet, or none any more."""
@@ -135,13 +135,16 @@ class Ownership:
 class Watch:
     """The loop."""
 
-    def __init__(self, database: Database, ownership: Ownership, clock: Clock, address: str) -> None:
-        self._database, self._ownership, self._clock = database, ownership, clock
-        self._about = About(name="storage", of=address)
+    def __init__(self, database: Database, place: Storage, root: bytes, clock: Clock) -> None:
+        self._database, self._root, self._clock = database, root, clock
+        self._ownership, self._folder = Ownership(database, place), place.address.folder
+        self._about = About(name="storage", of=str(place.address))
         self._fault: str | None = None
 
     def turn(self) -> None:
-        """Look whose the storage is; raise and resolve the alert."""
+        """Look whose the storage is; raise and resolve the alert. Leave the place that packs were moved from."""
+        if why := leave_old(self._database, self._root, self._folder):
+            log.warning("the storage that packs were moved from keeps its mark: %s", why)
         if not self._ownership.is_shared:
             return
         fault = ""
@@ -159,22 +162,35 @@ class Watch:
         tell(tx, self._about, author, fault=fault, over="the storage is this database's")
 
 
-def moved(database: Database, old: Storage, new: Address) -> str:
+def moved(database: Database, root: bytes, new: Address) -> str:
     """After a move: the new place is ours, the old one nobody's; why it could not be left, if so."""
     with closing(new.open()) as driver:
         Ownership(database, Storage(driver=driver, id="", address=new)).claim()
+    return leave_old(database, root, new.folder)
+
+
+def leave_old(database: Database, root: bytes, folder: Path) -> str:
+    """Remove the marks of the place that packs were moved from; why that cannot be done yet, if so."""
+    kept = database.read(storage.left)
+    if kept is None:
+        return ""
+    fault = ""
     try:
-        Ownership(database, old).leave()
-    except LeptonError as fault:
-        return fault.message
-    return ""
+        credentials = opened_credentials(root, kept.address, kept.credentials)
+        address = Address(url=kept.address, credentials=credentials, folder=folder)
+        with closing(address.open()) as driver:
+            found = mark_of(driver)
+            if found and found[1] == kept.id:  # else it is somebody's by now
+                Ownership(database, Storage(driver=driver, id=kept.id, address=address)).leave()
+    except StorageSharedError as found_other:
+        fault = found_other.message
+    except LeptonError as other:
+        return other.message
+    database.write(storage.forget_left)
+    return fault
 
 
 def forget(tx: Tx) -> None:
     """A database that was restored has a new storage."""
-    facts.put(tx, TOKENS, "[]")
-
-
-def _tokens(tx: Tx) -> list[str]:
-    """Those that the database gave its storage, the newest first."""
-    return [str(token) for token in json.loads(facts.get(tx, TOKENS) or "[]")]
+    storage.put_tokens(tx, [])
+    storage.forget_left(tx)

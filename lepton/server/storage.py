@@ -152,7 +152,7 @@ def _wanted(given: Address, known: Kept | None, root: bytes) -> Address:
 
 def _settled(database: Database, driver: Driver, address: Address, known: Kept | None, *, is_new: bool) -> str:
     """The id of a storage that is the platform's; made so, where it is nobody's and no other was."""
-    platform, found = platform_id(database), _mark(driver)
+    platform, found = platform_id(database), mark_of(driver)
     if found and found[0] != platform:
         raise ConfigError(
             f"The packs of another platform lie at {address}", fix="Name the platform's own storage, or an empty one."
@@ -167,7 +167,7 @@ def _settled(database: Database, driver: Driver, address: Address, known: Kept |
     ):
         raise _elsewhere(address, known)
     _write_mark(driver, address, platform, known.id if known else new_id())
-    found = _mark(driver)
+    found = mark_of(driver)
     if found is None or found[0] != platform:
         raise ConfigError(f"Another platform took {address} just now", fix="Name another folder or bucket.")
     return found[1]
@@ -211,7 +211,7 @@ def _check_beside(driver: Driver, address: Address) -> None:
         raise ConfigError(f"The storage {address} contains the data directory", fix="Name a folder beside it.")
 
 
-def _mark(driver: Driver) -> tuple[str, str] | None:
+def mark_of(driver: Driver) -> tuple[str, str] | None:
     """Id of the platform whose packs lie there, and of the storage."""
     try:
         told = json.loads(b"".join(driver.get(PACKS_MARK)))
@@ -232,12 +232,12 @@ def claim(driver: Driver, address: Address, *, platform: str, id: str) -> bool:
         ConfigError: it cannot do what packs need, or the data directory lies in it.
     """
     _check_beside(driver, address)
-    found = _mark(driver)
+    found = mark_of(driver)
     is_new = found is None
     if is_new:
         driver.delete(OWNER_MARK)  # of other times
         _write_mark(driver, address, platform, id)
-        found = _mark(driver)
+        found = mark_of(driver)
     if found != (platform, id):
         raise ConflictError(f"Packs of a platform lie at {address} already", fix="Name an empty folder or bucket.")
     return is_new
@@ -365,7 +365,7 @@ def _switched(tx: Tx, kept: Kept, there: Iterable[bytes]) -> dict[bytes, list[tu
     missing = {domain: packs for domain, packs in missing.items() if packs}
     if missing:
         return missing
-    storage.put(tx, kept)
+    storage.switch(tx, kept)
     return None
 
 

@@ -1,6 +1,7 @@
 """Where the packs of the platform's vault lie, as its database remembers it: one fact."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from time import time_ns
 
@@ -8,7 +9,8 @@ from lepton.core.errors import UnavailableError
 from lepton.store import facts
 from lepton.store.database import Tx
 
-FACT, NEXT, CLOSED = "storage", "storage next", "storage closed"
+FACT, NEXT, CLOSED, LEFT = "storage", "storage next", "storage closed", "storage left"
+TOKENS, LEFT_TOKENS = "storage tokens", "storage left tokens"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,40 @@ def put(tx: Tx, kept: Kept) -> None:
     facts.put(tx, FACT, _text(kept))
     facts.put(tx, NEXT, "")
     facts.put(tx, CLOSED, "0")
+
+
+def switch(tx: Tx, kept: Kept) -> None:
+    """Say where packs lie from now on, after a move: the mark of the old place is still to be removed."""
+    facts.put(tx, LEFT, facts.get(tx, FACT))
+    facts.put(tx, LEFT_TOKENS, facts.get(tx, TOKENS))
+    put(tx, kept)
+
+
+def left(tx: Tx) -> Kept | None:
+    """The place that packs were moved from, while its mark may still be there."""
+    text = facts.get(tx, LEFT)
+    return _read(text) if text else None
+
+
+def forget_left(tx: Tx) -> None:
+    """The mark of the old place is gone, or is another's."""
+    facts.put(tx, LEFT, "")
+    facts.put(tx, LEFT_TOKENS, "[]")
+
+
+def tokens(tx: Tx) -> list[str]:
+    """Those that the database gave its storage, the newest first."""
+    return [str(token) for token in json.loads(facts.get(tx, TOKENS) or "[]")]
+
+
+def left_tokens(tx: Tx) -> list[str]:
+    """Those of the place that packs were moved from."""
+    return [str(token) for token in json.loads(facts.get(tx, LEFT_TOKENS) or "[]")]
+
+
+def put_tokens(tx: Tx, wanted: Sequence[str]) -> None:
+    """Say which they are."""
+    facts.put(tx, TOKENS, json.dumps(list(wanted)))
 
 
 def check(tx: Tx, id: str) -> None:

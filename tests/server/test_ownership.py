@@ -16,6 +16,7 @@ from lepton.store.open import open_database
 from lepton.vault.backup.target import OWNER_MARK, PACKS_MARK
 from lepton.vault.driver import Capabilities, Head
 from lepton.vault.drivers.credentials import Credentials
+from lepton.vault.drivers.local import LocalDriver
 from tests.server.house import House, open_house
 from tests.server.test_storage import BODY, call, get, packs_in, put, refused, run
 from tests.unit.vault.stores import MemoryDriver
@@ -154,6 +155,30 @@ def test_a_copy_is_given_a_storage_of_its_own(tmp_path: Path) -> None:
         assert get(house, "a") == BODY
     run("storage", "--move-to", tmp_path / "third", "--data", data)
     assert not (packs / PACKS_MARK).exists() and not (packs / OWNER_MARK).exists()
+
+
+def test_the_mark_of_the_place_that_was_left_goes_when_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, packs, away = tmp_path / "data", tmp_path / "packs", tmp_path / "away"
+    with open_house(data, storage=str(packs)) as house:
+        assert put(house, "a") == 201
+    whole = LocalDriver.delete
+
+    def dying(self: LocalDriver, key: str) -> None:
+        if self.root == packs:
+            raise StorageUnreachableError("not now", fix="")
+        whole(self, key)
+
+    monkeypatch.setattr(LocalDriver, "delete", dying)
+    assert "what lies there is left: not now" in run("storage", "--move-to", away, "--data", data)
+    with open_house(data) as house:
+        for number in range(10):  # its token is remembered however many follow
+            assert put(house, f"{number}", b"%d" % number) == 201
+            turn(house, "ownership")
+        assert (packs / PACKS_MARK).exists()
+        monkeypatch.undo()
+        turn(house, "ownership")
+        assert not (packs / PACKS_MARK).exists() and not (packs / OWNER_MARK).exists()
+        assert get(house, "a") == BODY
 
 
 class Plain(MemoryDriver):
