@@ -182,6 +182,33 @@ def test_full_packs_of_what_is_given_up_go_at_once(store: Store) -> None:
             again.abandon()
 
 
+def test_many_writers_of_whom_half_give_up_take_nothing_from_each_other(store: Store) -> None:
+    def work(turn: int) -> list[bytes]:
+        batch = store.chunks.writing()
+        ids = [batch.put(noise(turn // 2 * 7 % 20 * 100 + each, 3000)) for each in range(40)]
+        uses = batch.finish()
+        try:
+            if turn % 2:
+                store.state.move(DOMAIN, Move(f"b{turn}", 1, b"v" * 32, 5), uses=uses)
+                return ids
+        except StaleError:  # told so: it is to be stored again
+            pass
+        batch.abandon()
+        return []
+
+    with ThreadPoolExecutor(8) as pool:
+        kept = list(pool.map(work, range(120)))
+    assert sum(map(bool, kept)) > 50
+    with closing(store.opened("fresh.db")) as fresh:
+        fresh.follow()
+        for chunks in (store.chunks, fresh):
+            for turn, ids in enumerate(kept):
+                wanted = [noise(turn // 2 * 7 % 20 * 100 + each, 3000) for each in range(len(ids))]
+                assert [bytes(chunk) for chunk in chunks.read(ids)] == wanted
+    there = [pack for pack in store.state.packs(DOMAIN) if not pack.is_gone]
+    assert sum(pack.marked_at == 0 for pack in there) >= 1 and len(store.driver.kept) == len(there)
+
+
 @pytest.mark.parametrize("is_same", [True, False])
 def test_what_others_found_in_it_stays(store: Store, is_same: bool) -> None:
     with closing(store.opened("other.db")) as far:
