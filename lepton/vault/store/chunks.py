@@ -338,7 +338,7 @@ class Chunks:
     def _end(self, filling: Filling, fault: BaseException | None) -> None:
         with self._lock:
             self._take_out(filling)
-        filling.writer = None  # from now on it is read from the storage
+        filling.writer, filling.entries = None, ()  # from now on it is read from the storage
         filling.done.set_exception(fault) if fault else filling.done.set_result(None)
 
     def _take_out(self, filling: Filling) -> None:

@@ -16,7 +16,9 @@ class Filling:
     """A pack between its first chunk and its place in the index."""
 
     def __init__(self, id: bytes, key: bytes, writer: PackWriter, reader: PackReader) -> None:
-        self.id, self.key, self.reader, self.entries = id, key, reader, writer.entries
+        self.id, self.key, self.reader = id, key, reader
+        self.entries: Sequence[Entry] = writer.entries
+        """What it holds; nothing any more once it has ended, and its batches wait for its end alone."""
         self.writer: PackWriter | None = writer
         """None once it has ended; what it held is given free then."""
         self.batches: set[object] = set()

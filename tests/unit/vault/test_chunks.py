@@ -2,6 +2,7 @@
 
 import os
 import random
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -368,3 +369,16 @@ def test_of_many_domains_few_files_are_open_and_no_thread_is_theirs(tmp_path: Pa
             chunks.close()
         assert len(shelf) == 0
     pools.close()
+
+
+def test_a_batch_keeps_nothing_of_chunks_that_are_stored(store: Store) -> None:
+    tracemalloc.start()
+    try:
+        batch = store.chunks.writing()
+        for seed in range(6000):
+            batch.put(noise(seed, 12_000))
+        batch.finish()
+        store.driver.kept.clear()
+        assert tracemalloc.get_traced_memory()[0] < 600_000
+    finally:
+        tracemalloc.stop()
