@@ -1,7 +1,8 @@
 """Packed streams at the edges of the vault: unpacked on the way in, for content is kept once; packed on the way out.
 
-gzip (RFC 1952, several members too), zstd frames, snappy in its framing format, and the files of lzop, in; gzip, zstd
-and snappy out. Memory is flat, whatever a stream claims to hold; what is behind the end of a stream is refused.
+gzip (RFC 1952, several members too, filled up with zeros or not), zstd frames, snappy in its framing format, and the
+files of lzop, in; gzip, zstd and snappy out. Memory is flat, whatever a stream claims to hold; what else is behind the
+end of a stream is refused.
 """
 
 import zlib
@@ -107,7 +108,19 @@ def _gunzipped(source: _Source) -> Iterator[bytes]:
             piece = member.unconsumed_tail
             if found:
                 yield found
-        piece = member.unused_data or source.piece()
+        piece = _unpadded(source, member.unused_data)
+
+
+def _unpadded(source: _Source, piece: bytes) -> bytes:
+    """What follows a member; nothing where only zeros do, which tapes and block devices fill up with."""
+    piece = piece or source.piece()
+    if piece[:1] != b"\0":
+        return piece
+    while piece:
+        if piece.strip(b"\0"):
+            raise source.fault("more than zeros lies behind its end")
+        piece = source.piece()
+    return b""
 
 
 def _unzstd(source: _Source) -> Iterator[bytes]:

@@ -70,6 +70,18 @@ def test_several_members_are_one_stream(kind: str) -> None:
     assert b"".join(unpacked(kind, cut(pack(kind, b"one ") + pack(kind, b"two"), 5))) == b"one two"
 
 
+@pytest.mark.parametrize("step", [1, 7, 1 << 20])
+def test_zeros_behind_a_gzip_stream_are_padding_and_nothing_else_is(step: int) -> None:
+    whole = pack("gzip", b"one ") + pack("gzip", b"two")
+    for zeros in (1, 511, 3 << 19):
+        assert b"".join(unpacked("gzip", cut(whole + bytes(zeros), max(step, zeros // 1000)))) == b"one two"
+    for more in (b"\0x", b"\0\0" + whole, b"x\0"):
+        with pytest.raises(InvalidError, match="no whole gzip"):
+            b"".join(unpacked("gzip", cut(whole + more, step)))
+    with pytest.raises(InvalidError, match="no whole gzip"):
+        b"".join(unpacked("gzip", cut(bytes(512), step)))
+
+
 @pytest.mark.parametrize("kind", UNPACKERS)
 def test_what_is_cut_off_or_damaged_is_refused(kind: str) -> None:
     whole = pack(kind, TEXT[:50_000])
