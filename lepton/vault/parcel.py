@@ -3,7 +3,7 @@
 A parcel is a domain of its own: fresh keys, a fresh way to cut, its packs beside each other in the storage, and a file
 `parcels/ID` that names them. What opens it is sealed for the recipient (HPKE, RFC 9180) with a commitment to the key,
 and signed by the sender (Ed25519). So a parcel opens for one site, says for certain who sent it, and tells whoever
-keeps the storage how much there is and nothing else. `docs/vault-format.md` says every byte.
+keeps the storage who sent it, when, and how much there is. `docs/vault-format.md` says every byte.
 """
 
 import base64
