@@ -6,15 +6,26 @@ from dataclasses import replace
 
 import pytest
 
-from lepton.core.errors import StorageRefusedError
+from lepton.core.errors import StorageRefusedError, StorageUnreachableError
 from lepton.vault.driver import Capabilities
 from lepton.vault.drivers.credentials import Credentials
 from lepton.vault.drivers.opening import open_driver
 from tests.backends.process import Storage
+from tests.backends.proxy import Proxy
 from tests.backends.samba import samba
 from tests.backends.small import small_disk
 from tests.contract.driver_contract import DriverContract, driver, opened
-from tests.contract.driver_faults import DriverFaults, assert_closed, assert_full, between, folder, streamed_bytes
+from tests.contract.driver_faults import (
+    RASH,
+    DriverFaults,
+    assert_closed,
+    assert_full,
+    between,
+    folder,
+    moved,
+    streamed_bytes,
+)
+from tests.ports import free_port
 
 __all__ = ["between", "driver", "folder"]
 
@@ -51,6 +62,20 @@ def test_a_share_that_is_not_there_is_refused(storage: Storage) -> None:
         pytest.raises(StorageRefusedError),
     ):
         driver.head("k")
+
+
+def test_what_went_wrong_before_the_server_said_a_status_is_told(storage: Storage, between: Proxy) -> None:
+    gone = opened(moved(storage, free_port()), patience=RASH)
+    with closing(gone) as driver, pytest.raises(StorageUnreachableError, match="Connection refused"):
+        driver.head("k")
+    between.stall()
+    silent = opened(moved(storage, between.port), patience=RASH)
+    with closing(silent) as driver, pytest.raises(StorageUnreachableError, match=r"[Tt]imed? ?out"):
+        driver.head("k")
+    nobody = replace(storage, credentials=Credentials())
+    with closing(opened(nobody, patience=RASH)) as driver, pytest.raises(StorageRefusedError) as refused:
+        driver.head("k")
+    assert "STATUS" not in refused.value.message and len(refused.value.message) < 500, refused.value.message
 
 
 def test_nobody_comes_in_through_the_open_door_of_another(storage: Storage) -> None:

@@ -61,6 +61,8 @@ GONE = {
     NtStatus.STATUS_INSUFF_SERVER_RESOURCES,
 }
 LOGIN = {NtStatus.STATUS_LOGON_FAILURE, NtStatus.STATUS_WRONG_PASSWORD, NtStatus.STATUS_PASSWORD_EXPIRED}
+MOST_SAID = 300
+"""Characters of an error of the library, which may hold that of a library below it."""
 T = TypeVar("T")
 NAMES = {value: name for name, value in vars(NtStatus).items() if name.startswith("STATUS_")}
 
@@ -240,7 +242,7 @@ class SmbFiles:
             return taken(path)
         if status in FULL:
             return StorageFullError(f"No room in {self.name}", fix="Free some space and try again.")
-        what = NAMES.get(status or 0, type(fault).__name__)
+        what = _said(status, fault)
         if status == NtStatus.STATUS_SHARING_VIOLATION:
             return unreachable(self.name, "another program has the file open")
         if status in GONE or (status is None and not isinstance(fault, SMBAuthenticationError)):
@@ -288,6 +290,13 @@ def open_storage(address: Address, credentials: Credentials, patience: Patience)
         patience=patience,
     )
     return FileDriver(SmbFiles(session, folder))
+
+
+def _said(status: int | None, fault: Exception) -> str:
+    """What the server said; where it said nothing, what went wrong before it could."""
+    if status is None:
+        return (" ".join(str(fault).split()) or type(fault).__name__)[:MOST_SAID]
+    return str(NAMES.get(status, f"status 0x{status:08x}"))
 
 
 def _write_all(file: Any, block: bytes) -> None:
