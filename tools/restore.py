@@ -2,9 +2,9 @@
 
     python restore.py --from DIR --recovery-key FILE --into DIR [--backup N]
 
-DIR is a folder with backups: `lepton-backup`, `backups/`, `domains/`. Needs Python 3.11 and the packages cryptography
-(48 or newer), zstandard and blake3; lz4 too for packs of the hot tier. It imports nothing of Lepton; what it reads is
-described byte by byte in `docs/vault-format.md`. It writes
+DIR is a folder with backups: `lepton-backup`, `backups/`, `domains/`, `dumps/`. Needs Python 3.11 and the packages
+cryptography (48 or newer), zstandard and blake3; lz4 too for packs of the hot tier. It imports nothing of Lepton; what
+it reads is described byte by byte in `docs/vault-format.md`. It writes
 
     INTO/WORKSPACE/artifacts/KIND/NAME@NUMBER/PATH     the files of every version in the catalog
     INTO/WORKSPACE/branches/BRANCH/PATH                the files at the head of every branch and tag
@@ -18,7 +18,7 @@ import argparse
 import json
 import sys
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import file_digest, sha256
 from pathlib import Path
 from struct import Struct
@@ -72,7 +72,9 @@ class Vault:
     """The chunks of a domain, in packs of a folder."""
 
     def __init__(self, folder: Path, keys: Keys, domain: bytes, packs: list[bytes]) -> None:
-        self.folder, self.keys, self.domain = folder / "domains" / domain.hex() / "packs", keys, domain
+        self.keys, self.domain = keys, domain
+        self.folders = [place / "domains" / domain.hex() / "packs" for place in (folder, folder / "dumps")]
+        """The second has copies of what dumps lie in."""
         self.id_key = keys.open(CHUNK_ID, domain)
         self.places: dict[bytes, tuple[bytes, int, int, int, int, int]] = {}
         self.ciphers: dict[bytes, AESGCM] = {}
@@ -83,9 +85,17 @@ class Vault:
                 print(f"damaged: pack {pack.hex()}: {fault}", file=sys.stderr)
 
     def look(self, pack: bytes) -> None:
-        """Read what a pack says that it holds."""
-        cipher = self.ciphers[pack] = AESGCM(self.keys.open(PACK, pack))
-        with self.path(pack).open("rb") as file:
+        """Read what a pack says that it holds, from the first copy that can be read."""
+        self.ciphers[pack] = AESGCM(self.keys.open(PACK, pack))
+        rows = self.first(pack, lambda path: self.directory(pack, path))
+        at = PACK_HEAD.size
+        for number, (id, length, box, codec) in enumerate(PACK_ROW.iter_unpack(rows)):
+            self.places[id] = pack, number, at, length, box, codec
+            at += box
+
+    def directory(self, pack: bytes, path: Path) -> bytes:
+        """The rows of a copy of a pack."""
+        with path.open("rb") as file:
             head = file.read(PACK_HEAD.size)
             size = file.seek(0, 2)
             file.seek(max(0, size - PACK_END.size))
@@ -98,7 +108,7 @@ class Vault:
             file.seek(start)
             sealed = file.read(length)
         try:
-            rows = cipher.decrypt(nonce(2**64 - 1), sealed, head + end)
+            rows = self.ciphers[pack].decrypt(nonce(2**64 - 1), sealed, head + end)
         except InvalidTag as fault:
             raise Damaged("its directory is damaged") from fault
         fields = PACK_HEAD.unpack(head)
@@ -108,21 +118,28 @@ class Vault:
             or len(rows) != count * PACK_ROW.size
         ):
             raise Damaged("its head is damaged")
-        at = PACK_HEAD.size
-        for number, (id, length, box, codec) in enumerate(PACK_ROW.iter_unpack(rows)):
-            self.places[id] = pack, number, at, length, box, codec
-            at += box
+        return rows
 
-    def path(self, pack: bytes) -> Path:
-        """The file of a pack."""
-        return self.folder / pack.hex()[:2] / pack.hex()
+    def first(self, pack: bytes, read: Callable[[Path], bytes]) -> bytes:
+        """What can be read from the first copy of a pack that it can be read from."""
+        faults = list[Damaged | OSError]()
+        for folder in self.folders:
+            try:
+                return read(folder / pack.hex()[:2] / pack.hex())
+            except (Damaged, OSError) as fault:
+                faults.append(fault)
+        raise faults[0]
 
     def chunk(self, id: bytes) -> bytes:
         """One chunk, checked."""
         if id not in self.places:
             raise Damaged(f"the chunk {id.hex()} is in no pack that can be read")
+        return self.first(self.places[id][0], lambda path: self.box(id, path))
+
+    def box(self, id: bytes, path: Path) -> bytes:
+        """One chunk, from that copy of its pack."""
         pack, number, at, length, box, codec = self.places[id]
-        with self.path(pack).open("rb") as file:
+        with path.open("rb") as file:
             file.seek(at)
             sealed = file.read(box)
         bound = BOX.pack(self.domain, pack, id, length, codec)
@@ -188,7 +205,7 @@ def main() -> int:
 def restore(source: Path, key: dict[str, Any], into: Path, number: int) -> int:
     """Write everything of one backup."""
     folders = [source / "backups", source / "manifests"]  # two copies of each
-    there = [path for folder in folders if folder.is_dir() for path in folder.iterdir() if is_number(path.name)]
+    there = [path for folder in folders for path in folder.glob("[0-9]" * 8)]
     numbers = sorted({int(path.name) for path in there})
     if not numbers:
         raise Damaged(f"{source} has no backup")
@@ -331,11 +348,6 @@ def first_whole(copies: list[Path], key: dict[str, Any], number: int) -> dict[st
         except Damaged as fault:
             faults.append(fault)
     raise faults[min(1, len(faults) - 1)]
-
-
-def is_number(name: str) -> bool:
-    """Whether a file is a manifest's."""
-    return len(name) == 8 and name.isascii() and name.isdigit()
 
 
 def safe(name: str) -> str:

@@ -1,5 +1,6 @@
 """`lepton vault repair`: what is damaged in one place, whole again from another."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,24 @@ from lepton.cli.storages import (
     CLOCK,
     MOST_SHOWN,
     key_option,
-    manifest_at,
     number_option,
     opened,
+    read_key_file,
     target_at,
 )
 from lepton.core.errors import IntegrityError, InvalidError
-from lepton.server.mending import mend_backups, mend_house
+from lepton.server.mending import Elsewhere, mend_backups, mend_house
+from lepton.server.opening import open_manifest
 from lepton.vault.backup.mending import Mended
+
+OF_BACKUPS = (
+    "Try another copy with --from. What no copy has stays damaged in these backups: lepton vault backup makes one of "
+    "all that is whole, the database too; lepton vault forget --at URL --backup N lets a damaged one go."
+)
+OF_VAULT = (
+    "Try another copy with --from. What no copy has is lost: lepton vault verify says of which files, and who sends "
+    "those again makes them whole; what is of dumps of the database the next backup makes again."
+)
 
 
 @click.command()
@@ -44,23 +55,30 @@ def repair(
     if not url and not sources:
         raise InvalidError("It is not said where copies are", fix="--from URL: a place with backups.")
     drivers = [target_at(source).driver for source in sources]
-    with moving("repairing") as moved:
+    with moving("repairing") as moved, ExitStack() as stack:
         if not url:
-            with opened(data, is_new=is_new) as house:
-                mended = mend_house(house, drivers, progress=moved)
+            house = stack.enter_context(opened(data, is_new=is_new))
+            mended = mend_house(house, drivers, progress=moved)
         else:
-            target = target_at(url)
-            numbers = [manifest["number"]] if manifest["number"] else target.numbers()[::-1]
-            manifests = {each: manifest_at(target, manifest["key_file"], data, each) for each in numbers}
-            if sources:
-                mended = mend_backups(target, numbers, manifests.__getitem__, drivers, CLOCK, progress=moved)
-            else:
-                with opened(data) as house:
-                    mended = mend_backups(target, numbers, manifests.__getitem__, [house.driver], CLOCK, progress=moved)
-    _tell(mended, is_json)
+            key_file, target = manifest["key_file"], target_at(url)
+            is_ours = not (sources and key_file)  # else no data directory is needed
+            found = stack.enter_context(opened(data)) if is_ours else None
+            key, root = read_key_file(key_file) if key_file else None, found.opens_with if found else (b"", b"")
+            elsewhere = Elsewhere(
+                drivers=drivers or ([found.driver] if found else []), rings=[found.vault.ring] if found else []
+            )
+            mended = mend_backups(
+                target,
+                [manifest["number"]] if manifest["number"] else target.numbers()[::-1],
+                lambda number: open_manifest(target, key=key, root=root, number=number),
+                elsewhere,
+                CLOCK,
+                progress=moved,
+            )
+    _tell(mended, url, is_json)
 
 
-def _tell(mended: Mended, is_json: bool) -> None:
+def _tell(mended: Mended, url: str, is_json: bool) -> None:
     told = {name: getattr(mended, name) for name in mended.__slots__}
     session = Session(is_json)
     again = f"{len(mended.whole_again)} of {mended.packs} packs were damaged and are whole again"
@@ -72,5 +90,5 @@ def _tell(mended: Mended, is_json: bool) -> None:
     packs = "; ".join(f"{path}: {fault}" for path, fault in list(mended.damaged.items())[:MOST_SHOWN])
     raise IntegrityError(
         f"{again}; {len(mended.damaged)} are damaged still ({packs})",
-        fix="Try another copy; lepton vault verify names what cannot be read.",
+        fix=OF_BACKUPS if url else OF_VAULT,
     )

@@ -17,7 +17,7 @@ from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import InvalidError, NotFoundError
 from lepton.core.size import format_bytes
 from lepton.server import backups, schedules
-from lepton.server.backups import House
+from lepton.server.house import House
 from lepton.server.schedules import Choice
 from lepton.server.storage import sealed_credentials
 from lepton.store import targets

@@ -12,7 +12,7 @@ from lepton.core.errors import InvalidError
 from lepton.core.size import format_bytes
 from lepton.server import ownership
 from lepton.server import storage as storages
-from lepton.server.backups import House
+from lepton.server.house import House
 from lepton.store.vault import packs_present
 
 

@@ -10,9 +10,9 @@ import click
 from lepton.core.clock import SystemClock
 from lepton.core.errors import IntegrityError, InvalidError
 from lepton.sdk.find import default_data
-from lepton.server import backups, restoring
-from lepton.server.backups import House
+from lepton.server import opening
 from lepton.server.config import ServerConfig
+from lepton.server.house import House, open_house
 from lepton.server.storage import Address
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.recovery import RecoveryKey, read_key
@@ -42,20 +42,20 @@ def storage_at(url: str, data: Path) -> Address:
 def opened(data: Path | None, *, is_new: bool = False) -> Iterator[House]:
     """The data directory, beside its server; `is_new`: its packs' storage may be empty, they are to be repaired."""
     config = ServerConfig.load((data or default_data()).absolute(), environment=os.environ, flags={})
-    with backups.open_house(config, CLOCK, is_new=is_new) as house:
+    with open_house(config, CLOCK, is_new=is_new) as house:
         yield house
 
 
 def manifest_at(target: Target, key_file: Path | None, data: Path | None, number: int) -> Manifest:
     """The manifest, opened with the recovery key, or else with the platform's own."""
     if key_file:
-        return restoring.open_manifest(target, key=read_key_file(key_file), number=number)
+        return opening.open_manifest(target, key=read_key_file(key_file), number=number)
     with opened(data) as house:
         if not number and (known := house.last_backup()) > max(target.numbers(), default=0):
             raise IntegrityError(
                 f"Backup {known} was made, and is not there", fix="Look where it went; --backup N takes an older one."
             )
-        return restoring.open_manifest(target, key=None, root=house.opens_with, number=number)
+        return opening.open_manifest(target, key=None, root=house.opens_with, number=number)
 
 
 def read_key_file(path: Path) -> RecoveryKey:

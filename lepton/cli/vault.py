@@ -30,8 +30,9 @@ from lepton.cli.storages import (
 from lepton.core.clock import from_micros
 from lepton.core.errors import ConflictError, IntegrityError, InvalidError
 from lepton.core.size import format_bytes
-from lepton.server import backups, extracting, restoring
+from lepton.server import backups, extracting, opening, restoring
 from lepton.server.config import ServerConfig
+from lepton.server.house import open_house
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.recovery import RecoveryKey
 from lepton.vault.backup.target import Target
@@ -83,8 +84,8 @@ def verify(url: str, key_file: Path | None, number: int | None, data: Path | Non
     with moving("checking") as moved:
         if url:
             target = target_at(url)
-            with restoring.opened(target, manifest_at(target, key_file, data, number or 0), CLOCK) as backup_there:
-                found = restoring.check(backup_there, progress=moved)
+            manifest = manifest_at(target, key_file, data, number or 0)
+            found = restoring.check_backup(target, manifest, CLOCK, progress=moved)
         else:
             with opened(data) as house:
                 found = restoring.check_house(house, progress=moved)
@@ -99,7 +100,8 @@ def verify(url: str, key_file: Path | None, number: int | None, data: Path | Non
         session.json(told)
     raise IntegrityError(
         f"{len(found.damaged)} packs are damaged ({packs}). Not whole: {names or 'nothing that has a name'}",
-        fix="lepton vault repair takes damaged packs from another copy.",
+        fix=f"lepton vault repair {f'--at {url}' if url else '--from URL'} makes whole what any copy has, and says "
+        "what to do about the rest.",
     )
 
 
@@ -129,12 +131,12 @@ def restore(url: str, key_file: Path | None, into: Path, number: int | None, is_
     if key_file is None:
         raise InvalidError("A restore needs the recovery key", fix="--recovery-key FILE")
     key, target = read_key_file(key_file), target_at(url)
-    manifest = restoring.open_manifest(target, key=key, number=number or 0)
-    with moving("restoring") as moved, restoring.opened(target, manifest, CLOCK) as backup_there:
+    manifest = opening.open_manifest(target, key=key, number=number or 0)
+    with moving("restoring") as moved, opening.opened(target, manifest, CLOCK) as backup_there:
         place = storage_at(part["storage"], into) if part["storage"] else None
         rows = restoring.restore(backup_there, into, CLOCK, progress=moved, storage=place)
         size = backup_there.size_bytes
-    with moving("checking") as moved, backups.open_house(ServerConfig(data=into), CLOCK) as house:
+    with moving("checking") as moved, open_house(ServerConfig(data=into), CLOCK) as house:
         found = restoring.check_house(house, progress=moved)
     told = {"backup": manifest.number, "made": str(from_micros(manifest.at)), "rows": rows, "freshness": _fresh(key)}
     session = Session(is_json)
@@ -171,7 +173,7 @@ def drill(url: str, key_file: Path | None, number: int | None, data: Path | None
 
 def _restore_part(target: Target, manifest: Manifest, into: Path, part: dict[str, Any], is_json: bool) -> None:
     session = Session(is_json)
-    with restoring.opened(target, manifest, CLOCK) as backup_there:
+    with opening.opened(target, manifest, CLOCK) as backup_there:
         wanted = extracting.pieces(backup_there, part["only"])
         if part["is_dry"]:
             rows = [{"path": piece.path, "size": format_bytes(piece.size_bytes)} for piece in wanted]

@@ -5,51 +5,46 @@ moment; packs are copied before the manifest, so a backup that was cut short is 
 what it has copied. What prune took meanwhile makes it begin again.
 """
 
-import fcntl
+import logging
 import platform
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from lepton.core.clock import Clock, to_micros
+from lepton.core.clock import to_micros
 from lepton.core.errors import (
-    ConfigError,
     ConflictError,
     IntegrityError,
     InvalidError,
+    NotFoundError,
     UnavailableError,
 )
-from lepton.security.key import derive
-from lepton.server.config import ServerConfig
-from lepton.server.folder import has_root_key, root_key
-from lepton.server.sealing import Sealing, vault_of, vault_root
-from lepton.server.storage import Storage, given, open_storage, own_folder, platform_id
+from lepton.server.house import House
+from lepton.server.sealing import vault_root
 from lepton.store import domains, facts, holdings, targets
-from lepton.store.database import Database, Tx
+from lepton.store.database import Tx
 from lepton.store.dump import dump, packed
-from lepton.store.open import open_database
 from lepton.store.targets import Place
 from lepton.store.vault import packs_present
+from lepton.vault.backup.check import check_packs
 from lepton.vault.backup.manifest import Manifest, read_manifest, seal_manifest
 from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.recovery import RecoveryKey, make_key
+from lepton.vault.backup.second import Second
 from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Known, Target, copy_packs
-from lepton.vault.driver import Driver
-from lepton.vault.objects import Objects
-from lepton.vault.plain import PlainObjects
 from lepton.vault.store.blobs import Blob, write
 from lepton.vault.store.branches import MAIN, Author
+from lepton.vault.store.files import pack_path
 from lepton.vault.store.keyring import SealedKey
 from lepton.vault.store.pages import Entry
 from lepton.vault.store.sealing import Kind
 from lepton.vault.store.state import Pack, State
-from lepton.vault.vault import Domain, Vault
+from lepton.vault.vault import Domain
 
+log = logging.getLogger("lepton")
 PLATFORM = ""
 """The workspace, which nobody can name, whose domain is the platform's own."""
 DUMP = "dump.jsonl"
@@ -68,91 +63,6 @@ class Made:
     new_bytes: int
     lost: dict[str, str]
     """Path of a pack -> why it is not in the backup; and `in the clear` -> how many objects could not be sealed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class House:
-    """A platform's data directory, opened beside its server."""
-
-    folder: Path
-    """The data directory."""
-    root: bytes
-    database: Database
-    storage: Storage
-    """Where its packs lie."""
-    vault: Vault
-    clock: Clock
-
-    @property
-    def driver(self) -> Driver:
-        """Of the storage of its packs."""
-        return self.storage.driver
-
-    @property
-    def plain(self) -> PlainObjects:
-        """What older versions kept in the clear."""
-        return PlainObjects(own_folder(self.folder))
-
-    def sealing(self) -> Sealing:
-        """What stores objects and files in it."""
-        return Sealing(self.database, Objects(self.vault, self.plain))
-
-    @property
-    def signer(self) -> bytes:
-        """The Ed25519 key that its backups are signed with."""
-        return derive(self.root, "backup signer")
-
-    @property
-    def verifier(self) -> bytes:
-        """Its public half."""
-        return opening_keys(self.root)[1]
-
-    @property
-    def opens_with(self) -> tuple[bytes, bytes]:
-        """What it opens its own backups with, and what it verifies them with."""
-        return opening_keys(self.root)
-
-    def last_backup(self) -> int:
-        """The number of the last backup that was made, wherever it is."""
-        return self.database.read(lambda tx: int(facts.get(tx, "backup") or 0))
-
-    def platform(self) -> str:
-        """The platform's id."""
-        return platform_id(self.database)
-
-
-def opening_keys(root: bytes) -> tuple[bytes, bytes]:
-    """What a platform with this root key opens its own backups with, and what it verifies them with."""
-    signer = Ed25519PrivateKey.from_private_bytes(derive(root, "backup signer"))
-    return derive(root, "backup"), signer.public_key().public_bytes_raw()
-
-
-@contextmanager
-def open_house(config: ServerConfig, clock: Clock, *, is_new: bool = False) -> Iterator[House]:
-    """Open a data directory that is there; one backup at a time.
-
-    Args:
-        is_new: see `open_storage`.
-
-    Raises:
-        ConfigError: it is no data directory, or another backup is being made; or as `open_storage`.
-    """
-    folder = config.data
-    if not has_root_key(config):
-        raise ConfigError(f"{folder} is no data directory of Lepton", fix="Give it with --data DIR.")
-    with alone(folder / "backup.lock"):
-        root = root_key(config)
-        database = open_database(config.database, folder=folder, clock=clock)
-        try:
-            storage = open_storage(database, given(config), root=root, is_new=is_new)
-            vault = vault_of(root, storage, database, indexes=folder / "backup-index", clock=clock)
-            try:
-                yield House(folder=folder, root=root, database=database, storage=storage, vault=vault, clock=clock)
-            finally:
-                vault.close()
-                storage.driver.close()
-        finally:
-            database.close()
 
 
 def new_recovery_key(house: House, *, is_another: bool) -> RecoveryKey:
@@ -266,12 +176,15 @@ def _back_up(
     """A backup; None where a pack was pruned meanwhile, so that it must begin again."""
     number = _next_number(house, target)
     domain = _own_domain(house)
+    _renew(house, domain)
     at = to_micros(house.clock.now())
     blob, packs = _snapshot(house, domain)
     own = [(pack.id, pack.size_bytes) for pack in _own_packs(house, domain.id)]
     packs[domain.id] = own
-    total = sum(size for found in packs.values() for _, size in found)
-    copied = copy_packs(house.driver, target.driver, packs, progress=counted(progress, total))
+    total, twice = (sum(size for found in each.values() for _, size in found) for each in (packs, {domain.id: own}))
+    tell = counted(progress, total + twice)
+    copied = copy_packs(house.driver, target.driver, packs, progress=tell)
+    copied.size_bytes += copy_packs(house.driver, Second(target.driver), {domain.id: own}, progress=tell).size_bytes
     if copied.lost and not is_last and _pruned(house, packs):
         return None
     manifest = Manifest(
@@ -348,6 +261,25 @@ def _own_domain(house: House) -> Domain:
     return house.vault.domain(id)
 
 
+def _renew(house: House, domain: Domain) -> None:
+    """Let go of packs of the platform's own domain that are damaged: the dump is made again, as the database is here.
+
+    Else what is the same in the next dump would be taken to be there, and every backup be damaged.
+    """
+    state, own = house.vault.state, [(pack.id, pack.size_bytes) for pack in _own_packs(house, domain.id)]
+    damage = check_packs(house.driver, house.vault.ring, {domain.id: own}, progress=lambda _: None)
+    bad = [pack for pack, _ in own if pack_path(domain.id, pack) in damage.packs]
+    if not bad:
+        return
+    log.warning("%d packs with dumps of the database are damaged, and are made again", len(bad))
+    with suppress(NotFoundError):
+        domain.branches.delete(MAIN, Author(by="backup", message="damaged"))
+    now = to_micros(house.clock.now())
+    state.mark_packs(domain.id, bad, at=now)
+    state.drop_packs(domain.id, bad, marked_before=now + 1, steps=state.steps(domain.id))
+    domain.chunks.follow()
+
+
 def _snapshot(house: House, domain: Domain) -> tuple[Blob, dict[bytes, list[tuple[bytes, int]]]]:
     """The dump, kept in the platform's domain, and the packs that there were at the same moment."""
     batch = domain.chunks.writing()
@@ -374,18 +306,3 @@ def keys_of(state: State, domain: bytes) -> list[SealedKey]:
     tenant = state.find(Kind.TENANT, own.place.holder)
     assert tenant is not None
     return [tenant, own, *state.under(domain)]
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """One backup of a data directory at a time.
-
-    Raises:
-        ConfigError: another is being made.
-    """
-    with path.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as fault:
-            raise ConfigError("Another backup is being made", fix="Wait until it has ended.") from fault
-        yield

@@ -19,13 +19,13 @@ from lepton.pool.policy import Policy
 from lepton.security.identity import make_token
 from lepton.security.key import derive
 from lepton.server.allowance import Allowance
-from lepton.server.backups import House
 from lepton.server.config import BOOSTED, ServerConfig
 from lepton.server.feed import EVERY_S as FEED_EVERY_S
 from lepton.server.feed import Feed
 from lepton.server.files import Files
 from lepton.server.folder import lock_folder, root_key, write_private
 from lepton.server.fresh import Fresh
+from lepton.server.house import House
 from lepton.server.hub import Hub
 from lepton.server.identity import Keys, WorkerIdentity
 from lepton.server.landscape import Landscape

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import IntegrityError, NotFoundError
 from lepton.core.event import Event
-from lepton.server.backups import DUMP, PLATFORM, House
+from lepton.server.backups import DUMP, PLATFORM
+from lepton.server.house import House
 from lepton.server.ownership import Ownership
 from lepton.store import domains, events, holdings, targets
 from lepton.store.database import Tx

@@ -14,7 +14,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 
 from lepton.core.errors import ConflictError, IntegrityError, LeptonError, NotFoundError
-from lepton.server.restoring import Backup
+from lepton.server.opening import Backup
 from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.store.blobs import read, read_blob
 from lepton.vault.vault import Domain

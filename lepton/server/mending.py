@@ -1,62 +1,159 @@
 """Make the vault whole from a backup, and backups whole from the vault or from another place with backups."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from lepton.core.clock import Clock
-from lepton.server.backups import House
-from lepton.server.restoring import copies_of, opened
+from lepton.core.errors import IntegrityError, NotFoundError
+from lepton.server.house import House
+from lepton.server.opening import DumpDamagedError, copies_of, opened, own_state
 from lepton.store.vault import packs_present
 from lepton.vault.backup.frozen import FrozenState
 from lepton.vault.backup.manifest import Manifest
-from lepton.vault.backup.mending import Mended, mend_packs
-from lepton.vault.backup.progress import Progress, counted
-from lepton.vault.backup.target import Target
+from lepton.vault.backup.mending import Mended, Opens, mend_packs
+from lepton.vault.backup.progress import Progress, Steps, counted
+from lepton.vault.backup.second import DUMPS, Second
+from lepton.vault.backup.target import Target, copy_packs, manifest_paths
 from lepton.vault.driver import Driver
-from lepton.vault.store.keyring import KeyRing
+from lepton.vault.store.files import pack_path
+from lepton.vault.store.keyring import DomainKeys, KeyRing
+
+Packs = dict[bytes, list[tuple[bytes, int]]]
+T = TypeVar("T")
 
 
 def mend_house(house: House, sources: Sequence[Driver], *, progress: Progress) -> Mended:
     """Make the platform's own vault whole; a running server reads what is whole again at once."""
     packs, mended = house.database.read(packs_present), Mended()
-    total = sum(size for found in packs.values() for _, size in found)
-    ring, tell = house.vault.ring, counted(progress, total)
-    mend_packs(house.driver, sources, ring, packs, progress=tell, mended=mended)
+    mend_packs(house.driver, sources, house.vault.ring, packs, progress=counted(progress, _size(packs)), mended=mended)
     return mended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """What backups are mended from."""
+
+    drivers: Sequence[Driver]
+    """Where copies of packs lie."""
+    rings: Sequence[Opens] = ()
+    """What else may know keys of packs, where a dump is beyond repair."""
 
 
 def mend_backups(
     target: Target,
     numbers: Sequence[int],
     manifest_of: Callable[[int], Manifest],
-    sources: Sequence[Driver],
+    elsewhere: Elsewhere,
     clock: Clock,
     *,
     progress: Progress,
 ) -> Mended:
-    """Make backups whole: first the packs that their dumps lie in, which say the keys of all others.
+    """Make backups whole: manifests, then the packs that their dumps lie in, which say the keys of all others.
+
+    What is beyond repair is named, and stands in the way of nothing else.
 
     Args:
         manifest_of: opens a manifest.
-
-    Raises:
-        IntegrityError: a manifest, or a dump, cannot be read whatever is done.
     """
-    mended, seen = Mended(), set[bytes]()
+    mended, sources = Mended(), elsewhere.drivers
+    manifests = list(_manifests(target, numbers, manifest_of, mended))
+    own, rest = _unique(manifests, is_own=True), _unique(manifests, is_own=False)
+    total = sum(2 * _size(packs) for _, packs in own) + sum(_size(packs) for _, packs in rest)
+    tell = counted(progress, total)
+    for manifest, packs in own:
+        _mend_dump(target, manifest, packs, sources, tell, mended)
+    needed = [manifest for manifest, packs in rest if any(packs.values()) or _is_damaged(manifest, mended)]
+    rings = [ring for manifest in needed for ring in _ring(target, manifest, clock, mended)]
+    if len(rings) < len(needed):  # an older dump knows the keys of what is older
+        rings += [ring for each in manifests if each not in needed for ring in _ring(target, each, clock, mended)]
+    for _, packs in rest:
+        mend_packs(target.driver, sources, _Rings([*rings, *elsewhere.rings]), packs, progress=tell, mended=mended)
+    return mended
+
+
+def _manifests(
+    target: Target, numbers: Iterable[int], manifest_of: Callable[[int], Manifest], mended: Mended
+) -> Iterable[Manifest]:
+    """Those that can be read; their copies are made whole."""
     for number in numbers:
-        manifest = manifest_of(number)
+        try:
+            manifest = manifest_of(number)
+        except IntegrityError as fault:
+            mended.damaged[manifest_paths(number)[0]] = fault.message
+            continue
         copies = copies_of(target, manifest)
         target.complete(number, next(iter(copies.whole.values())))
         mended.whole_again += copies.damaged
+        yield manifest
+
+
+def _unique(manifests: Iterable[Manifest], *, is_own: bool) -> list[tuple[Manifest, Packs]]:
+    """Of each manifest the packs of the platform's own domain, or all others, that none before it has."""
+    seen, found = set[bytes](), list[tuple[Manifest, Packs]]()
+    for manifest in manifests:
         packs = {
-            domain: [(pack, size) for pack, size in found if pack not in seen]
-            for domain, found in manifest.packs.items()
+            domain: [(pack, size) for pack, size in each if pack not in seen]
+            for domain, each in manifest.packs.items()
+            if (domain == manifest.domain) == is_own
         }
-        seen |= {pack for found in packs.values() for pack, _ in found}
-        tell = counted(progress, sum(size for found in packs.values() for _, size in found))
-        own = {manifest.domain: packs.pop(manifest.domain)}
-        ring = KeyRing(FrozenState(manifest.keys, {}), manifest.vault_root)
-        mend_packs(target.driver, sources, ring, own, progress=tell, mended=mended)
-        if any(packs.values()):
-            with opened(target, manifest, clock) as backup:
-                mend_packs(target.driver, sources, backup.vault.ring, packs, progress=tell, mended=mended)
-    return mended
+        seen |= {pack for each in packs.values() for pack, _ in each}
+        found.append((manifest, packs))
+    return found
+
+
+def _mend_dump(
+    target: Target, manifest: Manifest, packs: Packs, sources: Sequence[Driver], tell: Steps, mended: Mended
+) -> None:
+    """Make both copies of the packs whole that a dump lies in."""
+    driver, second = target.driver, Second(target.driver)
+    ring = KeyRing(own_state(manifest), manifest.vault_root)
+    mend_packs(driver, [*sources, second], ring, packs, progress=tell, mended=mended)
+    copy_packs(driver, second, packs, progress=lambda _: None)  # older places have none
+    copies = Mended()
+    mend_packs(second, [*sources, driver], ring, packs, progress=tell, mended=copies)
+    mended.whole_again += [DUMPS + path for path in copies.whole_again]
+    mended.damaged |= {DUMPS + path: fault for path, fault in copies.damaged.items()}
+
+
+def _is_damaged(manifest: Manifest, mended: Mended) -> bool:
+    """Whether a pack is damaged still that a dump may lie in."""
+    own = {pack_path(manifest.domain, pack) for pack, _ in manifest.packs[manifest.domain]}
+    return bool(own & {*mended.damaged})
+
+
+def _ring(target: Target, manifest: Manifest, clock: Clock, mended: Mended) -> Iterable[Opens]:
+    """What the dump of a backup knows the keys of; nothing where it is beyond repair."""
+    try:
+        with opened(target, manifest, clock) as backup:
+            return [KeyRing(FrozenState(backup.told.keys, {}), manifest.vault_root)]
+    except DumpDamagedError:
+        mended.damaged[f"backup {manifest.number}: its dump"] = "no copy is whole, and nothing of it can be restored"
+        return []
+
+
+class _Rings:
+    """Several that may know a key."""
+
+    def __init__(self, rings: Sequence[Opens]) -> None:
+        self._rings = rings
+
+    def domain(self, domain: bytes) -> DomainKeys:
+        """Of the first that knows it."""
+        return self._first(lambda ring: ring.domain(domain))
+
+    def pack(self, pack: bytes) -> bytes:
+        """Of the first that knows it."""
+        return self._first(lambda ring: ring.pack(pack))
+
+    def _first(self, ask: Callable[[Opens], T]) -> T:
+        for ring in self._rings:
+            try:
+                return ask(ring)
+            except (NotFoundError, IntegrityError):
+                continue
+        raise NotFoundError("No dump that can be read has its key", fix="Use another backup.")
+
+
+def _size(packs: Packs) -> int:
+    return sum(size for found in packs.values() for _, size in found)

@@ -18,8 +18,9 @@ from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
 from lepton.core.event import Event
 from lepton.security.key import derive
 from lepton.server.allowance import Allowance
-from lepton.server.backups import House, keys_of
+from lepton.server.backups import keys_of
 from lepton.server.files import At, Files, below, written
+from lepton.server.house import House
 from lepton.server.people import find_named
 from lepton.store import events, facts
 from lepton.store.database import Tx

@@ -1,4 +1,4 @@
-"""Look into backups, check them, and make a platform from one: nothing is needed but the storage and a key.
+"""Check backups, and make a platform from one: nothing is needed but the storage and a key.
 
 A restore can be killed and begun again: packs that are whole are not copied twice, and the database takes its name
 last. Until then a file `restoring` keeps a server from starting there.
@@ -6,8 +6,8 @@ last. Until then a file `restoring` keeps a server from starting there.
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
@@ -15,55 +15,35 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lepton.core.clock import Clock, SystemClock, to_micros
-from lepton.core.errors import ConflictError, IntegrityError, LeptonError, NotFoundError
+from lepton.core.errors import ConflictError, IntegrityError, LeptonError
 from lepton.security.identity import make_token
-from lepton.server.backups import House, open_house, opening_keys
 from lepton.server.config import ServerConfig
 from lepton.server.folder import RESTORING, write_private
+from lepton.server.house import House, open_house
+from lepton.server.opening import Backup, DumpDamagedError, copies_of, opened, own_state
 from lepton.server.ownership import forget
 from lepton.server.people import ADMIN, issue_token
 from lepton.server.storage import Address, claim, kept_of, new_id, own_address
 from lepton.server.submit import Author
 from lepton.store import domains, targets
-from lepton.store.dump import dump, load, split_lines
+from lepton.store.dump import dump, load
 from lepton.store.migrate import migrate
 from lepton.store.open import open_empty
 from lepton.store.restored import Told, read_told
 from lepton.store.storage import Kept
 from lepton.store.storage import put as put_storage
 from lepton.vault.backup.check import Damage, check_packs
-from lepton.vault.backup.frozen import FrozenState, numbered
-from lepton.vault.backup.manifest import Manifest, platform_opens, read_manifest
+from lepton.vault.backup.frozen import FrozenState
+from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.progress import Progress, counted
-from lepton.vault.backup.recovery import RecoveryKey
-from lepton.vault.backup.target import Target, copy_packs, manifest_paths
+from lepton.vault.backup.second import DUMPS, Second
+from lepton.vault.backup.target import Target, copy_packs
 from lepton.vault.driver import Driver
 from lepton.vault.store.blobs import Blob, places, read, read_blob
 from lepton.vault.store.chunks import Chunks
+from lepton.vault.store.files import pack_path
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.vault import Domain, Vault
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backup:
-    """A backup that was opened."""
-
-    manifest: Manifest
-    target: Target
-    told: Told
-    vault: Vault
-    """As it was; nothing of it can be changed."""
-    own: Vault
-    """With the platform's domain alone, where the dump is."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Of all its packs."""
-        return sum(size for packs in self.manifest.packs.values() for _, size in packs)
-
-    def lines(self) -> Iterator[bytes]:
-        """The dump of the database."""
-        return _dump_lines(self.own, self.manifest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,108 +59,35 @@ class Checked:
     """What cannot be read whole: `WORKSPACE: kind/name@number/path`, or `WORKSPACE: branch: path`."""
 
 
-def open_manifest(
-    target: Target, *, key: RecoveryKey | None, root: tuple[bytes, bytes] = (b"", b""), number: int = 0
-) -> Manifest:
-    """The manifest of a backup.
-
-    Args:
-        key: the recovery key; None: `root` has what the platform itself opens and verifies it with.
-        number: 0: the newest.
-
-    Raises:
-        NotFoundError: there is no backup.
-        IntegrityError: it is damaged, not the platform's, or older than the key knows that there was one.
-    """
-    numbers = target.numbers()
-    if not numbers:
-        raise NotFoundError("No backup lies there yet", fix="lepton vault backup --to URL")
-    wanted = number or numbers[-1]
-    if key and not number and wanted < key.at_least:
-        raise IntegrityError(
-            f"The newest backup is {wanted}, but {key.at_least} had been made when the key was: newer ones are gone",
-            fix="Look for the newer ones; --backup N takes an older one all the same.",
-        )
-    faults = list[IntegrityError]()
-    for body in target.read(wanted).values():
-        try:
-            return _opened_manifest(body, key, root, wanted)
-        except IntegrityError as fault:
-            faults.append(fault)
-    raise faults[0]
-
-
-def _opened_manifest(body: bytes, key: RecoveryKey | None, root: tuple[bytes, bytes], number: int) -> Manifest:
-    sealed = read_manifest(body, signer=key.signer if key else root[1])
-    manifest = sealed.open(key.open(sealed.theirs) if key else platform_opens(sealed, root[0], number))
-    if manifest.number != number:
-        raise IntegrityError(f"Backup {number} is backup {manifest.number} put in its place", fix="Use another backup.")
-    return manifest
-
-
-@dataclass(frozen=True, slots=True)
-class Copies:
-    """The copies of a manifest."""
-
-    whole: dict[str, bytes]
-    """Where those lie that are what they were."""
-    damaged: dict[str, str]
-    """Where the others lie -> what is wrong."""
-
-
-def copies_of(target: Target, manifest: Manifest) -> Copies:
-    """The copies of a manifest that was opened."""
-    copies, keys = Copies({}, {}), opening_keys(manifest.root)
-    for path, body in target.read(manifest.number).items():
-        try:
-            _opened_manifest(body, None, keys, manifest.number)
-            copies.whole[path] = body
-        except IntegrityError as fault:
-            copies.damaged[path] = fault.message
-    first = manifest_paths(manifest.number)[0]
-    if first not in {*copies.whole, *copies.damaged}:  # older backups have no second one
-        copies.damaged[first] = "it is missing"
-    return copies
-
-
-@contextmanager
-def opened(target: Target, manifest: Manifest, clock: Clock) -> Iterator[Backup]:
-    """Look into a backup; indexes of what is read are made in a temporary folder.
-
-    Raises:
-        IntegrityError: its dump is damaged.
-    """
-    with TemporaryDirectory(prefix="lepton-backup-") as folder:
-        packs = numbered(manifest.packs[manifest.domain])
-        own = _vault(
-            target, FrozenState(manifest.keys, {manifest.domain: packs}), manifest, Path(folder) / "own", clock
-        )
-        told = read_told(_dump_lines(own, manifest))
-        state = FrozenState(told.keys, told.packs, told.moves)
-        vault = _vault(target, state, manifest, Path(folder) / "all", clock)
-        try:
-            yield Backup(manifest=manifest, target=target, told=told, vault=vault, own=own)
-        finally:
-            own.close()
-            vault.close()
-
-
-def check(backup: Backup, *, progress: Progress) -> Checked:
+def check_backup(target: Target, manifest: Manifest, clock: Clock, *, progress: Progress) -> Checked:
     """Read every byte of a backup, and name what is damaged."""
-    packs, tell = backup.manifest.packs, counted(progress, backup.size_bytes)
-    others = {domain: found for domain, found in packs.items() if domain != backup.manifest.domain}
-    damage = check_packs(backup.target.driver, backup.vault.ring, others, progress=tell)
-    mine = {backup.manifest.domain: packs[backup.manifest.domain]}
-    own = check_packs(backup.target.driver, backup.own.ring, mine, progress=tell)
-    look = _Look(backup.target.driver, backup.told, backup.vault.ring)
-    names = list(_damaged_names(look, damage))
+    packs, domain, driver = manifest.packs, manifest.domain, target.driver
+    own, second = {domain: packs[domain]}, Second(driver)
+    there = {head.key for head in second.list()}
+    twice = {domain: [(pack, size) for pack, size in packs[domain] if pack_path(domain, pack) in there]}
+    tell = counted(progress, _size(packs) + _size(twice))
+    ring = KeyRing(own_state(manifest), manifest.vault_root)
+    dumps, copies = (check_packs(*each, progress=tell) for each in ((driver, ring, own), (second, ring, twice)))
+    damaged = {**copies_of(target, manifest).damaged, **dumps.packs}
+    damaged |= {DUMPS + path: fault for path, fault in copies.packs.items()}
+    try:
+        with opened(target, manifest, clock) as backup:
+            others = {each: found for each, found in packs.items() if each != domain}
+            damage = check_packs(driver, backup.vault.ring, others, progress=tell)
+            names = list(_damaged_names(_Look(driver, backup.told, backup.vault.ring), damage))
+    except DumpDamagedError:
+        damage, names = Damage(), [f"backup {manifest.number}: its dump, without which nothing of it is restored"]
     return Checked(
-        number=backup.manifest.number,
-        bytes_read=damage.bytes_read + own.bytes_read,
+        number=manifest.number,
+        bytes_read=damage.bytes_read + dumps.bytes_read + copies.bytes_read,
         packs=sum(len(found) for found in packs.values()),
-        damaged={**copies_of(backup.target, backup.manifest).damaged, **damage.packs, **own.packs},
+        damaged={**damaged, **damage.packs},
         names=names,
     )
+
+
+def _size(packs: Mapping[bytes, Sequence[tuple[bytes, int]]]) -> int:
+    return sum(size for found in packs.values() for _, size in found)
 
 
 def restore(backup: Backup, into: Path, clock: Clock, *, progress: Progress, storage: Address | None = None) -> int:
@@ -197,7 +104,10 @@ def restore(backup: Backup, into: Path, clock: Clock, *, progress: Progress, sto
     with closing(address.open()) as driver:
         claim(driver, address, platform=backup.manifest.platform, id=id)
         tell = counted(progress, backup.size_bytes)
-        copy_packs(backup.target.driver, driver, backup.manifest.packs, progress=tell)  # a check names what is lost
+        others = dict(backup.manifest.packs)
+        own = {backup.manifest.domain: others.pop(backup.manifest.domain)}
+        for source, packs in ((backup.own.driver, own), (backup.target.driver, others)):
+            copy_packs(source, driver, packs, progress=tell)  # a check names what is lost
     rows = _write_database(backup, into, clock, kept_of(backup.manifest.root, address, id))
     write_private(into / "key", backup.manifest.root.hex() + "\n")
     (into / RESTORING).unlink()
@@ -293,15 +203,6 @@ def check_house(house: House, *, progress: Progress) -> Checked:
         damaged=damage.packs,
         names=list(_damaged_names(look, damage)),
     )
-
-
-def _vault(target: Target, state: FrozenState, manifest: Manifest, folder: Path, clock: Clock) -> Vault:
-    return Vault(target.driver, state, KeyRing(state, manifest.vault_root), indexes=folder, clock=clock)
-
-
-def _dump_lines(own: Vault, manifest: Manifest) -> Iterator[bytes]:
-    chunks = own.domain(manifest.domain).chunks
-    return split_lines(bytes(piece) for piece in read(chunks, read_blob(manifest.dump)))
 
 
 @dataclass(frozen=True, slots=True)

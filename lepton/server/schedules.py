@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import ConfigError, ConflictError, LeptonError
 from lepton.server.alerts import About, tell
-from lepton.server.backups import House, Made, alone, back_up, busy
+from lepton.server.backups import Made, back_up, busy
+from lepton.server.house import House, alone
 from lepton.server.lease import Lease
-from lepton.server.restoring import open_manifest
+from lepton.server.opening import open_manifest
 from lepton.server.storage import opened_credentials
 from lepton.server.submit import Author
 from lepton.store import targets

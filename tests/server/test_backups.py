@@ -17,9 +17,10 @@ from click.testing import CliRunner
 from lepton.cli.main import cli
 from lepton.core.clock import ManualClock, SystemClock, to_micros
 from lepton.core.errors import ConfigError, ConflictError, IntegrityError, LeptonError, NotFoundError
-from lepton.server import backups, restoring
+from lepton.server import backups, opening, restoring
 from lepton.server.backups import Made
 from lepton.server.config import ServerConfig
+from lepton.server.house import open_house as opened_data
 from lepton.store.dump import dump
 from lepton.store.open import open_database
 from lepton.vault.backup.manifest import read_manifest
@@ -53,19 +54,18 @@ class Place:
             house.user("ann", default="viewer")
 
     def new_key(self, *, is_another: bool = False) -> RecoveryKey:
-        with backups.open_house(self.config, CLOCK) as house:
+        with opened_data(self.config, CLOCK) as house:
             key = backups.new_recovery_key(house, is_another=is_another)
             backups.keep_recovery_key(house, key)
             return read_key(key.to_text())
 
     def back_up(self, *, is_new: bool = False) -> Made:
-        with backups.open_house(self.config, CLOCK) as house:
+        with opened_data(self.config, CLOCK) as house:
             return backups.back_up(house, self.target, progress=quiet, is_new=is_new)
 
     def check(self, key: RecoveryKey) -> restoring.Checked:
-        manifest = restoring.open_manifest(self.target, key=key)
-        with restoring.opened(self.target, manifest, CLOCK) as backup:
-            return restoring.check(backup, progress=quiet)
+        manifest = opening.open_manifest(self.target, key=key)
+        return restoring.check_backup(self.target, manifest, CLOCK, progress=quiet)
 
     def check_fails(self, key: RecoveryKey) -> bool:
         try:
@@ -74,8 +74,8 @@ class Place:
             return True
 
     def restore(self, key: RecoveryKey, into: Path, number: int = 0) -> int:
-        manifest = restoring.open_manifest(self.target, key=key, number=number)
-        with restoring.opened(self.target, manifest, CLOCK) as backup:
+        manifest = opening.open_manifest(self.target, key=key, number=number)
+        with opening.opened(self.target, manifest, CLOCK) as backup:
             return restoring.restore(backup, into, CLOCK, progress=quiet)
 
 
@@ -208,7 +208,7 @@ def test_a_manifest_has_a_second_copy(place: Place, tmp_path: Path, which: int, 
 def test_a_backup_that_takes_days_is_not_taken_for_dead(place: Place) -> None:
     place.new_key()
     clock, seen = ManualClock(), list[bool]()
-    with backups.open_house(place.config, clock) as house:
+    with opened_data(place.config, clock) as house:
 
         def slow(done: int, total: int) -> None:
             clock.advance(20 * 3600)
@@ -234,7 +234,7 @@ def test_two_platforms_do_not_share_a_place(place: Place, tmp_path: Path) -> Non
         other.back_up()
     with pytest.raises(NotFoundError):
         Target(LocalDriver(tmp_path / "nothing"), "nothing").numbers()
-    with pytest.raises(ConfigError, match="no data directory"), backups.open_house(ServerConfig(data=tmp_path), CLOCK):
+    with pytest.raises(ConfigError, match="no data directory"), opened_data(ServerConfig(data=tmp_path), CLOCK):
         pass
 
 
@@ -242,7 +242,7 @@ def test_a_restore_that_was_killed_goes_on_and_no_server_starts_on_its_half(plac
     key = place.new_key()
     place.back_up()
     into = tmp_path / "again"
-    manifest = restoring.open_manifest(place.target, key=key)
+    manifest = opening.open_manifest(place.target, key=key)
 
     class KilledError(Exception):
         pass
@@ -250,7 +250,7 @@ def test_a_restore_that_was_killed_goes_on_and_no_server_starts_on_its_half(plac
     def kill(done: int, total: int) -> None:
         raise KilledError
 
-    with restoring.opened(place.target, manifest, CLOCK) as backup, pytest.raises(KilledError):
+    with opening.opened(place.target, manifest, CLOCK) as backup, pytest.raises(KilledError):
         restoring.restore(backup, into, CLOCK, progress=kill)
     with pytest.raises(LeptonError, match="has not ended"), open_house(into):
         pass
@@ -434,12 +434,10 @@ def test_no_two_manifests_are_sealed_alike(place: Place) -> None:
     nonces = set()
     for number in (1, 2, 3):
         place.back_up()
-        with backups.open_house(place.config, CLOCK) as house:
+        with opened_data(place.config, CLOCK) as house:
             for body in place.target.read(number).values():
                 nonces.add(read_manifest(body, signer=house.verifier).ours[:12])
-            assert (
-                restoring.open_manifest(place.target, key=None, root=house.opens_with, number=number).number == number
-            )
+            assert opening.open_manifest(place.target, key=None, root=house.opens_with, number=number).number == number
     assert len(nonces) == 3
 
 
@@ -518,7 +516,7 @@ def test_a_damaged_backup_is_whole_again_from_the_vault_or_from_another_place(pl
     place.back_up()
     kept = {path: path.read_bytes() for path in packs_in(place.safe)}
     for words in (("--data", place.data), ("--from", other, "--data", place.data)):
-        for path in kept:
+        for path in [*kept, *(packs_in(place.safe / "dumps") if "--from" in words else ())]:
             spoiled(path)
         run("backup", "--to", place.safe, "--data", place.data)  # of the right size: it does not see that
         assert place.check_fails(key)
@@ -539,8 +537,8 @@ def test_a_drill_reads_the_files_of_workspaces(house: House, tmp_path: Path) -> 
     assert "1 objects, 293.0 KiB" in run("drill", "--at", safe, *data)
     told = list[tuple[int, int]]()
     target = Target(LocalDriver(safe), str(safe))
-    with backups.open_house(ServerConfig(data=house.config.data), CLOCK) as beside:
-        manifest = restoring.open_manifest(target, key=None, root=beside.opens_with)
+    with opened_data(ServerConfig(data=house.config.data), CLOCK) as beside:
+        manifest = opening.open_manifest(target, key=None, root=beside.opens_with)
     restoring.drill(target, manifest, CLOCK, progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (300_000, 300_000) and told[-2][0] == told[-2][1] > 300_000  # compared, after it was restored
     (pack,) = (path for path in safe.rglob("*") if path.is_file() and path.stat().st_size > len(content))

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from lepton.cli.main import cli
 from lepton.core.errors import ConflictError, IntegrityError, InvalidError, LeptonError, NotFoundError
 from lepton.server import schedules
-from lepton.server.backups import House as Folder
-from lepton.server.backups import alone
+from lepton.server.house import House as Folder
+from lepton.server.house import alone
 from lepton.server.lease import Lease
 from lepton.server.schedules import Schedules
 from lepton.server.storage import Storage, own_address, sealed_credentials

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from lepton.core.errors import ConflictError, IntegrityError, NotFoundError, StaleError
 from lepton.vault.backup.manifest import Manifest
+from lepton.vault.backup.second import DUMPS
 from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Target, manifest_paths
 from lepton.vault.store.files import pack_path
 
@@ -83,12 +84,13 @@ def preview(target: Target, gone: Collection[int], opened: Callable[[int], Manif
 
 def _unnamed(target: Target, opened: Callable[[int], Manifest], gone: Collection[int]) -> dict[str, int]:
     """Path -> bytes of the packs that no backup names, save those that go."""
-    found = {head.key: head.size_bytes for head in target.driver.list(PACKS)}
+    found = {head.key: head.size_bytes for folder in (PACKS, DUMPS + PACKS) for head in target.driver.list(folder)}
     for number in target.numbers():
         if number not in gone:
             for domain, packs in read_named(opened, number).packs.items():
                 for pack, _ in packs:
-                    found.pop(pack_path(domain, pack), None)
+                    for below in ("", DUMPS):
+                        found.pop(below + pack_path(domain, pack), None)
     return found
 
 

@@ -2,14 +2,27 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
 from lepton.vault.backup.check import Body
 from lepton.vault.backup.progress import Steps
 from lepton.vault.driver import Driver
 from lepton.vault.store.files import pack_path
-from lepton.vault.store.keyring import KeyRing
+from lepton.vault.store.keyring import DomainKeys
 from lepton.vault.store.packs import HEADER, Entry, PackReader
+
+
+class Opens(Protocol):
+    """What knows the keys of packs."""
+
+    def domain(self, domain: bytes) -> DomainKeys:
+        """As `KeyRing.domain`."""
+        ...
+
+    def pack(self, pack: bytes) -> bytes:
+        """As `KeyRing.pack`."""
+        ...
 
 
 @dataclass(slots=True)
@@ -27,7 +40,7 @@ class Mended:
 def mend_packs(
     driver: Driver,
     sources: Sequence[Driver],
-    ring: KeyRing,
+    ring: Opens,
     packs: Mapping[bytes, Iterable[tuple[bytes, int]]],
     *,
     progress: Steps,
@@ -40,16 +53,14 @@ def mend_packs(
         mended: what was done is added to it.
     """
     for domain, wanted in packs.items():
-        id_key = ring.domain(domain).chunk_id
         for pack, size in wanted:
             path = pack_path(domain, pack)
             try:
-                key = ring.pack(pack)
+                copies = _Copies(size, domain, pack, ring.pack(pack), ring.domain(domain).chunk_id)
             except (IntegrityError, NotFoundError) as fault:
                 mended.damaged[path] = fault.message
-                continue
-            copies = _Copies(size, domain, pack, key, id_key)
-            _mend(driver, sources, path, copies, mended)
+            else:
+                _mend(driver, sources, path, copies, mended)
             mended.packs += 1
             progress(size)
 

@@ -190,7 +190,9 @@ class Chunks:
             learn()
         lost = next((id for id in ids if id not in known), None)
         if lost is not None:
-            raise IntegrityError(f"The chunk {lost.hex()} is in no pack", fix="Repair it: lepton vault verify")
+            raise IntegrityError(
+                f"The chunk {lost.hex()} is in no pack", fix="lepton vault repair takes it from another copy."
+            )
         return [known[id] for id in ids]
 
     def _read_run(self, run: Sequence[Spot], fetched: Callable[[], Octets]) -> Iterator[Octets]:

@@ -161,7 +161,9 @@ class PackReader:
         return bool(is_known and (domain, pack) == (self._domain, self._pack))
 
     def _damaged(self, what: str) -> IntegrityError:
-        return IntegrityError(f"Pack {self._pack.hex()} is damaged: {what}", fix="Repair it: lepton vault verify")
+        return IntegrityError(
+            f"Pack {self._pack.hex()} is damaged: {what}", fix="lepton vault repair takes it from another copy."
+        )
 
 
 def _entries(directory: bytes) -> Sequence[Entry]:

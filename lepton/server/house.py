@@ -1,0 +1,124 @@
+"""A platform's data directory, opened beside its server or without one, for the commands of its owner."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from lepton.core.clock import Clock
+from lepton.core.errors import ConfigError
+from lepton.security.key import derive
+from lepton.server.config import ServerConfig
+from lepton.server.folder import has_root_key, root_key
+from lepton.server.sealing import Sealing, vault_of
+from lepton.server.storage import Storage, given, open_storage, own_folder, platform_id
+from lepton.store import facts
+from lepton.store.database import Database
+from lepton.store.open import open_database
+from lepton.vault.driver import Driver
+from lepton.vault.objects import Objects
+from lepton.vault.plain import PlainObjects
+from lepton.vault.vault import Vault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """A platform's data directory, opened beside its server."""
+
+    folder: Path
+    """The data directory."""
+    root: bytes
+    database: Database
+    storage: Storage
+    """Where its packs lie."""
+    vault: Vault
+    clock: Clock
+
+    @property
+    def driver(self) -> Driver:
+        """Of the storage of its packs."""
+        return self.storage.driver
+
+    @property
+    def plain(self) -> PlainObjects:
+        """What older versions kept in the clear."""
+        return PlainObjects(own_folder(self.folder))
+
+    def sealing(self) -> Sealing:
+        """What stores objects and files in it."""
+        return Sealing(self.database, Objects(self.vault, self.plain))
+
+    @property
+    def signer(self) -> bytes:
+        """The Ed25519 key that its backups are signed with."""
+        return derive(self.root, "backup signer")
+
+    @property
+    def verifier(self) -> bytes:
+        """Its public half."""
+        return opening_keys(self.root)[1]
+
+    @property
+    def opens_with(self) -> tuple[bytes, bytes]:
+        """What it opens its own backups with, and what it verifies them with."""
+        return opening_keys(self.root)
+
+    def last_backup(self) -> int:
+        """The number of the last backup that was made, wherever it is."""
+        return self.database.read(lambda tx: int(facts.get(tx, "backup") or 0))
+
+    def platform(self) -> str:
+        """The platform's id."""
+        return platform_id(self.database)
+
+
+def opening_keys(root: bytes) -> tuple[bytes, bytes]:
+    """What a platform with this root key opens its own backups with, and what it verifies them with."""
+    signer = Ed25519PrivateKey.from_private_bytes(derive(root, "backup signer"))
+    return derive(root, "backup"), signer.public_key().public_bytes_raw()
+
+
+@contextmanager
+def open_house(config: ServerConfig, clock: Clock, *, is_new: bool = False) -> Iterator[House]:
+    """Open a data directory that is there; one backup at a time.
+
+    Args:
+        is_new: see `open_storage`.
+
+    Raises:
+        ConfigError: it is no data directory, or another backup is being made; or as `open_storage`.
+    """
+    folder = config.data
+    if not has_root_key(config):
+        raise ConfigError(f"{folder} is no data directory of Lepton", fix="Give it with --data DIR.")
+    with alone(folder / "backup.lock"):
+        root = root_key(config)
+        database = open_database(config.database, folder=folder, clock=clock)
+        try:
+            storage = open_storage(database, given(config), root=root, is_new=is_new)
+            vault = vault_of(root, storage, database, indexes=folder / "backup-index", clock=clock)
+            try:
+                yield House(folder=folder, root=root, database=database, storage=storage, vault=vault, clock=clock)
+            finally:
+                vault.close()
+                storage.driver.close()
+        finally:
+            database.close()
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """One backup of a data directory at a time.
+
+    Raises:
+        ConfigError: another is being made.
+    """
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as fault:
+            raise ConfigError("Another backup is being made", fix="Wait until it has ended.") from fault
+        yield
