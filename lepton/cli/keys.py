@@ -1,4 +1,4 @@
-"""`lepton vault recovery-key|rotate-key|erase`: keys made, changed and destroyed."""
+"""`lepton vault recovery-key|rotate-key|rotate-root|erase`: keys made, changed and destroyed."""
 
 import json
 from pathlib import Path
@@ -8,13 +8,14 @@ import click
 
 from lepton.cli.output import Session, with_json
 from lepton.cli.server import data_option
-from lepton.cli.storages import FILE, opened, read_key_file
+from lepton.cli.storages import FILE, config_of, opened, read_key_file
 from lepton.core.errors import InvalidError, NotFoundError
 from lepton.core.size import format_bytes
 from lepton.sdk.find import default_data
-from lepton.server import backups, erasing
+from lepton.server import backups, erasing, rotating
 from lepton.server.backups import PLATFORM
-from lepton.server.folder import lock_folder, write_private
+from lepton.server.folder import lock_folder, printed_key, variable_key, write_private
+from lepton.server.root import is_in_file
 from lepton.store import domains
 from lepton.store.vault import packs_present
 from lepton.vault.backup.recovery import RecoveryKey
@@ -94,6 +95,37 @@ def rotate_key(workspace: str | None, is_all: bool, data: Path | None, is_json: 
     Session(is_json).say(f"{sum(counts.values())} keys of {len(counts)} workspaces are sealed anew.", counts)
 
 
+@click.command("rotate-root")
+@click.option("--key-command", "command", default="", help="What prints the new key; key_command from then on.")
+@click.option("--key-variable", "variable", default="", help="Where the new key lies; in LEPTON_ROOT_KEY from then on.")
+@click.option("--file", "is_file", is_flag=True, help="A fresh key, in DIR/key; the default where it lies there.")
+@data_option
+@with_json
+def rotate_root(command: str, variable: str, is_file: bool, data: Path | None, is_json: bool) -> None:
+    """Give the platform a new root key and seal all that lies under it anew; no pack is rewritten.
+
+    No server may run meanwhile. Killed at any moment, it leaves the old key or the new one in force.
+    """
+    config = config_of(data)
+    if bool(command) + bool(variable) + is_file > 1 or not (command or variable or is_file or is_in_file(config)):
+        raise InvalidError(
+            "It is not said where the new root key comes from", fix="Say --key-command, --key-variable or --file."
+        )
+    key = printed_key(command) if command else variable_key(variable) if variable else None
+    with lock_folder(config.data), opened(data) as house:
+        done = rotating.rotate(house, key)
+    told = {name: getattr(done, name) for name in done.__slots__}
+    sealed = f"{done.tenants} tenants' keys, {done.secrets} secrets and {done.credentials} credentials"
+    session = Session(is_json)
+    session.say(f"{sealed} are sealed under a new root key.", told)
+    if command:
+        session.note(f"Set key_command to {command!r} before the next start: the old key opens nothing any more.")
+    elif variable:
+        session.note("Put it into LEPTON_ROOT_KEY before the next start: the old key opens nothing any more.")
+    elif not is_in_file(config):
+        session.note(f"It lies in {config.data / 'key'}: start without key_command and LEPTON_ROOT_KEY.")
+
+
 @click.command()
 @click.argument("workspace")
 @click.option("--certificate", type=FILE, help="Where the signed certificate goes.")
@@ -127,4 +159,4 @@ def erase(workspace: str, certificate: Path | None, is_dry: bool, data: Path | N
         session.note("Backups from before still hold them until they are forgotten; the certificate names them.")
 
 
-KEY_COMMANDS = (keys, recovery_key, rotate_key, erase)
+KEY_COMMANDS = (keys, recovery_key, rotate_key, rotate_root, erase)

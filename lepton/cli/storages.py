@@ -38,11 +38,15 @@ def storage_at(url: str, data: Path) -> Address:
     return Address(url=address_of(url), credentials=from_environment(), folder=data)
 
 
+def config_of(data: Path | None) -> ServerConfig:
+    """The settings of a data directory's server."""
+    return ServerConfig.load((data or default_data()).absolute(), environment=os.environ, flags={})
+
+
 @contextmanager
 def opened(data: Path | None, *, is_new: bool = False) -> Iterator[House]:
     """The data directory, beside its server; `is_new`: its packs' storage may be empty, they are to be repaired."""
-    config = ServerConfig.load((data or default_data()).absolute(), environment=os.environ, flags={})
-    with open_house(config, CLOCK, is_new=is_new) as house:
+    with open_house(config_of(data), CLOCK, is_new=is_new) as house:
         yield house
 
 

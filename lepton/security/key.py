@@ -1,6 +1,8 @@
 """The platform's root key, the keys derived from it, and secrets sealed under one of them."""
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -16,6 +18,18 @@ NONCE_BYTES = 12
 def derive(root: bytes, purpose: str) -> bytes:
     """A key of its own for each purpose (HKDF-SHA256, RFC 5869)."""
     return HKDF(SHA256(), KEY_BYTES, salt=None, info=f"lepton/{purpose}".encode()).derive(root)
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The root key, and the keys that were kept when it took the place of another."""
+
+    key: bytes = field(repr=False)
+    kept: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+    def own(self, purpose: str) -> bytes:
+        """A key by which others know the platform: rotation of the root key does not change it."""
+        return self.kept.get(purpose) or derive(self.key, purpose)
 
 
 def seal(key: bytes, plain: bytes, *, place: str) -> bytes:

@@ -23,6 +23,7 @@ from lepton.core.errors import (
     UnavailableError,
 )
 from lepton.server.house import House
+from lepton.server.root import check_root
 from lepton.server.sealing import vault_root
 from lepton.store import domains, facts, holdings, targets
 from lepton.store.database import Tx
@@ -195,6 +196,7 @@ def _back_up(
         vault_root=vault_root(house.root),
         domain=domain.id,
         dump=blob.to_bytes(),
+        opens=house.opens_with,
         keys=keys_of(house.vault.state, domain.id),
         packs=packs,
     )
@@ -285,6 +287,7 @@ def _snapshot(house: House, domain: Domain) -> tuple[Blob, dict[bytes, list[tupl
     batch = domain.chunks.writing()
 
     def work(tx: Tx) -> tuple[Blob, dict[bytes, list[tuple[bytes, int]]]]:
+        check_root(tx, house.root)
         return write(batch, domain.cutter, packed(dump(tx))), packs_present(tx)
 
     blob, packs = house.database.read(work)

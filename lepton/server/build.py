@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from lepton.core.clock import Clock, SystemClock, to_micros
-from lepton.core.errors import ConfigError, StorageFullError
+from lepton.core.errors import StorageFullError
 from lepton.core.event import Event
 from lepton.engine.base import Engine, open_engine
 from lepton.pool.boosting import EVERY_S
 from lepton.pool.policy import Policy
 from lepton.security.identity import make_token
-from lepton.security.key import derive
+from lepton.security.key import Root
 from lepton.server.allowance import Allowance
 from lepton.server.config import BOOSTED, ServerConfig
 from lepton.server.feed import EVERY_S as FEED_EVERY_S
 from lepton.server.feed import Feed
 from lepton.server.files import Files
-from lepton.server.folder import lock_folder, root_key, write_private
+from lepton.server.folder import lock_folder, write_private
 from lepton.server.fresh import Fresh
 from lepton.server.house import House
 from lepton.server.hub import Hub
@@ -38,6 +38,7 @@ from lepton.server.placing import Placing, policy_of
 from lepton.server.pruning import Pruning
 from lepton.server.pulse import Pulse
 from lepton.server.reconcile import Loop
+from lepton.server.root import settled_root
 from lepton.server.running import Running
 from lepton.server.schedules import LEASE_S as BACKUP_LEASE_S
 from lepton.server.schedules import Schedules
@@ -45,7 +46,7 @@ from lepton.server.sealing import Sealing, vault_of
 from lepton.server.serving import Serving
 from lepton.server.storage import Storage, given, open_storage, own_folder
 from lepton.server.tail import Tails
-from lepton.store import facts, idempotency, leases, people, revoked
+from lepton.store import idempotency, leases, people, revoked
 from lepton.store.database import Database, Tx
 from lepton.store.open import open_database
 from lepton.vault.drivers.local import LocalDriver
@@ -153,13 +154,13 @@ def build(config: ServerConfig, *, clock: Clock | None = None, engine: Engine | 
     lock = lock_folder(config.data)
     database: Database | None = None
     try:
-        root = root_key(config)
         database = open_database(config.database, folder=config.data, clock=clock)
-        token = _settle(database, config, root=root, at=clock.now())
-        storage = _take_storage(database, config, root=root)
+        root = settled_root(database, config)
+        token = _settle(database, config, at=clock.now())
+        storage = _take_storage(database, config, root=root.key)
         engine = engine or _open_engine(config, storage)
         keys = Keys.of(root)
-        objects = _open_objects(config.data, storage, database, root=root, clock=clock)
+        objects = _open_objects(config.data, storage, database, root=root.key, clock=clock)
         platform = _assemble(config, clock=clock, database=database, engine=engine, keys=keys, objects=objects)
         _wire_storage(platform, storage, root)
     except BaseException:
@@ -171,17 +172,11 @@ def build(config: ServerConfig, *, clock: Clock | None = None, engine: Engine | 
     return platform
 
 
-def _settle(database: Database, config: ServerConfig, *, root: bytes, at: datetime) -> str | None:
-    """Check that key and database belong together, and make the first user of a new one; return its token.
+def _settle(database: Database, config: ServerConfig, *, at: datetime) -> str | None:
+    """Make the first user of a new database; return its token.
 
     The token is in its file before it is in the database: a start that is cut short is made good by the next.
     """
-    mark = derive(root, "mark").hex()
-    if database.write(lambda tx: facts.settle(tx, "key", mark)) != mark:
-        raise ConfigError(
-            "The root key is not the one that this database was made with",
-            fix=f"Give the first server's: {config.data / 'key'}, LEPTON_ROOT_KEY or key_command; or from a backup.",
-        )
     if not config.database:  # the folder is locked, so whoever held a lease is gone
         database.write(leases.clear)
     is_reachable = database.read(lambda tx: people.tokens_of(tx, ADMIN))
@@ -320,14 +315,14 @@ def _wire(platform: Platform, serving: Serving) -> None:
     platform.engine.on_change(on_change)
 
 
-def _wire_storage(platform: Platform, storage: Storage, root: bytes) -> None:
+def _wire_storage(platform: Platform, storage: Storage, keys: Root) -> None:
     """The loops that look whose the storage is, prune it and make backups; their lease outlives the copy of a pack."""
     database, clock, ownership = platform.database, platform.clock, Ownership(platform.database, storage)
-    watch = Watch(database, storage, root, clock)
+    watch = Watch(database, storage, keys.key, clock)
     pruning = Pruning(database, platform.objects.vault, clock, ownership)
     house = House(
         folder=platform.config.data,
-        root=root,
+        keys=keys,
         database=platform.database,
         storage=storage,
         vault=platform.objects.vault,

@@ -74,7 +74,7 @@ def erase(house: House, workspace: str) -> Erased:
     _remove_files(house, domain)
     _remove_dump(house)
     if house.database.dialect.name == "sqlite":
-        _wipe(house.folder / "lepton.db")
+        wipe(house.folder / "lepton.db")
     certificate = _certificate(house, workspace, {"keys": keys, "packs": packs, "size_bytes": size})
     return Erased(keys, packs, size, certificate)
 
@@ -150,7 +150,7 @@ def _remove_dump(house: House) -> None:
         prune(own.chunks, roots, now=to_micros(house.clock.now()), caution=Caution(lease_s=-1))
 
 
-def _wipe(path: Path) -> None:
+def wipe(path: Path) -> None:
     """Write the database anew, without what was deleted in it."""
     rows = sqlite3.connect(path)
     try:

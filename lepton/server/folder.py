@@ -13,6 +13,8 @@ from lepton.security.key import KEY_BYTES
 from lepton.server.config import ServerConfig
 
 ROOT_KEY = "LEPTON_ROOT_KEY"
+NEXT_KEY = "key.next"
+"""The file of a new root key, until the database is sealed under it."""
 KEY_WAIT_S = 60
 RESTORING = "restoring"
 """A file that is there until a restore into the directory has ended."""
@@ -44,21 +46,37 @@ def lock_folder(folder: Path) -> IO[str]:
     return lock
 
 
-def root_key(config: ServerConfig, environment: Mapping[str, str] = os.environ) -> bytes:
+def root_key(config: ServerConfig, environment: Mapping[str, str] = os.environ, *, may_make: bool = True) -> bytes:
     """The platform's root key: what a command prints, or a variable holds; else a file, made at the first start.
 
+    Args:
+        may_make: a file may be made where there is none.
+
     Raises:
-        ConfigError: it is no key; nothing of it is repeated.
+        ConfigError: it is no key, or there is none; nothing of it is repeated.
     """
     if config.key_command:
-        return _read_key(
-            _printed(config.key_command), "What key_command printed", "Let it print 64 hexadecimal digits."
-        )
+        return printed_key(config.key_command)
     if environment.get(ROOT_KEY):
-        return _read_key(environment[ROOT_KEY], ROOT_KEY, "Give 64 hexadecimal digits.")
+        return variable_key(ROOT_KEY, environment)
     path = config.data / "key"
-    if not path.exists():
+    if may_make and not path.exists():
         write_private(path, os.urandom(KEY_BYTES).hex() + "\n")
+    return read_key_file(path)
+
+
+def printed_key(command: str) -> bytes:
+    """The root key that a command prints; raises as `root_key`."""
+    return _read_key(_printed(command), "What key_command printed", "Let it print 64 hexadecimal digits.")
+
+
+def variable_key(name: str, environment: Mapping[str, str] = os.environ) -> bytes:
+    """The root key that a variable holds; raises as `root_key`."""
+    return _read_key(environment.get(name, ""), name, "Give 64 hexadecimal digits.")
+
+
+def read_key_file(path: Path) -> bytes:
+    """The root key in a file; raises as `root_key`."""
     try:
         text = path.read_text()
     except (OSError, ValueError) as fault:
@@ -107,7 +125,7 @@ def write_private(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as fault:
         temporary.unlink(missing_ok=True)
         raise StorageFullError(
@@ -115,7 +133,7 @@ def write_private(path: Path, text: str) -> None:
         ) from fault
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Make a rename in the folder durable."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

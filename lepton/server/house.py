@@ -10,9 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lepton.core.clock import Clock
 from lepton.core.errors import ConfigError
-from lepton.security.key import derive
+from lepton.security.key import Root
 from lepton.server.config import ServerConfig
-from lepton.server.folder import has_root_key, root_key
+from lepton.server.folder import has_root_key
+from lepton.server.root import settled_root
 from lepton.server.sealing import Sealing, vault_of
 from lepton.server.storage import Storage, given, open_storage, own_folder, platform_id
 from lepton.store import facts
@@ -30,12 +31,17 @@ class House:
 
     folder: Path
     """The data directory."""
-    root: bytes
+    keys: Root
     database: Database
     storage: Storage
     """Where its packs lie."""
     vault: Vault
     clock: Clock
+
+    @property
+    def root(self) -> bytes:
+        """The root key."""
+        return self.keys.key
 
     @property
     def driver(self) -> Driver:
@@ -54,17 +60,17 @@ class House:
     @property
     def signer(self) -> bytes:
         """The Ed25519 key that its backups are signed with."""
-        return derive(self.root, "backup signer")
+        return self.keys.own("backup signer")
 
     @property
     def verifier(self) -> bytes:
         """Its public half."""
-        return opening_keys(self.root)[1]
+        return self.opens_with[1]
 
     @property
     def opens_with(self) -> tuple[bytes, bytes]:
         """What it opens its own backups with, and what it verifies them with."""
-        return opening_keys(self.root)
+        return opening_keys(self.keys)
 
     def last_backup(self) -> int:
         """The number of the last backup that was made, wherever it is."""
@@ -75,10 +81,10 @@ class House:
         return platform_id(self.database)
 
 
-def opening_keys(root: bytes) -> tuple[bytes, bytes]:
+def opening_keys(root: Root) -> tuple[bytes, bytes]:
     """What a platform with this root key opens its own backups with, and what it verifies them with."""
-    signer = Ed25519PrivateKey.from_private_bytes(derive(root, "backup signer"))
-    return derive(root, "backup"), signer.public_key().public_bytes_raw()
+    signer = Ed25519PrivateKey.from_private_bytes(root.own("backup signer"))
+    return root.own("backup"), signer.public_key().public_bytes_raw()
 
 
 @contextmanager
@@ -92,16 +98,20 @@ def open_house(config: ServerConfig, clock: Clock, *, is_new: bool = False) -> I
         ConfigError: it is no data directory, or another backup is being made; or as `open_storage`.
     """
     folder = config.data
+    if not has_root_key(config) and (folder / "lock").is_file():
+        raise ConfigError(
+            f"The root key of {folder} is not there", fix="Give it: DIR/key, LEPTON_ROOT_KEY or key_command."
+        )
     if not has_root_key(config):
         raise ConfigError(f"{folder} is no data directory of Lepton", fix="Give it with --data DIR.")
     with alone(folder / "backup.lock"):
-        root = root_key(config)
         database = open_database(config.database, folder=folder, clock=clock)
         try:
-            storage = open_storage(database, given(config), root=root, is_new=is_new)
-            vault = vault_of(root, storage, database, indexes=folder / "backup-index", clock=clock)
+            keys = settled_root(database, config)
+            storage = open_storage(database, given(config), root=keys.key, is_new=is_new)
+            vault = vault_of(keys.key, storage, database, indexes=folder / "backup-index", clock=clock)
             try:
-                yield House(folder=folder, root=root, database=database, storage=storage, vault=vault, clock=clock)
+                yield House(folder=folder, keys=keys, database=database, storage=storage, vault=vault, clock=clock)
             finally:
                 vault.close()
                 storage.driver.close()

@@ -8,7 +8,7 @@ from lepton.core.resource import Resource
 from lepton.jobs.spec import JobSpec
 from lepton.security.identity import worker_token
 from lepton.security.jwts import Signer
-from lepton.security.key import derive
+from lepton.security.key import Root, derive
 from lepton.server.people import open_secret
 from lepton.store.database import Tx
 
@@ -25,13 +25,13 @@ class Keys:
     """Signs the tokens that endpoints check by themselves."""
 
     @classmethod
-    def of(cls, root: bytes) -> Self:
+    def of(cls, root: Root) -> Self:
         """All of them."""
-        issuer = f"urn:lepton:{derive(root, 'issuer').hex()[:ISSUER_CHARS]}"
+        issuer = f"urn:lepton:{root.own('issuer').hex()[:ISSUER_CHARS]}"
         return cls(
-            secrets=derive(root, "secrets"),
-            workers=derive(root, "workers"),
-            signer=Signer(derive(root, "jwts"), issuer),
+            secrets=derive(root.key, "secrets"),
+            workers=root.own("workers"),
+            signer=Signer(root.own("jwts"), issuer),
         )
 
 

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from lepton.core.clock import Clock
 from lepton.core.errors import IntegrityError, NotFoundError
+from lepton.security.key import Root
 from lepton.server.house import opening_keys
 from lepton.store.dump import split_lines
 from lepton.store.restored import Told, read_told
@@ -101,7 +102,7 @@ class Copies:
 
 def copies_of(target: Target, manifest: Manifest) -> Copies:
     """The copies of a manifest that was opened."""
-    copies, keys = Copies({}, {}), opening_keys(manifest.root)
+    copies, keys = Copies({}, {}), manifest.opens or opening_keys(Root(manifest.root))
     for path, body in target.read(manifest.number).items():
         try:
             _opened_manifest(body, None, keys, manifest.number)

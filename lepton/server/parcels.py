@@ -16,7 +16,6 @@ from tempfile import TemporaryDirectory
 from lepton.core.clock import to_micros
 from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
 from lepton.core.event import Event
-from lepton.security.key import derive
 from lepton.server.allowance import Allowance
 from lepton.server.backups import keys_of
 from lepton.server.files import At, Files, below, written
@@ -80,8 +79,8 @@ class Received:
 
 
 def site_of(house: House) -> Site:
-    """What a platform opens and signs parcels with; changes with its root key."""
-    return Site(opens=derive(house.root, "site"), signs=derive(house.root, "site signer"))
+    """What a platform opens and signs parcels with."""
+    return Site(opens=house.keys.own("site"), signs=house.keys.own("site signer"))
 
 
 def send(house: House, at: At, name: str, target: Driver, recipient: SiteKey, *, progress: Progress) -> Sent:

@@ -208,6 +208,17 @@ def open_secret(tx: Tx, workspace: str, name: str, *, key: bytes) -> str:
     return unseal(key, base64.b64decode(found.spec["sealed"]), place=f"{workspace}/{name}").decode()
 
 
+def reseal_secrets(tx: Tx, old: bytes, new: bytes) -> int:
+    """Seal all secrets under another key; return how many there are. To whoever uses them nothing has changed."""
+    found = resources.alive(tx, "secret")
+    for secret in found:
+        place = f"{secret.workspace}/{secret.name}"
+        plain = unseal(old, base64.b64decode(secret.spec["sealed"]), place=place)
+        box = base64.b64encode(seal(new, plain, place=place)).decode()
+        resources.set_spec(tx, secret, {**secret.spec, "sealed": box})
+    return len(found)
+
+
 def refused(path: str, workspace: str, *, actor: str, why: str, at: datetime) -> Event:
     """The audit event of a request that was not allowed."""
     return Event(subject=path[:200], kind="request", workspace=workspace, verb="refused", why=why, actor=actor, at=at)

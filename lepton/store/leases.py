@@ -25,6 +25,11 @@ def is_held(tx: Tx, name: str, token: str, *, now: int, until: int) -> bool:
     return row is not None and row[0] != token and now < int(row[1]) <= until + (until - now)
 
 
+def any_held(tx: Tx, *, now: int) -> bool:
+    """Whether any server holds any."""
+    return tx.row("SELECT 1 FROM leases WHERE lock_expires_at > ?", (now,)) is not None
+
+
 def clear(tx: Tx) -> None:
     """Free all leases: for a server that knows itself to be the only one."""
     tx.execute("DELETE FROM leases")

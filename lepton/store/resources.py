@@ -77,6 +77,11 @@ def set_status(tx: Tx, resource: Resource, status: Mapping[str, object]) -> None
     tx.execute("UPDATE resources SET status = ? WHERE id = ?", (json.dumps(merged), resource.id))
 
 
+def set_spec(tx: Tx, resource: Resource, spec: Mapping[str, object]) -> None:
+    """Write a spec that means what it meant; its revision stays, and nobody is told."""
+    tx.execute("UPDATE resources SET spec = ? WHERE id = ?", (json.dumps(spec), resource.id))
+
+
 def get(tx: Tx, id: str, *, kind: str = "") -> Resource:
     """The resource with that id.
 

@@ -1,7 +1,7 @@
 """Where the packs of the platform's vault lie, as its database remembers it: one fact."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from time import time_ns
 
@@ -90,6 +90,17 @@ def left_tokens(tx: Tx) -> list[str]:
 def put_tokens(tx: Tx, wanted: Sequence[str]) -> None:
     """Say which they are."""
     facts.put(tx, TOKENS, json.dumps(list(wanted)))
+
+
+def reseal(tx: Tx, again: Callable[[str, bytes], bytes]) -> int:
+    """Seal credentials anew, of where packs lie, where they are being moved to and were moved from; return how many that were."""
+    count = 0
+    for fact in (FACT, NEXT, LEFT):
+        kept = _read(text) if (text := facts.get(tx, fact)) else None
+        if kept and kept.credentials:
+            facts.put(tx, fact, _text(replace(kept, credentials=again(kept.address, kept.credentials))))
+            count += 1
+    return count
 
 
 def check(tx: Tx, id: str) -> None:

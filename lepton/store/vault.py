@@ -40,13 +40,11 @@ class SqlState:
 
     def find(self, kind: Kind, owner: bytes) -> SealedKey | None:
         """One sealed key."""
-        sql = f"SELECT {KEY} FROM vault_keys WHERE owner = ? AND kind = ?"
-        row = self._read(lambda tx: tx.row(sql, (owner, int(kind))))
-        return _key(row) if row else None
+        return self._read(lambda tx: TxKeys(tx).find(kind, owner))
 
     def under(self, holder: bytes) -> Iterable[SealedKey]:
         """All keys that lie under one."""
-        return [_key(row) for row in self._rows(f"SELECT {KEY} FROM vault_keys WHERE holder = ?", (holder,))]
+        return self._read(lambda tx: TxKeys(tx).under(holder))
 
     def put(self, rows: Sequence[SealedKey], gone: Sequence[tuple[Kind, bytes]] = ()) -> None:
         """Write and forget keys, all of it or nothing."""
@@ -154,6 +152,26 @@ class SqlState:
     def _move(self, sql: str, values: Sequence[Any]) -> Move | None:
         row = self._read(lambda tx: tx.row(sql, values))
         return _step(row) if row else None
+
+
+class TxKeys:
+    """The sealed keys, in a transaction that changes more than them."""
+
+    def __init__(self, tx: Tx) -> None:
+        self._tx = tx
+
+    def find(self, kind: Kind, owner: bytes) -> SealedKey | None:
+        """One sealed key."""
+        row = self._tx.row(f"SELECT {KEY} FROM vault_keys WHERE owner = ? AND kind = ?", (owner, int(kind)))
+        return _key(row) if row else None
+
+    def under(self, holder: bytes) -> Iterable[SealedKey]:
+        """All keys that lie under one."""
+        return [_key(row) for row in self._tx.rows(f"SELECT {KEY} FROM vault_keys WHERE holder = ?", (holder,))]
+
+    def put(self, rows: Sequence[SealedKey], gone: Sequence[tuple[Kind, bytes]] = ()) -> None:
+        """Write and forget keys."""
+        _put_keys(self._tx, rows, gone)
 
 
 def _put_keys(tx: Tx, rows: Sequence[SealedKey], gone: Sequence[tuple[Kind, bytes]]) -> None:

@@ -318,6 +318,7 @@ def test_a_lease_has_one_holder_until_it_expires(database: Database) -> None:
         return database.write(lambda tx: leases.take(tx, "loop", token, now=now, until=now + 10))
 
     assert [take("a", 0), take("b", 5), take("a", 8), take("b", 17), take("b", 18)] == [True, False, True, False, True]
+    assert [database.read(lambda tx, now=now: leases.any_held(tx, now=now)) for now in (27, 28)] == [True, False]  # type: ignore[misc]
     with pytest.raises(StaleError):
         database.read(lambda tx: leases.check(tx, "loop", "a"))
     database.write(lambda tx: leases.release(tx, "loop", "b"))

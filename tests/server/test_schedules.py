@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from lepton.cli.main import cli
 from lepton.core.errors import ConflictError, IntegrityError, InvalidError, LeptonError, NotFoundError
+from lepton.security.key import Root
 from lepton.server import schedules
 from lepton.server.house import House as Folder
 from lepton.server.house import alone
@@ -99,7 +100,7 @@ class Clockwork:
         vault = platform.objects.vault
         self.folder = Folder(
             folder=house.config.data,
-            root=root,
+            keys=Root(root),
             database=platform.database,
             storage=Storage(driver=vault.driver, id="", address=own_address(house.config.data)),
             vault=vault,

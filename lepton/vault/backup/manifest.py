@@ -45,6 +45,9 @@ class Manifest:
     """The blob of the dump."""
     keys: Sequence[SealedKey]
     """Sealed keys of that domain; all others are in the dump."""
+    opens: tuple[bytes, bytes] | None = None
+    """What the platform opens its manifests with, and the public key that verifies them; None: they follow from `root`,
+    as in all that were made before the root key could be rotated."""
     packs: Mapping[bytes, Sequence[tuple[bytes, int]]]
     """Domain -> id and bytes of each pack; those of the platform's domain too."""
 
@@ -147,20 +150,22 @@ def _told(manifest: Manifest) -> Mapping[str, object]:
         "domain": manifest.domain.hex(),
         "dump": manifest.dump.hex(),
         "keys": [told_key(row) for row in manifest.keys],
+        **({"opens": [key.hex() for key in manifest.opens]} if manifest.opens else {}),
         "packs": packs,
     }
 
 
 def _read(told: Mapping[str, object]) -> Manifest:
     hexes = {name: bytes.fromhex(str(told[name])) for name in ("root", "vault_root", "domain", "dump")}
-    keys, packs = told["keys"], told["packs"]
-    if not isinstance(keys, list) or not isinstance(packs, dict):
+    keys, packs, opens = told["keys"], told["packs"], told.get("opens")
+    if not isinstance(keys, list) or not isinstance(packs, dict) or not isinstance(opens, list | None):
         raise TypeError("its lists")
     return Manifest(
         number=int(str(told["number"])),
         at=int(str(told["at"])),
         platform=str(told["platform"]),
         keys=[sealed_key(row) for row in keys],
+        opens=(bytes.fromhex(opens[0]), bytes.fromhex(opens[1])) if opens else None,
         packs={
             bytes.fromhex(domain): [(bytes.fromhex(pack), int(size)) for pack, size in found]
             for domain, found in packs.items()
