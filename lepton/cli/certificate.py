@@ -9,6 +9,7 @@ from lepton.cli.server import data_option
 from lepton.cli.storages import FILE, key_option, opened, read_key_file
 from lepton.core.errors import InvalidError
 from lepton.server import erasing
+from lepton.server.house import Use
 
 SIGNER_BYTES = 32
 
@@ -42,7 +43,7 @@ def _signer(key_file: Path | None, signer: str, data: Path | None) -> bytes:
     if key_file is not None:
         return read_key_file(key_file).signer
     if not signer:
-        with opened(data) as house:
+        with opened(data, use=Use.READS) as house:
             return house.verifier
     try:
         found = bytes.fromhex(signer)

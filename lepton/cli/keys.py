@@ -15,6 +15,7 @@ from lepton.sdk.find import default_data
 from lepton.server import backups, erasing, rotating
 from lepton.server.backups import PLATFORM
 from lepton.server.folder import lock_folder, printed_key, variable_key, write_private
+from lepton.server.house import Use
 from lepton.server.root import is_in_file
 from lepton.store import domains
 from lepton.store.vault import packs_present
@@ -61,7 +62,7 @@ def _told(file: Path, key: RecoveryKey) -> dict[str, object]:
 def keys(data: Path | None, is_json: bool) -> None:
     """List whose content has keys of its own: how often they were changed, and how much lies under them."""
     rows = list[dict[str, Any]]()
-    with opened(data) as house:
+    with opened(data, use=Use.READS) as house:
         packs, state = house.database.read(packs_present), house.vault.state
         for name, domain in sorted(house.database.read(domains.every)):
             own = state.find(Kind.DOMAIN, domain)
@@ -112,7 +113,7 @@ def rotate_root(command: str, variable: str, is_file: bool, data: Path | None, i
             "It is not said where the new root key comes from", fix="Say --key-command, --key-variable or --file."
         )
     key = printed_key(command) if command else variable_key(variable) if variable else None
-    with lock_folder(config.data), opened(data) as house:
+    with lock_folder(config.data), opened(data, use=Use.ALONE) as house:
         done = rotating.rotate(house, key)
     told = {name: getattr(done, name) for name in done.__slots__}
     sealed = f"{done.tenants} tenants' keys, {done.secrets} secrets and {done.credentials} credentials"
@@ -139,7 +140,7 @@ def erase(workspace: str, certificate: Path | None, is_dry: bool, data: Path | N
         raise InvalidError("It is not said where the certificate goes", fix="--certificate FILE")
     if certificate is not None and certificate.exists():
         raise InvalidError(f"{certificate} exists", fix="Name a new file.")
-    with opened(data) as house:
+    with opened(data, use=Use.READS if is_dry else Use.ALONE) as house:
         packs, size = erasing.held_by(house, workspace)
         if is_dry or certificate is None:
             told = {"packs": packs, "size_bytes": size}

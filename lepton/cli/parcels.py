@@ -17,6 +17,7 @@ from lepton.core.size import format_bytes
 from lepton.sdk.place import VaultPath
 from lepton.server import parcels
 from lepton.server.files import At
+from lepton.server.house import Use
 from lepton.server.parcels import Which
 from lepton.vault.parcel import SiteKey, read_site_key
 
@@ -41,7 +42,7 @@ class SiteText(ParamType):
 @with_json
 def site_key(data: Path | None, is_json: bool) -> None:
     """Print this platform's public key: others seal parcels for it, and know by it what it sent."""
-    with opened(data) as house:
+    with opened(data, use=Use.READS) as house:
         key = str(parcels.site_of(house).key)
     Session(is_json).say(key, {"key": key})
 

@@ -17,7 +17,7 @@ from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import InvalidError, NotFoundError
 from lepton.core.size import format_bytes
 from lepton.server import backups, schedules
-from lepton.server.house import House
+from lepton.server.house import House, Use
 from lepton.server.schedules import Choice
 from lepton.server.storage import sealed_credentials
 from lepton.store import targets
@@ -70,7 +70,7 @@ def list_backups(url: str, key_file: Path | None, data: Path | None, is_json: bo
 
 
 def _list_places(data: Path | None, is_json: bool) -> None:
-    with opened(data) as house:
+    with opened(data, use=Use.READS) as house:
         places = house.database.read(targets.every)
     rows = [_row(place, to_micros(CLOCK.now())) for place in places]
     Session(is_json).table(rows, rows, hint="lepton vault backup --to URL makes one")
@@ -105,7 +105,7 @@ def schedule(url: str, every_s: int, is_new: bool, is_dry: bool, data: Path | No
     """
     chosen = keep_of(keep)
     target = target_at(url)
-    with opened(data) as house:
+    with opened(data, use=Use.READS if is_dry else Use.WRITES) as house:
         now = to_micros(CLOCK.now())
         backups.check_recovery_key(house)
         if not is_dry:
@@ -155,7 +155,7 @@ def forget(url: str, numbers: tuple[int, ...], is_dry: bool, data: Path | None, 
     target, chosen = target_at(url), keep_of(keep)
     if not chosen and not numbers:
         raise InvalidError("It is not said which backups stay", fix="Give --keep-daily 7, ..., or --backup N.")
-    with opened(data) as house:
+    with opened(data, use=Use.READS if is_dry else Use.WRITES) as house:
         choice = _choice(house, target, chosen, numbers)
         done = schedules.let_go(house, target, choice.gone, is_dry=is_dry)
     rows = [

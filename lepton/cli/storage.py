@@ -12,7 +12,7 @@ from lepton.core.errors import InvalidError
 from lepton.core.size import format_bytes
 from lepton.server import ownership
 from lepton.server import storage as storages
-from lepton.server.house import House
+from lepton.server.house import House, Use
 from lepton.store.vault import packs_present
 
 
@@ -33,7 +33,7 @@ def storage(url: str, claims: bool, data: Path | None, is_json: bool) -> None:
     session = Session(is_json)
     if url and claims:
         raise InvalidError("Only one of --move-to and --claim can be", fix="A storage that is moved to is claimed.")
-    with opened(data) as house:
+    with opened(data, use=Use.WRITES if url or claims else Use.READS) as house:
         if claims:
             _claim(session, house)
             return

@@ -12,7 +12,7 @@ from lepton.core.errors import IntegrityError, InvalidError
 from lepton.sdk.find import default_data
 from lepton.server import opening
 from lepton.server.config import ServerConfig
-from lepton.server.house import House, open_house
+from lepton.server.house import House, Use, open_house
 from lepton.server.storage import Address
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.recovery import RecoveryKey, read_key
@@ -44,9 +44,9 @@ def config_of(data: Path | None) -> ServerConfig:
 
 
 @contextmanager
-def opened(data: Path | None, *, is_new: bool = False) -> Iterator[House]:
+def opened(data: Path | None, *, is_new: bool = False, use: Use = Use.WRITES) -> Iterator[House]:
     """The data directory, beside its server; `is_new`: its packs' storage may be empty, they are to be repaired."""
-    with open_house(config_of(data), CLOCK, is_new=is_new) as house:
+    with open_house(config_of(data), CLOCK, is_new=is_new, use=use) as house:
         yield house
 
 
@@ -54,7 +54,7 @@ def manifest_at(target: Target, key_file: Path | None, data: Path | None, number
     """The manifest, opened with the recovery key, or else with the platform's own."""
     if key_file:
         return opening.open_manifest(target, key=read_key_file(key_file), number=number)
-    with opened(data) as house:
+    with opened(data, use=Use.READS) as house:
         if not number and (known := house.last_backup()) > max(target.numbers(), default=0):
             raise IntegrityError(
                 f"Backup {known} was made, and is not there", fix="Look where it went; --backup N takes an older one."

@@ -32,7 +32,7 @@ from lepton.core.errors import ConflictError, IntegrityError, InvalidError
 from lepton.core.size import format_bytes
 from lepton.server import backups, extracting, opening, restoring
 from lepton.server.config import ServerConfig
-from lepton.server.house import open_house
+from lepton.server.house import Use, open_house
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.recovery import RecoveryKey
 from lepton.vault.backup.target import Target
@@ -87,7 +87,7 @@ def verify(url: str, key_file: Path | None, number: int | None, data: Path | Non
             manifest = manifest_at(target, key_file, data, number or 0)
             found = restoring.check_backup(target, manifest, CLOCK, progress=moved)
         else:
-            with opened(data) as house:
+            with opened(data, use=Use.READS) as house:
                 found = restoring.check_house(house, progress=moved)
     session = Session(is_json)
     told = {name: getattr(found, name) for name in found.__slots__}

@@ -1,6 +1,5 @@
 """The data directory: who uses it, and the small private files in it."""
 
-import fcntl
 import os
 import shlex
 import subprocess
@@ -11,6 +10,7 @@ from typing import IO
 from lepton.core.errors import ConfigError, StorageFullError
 from lepton.security.key import KEY_BYTES
 from lepton.server.config import ServerConfig
+from lepton.server.locks import take
 
 ROOT_KEY = "LEPTON_ROOT_KEY"
 NEXT_KEY = "key.next"
@@ -24,7 +24,7 @@ def lock_folder(folder: Path) -> IO[str]:
     """Make the data directory and keep other servers out of it.
 
     Raises:
-        ConfigError: it cannot be written, or another server uses it.
+        ConfigError: it cannot be written, or a server (or what wants none beside it) uses it.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -37,11 +37,11 @@ def lock_folder(folder: Path) -> IO[str]:
         lock.close()
         raise ConfigError(f"A restore into {folder} has not ended", fix="Begin the same restore again; it goes on.")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as fault:
+        take(lock, folder / "lock")
+    except ConfigError as fault:
         lock.close()
         raise ConfigError(
-            f"Another server already uses {folder}", fix="Stop it with `lepton down`, or choose another --data DIR."
+            fault.message, fix="Stop it (a server: `lepton down`), or choose another --data DIR."
         ) from fault
     return lock
 

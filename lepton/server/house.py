@@ -1,10 +1,11 @@
 """A platform's data directory, opened beside its server or without one, for the commands of its owner."""
 
-import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -13,6 +14,7 @@ from lepton.core.errors import ConfigError
 from lepton.security.key import Root
 from lepton.server.config import ServerConfig
 from lepton.server.folder import has_root_key
+from lepton.server.locks import held
 from lepton.server.root import settled_root
 from lepton.server.sealing import Sealing, vault_of
 from lepton.server.storage import Storage, given, open_storage, own_folder, platform_id
@@ -87,15 +89,26 @@ def opening_keys(root: Root) -> tuple[bytes, bytes]:
     return root.own("backup"), signer.public_key().public_bytes_raw()
 
 
+class Use(Enum):
+    """What a command does with a data directory; of what each may run beside, see `_locked`."""
+
+    READS = "reads"
+    """It changes nothing: beside all but what wants to be alone."""
+    WRITES = "writes"
+    """It stores content, one such at a time, as one index is for one process."""
+    ALONE = "alone"
+    """It takes from under others what they stand on."""
+
+
 @contextmanager
-def open_house(config: ServerConfig, clock: Clock, *, is_new: bool = False) -> Iterator[House]:
-    """Open a data directory that is there; one backup at a time.
+def open_house(config: ServerConfig, clock: Clock, *, is_new: bool = False, use: Use = Use.WRITES) -> Iterator[House]:
+    """Open a data directory that is there.
 
     Args:
         is_new: see `open_storage`.
 
     Raises:
-        ConfigError: it is no data directory, or another backup is being made; or as `open_storage`.
+        ConfigError: it is no data directory, or others use it in a way that does not go together; or as `open_storage`.
     """
     folder = config.data
     if not has_root_key(config) and (folder / "lock").is_file():
@@ -104,31 +117,31 @@ def open_house(config: ServerConfig, clock: Clock, *, is_new: bool = False) -> I
         )
     if not has_root_key(config):
         raise ConfigError(f"{folder} is no data directory of Lepton", fix="Give it with --data DIR.")
-    with alone(folder / "backup.lock"):
-        database = open_database(config.database, folder=folder, clock=clock)
-        try:
-            keys = settled_root(database, config)
-            storage = open_storage(database, given(config), root=keys.key, is_new=is_new)
-            vault = vault_of(keys.key, storage, database, indexes=folder / "backup-index", clock=clock)
-            try:
-                yield House(folder=folder, keys=keys, database=database, storage=storage, vault=vault, clock=clock)
-            finally:
-                vault.close()
-                storage.driver.close()
-        finally:
-            database.close()
+    with _locked(folder, use), ExitStack() as stack:
+        database = stack.enter_context(closing(open_database(config.database, folder=folder, clock=clock)))
+        keys = settled_root(database, config)
+        storage = open_storage(database, given(config), root=keys.key, is_new=is_new)
+        stack.callback(storage.driver.close)
+        indexes = folder / "backup-index"
+        if use is Use.READS:
+            indexes = Path(stack.enter_context(TemporaryDirectory(prefix="lepton-index-")))
+        vault = stack.enter_context(closing(vault_of(keys.key, storage, database, indexes=indexes, clock=clock)))
+        yield House(folder=folder, keys=keys, database=database, storage=storage, vault=vault, clock=clock)
+
+
+def writing(folder: Path) -> AbstractContextManager[None]:
+    """Store content of a data directory, as nobody else does meanwhile beside its server.
+
+    Raises:
+        ConfigError: somebody does.
+    """
+    return held(folder / "backup.lock")
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """One backup of a data directory at a time.
-
-    Raises:
-        ConfigError: another is being made.
-    """
-    with path.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as fault:
-            raise ConfigError("Another backup is being made", fix="Wait until it has ended.") from fault
+def _locked(folder: Path, use: Use) -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(held(folder / "owner.lock", is_shared=use is not Use.ALONE))
+        if use is not Use.READS:
+            stack.enter_context(writing(folder))
         yield

@@ -8,6 +8,7 @@ root key gave are kept in the database, sealed under the new one, and from then 
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 
 from lepton.core.errors import ConfigError
 from lepton.security.key import Root, derive, seal, unseal
@@ -84,7 +85,8 @@ def _finish(config: ServerConfig, known: str) -> None:
     if known and is_in_file(config) and fresh.is_file():
         is_present = present.is_file() and mark_of(read_key_file(present)) == known
         if not is_present and mark_of(read_key_file(fresh)) == known:
-            fresh.replace(present)
+            with suppress(FileNotFoundError):  # another process was faster
+                fresh.replace(present)
             flush_folder(config.data)
 
 

@@ -13,7 +13,7 @@ from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import ConfigError, ConflictError, LeptonError
 from lepton.server.alerts import About, tell
 from lepton.server.backups import Made, back_up, busy
-from lepton.server.house import House, alone
+from lepton.server.house import House, writing
 from lepton.server.lease import Lease
 from lepton.server.opening import open_manifest
 from lepton.server.storage import opened_credentials
@@ -146,8 +146,8 @@ class Schedules:
         """Make a backup; what keeps it from being made is noted."""
         with ExitStack() as held:
             try:
-                held.enter_context(alone(self._house.folder / "backup.lock"))
-            except ConfigError as other:  # somebody makes one by hand
+                held.enter_context(writing(self._house.folder))
+            except ConfigError as other:  # somebody does something by hand
                 log.info("backup to %s: %s", place.address, other.message)
                 return
             try:

@@ -59,7 +59,7 @@ def test_what_was_erased_is_nowhere_in_the_data_directory_and_the_certificate_sa
         gone, kept = put(house, "red", SECRET), put(house, "default", b"of another")
         keys = sealed_keys(house, "red")
         assert len(keys) == 5  # tenant, domain, chunk ids, cutter, pack
-        refused(ConfigError, "Another server", "erase", "red", "--certificate", paper, "--data", data)
+        refused(ConfigError, "is in use by process", "erase", "red", "--certificate", paper, "--data", data)
         assert house.http.get(gone).content == SECRET
     run("recovery-key", "--out", tmp_path / "kit.json", "--data", data)
     run("backup", "--to", safe, "--data", data)

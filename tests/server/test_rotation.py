@@ -74,7 +74,7 @@ def test_a_root_key_is_rotated_and_everything_goes_on(tmp_path: Path, monkeypatc
     monkeypatch.setenv("LEPTON_STORAGE_USER", "ann")
     with open_house(data) as house:
         digest = fill(house)
-        refused(ConfigError, "server", "rotate-root", "--data", data)
+        refused(ConfigError, "is in use by process", "rotate-root", "--data", data)
         job = house.submit(course={"seconds": 1000})
         house.wait(job["id"], "running")
         keys = house.http.get("/.well-known/jwks.json").text

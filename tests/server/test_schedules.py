@@ -14,7 +14,7 @@ from lepton.core.errors import ConflictError, IntegrityError, InvalidError, Lept
 from lepton.security.key import Root
 from lepton.server import schedules
 from lepton.server.house import House as Folder
-from lepton.server.house import alone
+from lepton.server.house import writing
 from lepton.server.lease import Lease
 from lepton.server.schedules import Schedules
 from lepton.server.storage import Storage, own_address, sealed_credentials
@@ -195,7 +195,7 @@ def test_what_keeps_the_server_from_reaching_a_place_is_told(
         clockwork = Clockwork(house)
         clockwork.schedule(tmp_path / "safe", every_s=DAY)
         assert "cannot be read" in clockwork.after(1).fault and len(clockwork.alerts("firing")) == 1
-        with alone(data / "backup.lock"):  # by hand: no fault
+        with writing(data):  # by hand: no fault
             monkeypatch.delenv("LEPTON_STORAGE_FILE")
             assert clockwork.after(schedules.AGAIN_S).last_number == 0
         assert clockwork.after(1).last_number == 1

@@ -56,8 +56,8 @@ def test_a_port_in_use_is_told_and_nothing_is_left_running(house: House) -> None
 
 def test_a_second_server_on_the_same_folder_is_refused_and_the_first_goes_on(house: House) -> None:
     house.up()
-    assert f"Another server already uses {house.data}" in refused(house)
-    assert f"Another server already uses {house.data}" in refused(house, "-d", "--port", "0")
+    assert f"{house.data} is in use by process" in refused(house)
+    assert f"{house.data} is in use by process" in refused(house, "-d", "--port", "0")
     assert house.lepton("status").returncode == 0
 
 
