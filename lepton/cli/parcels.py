@@ -55,7 +55,7 @@ def site_key(data: Path | None, is_json: bool) -> None:
 @with_json
 def send(place: VaultPath, recipient: SiteKey, url: str, data: Path | None, is_json: bool) -> None:
     """Seal a file or folder for another platform, which receives it from the storage; nobody else can read it."""
-    target = target_at(url).driver
+    target = target_at(url)
     with opened(data) as house, moving("sending") as moved:
         at = At(workspace=place.workspace, ref=place.ref)
         sent = parcels.send(house, at, place.name, target, recipient, progress=moved)
@@ -73,7 +73,7 @@ def send(place: VaultPath, recipient: SiteKey, url: str, data: Path | None, is_j
 @with_json
 def receive(place: VaultPath, url: str, sender: SiteKey, id: str, data: Path | None, is_json: bool) -> None:
     """Store what another platform has sent below PLACE; the parcel stays where it is."""
-    source = target_at(url).driver
+    source = target_at(url)
     with opened(data) as house, moving("receiving") as moved:
         at = At(workspace=place.workspace, ref=place.ref)
         got = parcels.receive(house, source, Which(sender=sender, id=id), at, place.name, progress=moved)

@@ -21,6 +21,7 @@ from lepton.server.backups import keys_of
 from lepton.server.files import At, Files, below, written
 from lepton.server.house import House
 from lepton.server.people import find_named
+from lepton.server.sending import begin, sweep
 from lepton.store import events, facts
 from lepton.store.database import Tx
 from lepton.store.migrate import migrate
@@ -28,6 +29,7 @@ from lepton.store.open import open_empty
 from lepton.store.vault import SqlState, packs_present
 from lepton.vault.backup.frozen import FrozenState, numbered
 from lepton.vault.backup.progress import Progress, Steps, counted
+from lepton.vault.backup.target import Target
 from lepton.vault.driver import Driver
 from lepton.vault.parcel import FOLDER, Parcel, Site, SiteKey, new_id, open_parcel, parcel_path, seal_parcel
 from lepton.vault.store.batch import Batch
@@ -83,15 +85,15 @@ def site_of(house: House) -> Site:
     return Site(opens=house.keys.own("site"), signs=house.keys.own("site signer"))
 
 
-def send(house: House, at: At, name: str, target: Driver, recipient: SiteKey, *, progress: Progress) -> Sent:
-    """Seal a file, or all that lies in a folder, for another site.
+def send(house: House, at: At, name: str, place: Target, recipient: SiteKey, *, progress: Progress) -> Sent:
+    """Seal a file, or all that lies in a folder, for another site; what an earlier one left half done is removed.
 
     Raises:
         NotFoundError: there is nothing of that name.
         IntegrityError: something of it is damaged; nothing is sent.
         StorageUnreachableError, StorageRefusedError, StorageFullError: the storage does not take it.
     """
-    files, domain = _files(house, at.workspace), os.urandom(ID_BYTES)
+    files, domain, target = _files(house, at.workspace), os.urandom(ID_BYTES), place.driver
     tree, source = files.tree(at), files.domain(at.workspace)
     single = tree.find(name) if name else None
     count, size = (1, single.blob.size_bytes) if single else tree.totals(below(name))
@@ -101,6 +103,7 @@ def send(house: House, at: At, name: str, target: Driver, recipient: SiteKey, *,
     wanted = iter([(name, single)] if single else tree.scan(prefix=below(name)))
     now = to_micros(house.clock.now())
     id = new_id(now)
+    sending = begin(house, place, id, domain)
     with TemporaryDirectory(prefix="lepton-parcel-") as folder, closing(open_empty(Path(folder))) as database:
         migrate(database, house.clock)
         root, state = fresh_key(), SqlState(database)
@@ -112,6 +115,7 @@ def send(house: House, at: At, name: str, target: Driver, recipient: SiteKey, *,
                 batch = own.chunks.writing()
                 edits = _again(source, [(path[under:], entry) for path, entry in some], own, batch, tell)
                 version = own.branches.commit(MAIN, edits, batch, Author(by=""))
+                sending.go_on()
             packs = database.read(packs_present)[domain]
             parcel = Parcel(
                 id=id,
@@ -130,13 +134,15 @@ def send(house: House, at: At, name: str, target: Driver, recipient: SiteKey, *,
             vault.close()
             for head in list(target.list(pack_folder(domain))):
                 target.delete(head.key)
+            sending.end()
             raise
         vault.close()
+    sending.end()
     _note(house, at, f"{name or 'all files'}: {count} files, {size} bytes, parcel {id}, for {recipient}")
     return Sent(id=id, files=count, size_bytes=size, stored_bytes=sum(size for _, size in packs))
 
 
-def receive(house: House, source: Driver, which: Which, at: At, folder: str, *, progress: Progress) -> Received:
+def receive(house: House, place: Target, which: Which, at: At, folder: str, *, progress: Progress) -> Received:
     """Store the files of a parcel below a folder of a workspace: one new version of the branch, or nothing.
 
     Raises:
@@ -144,7 +150,8 @@ def receive(house: House, source: Driver, which: Which, at: At, folder: str, *, 
         IntegrityError: it is damaged, from or for somebody else, renamed, or older than one that was received.
         StorageQuotaError: the workspace has no room for it.
     """
-    files = _files(house, at.workspace)
+    files, source = _files(house, at.workspace), place.driver
+    sweep(house, place)
     id, parcel = _found(house, source, which)
     with TemporaryDirectory(prefix="lepton-parcel-") as indexes:
         state = FrozenState(parcel.keys, {parcel.domain: numbered(parcel.packs)})

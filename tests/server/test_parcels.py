@@ -1,6 +1,9 @@
 """Files handed to another site: sealed for it alone, signed, whole or not at all."""
 
 import os
+import signal
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,21 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lepton.cli.main import cli
-from lepton.core.errors import IntegrityError, InvalidError, LeptonError, NotFoundError, StorageUnreachableError
+from lepton.core.clock import ManualClock, SystemClock
+from lepton.core.errors import (
+    IntegrityError,
+    InvalidError,
+    LeptonError,
+    NotFoundError,
+    StaleError,
+    StorageUnreachableError,
+)
+from lepton.server import parcels, sending
+from lepton.server.config import ServerConfig
+from lepton.server.files import At
+from lepton.server.house import open_house as opened_data
+from lepton.vault.backup.target import Target
+from lepton.vault.driver import Head
 from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.parcel import read_site_key
 from tests.server.house import API, House, open_house
@@ -165,6 +182,65 @@ def test_what_was_cut_short_is_no_parcel(sites: Sites, monkeypatch: pytest.Monke
     monkeypatch.undo()
     assert not [path for path in (sites.between / "domains").rglob("*") if path.is_file()], "its packs are gone too"
     refused(NotFoundError, "No parcel", *sites.receiving())
+
+
+def dies_sending(sites: Sites, where: str) -> None:
+    """Send in a process of its own that is killed before it writes a key that begins so."""
+
+    class Deadly(LocalDriver):
+        def put(self, key: str, chunks: Any) -> Head:
+            if key.startswith(where):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().put(key, chunks)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            with opened_data(ServerConfig(data=sites.here), SystemClock()) as house:
+                target, key = Target(Deadly(sites.between), str(sites.between)), read_site_key(sites.theirs)
+                parcels.send(house, At(workspace="default", ref="main"), "set", target, key, progress=lambda *_: None)
+        finally:
+            os._exit(1)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def packs(sites: Sites) -> list[Path]:
+    return [path for path in (sites.between / "domains").rglob("*") if path.is_file()]
+
+
+def test_what_a_killed_send_left_is_swept_by_a_later_one_and_nothing_else_is(sites: Sites) -> None:
+    sites.send()
+    whole = packs(sites)
+    dies_sending(sites, "parcels/")
+    left = set(packs(sites)) - set(whole)
+    assert left
+    sites.send("lepton://default/other")
+    assert left < set(packs(sites)), "it may be under way elsewhere"
+    clock = ManualClock(datetime.now(UTC) + timedelta(days=1, minutes=5))
+    with opened_data(ServerConfig(data=sites.here), clock) as house:
+        elsewhere = Target(LocalDriver(sites.between / "not"), str(sites.between / "not"))
+        assert sending.sweep(house, elsewhere) == 0 and left < set(packs(sites))
+        assert sending.sweep(house, Target(LocalDriver(sites.between), str(sites.between))) == 1
+        assert sending.sweep(house, Target(LocalDriver(sites.between), str(sites.between))) == 0
+    assert not left & set(packs(sites)) and set(whole) < set(packs(sites))
+    run(*sites.receiving())
+
+
+def test_a_parcel_whose_sender_died_after_its_last_write_stays(sites: Sites) -> None:
+    sites.send()
+    (parcel,) = (sites.between / "parcels").iterdir()
+    with opened_data(ServerConfig(data=sites.here), SystemClock()) as house:
+        (domain,) = (sites.between / "domains").iterdir()
+        late = sending.Sending(
+            house=house, address=str(sites.between), id=parcel.name, domain=bytes.fromhex(domain.name)
+        )
+        late.begin()
+    clock = ManualClock(datetime.now(UTC) + timedelta(days=2))
+    with opened_data(ServerConfig(data=sites.here), clock) as house:
+        assert sending.sweep(house, Target(LocalDriver(sites.between), str(sites.between))) == 0
+        with pytest.raises(StaleError):
+            replace(late, house=house).go_on()
+    run(*sites.receiving())
 
 
 def test_a_quota_holds_for_what_is_received(sites: Sites) -> None:

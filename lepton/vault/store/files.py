@@ -19,7 +19,9 @@ class PackFile:
         try:
             pieces = list(self._driver.get(self._path, start=start, stop=stop))
         except NotFoundError as fault:
-            raise IntegrityError(f"{self._path} is missing", fix="Repair it: lepton vault verify") from fault
+            raise IntegrityError(
+                f"{self._path} is missing", fix="lepton vault repair takes it from another copy."
+            ) from fault
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
