@@ -132,6 +132,13 @@ class Driver(Protocol):
         """
         ...
 
+    def drop_folder(self, folder: str) -> None:
+        """Remove what is left of a folder whose keys are gone, as file servers keep folders; it never fails.
+
+        Nobody else may write below it.
+        """
+        ...
+
     def append_only(self) -> AppendOnly:
         """Whether the storage itself keeps this writer from overwriting and deleting."""
         ...

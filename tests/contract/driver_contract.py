@@ -26,6 +26,8 @@ from lepton.core.errors import (
     UnsupportedError,
 )
 from lepton.vault.driver import CHUNK_BYTES, Capabilities, Driver
+from lepton.vault.drivers.files import FileDriver
+from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.drivers.opening import open_driver
 from lepton.vault.drivers.patience import Patience
 from lepton.vault.drivers.probing import probe
@@ -93,6 +95,9 @@ class DriverContract:
         assert Capabilities.from_json(found.to_json()) == found
         with closing(opened(storage, folder)) as driver:
             assert keys(driver) == []
+            if isinstance(driver, LocalDriver | FileDriver):
+                there = driver._entries("")  # folders too
+                assert [entry.name for entry in there if not entry.name.startswith(".")] == []
 
     def test_what_is_put_is_got_and_listed_in_order(self, driver: Driver) -> None:
         for key in ("b/2", "a", "b/10", "b.txt", "b-"):

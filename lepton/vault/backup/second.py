@@ -48,6 +48,10 @@ class Second:
         """Write a key that has not changed."""
         return replace(self._driver.replace_if_match(DUMPS + key, body, etag=etag), key=key)
 
+    def drop_folder(self, folder: str) -> None:
+        """Remove what is left of a folder."""
+        self._driver.drop_folder(DUMPS + folder)
+
     def append_only(self) -> AppendOnly:
         """As the place's."""
         return self._driver.append_only()

@@ -64,6 +64,10 @@ class RemoteFiles(Protocol):
         """Remove a file."""
         ...
 
+    def remove_folder(self, path: str) -> None:
+        """Remove a folder that is empty, and that nobody writes to."""
+        ...
+
     def move(self, source: str, target: str, *, replace: bool, turn: object) -> None:
         """Rename in one step. Without `replace` NameTakenError where the target is; with it, it is replaced.
 
@@ -140,6 +144,14 @@ class FileDriver:
             if found != etag:
                 raise StaleError(f"{key!r} has changed since it was read", fix="Read it again and repeat the change.")
             return draft.take_name(replace=True, turn=turn)
+
+    def drop_folder(self, folder: str) -> None:
+        """Remove a folder in which nothing lies but folders."""
+        with suppress(LeptonError):
+            for entry in list(self._files.entries(f"{check_key(folder)}/")):
+                if entry.is_folder:
+                    self.drop_folder(f"{folder}/{entry.name}")
+            self._files.remove_folder(folder)
 
     def append_only(self) -> AppendOnly:
         """Never: a file server lets its writer delete."""

@@ -101,6 +101,11 @@ class HdfsFiles:
             if not client.delete(self._at(path)):
                 raise missing(path)
 
+    def remove_folder(self, path: str) -> None:
+        """Remove an empty folder."""
+        with self._told(path) as client:
+            client.delete(self._at(path))
+
     def move(self, source: str, target: str, *, replace: bool, turn: object) -> None:
         """Rename in one step of the NameNode."""
         with self._told(target) as client:

@@ -24,6 +24,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from lepton.core.errors import (
+    LeptonError,
     NotFoundError,
     StaleError,
     StorageFullError,
@@ -129,6 +130,12 @@ class LocalDriver:
             if found != etag:
                 raise StaleError(f"{key!r} has changed since it was read", fix="Read it again and repeat the change.")
             return self._take_name(new, path, key)
+
+    def drop_folder(self, folder: str) -> None:
+        """Remove a folder in which nothing lies but folders."""
+        with suppress(OSError, LeptonError):
+            for path, _, _ in os.walk(self._path(folder), topdown=False):
+                os.rmdir(path)
 
     def append_only(self) -> AppendOnly:
         """Never: who may write to a folder may also delete in it."""

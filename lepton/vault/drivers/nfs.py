@@ -99,6 +99,11 @@ class NfsFiles:
         with self._told(path) as client:
             client.remove(self._at(path))
 
+    def remove_folder(self, path: str) -> None:
+        """Remove an empty folder."""
+        with self._told(path) as client:
+            client.remove(self._at(path))
+
     def move(self, source: str, target: str, *, replace: bool, turn: object) -> None:
         """Rename; or link, which refuses a name that exists, and remove the old name."""
         with self._told(target) as client:

@@ -15,7 +15,7 @@ WRITERS = 16
 ROUNDS = 4
 ADDED = 2
 """By each writer."""
-FOLDER = "probe"
+FOLDER = "probe-"
 SPAN = 4096
 Check = Callable[["_Place"], str]
 
@@ -49,7 +49,7 @@ class _Place:
 
 
 def probe(open_one: Callable[[], Driver], *, only: Collection[str] = ()) -> Capabilities:
-    """What the storage can do, each capability tried; a folder below `probe/` is made, and removed again.
+    """What the storage can do, each capability tried; a folder `probe-...` is made, and removed again.
 
     Args:
         open_one: opens a driver of the storage; called for each of 16 writers, so that they do not share a connection.
@@ -78,11 +78,12 @@ def probe(open_one: Callable[[], Driver], *, only: Collection[str] = ()) -> Capa
 @contextmanager
 def _opened(open_one: Callable[[], Driver]) -> Iterator[_Place]:
     drivers = [open_one() for _ in range(WRITERS)]
-    place = _Place(drivers, f"{FOLDER}/{uuid4().hex}")
+    place = _Place(drivers, f"{FOLDER}{uuid4().hex}")
     try:
         yield place
         for head in list(place.driver.list(place.folder + "/")):
             place.driver.delete(head.key)
+        place.driver.drop_folder(place.folder)
     finally:
         for driver in drivers:
             driver.close()

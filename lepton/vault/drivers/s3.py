@@ -123,6 +123,9 @@ class S3Driver:
         """Write a key that has not changed since its `etag` was read (`If-Match`)."""
         return self._stored(check_key(key), body, {"e_tag": etag})
 
+    def drop_folder(self, folder: str) -> None:
+        """There are none."""
+
     def append_only(self) -> AppendOnly:
         """Holds where the bucket keeps versions and locks each one for a time by default."""
         return read_append_only(self._bucket, self.patience)

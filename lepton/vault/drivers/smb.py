@@ -132,6 +132,11 @@ class SmbFiles:
         with self._lane(path) as lane:
             smbclient.remove(self._at(path), **lane.shared)
 
+    def remove_folder(self, path: str) -> None:
+        """Remove an empty folder."""
+        with self._lane(path) as lane:
+            smbclient.rmdir(self._at(path), **lane.shared)
+
     def move(self, source: str, target: str, *, replace: bool, turn: object) -> None:
         """Rename over the connection that holds the turn. A file that is being read is replaced a moment later."""
         lane, tree = cast(tuple[Lane, Any], turn)

@@ -105,6 +105,10 @@ class DavFiles:
         """Remove a file."""
         self._checked(path, self._calls.ask("DELETE", self._at(path)))
 
+    def remove_folder(self, path: str) -> None:
+        """Remove an empty folder."""
+        self._checked(path, self._calls.ask("DELETE", self._at(f"{path}/")))
+
     def move(self, source: str, target: str, *, replace: bool, turn: object) -> None:
         """Rename, replacing: there is no sure way not to."""
         headers = {"destination": self._at(target), "overwrite": "T"}

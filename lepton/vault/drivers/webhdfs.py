@@ -95,6 +95,10 @@ class WebFiles:
         if not self._asked("DELETE", path, "DELETE").json()["boolean"]:
             raise missing(path)
 
+    def remove_folder(self, path: str) -> None:
+        """Remove an empty folder."""
+        self._asked("DELETE", path, "DELETE")
+
     def move(self, source: str, target: str, *, replace: bool, turn: object) -> None:
         """Rename in one step of the NameNode."""
         option = "OVERWRITE" if replace else "NONE"

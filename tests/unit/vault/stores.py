@@ -32,6 +32,9 @@ class MemoryDriver:
     def append_only(self) -> AppendOnly:
         return AppendOnly(holds=False, reason="it is memory")
 
+    def drop_folder(self, folder: str) -> None:
+        """There are none."""
+
     def close(self) -> None:
         """Nothing is held."""
 
