@@ -245,7 +245,7 @@ def write_all(source: Path, root: bytes, rows: Rows, into: Path) -> int:
         except (Damaged, OSError) as fault:
             print(f"damaged: {path.relative_to(into)}: {fault}", file=sys.stderr)
             damaged += 1
-    print(f"{len(wanted)} files, {damaged} damaged")
+    print(f"{len(wanted)} file{'s' * (len(wanted) != 1)}, {damaged} damaged")
     return 1 if damaged else 0
 
 

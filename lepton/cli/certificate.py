@@ -8,6 +8,7 @@ from lepton.cli.output import Session, with_json
 from lepton.cli.server import data_option
 from lepton.cli.storages import FILE, key_option, opened, read_key_file
 from lepton.core.errors import InvalidError
+from lepton.core.size import number_of
 from lepton.server import erasing
 from lepton.server.house import Use
 
@@ -32,7 +33,8 @@ def certificate(file: Path, key_file: Path | None, signer: str, data: Path | Non
     told = erasing.verify_certificate(text, _signer(key_file, signer, data))
     destroyed, held = told["destroyed"], told["backups"]
     assert isinstance(destroyed, dict) and isinstance(held, list)
-    said = f"It is genuine: {destroyed['keys']} keys of {told['workspace']} were destroyed at {str(told['at'])[:19]}"
+    keys = number_of(int(destroyed["keys"]), "key")
+    said = f"It is genuine: {keys} of {told['workspace']} destroyed at {str(told['at'])[:19]}"
     where = "; ".join(f"{place['at']} up to backup {place['up_to_backup']}, kept {place['kept']}" for place in held)
     Session(is_json).say(
         f"{said}. {f'Backups that still hold them: {where}' if held else 'No backup holds them'}.", told

@@ -27,7 +27,7 @@ from lepton.cli.places import (
 )
 from lepton.cli.retention import retention
 from lepton.core.errors import ConfigError, InvalidError, NotFoundError
-from lepton.core.size import format_bytes
+from lepton.core.size import format_bytes, number_of
 from lepton.sdk.arrived import draft_of
 from lepton.sdk.http import CHUNK_BYTES
 from lepton.sdk.place import VaultPath, is_address, joined, parse
@@ -147,7 +147,8 @@ def _copy_out(session: Session, source: VaultPath, target: str, *, is_recursive:
             path.parent.mkdir(parents=True, exist_ok=True)
         with moving("copying") as moved:
             written = vault.download(source.name, path, ref=source.ref, progress=moved)
-    session.say(f"{written} files of {source} are in {path}.", {"to": str(path), "files": written})
+    said = number_of(written, f"file of {source} is", f"files of {source} are")
+    session.say(f"{said} in {path}.", {"to": str(path), "files": written})
 
 
 def _copy_inside(session: Session, source: VaultPath, target: VaultPath, *, is_recursive: bool) -> None:
@@ -166,7 +167,8 @@ def _copy_inside(session: Session, source: VaultPath, target: VaultPath, *, is_r
                 source.workspace, source.name, name, ref=source.ref, branch=target.ref, progress=moved
             )
     where = str(replace(target, name=name))
-    session.say(f"{done['files']} files are in {where}, version {done['version'][:DIGITS]}.", {"to": where, **done})
+    said = number_of(done["files"], "file is", "files are")
+    session.say(f"{said} in {where}, version {done['version'][:DIGITS]}.", {"to": where, **done})
 
 
 def _standard_input() -> Iterator[bytes]:
@@ -236,7 +238,8 @@ def rm(place: VaultPath, recursive: bool, message: str, is_json: bool) -> None:
     """Take a file, or with -r a folder, out of a new version. Older versions keep it: see `undelete`, `rollback`."""
     with opened(place) as vault:
         done = vault.remove(place.name, branch=place.ref, recursive=recursive, message=message)
-    Session(is_json).say(f"{done['files']} files are gone from version {done['version'][:DIGITS]}.", done)
+    gone = number_of(done["files"], "file is", "files are")
+    Session(is_json).say(f"{gone} gone from version {done['version'][:DIGITS]}.", done)
 
 
 @click.command()
@@ -251,7 +254,7 @@ def mv(source: VaultPath, target: VaultPath, is_json: bool) -> None:
     name = joined(target.name, base) if target.is_folder else target.name
     with opened(source) as vault:
         done = vault.copy(source.name, name, ref=source.ref, branch=target.ref, is_move=True)
-    Session(is_json).say(f"{done['files']} files moved to {replace(target, name=name)}.", done)
+    Session(is_json).say(f"{number_of(done['files'], 'file')} moved to {replace(target, name=name)}.", done)
 
 
 @click.command()

@@ -10,7 +10,7 @@ from lepton.cli.output import Session, with_json
 from lepton.cli.server import data_option
 from lepton.cli.storages import FILE, config_of, opened, read_key_file
 from lepton.core.errors import InvalidError, NotFoundError
-from lepton.core.size import format_bytes
+from lepton.core.size import format_bytes, number_of
 from lepton.sdk.find import default_data
 from lepton.server import backups, erasing, rotating
 from lepton.server.backups import PLATFORM
@@ -93,7 +93,8 @@ def rotate_key(workspace: str | None, is_all: bool, data: Path | None, is_json: 
                 counts[name or "(platform)"] = house.vault.ring.rotate_tenant(found[0])
     if not counts and not is_all:
         raise NotFoundError(f"The workspace {workspace!r} has no content", fix="Look for the name in the list.")
-    Session(is_json).say(f"{sum(counts.values())} keys of {len(counts)} workspaces are sealed anew.", counts)
+    said = f"{number_of(sum(counts.values()), 'key')} of {number_of(len(counts), 'workspace')}"
+    Session(is_json).say(f"Sealed anew: {said}.", counts)
 
 
 @click.command("rotate-root")
@@ -116,9 +117,10 @@ def rotate_root(command: str, variable: str, is_file: bool, data: Path | None, i
     with lock_folder(config.data), opened(data, use=Use.ALONE) as house:
         done = rotating.rotate(house, key)
     told = {name: getattr(done, name) for name in done.__slots__}
-    sealed = f"{done.tenants} tenants' keys, {done.secrets} secrets and {done.credentials} credentials"
+    keys, secrets = number_of(done.tenants, "key of a tenant", "keys of tenants"), number_of(done.secrets, "secret")
+    sealed = f"{keys}, {secrets}, {number_of(done.credentials, 'storage')} with credentials"
     session = Session(is_json)
-    session.say(f"{sealed} are sealed under a new root key.", told)
+    session.say(f"Sealed under a new root key: {sealed}.", told)
     if command:
         session.note(f"Set key_command to {command!r} before the next start: the old key opens nothing any more.")
     elif variable:
@@ -144,7 +146,7 @@ def erase(workspace: str, certificate: Path | None, is_dry: bool, data: Path | N
         packs, size = erasing.held_by(house, workspace)
         if is_dry or certificate is None:
             told = {"packs": packs, "size_bytes": size}
-            session.say(f"{packs} packs of {workspace} would be destroyed, {format_bytes(size)}.", told)
+            session.say(f"{number_of(packs, 'pack')} of {workspace} would be destroyed, {format_bytes(size)}.", told)
             return
         with lock_folder((data or default_data()).absolute()):
             done = erasing.erase(house, workspace)
@@ -152,7 +154,8 @@ def erase(workspace: str, certificate: Path | None, is_dry: bool, data: Path | N
             erasing.finish(house, workspace)
     held = done.certificate["backups"]
     session.say(
-        f"{done.keys} keys of {workspace} are destroyed, and {done.packs} packs, {format_bytes(done.size_bytes)}; the "
+        f"Destroyed: {number_of(done.keys, 'key')} of {workspace}, {number_of(done.packs, 'pack')}, "
+        f"{format_bytes(done.size_bytes)}; the "
         f"certificate is in {certificate}.",
         {"keys": done.keys, "packs": done.packs, "size_bytes": done.size_bytes, "certificate": str(certificate)},
     )

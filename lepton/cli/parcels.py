@@ -13,7 +13,7 @@ from lepton.cli.server import data_option
 from lepton.cli.storages import opened, target_at
 from lepton.core.clock import from_micros
 from lepton.core.errors import InvalidError
-from lepton.core.size import format_bytes
+from lepton.core.size import format_bytes, number_of
 from lepton.sdk.place import VaultPath
 from lepton.server import parcels
 from lepton.server.files import At
@@ -61,7 +61,7 @@ def send(place: VaultPath, recipient: SiteKey, url: str, data: Path | None, is_j
         sent = parcels.send(house, at, place.name, target, recipient, progress=moved)
     told = {name: getattr(sent, name) for name in sent.__slots__}
     size = f"{format_bytes(sent.size_bytes)}, {format_bytes(sent.stored_bytes)} stored"
-    Session(is_json).say(f"Parcel {sent.id}: {sent.files} files, {size}.", told)
+    Session(is_json).say(f"Parcel {sent.id}: {number_of(sent.files, 'file')}, {size}.", told)
 
 
 @click.command()
@@ -78,7 +78,7 @@ def receive(place: VaultPath, url: str, sender: SiteKey, id: str, data: Path | N
         at = At(workspace=place.workspace, ref=place.ref)
         got = parcels.receive(house, source, Which(sender=sender, id=id), at, place.name, progress=moved)
     told = {name: getattr(got, name) for name in got.__slots__} | {"at": str(from_micros(got.at))}
-    said = f"Parcel {got.id} of {from_micros(got.at):%Y-%m-%d %H:%M} UTC: {got.files} files of {got.name}"
+    said = f"Parcel {got.id} of {from_micros(got.at):%Y-%m-%d %H:%M} UTC: {number_of(got.files, 'file')} of {got.name}"
     Session(is_json).say(f"{said}, {format_bytes(got.size_bytes)}, are in {place}.", told)
 
 

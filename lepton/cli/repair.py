@@ -19,6 +19,7 @@ from lepton.cli.storages import (
     target_at,
 )
 from lepton.core.errors import IntegrityError, InvalidError
+from lepton.core.size import number_of
 from lepton.server.mending import Elsewhere, mend_backups, mend_house
 from lepton.server.opening import open_manifest
 from lepton.vault.backup.mending import Mended
@@ -81,7 +82,7 @@ def repair(
 def _tell(mended: Mended, url: str, is_json: bool) -> None:
     told = {name: getattr(mended, name) for name in mended.__slots__}
     session = Session(is_json)
-    again = f"{len(mended.whole_again)} of {mended.packs} packs were damaged and are whole again"
+    again = f"{len(mended.whole_again)} of {number_of(mended.packs, 'pack')} were damaged and are whole again"
     if not mended.damaged:
         session.say(f"{again}. Nothing is damaged.", told)
         return

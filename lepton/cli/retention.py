@@ -9,6 +9,7 @@ import click
 from lepton.cli.output import Session, moment, with_json
 from lepton.cli.places import DIGITS, opened, place_argument
 from lepton.core.errors import InvalidError
+from lepton.core.size import number_of
 from lepton.sdk.place import VaultPath
 from lepton.vault.backup.retention import Keep
 
@@ -66,9 +67,8 @@ def retention(place: VaultPath, is_all: bool, is_dry: bool, is_json: bool, **opt
         return
     rule = str(Keep(**found["keep"])) or "all versions"
     would = "would be" if is_dry else "are"
-    session.say(
-        f"{place.workspace}: kept {would} {rule}; {found['let_go']} versions {would} let go of at the next turn.", found
-    )
+    versions = number_of(found["let_go"], "version")
+    session.say(f"{place.workspace}: kept {would} {rule}; {versions} {would} let go of at the next turn.", found)
     rows = [
         {"version": each["version"][:DIGITS], "branch": each["branch"], "made": moment(each["at"])}
         for each in found["versions"][:MOST_SHOWN]

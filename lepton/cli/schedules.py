@@ -15,7 +15,7 @@ from lepton.cli.server import data_option
 from lepton.cli.storages import CLOCK, key_option, manifest_at, opened, target_at
 from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import InvalidError, NotFoundError
-from lepton.core.size import format_bytes
+from lepton.core.size import format_bytes, number_of
 from lepton.server import backups, schedules
 from lepton.server.house import House, Use
 from lepton.server.schedules import Choice
@@ -172,10 +172,11 @@ def forget(url: str, numbers: tuple[int, ...], is_dry: bool, data: Path | None, 
         session.json({"backups": rows, **told, "is_dry": is_dry})
         return
     session.table(rows, rows)
-    tense = "would be" if is_dry else "are"
+    tense = "Nothing was changed; it would be" if is_dry else "Done"
+    marked = number_of(done.marked, "pack")
     session.note(
-        f"{len(done.gone)} backups {tense} let go; {done.marked} packs {tense} marked, to be removed a day later; "
-        f"{done.removed} were removed, {format_bytes(done.removed_bytes)}"
+        f"{tense}: {number_of(len(done.gone), 'backup')} let go; {marked} marked, to be removed "
+        f"a day later; {number_of(done.removed, 'pack')} removed, {format_bytes(done.removed_bytes)}"
     )
 
 

@@ -9,7 +9,7 @@ from lepton.cli.output import Session, with_json
 from lepton.cli.server import data_option
 from lepton.cli.storages import opened, storage_at
 from lepton.core.errors import InvalidError
-from lepton.core.size import format_bytes
+from lepton.core.size import format_bytes, number_of
 from lepton.server import ownership
 from lepton.server import storage as storages
 from lepton.server.house import House, Use
@@ -42,13 +42,15 @@ def storage(url: str, claims: bool, data: Path | None, is_json: bool) -> None:
             size = sum(size for found in packs.values() for _, size in found)
             count, address = sum(map(len, packs.values())), str(house.storage.address)
             told = {"storage": address, "id": house.storage.id, "packs": count, "size_bytes": size}
-            session.say(f"{count} packs, {format_bytes(size)}, lie at {address}.", told)
+            held = number_of(count, "pack")
+            session.say(f"Content lies at {address}: {held}, {format_bytes(size)}.", told)
             return
         old, new = house.storage, storage_at(url, house.folder)
         with moving("copying") as moved:
             copied = storages.move(house, old, new, progress=moved)
         left = ownership.moved(house.database, house.root, new)
-    said = f"Content lies at {new} from now on; {copied.packs} packs, {format_bytes(copied.size_bytes)}, were copied"
+    size_moved = f"{number_of(copied.packs, 'pack')}, {format_bytes(copied.size_bytes)}"
+    said = f"Content lies at {new} from now on; copied: {size_moved}"
     moved_on = {"storage": str(new), "packs": copied.packs, "size_bytes": copied.size_bytes}
     over = f"what lies at {old.address} is not needed any more" if not left else f"what lies there is left: {left}"
     session.say(f"{said}. Start the server again; {over}.", moved_on)

@@ -29,7 +29,7 @@ from lepton.cli.storages import (
 )
 from lepton.core.clock import from_micros
 from lepton.core.errors import ConflictError, IntegrityError, InvalidError
-from lepton.core.size import format_bytes
+from lepton.core.size import format_bytes, number_of
 from lepton.server import backups, extracting, opening, restoring
 from lepton.server.config import ServerConfig
 from lepton.server.house import Use, open_house
@@ -64,7 +64,7 @@ def backup(url: str, append_only: bool, is_new: bool, data: Path | None, is_json
     with opened(data) as house, moving("backing up") as moved:
         made = backups.back_up(house, target, progress=moved, is_new=is_new)
     told = {name: getattr(made, name) for name in made.__slots__} | {"at": str(from_micros(made.at))}
-    new = f"{made.new_packs} of {made.packs} packs are new, {format_bytes(made.new_bytes)}"
+    new = f"{made.new_packs} of {number_of(made.packs, 'pack')} are new, {format_bytes(made.new_bytes)}"
     Session(is_json).say(f"Backup {made.number} of {format_bytes(made.size_bytes)} is made; {new}.", told)
     if is_first:
         Session(is_json).note(f"No backup lay at {target.address} before: it is new. Is it the place that you meant?")
@@ -92,14 +92,16 @@ def verify(url: str, key_file: Path | None, number: int | None, data: Path | Non
     session = Session(is_json)
     told = {name: getattr(found, name) for name in found.__slots__}
     if not found.damaged and not found.names:
-        session.say(f"All {found.packs} packs are whole: {format_bytes(found.bytes_read)} read.", told)
+        whole = number_of(found.packs, "pack is", "packs are")
+        session.say(f"All read: {whole} whole, {format_bytes(found.bytes_read)}.", told)
         return
     names = "; ".join([*found.names[:MOST_SHOWN], *(["..."] if len(found.names) > MOST_SHOWN else [])])
     packs = "; ".join(f"{path}: {fault}" for path, fault in list(found.damaged.items())[:MOST_SHOWN])
     if is_json:
         session.json(told)
+    damaged = number_of(len(found.damaged), "pack is", "packs are")
     raise IntegrityError(
-        f"{len(found.damaged)} packs are damaged ({packs}). Not whole: {names or 'nothing that has a name'}",
+        f"{damaged} damaged ({packs}). Not whole: {names or 'nothing that has a name'}",
         fix=f"lepton vault repair {f'--at {url}' if url else '--from URL'} makes whole what any copy has, and says "
         "what to do about the rest.",
     )
@@ -165,7 +167,8 @@ def drill(url: str, key_file: Path | None, number: int | None, data: Path | None
         proven = restoring.drill(target, manifest, CLOCK, progress=moved)
     age = timedelta(seconds=round(proven.age_s))
     told = {name: getattr(proven, name) for name in proven.__slots__}
-    said = f"Backup {manifest.number} restores: {proven.objects} objects, {format_bytes(proven.bytes_read)}"
+    objects = number_of(proven.objects, "object")
+    said = f"Backup {manifest.number} restores: {objects}, {format_bytes(proven.bytes_read)}"
     Session(is_json).say(
         f"{said}, are what they were. It took {proven.took_s:.1f} s (RTO); it is {age} old (RPO).", told
     )
@@ -182,7 +185,8 @@ def _restore_part(target: Target, manifest: Manifest, into: Path, part: dict[str
         with moving("restoring") as moved:
             done = extracting.extract(backup_there, wanted, into, progress=moved)
     told = {"backup": manifest.number, **{name: getattr(done, name) for name in done.__slots__}}
-    said = f"{done.files} files of backup {manifest.number}, {format_bytes(done.size_bytes)}, are in {into}"
+    files = number_of(done.files, "file")
+    said = f"{files} of backup {manifest.number}, {format_bytes(done.size_bytes)}, in {into} now"
     session.say(f"{said}; {done.there} were there." if done.there else f"{said}.", told)
     if done.damaged:
         names = "; ".join(f"{path}: {fault}" for path, fault in list(done.damaged.items())[:MOST_SHOWN])

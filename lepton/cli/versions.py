@@ -8,7 +8,7 @@ from lepton.cli.kinds import COUNT
 from lepton.cli.output import Session, moment, with_json
 from lepton.cli.places import DIGITS, message_option, opened, place_argument
 from lepton.core.errors import NotFoundError
-from lepton.core.size import format_bytes
+from lepton.core.size import format_bytes, number_of
 from lepton.sdk.place import SCHEME, VaultPath
 from lepton.sdk.vault import Vault
 
@@ -127,7 +127,8 @@ def merge(place: VaultPath, ref: str, take: str | None, message: str, is_json: b
     """Bring what branch, tag or version REF changed into a branch; refused, with names, where both changed a file."""
     with opened(place) as vault:
         done = vault.merge(ref, into=place.ref, take=take or "", message=message)
-    Session(is_json).say(f"{place.ref} stands at version {done['version'][:DIGITS]}, with {done['files']} files.", done)
+    files = number_of(done["files"], "file")
+    Session(is_json).say(f"{place.ref} stands at version {done['version'][:DIGITS]}, with {files}.", done)
 
 
 @click.command()
@@ -139,7 +140,8 @@ def rollback(place: VaultPath, ref: str, message: str, is_json: bool) -> None:
     """Make a new version of a branch with what an older one, REF, held; nothing is lost."""
     with opened(place) as vault:
         done = vault.roll_back(ref, branch=place.ref, message=message)
-    Session(is_json).say(f"{place.ref} holds {done['files']} files again, version {done['version'][:DIGITS]}.", done)
+    files = number_of(done["files"], "file")
+    Session(is_json).say(f"{place.ref} holds {files} again, version {done['version'][:DIGITS]}.", done)
 
 
 COMMANDS: tuple[click.Command, ...] = (log, diff, undelete, branches, branch, tag, merge, rollback)

@@ -1,4 +1,4 @@
-"""Sizes as people write them."""
+"""Sizes and numbers as people write them."""
 
 FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 MOST = 1 << 50
@@ -26,3 +26,8 @@ def format_bytes(size: int) -> str:
             break
         amount, unit = amount / 1024, larger
     return f"{amount:.1f} {unit}" if unit != "bytes" else f"{size} bytes"
+
+
+def number_of(count: int, one: str, many: str = "") -> str:
+    """A number and what it counts: `1 file`, `2 files`; `many` where another letter is not enough."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lepton.core.errors import DamagedError, IntegrityError, InvalidError
+from lepton.core.size import number_of
 from lepton.sdk.http import CHUNK_BYTES
 
 MOST_NAMED = 20
@@ -72,14 +73,14 @@ def unpacked(
             settle(draft, target, file)
             yield file["size_bytes"]
     if wanted:
-        raise IntegrityError(f"{len(wanted)} files did not arrive", fix="Copy again.")
+        raise IntegrityError(f"{number_of(len(wanted), 'file')} did not arrive", fix="Copy again.")
 
 
 def lacking(damaged: Mapping[str, str], written: int) -> DamagedError:
     """What a copy ends with that brought all but what is damaged."""
     names = ", ".join(sorted(damaged)[:MOST_NAMED]) + (", ..." if len(damaged) > MOST_NAMED else "")
     return DamagedError(
-        f"{written} files arrived; of {len(damaged)} the content is damaged in the vault: {names}",
+        f"{number_of(written, 'file')} arrived; of {len(damaged)} the content is damaged in the vault: {names}",
         fix="Send those again, or have the vault made whole: lepton vault repair --from URL",
         details={"damaged": dict(damaged), "files": written},
     )

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import IntegrityError, NotFoundError
 from lepton.core.event import Event
+from lepton.core.size import number_of
 from lepton.server.backups import DUMP, PLATFORM
 from lepton.server.house import House
 from lepton.server.ownership import Ownership
@@ -116,7 +117,7 @@ def _forget(tx: Tx, house: House, workspace: str, tenant: bytes, domain: bytes) 
         kind="workspace",
         workspace=workspace,
         verb="erased",
-        why=f"{keys} keys destroyed",
+        why=f"{number_of(keys, 'key')} destroyed",
         actor="owner",
         at=house.clock.now(),
     )

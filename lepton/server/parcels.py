@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from lepton.core.clock import to_micros
 from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
 from lepton.core.event import Event
+from lepton.core.size import number_of
 from lepton.server.allowance import Allowance
 from lepton.server.backups import keys_of
 from lepton.server.files import At, Files, below, written
@@ -138,7 +139,7 @@ def send(house: House, at: At, name: str, place: Target, recipient: SiteKey, *, 
             raise
         vault.close()
     sending.end()
-    _note(house, at, f"{name or 'all files'}: {count} files, {size} bytes, parcel {id}, for {recipient}")
+    _note(house, at, f"{name or 'all files'}: {number_of(count, 'file')}, {size} bytes, parcel {id}, for {recipient}")
     return Sent(id=id, files=count, size_bytes=size, stored_bytes=sum(size for _, size in packs))
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from lepton.core.clock import Clock, to_micros
 from lepton.core.event import Event
 from lepton.core.resource import Resource
+from lepton.core.size import number_of
 from lepton.server.people import find_named
 from lepton.server.submit import Author, changed
 from lepton.store import domains, events, resources, retained
@@ -93,7 +94,7 @@ class Retention:
                 kind="retention",
                 workspace=workspace,
                 verb="let go",
-                why=f"{len(gone)} versions: kept are {planned.keep}",
+                why=f"{number_of(len(gone), 'version')}: kept are {planned.keep}",
                 actor=ACTOR,
                 at=now,
                 data={"versions": [id.hex() for id in gone[:MOST_TOLD]], "count": len(gone)},

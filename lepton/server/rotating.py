@@ -84,7 +84,7 @@ def _reseal(tx: Tx, house: House, key: bytes) -> Rotated:
     credentials = _reseal_credentials(tx, old, key)
     put_root(tx, house.keys, key)
     rotated = Rotated(tenants=tenants, secrets=secrets, credentials=credentials)
-    why = f"the root key: {tenants} tenants' keys, {secrets} secrets, {credentials} credentials are sealed anew"
+    why = f"the root key; sealed anew: keys of tenants {tenants}, secrets {secrets}, credentials {credentials}"
     events.append(
         tx,
         Event(

@@ -93,7 +93,7 @@ def put_tokens(tx: Tx, wanted: Sequence[str]) -> None:
 
 
 def reseal(tx: Tx, again: Callable[[str, bytes], bytes]) -> int:
-    """Seal credentials anew, of where packs lie, where they are being moved to and were moved from; return how many that were."""
+    """Seal credentials anew, of all places of packs that are remembered; return how many that were."""
     count = 0
     for fact in (FACT, NEXT, LEFT):
         kept = _read(text) if (text := facts.get(tx, fact)) else None

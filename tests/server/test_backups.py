@@ -278,7 +278,7 @@ def test_the_script_restores_plain_files_with_nothing_of_lepton(place: Place, tm
     done = call()
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out/default/artifacts/raw/w@1/weights.bin").read_bytes() == BODY
-    assert "freshness unproven" in done.stdout and "1 files, 0 damaged" in done.stdout
+    assert "freshness unproven" in done.stdout and "1 file, 0 damaged" in done.stdout
     assert call().returncode == 0
     (tmp_path / "out/default/artifacts/raw/w@1/weights.bin").unlink()
     (pack,) = (path for path in place.safe.rglob("*") if path.is_file() and path.stat().st_size > len(BODY))
@@ -308,7 +308,7 @@ def test_the_commands_take_a_platform_from_disaster_to_a_new_one(place: Place, t
     assert run("backups", "--at", place.safe, *data).splitlines()[1].startswith("1\t")
     assert "are whole" in run("verify", *data)
     assert "are whole" in run("verify", "--at", place.safe, "--recovery-key", kit)
-    assert "1 objects" in run("drill", "--at", place.safe, *data)
+    assert "1 object," in run("drill", "--at", place.safe, *data)
     shutil.rmtree(place.data)
     assert "freshness unproven" in run("restore", "--from", place.safe, "--recovery-key", kit, "--into", into)
     with open_house(into) as house:
@@ -534,7 +534,7 @@ def test_a_drill_reads_the_files_of_workspaces(house: House, tmp_path: Path) -> 
     house.http.put("/api/v1/vault/files/set/noise", content=content)
     run("recovery-key", "--out", tmp_path / "kit.json", *data)
     run("backup", "--to", safe, *data)
-    assert "1 objects, 293.0 KiB" in run("drill", "--at", safe, *data)
+    assert "1 object, 293.0 KiB" in run("drill", "--at", safe, *data)
     told = list[tuple[int, int]]()
     target = Target(LocalDriver(safe), str(safe))
     with opened_data(ServerConfig(data=house.config.data), CLOCK) as beside:

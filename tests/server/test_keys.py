@@ -40,7 +40,7 @@ def test_keys_are_rotated_beside_a_server_and_no_pack_changes(tmp_path: Path) ->
     with open_house(data) as house:
         first = put(house, "default", SECRET)
         before, keys = packs(data), sealed_keys(house, "default")
-        assert f"{len(keys)} keys of 1 workspaces" in run("rotate-key", "default", "--data", data)
+        assert f"{len(keys)} keys of 1 workspace." in run("rotate-key", "default", "--data", data)
         assert not set(sealed_keys(house, "default")) & set(keys) and packs(data) == before
         assert house.http.get(first).content == SECRET
         second = put(house, "default", b"more")
@@ -63,7 +63,7 @@ def test_what_was_erased_is_nowhere_in_the_data_directory_and_the_certificate_sa
         assert house.http.get(gone).content == SECRET
     run("recovery-key", "--out", tmp_path / "kit.json", "--data", data)
     run("backup", "--to", safe, "--data", data)
-    assert "1 packs of red would" in run("erase", "red", "--dry-run", "--data", data)
+    assert "1 pack of red would" in run("erase", "red", "--dry-run", "--data", data)
     everything = b"".join(path.read_bytes() for path in data.rglob("*") if path.is_file())
     assert all(key in everything for key in keys)
     run("erase", "red", "--certificate", paper, "--data", data)
@@ -72,7 +72,9 @@ def test_what_was_erased_is_nowhere_in_the_data_directory_and_the_certificate_sa
     signer = json.loads((tmp_path / "kit.json").read_text())["signer"]
     for whose in (("--recovery-key", tmp_path / "kit.json"), ("--signer", signer), ("--data", data)):
         said = run("certificate", paper, *whose)
-        assert "genuine: 5 keys of red were" in said and f"{safe} up to backup 1, kept until somebody forgets" in said
+        assert (
+            "genuine: 5 keys of red destroyed" in said and f"{safe} up to backup 1, kept until somebody forgets" in said
+        )
     (tmp_path / "forged.json").write_text(paper.read_text().replace('"keys": 5', '"keys": 6'))
     refused(IntegrityError, "not what was signed", "certificate", tmp_path / "forged.json", "--data", data)
     refused(IntegrityError, "not what was signed", "certificate", paper, "--signer", "ab" * 32)

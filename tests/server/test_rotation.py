@@ -95,7 +95,7 @@ def test_a_root_key_is_rotated_and_everything_goes_on(tmp_path: Path, monkeypatc
         assert house.http.get(f"{API}/vault/files/x?workspace=red").content == BODY
         assert house.http.get("/.well-known/jwks.json").text == keys
         events = house.platform.database.read(lambda tx: tx.rows("SELECT body FROM events WHERE verb = 'rotated'"))
-        assert len(events) == 1 and b"1 secrets" in bytes(events[0][0]) and b"owner" in bytes(events[0][0])
+        assert len(events) == 1 and b"secrets 1" in bytes(events[0][0]) and b"owner" in bytes(events[0][0])
     run("drill", "--at", safe, "--data", data)  # a backup from before
     run("backup", "--to", safe, "--data", data)
     run("rotate-root", "--data", data)  # once more

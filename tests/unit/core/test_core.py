@@ -16,6 +16,7 @@ from lepton.core.errors import InvalidError, LeptonError
 from lepton.core.event import Event, canonical
 from lepton.core.ids import PREFIXES, check_name, first_id, is_id, last_id, make_id
 from lepton.core.launch import Devices, Launch
+from lepton.core.size import number_of
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 times = st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  made aware
@@ -136,3 +137,8 @@ def test_ids_of_a_kind_lie_between_the_first_and_the_last() -> None:
         made = make_id("job", at=NOW, random=lambda _, bits=random: bits)
         assert first_id("job", NOW) <= made < first_id("job", NOW + timedelta(microseconds=1)) < last_id("job")
     assert last_id("job") < first_id("node", NOW)
+
+
+def test_one_of_a_thing_is_told_as_one() -> None:
+    assert [number_of(count, "file") for count in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+    assert number_of(1, "pack is", "packs are") == "1 pack is" and number_of(3, "pack is", "packs are") == "3 packs are"
