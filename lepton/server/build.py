@@ -38,7 +38,7 @@ from lepton.server.placing import Placing, policy_of
 from lepton.server.pruning import Pruning
 from lepton.server.pulse import Pulse
 from lepton.server.reconcile import Loop
-from lepton.server.root import settled_root
+from lepton.server.root import check_file, settled_root
 from lepton.server.running import Running
 from lepton.server.schedules import LEASE_S as BACKUP_LEASE_S
 from lepton.server.schedules import Schedules
@@ -154,6 +154,7 @@ def build(config: ServerConfig, *, clock: Clock | None = None, engine: Engine | 
     lock = lock_folder(config.data)
     database: Database | None = None
     try:
+        check_file(config)
         database = open_database(config.database, folder=config.data, clock=clock)
         root = settled_root(database, config)
         token = _settle(database, config, at=clock.now())

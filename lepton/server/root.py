@@ -48,6 +48,17 @@ def settled_root(database: Database, config: ServerConfig) -> Root:
     return Root(key, database.read(lambda tx: kept(tx, key)))
 
 
+def check_file(config: ServerConfig) -> None:
+    """Refuse a key's file that holds none, before there is a database.
+
+    Raises:
+        ConfigError: it does.
+    """
+    path = config.data / "key"
+    if is_in_file(config) and path.exists():
+        read_key_file(path)
+
+
 def kept(tx: Tx, key: bytes) -> Mapping[str, bytes]:
     """The keys that were kept when the root key was rotated; none if it never was."""
     sealed = facts.get(tx, KEPT)
