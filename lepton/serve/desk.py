@@ -13,6 +13,7 @@ from lepton.serve.cost import Costs
 from lepton.serve.entrance import Entrance
 from lepton.serve.exchange import Exchange, Limits, Lobby
 from lepton.serve.frames import LAST, Entry, Frame, Item, Kind
+from lepton.serve.held import settle
 from lepton.serve.inlet import Inlet
 from lepton.serve.leavers import Leavers
 from lepton.serve.links import WorkerLink
@@ -114,9 +115,12 @@ class Desk(Entrance):
             self.refuse(exchange, verdict)
         elif not route.operation:
             show(self, exchange, route)
-        elif route.operation == HELD:
+        elif route.operation == HELD and not self._table.is_known:
             self.on_work(self)
             self.hold(exchange)
+        elif route.operation == HELD:  # while its token was judged a worker has told what can be asked
+            found = settle(exchange, self._table)
+            self.refuse(exchange, found) if isinstance(found, Refusal) else self.go(exchange)
         else:
             if not self._arrived:
                 self.on_work(self)

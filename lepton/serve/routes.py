@@ -176,7 +176,7 @@ class Table:
     """
 
     def __init__(self, about: Mapping[str, Json], missing: Refusal = NO_PATH) -> None:
-        self._is_known = bool(about)
+        self.is_known = bool(about)
         self.cors = _cors(about)
         self._missing = missing
         self._exact: dict[bytes, dict[bytes, Route]] = {}
@@ -220,7 +220,7 @@ class Table:
             return Route(page=Page.OPTIONS, is_public=True, text=b"GET, HEAD, OPTIONS, POST")
         methods = self._methods(path)
         if methods is None:
-            if not self._is_known and method not in (b"TRACE", b"CONNECT"):
+            if not self.is_known and method not in (b"TRACE", b"CONNECT"):
                 return UNKNOWN._replace(form=PROTOCOLS.get(path[1:].partition(b"/")[0], ""))
             if self._fallback is not None and method in (b"GET", b"HEAD"):
                 return self._fallback

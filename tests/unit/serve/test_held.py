@@ -1,13 +1,21 @@
 """What waits for the first worker, and how much of it."""
 
 import asyncio
+from time import monotonic
+
+import pytest
 
 from lepton.serve import answers
+from lepton.serve.access import Gate
+from lepton.serve.allowance import Addresses
 from lepton.serve.desk import Desk
-from lepton.serve.exchange import Exchange
+from lepton.serve.exchange import Exchange, Limits
 from lepton.serve.held import MAX_OBJECTED, MAX_OBJECTED_BYTES, Held
+from lepton.serve.http import Connection
+from lepton.serve.lobby import Lobby
+from lepton.serve.queue import Queue
 from lepton.serve.routes import UNKNOWN
-from tests.fuzz.front import Transport
+from tests.fuzz.front import GOOD, Transport, Worker, read_answers
 from tests.fuzz.http2 import make_front
 
 
@@ -29,3 +37,42 @@ async def fill() -> None:
 
 def test_those_without_a_good_token_take_little_room_and_none_of_the_others() -> None:
     asyncio.run(fill())
+
+
+class Thinking:
+    """A server that says what it thinks of a token when it is told to."""
+
+    def __init__(self, status: int) -> None:
+        self.may_answer, self.status = asyncio.Event(), status
+
+    async def get(self, path: str, token: bytes) -> tuple[int, bytes]:
+        await self.may_answer.wait()
+        return self.status, b'{"name": "ann"}'
+
+
+async def meet(status: int, path: bytes) -> list[int]:
+    """What is answered to one who came before the first worker, and whose token is judged after that."""
+    server = Thinking(status)
+    gate = Gate(server, "ep_1", monotonic)  # type: ignore[arg-type]
+    queue = Queue(max_batch=32, max_waiting=4096, max_waiting_bytes=1 << 28)
+    desk = Desk(queue, limits=Limits(), deadline_s=60, name="own", gate=gate, prefix="f")
+    connection, transport = Connection(Lobby(desk, Addresses(()))), Transport()
+    connection.connection_made(transport)  # type: ignore[arg-type]
+    asks = GOOD.replace(b"/predict", path).replace(b"Host: a\r\n", b"Host: a\r\nAuthorization: Bearer t\r\n")
+    connection.data_received(asks)
+    worker = Worker(desk)
+    server.may_answer.set()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    desk._pump()
+    worker.work()
+    return read_answers(bytes(transport.written))
+
+
+@pytest.mark.parametrize(
+    ("status", "path", "answer"), [(200, b"/predict", 200), (401, b"/predict", 401), (200, b"/nothing", 404)]
+)
+def test_a_worker_that_comes_while_a_token_is_judged_is_not_waited_for_again(
+    status: int, path: bytes, answer: int
+) -> None:
+    assert asyncio.run(meet(status, path)) == [answer]
