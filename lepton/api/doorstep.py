@@ -1,4 +1,4 @@
-"""What is settled before a request finds its route: names with a slash in them, and HEAD."""
+"""What is settled before a request finds its route: names with a slash or a line break in them, and HEAD."""
 
 import asyncio
 from contextlib import suppress
@@ -9,6 +9,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lepton.core.errors import NotFoundError
 
 NO_SLASH = NotFoundError("No name or id has a '/' in it", fix="Check it with the list command.")
+
+NO_BREAK = NotFoundError("No name or id has a line break in it", fix="Use another name.")
+"""A route would match the path without one that it ends with, and act on another thing."""
 
 
 class Doorstep:
@@ -28,6 +31,8 @@ class Doorstep:
             await self.app(scope, receive, send)
         elif b"%2f" in (scope.get("raw_path") or b"").lower():
             await JSONResponse(NO_SLASH.to_json(), status_code=NO_SLASH.status)(scope, receive, send)
+        elif "\n" in scope["path"]:
+            await JSONResponse(NO_BREAK.to_json(), status_code=NO_BREAK.status)(scope, receive, send)
         elif scope["method"] == "HEAD" and not scope["path"].startswith(self.spared):
             await self._head({**scope, "method": "GET"}, receive, send)
         else:

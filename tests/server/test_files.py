@@ -307,6 +307,17 @@ def test_names_that_cannot_be_are_refused(shared_house: House, name: str) -> Non
     assert names(shared_house.http) == []
 
 
+def test_a_line_break_behind_a_name_does_not_stand_for_the_name_without(house: House) -> None:
+    put(house.http, "a", b"one")
+    for answer in (
+        house.http.put(f"{V}/files/a%0A", content=b"two"),
+        house.http.get(f"{V}/files/a%0A"),
+        house.http.delete(f"{V}/files/a%0A"),
+    ):
+        error_of(answer, 404, "not_found")
+    assert read(house.http, "a") == b"one" and names(house.http) == ["a"]
+
+
 def test_a_workspace_keeps_no_more_than_it_may(house: House) -> None:
     house.ask("POST", "/security/workspaces", {"name": "lab"}, status=201)
     member = house.user("ann", lab="editor")
