@@ -29,10 +29,8 @@ class Doorstep:
         """Pass the request on, if it is one."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
-        elif b"%2f" in (scope.get("raw_path") or b"").lower():
-            await JSONResponse(NO_SLASH.to_json(), status_code=NO_SLASH.status)(scope, receive, send)
-        elif "\n" in scope["path"]:
-            await JSONResponse(NO_BREAK.to_json(), status_code=NO_BREAK.status)(scope, receive, send)
+        elif (fault := _fault(scope)) is not None:
+            await JSONResponse(fault.to_json(), status_code=fault.status)(scope, receive, send)
         elif scope["method"] == "HEAD" and not scope["path"].startswith(self.spared):
             await self._head({**scope, "method": "GET"}, receive, send)
         else:
@@ -58,3 +56,10 @@ class Doorstep:
 
     async def _to_end(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.app(scope, receive, send)
+
+
+def _fault(scope: Scope) -> NotFoundError | None:
+    """Why there is no such path, if that is plain."""
+    if b"%2f" in (scope.get("raw_path") or b"").lower():
+        return NO_SLASH
+    return NO_BREAK if "\n" in scope["path"] else None

@@ -23,7 +23,7 @@ from lepton.server.storage import sealed_credentials
 from lepton.store import targets
 from lepton.store.targets import Place
 from lepton.vault.backup.retention import Keep
-from lepton.vault.backup.target import Target
+from lepton.vault.backup.target import Target, size_of
 from lepton.vault.drivers.credentials import from_environment
 from lepton.vault.drivers.opening import address_of
 
@@ -64,7 +64,7 @@ def list_backups(url: str, key_file: Path | None, data: Path | None, is_json: bo
     target, rows = target_at(url), list[dict[str, str]]()
     for number in target.numbers():
         manifest = manifest_at(target, key_file, data, number)
-        size = sum(size for packs in manifest.packs.values() for _, size in packs)
+        size = size_of(manifest.packs)
         rows.append({"backup": str(number), "made": str(from_micros(manifest.at)), "size": format_bytes(size)})
     Session(is_json).table(rows, rows, hint="lepton vault backup --to URL makes one")
 

@@ -14,6 +14,7 @@ from lepton.server import ownership
 from lepton.server import storage as storages
 from lepton.server.house import House, Use
 from lepton.store.vault import packs_present
+from lepton.vault.backup.target import size_of
 
 
 @click.command()
@@ -39,7 +40,7 @@ def storage(url: str, claims: bool, data: Path | None, is_json: bool) -> None:
             return
         if not url:
             packs = house.database.read(packs_present)
-            size = sum(size for found in packs.values() for _, size in found)
+            size = size_of(packs)
             count, address = sum(map(len, packs.values())), str(house.storage.address)
             told = {"storage": address, "id": house.storage.id, "packs": count, "size_bytes": size}
             held = number_of(count, "pack")

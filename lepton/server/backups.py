@@ -35,7 +35,7 @@ from lepton.vault.backup.manifest import Manifest, read_manifest, seal_manifest
 from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.recovery import RecoveryKey, make_key
 from lepton.vault.backup.second import Second
-from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Known, Target, copy_packs
+from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Known, Target, copy_packs, size_of
 from lepton.vault.store.blobs import Blob, write
 from lepton.vault.store.branches import MAIN, Author
 from lepton.vault.store.files import pack_path
@@ -182,8 +182,8 @@ def _back_up(
     blob, packs = _snapshot(house, domain)
     own = [(pack.id, pack.size_bytes) for pack in _own_packs(house, domain.id)]
     packs[domain.id] = own
-    total, twice = (sum(size for found in each.values() for _, size in found) for each in (packs, {domain.id: own}))
-    tell = counted(progress, total + twice)
+    total = size_of(packs)
+    tell = counted(progress, total + size_of({domain.id: own}))
     copied = copy_packs(house.driver, target.driver, packs, progress=tell)
     copied.size_bytes += copy_packs(house.driver, Second(target.driver), {domain.id: own}, progress=tell).size_bytes
     if copied.lost and not is_last and _pruned(house, packs):

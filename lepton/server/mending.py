@@ -14,7 +14,7 @@ from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.mending import Mended, Opens, mend_packs
 from lepton.vault.backup.progress import Progress, Steps, counted
 from lepton.vault.backup.second import DUMPS, Second
-from lepton.vault.backup.target import Target, copy_packs, manifest_paths
+from lepton.vault.backup.target import Target, copy_packs, manifest_paths, size_of
 from lepton.vault.driver import Driver
 from lepton.vault.store.files import pack_path
 from lepton.vault.store.keyring import DomainKeys, KeyRing
@@ -26,7 +26,8 @@ T = TypeVar("T")
 def mend_house(house: House, sources: Sequence[Driver], *, progress: Progress) -> Mended:
     """Make the platform's own vault whole; a running server reads what is whole again at once."""
     packs, mended = house.database.read(packs_present), Mended()
-    mend_packs(house.driver, sources, house.vault.ring, packs, progress=counted(progress, _size(packs)), mended=mended)
+    tell = counted(progress, size_of(packs))
+    mend_packs(house.driver, sources, house.vault.ring, packs, progress=tell, mended=mended)
     return mended
 
 
@@ -59,7 +60,7 @@ def mend_backups(
     mended, sources = Mended(), elsewhere.drivers
     manifests = list(_manifests(target, numbers, manifest_of, mended))
     own, rest = _unique(manifests, is_own=True), _unique(manifests, is_own=False)
-    total = sum(2 * _size(packs) for _, packs in own) + sum(_size(packs) for _, packs in rest)
+    total = sum(2 * size_of(packs) for _, packs in own) + sum(size_of(packs) for _, packs in rest)
     tell = counted(progress, total)
     for manifest, packs in own:
         _mend_dump(target, manifest, packs, sources, tell, mended)
@@ -153,7 +154,3 @@ class _Rings:
             except (NotFoundError, IntegrityError):
                 continue
         raise NotFoundError("No dump that can be read has its key", fix="Use another backup.")
-
-
-def _size(packs: Packs) -> int:
-    return sum(size for found in packs.values() for _, size in found)

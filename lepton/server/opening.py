@@ -17,7 +17,7 @@ from lepton.vault.backup.manifest import Manifest, platform_opens, read_manifest
 from lepton.vault.backup.mending import Mended, mend_packs
 from lepton.vault.backup.recovery import RecoveryKey
 from lepton.vault.backup.second import Second
-from lepton.vault.backup.target import Target, manifest_paths
+from lepton.vault.backup.target import Target, manifest_paths, size_of
 from lepton.vault.driver import Driver
 from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.store.blobs import read, read_blob
@@ -44,7 +44,7 @@ class Backup:
     @property
     def size_bytes(self) -> int:
         """Of all its packs."""
-        return sum(size for packs in self.manifest.packs.values() for _, size in packs)
+        return size_of(self.manifest.packs)
 
     def lines(self) -> Iterator[bytes]:
         """The dump of the database."""

@@ -6,7 +6,7 @@ last. Until then a file `restoring` keeps a server from starting there.
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
@@ -37,7 +37,7 @@ from lepton.vault.backup.frozen import FrozenState
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.second import DUMPS, Second
-from lepton.vault.backup.target import Target, copy_packs
+from lepton.vault.backup.target import Target, copy_packs, size_of
 from lepton.vault.driver import Driver
 from lepton.vault.store.blobs import Blob, places, read, read_blob
 from lepton.vault.store.chunks import Chunks
@@ -65,7 +65,7 @@ def check_backup(target: Target, manifest: Manifest, clock: Clock, *, progress: 
     own, second = {domain: packs[domain]}, Second(driver)
     there = {head.key for head in second.list()}
     twice = {domain: [(pack, size) for pack, size in packs[domain] if pack_path(domain, pack) in there]}
-    tell = counted(progress, _size(packs) + _size(twice))
+    tell = counted(progress, size_of(packs) + size_of(twice))
     ring = KeyRing(own_state(manifest), manifest.vault_root)
     dumps, copies = (check_packs(*each, progress=tell) for each in ((driver, ring, own), (second, ring, twice)))
     damaged = {**copies_of(target, manifest).damaged, **dumps.packs}
@@ -84,10 +84,6 @@ def check_backup(target: Target, manifest: Manifest, clock: Clock, *, progress: 
         damaged={**damaged, **damage.packs},
         names=names,
     )
-
-
-def _size(packs: Mapping[bytes, Sequence[tuple[bytes, int]]]) -> int:
-    return sum(size for found in packs.values() for _, size in found)
 
 
 def restore(backup: Backup, into: Path, clock: Clock, *, progress: Progress, storage: Address | None = None) -> int:
@@ -193,7 +189,7 @@ def check_house(house: House, *, progress: Progress) -> Checked:
     """Read every byte of a platform's own vault, and name what is damaged."""
     told = house.database.read(lambda tx: read_told(dump(tx)))
     packs = {domain: [(pack.id, pack.size_bytes) for pack in found] for domain, found in told.packs.items()}
-    tell = counted(progress, sum(size for found in packs.values() for _, size in found))
+    tell = counted(progress, size_of(packs))
     damage = check_packs(house.driver, house.vault.ring, packs, progress=tell)
     look = _Look(house.driver, told, house.vault.ring)
     return Checked(

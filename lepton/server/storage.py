@@ -28,7 +28,7 @@ from lepton.store.storage import Kept
 from lepton.store.vault import packs_present
 from lepton.vault.backup.check import check_packs
 from lepton.vault.backup.progress import Progress, counted
-from lepton.vault.backup.target import ABOUT, OWNER_MARK, PACKS_MARK, Copied, copy_packs
+from lepton.vault.backup.target import ABOUT, OWNER_MARK, PACKS_MARK, Copied, copy_packs, size_of
 from lepton.vault.driver import Driver
 from lepton.vault.drivers.credentials import Credentials, from_environment
 from lepton.vault.drivers.local import LocalDriver
@@ -314,7 +314,7 @@ def move(house: Moving, source: Storage, target: Address, *, progress: Progress)
         is_new = claim(driver, target, platform=platform, id=kept.id)
         copied, there = Copied(), set[bytes]()
         while (packs := database.write(partial(_switched, kept=kept, there=there))) is not None:
-            tell = counted(progress, _size(packs))
+            tell = counted(progress, size_of(packs))
             # what lies in a new place is of other times: only what this move has copied itself is as it must be
             some = copy_packs(source.driver, driver, packs, progress=tell, looks=not is_new and not there)
             _refuse(database, some.lost)
@@ -330,7 +330,7 @@ def move(house: Moving, source: Storage, target: Address, *, progress: Progress)
 def _check_whole(house: Moving, source: Storage, progress: Progress) -> None:
     """Read every byte before it is moved: damage must not become the only copy."""
     packs = house.database.read(packs_present)
-    damage = check_packs(source.driver, house.vault.ring, packs, progress=counted(progress, _size(packs)))
+    damage = check_packs(source.driver, house.vault.ring, packs, progress=counted(progress, size_of(packs)))
     _refuse(house.database, damage.packs)
 
 
@@ -367,7 +367,3 @@ def _switched(tx: Tx, kept: Kept, there: Iterable[bytes]) -> dict[bytes, list[tu
         return missing
     storage.switch(tx, kept)
     return None
-
-
-def _size(packs: dict[bytes, list[tuple[bytes, int]]]) -> int:
-    return sum(size for found in packs.values() for _, size in found)

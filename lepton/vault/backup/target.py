@@ -17,8 +17,9 @@ FOLDER = "backups/"
 COPIES_FOLDER = "manifests/"
 """The second copy of each manifest."""
 PACKS_MARK = "lepton-vault"
-OWNER_MARK = "lepton-owner"
 """What stands in a storage of packs."""
+OWNER_MARK = "lepton-owner"
+"""What stands there too, where others could use it: which copy of the platform's database does."""
 DOING = "doing/"
 MAKING, FORGETTING = "making", "forgetting"
 BUSY_S = 86_400
@@ -245,6 +246,11 @@ class Copied:
     size_bytes: int = 0
     lost: dict[str, str] = field(default_factory=dict)
     """Path of a pack that is missing in the source, or has another size there -> what is wrong."""
+
+
+def size_of(packs: Packs) -> int:
+    """Bytes of all packs."""
+    return sum(size for found in packs.values() for _, size in found)
 
 
 def copy_packs(source: Driver, target: Driver, packs: Packs, *, progress: Steps, looks: bool = True) -> Copied:

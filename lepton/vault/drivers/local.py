@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from io import FileIO
 from pathlib import Path
-from stat import S_ISLNK, S_ISREG
+from stat import S_ISREG
 from time import time_ns
 from typing import NamedTuple
 from uuid import uuid4
@@ -171,7 +171,7 @@ class LocalDriver:
         self._check_place()
         path = f"{self.root}/{check_key(key)}"
         at = path.find("/", len(str(self.root)) + 1)
-        while at > 0 and not _is_link(path[:at]):
+        while at > 0 and not os.path.islink(path[:at]):
             at = path.find("/", at + 1)
         if at < 0 or Path(path).parent.resolve().is_relative_to(self.root):
             return path
@@ -344,14 +344,6 @@ def open_storage(path: Path) -> LocalDriver:
     if not is_usable:
         raise StorageRefusedError(f"Cannot use {path}: look at {there}", fix="Look at the folder's owner.")
     return LocalDriver(path)
-
-
-def _is_link(path: str) -> bool:
-    """Whether a symbolic link stands there."""
-    try:
-        return S_ISLNK(os.lstat(path).st_mode)
-    except OSError:
-        return False
 
 
 def _head(key: str, found: os.stat_result) -> Head:

@@ -245,9 +245,10 @@ class Chunks:
         with self._lock:
             for id, each in there.items():
                 written = self._written.get(each.pack)
-                if written is None or not written.is_leaving:
-                    found[id] = each
-                if written is not None and not written.is_leaving:
+                if written is not None and written.is_leaving:
+                    continue
+                found[id] = each
+                if written is not None:
                     batch.relies_on(written)
         return found
 
