@@ -150,6 +150,7 @@ def measure(tool: str, folder: Path, data: Path) -> dict[str, float]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     environment = {**os.environ, **SECRETS, "BORG_BASE_DIR": str(folder / "b"), "RESTIC_CACHE_DIR": str(folder / "c")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled
     environment |= {"PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])}
     kept = folder / ("vault" if tool == "lepton" else "repository")
     found: dict[str, float] = {}
