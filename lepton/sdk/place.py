@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from lepton.core.errors import InvalidError
 from lepton.core.ids import check_name
@@ -51,3 +52,14 @@ def joined(folder: str, name: str) -> str:
 def is_address(text: str) -> bool:
     """Whether a text is meant as one."""
     return text.startswith(SCHEME)
+
+
+def url_of(name: str) -> str:
+    """The path of a file, whatever its name has.
+
+    Raises:
+        InvalidError: the name is empty, or would lead to another path.
+    """
+    if not name or any(piece in ("", ".", "..") for piece in name.split("/")):
+        raise InvalidError(f"{name[:80]!r} cannot be a name", fix="Use a relative path such as set/part-1.csv.")
+    return f"/vault/files/{quote(name, safe='/')}"

@@ -11,7 +11,7 @@ because the calls never touch the caller's loop.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from functools import update_wrapper
 from threading import Event, Lock, Thread
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
@@ -152,6 +152,24 @@ def iterating(method: Callable[Concatenate[Any, P], AsyncIterator[R]]) -> Callab
     def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
         items: Iterator[R] = self._portal.iterate(method(self._inner, *args, **kwargs))
         return items
+
+    update_wrapper(call, method)
+    return call
+
+
+def paging(
+    method: Callable[Concatenate[Any, P], AsyncIterator[R]],
+    pages_of: Callable[Concatenate[Any, P], AsyncIterator[Sequence[R]]],
+) -> Callable[Concatenate[Any, P], Iterator[R]]:
+    """As `iterating`, for items that come in pages.
+
+    Args:
+        pages_of: gives the pages; going to the loop and back for each item alone would cost more than all else.
+    """
+
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+        pages: Iterator[Sequence[R]] = self._portal.iterate(pages_of(self._inner, *args, **kwargs))
+        return (item for page in pages for item in page)
 
     update_wrapper(call, method)
     return call

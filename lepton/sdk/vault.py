@@ -7,18 +7,17 @@ microseconds since 1970: where the branch stood then.
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from lepton.core.errors import DamagedError, InvalidError, LeptonError, NotFoundError, UnreachableError
+from lepton.core.errors import DamagedError, LeptonError, NotFoundError, UnreachableError
 from lepton.sdk.arrived import told_by
 from lepton.sdk.http import Http, part
-from lepton.sdk.place import MAIN
-from lepton.sdk.portal import Blocking, blocking, iterating
+from lepton.sdk.place import MAIN, url_of
+from lepton.sdk.portal import Blocking, blocking, iterating, paging
 from lepton.sdk.transfer import Progress, Transfer, silent
 
 LOOK_S = 0.5
@@ -61,12 +60,18 @@ class AsyncVault:
         Raises:
             NotFoundError: there is no such version.
         """
+        async for page in self._file_pages(folder, ref=ref, at=at, recursive=recursive, totals=totals):
+            for file in page:
+                yield file
+
+    async def _file_pages(
+        self, folder: str = "", *, ref: str = MAIN, at: int | None = None, recursive: bool = False, totals: bool = False
+    ) -> AsyncIterator[Sequence[FileInfo]]:
         query = {"folder": folder, "recursive": recursive or None, "totals": totals or None}
         after: str | None = ""
         while after is not None:
             page = await self._get("/vault/files", ref=ref, at=at, after=after, **query)
-            for item in page["items"]:
-                yield FileInfo(**item)
+            yield [FileInfo(**item) for item in page["items"]]
             ref, at, after = page["version"] or ref, None, page["next"]  # all pages are of one version
 
     async def find(self, name: str, *, ref: str = MAIN, at: int | None = None) -> FileInfo:
@@ -75,7 +80,7 @@ class AsyncVault:
         Raises:
             NotFoundError: there is none; the message says if it is a folder.
         """
-        head = await self._http.head(_url(name), workspace=self._workspace, ref=ref, at=at)
+        head = await self._http.head(url_of(name), workspace=self._workspace, ref=ref, at=at)
         return FileInfo(**told_by(name, head))
 
     async def read(
@@ -99,7 +104,7 @@ class AsyncVault:
         where: dict[str, Any] = {"workspace": self._workspace, "ref": ref, "at": at}
         seen = 0
         try:
-            async for piece in self._http.stream(_url(name), headers=headers, **where):
+            async for piece in self._http.stream(url_of(name), headers=headers, **where):
                 seen += len(piece)
                 yield piece
         except UnreachableError as fault:
@@ -111,13 +116,13 @@ class AsyncVault:
         Raises:
             UnreachableError: the line broke, or the rest is damaged in the vault.
         """
-        async for piece in self._http.stream(_url(name), workspace=self._workspace, ref=ref, pack=kind):
+        async for piece in self._http.stream(url_of(name), workspace=self._workspace, ref=ref, pack=kind):
             yield piece
 
     async def _damage(self, name: str, at: int, where: dict[str, Any]) -> DamagedError | None:
         """Whether a stream broke as what follows cannot be read."""
         try:
-            async for _ in self._http.stream(_url(name), headers={"range": f"bytes={at}-{at}"}, **where):
+            async for _ in self._http.stream(url_of(name), headers={"range": f"bytes={at}-{at}"}, **where):
                 pass
         except DamagedError as fault:
             return fault
@@ -143,7 +148,7 @@ class AsyncVault:
         """
         match = {} if if_sha256 is None else {"if-match": f'"{if_sha256}"'} if if_sha256 else {"if-none-match": "*"}
         query: dict[str, Any] = {"workspace": self._workspace, "branch": branch, "message": message}
-        return str((await self._http.send(_url(name), data, headers=match, **query))["version"])
+        return str((await self._http.send(url_of(name), data, headers=match, **query))["version"])
 
     async def write_stream(
         self, name: str, pieces: Iterable[bytes], *, branch: str = MAIN, message: str = "", unpack: str = ""
@@ -164,7 +169,7 @@ class AsyncVault:
 
         query: dict[str, Any] = {"workspace": self._workspace, "branch": branch, "message": message}
         query |= {"unpack": unpack} if unpack else {}
-        return str((await self._http.send(_url(name), sent, is_once=True, **query))["version"])
+        return str((await self._http.send(url_of(name), sent, is_once=True, **query))["version"])
 
     async def upload(
         self,
@@ -214,7 +219,7 @@ class AsyncVault:
     ) -> dict[str, Any]:
         """Take a file (or all in a folder) out of a new version: `{version, files}`; older versions keep it."""
         query = {"branch": branch, "recursive": recursive or None, "message": message}
-        found: dict[str, Any] = await self._http.delete(_url(name), workspace=self._workspace, **query)
+        found: dict[str, Any] = await self._http.delete(url_of(name), workspace=self._workspace, **query)
         return found
 
     async def copy(
@@ -259,11 +264,17 @@ class AsyncVault:
         Args:
             base: what it is compared with; empty: what it was made from.
         """
+        async for page in self._diff_pages(base, ref=ref, folder=folder):
+            for item in page:
+                yield item
+
+    async def _diff_pages(
+        self, base: str = "", *, ref: str = MAIN, folder: str = ""
+    ) -> AsyncIterator[Sequence[dict[str, Any]]]:
         after: str | None = ""
         while after is not None:
             page = await self._get("/vault/diff", ref=ref, base=base, folder=folder, after=after)
-            for item in page["items"]:
-                yield item
+            yield page["items"]
             ref, base, after = page["new"] or ref, page["old"], page["next"]
 
     async def branches(self) -> list[dict[str, Any]]:
@@ -345,7 +356,7 @@ class AsyncVault:
 class Vault(Blocking[AsyncVault]):
     """The files of a workspace."""
 
-    files = iterating(AsyncVault.files)
+    files = paging(AsyncVault.files, AsyncVault._file_pages)
     find = blocking(AsyncVault.find)
     read = blocking(AsyncVault.read)
     stream = iterating(AsyncVault.stream)
@@ -358,7 +369,7 @@ class Vault(Blocking[AsyncVault]):
     copy = blocking(AsyncVault.copy)
     copy_from = blocking(AsyncVault.copy_from)
     log = blocking(AsyncVault.log)
-    diff = iterating(AsyncVault.diff)
+    diff = paging(AsyncVault.diff, AsyncVault._diff_pages)
     branches = blocking(AsyncVault.branches)
     branch = blocking(AsyncVault.branch)
     delete_branch = blocking(AsyncVault.delete_branch)
@@ -370,17 +381,6 @@ class Vault(Blocking[AsyncVault]):
     set_retention = blocking(AsyncVault.set_retention)
     quota = blocking(AsyncVault.quota)
     set_quota = blocking(AsyncVault.set_quota)
-
-
-def _url(name: str) -> str:
-    """The path of a file, whatever its name has.
-
-    Raises:
-        InvalidError: the name is empty, or would lead to another path.
-    """
-    if not name or any(piece in ("", ".", "..") for piece in name.split("/")):
-        raise InvalidError(f"{name[:80]!r} cannot be a name", fix="Use a relative path such as set/part-1.csv.")
-    return f"/vault/files/{quote(name, safe='/')}"
 
 
 def _standing(name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lepton.sdk.portal import Portal
+from lepton.sdk.portal import Blocking, Portal, paging
 
 
 class Interrupted(Portal):
@@ -58,4 +58,47 @@ def test_who_stops_reading_ends_the_iterator() -> None:
     items.close()  # type: ignore[attr-defined]
     assert ended == [True]
     assert list(portal.iterate(numbers())) == list(range(10))
+    portal.close()
+
+
+class Shelf:
+    """Three pages of two numbers."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+
+    async def numbers(self) -> AsyncIterator[int]:
+        async for page in self.pages():
+            for number in page:
+                yield number
+
+    async def pages(self) -> AsyncIterator[list[int]]:
+        try:
+            for first in (0, 2, 4):
+                yield [first, first + 1]
+        finally:
+            self.is_closed = True
+
+
+class Counted(Portal):
+    crossings = 0
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        self.crossings += 1
+        return super().run(work)
+
+
+class BlockingShelf(Blocking[Shelf]):
+    numbers = paging(Shelf.numbers, Shelf.pages)
+
+
+def test_items_of_pages_come_one_by_one_and_cross_threads_by_the_page() -> None:
+    portal, shelf = Counted(), Shelf()
+    assert list(BlockingShelf(shelf, portal).numbers()) == list(range(6))
+    assert portal.crossings == 5  # three pages, the end, the close
+    shelf.is_closed = False
+    items = BlockingShelf(shelf, portal).numbers()
+    assert [next(items) for _ in range(3)] == [0, 1, 2]
+    del items
+    assert shelf.is_closed
     portal.close()
