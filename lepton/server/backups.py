@@ -284,14 +284,14 @@ def _renew(house: House, domain: Domain) -> None:
 
 def _snapshot(house: House, domain: Domain) -> tuple[Blob, dict[bytes, list[tuple[bytes, int]]]]:
     """The dump, kept in the platform's domain, and the packs that there were at the same moment."""
-    batch = domain.chunks.writing()
+    with domain.chunks.writing() as batch:
 
-    def work(tx: Tx) -> tuple[Blob, dict[bytes, list[tuple[bytes, int]]]]:
-        check_root(tx, house.root)
-        return write(batch, domain.cutter, packed(dump(tx))), packs_present(tx)
+        def work(tx: Tx) -> tuple[Blob, dict[bytes, list[tuple[bytes, int]]]]:
+            check_root(tx, house.root)
+            return write(batch, domain.cutter, packed(dump(tx))), packs_present(tx)
 
-    blob, packs = house.database.read(work)
-    domain.branches.commit(MAIN, {DUMP: Entry(blob)}, batch, Author(by="backup"))
+        blob, packs = house.database.read(work)
+        domain.branches.commit(MAIN, {DUMP: Entry(blob)}, batch, Author(by="backup"))
     return blob, packs
 
 

@@ -317,12 +317,8 @@ def written(domain: Domain, work: Callable[[Batch], T], *, doubts: bool = False)
     Args:
         doubts: content that is there already is read, and stored again where it is damaged.
     """
-    batch = domain.chunks.writing(doubts=doubts)
-    try:
+    with domain.chunks.writing(doubts=doubts) as batch:
         return work(batch)
-    except BaseException:
-        batch.abandon()
-        raise
 
 
 def below(folder: str) -> str:

@@ -62,14 +62,10 @@ class Objects:
             StorageFullError: no room.
         """
         check_digest(digest)
-        batch = domain.chunks.writing(doubts=doubts)
-        try:
+        with domain.chunks.writing(doubts=doubts) as batch:
             blob = write(batch, domain.cutter, limited(pieces, limit))
             _check(blob.sha256.hex(), digest)
             uses = batch.finish()
-        except BaseException:
-            batch.abandon()
-            raise
         return Stored(held=Held(digest=digest, domain=domain.id, blob=blob.to_bytes()), uses=uses, healed=batch.healed)
 
     def open(self, held: Held, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from lepton.core.errors import LeptonError
 from lepton.vault.store.codecs import Encoder, Octets
@@ -17,17 +18,33 @@ log = logging.getLogger("lepton")
 
 
 class Batch:
-    """What one writer puts; for one thread. Nothing of it counts before `finish`."""
+    """What one writer puts; for one thread. Nothing of it counts before `finish`.
+
+    With `with`, what it put is given up where the block fails.
+    """
 
     def __init__(self, chunks: "Chunks", *, doubts: bool = False) -> None:
         self.chunks, self._doubts = chunks, doubts
         self._filled: set[Filling] = set()
+        self.own: Filling | None = None
+        """The open pack that nobody else puts into."""
+        self.shared_bytes = 0
+        """What it has put into packs of others."""
         self._uses: set[bytes] = set()
         self._encoder = Encoder(chunks.tier)
         self.new_bytes = 0
         """Of chunks that were not there before."""
         self.healed = 0
         """Chunks that were there, could not be read, and are stored again."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if fault is not None:
+            self.abandon()
 
     def put(self, chunk: Octets, *, again: bool = False) -> bytes:
         """Keep a chunk; return its id.

@@ -188,12 +188,12 @@ class Branches:
         """Make a version with what an older one held, and move the branch to it; nothing is lost."""
         self._check_kept(version)
         old = self.version(version)
-        batch = self._chunks.writing()
 
         def made(head: Move | None) -> Version:
             return self._made(Tree(self._chunks, old.root), [head.version] if head and head.version else [], author)
 
-        return self._advance(_refuse_tag(name), batch, made)
+        with self._chunks.writing() as batch:
+            return self._advance(_refuse_tag(name), batch, made)
 
     def restore(self, name: str, path: str, author: Author) -> Entry:
         """Undelete a file: give its name the entry that it last had on the branch.
@@ -212,7 +212,8 @@ class Branches:
             if entry and id == self.head(name):
                 raise ConflictError(f"{path!r} is there", fix="Nothing is to be done.")
             if entry:
-                self.commit(name, {path: entry}, self._chunks.writing(), author)
+                with self._chunks.writing() as batch:
+                    self.commit(name, {path: entry}, batch, author)
                 return entry
         if lost:
             raise LetGoError(
@@ -262,10 +263,10 @@ class Branches:
         edits, conflicts = brought(ours, known, changes, take)
         if conflicts:
             raise conflicting(conflicts, is_lost=is_lost)
-        batch = self._chunks.writing()
-        tree = ours.edited(edits, batch)
-        id = write_version(batch, self._made(tree, [head.version, other], author))
-        self._step(into, head, id, author, uses=batch.finish())
+        with self._chunks.writing() as batch:
+            tree = ours.edited(edits, batch)
+            id = write_version(batch, self._made(tree, [head.version, other], author))
+            self._step(into, head, id, author, uses=batch.finish())
         return id
 
     def _advance(self, name: str, batch: Batch, made: Callable[[Move | None], Version]) -> bytes:

@@ -1,9 +1,10 @@
 """The chunks of one domain: put, kept once, read by their ids.
 
-A writer works in a `Batch`: chunks go into a pack that all batches share, full packs are uploaded behind its back, and
-`finish` returns when everything it put, or found to be there, is durable. The order of a pack's birth: its bytes to
-the storage, then its row and its sealed key in one transaction, then the index. What dies before that transaction
-leaves a file that nobody names, for prune to remove.
+A writer works in a `Batch`: its first chunks go into a pack that all batches share, so that many small uploads are
+stored at once; who has put much gets packs of his own, so that they can go with him if he gives up. Full packs are
+uploaded behind its back, and `finish` returns when everything it put, or found to be there, is durable. The order of a
+pack's birth: its bytes to the storage, then its row and its sealed key in one transaction, then the index. What dies
+before that transaction leaves a file that nobody names, for prune to remove.
 """
 
 import logging
@@ -24,7 +25,7 @@ from lepton.vault.store.files import PackFile, pack_path
 from lepton.vault.store.filling import Filling, Spot, side_by_side, windows
 from lepton.vault.store.index import Found, Index
 from lepton.vault.store.keyring import KeyRing
-from lepton.vault.store.packs import Entry, PackReader, PackWriter
+from lepton.vault.store.packs import FULL_BYTES, Entry, PackReader, PackWriter
 from lepton.vault.store.pools import Pools
 from lepton.vault.store.sealing import ID_BYTES, fresh_key
 from lepton.vault.store.state import FRESH, Pack, State
@@ -47,6 +48,8 @@ class Chunks:
 
     tier = Tier.WARM
     """How what is written is expected to be read."""
+    most_shared = 4 << 20
+    """So much a batch puts into packs that others put into too: the most that is left of it where it gives up."""
 
     def __init__(
         self, driver: Driver, state: State, ring: KeyRing, index: Index, *, domain: bytes, pools: Pools | None = None
@@ -54,7 +57,8 @@ class Chunks:
         self.domain, self.keys = domain, ring.domain(domain)
         self.driver, self.state, self._ring, self.index = driver, state, ring, index
         self._lock, self._following = Lock(), Lock()
-        self._filling: Filling | None = None
+        self._shared: Filling | None = None
+        """The open pack that all batches begin in."""
         self._pending: dict[bytes, tuple[Filling, Entry]] = {}
         """Chunks that are not in the index yet."""
         self._unindexed: dict[bytes, Filling] = {}
@@ -253,31 +257,63 @@ class Chunks:
         return found
 
     def add(self, id: bytes, length: int, codec: Codec, body: Octets, *, batch: Batch) -> Filling:
-        """Put an encoded chunk into the open pack; send it off where that fills it."""
+        """Put an encoded chunk into the open pack of the batch; send that off where it is full."""
         with self._lock:
-            filling = self._pending[id][0] if id in self._pending else self._filling or self._begin()
+            filling = self._pending[id][0] if id in self._pending else self._opened_for(batch)
             batch.relies_on(filling)
             if id in self._pending:
                 return filling
             assert filling.writer is not None
             self._pending[id] = filling, filling.writer.add(id, length, codec, body)
-            is_full = filling.writer.is_full
-            self._filling = None if is_full else filling
+            batch.shared_bytes += 0 if filling.owner else len(body)
+            is_full = filling.writer.size_bytes >= (self._pools.own_bytes if filling.owner else FULL_BYTES)
+            if is_full:
+                self._close(filling)
         if is_full:
             self._send(filling)
         return filling
 
+    def _opened_for(self, batch: Batch) -> Filling:
+        """The open pack that a batch puts into: the shared one until it has put much, and from then on, alone in it."""
+        if batch.shared_bytes < self.most_shared:
+            self._shared = self._shared or self._begin()
+            return self._shared
+        if batch.own is None:
+            if self._shared and self._shared.batches == {batch}:
+                batch.own, self._shared = self._shared, None
+            else:
+                batch.own = self._begin()
+            batch.own.owner = batch
+            self._pools.own(1)
+        return batch.own
+
+    def _begin(self) -> Filling:
+        pack, key = os.urandom(ID_BYTES), fresh_key()
+        writer = PackWriter(domain=self.domain, pack=pack, key=key, tier=self.tier)
+        filling = Filling(pack, key, writer, self._reading(pack, key))
+        self._unindexed[pack] = self._written[pack] = filling
+        return filling
+
+    def _close(self, filling: Filling) -> None:
+        """Nothing more is put into it; whoever calls has the lock, and sends it off or takes it out."""
+        filling.is_open = False
+        if filling.owner:
+            filling.owner.own = None
+        else:
+            self._shared = None
+
     def forget(self, batch: Batch, fillings: set[Filling]) -> None:
-        """Drop what nobody else relies on: the open pack, and those that lie in the storage already."""
+        """Drop what nobody else relies on: open packs, and those that lie in the storage already."""
         with self._lock:
             for filling in fillings:
                 filling.batches.discard(batch)
             lonely = {filling for filling in fillings if not filling.batches}
-            if self._filling and self._filling in lonely:
-                lonely.remove(self._filling)
-                self._take_out(self._filling)
-                self._filling = None
-        whole = [filling for filling in lonely if not filling.done.exception()]  # waits for what is under way
+            unsent = {filling for filling in lonely if filling.is_open}
+            for filling in unsent:
+                self._close(filling)
+                self._take_out(filling)
+        # waits for what is under way
+        whole = [filling for filling in lonely - unsent if not filling.done.exception()]
         with self._lock:
             leaving = [filling for filling in whole if not filling.batches and not filling.is_over]
             for filling in leaving:
@@ -288,21 +324,14 @@ class Chunks:
         for pack in gone:  # what dies before this leaves files that nobody names, for prune to remove
             self.driver.delete(pack_path(self.domain, pack))
 
-    def _begin(self) -> Filling:
-        pack, key = os.urandom(ID_BYTES), fresh_key()
-        writer = PackWriter(domain=self.domain, pack=pack, key=key, tier=self.tier)
-        filling = Filling(pack, key, writer, self._reading(pack, key))
-        self._unindexed[pack] = self._written[pack] = filling
-        return filling
-
     def flush(self, wanted: set[Filling]) -> None:
-        """Send the open pack off, if it is one of these."""
+        """Send those of these packs off that are open still, whoever puts into them."""
         with self._lock:
-            filling = self._filling
-            if filling not in wanted:
-                return
-            self._filling = None
-        self._send(filling)
+            unsent = [filling for filling in wanted if filling.is_open]
+            for filling in unsent:
+                self._close(filling)
+        for filling in unsent:
+            self._send(filling)
 
     def _send(self, filling: Filling) -> None:
         self._room.acquire()
@@ -346,5 +375,7 @@ class Chunks:
 
     def _take_out(self, filling: Filling) -> None:
         del self._unindexed[filling.id]
+        if filling.owner:
+            self._pools.own(-1)
         for entry in filling.entries:
             self._pending.pop(entry.id, None)

@@ -27,16 +27,17 @@ MOST_BYTES = 1 << 30
 
 def compact(chunks: Chunks, usage: Usage, *, few: int = FEW) -> int:
     """Move the live chunks of such packs; return how many packs that were. What is damaged stays where it is."""
-    batch, moved = chunks.writing(), 0
-    for pack in chosen(usage.packs, few):
-        try:
-            for chunk in chunks.read(usage.live_in(pack)):
-                batch.put(chunk, again=True)
-        except IntegrityError as fault:
-            log.warning("pack %s is not moved: %s", pack.hex(), fault)
-        else:
-            moved += 1
-    batch.finish()
+    moved = 0
+    with chunks.writing() as batch:
+        for pack in chosen(usage.packs, few):
+            try:
+                for chunk in chunks.read(usage.live_in(pack)):
+                    batch.put(chunk, again=True)
+            except IntegrityError as fault:
+                log.warning("pack %s is not moved: %s", pack.hex(), fault)
+            else:
+                moved += 1
+        batch.finish()
     return moved
 
 

@@ -3,8 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from lepton.vault.store.packs import Entry, PackReader, PackWriter
+
+if TYPE_CHECKING:
+    from lepton.vault.store.batch import Batch
 
 RUN_BYTES = 4 << 20
 """Read at once where chunks lie side by side."""
@@ -21,8 +25,12 @@ class Filling:
         """What it holds; nothing any more once it has ended, and its batches wait for its end alone."""
         self.writer: PackWriter | None = writer
         """None once it has ended; what it held is given free then."""
-        self.batches: set[object] = set()
+        self.batches: set[Batch] = set()
         """Those that put into it, or found there what they put."""
+        self.owner: Batch | None = None
+        """Who alone puts into it; None: everybody does."""
+        self.is_open = True
+        """Whether more can be put into it."""
         self.done: Future[None] = Future()
         self.is_over = False
         """Whether an older pack holds any of its chunks too: they are read from this one, so it must stay."""

@@ -71,6 +71,11 @@ class PackWriter:
         self.entries: list[Entry] = []
 
     @property
+    def size_bytes(self) -> int:
+        """Of what it holds."""
+        return self._end
+
+    @property
     def is_full(self) -> bool:
         """Whether it holds enough to be closed."""
         return self._end >= FULL_BYTES

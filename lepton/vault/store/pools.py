@@ -1,17 +1,35 @@
-"""Threads that all domains of a vault share: however many there are, they cost no more."""
+"""Threads and memory that all domains of a vault share: however many there are, they cost no more."""
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 from lepton.core.errors import UnavailableError
+from lepton.vault.store.packs import FULL_BYTES
+
+MOST_BYTES = 128 << 20
+"""Held in memory of packs that belong to one writer each; where many write, they are closed before they are full."""
+LEAST_BYTES = 2 << 20
+"""What such a pack may have however many there are."""
 
 
 class Pools:
-    """Threads that upload packs, and that read ahead; for any number of domains."""
+    """Threads that upload packs, and that read ahead, and what packs may hold in memory; for any number of domains."""
 
     def __init__(self, uploads: int = 4, reads: int = 8) -> None:
         self.uploads = ThreadPoolExecutor(uploads, "lepton-packs")
         self.reads = ThreadPoolExecutor(reads, "lepton-boxes")
         self._is_over = False
+        self._lock, self._own = Lock(), 0
+
+    def own(self, change: int) -> None:
+        """Note that so many more packs, or fewer, that belong to one writer each are in memory."""
+        with self._lock:
+            self._own += change
+
+    @property
+    def own_bytes(self) -> int:
+        """With how many bytes such a pack is closed now."""
+        return min(FULL_BYTES, max(LEAST_BYTES, MOST_BYTES // max(1, self._own)))
 
     def end(self) -> None:
         """Whoever reads or writes is to stop: at the next chunk."""

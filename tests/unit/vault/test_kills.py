@@ -134,11 +134,17 @@ def test_large_content_dies_in_any_of_its_packs(tmp_path: Path, is_done: bool) -
     assert writes >= 5
 
 
+@pytest.mark.parametrize("has_company", [False, True])
 @pytest.mark.parametrize("is_done", [False, True])
-def test_what_is_given_up_and_dies_on_the_way_is_pruned(tmp_path: Path, is_done: bool) -> None:
+def test_what_is_given_up_and_dies_on_the_way_is_pruned(tmp_path: Path, is_done: bool, has_company: bool) -> None:
     def give_up(store: Store) -> None:
         batch, cutter = store.chunks.writing(), Cutter(store.chunks.keys.cutter_seed)
+        if has_company:
+            other = store.chunks.writing()
+            other.put(b"in the same pack")
         write(batch, cutter, [LARGE])
+        if has_company:
+            other.abandon()
         batch.abandon()
 
     for writes in range(100):

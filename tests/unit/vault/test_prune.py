@@ -201,6 +201,7 @@ class Pruning(RuleBasedStateMachine):
         self.folder = TemporaryDirectory()
         self.store = Store(Path(self.folder.name))
         self.other = self.store.opened("other.db")
+        self.store.chunks.most_shared, self.other.most_shared = 30_000, 0
         self.open: list[tuple[Batch, dict[str, Entry | None], dict[str, int]]] = []
         self.known: dict[str, dict[str, int]] = {}
 
