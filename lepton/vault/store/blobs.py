@@ -191,7 +191,7 @@ def _page(chunks: Chunks, id: bytes, size: int) -> Octets:
     Raises:
         IntegrityError: it is none.
     """
-    page = chunks.page(id)
+    page = chunks.page(id, bytes)
     if not page or len(page) % RECORD.size or _end(page, len(page) // RECORD.size - 1) != size:
         raise IntegrityError("A list of chunks is damaged", fix="Restore it from a backup.")
     return page

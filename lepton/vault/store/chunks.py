@@ -15,6 +15,7 @@ from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
 from threading import BoundedSemaphore, Lock
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from lepton.core.errors import IntegrityError, NotFoundError, StaleError
@@ -31,10 +32,10 @@ from lepton.vault.store.sealing import ID_BYTES, fresh_key
 from lepton.vault.store.state import FRESH, Pack, State
 
 log = logging.getLogger("lepton")
+T = TypeVar("T")
 UPLOADS = 2
 READS_AHEAD = 2
 READERS = 512
-PAGES = 64
 TRIES = 5
 
 
@@ -69,8 +70,6 @@ class Chunks:
         self._pools, self._are_own = pools or Pools(UPLOADS, READS_AHEAD), pools is None
         self._is_bound = False
         self._reader = lru_cache(READERS)(lambda pack: self._reading(pack, self._ring.pack(pack)))
-        self.page = lru_cache(PAGES)(self.get)
-        """As `get`, for chunks that list others: they are asked for again and again."""
 
     def writing(self, *, doubts: bool = False) -> Batch:
         """Begin to write; what other processes have written or removed so far is known then.
@@ -94,6 +93,10 @@ class Chunks:
     def get(self, id: bytes) -> Octets:
         """One chunk; raises as `read`."""
         return next(self.read([id]))
+
+    def page(self, id: bytes, form: Callable[[Octets], T]) -> T:
+        """A chunk that lists others, in a form: it is asked for again and again, so it is kept. Raises as `read`."""
+        return self._pools.kept.get((self.domain, id), form, lambda: self.get(id))
 
     def is_pack(self, name: str) -> bool:
         """Whether a file of that name is a pack that counts, or is about to."""

@@ -4,12 +4,15 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 from lepton.core.errors import UnavailableError
+from lepton.vault.store.kept import Kept
 from lepton.vault.store.packs import FULL_BYTES
 
 MOST_BYTES = 128 << 20
 """Held in memory of packs that belong to one writer each; where many write, they are closed before they are full."""
 LEAST_BYTES = 2 << 20
 """What such a pack may have however many there are."""
+KEPT_BYTES = 16 << 20
+"""Of pages that were read lately."""
 
 
 class Pools:
@@ -18,6 +21,7 @@ class Pools:
     def __init__(self, uploads: int = 4, reads: int = 8) -> None:
         self.uploads = ThreadPoolExecutor(uploads, "lepton-packs")
         self.reads = ThreadPoolExecutor(reads, "lepton-boxes")
+        self.kept = Kept(KEPT_BYTES)
         self._is_over = False
         self._lock, self._own = Lock(), 0
 

@@ -8,7 +8,6 @@ descending only where their pages differ, and versions share all other pages.
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from blake3 import blake3
 
@@ -22,7 +21,6 @@ FULL_BYTES = 128 << 10
 """A page ends at so many records or bytes, wherever it is."""
 CUT_BITS = 8
 """A page ends behind a name in whose hash so many bits, others on each level, are 0: about every 256 records."""
-PAGES_KEPT = 256
 EMPTY = b""
 
 
@@ -45,7 +43,6 @@ class Tree:
     def __init__(self, chunks: Chunks, root: bytes = EMPTY) -> None:
         self.root = root
         self._chunks = chunks
-        self._page = lru_cache(PAGES_KEPT)(lambda id: read_page(chunks.get(id)))
 
     def find(self, name: str) -> Entry | None:
         """What a name stands for."""
@@ -149,7 +146,7 @@ class Tree:
             under: list[bytes] = []
             for id in (id for id in level if id not in seen):
                 seen.add(id)
-                page = self._page(id)
+                page = read_page(self._chunks.get(id))  # not kept: each is looked at once
                 yield id, page
                 under += [value.id for _, value in page.records if isinstance(value, Below)]
             level = under
@@ -196,6 +193,9 @@ class Tree:
         while (page := read_page(self._chunks.get(id))).level and len(page.records) == 1:
             id = _below(page.records[0])
         return id
+
+    def _page(self, id: bytes) -> Page:
+        return self._chunks.page(id, read_page)
 
     def _path(self, name: str, level: int) -> list[tuple[Page, int]]:
         """From the top down to that level: pages, and in each the first record that is not before `name`."""

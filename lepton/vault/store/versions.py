@@ -53,7 +53,7 @@ def read_version(chunks: Chunks, id: bytes) -> Version:
         IntegrityError: it is in no pack, damaged, or of a form that this Lepton does not know.
     """
     try:
-        told = json.loads(bytes(chunks.get(id)))
+        told = json.loads(chunks.page(id, bytes))
         form = told.pop("format")
         told |= {"root": bytes.fromhex(told["root"]), "parents": [bytes.fromhex(text) for text in told["parents"]]}
         version = Version(**told)
