@@ -25,6 +25,7 @@ from lepton.core.errors import (
 from lepton.server.house import House
 from lepton.server.root import check_root
 from lepton.server.sealing import vault_root
+from lepton.server.storage import check_apart
 from lepton.store import domains, facts, holdings, targets
 from lepton.store.database import Tx
 from lepton.store.dump import dump, packed
@@ -143,6 +144,8 @@ def settle(house: House, target: Target, *, is_new: bool) -> None:
     places = {place.address: place for place in house.database.read(targets.every)}
     own = places.get(target.address, Place(address=target.address))
     others = [place.id for place in places.values() if place.id and place is not own]
+    if not own.id:
+        check_apart(target.address, [str(house.storage.address)])
     id = target.claim(house.platform(), Known(id=own.id, others=others, is_new=is_new))
     house.database.write(lambda tx: targets.put(tx, replace(own, id=id)))
 

@@ -13,11 +13,12 @@ from lepton.vault.backup.frozen import FrozenState
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.mending import Mended, Opens, mend_packs
 from lepton.vault.backup.progress import Progress, Steps, counted
-from lepton.vault.backup.second import DUMPS, Second
+from lepton.vault.backup.second import Second
 from lepton.vault.backup.target import Target, copy_packs, manifest_paths, size_of
 from lepton.vault.driver import Driver
 from lepton.vault.store.files import pack_path
 from lepton.vault.store.keyring import DomainKeys, KeyRing
+from lepton.vault.uses import DUMPS
 
 Packs = dict[bytes, list[tuple[bytes, int]]]
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from lepton.server.storage import Address, Storage, mark_of, opened_credentials
 from lepton.server.submit import Author
 from lepton.store import events, storage
 from lepton.store.database import Database, Tx
-from lepton.vault.backup.target import OWNER_MARK, PACKS_MARK
+from lepton.vault.uses import OWNER_MARK, PACKS_MARK
 
 log = logging.getLogger("lepton")
 KEPT = 8

@@ -32,7 +32,7 @@ from lepton.vault.backup.frozen import FrozenState, numbered
 from lepton.vault.backup.progress import Progress, Steps, counted
 from lepton.vault.backup.target import Target
 from lepton.vault.driver import Driver
-from lepton.vault.parcel import FOLDER, Parcel, Site, SiteKey, new_id, open_parcel, parcel_path, seal_parcel
+from lepton.vault.parcel import Parcel, Site, SiteKey, new_id, open_parcel, parcel_path, seal_parcel
 from lepton.vault.store.batch import Batch
 from lepton.vault.store.blobs import read, write
 from lepton.vault.store.branches import MAIN, Author
@@ -40,6 +40,7 @@ from lepton.vault.store.files import pack_folder
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.store.pages import Entry
 from lepton.vault.store.sealing import ID_BYTES, fresh_key
+from lepton.vault.uses import PARCELS, Use, uses_of
 from lepton.vault.vault import Domain, Vault
 
 Edits = dict[str, Entry | None]
@@ -204,7 +205,7 @@ def _found(house: House, source: Driver, which: Which) -> tuple[str, Parcel]:
     names = (
         [which.id]
         if which.id
-        else sorted((head.key.removeprefix(FOLDER) for head in source.list(FOLDER)), reverse=True)
+        else sorted((head.key.removeprefix(PARCELS) for head in source.list(PARCELS)), reverse=True)
     )
     last: LeptonError | None = None
     for name in names:
@@ -218,8 +219,10 @@ def _found(house: House, source: Driver, which: Which) -> tuple[str, Parcel]:
         if which.id and last:
             raise last
         why = f": of the newest, {last}" if last else ""
+        others = " and ".join(sorted(map(str, uses_of(source) - {Use.PARCELS})))
         raise NotFoundError(
-            f"No parcel of that site for this one lies there{why}", fix="Check the address and --sent-by."
+            f"No parcel of that site for this one lies there{f', but {others}' if others else ''}{why}",
+            fix="Check the address and --sent-by.",
         )
     if not which.id and parcel.at < house.database.read(lambda tx: _newest(tx, which.sender)):
         raise IntegrityError(

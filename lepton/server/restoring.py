@@ -36,13 +36,14 @@ from lepton.vault.backup.check import Damage, check_packs
 from lepton.vault.backup.frozen import FrozenState
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.progress import Progress, counted
-from lepton.vault.backup.second import DUMPS, Second
+from lepton.vault.backup.second import Second
 from lepton.vault.backup.target import Target, copy_packs, size_of
 from lepton.vault.driver import Driver
 from lepton.vault.store.blobs import Blob, places, read, read_blob
 from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.files import pack_path
 from lepton.vault.store.keyring import KeyRing
+from lepton.vault.uses import DUMPS
 from lepton.vault.vault import Domain, Vault
 
 

@@ -26,6 +26,7 @@ from lepton.vault.backup.manifest import sealed_key, told_key
 from lepton.vault.backup.recovery import SUITE
 from lepton.vault.store.keyring import SealedKey
 from lepton.vault.store.sealing import fresh_key
+from lepton.vault.uses import PARCELS
 
 MAGIC, FORMAT = b"LEPTPRCL", 1
 HEAD = Struct("<8sHHI32s32s")
@@ -35,7 +36,6 @@ NONCE = bytes(12)
 """Each parcel has a key of its own."""
 SIGNATURE_BYTES, KEY_BYTES, CHECK_BYTES = 64, 32, 4
 MOST_BYTES = 1 << 30
-FOLDER = "parcels/"
 TO_THE_MICROSECOND, TO_THE_SECOND = "%Y%m%dT%H%M%S%f", "%Y%m%dT%H%M%S"
 """What an id begins with: the time, in older ones to the second."""
 PREFIX = "lepton-site-"
@@ -79,7 +79,7 @@ class Parcel:
     id: str
     """What its file is called, begins with `at`; empty: a Lepton that did not sign it has sent it."""
     at: int
-    """When it was sent, microseconds since 1970."""
+    """When it was sent by its sender's clock, microseconds since 1970."""
     name: str
     """What the sender calls it."""
     files: int
@@ -188,7 +188,7 @@ def _opened(body: bytes, recipient: Site, sender: SiteKey) -> Parcel:
 
 def parcel_path(id: str) -> str:
     """The key of a parcel's file."""
-    return f"{FOLDER}{id}"
+    return f"{PARCELS}{id}"
 
 
 def _read(told: dict[str, object]) -> Parcel:

@@ -13,10 +13,10 @@ from lepton.core.errors import StorageUnreachableError
 from lepton.server.ownership import Ownership, StorageSharedError
 from lepton.server.storage import Address, Storage
 from lepton.store.open import open_database
-from lepton.vault.backup.target import OWNER_MARK, PACKS_MARK
 from lepton.vault.driver import Capabilities, Head
 from lepton.vault.drivers.credentials import Credentials
 from lepton.vault.drivers.local import LocalDriver
+from lepton.vault.uses import OWNER_MARK, PACKS_MARK
 from tests.server.house import House, open_house
 from tests.server.test_storage import BODY, call, get, packs_in, put, refused, run
 from tests.unit.vault.stores import MemoryDriver

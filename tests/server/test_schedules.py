@@ -20,9 +20,10 @@ from lepton.server.schedules import Schedules
 from lepton.server.storage import Storage, own_address, sealed_credentials
 from lepton.store import targets
 from lepton.vault.backup.forgetting import LEASE_S
-from lepton.vault.backup.target import DOING, FORGETTING, MAKING, Busy, Target, manifest_paths
+from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Target, manifest_paths
 from lepton.vault.drivers.credentials import Credentials
 from lepton.vault.drivers.local import LocalDriver
+from lepton.vault.uses import DOING
 from tests.server.house import House, open_house
 
 DAY = 86_400

@@ -11,22 +11,13 @@ from lepton.core.errors import ConflictError, IntegrityError, NameTakenError, No
 from lepton.vault.backup.progress import Steps
 from lepton.vault.driver import Driver
 from lepton.vault.store.files import pack_path
+from lepton.vault.uses import BACKUPS, BACKUPS_MARK, DIGITS, DOING, SECOND_MANIFESTS, Use, check_only, taking, uses_of
 
-ABOUT = "lepton-backup"
-FOLDER = "backups/"
-COPIES_FOLDER = "manifests/"
-"""The second copy of each manifest."""
-PACKS_MARK = "lepton-vault"
-"""What stands in a storage of packs."""
-OWNER_MARK = "lepton-owner"
-"""What stands there too, where others could use it: which copy of the platform's database does."""
-DOING = "doing/"
 MAKING, FORGETTING = "making", "forgetting"
 BUSY_S = 86_400
 """Who said longer ago that he is at something is dead."""
 BEAT_S = 3600
 """How often he says it again."""
-DIGITS = 8
 FORMAT = 1
 COPIES = 4
 """Packs that are under way at once; each holds a few megabytes of memory."""
@@ -112,17 +103,25 @@ class Target:
             found, id = self._about()
         except NotFoundError:
             known.check_new(self.address)
-            if any(True for _ in self.driver.list(PACKS_MARK)):
-                raise ConflictError(
-                    f"The packs of a platform lie at {self.address}", fix="Choose an empty folder or bucket."
-                ) from None
-            told = {"lepton_backup": FORMAT, "platform": platform, "id": os.urandom(16).hex()}
-            self.driver.put(ABOUT, [(json.dumps(told) + "\n").encode()])
+            with taking(self.driver, self.address, Use.BACKUPS, BACKUPS_MARK):
+                self._write_mark(platform, os.urandom(16).hex())
             found, id = self._about()
         if found != platform:
             raise ConflictError("Backups of another platform lie there", fix="Choose an empty folder or bucket.")
         known.check_same(self.address, id)
         return id
+
+    def check_only(self) -> None:
+        """Refuse to remove packs from a place that is for something else too.
+
+        Raises:
+            ConflictError: it is.
+        """
+        check_only(self.driver, self.address, Use.BACKUPS)
+
+    def _write_mark(self, platform: str, id: str) -> None:
+        told = {"lepton_backup": FORMAT, "platform": platform, "id": id}
+        self.driver.put(BACKUPS_MARK, [(json.dumps(told) + "\n").encode()])
 
     @contextmanager
     def busy(self, what: str, rival: str, busy: "Busy") -> Iterator[Callable[[int], None]]:
@@ -178,7 +177,7 @@ class Target:
             NotFoundError: no backups lie there.
         """
         self._about()
-        return sorted({*self._numbers(FOLDER), *self._numbers(COPIES_FOLDER)})
+        return sorted({*self._numbers(BACKUPS), *self._numbers(SECOND_MANIFESTS)})
 
     def _numbers(self, folder: str) -> Iterator[int]:
         names = (head.key.removeprefix(folder) for head in self.driver.list(folder))
@@ -200,7 +199,7 @@ class Target:
 
     def single(self) -> list[int]:
         """Numbers of the backups whose manifest has one copy only."""
-        return sorted({*self._numbers(FOLDER)} ^ {*self._numbers(COPIES_FOLDER)})
+        return sorted({*self._numbers(BACKUPS)} ^ {*self._numbers(SECOND_MANIFESTS)})
 
     def complete(self, number: int, manifest: bytes) -> list[str]:
         """Write the copies of a manifest that are missing, or other than this; return where."""
@@ -228,14 +227,16 @@ class Target:
     def _about(self) -> tuple[str, str]:
         """Whose it is, and its id."""
         try:
-            told = json.loads(b"".join(self.driver.get(ABOUT)))
+            told = json.loads(b"".join(self.driver.get(BACKUPS_MARK)))
             if told["lepton_backup"] != FORMAT:
                 raise IntegrityError("The backups are of a form that this Lepton does not know", fix="Upgrade Lepton.")
             return str(told["platform"]), str(told.get("id", ""))
         except (ValueError, KeyError, TypeError) as fault:
-            raise IntegrityError(f"{ABOUT} is damaged", fix="Write it anew, or choose another place.") from fault
+            raise IntegrityError(f"{BACKUPS_MARK} is damaged", fix="Write it anew, or choose another place.") from fault
         except NotFoundError as fault:
-            raise NotFoundError("No backups lie there", fix="Check the address.") from fault
+            others = " and ".join(sorted(map(str, uses_of(self.driver))))
+            what = f"No backups lie at {self.address}" + (f", but {others}" if others else "")
+            raise NotFoundError(what, fix="Check the address.") from fault
 
 
 @dataclass(slots=True)
@@ -280,7 +281,7 @@ def copy_packs(source: Driver, target: Driver, packs: Packs, *, progress: Steps,
 
 def manifest_paths(number: int) -> tuple[str, str]:
     """The keys of a manifest and of its second copy."""
-    return f"{FOLDER}{number:0{DIGITS}}", f"{COPIES_FOLDER}{number:0{DIGITS}}"
+    return f"{BACKUPS}{number:0{DIGITS}}", f"{SECOND_MANIFESTS}{number:0{DIGITS}}"
 
 
 def _missing(
