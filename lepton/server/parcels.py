@@ -44,6 +44,8 @@ from lepton.vault.uses import PARCELS, Use, uses_of
 from lepton.vault.vault import Domain, Vault
 
 Edits = dict[str, Entry | None]
+SENT = "sent"
+"""Fact: the order of the last parcel that was sent."""
 AT_ONCE = 1000
 """Files that are sealed between two commits of a parcel."""
 
@@ -103,8 +105,8 @@ def send(house: House, at: At, name: str, place: Target, recipient: SiteKey, *, 
         raise NotFoundError(f"There is no file {name[:200]!r}", fix="See lepton vault ls.")
     tell, under = counted(progress, size), len(below(name.rpartition("/")[0] if single else name))
     wanted = iter([(name, single)] if single else tree.scan(prefix=below(name)))
-    now = to_micros(house.clock.now())
-    id = new_id(now)
+    now, order = _next_order(house)
+    id = new_id(order)
     sending = begin(house, place, id, domain)
     with TemporaryDirectory(prefix="lepton-parcel-") as folder, closing(open_empty(Path(folder))) as database:
         migrate(database, house.clock)
@@ -121,6 +123,7 @@ def send(house: House, at: At, name: str, place: Target, recipient: SiteKey, *, 
             packs = database.read(packs_present)[domain]
             parcel = Parcel(
                 id=id,
+                order=order,
                 at=now,
                 name=name or at.workspace,
                 files=count,
@@ -173,7 +176,7 @@ def receive(house: House, place: Target, which: Which, at: At, folder: str, *, p
                 return ours.branches.commit(at.ref, _again(theirs, renamed, ours, batch, tell), batch, author)
 
             version = written(ours, stored, doubts=True)
-    house.database.write(lambda tx: _remember(tx, which.sender, parcel.at))
+    house.database.write(lambda tx: _remember(tx, which.sender, parcel.order))
     return Received(
         id=id,
         version=version.hex(),
@@ -224,7 +227,7 @@ def _found(house: House, source: Driver, which: Which) -> tuple[str, Parcel]:
             f"No parcel of that site for this one lies there{f', but {others}' if others else ''}{why}",
             fix="Check the address and --sent-by.",
         )
-    if not which.id and parcel.at < house.database.read(lambda tx: _newest(tx, which.sender)):
+    if not which.id and parcel.order < house.database.read(lambda tx: _newest(tx, which.sender)):
         raise IntegrityError(
             f"The newest parcel there is {name}, and a newer one of that site was received: newer ones are gone",
             fix=f"Ask the sender. To receive it all the same: --parcel {name}",
@@ -232,13 +235,26 @@ def _found(house: House, source: Driver, which: Which) -> tuple[str, Parcel]:
     return name, parcel
 
 
+def _next_order(house: House) -> tuple[int, int]:
+    """The time; and the same, or one more than the last parcel's, if that was sent while the clock was ahead."""
+    now = to_micros(house.clock.now())
+
+    def work(tx: Tx) -> int:
+        last = facts.get(tx, SENT) or events.newest_at(tx, kind="workspace", verb="sent")  # older versions told only
+        order = max(now, int(last) + 1)
+        facts.put(tx, SENT, str(order))
+        return order
+
+    return now, house.database.write(work)
+
+
 def _newest(tx: Tx, sender: SiteKey) -> int:
-    """When the newest parcel that was received from a site was sent, microseconds since 1970; 0: none was."""
+    """The order of the newest parcel that was received from a site; 0: none was."""
     return int(facts.get(tx, f"received {sender.verifies.hex()}") or 0)
 
 
-def _remember(tx: Tx, sender: SiteKey, at: int) -> None:
-    facts.put(tx, f"received {sender.verifies.hex()}", str(max(at, _newest(tx, sender))))
+def _remember(tx: Tx, sender: SiteKey, order: int) -> None:
+    facts.put(tx, f"received {sender.verifies.hex()}", str(max(order, _newest(tx, sender))))
 
 
 def _note(house: House, at: At, why: str) -> None:

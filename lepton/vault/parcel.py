@@ -77,7 +77,9 @@ class Parcel:
     """What lies in one."""
 
     id: str
-    """What its file is called, begins with `at`; empty: a Lepton that did not sign it has sent it."""
+    """What its file is called, begins with `order` as a time; empty: a Lepton that did not sign it has sent it."""
+    order: int
+    """Of all that its sender has sent a later one has a greater one: `at`, or one more than the last's."""
     at: int
     """When it was sent by its sender's clock, microseconds since 1970."""
     name: str
@@ -116,6 +118,7 @@ def seal_parcel(parcel: Parcel, *, recipient: SiteKey, sender: Site) -> bytes:
     theirs = bytes(SUITE.encrypt(key, X25519PublicKey.from_public_bytes(recipient.seals), PURPOSE))
     told = {
         **({"id": parcel.id} if parcel.id else {}),
+        "order": parcel.order,
         "at": parcel.at,
         "name": parcel.name,
         "files": parcel.files,
@@ -151,9 +154,9 @@ def open_parcel(body: bytes, id: str, *, recipient: Site, sender: SiteKey) -> Pa
     return parcel
 
 
-def new_id(at: int) -> str:
-    """Of a parcel that is sent at a time in microseconds since 1970; later ones sort behind."""
-    return f"{from_micros(at):{TO_THE_MICROSECOND}}-{os.urandom(4).hex()}"
+def new_id(order: int) -> str:
+    """Of a parcel; later ones sort behind."""
+    return f"{from_micros(order):{TO_THE_MICROSECOND}}-{os.urandom(4).hex()}"
 
 
 def _opened(body: bytes, recipient: Site, sender: SiteKey) -> Parcel:
@@ -198,6 +201,7 @@ def _read(told: dict[str, object]) -> Parcel:
     hexes = {name: bytes.fromhex(str(told[name])) for name in ("domain", "vault_root", "version")}
     return Parcel(
         id=str(told.get("id", "")),
+        order=int(str(told.get("order", told["at"]))),
         at=int(str(told["at"])),
         name=str(told["name"]),
         files=int(str(told["files"])),

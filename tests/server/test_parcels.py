@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lepton.cli.main import cli
-from lepton.core.clock import ManualClock, SystemClock
+from lepton.core.clock import ManualClock, SystemClock, from_micros, to_micros
 from lepton.core.errors import (
     IntegrityError,
     InvalidError,
@@ -128,6 +128,32 @@ def test_an_older_parcel_is_not_passed_off_as_the_newest(sites: Sites) -> None:
     refused(IntegrityError, "a newer one of that site was received", *sites.receiving())
     (sites.between / "hidden").rename(parcels / two)
     assert f"Parcel {two} " in run(*sites.receiving())
+
+
+def sent_at(sites: Sites, at: datetime, name: str, *, by_older: bool = False) -> str:
+    """Send by a clock that stands at a time; as an older Lepton does, if so: by that alone."""
+    with opened_data(ServerConfig(data=sites.here), ManualClock(at)) as house:
+        target, key = Target(LocalDriver(sites.between), str(sites.between)), read_site_key(sites.theirs)
+        sent = parcels.send(house, At(workspace="default", ref="main"), name, target, key, progress=lambda *_: None)
+        if by_older:
+            house.database.write(lambda tx: tx.execute("DELETE FROM facts WHERE name = 'sent'"))
+    return sent.id
+
+
+@pytest.mark.parametrize("by_older", [False, True])
+def test_parcels_are_in_the_order_in_which_they_were_sent_whatever_the_clock_said(sites: Sites, by_older: bool) -> None:
+    now = datetime.now(UTC)
+    ahead = sent_at(sites, now + timedelta(days=365), "set/a.bin", by_older=by_older)
+    assert f"Parcel {ahead} " in run(*sites.receiving())
+    ids = [ahead]
+    for days in (0, 1, -1):
+        ids.append(sent_at(sites, now + timedelta(days=days), "set/deep/b.txt"))
+        said = run(*sites.receiving())
+        told = from_micros(to_micros(now + timedelta(days=days)))
+        assert f"Parcel {ids[-1]} of {told:%Y-%m-%d %H:%M} UTC" in said
+    assert ids == sorted(ids) and len({*ids}) == 4
+    (sites.between / "parcels" / ids[-1]).unlink()
+    refused(IntegrityError, "a newer one of that site was received", *sites.receiving())
 
 
 def _to(sites: Sites) -> tuple[object, ...]:
