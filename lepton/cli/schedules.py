@@ -83,7 +83,7 @@ def _row(place: Place, now: int) -> dict[str, str]:
         "last": str(place.last_number or ""),
         "made": str(from_micros(place.last_at)) if place.last_at else "",
         "every": spent(place.every_s) if place.every_s else "",
-        "next": str(from_micros(max(now, schedules.due_at(place)))) if is_on else "",
+        "next": str(from_micros(max(now, schedules.due_at(place, now)))) if is_on else "",
         "keep": str(place.keep),
         "standing": schedules.standing(place, now),
     }

@@ -28,6 +28,7 @@ from lepton.server.fresh import Fresh
 from lepton.server.house import House
 from lepton.server.hub import Hub
 from lepton.server.identity import Keys, WorkerIdentity
+from lepton.server.jumps import Jumps
 from lepton.server.landscape import Landscape
 from lepton.server.learning import Learning, check_installed
 from lepton.server.lease import Lease
@@ -363,7 +364,8 @@ def count(platform: Platform) -> None:
 
 def housekeep(platform: Platform) -> None:
     """End what nobody wants, forget what nobody will ask for."""
-    platform.running.collect(platform.config.keep_logs_s)
-    before = to_micros(platform.clock.now()) - int(KEEP_ANSWERS_S * 1_000_000)
-    platform.database.write(lambda tx: idempotency.sweep(tx, before))
-    platform.database.write(lambda tx: revoked.sweep(tx, to_micros(platform.clock.now())))
+    doubt_s = Jumps(platform.database, platform.clock).doubt_s()
+    platform.running.collect(platform.config.keep_logs_s + doubt_s)
+    now = to_micros(platform.clock.now()) - int(doubt_s * 1_000_000)
+    platform.database.write(lambda tx: idempotency.sweep(tx, now - int(KEEP_ANSWERS_S * 1_000_000)))
+    platform.database.write(lambda tx: revoked.sweep(tx, now))

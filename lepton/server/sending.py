@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from lepton.core.clock import to_micros
+from lepton.core.clock import believed, to_micros
 from lepton.core.errors import NotFoundError, StaleError, StorageRefusedError
 from lepton.server.backups import check_outside
 from lepton.server.house import House
@@ -82,8 +82,11 @@ def begin(house: House, place: Target, id: str, domain: bytes) -> Sending:
 
 def sweep(house: House, target: Target) -> int:
     """Remove what sends of this platform that died have left at a place; return how many those were."""
-    before, swept = to_micros(house.clock.now()) - int(LEASE_S * 1e6), 0
+    now, swept = to_micros(house.clock.now()), 0
+    before = now - int(LEASE_S * 1e6)
     for domain, (address, id, at) in house.database.read(_read).items():
+        if address == target.address and not believed(at, now):  # the clock was set back since
+            Sending(house=house, address=address, id=id, domain=bytes.fromhex(domain)).go_on()
         if address != target.address or at >= before:
             continue
         if not _is_there(target, id):

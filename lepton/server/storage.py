@@ -40,7 +40,7 @@ from lepton.vault.uses import OWNER_MARK, PACKS_MARK, Use, taking
 from lepton.vault.vault import Vault
 
 FORMAT = 1
-LAST_S = 600
+LAST_S = storage.CLOSED_S
 """Longer than it takes to copy what came while all else was copied; begun anew with each round."""
 NEEDED = ("range_reads", "read_after_write", "list_after_write")
 """What a storage of packs must be able to do."""

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from lepton.core.clock import believed
 from lepton.core.errors import ConflictError, IntegrityError, NotFoundError, StaleError
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Target, manifest_paths
@@ -64,7 +65,7 @@ def forget(
             for path in manifest_paths(number)[::-1]:
                 target.driver.delete(path)
         unnamed = _unnamed(target, opened, ())
-        marks = {path: mark for path, mark in _marks(target).items() if path in unnamed}
+        marks = {path: believed(mark, busy.now) or busy.now for path, mark in _marks(target).items() if path in unnamed}
         before = busy.now - int(lease_s * 1e6)
         old = [path for path in unnamed if marks.get(path, busy.now) < before]
         for path in old:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
+from lepton.core.clock import believed
 from lepton.core.errors import ConflictError, IntegrityError, NameTakenError, NotFoundError, StorageRefusedError
 from lepton.vault.backup.progress import Steps
 from lepton.vault.driver import Driver
@@ -162,7 +163,8 @@ class Target:
         """Whether who said so may still be at it: not one who had the lock that we have now."""
         try:
             told = json.loads(b"".join(self.driver.get(key)))
-            return bool(told["holder"] != busy.holder and int(told["until"]) > busy.now)
+            until = int(told["until"])
+            return bool(told["holder"] != busy.holder and until > busy.now and believed(until, busy.until))
         except (NotFoundError, ValueError, KeyError, TypeError):
             return False
 
