@@ -134,12 +134,21 @@ def drill(target: Target, manifest: Manifest, clock: Clock, *, progress: Progres
         IntegrityError: something is not what it was.
     """
     begun = clock.monotonic()
-    with TemporaryDirectory(prefix="lepton-drill-") as folder, opened(target, manifest, clock) as backup:
-        into = Path(folder) / "data"
-        rows = restore(backup, into, clock, progress=progress)
-        took_s = clock.monotonic() - begun
-        with open_house(ServerConfig(data=into), clock) as house:
-            objects, size = _prove(house, progress)
+    try:
+        with TemporaryDirectory(prefix="lepton-drill-") as folder, opened(target, manifest, clock) as backup:
+            into = Path(folder) / "data"
+            rows = restore(backup, into, clock, progress=progress)
+            took_s = clock.monotonic() - begun
+            with open_house(ServerConfig(data=into), clock) as house:
+                objects, size = _prove(house, progress)
+    except DumpDamagedError:
+        raise
+    except IntegrityError as fault:
+        raise IntegrityError(
+            f"Backup {manifest.number} does not come back whole: {fault.message}",
+            fix=f"lepton vault verify --at {target.address} names all that is damaged, repair --at {target.address} "
+            "mends it from another copy; --backup N tries another backup.",
+        ) from fault
     return Proven(
         objects=objects,
         bytes_read=size,

@@ -41,6 +41,10 @@ TO_THE_MICROSECOND, TO_THE_SECOND = "%Y%m%dT%H%M%S%f", "%Y%m%dT%H%M%S"
 PREFIX = "lepton-site-"
 
 
+class ForeignParcelError(IntegrityError):
+    """It is from somebody else, or for somebody else: there is nothing wrong with it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteKey:
     """The public half of a site: what parcels for it are sealed for, and what its own are verified with."""
@@ -168,7 +172,9 @@ def _opened(body: bytes, recipient: Site, sender: SiteKey) -> Parcel:
     if form != FORMAT:
         raise IntegrityError("The parcel is of a form that this Lepton does not know", fix="Upgrade Lepton.")
     if signer != sender.verifies:
-        raise IntegrityError("The parcel was sent by another site", fix="Check --sent-by, or leave the parcel alone.")
+        raise ForeignParcelError(
+            "The parcel was sent by another site", fix="Check --sent-by, or leave the parcel alone."
+        )
     try:
         Ed25519PublicKey.from_public_bytes(signer).verify(signature, whole)
     except (InvalidSignature, ValueError) as fault:
@@ -179,7 +185,7 @@ def _opened(body: bytes, recipient: Site, sender: SiteKey) -> Parcel:
     try:
         key = SUITE.decrypt(sealed, X25519PrivateKey.from_private_bytes(recipient.opens), PURPOSE)
     except (InvalidTag, ValueError) as fault:
-        raise IntegrityError("The parcel is for another site", fix="Give the sender this site's key.") from fault
+        raise ForeignParcelError("The parcel is for another site", fix="Give the sender this site's key.") from fault
     if _commitment(key) != commitment:
         raise IntegrityError("The parcel was sealed with another key", fix="Have it sent again.")
     try:

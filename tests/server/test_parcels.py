@@ -195,6 +195,36 @@ def test_not_a_byte_of_a_parcel_can_be_changed(sites: Sites) -> None:
         assert files_of(house) == [], "whole or not at all"
 
 
+def test_a_damaged_newest_parcel_is_told_as_damaged_and_damage_with_what_helps(sites: Sites) -> None:
+    one = sites.send("lepton://default/set/deep/b.txt").split()[1].rstrip(":")
+    first = {*packs(sites)}
+    two = sites.send("lepton://default/set/a.bin").split()[1].rstrip(":")
+    path = sites.between / "parcels" / two
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    said = run(*sites.receiving())
+    assert f"Parcel {one} " in said and f"{two} lies there too" in said and "damaged" in said
+    path.write_bytes(whole)
+    run(*sites.receiving())
+    for cut in (len(whole) // 2, 7):
+        path.write_bytes(whole[:cut])
+        done = call(*sites.receiving())
+        assert isinstance(done.exception, IntegrityError) and "gone" not in done.exception.message
+        assert two in done.exception.message and "damaged" in done.exception.message
+        assert "sent again" in done.exception.fix and f"--parcel {one}" in done.exception.fix
+    path.write_bytes(whole)
+    for pack in {*packs(sites)} - first:
+        for body in (b"", pack.read_bytes()[:-40], None):
+            pack.write_bytes(body) if body is not None else pack.unlink()
+            done = call(*sites.receiving("lepton://default/again"), "--parcel", two)
+            assert isinstance(done.exception, IntegrityError), done.output
+            assert done.exception.fix == "Have it sent again." and "repair" not in str(done.exception.fix)
+    for pack in (sites.here / "vault" / "domains").rglob("packs/*/*"):
+        pack.write_bytes(b"")
+    done = call("send", "lepton://default/set", *_to(sites))
+    assert isinstance(done.exception, LeptonError) and "lepton vault repair" in done.exception.fix
+
+
 def test_what_was_cut_short_is_no_parcel(sites: Sites, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = LocalDriver.put
 

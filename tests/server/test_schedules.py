@@ -71,6 +71,23 @@ def test_a_folder_that_is_not_mounted_or_misspelt_gets_no_backup(data: Path, tmp
     refused(ConflictError, "Other backups lie at", "backup", "--to", safe, "--data", data)
 
 
+def test_a_drill_looks_for_the_newest_of_its_own_place_and_says_what_helps_there(data: Path, tmp_path: Path) -> None:
+    safe, other = tmp_path / "safe", tmp_path / "other"
+    run("backup", "--to", safe, "--data", data)
+    run("backup", "--new", "--to", other, "--data", data)
+    for place, number in ((safe, 1), (other, 2)):
+        assert f"Backup {number} restores" in run("drill", "--at", place, "--data", data)
+    for path in manifest_paths(2):
+        (other / path).unlink()
+    fault = refused(IntegrityError, "Backup 2 was made", "drill", "--at", other, "--data", data)
+    assert str(other) in fault.message
+    for pack in (safe / "domains").rglob("packs/*/*"):
+        if not (safe / "dumps" / pack.relative_to(safe)).exists():
+            pack.unlink()
+    fault = refused(IntegrityError, "Backup 1 does not come back whole", "drill", "--at", safe, "--data", data)
+    assert f"repair --at {safe}" in fault.fix and "--backup" in fault.fix
+
+
 def test_no_backup_goes_into_the_data_directory(data: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(data / "vault")
     elsewhere = tmp_path / "disk"
