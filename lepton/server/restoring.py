@@ -43,7 +43,7 @@ from lepton.vault.store.blobs import Blob, places, read, read_blob
 from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.files import pack_path
 from lepton.vault.store.keyring import KeyRing
-from lepton.vault.uses import DUMPS
+from lepton.vault.uses import BACKUPS_MARK, DUMPS
 from lepton.vault.vault import Domain, Vault
 
 
@@ -71,6 +71,8 @@ def check_backup(target: Target, manifest: Manifest, clock: Clock, *, progress: 
     dumps, copies = (check_packs(*each, progress=tell) for each in ((driver, ring, own), (second, ring, twice)))
     damaged = {**copies_of(target, manifest).damaged, **dumps.packs}
     damaged |= {DUMPS + path: fault for path, fault in copies.packs.items()}
+    if fault := target.mark_fault():
+        damaged[BACKUPS_MARK] = f"it is {fault}"
     try:
         with opened(target, manifest, clock) as backup:
             others = {each: found for each, found in packs.items() if each != domain}

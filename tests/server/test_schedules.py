@@ -88,6 +88,35 @@ def test_a_drill_looks_for_the_newest_of_its_own_place_and_says_what_helps_there
     assert f"repair --at {safe}" in fault.fix and "--backup" in fault.fix
 
 
+@pytest.mark.parametrize("body", [None, b"", b"garbage", b"{}"])
+def test_a_place_that_lost_its_mark_is_known_read_and_mended(data: Path, tmp_path: Path, body: bytes | None) -> None:
+    safe, kit, mark = tmp_path / "safe", tmp_path / "kit.json", tmp_path / "safe" / "lepton-backup"
+    run("backup", "--to", safe, "--data", data)
+    before = json.loads(mark.read_text())
+
+    def lose() -> None:
+        mark.unlink() if body is None else mark.write_bytes(body)
+
+    lose()
+    for words in ((), ("--new",)):
+        done = call("backup", "--to", safe, *words, "--data", data)
+        assert isinstance(done.exception, LeptonError) and "lepton-backup" in done.exception.message
+        assert f"repair --at {safe}" in done.exception.fix
+    fault = refused(IntegrityError, "lepton-backup: it is", "verify", "--at", safe, "--data", data)
+    assert f"repair --at {safe}" in fault.fix
+    run("restore", "--from", safe, "--recovery-key", kit, "--into", tmp_path / "again")
+    run("drill", "--at", safe, "--data", data)
+    run("repair", "--at", safe, "--data", data)
+    assert json.loads(mark.read_text()) == before
+    run("verify", "--at", safe, "--data", data)
+    assert "Backup 2 " in run("backup", "--to", safe, "--data", data)
+    other = tmp_path / "other"
+    shutil.copytree(safe, other)
+    lose()
+    run("repair", "--at", safe, "--from", other, "--recovery-key", kit)
+    assert json.loads(mark.read_text())["platform"] == before["platform"], "without the platform too"
+
+
 def test_no_backup_goes_into_the_data_directory(data: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(data / "vault")
     elsewhere = tmp_path / "disk"

@@ -100,6 +100,10 @@ class Target:
         Raises:
             ConflictError: backups of another platform lie there; or, unless it may be new, not those that did.
         """
+        if (fault := self.mark_fault()) and self._all_numbers():
+            raise ConflictError(
+                f"Backups lie at {self.address}, but {BACKUPS_MARK}, which says whose, is {fault}", fix=self._mends()
+            )
         try:
             found, id = self._about()
         except NotFoundError:
@@ -111,6 +115,30 @@ class Target:
             raise ConflictError("Backups of another platform lie there", fix="Choose an empty folder or bucket.")
         known.check_same(self.address, id)
         return id
+
+    def mark_fault(self) -> str:
+        """What is wrong with the file that says whose the backups are; empty: nothing."""
+        try:
+            told = json.loads(b"".join(self.driver.get(BACKUPS_MARK)))
+            return "" if told["lepton_backup"] and told["platform"] else "damaged"
+        except NotFoundError:
+            return "missing"
+        except (ValueError, KeyError, TypeError):
+            return "damaged"
+
+    def mend_mark(self, platform: str, id: str) -> str:
+        """Write that file anew where anything is wrong with it; what that was.
+
+        Args:
+            id: of the place, where somebody knows it; else a new one.
+        """
+        fault = self.mark_fault()
+        if fault:
+            self._write_mark(platform, id or os.urandom(16).hex())
+        return fault
+
+    def _mends(self) -> str:
+        return f"lepton vault repair --at {self.address} writes it anew."
 
     def check_only(self) -> None:
         """Refuse to remove packs from a place that is for something else too.
@@ -178,7 +206,12 @@ class Target:
         Raises:
             NotFoundError: no backups lie there.
         """
+        if found := self._all_numbers():
+            return found  # who reads needs no mark: manifests are signed
         self._about()
+        return []
+
+    def _all_numbers(self) -> list[int]:
         return sorted({*self._numbers(BACKUPS), *self._numbers(SECOND_MANIFESTS)})
 
     def _numbers(self, folder: str) -> Iterator[int]:
@@ -234,7 +267,7 @@ class Target:
                 raise IntegrityError("The backups are of a form that this Lepton does not know", fix="Upgrade Lepton.")
             return str(told["platform"]), str(told.get("id", ""))
         except (ValueError, KeyError, TypeError) as fault:
-            raise IntegrityError(f"{BACKUPS_MARK} is damaged", fix="Write it anew, or choose another place.") from fault
+            raise IntegrityError(f"{BACKUPS_MARK} at {self.address} is damaged", fix=self._mends()) from fault
         except NotFoundError as fault:
             others = " and ".join(sorted(map(str, uses_of(self.driver))))
             what = f"No backups lie at {self.address}" + (f", but {others}" if others else "")
