@@ -24,6 +24,7 @@ from lepton.store.database import Tx
 from lepton.store.targets import Place
 from lepton.vault.backup.forgetting import LEASE_S as FORGOTTEN_S
 from lepton.vault.backup.forgetting import Forgotten, forget, preview, read_named
+from lepton.vault.backup.gone import note
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.retention import Keep, kept
 from lepton.vault.backup.target import Target
@@ -117,6 +118,9 @@ def let_go(house: House, target: Target, gone: Sequence[int], *, is_dry: bool = 
         return preview(target, gone, opened)
     place = house.database.read(lambda tx: targets.find(tx, target.address))
     newest = place.last_number if place and place.last_number not in gone else 0
+    target.check_only()
+    if gone and not target.driver.append_only().holds:
+        note(target, house.platform(), house.signer, gone)
     lease_s = FORGOTTEN_S + Jumps(house.database, house.clock).doubt_s()
     return forget(target, gone, opened, busy=busy(house), newest=newest, lease_s=lease_s)
 

@@ -117,6 +117,35 @@ def test_a_place_that_lost_its_mark_is_known_read_and_mended(data: Path, tmp_pat
     assert json.loads(mark.read_text())["platform"] == before["platform"], "without the platform too"
 
 
+def test_a_backup_that_somebody_removed_is_named_and_one_that_was_let_go_of_is_not(data: Path, tmp_path: Path) -> None:
+    safe, kit = tmp_path / "safe", tmp_path / "kit.json"
+    verify = ("verify", "--at", safe, "--data", data)
+    for _ in range(5):
+        run("backup", "--to", safe, "--data", data)
+    run("forget", "--at", safe, "--backup", 1, "--data", data)
+    run(*verify)
+    run("verify", "--at", safe, "--recovery-key", kit)
+    stale = (safe / "let-go").read_bytes()
+    for path in manifest_paths(3):
+        (safe / path).unlink()
+    for words in (verify, ("verify", "--at", safe, "--recovery-key", kit)):
+        fault = refused(IntegrityError, "backups/00000003: it is gone", *words)
+        assert "00000001" not in fault.message and "00000002" not in fault.message
+    run("backup", "--to", safe, "--data", data)
+    refused(IntegrityError, "backups/00000003: it is gone", *verify)
+    for path in manifest_paths(6):
+        (safe / path).unlink()
+    run("backup", "--to", safe, "--data", data)
+    assert "00000006" in refused(IntegrityError, "backups/00000003: it is gone", *verify).message
+    run("forget", "--at", safe, "--backup", 3, "--backup", 6, "--keep-last", 2, "--data", data)
+    run(*verify)
+    told = json.loads((safe / "let-go").read_bytes())
+    assert told["let_go"] == [1, 2, 3, 4, 6] and Target(LocalDriver(safe), "").numbers() == [5, 7]
+    (safe / "let-go").write_bytes(stale.replace(b"[1]", b"[1, 2, 3, 4, 6]"))  # by who cannot sign
+    refused(IntegrityError, "it is gone", *verify)
+    refused(NotFoundError, "no backup 99", "forget", "--at", safe, "--backup", 99, "--data", data)
+
+
 def test_no_backup_goes_into_the_data_directory(data: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(data / "vault")
     elsewhere = tmp_path / "disk"
