@@ -145,9 +145,9 @@ class Schedules:
 
     def _tend(self, place: Place) -> None:
         now = to_micros(self._house.clock.now())
-        if place.last_at and not believed(place.last_at, now):
-            log.warning("backup to %s: the last lies ahead, for the clock was set back since: due now", place.address)
         if due_at(place, now) <= now:
+            if place.last_at and not believed(place.last_at, now):
+                log.warning("backup to %s: the last lies ahead, for the clock was set back: due now", place.address)
             self._try(place, now)
         found = self._house.database.read(lambda tx: targets.find(tx, place.address))
         if found is not None:

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from lepton.core.clock import AHEAD_S, believed, to_micros
+from lepton.core.clock import AHEAD_S, ManualClock, believed, to_micros
+from lepton.server import sending
+from lepton.server.config import ServerConfig
+from lepton.server.house import open_house as opened_data
 from lepton.server.jumps import LONGEST_S, Jumps, Seen, step
 from lepton.store import domains, facts, leases, storage
 from lepton.vault.backup.forgetting import MARKS
 from lepton.vault.backup.retention import Keep, kept
 from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Target
 from lepton.vault.drivers.local import LocalDriver
+from lepton.vault.store.files import pack_folder
 from tests.server.house import House, open_house
 from tests.server.test_ownership import prune_for, turn
 from tests.server.test_schedules import Clockwork
@@ -134,6 +138,23 @@ def test_a_failure_of_the_future_is_tried_again_now(data: Path, tmp_path: Path) 
         house.clock.jump(-YEAR)
         run("recovery-key", "--out", tmp_path / "kit.json", "--data", data)
         assert clockwork.after(1).last_number == 1
+
+
+def test_what_was_sent_in_the_future_and_never_came_is_swept_a_day_later(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with open_house(tmp_path / "data") as house:
+        assert put(house, "a") == 201
+    target = Target(LocalDriver(tmp_path / "between"), str(tmp_path / "between"))
+    with opened_data(ServerConfig(data=tmp_path / "data"), clock) as folder:
+        clock.jump(YEAR)
+        domain = bytes(range(16))
+        sending.begin(folder, target, "20300101T000000000000-00000000", domain)
+        target.driver.put(f"{pack_folder(domain)}aa/{'aa' * 16}", [b"left"])
+        clock.jump(-YEAR)
+        assert sending.sweep(folder, target) == 0, "it may be under way"
+        clock.advance(DAY + 60)
+        assert sending.sweep(folder, target) == 1
+        assert not list(target.driver.list("domains/"))
 
 
 def test_the_newest_is_the_one_with_the_greatest_number() -> None:

@@ -146,7 +146,13 @@ class Target:
         Raises:
             ConflictError: it is.
         """
-        check_only(self.driver, self.address, Use.BACKUPS)
+        try:
+            check_only(self.driver, self.address, Use.BACKUPS)
+        except ConflictError as fault:
+            raise ConflictError(
+                f"{fault.message}, beside backups: nothing is let go of there",
+                fix="Move one of the two elsewhere (parcels: receive them, and remove parcels/ and lepton-parcels).",
+            ) from fault
 
     def _write_mark(self, platform: str, id: str) -> None:
         told = {"lepton_backup": FORMAT, "platform": platform, "id": id}
