@@ -144,11 +144,13 @@ def sent_at(sites: Sites, at: datetime, name: str, *, by_older: bool = False) ->
 def test_parcels_are_in_the_order_in_which_they_were_sent_whatever_the_clock_said(sites: Sites, by_older: bool) -> None:
     now = datetime.now(UTC)
     ahead = sent_at(sites, now + timedelta(days=365), "set/a.bin", by_older=by_older)
-    assert f"Parcel {ahead} " in run(*sites.receiving())
+    said = run(*sites.receiving())
+    assert f"Parcel {ahead} " in said and "clock was ahead" in said
     ids = [ahead]
     for days in (0, 1, -1):
         ids.append(sent_at(sites, now + timedelta(days=days), "set/deep/b.txt"))
         said = run(*sites.receiving())
+        assert ("clock was ahead" in said) == (days > 0)
         told = from_micros(to_micros(now + timedelta(days=days)))
         assert f"Parcel {ids[-1]} of {told:%Y-%m-%d %H:%M} UTC" in said
     assert ids == sorted(ids) and len({*ids}) == 4
