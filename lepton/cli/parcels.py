@@ -10,8 +10,8 @@ from lepton.cli.moving import moving
 from lepton.cli.output import Session, with_json
 from lepton.cli.places import Place
 from lepton.cli.server import data_option
-from lepton.cli.storages import opened, target_at
-from lepton.core.clock import from_micros
+from lepton.cli.storages import CLOCK, MOST_SHOWN, opened, target_at
+from lepton.core.clock import believed, from_micros, to_micros
 from lepton.core.errors import InvalidError
 from lepton.core.size import format_bytes, number_of
 from lepton.sdk.place import VaultPath
@@ -79,7 +79,12 @@ def receive(place: VaultPath, url: str, sender: SiteKey, id: str, data: Path | N
         got = parcels.receive(house, source, Which(sender=sender, id=id), at, place.name, progress=moved)
     told = {name: getattr(got, name) for name in got.__slots__} | {"at": str(from_micros(got.at))}
     said = f"Parcel {got.id} of {from_micros(got.at):%Y-%m-%d %H:%M} UTC: {number_of(got.files, 'file')} of {got.name}"
-    Session(is_json).say(f"{said}, {format_bytes(got.size_bytes)}, are in {place}.", told)
+    session = Session(is_json)
+    session.say(f"{said}, {format_bytes(got.size_bytes)}, are in {place}.", told)
+    if not id and not believed(got.at, to_micros(CLOCK.now())):
+        session.note("Its sender's clock was ahead. What an older Lepton has sent since is received with --parcel ID.")
+    for passed, fault in list(got.passed.items())[:MOST_SHOWN]:
+        session.note(f"{passed} lies there too, with a newer name, and was passed over: {fault}.")
 
 
 PARCEL_COMMANDS = (site_key, send, receive)

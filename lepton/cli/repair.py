@@ -22,6 +22,7 @@ from lepton.core.errors import IntegrityError, InvalidError
 from lepton.core.size import number_of
 from lepton.server.mending import Elsewhere, mend_backups, mend_house
 from lepton.server.opening import open_manifest
+from lepton.store import targets
 from lepton.vault.backup.mending import Mended
 
 OF_BACKUPS = (
@@ -65,8 +66,11 @@ def repair(
             is_ours = not (sources and key_file)  # else no data directory is needed
             found = stack.enter_context(opened(data)) if is_ours else None
             key, root = read_key_file(key_file) if key_file else None, found.opens_with if found else (b"", b"")
+            place = found.database.read(lambda tx: targets.find(tx, target.address)) if found else None
             elsewhere = Elsewhere(
-                drivers=drivers or ([found.driver] if found else []), rings=[found.vault.ring] if found else []
+                drivers=drivers or ([found.driver] if found else []),
+                rings=[found.vault.ring] if found else [],
+                id=place.id if place else "",
             )
             mended = mend_backups(
                 target,

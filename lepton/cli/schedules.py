@@ -83,7 +83,7 @@ def _row(place: Place, now: int) -> dict[str, str]:
         "last": str(place.last_number or ""),
         "made": str(from_micros(place.last_at)) if place.last_at else "",
         "every": spent(place.every_s) if place.every_s else "",
-        "next": str(from_micros(max(now, schedules.due_at(place)))) if is_on else "",
+        "next": str(from_micros(max(now, schedules.due_at(place, now)))) if is_on else "",
         "keep": str(place.keep),
         "standing": schedules.standing(place, now),
     }
@@ -183,7 +183,7 @@ def forget(url: str, numbers: tuple[int, ...], is_dry: bool, data: Path | None, 
 def _choice(house: House, target: Target, keep: Keep, numbers: tuple[int, ...]) -> Choice:
     there = target.numbers()
     for number in numbers:
-        if number not in there:
+        if number not in there and number > house.last_backup():  # one that somebody has removed can be let go of too
             raise NotFoundError(f"There is no backup {number}", fix="See lepton vault backups --at URL.")
     return schedules.choose(house, target, keep, also=numbers)
 

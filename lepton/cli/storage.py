@@ -59,6 +59,6 @@ def storage(url: str, claims: bool, data: Path | None, is_json: bool) -> None:
 
 def _claim(session: Session, house: House) -> None:
     address = str(house.storage.address)
-    is_taken = ownership.Ownership(house.database, house.storage).claim()
-    before = "another copy of this database had it" if is_taken else "no other copy of this database had it"
+    owner = ownership.Ownership(house.database, house.storage)
+    before, is_taken = owner.standing(), owner.claim()
     session.say(f"{address} is this database's; {before}.", {"storage": address, "was_taken": is_taken})

@@ -14,6 +14,7 @@ from lepton.server import opening
 from lepton.server.config import ServerConfig
 from lepton.server.house import House, Use, open_house
 from lepton.server.storage import Address
+from lepton.store import targets
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.recovery import RecoveryKey, read_key
 from lepton.vault.backup.target import Target
@@ -55,9 +56,12 @@ def manifest_at(target: Target, key_file: Path | None, data: Path | None, number
     if key_file:
         return opening.open_manifest(target, key=read_key_file(key_file), number=number)
     with opened(data, use=Use.READS) as house:
-        if not number and (known := house.last_backup()) > max(target.numbers(), default=0):
+        place = house.database.read(lambda tx: targets.find(tx, target.address))
+        known = place.last_number if place and place.id else house.last_backup()
+        if not number and known > max(target.numbers(), default=0):
             raise IntegrityError(
-                f"Backup {known} was made, and is not there", fix="Look where it went; --backup N takes an older one."
+                f"Backup {known} was made, and is not at {target.address}",
+                fix="Look where it went (lepton vault backups lists the places); --backup N takes an older one.",
             )
         return opening.open_manifest(target, key=None, root=house.opens_with, number=number)
 

@@ -5,6 +5,8 @@ from time import monotonic
 from typing import Protocol
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+AHEAD_S = 300
+"""Clocks of machines that work together differ by less."""
 
 
 class Clock(Protocol):
@@ -49,6 +51,15 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         """Move time forward."""
         self._elapsed_s += seconds
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock, while no time passes."""
+        self._start += timedelta(seconds=seconds)
+
+
+def believed(at: int, now: int) -> int:
+    """A remembered time; 0 where it lies ahead: it was noted before the clock was set back, and is no time."""
+    return at if at <= now + AHEAD_S * 1_000_000 else 0
 
 
 def to_micros(at: datetime) -> int:

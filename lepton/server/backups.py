@@ -23,14 +23,17 @@ from lepton.core.errors import (
     UnavailableError,
 )
 from lepton.server.house import House
+from lepton.server.opening import open_manifest
 from lepton.server.root import check_root
 from lepton.server.sealing import vault_root
+from lepton.server.storage import check_apart
 from lepton.store import domains, facts, holdings, targets
 from lepton.store.database import Tx
 from lepton.store.dump import dump, packed
 from lepton.store.targets import Place
 from lepton.store.vault import packs_present
 from lepton.vault.backup.check import check_packs
+from lepton.vault.backup.gone import let_go_of
 from lepton.vault.backup.manifest import Manifest, read_manifest, seal_manifest
 from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.recovery import RecoveryKey, make_key
@@ -143,6 +146,8 @@ def settle(house: House, target: Target, *, is_new: bool) -> None:
     places = {place.address: place for place in house.database.read(targets.every)}
     own = places.get(target.address, Place(address=target.address))
     others = [place.id for place in places.values() if place.id and place is not own]
+    if not own.id:
+        check_apart(target.address, [str(house.storage.address)])
     id = target.claim(house.platform(), Known(id=own.id, others=others, is_new=is_new))
     house.database.write(lambda tx: targets.put(tx, replace(own, id=id)))
 
@@ -198,6 +203,7 @@ def _back_up(
         dump=blob.to_bytes(),
         opens=house.opens_with,
         keys=keys_of(house.vault.state, domain.id),
+        beside=_beside(house, target),
         packs=packs,
     )
     _complete(house, target)
@@ -226,6 +232,21 @@ def _next_number(house: House, target: Target) -> int:
     while number in numbers:
         number += 1
     return number
+
+
+def _beside(house: House, target: Target) -> list[int]:
+    """Numbers of the backups that are to lie there: as the newest says, and it; only those let go of count no more."""
+    numbers, wanted = target.numbers(), set[int]()
+    for number in reversed(numbers):
+        with suppress(IntegrityError, NotFoundError):
+            newest = open_manifest(target, key=None, root=house.opens_with, number=number)
+            told = newest.beside
+            wanted = {number, *([n for n in numbers if _is_ours(house, target, n)] if told is None else told)}
+            break
+    place = house.database.read(lambda tx: targets.find(tx, target.address))
+    if numbers and place and place.last_number:
+        wanted.add(place.last_number)
+    return sorted(wanted - let_go_of(target, house.platform(), house.verifier))
 
 
 def _is_ours(house: House, target: Target, number: int) -> bool:

@@ -28,6 +28,7 @@ from lepton.server.fresh import Fresh
 from lepton.server.house import House
 from lepton.server.hub import Hub
 from lepton.server.identity import Keys, WorkerIdentity
+from lepton.server.jumps import Jumps
 from lepton.server.landscape import Landscape
 from lepton.server.learning import Learning, check_installed
 from lepton.server.lease import Lease
@@ -158,12 +159,12 @@ def build(config: ServerConfig, *, clock: Clock | None = None, engine: Engine | 
         database = open_database(config.database, folder=config.data, clock=clock)
         root = settled_root(database, config)
         token = _settle(database, config, at=clock.now())
-        storage = _take_storage(database, config, root=root.key)
+        storage, ownership = _take_storage(database, config, root=root.key)
         engine = engine or _open_engine(config, storage)
         keys = Keys.of(root)
         objects = _open_objects(config.data, storage, database, root=root.key, clock=clock)
         platform = _assemble(config, clock=clock, database=database, engine=engine, keys=keys, objects=objects)
-        _wire_storage(platform, storage, root)
+        _wire_storage(platform, storage, ownership, root)
     except BaseException:
         if database is not None:
             database.close()
@@ -191,14 +192,15 @@ def _settle(database: Database, config: ServerConfig, *, at: datetime) -> str | 
     return token if is_first else None
 
 
-def _take_storage(database: Database, config: ServerConfig, *, root: bytes) -> Storage:
+def _take_storage(database: Database, config: ServerConfig, *, root: bytes) -> tuple[Storage, Ownership]:
     storage = open_storage(database, given(config), root=root)
+    ownership = Ownership(database, storage)
     try:
-        Ownership(database, storage).begin()
+        ownership.begin()
     except BaseException:
         storage.driver.close()
         raise
-    return storage
+    return storage, ownership
 
 
 def _open_engine(config: ServerConfig, storage: Storage) -> Engine:
@@ -316,10 +318,10 @@ def _wire(platform: Platform, serving: Serving) -> None:
     platform.engine.on_change(on_change)
 
 
-def _wire_storage(platform: Platform, storage: Storage, keys: Root) -> None:
+def _wire_storage(platform: Platform, storage: Storage, ownership: Ownership, keys: Root) -> None:
     """The loops that look whose the storage is, prune it and make backups; their lease outlives the copy of a pack."""
-    database, clock, ownership = platform.database, platform.clock, Ownership(platform.database, storage)
-    watch = Watch(database, storage, keys.key, clock)
+    database, clock = platform.database, platform.clock
+    watch = Watch(database, ownership, keys.key, clock)
     pruning = Pruning(database, platform.objects.vault, clock, ownership)
     house = House(
         folder=platform.config.data,
@@ -363,7 +365,8 @@ def count(platform: Platform) -> None:
 
 def housekeep(platform: Platform) -> None:
     """End what nobody wants, forget what nobody will ask for."""
-    platform.running.collect(platform.config.keep_logs_s)
-    before = to_micros(platform.clock.now()) - int(KEEP_ANSWERS_S * 1_000_000)
-    platform.database.write(lambda tx: idempotency.sweep(tx, before))
-    platform.database.write(lambda tx: revoked.sweep(tx, to_micros(platform.clock.now())))
+    doubt_s = Jumps(platform.database, platform.clock).doubt_s()
+    platform.running.collect(platform.config.keep_logs_s + doubt_s)
+    now = to_micros(platform.clock.now()) - int(doubt_s * 1_000_000)
+    platform.database.write(lambda tx: idempotency.sweep(tx, now - int(KEEP_ANSWERS_S * 1_000_000)))
+    platform.database.write(lambda tx: revoked.sweep(tx, now))

@@ -13,11 +13,12 @@ from lepton.vault.backup.frozen import FrozenState
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.mending import Mended, Opens, mend_packs
 from lepton.vault.backup.progress import Progress, Steps, counted
-from lepton.vault.backup.second import DUMPS, Second
+from lepton.vault.backup.second import Second
 from lepton.vault.backup.target import Target, copy_packs, manifest_paths, size_of
 from lepton.vault.driver import Driver
 from lepton.vault.store.files import pack_path
 from lepton.vault.store.keyring import DomainKeys, KeyRing
+from lepton.vault.uses import BACKUPS_MARK, DUMPS
 
 Packs = dict[bytes, list[tuple[bytes, int]]]
 T = TypeVar("T")
@@ -39,6 +40,8 @@ class Elsewhere:
     """Where copies of packs lie."""
     rings: Sequence[Opens] = ()
     """What else may know keys of packs, where a dump is beyond repair."""
+    id: str = ""
+    """Of the place that is mended, where somebody knows it."""
 
 
 def mend_backups(
@@ -59,6 +62,8 @@ def mend_backups(
     """
     mended, sources = Mended(), elsewhere.drivers
     manifests = list(_manifests(target, numbers, manifest_of, mended))
+    if manifests and target.mend_mark(manifests[0].platform, elsewhere.id):
+        mended.whole_again.append(BACKUPS_MARK)
     own, rest = _unique(manifests, is_own=True), _unique(manifests, is_own=False)
     total = sum(2 * size_of(packs) for _, packs in own) + sum(size_of(packs) for _, packs in rest)
     tell = counted(progress, total)

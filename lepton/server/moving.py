@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum, auto
 
+from lepton.core.clock import AHEAD_S
 from lepton.core.event import Event
 from lepton.core.resource import Json, Resource
 from lepton.jobs.life import State, move
@@ -82,7 +83,8 @@ def predecessor(
 def lacks_room(job: Resource, at: datetime) -> bool:
     """Whether it has never started, for want of places, although it has waited a little."""
     is_new = job.state == State.QUEUED and not job.status.get("generation")
-    return is_new and (at - job.created_at).total_seconds() >= ROOM_S
+    waited_s = (at - job.created_at).total_seconds()
+    return is_new and not -AHEAD_S <= waited_s < ROOM_S
 
 
 def _may_stand_by(old: Mapping[str, Json], new: Mapping[str, Json]) -> bool:
@@ -104,7 +106,7 @@ def may_overlap(job: Resource, drained: Sequence[str]) -> bool:
 
 
 def _is_recent(since: datetime, at: datetime) -> bool:
-    return (at - since).total_seconds() < PATIENCE_S
+    return -AHEAD_S <= (at - since).total_seconds() < PATIENCE_S
 
 
 def leave(job: Resource, node: str, at: datetime) -> tuple[Resource, Event]:

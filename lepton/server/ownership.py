@@ -4,7 +4,9 @@ A copy of a data directory, or a database that was set back, has the platform's 
 go of packs that only the other knows. So the storage has a file `lepton-owner` with a *token*, and the database knows
 the last ones that it gave it. Each start gives a new one, and so does each minute in which the database has changed: to
 the database first, then to the storage, so that a death between the two leaves a token that the database knows. Who
-finds a token that is not his own does not start; who runs already stops to delete, and says so in an alert.
+finds a token that is not his own does not start; who runs already stops to delete, and says so in an alert. Where a
+token cannot be written (a full disk, a storage that is read-only) a server starts all the same, and deletes nothing
+until it can be.
 """
 
 import json
@@ -15,13 +17,21 @@ from datetime import datetime
 from pathlib import Path
 
 from lepton.core.clock import Clock
-from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
+from lepton.core.errors import (
+    IntegrityError,
+    LeptonError,
+    NotFoundError,
+    StorageFullError,
+    StorageRefusedError,
+    StorageUnreachableError,
+    UnavailableError,
+)
 from lepton.server.alerts import About, tell
 from lepton.server.storage import Address, Storage, mark_of, opened_credentials
 from lepton.server.submit import Author
 from lepton.store import events, storage
 from lepton.store.database import Database, Tx
-from lepton.vault.backup.target import OWNER_MARK, PACKS_MARK
+from lepton.vault.uses import OWNER_MARK, PACKS_MARK
 
 log = logging.getLogger("lepton")
 KEPT = 8
@@ -40,42 +50,72 @@ class Ownership:
     """What one database knows of whose its storage is. Any thread may use it."""
 
     def __init__(self, database: Database, place: Storage) -> None:
-        self._database, self._driver, self._address = database, place.driver, place.address
+        self._database, self._driver, self.address = database, place.driver, place.address
         self._seen = -1
         """The last event that the storage's token stands for."""
+        self._lacks: LeptonError | None = None
+        """Why the storage could not be taken for this start, although it is no other's."""
 
     @property
     def is_shared(self) -> bool:
         """Whether others could use the storage: the data directory's own goes with every copy of that."""
-        return bool(self._address.url)
+        return bool(self.address.url)
 
     def begin(self) -> None:
-        """Take the storage for this start.
+        """Take the storage for this start; where it cannot be written, `keep` tries again.
 
         Raises:
             StorageSharedError: another copy of the database has used it since.
+            IntegrityError: nothing says whose it is.
         """
-        if self.is_shared:
-            found = self._found()
-            if found and found not in self._known():
-                raise self._fault()
+        if not self.is_shared:
+            return
+        found = self._found()
+        if found and found not in self._known():
+            raise self._fault()
+        try:
             self._renew()
-            self.check()  # of two who begin at once the later has it
+        except (StorageFullError, StorageRefusedError) as fault:
+            log.warning("%s cannot be written: %s", self.address, fault.message)
+            self._lacks = fault
+            return
+        self._lacks = None
+        self.check()  # of two who begin at once the later has it
 
     def check(self) -> None:
-        """Refuse to delete anything in a storage that is another's by now.
+        """Refuse to delete anything in a storage that is another's by now, or may be.
 
         Raises:
             StorageSharedError: it is.
+            IntegrityError: nothing there says whose it is.
+            UnavailableError: it could not be written when this server started, nor since.
         """
+        if self.is_shared and self._lacks:
+            raise UnavailableError(
+                f"{OWNER_MARK} of {self.address} cannot be written: {self._lacks.message}",
+                fix=f"{self._lacks.fix} It is tried again each minute; until then nothing is deleted there.",
+            )
         if self.is_shared:
             found, known = self._found(), self._known()
-            if found not in known and (found or known):
+            if not found and known:
+                raise self._lost("is gone")
+            if found and found not in known:
                 raise self._fault()
 
+    def standing(self) -> str:
+        """How the storage stands, in words."""
+        try:
+            found = self._found() if self.is_shared else ""
+        except IntegrityError as fault:
+            return fault.message
+        if not found and self.is_shared:
+            return f"{OWNER_MARK} of {self.address} was not there"
+        is_taken = bool(found) and found not in self._known()
+        return f"{'another' if is_taken else 'no other'} copy of this database had it"
+
     def claim(self) -> bool:
-        """Take the storage, whoever has used it; whether another had."""
-        found = self._found() if self.is_shared else ""
+        """Take the storage, whoever has used it, and whatever its file is; whether another had."""
+        found = self._told() if self.is_shared else ""
         is_taken = bool(found) and found not in self._known()
         if self.is_shared:
             self._renew()
@@ -93,6 +133,8 @@ class Ownership:
 
     def keep(self) -> None:
         """Look whether it is still ours, and give it a new token if the database has changed since the last."""
+        if self._lacks:
+            self.begin()
         self.check()
         now = self._database.read(events.newest)
         if self.is_shared and now != self._seen:
@@ -100,7 +142,7 @@ class Ownership:
             self._seen = now
 
     def _renew(self) -> None:
-        found, token = self._found(), os.urandom(16).hex()
+        found, token = self._told(), os.urandom(16).hex()
 
         def work(tx: Tx) -> None:
             known = sorted(storage.tokens(tx), key=lambda each: each != found)  # what lies there is never forgotten
@@ -119,14 +161,24 @@ class Ownership:
         except NotFoundError:
             return ""
         except (ValueError, KeyError, TypeError) as fault:
-            raise IntegrityError(
-                f"{OWNER_MARK} of {self._address} is damaged",
-                fix="If no copy of this database uses it, remove that file.",
-            ) from fault
+            raise self._lost("is damaged") from fault
+
+    def _told(self) -> str:
+        """The storage's token; empty: none can be read."""
+        try:
+            return self._found()
+        except IntegrityError:
+            return ""
+
+    def _lost(self, how: str) -> IntegrityError:
+        return IntegrityError(
+            f"{OWNER_MARK} of {self.address} {how}: nothing there says which copy of this database uses it",
+            fix="Look that no other copy does; then lepton vault storage --claim writes it anew.",
+        )
 
     def _fault(self) -> StorageSharedError:
         return StorageSharedError(
-            f"The storage {self._address} has been used by another copy of this database since",
+            f"The storage {self.address} has been used by another copy of this database since",
             fix="Start that one. To use both, give this one a storage of its own: lepton vault storage --move-to URL. "
             "To go on with this one only: lepton vault storage --claim.",
         )
@@ -135,10 +187,10 @@ class Ownership:
 class Watch:
     """The loop."""
 
-    def __init__(self, database: Database, place: Storage, root: bytes, clock: Clock) -> None:
+    def __init__(self, database: Database, ownership: Ownership, root: bytes, clock: Clock) -> None:
         self._database, self._root, self._clock = database, root, clock
-        self._ownership, self._folder = Ownership(database, place), place.address.folder
-        self._about = About(name="storage", of=str(place.address))
+        self._ownership, self._folder = ownership, ownership.address.folder
+        self._about = About(name="storage", of=str(ownership.address))
         self._fault: str | None = None
 
     def turn(self) -> None:
@@ -152,6 +204,12 @@ class Watch:
             self._ownership.keep()
         except StorageSharedError as found:
             fault = f"{found.message}: nothing is deleted in it, and this server will not start again"
+        except StorageUnreachableError:
+            raise
+        except IntegrityError as found:
+            fault = f"{found.message}. {found.fix} Until then nothing is deleted there."
+        except (UnavailableError, StorageRefusedError) as found:
+            fault = f"{found.message}. {found.fix}"
         if fault != self._fault:
             log.log(logging.ERROR if fault else logging.INFO, "%s", fault or "the storage is this database's")
             self._database.write(lambda tx: self._tell(tx, fault, self._clock.now()))

@@ -6,12 +6,13 @@ sealed once more for the workspace, and becomes one new version. Both work on th
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from lepton.core.clock import to_micros
 from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
@@ -32,7 +33,7 @@ from lepton.vault.backup.frozen import FrozenState, numbered
 from lepton.vault.backup.progress import Progress, Steps, counted
 from lepton.vault.backup.target import Target
 from lepton.vault.driver import Driver
-from lepton.vault.parcel import FOLDER, Parcel, Site, SiteKey, new_id, open_parcel, parcel_path, seal_parcel
+from lepton.vault.parcel import ForeignParcelError, Parcel, Site, SiteKey, new_id, open_parcel, parcel_path, seal_parcel
 from lepton.vault.store.batch import Batch
 from lepton.vault.store.blobs import read, write
 from lepton.vault.store.branches import MAIN, Author
@@ -40,9 +41,16 @@ from lepton.vault.store.files import pack_folder
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.store.pages import Entry
 from lepton.vault.store.sealing import ID_BYTES, fresh_key
+from lepton.vault.store.tree import Tree
+from lepton.vault.uses import PARCELS, Use, uses_of
 from lepton.vault.vault import Domain, Vault
 
+T = TypeVar("T")
 Edits = dict[str, Entry | None]
+SENT = "sent"
+"""Fact: the order of the last parcel that was sent."""
+AGAIN, MEND = "Have it sent again.", "Have the vault made whole: lepton vault repair --from URL; then send again."
+MOST_SHOWN = 80
 AT_ONCE = 1000
 """Files that are sealed between two commits of a parcel."""
 
@@ -79,6 +87,8 @@ class Received:
     name: str
     at: int
     """When it was sent, microseconds since 1970."""
+    passed: dict[str, str]
+    """Parcels with newer names that are damaged -> what is wrong."""
 
 
 def site_of(house: House) -> Site:
@@ -102,8 +112,8 @@ def send(house: House, at: At, name: str, place: Target, recipient: SiteKey, *, 
         raise NotFoundError(f"There is no file {name[:200]!r}", fix="See lepton vault ls.")
     tell, under = counted(progress, size), len(below(name.rpartition("/")[0] if single else name))
     wanted = iter([(name, single)] if single else tree.scan(prefix=below(name)))
-    now = to_micros(house.clock.now())
-    id = new_id(now)
+    now, order = _next_order(house)
+    id = new_id(order)
     sending = begin(house, place, id, domain)
     with TemporaryDirectory(prefix="lepton-parcel-") as folder, closing(open_empty(Path(folder))) as database:
         migrate(database, house.clock)
@@ -114,12 +124,13 @@ def send(house: House, at: At, name: str, place: Target, recipient: SiteKey, *, 
             own = vault.domain(domain)
             while some := list(islice(wanted, AT_ONCE)):
                 batch = own.chunks.writing()
-                edits = _again(source, [(path[under:], entry) for path, entry in some], own, batch, tell)
+                edits = _again(source, [(path[under:], entry) for path, entry in some], own, batch, tell, MEND)
                 version = own.branches.commit(MAIN, edits, batch, Author(by=""))
                 sending.go_on()
             packs = database.read(packs_present)[domain]
             parcel = Parcel(
                 id=id,
+                order=order,
                 at=now,
                 name=name or at.workspace,
                 files=count,
@@ -153,26 +164,25 @@ def receive(house: House, place: Target, which: Which, at: At, folder: str, *, p
     """
     files, source = _files(house, at.workspace), place.driver
     sweep(house, place)
-    id, parcel = _found(house, source, which)
+    id, parcel, passed = _found(house, source, which)
     with TemporaryDirectory(prefix="lepton-parcel-") as indexes:
         state = FrozenState(parcel.keys, {parcel.domain: numbered(parcel.packs)})
         ring = KeyRing(state, parcel.vault_root)
         with closing(Vault(source, state, ring, indexes=Path(indexes), clock=house.clock)) as vault:
             theirs = vault.domain(parcel.domain)
-            tree = theirs.branches.tree(parcel.version)
-            if tree.totals("") != (parcel.files, parcel.size_bytes):
-                raise IntegrityError("The parcel does not hold what it says", fix="Have it sent again.")
+            tree = _checked(theirs, id, parcel)
             Allowance(house.database).check(at.workspace, parcel.size_bytes)
             files.version(at)  # the branch must be there
             ours, tell = files.domain(at.workspace), counted(progress, parcel.size_bytes)
             author = Author(by="owner", message=f"received {parcel.name[:200]}, parcel {id}")
 
             def stored(batch: Batch) -> bytes:
-                renamed = ((below(folder) + name, entry) for name, entry in tree.scan())
-                return ours.branches.commit(at.ref, _again(theirs, renamed, ours, batch, tell), batch, author)
+                scanned = _told(f"Parcel {id}", tree.scan(), AGAIN)
+                renamed = ((below(folder) + name, entry) for name, entry in scanned)
+                return ours.branches.commit(at.ref, _again(theirs, renamed, ours, batch, tell, AGAIN), batch, author)
 
             version = written(ours, stored, doubts=True)
-    house.database.write(lambda tx: _remember(tx, which.sender, parcel.at))
+    house.database.write(lambda tx: _remember(tx, which.sender, parcel.order))
     return Received(
         id=id,
         version=version.hex(),
@@ -180,6 +190,7 @@ def receive(house: House, place: Target, which: Which, at: At, folder: str, *, p
         size_bytes=parcel.size_bytes,
         name=parcel.name,
         at=parcel.at,
+        passed=passed,
     )
 
 
@@ -188,25 +199,50 @@ def _files(house: House, workspace: str) -> Files:
     return Files(house.sealing(), Allowance(house.database))
 
 
-def _again(source: Domain, some: Iterable[tuple[str, Entry]], own: Domain, batch: Batch, tell: Steps) -> Edits:
+def _checked(theirs: Domain, id: str, parcel: Parcel) -> Tree:
+    """The list of a parcel's files."""
+    try:
+        tree = theirs.branches.tree(parcel.version)
+        totals = tree.totals("")
+    except IntegrityError as fault:
+        raise IntegrityError(f"Parcel {id} cannot be read whole: {fault.message}", fix=AGAIN) from fault
+    if totals != (parcel.files, parcel.size_bytes):
+        raise IntegrityError(f"Parcel {id} does not hold what it says", fix=AGAIN)
+    return tree
+
+
+def _told(what: str, items: Iterable[T], fix: str) -> Iterator[T]:
+    """The same, and damage on the way with a name, and with what helps there."""
+    try:
+        yield from items
+    except IntegrityError as fault:
+        raise IntegrityError(f"{what} cannot be read whole: {fault.message}", fix=fix) from fault
+
+
+def _again(
+    source: Domain, some: Iterable[tuple[str, Entry]], own: Domain, batch: Batch, tell: Steps, fix: str
+) -> Edits:
     """Files of one domain once more, in another."""
     edits: Edits = {}
     for name, entry in some:
-        blob = write(batch, own.cutter, (bytes(piece) for piece in read(source.chunks, entry.blob)))
+        pieces = _told(name, read(source.chunks, entry.blob), fix)
+        blob = write(batch, own.cutter, (bytes(piece) for piece in pieces))
         if blob.sha256 != entry.blob.sha256:
-            raise IntegrityError(f"{name} is not what it was", fix="lepton vault verify; or have it sent again.")
+            raise IntegrityError(f"{name} is not what it was", fix=fix)
         edits[name] = Entry(blob, entry.modified_at, entry.facts)
         tell(blob.size_bytes)
     return edits
 
 
-def _found(house: House, source: Driver, which: Which) -> tuple[str, Parcel]:
+def _found(house: House, source: Driver, which: Which) -> tuple[str, Parcel, dict[str, str]]:
+    """Id of the parcel, what it says, and those passed over that are damaged."""
     names = (
         [which.id]
         if which.id
-        else sorted((head.key.removeprefix(FOLDER) for head in source.list(FOLDER)), reverse=True)
+        else sorted((head.key.removeprefix(PARCELS) for head in source.list(PARCELS)), reverse=True)
     )
     last: LeptonError | None = None
+    passed = dict[str, str]()
     for name in names:
         try:
             body = b"".join(source.get(parcel_path(name)))
@@ -214,28 +250,48 @@ def _found(house: House, source: Driver, which: Which) -> tuple[str, Parcel]:
             break
         except (IntegrityError, NotFoundError) as fault:
             last = last or fault
+            if not isinstance(fault, ForeignParcelError | NotFoundError):
+                passed[name[:MOST_SHOWN]] = fault.message
     else:
         if which.id and last:
             raise last
         why = f": of the newest, {last}" if last else ""
+        others = " and ".join(sorted(map(str, uses_of(source) - {Use.PARCELS})))
         raise NotFoundError(
-            f"No parcel of that site for this one lies there{why}", fix="Check the address and --sent-by."
+            f"No parcel of that site for this one lies there{f', but {others}' if others else ''}{why}",
+            fix="Check the address and --sent-by.",
         )
-    if not which.id and parcel.at < house.database.read(lambda tx: _newest(tx, which.sender)):
+    if not which.id and parcel.order < house.database.read(lambda tx: _newest(tx, which.sender)):
+        some = "; ".join(f"{each}: {fault}" for each, fault in [*passed.items()][:3])
+        why = f"what lies there beside it is damaged: {some}" if some else "newer ones are gone"
+        ask = "Have it sent again" if some else "Ask the sender"
         raise IntegrityError(
-            f"The newest parcel there is {name}, and a newer one of that site was received: newer ones are gone",
-            fix=f"Ask the sender. To receive it all the same: --parcel {name}",
+            f"The newest whole parcel there is {name}, and a newer one of that site was received: {why}",
+            fix=f"{ask}. To receive that one all the same: --parcel {name}",
         )
-    return name, parcel
+    return name, parcel, passed
+
+
+def _next_order(house: House) -> tuple[int, int]:
+    """The time; and the same, or one more than the last parcel's, if that was sent while the clock was ahead."""
+    now = to_micros(house.clock.now())
+
+    def work(tx: Tx) -> int:
+        last = facts.get(tx, SENT) or events.newest_at(tx, kind="workspace", verb="sent")  # older versions told only
+        order = max(now, int(last) + 1)
+        facts.put(tx, SENT, str(order))
+        return order
+
+    return now, house.database.write(work)
 
 
 def _newest(tx: Tx, sender: SiteKey) -> int:
-    """When the newest parcel that was received from a site was sent, microseconds since 1970; 0: none was."""
+    """The order of the newest parcel that was received from a site; 0: none was."""
     return int(facts.get(tx, f"received {sender.verifies.hex()}") or 0)
 
 
-def _remember(tx: Tx, sender: SiteKey, at: int) -> None:
-    facts.put(tx, f"received {sender.verifies.hex()}", str(max(at, _newest(tx, sender))))
+def _remember(tx: Tx, sender: SiteKey, order: int) -> None:
+    facts.put(tx, f"received {sender.verifies.hex()}", str(max(order, _newest(tx, sender))))
 
 
 def _note(house: House, at: At, why: str) -> None:

@@ -2,9 +2,10 @@
 
 import logging
 
-from lepton.core.clock import Clock, to_micros
+from lepton.core.clock import Clock, believed, to_micros
 from lepton.core.errors import IntegrityError, NotFoundError, StaleError
 from lepton.server.backups import PLATFORM
+from lepton.server.jumps import Jumps
 from lepton.server.ownership import Ownership
 from lepton.server.retention import Retention
 from lepton.store import domains, facts, holdings, retained
@@ -27,7 +28,7 @@ class Pruning:
 
     def __init__(self, database: Database, vault: Vault, clock: Clock, ownership: Ownership) -> None:
         self._database, self._vault, self._clock, self._ownership = database, vault, clock, ownership
-        self._retention = Retention(database, vault, clock)
+        self._retention, self._jumps = Retention(database, vault, clock), Jumps(database, clock)
 
     def turn(self) -> None:
         """Prune if the last time was a day ago. What cannot be read stops only the domain that it lies in.
@@ -36,11 +37,14 @@ class Pruning:
             StorageSharedError: another copy of the database uses the storage; nothing is removed.
         """
         now = to_micros(self._clock.now())
+        self._jumps.doubt_s()
         last = int(self._database.read(lambda tx: facts.get(tx, LAST)) or 0)
         if not last:  # a new platform has nothing to prune
             self._database.write(lambda tx: facts.put(tx, LAST, str(now)))
-        if not last or now - last < EVERY_S * 1_000_000:
+        if not last or now - believed(last, now) < EVERY_S * 1_000_000:
             return
+        if last > now:
+            log.warning("the last pruning lies ahead, for the clock was set back since: it is done again now")
         self._ownership.check()
         for workspace, domain in self._database.read(domains.every):
             try:
@@ -67,7 +71,7 @@ class Pruning:
             with_parents=not is_ours and not gone,
         )
         now = to_micros(self._clock.now())
+        doubt_s = self._jumps.doubt_s()
         orphan_s = ORPHAN_S if self._ownership.is_shared else LEASE_S
-        return prune(
-            chunks, roots, now=now, caution=Caution(orphan_s=orphan_s, check=self._ownership.check), compacts=FEW
-        )
+        caution = Caution(lease_s=LEASE_S + doubt_s, orphan_s=orphan_s + doubt_s, check=self._ownership.check)
+        return prune(chunks, roots, now=now, caution=caution, compacts=FEW)

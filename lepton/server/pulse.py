@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, replace
 
-from lepton.core.clock import Clock, to_micros
+from lepton.core.clock import Clock, believed, to_micros
 from lepton.core.launch import NodeFacts
 from lepton.core.resource import Json, Resource
 from lepton.engine.base import Engine
@@ -44,7 +44,10 @@ class Pulse:
             self._see(tx, facts, nodes.get(facts.name), now)
         names = {facts.name for facts in here}
         for node in nodes.values():
-            silent_s = (now - node.status.get("seen_at", now)) / 1_000_000
+            seen = node.status.get("seen_at", now)
+            if not believed(seen, now):  # the clock was set back since
+                resources.set_status(tx, node, {"seen_at": now})
+            silent_s = (now - seen) / 1_000_000
             is_gone = node.name in self._own or silent_s > LOST_AFTER * self._heartbeat_s
             if node.name not in names and is_gone and node.state != NodeState.FAILED:
                 self._change(tx, node, NodeState.FAILED, {}, f"{node.name} has not been seen for {silent_s:.0f} s")

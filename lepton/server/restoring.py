@@ -17,9 +17,10 @@ from tempfile import TemporaryDirectory
 from lepton.core.clock import Clock, SystemClock, to_micros
 from lepton.core.errors import ConflictError, IntegrityError, LeptonError
 from lepton.security.identity import make_token
+from lepton.security.key import Root
 from lepton.server.config import ServerConfig
 from lepton.server.folder import RESTORING, write_private
-from lepton.server.house import House, open_house
+from lepton.server.house import House, open_house, opening_keys
 from lepton.server.opening import Backup, DumpDamagedError, copies_of, opened, own_state
 from lepton.server.ownership import forget
 from lepton.server.people import ADMIN, issue_token
@@ -34,16 +35,20 @@ from lepton.store.storage import Kept
 from lepton.store.storage import put as put_storage
 from lepton.vault.backup.check import Damage, check_packs
 from lepton.vault.backup.frozen import FrozenState
+from lepton.vault.backup.gone import missing
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.progress import Progress, counted
-from lepton.vault.backup.second import DUMPS, Second
-from lepton.vault.backup.target import Target, copy_packs, size_of
+from lepton.vault.backup.second import Second
+from lepton.vault.backup.target import Target, copy_packs, manifest_paths, size_of
 from lepton.vault.driver import Driver
 from lepton.vault.store.blobs import Blob, places, read, read_blob
 from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.files import pack_path
 from lepton.vault.store.keyring import KeyRing
+from lepton.vault.uses import BACKUPS_MARK, DUMPS
 from lepton.vault.vault import Domain, Vault
+
+NOT_LET_GO = "it is gone, and was not let go of; lepton vault forget --at URL --backup N takes note that it may be"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +75,10 @@ def check_backup(target: Target, manifest: Manifest, clock: Clock, *, progress: 
     dumps, copies = (check_packs(*each, progress=tell) for each in ((driver, ring, own), (second, ring, twice)))
     damaged = {**copies_of(target, manifest).damaged, **dumps.packs}
     damaged |= {DUMPS + path: fault for path, fault in copies.packs.items()}
+    verifier = (manifest.opens or opening_keys(Root(manifest.root)))[1]
+    damaged |= {manifest_paths(number)[0]: NOT_LET_GO for number in missing(target, manifest, verifier)}
+    if fault := target.mark_fault():
+        damaged[BACKUPS_MARK] = f"it is {fault}"
     try:
         with opened(target, manifest, clock) as backup:
             others = {each: found for each, found in packs.items() if each != domain}
@@ -133,12 +142,21 @@ def drill(target: Target, manifest: Manifest, clock: Clock, *, progress: Progres
         IntegrityError: something is not what it was.
     """
     begun = clock.monotonic()
-    with TemporaryDirectory(prefix="lepton-drill-") as folder, opened(target, manifest, clock) as backup:
-        into = Path(folder) / "data"
-        rows = restore(backup, into, clock, progress=progress)
-        took_s = clock.monotonic() - begun
-        with open_house(ServerConfig(data=into), clock) as house:
-            objects, size = _prove(house, progress)
+    try:
+        with TemporaryDirectory(prefix="lepton-drill-") as folder, opened(target, manifest, clock) as backup:
+            into = Path(folder) / "data"
+            rows = restore(backup, into, clock, progress=progress)
+            took_s = clock.monotonic() - begun
+            with open_house(ServerConfig(data=into), clock) as house:
+                objects, size = _prove(house, progress)
+    except DumpDamagedError:
+        raise
+    except IntegrityError as fault:
+        raise IntegrityError(
+            f"Backup {manifest.number} does not come back whole: {fault.message}",
+            fix=f"lepton vault verify --at {target.address} names all that is damaged, repair --at {target.address} "
+            "mends it from another copy; --backup N tries another backup.",
+        ) from fault
     return Proven(
         objects=objects,
         bytes_read=size,

@@ -7,6 +7,7 @@ from lepton.core.clock import Clock, to_micros
 from lepton.core.event import Event
 from lepton.core.resource import Resource
 from lepton.core.size import number_of
+from lepton.server.jumps import Jumps
 from lepton.server.people import find_named
 from lepton.server.submit import Author, changed
 from lepton.store import domains, events, resources, retained
@@ -56,7 +57,7 @@ class Retention:
     """Carries the rules out. Any thread may use it."""
 
     def __init__(self, database: Database, vault: Vault, clock: Clock) -> None:
-        self._database, self._vault, self._clock = database, vault, clock
+        self._database, self._vault, self._clock, self._jumps = database, vault, clock, Jumps(database, clock)
 
     def plan(self, workspace: str, keep: Keep | None = None) -> Planned:
         """What a rule (None: the workspace's own) would let go of now.
@@ -69,7 +70,7 @@ class Retention:
         known = self._database.read(lambda tx: domains.find(tx, workspace))
         if known is None or not rule:
             return Planned(keep=rule, choice=Choice())
-        domain, now = known[1], to_micros(self._clock.now())
+        domain, now = known[1], to_micros(self._clock.now()) - int(self._jumps.doubt_s() * 1e6)
         moves = self._database.read(lambda tx: retained.moves_of(tx, domain))
         choice = choose(moves, rule, now=now, bases=self._bases(domain, moves, now))
         over = self._database.read(lambda tx: retained.let_go(tx, domain, choice.gone))

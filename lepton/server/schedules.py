@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
-from lepton.core.clock import from_micros, to_micros
+from lepton.core.clock import believed, from_micros, to_micros
 from lepton.core.errors import ConfigError, ConflictError, LeptonError
 from lepton.server.alerts import About, tell
 from lepton.server.backups import Made, back_up, busy
 from lepton.server.house import House, writing
+from lepton.server.jumps import Jumps
 from lepton.server.lease import Lease
 from lepton.server.opening import open_manifest
 from lepton.server.storage import opened_credentials
@@ -21,7 +22,9 @@ from lepton.server.submit import Author
 from lepton.store import targets
 from lepton.store.database import Tx
 from lepton.store.targets import Place
+from lepton.vault.backup.forgetting import LEASE_S as FORGOTTEN_S
 from lepton.vault.backup.forgetting import Forgotten, forget, preview, read_named
+from lepton.vault.backup.gone import note
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.retention import Keep, kept
 from lepton.vault.backup.target import Target
@@ -38,17 +41,19 @@ LEASE_S = 900.0
 """Longer than any pack takes to be copied."""
 
 
-def due_at(place: Place) -> int:
+def due_at(place: Place, now: int) -> int:
     """When the next backup is to be made, microseconds since 1970; after one that failed, when it is tried again."""
-    every = place.every_s * 1_000_000
-    due = place.last_at + every if place.last_at else place.since
-    return max(due, place.tried_at + min(AGAIN_S * 1_000_000, every)) if place.fault else due
+    every, last = place.every_s * 1_000_000, believed(place.last_at, now)
+    due = last + every if last else believed(place.since, now)
+    tried = believed(place.tried_at, now)
+    return max(due, tried + min(AGAIN_S * 1_000_000, every)) if place.fault and tried else due
 
 
 def is_overdue(place: Place, now: int) -> bool:
     """Whether a backup should have been there by now."""
     late = max(place.every_s // 4, SLACK_S) + place.every_s
-    return bool(place.every_s) and not place.is_paused and now > max(place.last_at, place.since) + late * 1_000_000
+    last = max(believed(place.last_at, now), believed(place.since, now))
+    return bool(place.every_s) and not place.is_paused and now > last + late * 1_000_000
 
 
 def standing(place: Place, now: int) -> str:
@@ -113,7 +118,11 @@ def let_go(house: House, target: Target, gone: Sequence[int], *, is_dry: bool = 
         return preview(target, gone, opened)
     place = house.database.read(lambda tx: targets.find(tx, target.address))
     newest = place.last_number if place and place.last_number not in gone else 0
-    return forget(target, gone, opened, busy=busy(house), newest=newest)
+    target.check_only()
+    if gone and not target.driver.append_only().holds:
+        note(target, house.platform(), house.signer, gone)
+    lease_s = FORGOTTEN_S + Jumps(house.database, house.clock).doubt_s()
+    return forget(target, gone, opened, busy=busy(house), newest=newest, lease_s=lease_s)
 
 
 def _manifest(house: House, target: Target, number: int) -> Manifest:
@@ -136,7 +145,9 @@ class Schedules:
 
     def _tend(self, place: Place) -> None:
         now = to_micros(self._house.clock.now())
-        if due_at(place) <= now:
+        if due_at(place, now) <= now:
+            if place.last_at and not believed(place.last_at, now):
+                log.warning("backup to %s: the last lies ahead, for the clock was set back: due now", place.address)
             self._try(place, now)
         found = self._house.database.read(lambda tx: targets.find(tx, place.address))
         if found is not None:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from lepton.core.clock import to_micros
+from lepton.core.clock import believed, to_micros
 from lepton.core.errors import NotFoundError, StaleError, StorageRefusedError
+from lepton.server.backups import check_outside
 from lepton.server.house import House
 from lepton.store import facts
 from lepton.store.database import Tx
@@ -19,8 +20,10 @@ from lepton.vault.backup.target import Target
 from lepton.vault.parcel import parcel_path
 from lepton.vault.store.files import pack_folder
 from lepton.vault.store.prune import LEASE_S
+from lepton.vault.uses import PARCELS_MARK, Use, check_only, taking
 
 FACT = "sending"
+MARK = b'{"lepton_parcels": 1}\n'
 Notes = dict[str, tuple[str, str, int]]
 """Domain (hexadecimal) -> address of the place, id of the parcel, when it was last gone on with (microseconds)."""
 
@@ -64,7 +67,13 @@ class Sending:
 
 
 def begin(house: House, place: Target, id: str, domain: bytes) -> Sending:
-    """Note that a parcel is under way, once what was left at the place is swept."""
+    """Note that a parcel is under way, once what was left at the place is swept.
+
+    Raises:
+        ConflictError: the place is for something else.
+        InvalidError: it lies in the data directory.
+    """
+    _settle(house, place)
     sweep(house, place)
     sending = Sending(house=house, address=place.address, id=id, domain=domain)
     sending.begin()
@@ -73,8 +82,11 @@ def begin(house: House, place: Target, id: str, domain: bytes) -> Sending:
 
 def sweep(house: House, target: Target) -> int:
     """Remove what sends of this platform that died have left at a place; return how many those were."""
-    before, swept = to_micros(house.clock.now()) - int(LEASE_S * 1e6), 0
+    now, swept = to_micros(house.clock.now()), 0
+    before = now - int(LEASE_S * 1e6)
     for domain, (address, id, at) in house.database.read(_read).items():
+        if address == target.address and not believed(at, now):  # the clock was set back since
+            Sending(house=house, address=address, id=id, domain=bytes.fromhex(domain)).go_on()
         if address != target.address or at >= before:
             continue
         if not _is_there(target, id):
@@ -84,6 +96,18 @@ def sweep(house: House, target: Target) -> int:
                 swept += 1
         Sending(house=house, address=address, id=id, domain=bytes.fromhex(domain)).end()
     return swept
+
+
+def _settle(house: House, place: Target) -> None:
+    """Say in a place that it is for parcels, unless it says so."""
+    check_outside(place.address, house.folder)
+    driver, address = place.driver, place.address
+    with suppress(StorageRefusedError):  # who may only write there cannot look
+        if any(head.key == PARCELS_MARK for head in driver.list(PARCELS_MARK)):
+            check_only(driver, address, Use.PARCELS)
+            return
+        with taking(driver, address, Use.PARCELS, PARCELS_MARK):
+            driver.put(PARCELS_MARK, [MARK])
 
 
 def _is_there(target: Target, id: str) -> bool:

@@ -13,6 +13,7 @@ again and goes on; new packs are taken again then at the latest `LAST_S` later.
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,17 +29,18 @@ from lepton.store.storage import Kept
 from lepton.store.vault import packs_present
 from lepton.vault.backup.check import check_packs
 from lepton.vault.backup.progress import Progress, counted
-from lepton.vault.backup.target import ABOUT, OWNER_MARK, PACKS_MARK, Copied, copy_packs, size_of
+from lepton.vault.backup.target import Copied, copy_packs, size_of
 from lepton.vault.driver import Driver
 from lepton.vault.drivers.credentials import Credentials, from_environment
 from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.drivers.opening import address_of, open_driver
 from lepton.vault.drivers.probing import probe
 from lepton.vault.store.files import pack_path
+from lepton.vault.uses import OWNER_MARK, PACKS_MARK, Use, taking
 from lepton.vault.vault import Vault
 
 FORMAT = 1
-LAST_S = 600
+LAST_S = storage.CLOSED_S
 """Longer than it takes to copy what came while all else was copied; begun anew with each round."""
 NEEDED = ("range_reads", "read_after_write", "list_after_write")
 """What a storage of packs must be able to do."""
@@ -235,33 +237,42 @@ def claim(driver: Driver, address: Address, *, platform: str, id: str) -> bool:
     found = mark_of(driver)
     is_new = found is None
     if is_new:
-        driver.delete(OWNER_MARK)  # of other times
-        _write_mark(driver, address, platform, id)
+        _write_mark(driver, address, platform, id, is_fresh=True)
         found = mark_of(driver)
     if found != (platform, id):
         raise ConflictError(f"Packs of a platform lie at {address} already", fix="Name an empty folder or bucket.")
     return is_new
 
 
-def _write_mark(driver: Driver, address: Address, platform: str, id: str) -> None:
-    if any(True for _ in driver.list(ABOUT)):
-        raise ConflictError(f"Backups lie at {address}", fix="Name another folder or bucket.")
-    if address.url:
-        found = probe(address.open, only=NEEDED)
-        lacking = [name for name in NEEDED if not getattr(found, name)]
-        if lacking:
-            raise ConfigError(
-                f"{address} cannot keep packs: {'; '.join(f'{name}: {found.why_not[name]}' for name in lacking)}",
-                fix="Name another storage.",
-            )
+def _write_mark(driver: Driver, address: Address, platform: str, id: str, *, is_fresh: bool = False) -> None:
+    folder = address.folder.resolve()
+    own = folder / "vault"  # which a move may lead back to
+    root = driver.root.resolve() if address.url and isinstance(driver, LocalDriver) else own.resolve()
+    if root.is_relative_to(folder) and root != own.resolve():
+        raise ConfigError(
+            f"The storage {address} lies in the data directory",
+            fix=f"Leave --storage out: content is in {own} then; or name a folder beside it.",
+        )
     body = json.dumps({"lepton_vault": FORMAT, "platform": platform, "id": id}).encode()
-    try:
+    with taking(driver, str(address), Use.PACKS, PACKS_MARK), suppress(NameTakenError):  # who asks looks what it says
+        if address.url:
+            _check_able(address)
+        if is_fresh:
+            driver.delete(OWNER_MARK)  # of other times
         if driver.capabilities.create_if_absent:
             driver.create_if_absent(PACKS_MARK, body)
         else:
             driver.put(PACKS_MARK, [body])
-    except NameTakenError:
-        pass  # another was faster; whoever asks looks at what it says
+
+
+def _check_able(address: Address) -> None:
+    found = probe(address.open, only=NEEDED)
+    lacking = [name for name in NEEDED if not getattr(found, name)]
+    if lacking:
+        raise ConfigError(
+            f"{address} cannot keep packs: {'; '.join(f'{name}: {found.why_not[name]}' for name in lacking)}",
+            fix="Name another storage.",
+        )
 
 
 def new_id() -> str:
@@ -306,7 +317,7 @@ def move(house: Moving, source: Storage, target: Address, *, progress: Progress)
         IntegrityError: packs are lost or damaged where they lie; nothing is changed.
     """
     database, root = house.database, house.root
-    _check_apart(target, [str(source.address), *(place.address for place in database.read(targets.every))])
+    check_apart(str(target), [str(source.address), *(place.address for place in database.read(targets.every))])
     _check_whole(house, source, progress)
     driver, platform = target.open(), platform_id(database)
     try:
@@ -344,9 +355,13 @@ def _refuse(database: Database, faults: Mapping[str, str]) -> None:
         )
 
 
-def _check_apart(target: Address, others: Iterable[str]) -> None:
-    """Refuse a place in another, or around it: whoever clears the one away would take the other."""
-    mine = _path_of(str(target))
+def check_apart(target: str, others: Iterable[str]) -> None:
+    """Refuse a place in another, or around it: whoever clears the one away would take the other.
+
+    Raises:
+        ConflictError: it is.
+    """
+    mine = _path_of(target)
     for other in others:
         its = _path_of(other)
         if mine != its and (mine.startswith(its) or its.startswith(mine)):

@@ -77,6 +77,12 @@ def newest(tx: Tx) -> int:
     return int(row[0] or 0) if row else 0
 
 
+def newest_at(tx: Tx, *, kind: str, verb: str) -> int:
+    """The greatest time of any event of a kind and verb, microseconds since 1970; 0: there is none. Reads them all."""
+    row = tx.row("SELECT max(at) FROM events WHERE kind = ? AND verb = ?", (kind, verb))
+    return int(row[0] or 0) if row else 0
+
+
 def newest_decisions(
     tx: Tx, *, verbs: Sequence[str], kinds: Sequence[str], workspaces: Sequence[str] | None, limit: int
 ) -> list[tuple[int, Event]]:

@@ -3,6 +3,9 @@
 from lepton.core.errors import StaleError
 from lepton.store.database import Tx
 
+LONGEST_S = 2 * 86_400
+"""No lease is given for so long: one that ends later was given before the clock was set back."""
+
 
 def take(tx: Tx, name: str, token: str, *, now: int, until: int) -> bool:
     """Take or extend a lease; whether it is ours until `until`.
@@ -27,7 +30,8 @@ def is_held(tx: Tx, name: str, token: str, *, now: int, until: int) -> bool:
 
 def any_held(tx: Tx, *, now: int) -> bool:
     """Whether any server holds any."""
-    return tx.row("SELECT 1 FROM leases WHERE lock_expires_at > ?", (now,)) is not None
+    sql = "SELECT 1 FROM leases WHERE lock_expires_at > ? AND lock_expires_at <= ?"
+    return tx.row(sql, (now, now + LONGEST_S * 1_000_000)) is not None
 
 
 def clear(tx: Tx) -> None:

@@ -5,11 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from time import time_ns
 
+from lepton.core.clock import believed
 from lepton.core.errors import UnavailableError
 from lepton.store import facts
 from lepton.store.database import Tx
 
 FACT, NEXT, CLOSED, LEFT = "storage", "storage next", "storage closed", "storage left"
+CLOSED_S = 600
+"""Nobody says that a storage is closed for longer than this from then on."""
 TOKENS, LEFT_TOKENS = "storage tokens", "storage left tokens"
 
 
@@ -112,7 +115,8 @@ def check(tx: Tx, id: str) -> None:
     kept = find(tx)
     if kept and kept.id != id:
         raise UnavailableError("The vault was moved to another storage", fix="Start the server again.")
-    if int(facts.get(tx, CLOSED) or 0) > time_ns() // 1000:
+    now = time_ns() // 1000
+    if now < believed(int(facts.get(tx, CLOSED) or 0), now + CLOSED_S * 1_000_000):
         raise UnavailableError("The vault is being moved to another storage", fix="Try again in a minute.")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from itertools import islice
 from typing import Any, TypeVar
 
-from lepton.core.clock import from_micros
+from lepton.core.clock import AHEAD_S, from_micros
 from lepton.core.errors import StaleError
 from lepton.core.event import Event
 from lepton.store import domains, events, retained, storage
@@ -70,12 +70,13 @@ class SqlState:
         return [_pack(row) for row in self._rows(sql, (domain, after, limit))]
 
     def mark_packs(self, domain: bytes, packs: Collection[bytes], *, at: int) -> None:
-        """Mark live and fresh packs."""
+        """Mark live and fresh packs, and those that were marked before the clock was set back."""
 
         def work(tx: Tx) -> None:
             for part in _batches(packs):
-                which = f"domain = ? AND marked_at <= 0 AND is_gone = 0 AND pack IN ({_marks(part)})"
-                tx.execute(f"UPDATE vault_packs SET marked_at = ? WHERE {which}", (at, domain, *part))
+                which = f"(marked_at <= 0 OR marked_at > ?) AND is_gone = 0 AND pack IN ({_marks(part)})"
+                values = (at, domain, at + AHEAD_S * 1_000_000, *part)
+                tx.execute(f"UPDATE vault_packs SET marked_at = ? WHERE domain = ? AND {which}", values)
 
         self._database.write(work)
 

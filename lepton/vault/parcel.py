@@ -26,6 +26,7 @@ from lepton.vault.backup.manifest import sealed_key, told_key
 from lepton.vault.backup.recovery import SUITE
 from lepton.vault.store.keyring import SealedKey
 from lepton.vault.store.sealing import fresh_key
+from lepton.vault.uses import PARCELS
 
 MAGIC, FORMAT = b"LEPTPRCL", 1
 HEAD = Struct("<8sHHI32s32s")
@@ -35,10 +36,13 @@ NONCE = bytes(12)
 """Each parcel has a key of its own."""
 SIGNATURE_BYTES, KEY_BYTES, CHECK_BYTES = 64, 32, 4
 MOST_BYTES = 1 << 30
-FOLDER = "parcels/"
 TO_THE_MICROSECOND, TO_THE_SECOND = "%Y%m%dT%H%M%S%f", "%Y%m%dT%H%M%S"
 """What an id begins with: the time, in older ones to the second."""
 PREFIX = "lepton-site-"
+
+
+class ForeignParcelError(IntegrityError):
+    """It is from somebody else, or for somebody else: there is nothing wrong with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +81,11 @@ class Parcel:
     """What lies in one."""
 
     id: str
-    """What its file is called, begins with `at`; empty: a Lepton that did not sign it has sent it."""
+    """What its file is called, begins with `order` as a time; empty: a Lepton that did not sign it has sent it."""
+    order: int
+    """Of all that its sender has sent a later one has a greater one: `at`, or one more than the last's."""
     at: int
-    """When it was sent, microseconds since 1970."""
+    """When it was sent by its sender's clock, microseconds since 1970."""
     name: str
     """What the sender calls it."""
     files: int
@@ -116,6 +122,7 @@ def seal_parcel(parcel: Parcel, *, recipient: SiteKey, sender: Site) -> bytes:
     theirs = bytes(SUITE.encrypt(key, X25519PublicKey.from_public_bytes(recipient.seals), PURPOSE))
     told = {
         **({"id": parcel.id} if parcel.id else {}),
+        "order": parcel.order,
         "at": parcel.at,
         "name": parcel.name,
         "files": parcel.files,
@@ -151,9 +158,9 @@ def open_parcel(body: bytes, id: str, *, recipient: Site, sender: SiteKey) -> Pa
     return parcel
 
 
-def new_id(at: int) -> str:
-    """Of a parcel that is sent at a time in microseconds since 1970; later ones sort behind."""
-    return f"{from_micros(at):{TO_THE_MICROSECOND}}-{os.urandom(4).hex()}"
+def new_id(order: int) -> str:
+    """Of a parcel; later ones sort behind."""
+    return f"{from_micros(order):{TO_THE_MICROSECOND}}-{os.urandom(4).hex()}"
 
 
 def _opened(body: bytes, recipient: Site, sender: SiteKey) -> Parcel:
@@ -165,7 +172,9 @@ def _opened(body: bytes, recipient: Site, sender: SiteKey) -> Parcel:
     if form != FORMAT:
         raise IntegrityError("The parcel is of a form that this Lepton does not know", fix="Upgrade Lepton.")
     if signer != sender.verifies:
-        raise IntegrityError("The parcel was sent by another site", fix="Check --sent-by, or leave the parcel alone.")
+        raise ForeignParcelError(
+            "The parcel was sent by another site", fix="Check --sent-by, or leave the parcel alone."
+        )
     try:
         Ed25519PublicKey.from_public_bytes(signer).verify(signature, whole)
     except (InvalidSignature, ValueError) as fault:
@@ -176,7 +185,7 @@ def _opened(body: bytes, recipient: Site, sender: SiteKey) -> Parcel:
     try:
         key = SUITE.decrypt(sealed, X25519PrivateKey.from_private_bytes(recipient.opens), PURPOSE)
     except (InvalidTag, ValueError) as fault:
-        raise IntegrityError("The parcel is for another site", fix="Give the sender this site's key.") from fault
+        raise ForeignParcelError("The parcel is for another site", fix="Give the sender this site's key.") from fault
     if _commitment(key) != commitment:
         raise IntegrityError("The parcel was sealed with another key", fix="Have it sent again.")
     try:
@@ -188,7 +197,7 @@ def _opened(body: bytes, recipient: Site, sender: SiteKey) -> Parcel:
 
 def parcel_path(id: str) -> str:
     """The key of a parcel's file."""
-    return f"{FOLDER}{id}"
+    return f"{PARCELS}{id}"
 
 
 def _read(told: dict[str, object]) -> Parcel:
@@ -198,6 +207,7 @@ def _read(told: dict[str, object]) -> Parcel:
     hexes = {name: bytes.fromhex(str(told[name])) for name in ("domain", "vault_root", "version")}
     return Parcel(
         id=str(told.get("id", "")),
+        order=int(str(told.get("order", told["at"]))),
         at=int(str(told["at"])),
         name=str(told["name"]),
         files=int(str(told["files"])),

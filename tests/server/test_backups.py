@@ -326,7 +326,7 @@ def test_the_commands_name_what_is_wrong(place: Place, tmp_path: Path) -> None:
         (("recovery-key", "--out", kit, "--data", place.data), "exists"),
         (("backup", "--to", place.safe, "--append-only", "--data", place.data), "not append-only"),
         (("restore", "--from", place.safe, "--into", tmp_path / "x"), "recovery key"),
-        (("restore", "--from", tmp_path, "--recovery-key", kit, "--into", tmp_path / "x"), "No backups lie there"),
+        (("restore", "--from", tmp_path, "--recovery-key", kit, "--into", tmp_path / "x"), "No backups lie at"),
         (("restore", "--from", place.safe, "--recovery-key", pack, "--into", tmp_path / "x"), "cannot be read"),
         (("verify", "--at", place.safe, "--recovery-key", kit, "--backup", "7"), "no backup 7"),
     ):

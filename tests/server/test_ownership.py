@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from lepton.core.clock import ManualClock
-from lepton.core.errors import StorageUnreachableError
+from lepton.core.errors import IntegrityError, StorageFullError, StorageUnreachableError, UnavailableError
 from lepton.server.ownership import Ownership, StorageSharedError
 from lepton.server.storage import Address, Storage
 from lepton.store.open import open_database
-from lepton.vault.backup.target import OWNER_MARK, PACKS_MARK
 from lepton.vault.driver import Capabilities, Head
 from lepton.vault.drivers.credentials import Credentials
 from lepton.vault.drivers.local import LocalDriver
-from tests.server.house import House, open_house
+from lepton.vault.uses import OWNER_MARK, PACKS_MARK
+from tests.server.house import API, House, error_of, open_house
 from tests.server.test_storage import BODY, call, get, packs_in, put, refused, run
 from tests.unit.vault.stores import MemoryDriver
 
@@ -196,6 +196,76 @@ class Plain(MemoryDriver):
         return head
 
 
+def full(monkeypatch: pytest.MonkeyPatch, packs: Path) -> None:
+    """Let nothing be written in a storage, as on a full disk."""
+    whole = LocalDriver.put
+
+    def put_nothing(self: LocalDriver, key: str, chunks: Iterable[bytes]) -> Head:
+        if self.root == packs:
+            raise StorageFullError(f"Cannot write {key}: No space left on device", fix="Free some space.")
+        return whole(self, key, chunks)
+
+    monkeypatch.setattr(LocalDriver, "put", put_nothing)
+
+
+def test_a_server_starts_on_a_storage_that_is_full_and_deletes_nothing_until_it_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, packs = tmp_path / "data", tmp_path / "packs"
+    with open_house(data, storage=str(packs)) as house:
+        assert put(house, "a") == 201 and put(house, "old", BODY[2:]) == 201
+        remove(house, "old")
+    token, before = (packs / OWNER_MARK).read_bytes(), packs_in(packs)
+    full(monkeypatch, packs)
+    with open_house(data) as house:
+        assert get(house, "a") == BODY
+        error_of(house.http.put(f"{API}/vault/files/b?workspace=default", content=BODY[1:]), 507, "storage_full")
+        turn(house, "ownership")
+        (alert,) = alerts(house)
+        assert "No space left" in alert and "Free some space" in alert and "nothing is deleted" in alert
+        turn(house, "pruning")
+        for _ in range(3):
+            house.clock.advance(DAY + 1)
+            with pytest.raises(UnavailableError, match="No space left"):
+                turn(house, "pruning")
+        assert packs_in(packs) == before and (packs / OWNER_MARK).read_bytes() == token
+        other = copied(data, tmp_path / "other")
+        monkeypatch.undo()
+        turn(house, "ownership")
+        assert not alerts(house) and (packs / OWNER_MARK).read_bytes() != token
+        house.clock.advance(DAY + 1)
+        turn(house, "pruning")
+        assert put(house, "b", BODY[1:]) == 201
+    full(monkeypatch, packs)
+    refused(StorageSharedError, "another copy", other)
+
+
+@pytest.mark.parametrize("body", [None, b"", b"garbage", b"null", b"{}"])
+def test_what_says_whose_a_storage_is_can_be_lost_and_is_written_anew(tmp_path: Path, body: bytes | None) -> None:
+    data, packs = tmp_path / "data", tmp_path / "packs"
+    mark, how = packs / OWNER_MARK, "is gone" if body is None else "is damaged"
+    with open_house(data, storage=str(packs)) as house:
+        assert put(house, "a") == 201
+        turn(house, "pruning")
+        mark.unlink() if body is None else mark.write_bytes(body)
+        turn(house, "ownership")
+        (alert,) = alerts(house)
+        assert how in alert and "another copy" not in alert and "--claim" in alert
+        house.clock.advance(DAY + 1)
+        with pytest.raises(IntegrityError, match=how):
+            turn(house, "pruning")
+        said = run("storage", "--claim", "--data", data)
+        assert ("was not there" if body is None else "is damaged") in said
+        turn(house, "ownership")
+        assert not alerts(house)
+        mark.unlink() if body is None else mark.write_bytes(body)
+    if body is not None:
+        refused(IntegrityError, how, data)
+        run("storage", "--claim", "--data", data)
+    with open_house(data) as house:
+        assert get(house, "a") == BODY
+
+
 @pytest.mark.parametrize("is_done", [False, True])
 def test_a_start_that_dies_between_database_and_storage_is_made_good(tmp_path: Path, is_done: bool) -> None:
     driver, address = Plain(), Address(url="s3://bucket", credentials=Credentials(), folder=tmp_path)
@@ -228,5 +298,5 @@ def test_a_start_that_dies_between_database_and_storage_is_made_good(tmp_path: P
             with pytest.raises(StorageSharedError):
                 ownership.begin()
             driver.delete(OWNER_MARK)  # e.g. moved away
-            with pytest.raises(StorageSharedError):
+            with pytest.raises(IntegrityError, match="is gone"):
                 ownership.check()

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lepton.cli.main import cli
-from lepton.core.clock import ManualClock, SystemClock
+from lepton.core.clock import ManualClock, SystemClock, from_micros, to_micros
 from lepton.core.errors import (
     IntegrityError,
     InvalidError,
@@ -130,6 +130,34 @@ def test_an_older_parcel_is_not_passed_off_as_the_newest(sites: Sites) -> None:
     assert f"Parcel {two} " in run(*sites.receiving())
 
 
+def sent_at(sites: Sites, at: datetime, name: str, *, by_older: bool = False) -> str:
+    """Send by a clock that stands at a time; as an older Lepton does, if so: by that alone."""
+    with opened_data(ServerConfig(data=sites.here), ManualClock(at)) as house:
+        target, key = Target(LocalDriver(sites.between), str(sites.between)), read_site_key(sites.theirs)
+        sent = parcels.send(house, At(workspace="default", ref="main"), name, target, key, progress=lambda *_: None)
+        if by_older:
+            house.database.write(lambda tx: tx.execute("DELETE FROM facts WHERE name = 'sent'"))
+    return sent.id
+
+
+@pytest.mark.parametrize("by_older", [False, True])
+def test_parcels_are_in_the_order_in_which_they_were_sent_whatever_the_clock_said(sites: Sites, by_older: bool) -> None:
+    now = datetime.now(UTC)
+    ahead = sent_at(sites, now + timedelta(days=365), "set/a.bin", by_older=by_older)
+    said = run(*sites.receiving())
+    assert f"Parcel {ahead} " in said and "clock was ahead" in said
+    ids = [ahead]
+    for days in (0, 1, -1):
+        ids.append(sent_at(sites, now + timedelta(days=days), "set/deep/b.txt"))
+        said = run(*sites.receiving())
+        assert ("clock was ahead" in said) == (days > 0)
+        told = from_micros(to_micros(now + timedelta(days=days)))
+        assert f"Parcel {ids[-1]} of {told:%Y-%m-%d %H:%M} UTC" in said
+    assert ids == sorted(ids) and len({*ids}) == 4
+    (sites.between / "parcels" / ids[-1]).unlink()
+    refused(IntegrityError, "a newer one of that site was received", *sites.receiving())
+
+
 def _to(sites: Sites) -> tuple[object, ...]:
     return ("--for", sites.theirs, "--to", sites.between, "--data", sites.here)
 
@@ -167,6 +195,36 @@ def test_not_a_byte_of_a_parcel_can_be_changed(sites: Sites) -> None:
     assert isinstance(call(*sites.receiving()).exception, IntegrityError)
     with open_house(sites.there) as house:
         assert files_of(house) == [], "whole or not at all"
+
+
+def test_a_damaged_newest_parcel_is_told_as_damaged_and_damage_with_what_helps(sites: Sites) -> None:
+    one = sites.send("lepton://default/set/deep/b.txt").split()[1].rstrip(":")
+    first = {*packs(sites)}
+    two = sites.send("lepton://default/set/a.bin").split()[1].rstrip(":")
+    path = sites.between / "parcels" / two
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    said = run(*sites.receiving())
+    assert f"Parcel {one} " in said and f"{two} lies there too" in said and "damaged" in said
+    path.write_bytes(whole)
+    run(*sites.receiving())
+    for cut in (len(whole) // 2, 7):
+        path.write_bytes(whole[:cut])
+        done = call(*sites.receiving())
+        assert isinstance(done.exception, IntegrityError) and "gone" not in done.exception.message
+        assert two in done.exception.message and "damaged" in done.exception.message
+        assert "sent again" in done.exception.fix and f"--parcel {one}" in done.exception.fix
+    path.write_bytes(whole)
+    for pack in {*packs(sites)} - first:
+        for body in (b"", pack.read_bytes()[:-40], None):
+            pack.write_bytes(body) if body is not None else pack.unlink()
+            done = call(*sites.receiving("lepton://default/again"), "--parcel", two)
+            assert isinstance(done.exception, IntegrityError), done.output
+            assert done.exception.fix == "Have it sent again." and "repair" not in str(done.exception.fix)
+    for pack in (sites.here / "vault" / "domains").rglob("packs/*/*"):
+        pack.write_bytes(b"")
+    done = call("send", "lepton://default/set", *_to(sites))
+    assert isinstance(done.exception, LeptonError) and "lepton vault repair" in done.exception.fix
 
 
 def test_what_was_cut_short_is_no_parcel(sites: Sites, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,9 +20,10 @@ from lepton.server.schedules import Schedules
 from lepton.server.storage import Storage, own_address, sealed_credentials
 from lepton.store import targets
 from lepton.vault.backup.forgetting import LEASE_S
-from lepton.vault.backup.target import DOING, FORGETTING, MAKING, Busy, Target, manifest_paths
+from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Target, manifest_paths
 from lepton.vault.drivers.credentials import Credentials
 from lepton.vault.drivers.local import LocalDriver
+from lepton.vault.uses import DOING
 from tests.server.house import House, open_house
 
 DAY = 86_400
@@ -68,6 +69,81 @@ def test_a_folder_that_is_not_mounted_or_misspelt_gets_no_backup(data: Path, tmp
     about = json.loads((safe / "lepton-backup").read_text())
     (safe / "lepton-backup").write_text(json.dumps({**about, "id": "ab" * 16}))
     refused(ConflictError, "Other backups lie at", "backup", "--to", safe, "--data", data)
+
+
+def test_a_drill_looks_for_the_newest_of_its_own_place_and_says_what_helps_there(data: Path, tmp_path: Path) -> None:
+    safe, other = tmp_path / "safe", tmp_path / "other"
+    run("backup", "--to", safe, "--data", data)
+    run("backup", "--new", "--to", other, "--data", data)
+    for place, number in ((safe, 1), (other, 2)):
+        assert f"Backup {number} restores" in run("drill", "--at", place, "--data", data)
+    for path in manifest_paths(2):
+        (other / path).unlink()
+    fault = refused(IntegrityError, "Backup 2 was made", "drill", "--at", other, "--data", data)
+    assert str(other) in fault.message
+    for pack in (safe / "domains").rglob("packs/*/*"):
+        if not (safe / "dumps" / pack.relative_to(safe)).exists():
+            pack.unlink()
+    fault = refused(IntegrityError, "Backup 1 does not come back whole", "drill", "--at", safe, "--data", data)
+    assert f"repair --at {safe}" in fault.fix and "--backup" in fault.fix
+
+
+@pytest.mark.parametrize("body", [None, b"", b"garbage", b"{}"])
+def test_a_place_that_lost_its_mark_is_known_read_and_mended(data: Path, tmp_path: Path, body: bytes | None) -> None:
+    safe, kit, mark = tmp_path / "safe", tmp_path / "kit.json", tmp_path / "safe" / "lepton-backup"
+    run("backup", "--to", safe, "--data", data)
+    before = json.loads(mark.read_text())
+
+    def lose() -> None:
+        mark.unlink() if body is None else mark.write_bytes(body)
+
+    lose()
+    for words in ((), ("--new",)):
+        done = call("backup", "--to", safe, *words, "--data", data)
+        assert isinstance(done.exception, LeptonError) and "lepton-backup" in done.exception.message
+        assert f"repair --at {safe}" in done.exception.fix
+    fault = refused(IntegrityError, "lepton-backup: it is", "verify", "--at", safe, "--data", data)
+    assert f"repair --at {safe}" in fault.fix
+    run("restore", "--from", safe, "--recovery-key", kit, "--into", tmp_path / "again")
+    run("drill", "--at", safe, "--data", data)
+    run("repair", "--at", safe, "--data", data)
+    assert json.loads(mark.read_text()) == before
+    run("verify", "--at", safe, "--data", data)
+    assert "Backup 2 " in run("backup", "--to", safe, "--data", data)
+    other = tmp_path / "other"
+    shutil.copytree(safe, other)
+    lose()
+    run("repair", "--at", safe, "--from", other, "--recovery-key", kit)
+    assert json.loads(mark.read_text())["platform"] == before["platform"], "without the platform too"
+
+
+def test_a_backup_that_somebody_removed_is_named_and_one_that_was_let_go_of_is_not(data: Path, tmp_path: Path) -> None:
+    safe, kit = tmp_path / "safe", tmp_path / "kit.json"
+    verify = ("verify", "--at", safe, "--data", data)
+    for _ in range(5):
+        run("backup", "--to", safe, "--data", data)
+    run("forget", "--at", safe, "--backup", 1, "--data", data)
+    run(*verify)
+    run("verify", "--at", safe, "--recovery-key", kit)
+    stale = (safe / "let-go").read_bytes()
+    for path in manifest_paths(3):
+        (safe / path).unlink()
+    for words in (verify, ("verify", "--at", safe, "--recovery-key", kit)):
+        fault = refused(IntegrityError, "backups/00000003: it is gone", *words)
+        assert "00000001" not in fault.message and "00000002" not in fault.message
+    run("backup", "--to", safe, "--data", data)
+    refused(IntegrityError, "backups/00000003: it is gone", *verify)
+    for path in manifest_paths(6):
+        (safe / path).unlink()
+    run("backup", "--to", safe, "--data", data)
+    assert "00000006" in refused(IntegrityError, "backups/00000003: it is gone", *verify).message
+    run("forget", "--at", safe, "--backup", 3, "--backup", 6, "--keep-last", 2, "--data", data)
+    run(*verify)
+    told = json.loads((safe / "let-go").read_bytes())
+    assert told["let_go"] == [1, 2, 3, 4, 6] and Target(LocalDriver(safe), "").numbers() == [5, 7]
+    (safe / "let-go").write_bytes(stale.replace(b"[1]", b"[1, 2, 3, 4, 6]"))  # by who cannot sign
+    refused(IntegrityError, "it is gone", *verify)
+    refused(NotFoundError, "no backup 99", "forget", "--at", safe, "--backup", 99, "--data", data)
 
 
 def test_no_backup_goes_into_the_data_directory(data: Path, tmp_path: Path) -> None:

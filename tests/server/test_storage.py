@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 from lepton.cli.main import cli
 from lepton.core.errors import ConfigError, ConflictError, IntegrityError, LeptonError, StorageUnreachableError
 from lepton.engine.sandbox.layers import find
-from lepton.vault.backup.target import PACKS_MARK
 from lepton.vault.drivers.credentials import VARIABLES
 from lepton.vault.drivers.local import LocalDriver
+from lepton.vault.uses import PACKS_MARK
 from tests.backends.process import Storage
 from tests.backends.proxy import proxy
 from tests.backends.seaweed import seaweed

@@ -9,15 +9,15 @@ import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from lepton.core.clock import believed
 from lepton.core.errors import ConflictError, IntegrityError, NotFoundError, StaleError
 from lepton.vault.backup.manifest import Manifest
-from lepton.vault.backup.second import DUMPS
 from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Target, manifest_paths
 from lepton.vault.store.files import pack_path
+from lepton.vault.uses import DUMPS, PACKS
 
 LEASE_S = 86_400.0
 MARKS = "forgotten"
-PACKS = "domains/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +48,11 @@ def forget(
         newest: the last backup that is known to have been made there.
 
     Raises:
-        ConflictError: the storage keeps what lies there; or a backup is being made there now.
+        ConflictError: the storage keeps what lies there, or is for something else too; or a backup is being made there.
         IntegrityError: a manifest that stays cannot be read: no pack is removed, as it may need any.
         StaleError: the storage does not show the newest backup yet.
     """
+    target.check_only()
     if (found := target.driver.append_only()).holds:
         raise ConflictError(
             f"The storage keeps what lies there: {found.reason}",
@@ -64,7 +65,7 @@ def forget(
             for path in manifest_paths(number)[::-1]:
                 target.driver.delete(path)
         unnamed = _unnamed(target, opened, ())
-        marks = {path: mark for path, mark in _marks(target).items() if path in unnamed}
+        marks = {path: believed(mark, busy.now) or busy.now for path, mark in _marks(target).items() if path in unnamed}
         before = busy.now - int(lease_s * 1e6)
         old = [path for path in unnamed if marks.get(path, busy.now) < before]
         for path in old:

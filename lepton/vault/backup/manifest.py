@@ -48,6 +48,8 @@ class Manifest:
     opens: tuple[bytes, bytes] | None = None
     """What the platform opens its manifests with, and the public key that verifies them; None: they follow from `root`,
     as in all that were made before the root key could be rotated."""
+    beside: Sequence[int] | None = None
+    """Numbers of the backups that were to lie beside it when it was made; None: an older version did not say."""
     packs: Mapping[bytes, Sequence[tuple[bytes, int]]]
     """Domain -> id and bytes of each pack; those of the platform's domain too."""
 
@@ -151,14 +153,17 @@ def _told(manifest: Manifest) -> Mapping[str, object]:
         "dump": manifest.dump.hex(),
         "keys": [told_key(row) for row in manifest.keys],
         **({"opens": [key.hex() for key in manifest.opens]} if manifest.opens else {}),
+        **({} if manifest.beside is None else {"beside": list(manifest.beside)}),
         "packs": packs,
     }
 
 
 def _read(told: Mapping[str, object]) -> Manifest:
     hexes = {name: bytes.fromhex(str(told[name])) for name in ("root", "vault_root", "domain", "dump")}
-    keys, packs, opens = told["keys"], told["packs"], told.get("opens")
-    if not isinstance(keys, list) or not isinstance(packs, dict) or not isinstance(opens, list | None):
+    keys, packs, opens, beside = told["keys"], told["packs"], told.get("opens"), told.get("beside")
+    if not isinstance(keys, list) or not isinstance(packs, dict):
+        raise TypeError("its lists")
+    if not isinstance(opens, list | None) or not isinstance(beside, list | None):
         raise TypeError("its lists")
     return Manifest(
         number=int(str(told["number"])),
@@ -166,6 +171,7 @@ def _read(told: Mapping[str, object]) -> Manifest:
         platform=str(told["platform"]),
         keys=[sealed_key(row) for row in keys],
         opens=(bytes.fromhex(opens[0]), bytes.fromhex(opens[1])) if opens else None,
+        beside=None if beside is None else [int(number) for number in beside],
         packs={
             bytes.fromhex(domain): [(bytes.fromhex(pack), int(size)) for pack, size in found]
             for domain, found in packs.items()

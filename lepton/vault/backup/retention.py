@@ -42,9 +42,10 @@ def kept(backups: Mapping[int, int], keep: Keep) -> dict[int, list[str]]:
     """Numbers of the backups that are kept, newest first, and why.
 
     Args:
-        backups: number -> when it was made, microseconds since 1970. The newest is always kept.
+        backups: number -> when it was made, microseconds since 1970. The newest is always kept; that is the one with
+            the greatest number, as a clock may have been ahead.
     """
-    newest = sorted(backups, key=lambda number: (backups[number], number), reverse=True)
+    newest = sorted(backups, reverse=True)
     found: dict[int, list[str]] = {number: [] for number in newest}
     if not keep:
         return {number: ["all"] for number in newest}

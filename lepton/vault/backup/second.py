@@ -4,9 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from lepton.vault.driver import AppendOnly, Capabilities, Driver, Head
-
-DUMPS = "dumps/"
-"""Below which they have the names of the first ones."""
+from lepton.vault.uses import DUMPS
 
 
 class Second:

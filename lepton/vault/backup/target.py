@@ -7,26 +7,18 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
+from lepton.core.clock import believed
 from lepton.core.errors import ConflictError, IntegrityError, NameTakenError, NotFoundError, StorageRefusedError
 from lepton.vault.backup.progress import Steps
 from lepton.vault.driver import Driver
 from lepton.vault.store.files import pack_path
+from lepton.vault.uses import BACKUPS, BACKUPS_MARK, DIGITS, DOING, SECOND_MANIFESTS, Use, check_only, taking, uses_of
 
-ABOUT = "lepton-backup"
-FOLDER = "backups/"
-COPIES_FOLDER = "manifests/"
-"""The second copy of each manifest."""
-PACKS_MARK = "lepton-vault"
-"""What stands in a storage of packs."""
-OWNER_MARK = "lepton-owner"
-"""What stands there too, where others could use it: which copy of the platform's database does."""
-DOING = "doing/"
 MAKING, FORGETTING = "making", "forgetting"
 BUSY_S = 86_400
 """Who said longer ago that he is at something is dead."""
 BEAT_S = 3600
 """How often he says it again."""
-DIGITS = 8
 FORMAT = 1
 COPIES = 4
 """Packs that are under way at once; each holds a few megabytes of memory."""
@@ -108,21 +100,63 @@ class Target:
         Raises:
             ConflictError: backups of another platform lie there; or, unless it may be new, not those that did.
         """
+        if (fault := self.mark_fault()) and self._all_numbers():
+            raise ConflictError(
+                f"Backups lie at {self.address}, but {BACKUPS_MARK}, which says whose, is {fault}", fix=self._mends()
+            )
         try:
             found, id = self._about()
         except NotFoundError:
             known.check_new(self.address)
-            if any(True for _ in self.driver.list(PACKS_MARK)):
-                raise ConflictError(
-                    f"The packs of a platform lie at {self.address}", fix="Choose an empty folder or bucket."
-                ) from None
-            told = {"lepton_backup": FORMAT, "platform": platform, "id": os.urandom(16).hex()}
-            self.driver.put(ABOUT, [(json.dumps(told) + "\n").encode()])
+            with taking(self.driver, self.address, Use.BACKUPS, BACKUPS_MARK):
+                self._write_mark(platform, os.urandom(16).hex())
             found, id = self._about()
         if found != platform:
             raise ConflictError("Backups of another platform lie there", fix="Choose an empty folder or bucket.")
         known.check_same(self.address, id)
         return id
+
+    def mark_fault(self) -> str:
+        """What is wrong with the file that says whose the backups are; empty: nothing."""
+        try:
+            told = json.loads(b"".join(self.driver.get(BACKUPS_MARK)))
+            return "" if told["lepton_backup"] and told["platform"] else "damaged"
+        except NotFoundError:
+            return "missing"
+        except (ValueError, KeyError, TypeError):
+            return "damaged"
+
+    def mend_mark(self, platform: str, id: str) -> str:
+        """Write that file anew where anything is wrong with it; what that was.
+
+        Args:
+            id: of the place, where somebody knows it; else a new one.
+        """
+        fault = self.mark_fault()
+        if fault:
+            self._write_mark(platform, id or os.urandom(16).hex())
+        return fault
+
+    def _mends(self) -> str:
+        return f"lepton vault repair --at {self.address} writes it anew."
+
+    def check_only(self) -> None:
+        """Refuse to remove packs from a place that is for something else too.
+
+        Raises:
+            ConflictError: it is.
+        """
+        try:
+            check_only(self.driver, self.address, Use.BACKUPS)
+        except ConflictError as fault:
+            raise ConflictError(
+                f"{fault.message}, beside backups: nothing is let go of there",
+                fix="Move one of the two elsewhere (parcels: receive them, and remove parcels/ and lepton-parcels).",
+            ) from fault
+
+    def _write_mark(self, platform: str, id: str) -> None:
+        told = {"lepton_backup": FORMAT, "platform": platform, "id": id}
+        self.driver.put(BACKUPS_MARK, [(json.dumps(told) + "\n").encode()])
 
     @contextmanager
     def busy(self, what: str, rival: str, busy: "Busy") -> Iterator[Callable[[int], None]]:
@@ -163,7 +197,8 @@ class Target:
         """Whether who said so may still be at it: not one who had the lock that we have now."""
         try:
             told = json.loads(b"".join(self.driver.get(key)))
-            return bool(told["holder"] != busy.holder and int(told["until"]) > busy.now)
+            until = int(told["until"])
+            return bool(told["holder"] != busy.holder and until > busy.now and believed(until, busy.until))
         except (NotFoundError, ValueError, KeyError, TypeError):
             return False
 
@@ -177,8 +212,13 @@ class Target:
         Raises:
             NotFoundError: no backups lie there.
         """
+        if found := self._all_numbers():
+            return found  # who reads needs no mark: manifests are signed
         self._about()
-        return sorted({*self._numbers(FOLDER), *self._numbers(COPIES_FOLDER)})
+        return []
+
+    def _all_numbers(self) -> list[int]:
+        return sorted({*self._numbers(BACKUPS), *self._numbers(SECOND_MANIFESTS)})
 
     def _numbers(self, folder: str) -> Iterator[int]:
         names = (head.key.removeprefix(folder) for head in self.driver.list(folder))
@@ -200,7 +240,7 @@ class Target:
 
     def single(self) -> list[int]:
         """Numbers of the backups whose manifest has one copy only."""
-        return sorted({*self._numbers(FOLDER)} ^ {*self._numbers(COPIES_FOLDER)})
+        return sorted({*self._numbers(BACKUPS)} ^ {*self._numbers(SECOND_MANIFESTS)})
 
     def complete(self, number: int, manifest: bytes) -> list[str]:
         """Write the copies of a manifest that are missing, or other than this; return where."""
@@ -228,14 +268,16 @@ class Target:
     def _about(self) -> tuple[str, str]:
         """Whose it is, and its id."""
         try:
-            told = json.loads(b"".join(self.driver.get(ABOUT)))
+            told = json.loads(b"".join(self.driver.get(BACKUPS_MARK)))
             if told["lepton_backup"] != FORMAT:
                 raise IntegrityError("The backups are of a form that this Lepton does not know", fix="Upgrade Lepton.")
             return str(told["platform"]), str(told.get("id", ""))
         except (ValueError, KeyError, TypeError) as fault:
-            raise IntegrityError(f"{ABOUT} is damaged", fix="Write it anew, or choose another place.") from fault
+            raise IntegrityError(f"{BACKUPS_MARK} at {self.address} is damaged", fix=self._mends()) from fault
         except NotFoundError as fault:
-            raise NotFoundError("No backups lie there", fix="Check the address.") from fault
+            others = " and ".join(sorted(map(str, uses_of(self.driver))))
+            what = f"No backups lie at {self.address}" + (f", but {others}" if others else "")
+            raise NotFoundError(what, fix="Check the address.") from fault
 
 
 @dataclass(slots=True)
@@ -280,7 +322,7 @@ def copy_packs(source: Driver, target: Driver, packs: Packs, *, progress: Steps,
 
 def manifest_paths(number: int) -> tuple[str, str]:
     """The keys of a manifest and of its second copy."""
-    return f"{FOLDER}{number:0{DIGITS}}", f"{COPIES_FOLDER}{number:0{DIGITS}}"
+    return f"{BACKUPS}{number:0{DIGITS}}", f"{SECOND_MANIFESTS}{number:0{DIGITS}}"
 
 
 def _missing(

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
+from lepton.core.clock import believed
 from lepton.core.errors import IntegrityError
 from lepton.vault.store.packs import Entry
 from lepton.vault.store.sealing import ID_BYTES
@@ -258,7 +259,7 @@ class Index:
         """Those of the files that were strange already before that time; remembers the others from now on."""
         with self._reading() as rows, rows:
             known = dict(rows.execute("SELECT path, seen_at FROM strange").fetchall())
-            still = {path: known.get(path, now) for path in paths}
+            still = {path: believed(known.get(path, now), now) or now for path in paths}
             rows.execute("DELETE FROM strange")
             rows.executemany("INSERT INTO strange VALUES (?, ?)", still.items())
         return [path for path, at in still.items() if at < before]

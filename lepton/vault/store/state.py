@@ -66,7 +66,7 @@ class State(KeyTable, Protocol):
         ...
 
     def mark_packs(self, domain: bytes, packs: Collection[bytes], *, at: int) -> None:
-        """Mark live and fresh packs; those that are marked keep their time."""
+        """Mark live and fresh packs; those that are marked keep their time, unless it lies ahead."""
         ...
 
     def steps(self, domain: bytes) -> int:

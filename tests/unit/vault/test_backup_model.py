@@ -14,7 +14,7 @@ from lepton.core.errors import ConflictError, StaleError
 from lepton.vault.backup.forgetting import LEASE_S, forget
 from lepton.vault.backup.frozen import FrozenState
 from lepton.vault.backup.manifest import Manifest
-from lepton.vault.backup.target import BUSY_S, DOING, FORGETTING, MAKING, Busy, Known, Target, copy_packs
+from lepton.vault.backup.target import BUSY_S, FORGETTING, MAKING, Busy, Known, Target, copy_packs
 from lepton.vault.store.batch import Batch
 from lepton.vault.store.blobs import read
 from lepton.vault.store.branches import Branches
@@ -25,6 +25,7 @@ from lepton.vault.store.keyring import KeyRing, SealedKey
 from lepton.vault.store.pages import Entry
 from lepton.vault.store.sealing import Kind
 from lepton.vault.store.state import Move, Pack
+from lepton.vault.uses import DOING
 from tests.unit.vault.stores import ANN, DOMAIN, ROOT_KEY, TENANT, MemoryDriver, Store
 from tests.unit.vault.test_prune import advance, body, run, stored
 

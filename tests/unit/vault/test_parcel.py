@@ -13,7 +13,7 @@ ID = "20261118T110640123456-0a1b2c3d"
 def sealed(id: str) -> bytes:
     empty = {"files": 0, "size_bytes": 0, "keys": (), "packs": ()}
     ids = {"domain": bytes(16), "vault_root": bytes(32), "version": bytes(32)}
-    parcel = Parcel(id=id, at=AT, name="x", **ids, **empty)  # type: ignore[arg-type]
+    parcel = Parcel(id=id, order=AT, at=AT, name="x", **ids, **empty)  # type: ignore[arg-type]
     return seal_parcel(parcel, recipient=THERE.key, sender=HERE)
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from lepton.core.errors import ConflictError
-from lepton.vault.backup.target import BUSY_S, DOING, FORGETTING, MAKING, Busy, Target
+from lepton.vault.backup.target import BUSY_S, FORGETTING, MAKING, Busy, Target
+from lepton.vault.uses import DOING
 from tests.unit.vault.stores import MemoryDriver
 
 HOUR = 3600 * 1_000_000

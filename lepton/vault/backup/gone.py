@@ -1,0 +1,50 @@
+"""Which backups a place has lost: each manifest says which were to lie beside it, and a signed file which were let go.
+
+Who can delete there cannot sign, so that he cannot make a loss look like retention. What is noted and lies there still
+(of a `forget` that was refused) is dropped from the file by the next.
+"""
+
+import json
+from collections.abc import Collection
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from lepton.core.errors import NotFoundError
+from lepton.vault.backup.manifest import Manifest
+from lepton.vault.backup.target import Target
+
+LET_GO = "let-go"
+PURPOSE = b"lepton let go 1"
+
+
+def let_go_of(target: Target, platform: str, verifier: bytes) -> set[int]:
+    """Numbers of backups that the platform has let go of there; none where the file is damaged or another's."""
+    try:
+        told = json.loads(b"".join(target.driver.get(LET_GO)))
+        numbers = [int(number) for number in told["let_go"]]
+        signature = bytes.fromhex(told["signature"])
+        Ed25519PublicKey.from_public_bytes(verifier).verify(signature, _signed(platform, numbers))
+    except (NotFoundError, InvalidSignature, ValueError, KeyError, TypeError):
+        return set()
+    return set(numbers)
+
+
+def note(target: Target, platform: str, signer: bytes, gone: Collection[int]) -> None:
+    """Note that backups are let go of, before they are."""
+    key = Ed25519PrivateKey.from_private_bytes(signer)
+    before = let_go_of(target, platform, key.public_key().public_bytes_raw())
+    numbers = sorted((before - set(target.numbers())) | set(gone))
+    signature = key.sign(_signed(platform, numbers)).hex()
+    target.driver.put(LET_GO, [json.dumps({"let_go": numbers, "signature": signature}).encode()])
+
+
+def missing(target: Target, manifest: Manifest, verifier: bytes) -> list[int]:
+    """Numbers of backups that were to lie there beside this one, do not, and were not let go of."""
+    wanted = set(manifest.beside or ())
+    lost = wanted - set(target.numbers())
+    return sorted(lost - let_go_of(target, manifest.platform, verifier)) if lost else []
+
+
+def _signed(platform: str, numbers: Collection[int]) -> bytes:
+    return PURPOSE + json.dumps([platform, list(numbers)]).encode()
