@@ -1,7 +1,7 @@
 """`lepton vault cp`, `ls`, `cat` and the rest: the files of workspaces, and their versions."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -44,10 +44,11 @@ AT_ONCE = 1000
 @click.argument("target", metavar="DST")
 @recursive_option
 @message_option
+@click.option("--again", is_flag=True, help="Copy also what is there with the same size and time.")
 @click.option("--unpack", type=click.Choice([*PACKED, "lzo"]), help="Store what SRC, packed so, holds.")
 @click.option("--pack", type=click.Choice(PACKED), help="Write DST packed so.")
 @with_json
-def cp(source: str, target: str, recursive: bool, message: str, is_json: bool, **form: str | None) -> None:
+def cp(source: str, target: str, recursive: bool, message: str, is_json: bool, **form: Any) -> None:
     """Copy a file, or with -r what lies in a folder. SRC and DST are local paths, `-` or lepton://WORKSPACE/PATH.
 
     What is there already with the same size and time is left alone; a copy that was cut short goes on when it is begun
@@ -65,14 +66,15 @@ def cp(source: str, target: str, recursive: bool, message: str, is_json: bool, *
     elif is_address(source) and is_address(target):
         _copy_inside(session, parse(source), parse(target), is_recursive=recursive)
     elif is_address(target):
-        _copy_in(session, source, parse(target), is_recursive=recursive, message=message)
+        how = {"message": message, "again": form["again"]}
+        _copy_in(session, source, parse(target), is_recursive=recursive, how=how)
     elif is_address(source):
-        _copy_out(session, parse(source), target, is_recursive=recursive)
+        _copy_out(session, parse(source), target, is_recursive=recursive, again=form["again"])
     else:
         raise InvalidError("Neither SRC nor DST is in the vault", fix=f"Write one as {ADDRESS}.")
 
 
-def _copy_in(session: Session, source: str, target: VaultPath, *, is_recursive: bool, message: str) -> None:
+def _copy_in(session: Session, source: str, target: VaultPath, *, is_recursive: bool, how: Mapping[str, Any]) -> None:
     path = Path(source)
     if source == STANDARD and target.is_folder:
         raise InvalidError("What comes from standard input needs a file's name", fix=f"Write {target}/NAME.")
@@ -83,9 +85,9 @@ def _copy_in(session: Session, source: str, target: VaultPath, *, is_recursive: 
         name = joined(name, path.name)
     with opened(target) as vault, moving("copying") as moved:
         if source == STANDARD:
-            version = vault.write_stream(name, _standard_input(), branch=target.ref, message=message)
+            version = vault.write_stream(name, _standard_input(), branch=target.ref, message=how["message"])
         else:
-            version = vault.upload(path, name, branch=target.ref, message=message, progress=moved)
+            version = vault.upload(path, name, branch=target.ref, progress=moved, **how)
     where = str(replace(target, name=name))
     session.say(f"{source} is in {where}, version {version[:DIGITS]}.", {"to": where, "version": version})
 
@@ -134,7 +136,7 @@ def _counted(file: IO[bytes], size: int, moved: Callable[[int, int], None]) -> I
         yield piece
 
 
-def _copy_out(session: Session, source: VaultPath, target: str, *, is_recursive: bool) -> None:
+def _copy_out(session: Session, source: VaultPath, target: str, *, is_recursive: bool, again: bool) -> None:
     with opened(source) as vault:
         if target == STANDARD:
             for piece in vault.stream(source.name, ref=source.ref):
@@ -146,7 +148,7 @@ def _copy_out(session: Session, source: VaultPath, target: str, *, is_recursive:
             path = path / source.name.rpartition("/")[2] if path.is_dir() or target.endswith("/") else path
             path.parent.mkdir(parents=True, exist_ok=True)
         with moving("copying") as moved:
-            written = vault.download(source.name, path, ref=source.ref, progress=moved)
+            written = vault.download(source.name, path, ref=source.ref, again=again, progress=moved)
     said = number_of(written, f"file of {source} is", f"files of {source} are")
     session.say(f"{said} in {path}.", {"to": str(path), "files": written})
 

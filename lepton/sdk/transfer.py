@@ -47,10 +47,14 @@ class Local:
 
 
 class Transfer:
-    """One copy."""
+    """One copy.
 
-    def __init__(self, http: Http, workspace: str, progress: Progress) -> None:
-        self._http, self._workspace, self._progress = http, workspace, progress
+    Args:
+        again: copy also what is there with the same size and time.
+    """
+
+    def __init__(self, http: Http, workspace: str, progress: Progress, *, again: bool = False) -> None:
+        self._http, self._workspace, self._progress, self._again_too = http, workspace, progress, again
         self._done = self._total = 0
         self._damaged = dict[str, str]()
         """Files that the server cannot read, and why."""
@@ -118,8 +122,8 @@ class Transfer:
         for file in files:
             while there is not None and there["name"][under:] < file.name:
                 there = await anext(theirs, None)
-            is_same = there is not None and there["name"][under:] == file.name and _is_like(file, there)
-            if is_same:
+            is_there = there is not None and there["name"][under:] == file.name
+            if is_there and there is not None and _is_like(file, there) and not self._again_too:
                 self._step(file.size_bytes)
             else:
                 yield file
@@ -177,7 +181,7 @@ class Transfer:
         size = 0
         async for file in self._listed(name, ref):
             target = below(path, file["name"][under:])
-            if await asyncio.to_thread(is_there_already, target, file):
+            if not self._again_too and await asyncio.to_thread(is_there_already, target, file):
                 self._step(file["size_bytes"])
                 continue
             written += 1
