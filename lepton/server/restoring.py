@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lepton.core.clock import Clock, to_micros
+from lepton.core.disk import writing_to
 from lepton.core.errors import ConflictError, IntegrityError
 from lepton.security.identity import make_token
 from lepton.server.config import ServerConfig
@@ -139,7 +140,8 @@ def _prove_one(name: str, chunks: Chunks, blob: Blob, digest: str) -> int:
 def _begin(into: Path, manifest: Manifest) -> str:
     """Begin, or go on with, a restore; the id of the storage that its packs go to."""
     told = {"platform": manifest.platform, "backup": manifest.number, "storage": new_id()}
-    into.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with writing_to(into):
+        into.mkdir(mode=0o700, parents=True, exist_ok=True)
     marked = into / RESTORING
     if marked.exists():
         found = json.loads(marked.read_text())
