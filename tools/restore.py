@@ -202,7 +202,10 @@ def main() -> int:
     given = parser.parse_args()
     try:
         return restore(given.source, json.loads(given.recovery_key.read_text()), given.into, given.backup)
-    except (Damaged, Unwritable, OSError, ValueError, KeyError) as fault:
+    except OSError as fault:
+        print(f"restore.py: {fault.filename or given.into}: {fault.strerror}", file=sys.stderr)
+        return 1
+    except (Damaged, Unwritable, ValueError, KeyError) as fault:
         print(f"restore.py: {fault}", file=sys.stderr)
         return 1
 

@@ -14,14 +14,17 @@ from lepton.cli.moving import moving
 from lepton.cli.output import Session, with_json
 from lepton.cli.places import ADDRESS, DIGITS, message_option, opened, recursive_option
 from lepton.core.disk import writing_to
-from lepton.core.errors import InvalidError
+from lepton.core.errors import InvalidError, NotFoundError
 from lepton.core.size import number_of
 from lepton.sdk.arrived import draft_of
 from lepton.sdk.http import CHUNK_BYTES
 from lepton.sdk.landing import is_outlet, landed
 from lepton.sdk.place import VaultPath, is_address, joined, parse
+from lepton.sdk.vault import Vault
 
 STANDARD = "-"
+OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+"""Names of standard output: where a file goes there, nothing is said there."""
 PACKED = ("gzip", "zstd", "snappy")
 
 
@@ -41,6 +44,7 @@ def cp(source: str, target: str, recursive: bool, message: str, is_json: bool, *
     again. Many files make one new version.
     """
     session = Session(is_json)
+    target = STANDARD if target in OUTPUT else target
     if (form["unpack"] and (recursive or not is_address(target))) or (
         form["pack"] and (recursive or is_address(target))
     ):
@@ -149,13 +153,20 @@ def _copy_out(session: Session, source: VaultPath, target: str, *, is_recursive:
                 sys.stdout.buffer.write(piece)
             return
         path = Path(target)
-        if not is_recursive:
+        if not is_recursive or _is_file(vault, source):
             vault.find(source.name, ref=source.ref)  # says so if it is a folder
             path = path / source.name.rpartition("/")[2] if path.is_dir() or target.endswith("/") else path
         with moving("copying") as moved:
             written = vault.download(source.name, path, ref=source.ref, again=again, progress=moved)
     said = number_of(written, f"file of {source} is", f"files of {source} are")
     session.say(f"{said} in {path}.", {"to": str(path), "files": written})
+
+
+def _is_file(vault: Vault, place: VaultPath) -> bool:
+    try:
+        return bool(place.name and vault.find(place.name, ref=place.ref))
+    except NotFoundError:
+        return False
 
 
 def _copy_inside(session: Session, source: VaultPath, target: VaultPath, *, is_recursive: bool) -> None:

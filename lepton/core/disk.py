@@ -14,6 +14,7 @@ FIXES = {
     errno.EPERM: "Look at its permissions, or choose another place.",
     errno.ENOTDIR: "A file lies where a folder must be: move it away, or choose another place.",
     errno.EEXIST: "A file lies where a folder must be: move it away, or choose another place.",
+    errno.ENOENT: "Make its folder first, or choose another place.",
     errno.EISDIR: "A folder lies where the file must be: move it away, or choose another place.",
     errno.ENAMETOOLONG: "Choose another place: there no name can be so long.",
 }

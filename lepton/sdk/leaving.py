@@ -76,10 +76,10 @@ def _below(folder: Path, under: str, refused: dict[str, str]) -> Iterator[Local]
                 refused[_shown(entry.path)] = (
                     "it is a link" if entry.is_symlink() else "it is neither a file nor a folder"
                 )
-            elif not os.access(path, os.R_OK):
-                refused[_shown(entry.path)] = "it cannot be read: Permission denied"
-            else:
+            elif os.access(path, os.R_OK) or not path.exists():
                 yield _local(f"{under}{entry.name}", path)
+            else:
+                refused[_shown(entry.path)] = "it cannot be read: Permission denied"
         except FileNotFoundError:
             continue  # it has gone meanwhile, as it might have before
 

@@ -316,6 +316,7 @@ def _pieces(file: Local) -> Iterator[bytes]:
                 left -= len(piece)
                 yield piece
     except OSError as fault:
-        raise InvalidError(f"{file.path} cannot be read: {fault.strerror}", fix="Look at its permissions.") from fault
+        fix = "Copy again." if isinstance(fault, FileNotFoundError) else "Look at its permissions."
+        raise InvalidError(f"{file.path} cannot be read: {fault.strerror}", fix=fix) from fault
     if left:
         raise InvalidError(f"{file.path} became shorter while it was read", fix="Copy again when nobody writes it.")

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from lepton.cli.main import cli
 from lepton.core.errors import ConflictError, InvalidError, LeptonError, StorageFullError
 from lepton.sdk.arrived import draft_of
-from tests.server.house import House
+from tests.server.house import House, open_house
 from tests.server.test_files import put
 
 BODY = b"content\n" * 2000
@@ -149,3 +149,30 @@ def test_what_a_copy_left_goes_on_and_is_called_what_it_is(filled: House, place:
     draft_of(place / "a").write_bytes(BODY[:100])
     assert run(filled, "cp", A, place / "a").exit_code == 0
     assert os.listdir(place) == ["a"] and (place / "a").read_bytes() == BODY
+
+
+def test_nothing_is_said_where_the_file_goes_and_a_folder_is_copied_into(filled: House, place: Path) -> None:
+    assert run(filled, "cp", A, "/dev/stdout").stdout_bytes == BODY
+    assert run(filled, "cp", "-r", A, place).exit_code == 0
+    assert run(filled, "cp", "-r", A, f"{place}/new/").exit_code == 0
+    assert (place / "a").read_bytes() == BODY == (place / "new" / "a").read_bytes()
+
+
+def test_keys_that_cannot_be_written_are_not_made_and_nothing_is_erased_for_a_certificate_that_cannot(
+    place: Path, tmp_path: Path
+) -> None:
+    (place / "file").write_bytes(b"")
+    with open_house(tmp_path / "data") as house:
+        put(house.http, "a", BODY)
+    data = ("--data", tmp_path / "data")
+    for words in (
+        ("recovery-key", "--out", place / "file" / "kit"),
+        ("recovery-key", "--out", place / "new" / "kit"),
+        ("erase", "default", "--certificate", place / "file" / "paper"),
+    ):
+        fault = refused(house, *words, *data)
+        assert isinstance(fault, ConflictError) and str(words[-1]) in fault.message
+    assert "no recovery key" in refused(house, "backup", "--to", place / "safe", *data).message
+    assert "default" in run(house, "keys", *data).output
+    assert run(house, "erase", "default", "--certificate", place / "paper", *data).exit_code == 0
+    assert json.loads((place / "paper").read_text())["signature"]
