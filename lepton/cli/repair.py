@@ -21,9 +21,12 @@ from lepton.cli.storages import (
 )
 from lepton.core.errors import IntegrityError
 from lepton.core.size import number_of
+from lepton.server.house import House
 from lepton.server.mending import Elsewhere, mend_backups, mend_house
 from lepton.server.opening import open_manifest
+from lepton.store import targets
 from lepton.vault.backup.mending import Mended
+from lepton.vault.backup.target import ABOUT, Target
 
 OF_BACKUPS = (
     "Try another copy with --from. What no copy has stays damaged in these backups: lepton vault backup makes one of "
@@ -81,6 +84,7 @@ def repair(
             key_file, target = manifest["key_file"], target_at(url)
             is_ours = not (sources and key_file)  # else no data directory is needed
             found = stack.enter_context(opened(data)) if is_ours else None
+            is_marked_anew = found is not None and _mend_mark(found, target)
             key, root = read_key_file(key_file) if key_file else None, found.opens_with if found else (b"", b"")
             elsewhere = Elsewhere(
                 drivers=drivers or ([found.driver] if found else []), rings=[found.vault.ring] if found else []
@@ -93,7 +97,15 @@ def repair(
                 CLOCK,
                 progress=moved,
             )
+            if is_marked_anew:
+                mended.whole_again.append(ABOUT)
     _tell(mended, url, is_json)
+
+
+def _mend_mark(house: House, target: Target) -> bool:
+    """Write anew whose a place with backups is, if the platform remembers that its backups went there."""
+    ids = {place.address: place.id for place in house.database.read(targets.every)}
+    return bool(ids.get(target.address)) and target.mend_mark(house.platform(), ids[target.address])
 
 
 def shown_names(names: Sequence[str]) -> str:

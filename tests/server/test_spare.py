@@ -169,3 +169,16 @@ def test_a_pack_that_cannot_be_read_is_not_pruned_while_it_may_hold_what_is_need
             assert house.http.get(f"/api/v1/vault/objects/{small}").status_code == 500
         assert "1 of" in well("repair", "--from", place.safe, "--data", place.data)
         assert "whole" in well("verify", "--data", place.data)
+
+
+@pytest.mark.parametrize("spoil", [lambda path: spoiled(path, 5), Path.unlink, lambda path: os.truncate(path, 0)])
+def test_whose_a_place_is_is_written_anew(place: Place, spoil: Callable[[Path], object]) -> None:
+    place.new_key()
+    place.back_up()
+    mark, words = place.safe / "lepton-backup", ("--at", place.safe, "--data", place.data)
+    kept = mark.read_bytes()
+    spoil(mark)
+    assert vault("verify", *words).exit_code != 0
+    assert "Nothing is damaged" in well("repair", *words)
+    assert mark.read_bytes() == kept and "packs are whole" in well("verify", *words)
+    place.back_up()

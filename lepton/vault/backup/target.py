@@ -116,13 +116,29 @@ class Target:
                 raise ConflictError(
                     f"The packs of a platform lie at {self.address}", fix="Choose an empty folder or bucket."
                 ) from None
-            told = {"lepton_backup": FORMAT, "platform": platform, "id": os.urandom(16).hex()}
-            self.driver.put(ABOUT, [(json.dumps(told) + "\n").encode()])
+            self._mark(platform, os.urandom(16).hex())
             found, id = self._about()
         if found != platform:
             raise ConflictError("Backups of another platform lie there", fix="Choose an empty folder or bucket.")
         known.check_same(self.address, id)
         return id
+
+    def mend_mark(self, platform: str, id: str) -> bool:
+        """Write anew whose the storage is, where that is damaged or gone and backups lie there; whether it was."""
+        try:
+            self._about()
+            return False
+        except NotFoundError:
+            if not any(self._numbers(FOLDER)) and not any(self._numbers(COPIES_FOLDER)):
+                return False
+        except IntegrityError:
+            pass
+        self._mark(platform, id)
+        return True
+
+    def _mark(self, platform: str, id: str) -> None:
+        told = {"lepton_backup": FORMAT, "platform": platform, "id": id}
+        self.driver.put(ABOUT, [(json.dumps(told) + "\n").encode()])
 
     @contextmanager
     def busy(self, what: str, rival: str, busy: "Busy") -> Iterator[Callable[[int], None]]:
@@ -233,7 +249,9 @@ class Target:
                 raise IntegrityError("The backups are of a form that this Lepton does not know", fix="Upgrade Lepton.")
             return str(told["platform"]), str(told.get("id", ""))
         except (ValueError, KeyError, TypeError) as fault:
-            raise IntegrityError(f"{ABOUT} is damaged", fix="Write it anew, or choose another place.") from fault
+            raise IntegrityError(
+                f"{ABOUT} is damaged", fix="lepton vault repair --at URL, on the platform itself, writes it anew."
+            ) from fault
         except NotFoundError as fault:
             raise NotFoundError("No backups lie there", fix="Check the address.") from fault
 
