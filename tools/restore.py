@@ -19,6 +19,7 @@ import json
 import sys
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import file_digest, sha256
 from pathlib import Path
 from struct import Struct
@@ -48,6 +49,10 @@ Rows = dict[str, list[dict[str, Any]]]
 
 class Damaged(Exception):  # noqa: N818  what is said to people, not an error of the program
     """Something cannot be read; its text says what."""
+
+
+class Unwritable(Exception):  # noqa: N818
+    """A file cannot be written where it belongs; its text says which, and why."""
 
 
 class Keys:
@@ -197,7 +202,10 @@ def main() -> int:
     given = parser.parse_args()
     try:
         return restore(given.source, json.loads(given.recovery_key.read_text()), given.into, given.backup)
-    except (Damaged, OSError, ValueError, KeyError) as fault:
+    except OSError as fault:
+        print(f"restore.py: {fault.filename or given.into}: {fault.strerror}", file=sys.stderr)
+        return 1
+    except (Damaged, Unwritable, ValueError, KeyError) as fault:
         print(f"restore.py: {fault}", file=sys.stderr)
         return 1
 
@@ -242,7 +250,7 @@ def write_all(source: Path, root: bytes, rows: Rows, into: Path) -> int:
     for path, vault, blob in wanted:
         try:
             write(path, vault, blob, into)
-        except (Damaged, OSError) as fault:
+        except Damaged as fault:
             print(f"damaged: {path.relative_to(into)}: {fault}", file=sys.stderr)
             damaged += 1
     print(f"{len(wanted)} file{'s' * (len(wanted) != 1)}, {damaged} damaged")
@@ -325,15 +333,29 @@ def write(path: Path, vault: Vault | None, blob: bytes, into: Path) -> None:
         with path.open("rb") as file:
             if file_digest(file, "sha256").digest() == wanted:
                 return
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft, seen = into / ".restoring", sha256()  # no workspace can be called so
-    with draft.open("wb") as out:
-        for piece in vault.content(blob):
-            seen.update(piece)
-            out.write(piece)
-    if seen.digest() != wanted:
-        raise Damaged("it has another SHA-256")
-    draft.rename(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as out:
+            for piece in content(vault, blob):
+                seen.update(piece)
+                out.write(piece)
+        if seen.digest() != wanted:
+            raise Damaged("it has another SHA-256")
+        draft.rename(path)
+    except OSError as fault:
+        raise Unwritable(f"{path} cannot be written: {fault.strerror}") from fault
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def content(vault: Vault, blob: bytes) -> Iterator[bytes]:
+    """The content that a blob names; a pack that is not there is damage, and no fault of where it goes."""
+    try:
+        yield from vault.content(blob)
+    except OSError as fault:
+        raise Damaged(f"a pack cannot be read: {fault.strerror}") from fault
 
 
 def first_whole(copies: list[Path], key: dict[str, Any], number: int) -> dict[str, Any]:

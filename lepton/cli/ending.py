@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NoReturn
 
 import click
@@ -120,8 +121,14 @@ def explain(fault: LeptonError) -> int:
 
 def reader_gone() -> NoReturn:
     """End quietly: whoever reads the output, e.g. `head`, has had enough."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes there
+    forget_output()
     sys.exit(128 + signal.SIGPIPE)
+
+
+def forget_output() -> None:
+    """Let what is still buffered for standard output go nowhere."""
+    with suppress(OSError):  # a test's has no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def explain_as_json(fault: LeptonError) -> int:

@@ -1,21 +1,19 @@
 """`lepton vault cp`, `ls`, `cat` and the rest: the files of workspaces, and their versions."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 
 from lepton.cli import versions
+from lepton.cli.copying import cp
 from lepton.cli.extra import extra_code
-from lepton.cli.moving import moving
 from lepton.cli.output import Session, moment, with_json
 from lepton.cli.places import (
-    ADDRESS,
     DIGITS,
     Limit,
     Place,
@@ -28,152 +26,11 @@ from lepton.cli.places import (
 from lepton.cli.retention import retention
 from lepton.core.errors import ConfigError, InvalidError, NotFoundError
 from lepton.core.size import format_bytes, number_of
-from lepton.sdk.arrived import draft_of
-from lepton.sdk.http import CHUNK_BYTES
-from lepton.sdk.place import VaultPath, is_address, joined, parse
+from lepton.sdk.place import VaultPath, joined
 from lepton.sdk.vault import FileInfo, Vault
 
-STANDARD = "-"
-PACKED = ("gzip", "zstd", "snappy")
 AT_ONCE = 1000
 """Lines that are printed together."""
-
-
-@click.command()
-@click.argument("source", metavar="SRC")
-@click.argument("target", metavar="DST")
-@recursive_option
-@message_option
-@click.option("--unpack", type=click.Choice([*PACKED, "lzo"]), help="Store what SRC, packed so, holds.")
-@click.option("--pack", type=click.Choice(PACKED), help="Write DST packed so.")
-@with_json
-def cp(source: str, target: str, recursive: bool, message: str, is_json: bool, **form: str | None) -> None:
-    """Copy a file, or with -r what lies in a folder. SRC and DST are local paths, `-` or lepton://WORKSPACE/PATH.
-
-    What is there already with the same size and time is left alone; a copy that was cut short goes on when it is begun
-    again. Many files make one new version.
-    """
-    session = Session(is_json)
-    if (form["unpack"] and (recursive or not is_address(target))) or (
-        form["pack"] and (recursive or is_address(target))
-    ):
-        raise InvalidError("One file is unpacked on its way in, or packed on its way out", fix="Leave it out.")
-    if form["unpack"]:
-        _unpack(session, source, parse(target), kind=form["unpack"], message=message)
-    elif form["pack"]:
-        _pack(session, parse(source), target, kind=form["pack"])
-    elif is_address(source) and is_address(target):
-        _copy_inside(session, parse(source), parse(target), is_recursive=recursive)
-    elif is_address(target):
-        _copy_in(session, source, parse(target), is_recursive=recursive, message=message)
-    elif is_address(source):
-        _copy_out(session, parse(source), target, is_recursive=recursive)
-    else:
-        raise InvalidError("Neither SRC nor DST is in the vault", fix=f"Write one as {ADDRESS}.")
-
-
-def _copy_in(session: Session, source: str, target: VaultPath, *, is_recursive: bool, message: str) -> None:
-    path = Path(source)
-    if source == STANDARD and target.is_folder:
-        raise InvalidError("What comes from standard input needs a file's name", fix=f"Write {target}/NAME.")
-    if source != STANDARD and path.is_dir() and not is_recursive:
-        raise InvalidError(f"{path} is a folder", fix="Say -r.")
-    name = target.name
-    if target.is_folder and not path.is_dir():
-        name = joined(name, path.name)
-    with opened(target) as vault, moving("copying") as moved:
-        if source == STANDARD:
-            version = vault.write_stream(name, _standard_input(), branch=target.ref, message=message)
-        else:
-            version = vault.upload(path, name, branch=target.ref, message=message, progress=moved)
-    where = str(replace(target, name=name))
-    session.say(f"{source} is in {where}, version {version[:DIGITS]}.", {"to": where, "version": version})
-
-
-def _unpack(session: Session, source: str, target: VaultPath, *, kind: str, message: str) -> None:
-    if target.is_folder:
-        raise InvalidError("What is unpacked needs a name", fix=f"Write {target}/NAME.")
-    with opened(target) as vault, _reading(source) as pieces:
-        version = vault.write_stream(target.name, pieces, branch=target.ref, message=message, unpack=kind)
-    told = {"to": str(target), "version": version}
-    session.say(f"What {source} holds is in {target}, version {version[:DIGITS]}.", told)
-
-
-def _pack(session: Session, source: VaultPath, target: str, *, kind: str) -> None:
-    with opened(source) as vault:
-        pieces = vault.packed(source.name, kind, ref=source.ref)
-        if target == STANDARD:
-            for piece in pieces:
-                sys.stdout.buffer.write(piece)
-            return
-        draft = draft_of(Path(target))
-        with draft.open("wb") as out:
-            for piece in pieces:
-                out.write(piece)
-        draft.replace(target)
-    session.say(f"{source} is in {target}, packed with {kind}.", {"to": target})
-
-
-@contextmanager
-def _reading(source: str) -> Iterator[Iterator[bytes]]:
-    """The pieces of a local file, or of standard input."""
-    if source == STANDARD:
-        yield _standard_input()
-        return
-    try:
-        size = Path(source).stat().st_size
-        with Path(source).open("rb") as file, moving("copying") as moved:
-            yield _counted(file, size, moved)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as fault:
-        raise InvalidError(f"{source} cannot be read: {fault.strerror}", fix="Check the path.") from fault
-
-
-def _counted(file: IO[bytes], size: int, moved: Callable[[int, int], None]) -> Iterator[bytes]:
-    while piece := file.read(CHUNK_BYTES):
-        moved(file.tell(), size)
-        yield piece
-
-
-def _copy_out(session: Session, source: VaultPath, target: str, *, is_recursive: bool) -> None:
-    with opened(source) as vault:
-        if target == STANDARD:
-            for piece in vault.stream(source.name, ref=source.ref):
-                sys.stdout.buffer.write(piece)
-            return
-        path = Path(target)
-        if not is_recursive:
-            vault.find(source.name, ref=source.ref)  # says so if it is a folder
-            path = path / source.name.rpartition("/")[2] if path.is_dir() or target.endswith("/") else path
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with moving("copying") as moved:
-            written = vault.download(source.name, path, ref=source.ref, progress=moved)
-    said = number_of(written, f"file of {source} is", f"files of {source} are")
-    session.say(f"{said} in {path}.", {"to": str(path), "files": written})
-
-
-def _copy_inside(session: Session, source: VaultPath, target: VaultPath, *, is_recursive: bool) -> None:
-    with opened(source) as vault:
-        if not is_recursive:
-            vault.find(source.name, ref=source.ref)
-    name = target.name
-    if target.is_folder and not is_recursive:
-        base = source.name.rpartition("/")[2]
-        name = joined(name, base)
-    with opened(target) as vault, moving("copying") as moved:
-        if source.workspace == target.workspace:
-            done = vault.copy(source.name, name, ref=source.ref, branch=target.ref)
-        else:
-            done = vault.copy_from(
-                source.workspace, source.name, name, ref=source.ref, branch=target.ref, progress=moved
-            )
-    where = str(replace(target, name=name))
-    said = number_of(done["files"], "file is", "files are")
-    session.say(f"{said} in {where}, version {done['version'][:DIGITS]}.", {"to": where, **done})
-
-
-def _standard_input() -> Iterator[bytes]:
-    while piece := sys.stdin.buffer.read(CHUNK_BYTES):
-        yield piece
 
 
 @click.command()

@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 
 from mfusepy import FUSE, FuseOSError, Operations
 
-from lepton.core.errors import LeptonError
+from lepton.core.errors import LeptonError, UnreachableError
 from lepton.sdk.vault import FileInfo, Vault
 
 P = ParamSpec("P")
@@ -97,8 +97,11 @@ class Mounted(Operations):  # type: ignore[misc]  # mfusepy has no types
         return {file.name.rstrip("/").rpartition("/")[2]: file for file in files}
 
     def _read(self, name: str, number: int) -> bytes:
-        start = number * BLOCK_BYTES
-        return self._vault.read(name, ref=self._version, start=start, stop=start + BLOCK_BYTES)
+        where = {"start": number * BLOCK_BYTES, "stop": (number + 1) * BLOCK_BYTES}
+        try:
+            return self._vault.read(name, ref=self._version, **where)
+        except UnreachableError:  # the line broke; who asks again waits for the server
+            return self._vault.read(name, ref=self._version, **where)
 
 
 def mount(vault: Vault, version: str, folder: str, target: str) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from types import TracebackType
-from typing import Any, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, NoReturn, ParamSpec, Protocol, Self, TypeVar
 
 import click
 
-from lepton.cli.ending import explain_as_json, in_words_of, printable, reader_gone
+from lepton.cli.ending import explain_as_json, forget_output, in_words_of, printable, reader_gone
 from lepton.cli.tables import print_card, print_table
 from lepton.core.clock import from_micros
+from lepton.core.disk import unwritable
 from lepton.core.errors import LeptonError
 from lepton.sdk.client import Client, connect
 
@@ -142,8 +143,20 @@ def with_json(command: Callable[..., R]) -> Callable[..., R]:
             sys.exit(explain_as_json(plain))
         except BrokenPipeError:
             reader_gone()
+        except OSError as fault:
+            raise_or_tell(fault, is_json=is_json)
 
     return call
+
+
+def raise_or_tell(fault: OSError, *, is_json: bool) -> NoReturn:
+    """End with what this machine refused: a file, a folder, or the output itself."""
+    if fault.filename is None:
+        forget_output()
+    told = unwritable(str(fault.filename or "The output"), fault)
+    if not is_json:
+        raise told from fault
+    sys.exit(explain_as_json(told))
 
 
 def whole_lines(pieces: Iterable[str]) -> Iterable[str]:

@@ -1,12 +1,13 @@
 """`lepton vault repair`: what is damaged in one place, whole again from another."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lepton.cli.moving import moving
+from lepton.cli.moving import moving_on
 from lepton.cli.output import Session, with_json
 from lepton.cli.server import data_option
 from lepton.cli.storages import (
@@ -18,7 +19,7 @@ from lepton.cli.storages import (
     read_key_file,
     target_at,
 )
-from lepton.core.errors import IntegrityError, InvalidError
+from lepton.core.errors import IntegrityError
 from lepton.core.size import number_of
 from lepton.server.mending import Elsewhere, mend_backups, mend_house
 from lepton.server.opening import open_manifest
@@ -30,9 +31,24 @@ OF_BACKUPS = (
     "all that is whole, the database too; lepton vault forget --at URL --backup N lets a damaged one go."
 )
 OF_VAULT = (
-    "Try another copy with --from. What no copy has is lost: lepton vault verify says of which files, and who sends "
-    "those again makes them whole; what is of dumps of the database the next backup makes again."
+    "Try another copy with --from. What no copy has is lost: who sends those files again makes them whole, in older "
+    "versions too (lepton vault cp --again); what is of dumps of the database the next lepton vault backup makes again."
 )
+
+
+def beside(spare: Mapping[str, str], url: str) -> str:
+    """What is said of damaged packs of which nothing is lost.
+
+    Args:
+        url: where they are; empty: in the vault itself.
+    """
+    packs = "; ".join(f"{path}: {fault}" for path, fault in list(spare.items())[:MOST_SHOWN])
+    rest = (
+        "They go with the last backup that names them; lepton vault repair without --at frees the vault of them."
+        if url
+        else "lepton vault repair moves out what is still read from them; a running server removes them in three days."
+    )
+    return f"{number_of(len(spare), 'pack is', 'packs are')} damaged, and nothing of that is needed ({packs}). {rest}"
 
 
 @click.command()
@@ -53,11 +69,12 @@ def repair(
     is_json: bool,
     **manifest: Any,
 ) -> None:
-    """Read every byte, and take what is damaged from another copy. Exit code 1 where something stays damaged."""
-    if not url and not sources:
-        raise InvalidError("It is not said where copies are", fix="--from URL: a place with backups.")
+    """Read every byte, and take what is damaged from other copies. Exit code 1, and names, where something is lost.
+
+    What is left of packs that no copy makes whole moves into new ones.
+    """
     drivers = [target_at(source).driver for source in sources]
-    with moving("repairing") as moved, ExitStack() as stack:
+    with moving_on("repairing", "checking") as moved, ExitStack() as stack:
         if not url:
             house = stack.enter_context(opened(data, is_new=is_new))
             mended = mend_house(house, drivers, progress=moved)
@@ -83,17 +100,27 @@ def repair(
     _tell(mended, url, is_json)
 
 
+def shown_names(names: Sequence[str]) -> str:
+    """What is lost, for the end of a message."""
+    some = [*names[:MOST_SHOWN], *(["..."] if len(names) > MOST_SHOWN else [])]
+    return f". Lost: {'; '.join(some)}" if names else ""
+
+
 def _tell(mended: Mended, url: str, is_json: bool) -> None:
     told = {name: getattr(mended, name) for name in mended.__slots__}
     session = Session(is_json)
     again = f"{len(mended.whole_again)} of {number_of(mended.packs, 'pack')} were damaged and are whole again"
-    if not mended.damaged:
-        session.say(f"{again}. Nothing is damaged.", told)
+    if mended.moved:
+        again += f"; {number_of(mended.moved, 'chunk')} moved out of others"
+    if not mended.damaged and not mended.names:
+        session.say(f"{again}. Nothing {'that is needed ' if mended.spare else ''}is damaged.", told)
+        if mended.spare:
+            session.note(beside(mended.spare, url))
         return
     if is_json:
         session.json(told)
     packs = "; ".join(f"{path}: {fault}" for path, fault in list(mended.damaged.items())[:MOST_SHOWN])
     raise IntegrityError(
-        f"{again}; {len(mended.damaged)} are damaged still ({packs})",
+        f"{again}; {len(mended.damaged)} are damaged still ({packs}){shown_names(mended.names)}",
         fix=OF_BACKUPS if url else OF_VAULT,
     )

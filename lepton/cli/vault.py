@@ -12,7 +12,7 @@ from lepton.cli.keys import KEY_COMMANDS
 from lepton.cli.moving import moving, moving_on
 from lepton.cli.output import Session, with_json
 from lepton.cli.parcels import PARCEL_COMMANDS
-from lepton.cli.repair import repair
+from lepton.cli.repair import beside, repair
 from lepton.cli.schedules import COMMANDS, new_option
 from lepton.cli.server import data_option
 from lepton.cli.storage import storage
@@ -30,7 +30,7 @@ from lepton.cli.storages import (
 from lepton.core.clock import from_micros
 from lepton.core.errors import ConflictError, IntegrityError, InvalidError
 from lepton.core.size import format_bytes, number_of
-from lepton.server import backups, extracting, opening, restoring
+from lepton.server import backups, checking, extracting, opening, restoring
 from lepton.server.config import ServerConfig
 from lepton.server.house import Use, open_house
 from lepton.vault.backup.manifest import Manifest
@@ -85,15 +85,19 @@ def verify(url: str, key_file: Path | None, number: int | None, data: Path | Non
         if url:
             target = target_at(url)
             manifest = manifest_at(target, key_file, data, number or 0)
-            found = restoring.check_backup(target, manifest, CLOCK, progress=moved)
+            found = checking.check_backup(target, manifest, CLOCK, progress=moved)
         else:
             with opened(data, use=Use.READS) as house:
-                found = restoring.check_house(house, progress=moved)
+                found = checking.check_house(house, progress=moved)
     session = Session(is_json)
     told = {name: getattr(found, name) for name in found.__slots__}
     if not found.damaged and not found.names:
         whole = number_of(found.packs, "pack is", "packs are")
+        if found.spare:
+            whole = f"all that is needed of {number_of(found.packs, 'pack')} is"
         session.say(f"All read: {whole} whole, {format_bytes(found.bytes_read)}.", told)
+        if found.spare:
+            session.note(beside(found.spare, url))
         return
     names = "; ".join([*found.names[:MOST_SHOWN], *(["..."] if len(found.names) > MOST_SHOWN else [])])
     packs = "; ".join(f"{path}: {fault}" for path, fault in list(found.damaged.items())[:MOST_SHOWN])
@@ -102,7 +106,7 @@ def verify(url: str, key_file: Path | None, number: int | None, data: Path | Non
     damaged = number_of(len(found.damaged), "pack is", "packs are")
     raise IntegrityError(
         f"{damaged} damaged ({packs}). Not whole: {names or 'nothing that has a name'}",
-        fix=f"lepton vault repair {f'--at {url}' if url else '--from URL'} makes whole what any copy has, and says "
+        fix=f"lepton vault repair {f'--at {url}' if url else '[--from URL]'} makes whole what any copy has, and says "
         "what to do about the rest.",
     )
 
@@ -139,7 +143,7 @@ def restore(url: str, key_file: Path | None, into: Path, number: int | None, is_
         rows = restoring.restore(backup_there, into, CLOCK, progress=moved, storage=place)
         size = backup_there.size_bytes
     with moving("checking") as moved, open_house(ServerConfig(data=into), CLOCK) as house:
-        found = restoring.check_house(house, progress=moved)
+        found = checking.check_house(house, progress=moved)
     told = {"backup": manifest.number, "made": str(from_micros(manifest.at)), "rows": rows, "freshness": _fresh(key)}
     session = Session(is_json)
     said = (

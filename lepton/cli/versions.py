@@ -68,8 +68,11 @@ def undelete(place: VaultPath, is_json: bool) -> None:
 def _undelete_branch(vault: Vault, name: str) -> dict[str, Any]:
     try:
         return vault.undelete_branch(name)
-    except NotFoundError:
-        return vault.undelete_branch(f"tags/{name}")
+    except NotFoundError as fault:
+        try:
+            return vault.undelete_branch(f"tags/{name}")
+        except NotFoundError:
+            raise fault from None
 
 
 @click.command()

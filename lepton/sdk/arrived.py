@@ -5,14 +5,16 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from lepton.core.errors import DamagedError, IntegrityError, InvalidError
+from lepton.core.errors import ConflictError, IntegrityError, LeptonError
 from lepton.core.size import number_of
 from lepton.sdk.http import CHUNK_BYTES
+from lepton.sdk.lacks import Lacks
+from lepton.sdk.landing import is_outlet, landed
 
-MOST_NAMED = 20
 DAMAGED = ".lepton-draft/damaged"
 """A member of an archive that names what is not in it: `{name: why}` in JSON."""
 
@@ -38,19 +40,17 @@ def below(folder: Path, name: str) -> Path:
 def is_there_already(target: Path, file: dict[str, Any]) -> bool:
     """Whether a file has arrived before, as far as its size and time say."""
     try:
-        told = target.lstat()
+        told = target.stat()
     except OSError:
         return False
     return (told.st_size, told.st_mtime_ns // 1000) == (file["size_bytes"], file["modified_at"])
 
 
-def unpacked(
-    spool: Path, files: Sequence[dict[str, Any]], path: Path, under: int, damaged: dict[str, str]
-) -> Iterator[int]:
+def unpacked(spool: Path, files: Sequence[dict[str, Any]], path: Path, under: int, lacks: Lacks) -> Iterator[int]:
     """Write the files of an archive; give the bytes of each as it is done.
 
     Args:
-        damaged: what the server could not read is added to it.
+        lacks: what the server could not read, or cannot be written here, is added to it.
     """
     wanted = {file["name"]: file for file in files}
     with tarfile.open(spool) as archive:
@@ -58,32 +58,32 @@ def unpacked(
             content = archive.extractfile(member)
             if content is not None and member.name == DAMAGED:
                 for name, why in json.load(content).items():
-                    damaged[name] = why
+                    lacks.damaged[name] = why
                     yield wanted.pop(name)["size_bytes"]
                 continue
             file = wanted.pop(member.name, None)
             if file is None or content is None:
                 raise IntegrityError(f"The server sent {member.name[:80]!r}, which nobody wanted", fix="Copy again.")
             target = below(path, file["name"][under:])
-            target.parent.mkdir(parents=True, exist_ok=True)
-            draft = draft_of(target)
-            if _written(content, draft) != file["sha256"]:
-                draft.unlink()
-                raise IntegrityError(f"{file['name']} arrived damaged", fix="Copy again.")
-            settle(draft, target, file)
+            with lacks.noting(file["name"], target):
+                _land(content, target, file)
             yield file["size_bytes"]
     if wanted:
         raise IntegrityError(f"{number_of(len(wanted), 'file')} did not arrive", fix="Copy again.")
 
 
-def lacking(damaged: Mapping[str, str], written: int) -> DamagedError:
-    """What a copy ends with that brought all but what is damaged."""
-    names = ", ".join(sorted(damaged)[:MOST_NAMED]) + (", ..." if len(damaged) > MOST_NAMED else "")
-    return DamagedError(
-        f"{number_of(written, 'file')} arrived; of {len(damaged)} the content is damaged in the vault: {names}",
-        fix="Send those again, or have the vault made whole: lepton vault repair --from URL",
-        details={"damaged": dict(damaged), "files": written},
-    )
+def _land(content: IO[bytes], path: Path, file: dict[str, Any]) -> None:
+    target = landed(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = draft_of(target)
+    try:
+        if _written(content, draft) != file["sha256"]:
+            raise IntegrityError(f"{file['name']} arrived damaged", fix="Copy again.")
+        settle(draft, target, file)
+    except (OSError, LeptonError):
+        with suppress(OSError):
+            draft.unlink()
+        raise
 
 
 def _written(content: IO[bytes], draft: Path) -> str:
@@ -103,7 +103,9 @@ def draft_of(target: Path) -> Path:
 def settle(draft: Path, target: Path, file: dict[str, Any]) -> None:
     """Give a whole file its permissions, its time and its name."""
     if target.is_dir():
-        raise InvalidError(f"{target} is a folder, and a file of that name belongs there", fix="Use an empty folder.")
+        raise ConflictError(f"{target} is a folder, and a file of that name belongs there", fix="Use an empty folder.")
+    if is_outlet(target):
+        raise ConflictError(f"{target} is no regular file, and a file of that name belongs there", fix="Move it away.")
     draft.chmod(file["mode"])
     os.utime(draft, ns=(file["modified_at"] * 1000, file["modified_at"] * 1000))
     draft.replace(target)

@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lepton.core.artifact import check_path
 from lepton.core.clock import from_micros
+from lepton.core.disk import writing_to
 from lepton.core.errors import IntegrityError, InvalidError
 from lepton.core.ids import check_name
 from lepton.sdk.http import Http, part
@@ -49,8 +51,9 @@ class AsyncVersion:
         target = Path(folder)
         for file in self.fields["files"]:
             path = target / check_path(file["path"])
-            path.parent.mkdir(parents=True, exist_ok=True)
-            await self._fetch(path, file["digest"])
+            with writing_to(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                await self._fetch(path, file["digest"])
         return target
 
     async def _fetch(self, path: Path, digest: str) -> None:
@@ -69,7 +72,8 @@ class AsyncVersion:
                 raise IntegrityError(f"{path.name} arrived damaged", fix="Download it again.")
             partial.replace(path)
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     async def lineage(self) -> list[dict[str, Any]]:
         """Everything it was made from, nearest first: `[{role, depth, version}]`."""

@@ -12,14 +12,18 @@ import os
 import platform
 import tarfile
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from lepton.core.disk import writing_to
 from lepton.core.errors import DamagedError, IntegrityError, InvalidError, NotFoundError
-from lepton.sdk.arrived import below, draft_of, is_there_already, lacking, settle, told_by, unpacked
+from lepton.sdk.arrived import below, draft_of, is_there_already, settle, told_by, unpacked
 from lepton.sdk.http import CHUNK_BYTES, Http
+from lepton.sdk.lacks import Lacks
+from lepton.sdk.landing import is_outlet, landed, pour
+from lepton.sdk.leaving import Local, local_files
 from lepton.sdk.place import joined
 
 BATCH_FILES = 1000
@@ -34,30 +38,21 @@ def silent(done: int, total: int) -> None:
     """Tell nobody."""
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
-    """A local file."""
-
-    name: str
-    """Its path below what is copied."""
-    path: Path
-    size_bytes: int
-    modified_at: int
-    mode: int
-
-
 class Transfer:
-    """One copy."""
+    """One copy.
 
-    def __init__(self, http: Http, workspace: str, progress: Progress) -> None:
-        self._http, self._workspace, self._progress = http, workspace, progress
+    Args:
+        again: copy also what is there with the same size and time.
+    """
+
+    def __init__(self, http: Http, workspace: str, progress: Progress, *, again: bool = False) -> None:
+        self._http, self._workspace, self._progress, self._again_too = http, workspace, progress, again
         self._done = self._total = 0
-        self._damaged = dict[str, str]()
-        """Files that the server cannot read, and why."""
+        self._lacks = Lacks()
 
     async def upload(self, path: Path, to: str, *, branch: str, message: str) -> str:
         """Copy a file or folder; see `AsyncVault.upload`."""
-        files = await asyncio.to_thread(lambda: local_files(path))
+        files = await asyncio.to_thread(local_files, path, to)
         self._total = sum(file.size_bytes for file in files)
         if path.is_dir():
             return await self._upload_folder(path, files, to, branch=branch, message=message)
@@ -118,8 +113,8 @@ class Transfer:
         for file in files:
             while there is not None and there["name"][under:] < file.name:
                 there = await anext(theirs, None)
-            is_same = there is not None and there["name"][under:] == file.name and _is_like(file, there)
-            if is_same:
+            is_there = there is not None and there["name"][under:] == file.name
+            if is_there and there is not None and _is_like(file, there) and not self._again_too:
                 self._step(file.size_bytes)
             else:
                 yield file
@@ -160,49 +155,48 @@ class Transfer:
         """Copy a file or folder; see `AsyncVault.download`."""
         page = await self._list(ref, name, limit=1, recursive=True) if name else None
         if page is None or page["items"]:
-            await asyncio.to_thread(path.mkdir, parents=True, exist_ok=True)
+            with writing_to(path):
+                await asyncio.to_thread(path.mkdir, parents=True, exist_ok=True)
             return await self._download_folder(name, path, ref)
         found = await self._http.head(f"/vault/files/{quote(name, safe='/')}", workspace=self._workspace, ref=ref)
         file = told_by(name, found)
         self._total = file["size_bytes"]
         if path.is_dir():
             raise InvalidError(f"{path} is a folder", fix="Name a file.")
-        await self._fetch(file, path, ref)
+        if is_outlet(path):
+            url = f"/vault/files/{quote(name, safe='/')}"
+            await pour(self._http.stream(url, workspace=self._workspace, ref=ref), path, file)
+        else:
+            await self._fetch(file, path, ref)
         return 1
 
     async def _download_folder(self, name: str, path: Path, ref: str) -> int:
         totals = (await self._list(ref, name, recursive=True, limit=1))["totals"]
-        self._total, written, under = totals["size_bytes"], 0, len(name) + 1 if name else 0
-        wanted = list[dict[str, Any]]()
-        size = 0
-        async for file in self._listed(name, ref):
-            target = below(path, file["name"][under:])
-            if await asyncio.to_thread(is_there_already, target, file):
-                self._step(file["size_bytes"])
-                continue
-            written += 1
-            if file["size_bytes"] > BATCH_BYTES:
-                await self._fetch_or_note(file, target, ref)
-                continue
-            wanted.append(file)
-            size += file["size_bytes"]
-            if len(wanted) == BATCH_FILES or size > BATCH_BYTES:
+        self._total, under = totals["size_bytes"], len(name) + 1 if name else 0
+        wanted, size = list[dict[str, Any]](), 0
+        with self._lacks.telling():
+            async for file in self._listed(name, ref):
+                target = below(path, file["name"][under:])
+                if not self._again_too and await asyncio.to_thread(is_there_already, target, file):
+                    self._step(file["size_bytes"])
+                    continue
+                if file["size_bytes"] > BATCH_BYTES:
+                    await self._fetch_or_note(file, target, ref)
+                    continue
+                wanted.append(file)
+                size += file["size_bytes"]
+                if len(wanted) == BATCH_FILES or size > BATCH_BYTES:
+                    await self._fetch_batch(wanted, path, under, ref)
+                    wanted, size = [], 0
+            if wanted:
                 await self._fetch_batch(wanted, path, under, ref)
-                wanted, size = [], 0
-        if wanted:
-            await self._fetch_batch(wanted, path, under, ref)
-        if self._damaged:
-            raise lacking(self._damaged, written - len(self._damaged))
-        return written
+        return self._lacks.written
 
     async def _fetch_or_note(self, file: dict[str, Any], target: Path, ref: str) -> None:
         done = self._done
-        try:
+        with self._lacks.noting(file["name"], target):
             await self._fetch(file, target, ref)
-        except DamagedError as fault:
-            self._damaged[file["name"]] = fault.message
-            draft_of(target).unlink(missing_ok=True)
-            self._step(done + file["size_bytes"] - self._done)
+        self._step(done + file["size_bytes"] - self._done)
 
     async def _fetch_batch(self, files: Sequence[dict[str, Any]], path: Path, under: int, ref: str) -> None:
         """Some files as one archive, which is looked through when it is whole."""
@@ -216,15 +210,26 @@ class Transfer:
                     await asyncio.to_thread(out.write, piece)
 
         try:
-            await self._http.patiently(once)
-            for size in await asyncio.to_thread(lambda: list(unpacked(spool, files, path, under, self._damaged))):
+            with writing_to(path):
+                await self._http.patiently(once)
+            for size in await asyncio.to_thread(lambda: list(unpacked(spool, files, path, under, self._lacks))):
                 self._step(size)
         finally:
             spool.unlink(missing_ok=True)
 
-    async def _fetch(self, file: dict[str, Any], target: Path, ref: str) -> None:
+    async def _fetch(self, file: dict[str, Any], path: Path, ref: str) -> None:
         """One file; what arrived before the line broke is not fetched again."""
-        target.parent.mkdir(parents=True, exist_ok=True)
+        with writing_to(path):
+            target = landed(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                await self._fetch_draft(file, target, ref)
+            except (OSError, DamagedError):
+                with suppress(OSError):
+                    draft_of(target).unlink()
+                raise
+
+    async def _fetch_draft(self, file: dict[str, Any], target: Path, ref: str) -> None:
         draft, done = draft_of(target), self._done
         url = f"/vault/files/{quote(file['name'], safe='/')}"
 
@@ -265,51 +270,6 @@ class Transfer:
     def _step(self, size: int) -> None:
         self._done += size
         self._progress(self._done, self._total)
-
-
-def local_files(path: Path) -> Sequence[Local]:
-    """A file, or all files below a folder, by name.
-
-    Raises:
-        InvalidError: it is neither, or something in it is neither.
-    """
-    if path.is_file():
-        return [_local(path.name, path)]
-    if not path.is_dir():
-        raise InvalidError(f"{path} is no file and no folder", fix="Check the path.")
-    found = list(_below(path, ""))
-    return sorted(found, key=lambda file: file.name)
-
-
-def _below(folder: Path, under: str) -> Iterator[Local]:
-    try:
-        with os.scandir(folder) as scan:
-            entries = list(scan)
-    except OSError as fault:
-        raise InvalidError(f"{folder} cannot be read: {fault.strerror}", fix="Look at its permissions.") from fault
-    for entry in entries:
-        if not _is_text(entry.name):
-            raise InvalidError(f"The name {entry.name!r} in {folder} is not UTF-8", fix="Rename it.")
-        if entry.is_dir(follow_symlinks=False):
-            yield from _below(Path(entry.path), f"{under}{entry.name}/")
-        elif entry.is_file(follow_symlinks=False):
-            yield _local(f"{under}{entry.name}", Path(entry.path))
-        else:
-            raise InvalidError(
-                f"{entry.path} is neither a file nor a folder", fix="Replace links by what they point to."
-            )
-
-
-def _is_text(name: str) -> bool:
-    try:
-        return bool(name.encode())
-    except UnicodeEncodeError:
-        return False
-
-
-def _local(name: str, path: Path) -> Local:
-    told = path.stat()
-    return Local(name, path, told.st_size, told.st_mtime_ns // 1000, told.st_mode & 0o777)
 
 
 def _is_like(file: Local, there: dict[str, Any]) -> bool:
@@ -356,6 +316,7 @@ def _pieces(file: Local) -> Iterator[bytes]:
                 left -= len(piece)
                 yield piece
     except OSError as fault:
-        raise InvalidError(f"{file.path} cannot be read: {fault.strerror}", fix="Look at its permissions.") from fault
+        fix = "Copy again." if isinstance(fault, FileNotFoundError) else "Look at its permissions."
+        raise InvalidError(f"{file.path} cannot be read: {fault.strerror}", fix=fix) from fault
     if left:
         raise InvalidError(f"{file.path} became shorter while it was read", fix="Copy again when nobody writes it.")

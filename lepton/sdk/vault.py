@@ -178,6 +178,7 @@ class AsyncVault:
         *,
         branch: str = MAIN,
         message: str = "",
+        again: bool = False,
         progress: Progress = silent,
     ) -> str:
         """Copy a local file, or all that lies in a local folder, to a name; return the version that holds all of it.
@@ -185,10 +186,13 @@ class AsyncVault:
         What is there already with the same size and time is not sent again, and a copy that broke off goes on when it
         is begun again. A large one is seen on the branch whole or not at all.
 
+        Args:
+            again: send also what is there with the same size and time: where it was damaged it is whole then.
+
         Raises:
             InvalidError: the path is nothing that can be read; a name that cannot be.
         """
-        transfer = Transfer(self._http, self._workspace, progress)
+        transfer = Transfer(self._http, self._workspace, progress, again=again)
         return await transfer.upload(Path(path), to.strip("/"), branch=branch, message=message)
 
     async def download(
@@ -198,6 +202,7 @@ class AsyncVault:
         *,
         ref: str = MAIN,
         at: int | None = None,
+        again: bool = False,
         progress: Progress = silent,
     ) -> int:
         """Copy a file, or all that lies in a folder, to a local path; return how many files were written.
@@ -205,13 +210,16 @@ class AsyncVault:
         A file takes its name when it is whole and has its SHA-256; what is there already with the same size and time is
         left alone, so that a copy that broke off goes on when it is begun again.
 
+        Args:
+            again: fetch also what is there with the same size and time.
+
         Raises:
             NotFoundError: there is nothing of that name.
             IntegrityError: bytes arrived that do not match.
             DamagedError: some files are damaged in the vault; all others are there. `details` names them.
         """
         page = await self._get("/vault/files", ref=ref, at=at, limit=1)
-        transfer = Transfer(self._http, self._workspace, progress)
+        transfer = Transfer(self._http, self._workspace, progress, again=again)
         return await transfer.download(name.strip("/"), Path(path), ref=page["version"] or ref)
 
     async def remove(

@@ -22,6 +22,7 @@ from lepton.core.errors import (
     NotFoundError,
     UnavailableError,
 )
+from lepton.server.checking import needed
 from lepton.server.house import House
 from lepton.server.opening import open_manifest
 from lepton.server.root import check_root
@@ -212,7 +213,7 @@ def _back_up(
     house.database.write(lambda tx: _note(tx, target.address, number, at))
     count = sum(len(found) for found in packs.values())
     clear = house.database.read(lambda tx: len(holdings.plain(tx, after=("", ""), limit=1000)))
-    lost = {**copied.lost, **({"in the clear": f"{clear} objects could not be sealed"} if clear else {})}
+    lost = {**needed(house, copied.lost), **({"in the clear": f"{clear} objects could not be sealed"} if clear else {})}
     return Made(
         number=number,
         at=at,

@@ -9,11 +9,14 @@ What a backup holds has paths, the same that `tools/restore.py` writes:
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import file_digest, sha256
 from pathlib import Path
 
-from lepton.core.errors import ConflictError, IntegrityError, LeptonError, NotFoundError
+from lepton.core.disk import writing_to
+from lepton.core.errors import ConflictError, IntegrityError, LeptonError, NotFoundError, StorageFullError
+from lepton.core.size import number_of
 from lepton.server.opening import Backup
 from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.store.blobs import read, read_blob
@@ -76,16 +79,22 @@ def extract(backup: Backup, wanted: Sequence[Piece], into: Path, *, progress: Pr
         StorageFullError: no room.
     """
     done, tell = Extracted(), counted(progress, sum(piece.size_bytes for piece in wanted))
-    into.mkdir(parents=True, exist_ok=True)
-    for piece in wanted:
-        try:
-            _write(backup, piece, into, done)
-        except ConflictError:
-            raise
-        except (LeptonError, OSError) as fault:
-            done.damaged[piece.path] = str(fault)
-        tell(piece.size_bytes)
-    (into / DRAFT).unlink(missing_ok=True)
+    with writing_to(into):
+        into.mkdir(parents=True, exist_ok=True)
+    try:
+        for piece in wanted:
+            try:
+                with writing_to(into / piece.path):
+                    _write(backup, piece, into, done)
+            except (ConflictError, StorageFullError) as fault:
+                said = f"{fault.message}; {number_of(done.files, 'file')} came before"
+                raise type(fault)(said, fix=fault.fix) from fault
+            except LeptonError as fault:
+                done.damaged[piece.path] = str(fault)
+            tell(piece.size_bytes)
+    finally:
+        with suppress(OSError):
+            (into / DRAFT).unlink(missing_ok=True)
     return done
 
 

@@ -4,10 +4,12 @@ import os
 import shlex
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from lepton.core.errors import ConfigError, StorageFullError
+from lepton.core.disk import unwritable
+from lepton.core.errors import ConfigError
 from lepton.security.key import KEY_BYTES
 from lepton.server.config import ServerConfig
 from lepton.server.locks import take
@@ -115,7 +117,8 @@ def write_private(path: Path, text: str) -> None:
     """Write a file of mode 0600, whole or not at all, even through a power cut.
 
     Raises:
-        StorageFullError: there is no room or no right to write.
+        StorageFullError: there is no room.
+        ConflictError: it cannot be written for another reason.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -127,10 +130,9 @@ def write_private(path: Path, text: str) -> None:
         temporary.rename(path)
         flush_folder(path.parent)
     except OSError as fault:
-        temporary.unlink(missing_ok=True)
-        raise StorageFullError(
-            f"Cannot write {path}: {fault.strerror}", fix="Free some space in the data directory."
-        ) from fault
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise unwritable(str(path), fault) from fault
 
 
 def flush_folder(folder: Path) -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from lepton.core.clock import Clock
 from lepton.core.errors import IntegrityError, NotFoundError
+from lepton.server.checking import Checked, check_backup, check_house
 from lepton.server.house import House
 from lepton.server.opening import DumpDamagedError, copies_of, opened, own_state
 from lepton.store.vault import packs_present
@@ -16,10 +18,15 @@ from lepton.vault.backup.progress import Progress, Steps, counted
 from lepton.vault.backup.second import Second
 from lepton.vault.backup.target import Target, copy_packs, manifest_paths, size_of
 from lepton.vault.driver import Driver
-from lepton.vault.store.files import pack_path
+from lepton.vault.store.files import PackFile, pack_path, pack_path_ids
+from lepton.vault.store.index import noted
 from lepton.vault.store.keyring import DomainKeys, KeyRing
+from lepton.vault.store.packs import PackReader
+from lepton.vault.store.salvage import Around, salvage
 from lepton.vault.uses import BACKUPS_MARK, DUMPS
 
+INDEXES = "vault-index"
+"""Of the server, in the data directory."""
 Packs = dict[bytes, list[tuple[bytes, int]]]
 T = TypeVar("T")
 
@@ -29,7 +36,41 @@ def mend_house(house: House, sources: Sequence[Driver], *, progress: Progress) -
     packs, mended = house.database.read(packs_present), Mended()
     tell = counted(progress, size_of(packs))
     mend_packs(house.driver, sources, house.vault.ring, packs, progress=tell, mended=mended)
+    if mended.damaged:
+        _move_out(house, packs, mended)
+        domains = {pack_path_ids(path)[0] for path in mended.damaged}
+        _judge(mended, [check_house(house, progress=progress, domains=domains)])
     return mended
+
+
+def _move_out(house: House, packs: Packs, mended: Mended) -> None:
+    """Store again what can be read of packs that no copy makes whole."""
+    damaged: dict[bytes, list[bytes]] = {}
+    for domain, pack in map(pack_path_ids, mended.damaged):
+        damaged.setdefault(domain, []).append(pack)
+    for domain, some in damaged.items():
+        id_key = house.vault.ring.domain(domain).chunk_id
+
+        def reader(pack: bytes, domain: bytes = domain, id_key: bytes = id_key) -> PackReader:
+            source, key = PackFile(house.driver, domain, pack), house.vault.ring.pack(pack)
+            return PackReader(source, domain=domain, pack=pack, key=key, id_key=id_key)
+
+        theirs = house.folder / INDEXES / f"{domain.hex()}.db"  # the server's may know what a directory said
+        around = Around(packs=packs[domain], reader=reader, noted=partial(noted, theirs))
+        mended.moved += salvage(house.vault.domain(domain).chunks, some, around)
+
+
+def _judge(mended: Mended, found: Sequence[Checked]) -> None:
+    """Tell what is damaged still and needed from what is not."""
+    needed = {path for checked in found for path in checked.damaged}
+    spare = {path for checked in found for path in checked.spare} - needed
+    mended.spare = {path: why for path, why in mended.damaged.items() if path in spare}
+    mended.damaged = {path: why for path, why in mended.damaged.items() if path not in spare}
+    mended.names = [
+        name if name.startswith("backup ") or not checked.number else f"backup {checked.number}: {name}"
+        for checked in found
+        for name in checked.names
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +116,8 @@ def mend_backups(
         rings += [ring for each in manifests if each not in needed for ring in _ring(target, each, clock, mended)]
     for _, packs in rest:
         mend_packs(target.driver, sources, _Rings([*rings, *elsewhere.rings]), packs, progress=tell, mended=mended)
+    if mended.damaged:
+        _judge(mended, [check_backup(target, manifest, clock, progress=progress) for manifest in manifests])
     return mended
 
 

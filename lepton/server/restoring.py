@@ -6,7 +6,6 @@ last. Until then a file `restoring` keeps a server from starting there.
 
 import json
 import shutil
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,85 +13,29 @@ from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lepton.core.clock import Clock, SystemClock, to_micros
-from lepton.core.errors import ConflictError, IntegrityError, LeptonError
+from lepton.core.clock import Clock, to_micros
+from lepton.core.disk import writing_to
+from lepton.core.errors import ConflictError, IntegrityError
 from lepton.security.identity import make_token
-from lepton.security.key import Root
 from lepton.server.config import ServerConfig
 from lepton.server.folder import RESTORING, write_private
-from lepton.server.house import House, open_house, opening_keys
-from lepton.server.opening import Backup, DumpDamagedError, copies_of, opened, own_state
+from lepton.server.house import House, open_house
+from lepton.server.opening import Backup, DumpDamagedError, opened
 from lepton.server.ownership import forget
 from lepton.server.people import ADMIN, issue_token
 from lepton.server.storage import Address, claim, kept_of, new_id, own_address
 from lepton.server.submit import Author
 from lepton.store import domains, targets
-from lepton.store.dump import dump, load
+from lepton.store.dump import load
 from lepton.store.migrate import migrate
 from lepton.store.open import open_empty
-from lepton.store.restored import Told, read_told
 from lepton.store.storage import Kept
 from lepton.store.storage import put as put_storage
-from lepton.vault.backup.check import Damage, check_packs
-from lepton.vault.backup.frozen import FrozenState
-from lepton.vault.backup.gone import missing
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.progress import Progress, counted
-from lepton.vault.backup.second import Second
-from lepton.vault.backup.target import Target, copy_packs, manifest_paths, size_of
-from lepton.vault.driver import Driver
-from lepton.vault.store.blobs import Blob, places, read, read_blob
+from lepton.vault.backup.target import Target, copy_packs
+from lepton.vault.store.blobs import Blob, read, read_blob
 from lepton.vault.store.chunks import Chunks
-from lepton.vault.store.files import pack_path
-from lepton.vault.store.keyring import KeyRing
-from lepton.vault.uses import BACKUPS_MARK, DUMPS
-from lepton.vault.vault import Domain, Vault
-
-NOT_LET_GO = "it is gone, and was not let go of; lepton vault forget --at URL --backup N takes note that it may be"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """What a check found."""
-
-    number: int
-    bytes_read: int
-    packs: int
-    damaged: dict[str, str]
-    """Path of a pack -> what is wrong with it."""
-    names: list[str]
-    """What cannot be read whole: `WORKSPACE: kind/name@number/path`, or `WORKSPACE: branch: path`."""
-
-
-def check_backup(target: Target, manifest: Manifest, clock: Clock, *, progress: Progress) -> Checked:
-    """Read every byte of a backup, and name what is damaged."""
-    packs, domain, driver = manifest.packs, manifest.domain, target.driver
-    own, second = {domain: packs[domain]}, Second(driver)
-    there = {head.key for head in second.list()}
-    twice = {domain: [(pack, size) for pack, size in packs[domain] if pack_path(domain, pack) in there]}
-    tell = counted(progress, size_of(packs) + size_of(twice))
-    ring = KeyRing(own_state(manifest), manifest.vault_root)
-    dumps, copies = (check_packs(*each, progress=tell) for each in ((driver, ring, own), (second, ring, twice)))
-    damaged = {**copies_of(target, manifest).damaged, **dumps.packs}
-    damaged |= {DUMPS + path: fault for path, fault in copies.packs.items()}
-    verifier = (manifest.opens or opening_keys(Root(manifest.root)))[1]
-    damaged |= {manifest_paths(number)[0]: NOT_LET_GO for number in missing(target, manifest, verifier)}
-    if fault := target.mark_fault():
-        damaged[BACKUPS_MARK] = f"it is {fault}"
-    try:
-        with opened(target, manifest, clock) as backup:
-            others = {each: found for each, found in packs.items() if each != domain}
-            damage = check_packs(driver, backup.vault.ring, others, progress=tell)
-            names = list(_damaged_names(_Look(driver, backup.told, backup.vault.ring), damage))
-    except DumpDamagedError:
-        damage, names = Damage(), [f"backup {manifest.number}: its dump, without which nothing of it is restored"]
-    return Checked(
-        number=manifest.number,
-        bytes_read=damage.bytes_read + dumps.bytes_read + copies.bytes_read,
-        packs=sum(len(found) for found in packs.values()),
-        damaged={**damaged, **damage.packs},
-        names=names,
-    )
 
 
 def restore(backup: Backup, into: Path, clock: Clock, *, progress: Progress, storage: Address | None = None) -> int:
@@ -203,74 +146,11 @@ def _prove_one(name: str, chunks: Chunks, blob: Blob, digest: str) -> int:
     return blob.size_bytes
 
 
-def check_house(house: House, *, progress: Progress) -> Checked:
-    """Read every byte of a platform's own vault, and name what is damaged."""
-    told = house.database.read(lambda tx: read_told(dump(tx)))
-    packs = {domain: [(pack.id, pack.size_bytes) for pack in found] for domain, found in told.packs.items()}
-    tell = counted(progress, size_of(packs))
-    damage = check_packs(house.driver, house.vault.ring, packs, progress=tell)
-    look = _Look(house.driver, told, house.vault.ring)
-    return Checked(
-        number=0,
-        bytes_read=damage.bytes_read,
-        packs=sum(len(found) for found in packs.values()),
-        damaged=damage.packs,
-        names=list(_damaged_names(look, damage)),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """Where to look for what is damaged."""
-
-    driver: Driver
-    told: Told
-    ring: KeyRing
-
-
-def _damaged_names(look: _Look, damage: Damage) -> Iterator[str]:
-    """What has a chunk that is damaged, or that is in no pack whose directory can be read."""
-    told = look.told
-    files: dict[tuple[str, str], list[str]] = {}
-    for workspace, name, digest in told.files:
-        files.setdefault((workspace, digest), []).append(name)
-    whole = {domain: [pack for pack in packs if pack.id not in damage.lost] for domain, packs in told.packs.items()}
-    with TemporaryDirectory(prefix="lepton-check-") as folder:
-        state = FrozenState(told.keys, whole, told.moves)
-        vault = Vault(look.driver, state, look.ring, indexes=Path(folder), clock=SystemClock())
-        try:
-            for (workspace, digest), held in told.held.items():
-                if not held.domain or not _is_whole(vault.domain(held.domain), held.blob, damage):
-                    yield from (f"{workspace}: {name}" for name in files.get((workspace, digest), [digest]))
-            for id, workspace in told.workspaces.items():
-                if workspace and id in told.moves:
-                    yield from (f"{workspace}: {name}" for name in _damaged_paths(vault.domain(id), damage))
-        finally:
-            vault.close()
-
-
-def _damaged_paths(domain: Domain, damage: Damage) -> Iterator[str]:
-    for branch, id in domain.branches.names():
-        try:
-            for name, entry in domain.branches.tree(id).scan():
-                if not _is_whole(domain, entry.blob.to_bytes(), damage):
-                    yield f"{branch}: {name}"
-        except LeptonError:
-            yield f"{branch}: its list of names"
-
-
-def _is_whole(domain: Domain, blob: bytes, damage: Damage) -> bool:
-    try:
-        found = places(domain.chunks, read_blob(blob))
-        return all(id not in damage.chunks and domain.chunks.has(id) for id, _ in found)
-    except LeptonError:
-        return False
-
-
 def _begin(into: Path, manifest: Manifest) -> str:
     """Begin, or go on with, a restore; the id of the storage that its packs go to."""
     told = {"platform": manifest.platform, "backup": manifest.number, "storage": new_id()}
-    into.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with writing_to(into):
+        into.mkdir(mode=0o700, parents=True, exist_ok=True)
     marked = into / RESTORING
     if marked.exists():
         found = json.loads(marked.read_text())

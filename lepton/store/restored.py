@@ -5,8 +5,8 @@ Read line by line, so that a backup can be looked into without a database.
 
 import json
 from base64 import b64decode
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lepton.core.errors import IntegrityError
@@ -25,12 +25,23 @@ class Told:
     keys: list[SealedKey] = field(default_factory=list)
     packs: dict[bytes, list[Pack]] = field(default_factory=dict)
     moves: dict[bytes, list[Move]] = field(default_factory=dict)
+    let_go: dict[bytes, set[bytes]] = field(default_factory=dict)
+    """Domain -> versions whose files a retention rule has let go of."""
     workspaces: dict[bytes, str] = field(default_factory=dict)
     """Domain -> the workspace that it is of."""
     held: dict[tuple[str, str], Held] = field(default_factory=dict)
     """(workspace, digest) -> where it lies."""
     files: list[tuple[str, str, str]] = field(default_factory=list)
     """(workspace, `kind/name@number/path`, digest) of the files of all versions."""
+
+    def only(self, domains: Collection[bytes]) -> "Told":
+        """The same of some domains; keys of all."""
+        return replace(
+            self,
+            packs={domain: found for domain, found in self.packs.items() if domain in domains},
+            moves={domain: found for domain, found in self.moves.items() if domain in domains},
+            held={key: held for key, held in self.held.items() if held.domain in domains},
+        )
 
 
 def read_told(lines: Iterable[bytes]) -> Told:
@@ -78,6 +89,10 @@ def _move(told: Told, row: Fields) -> None:
     told.moves.setdefault(row["domain"], []).append(move)
 
 
+def _let_go(told: Told, row: Fields) -> None:
+    told.let_go.setdefault(row["domain"], set()).add(row["version"])
+
+
 def _domain(told: Told, row: Fields) -> None:
     told.workspaces[row["domain"]] = row["workspace"]
 
@@ -97,6 +112,7 @@ TAKERS = {
     "vault_keys": _key,
     "vault_packs": _pack,
     "vault_moves": _move,
+    "vault_let_go": _let_go,
     "vault_domains": _domain,
     "holdings": _holding,
     "versions": _version,

@@ -11,13 +11,14 @@ from io import BufferedReader
 from typing import BinaryIO, Self, cast
 
 from lepton.core.errors import DamagedError, IntegrityError, InvalidError, TooLargeError
+from lepton.core.filename import DRAFT
 from lepton.vault.store.batch import Batch
 from lepton.vault.store.blobs import read_all, write
 from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.codecs import Octets
 from lepton.vault.store.cutting import Cutter
 from lepton.vault.store.folders import facts_of, mode_of
-from lepton.vault.store.pages import DRAFT, Entry, check_name
+from lepton.vault.store.pages import Entry, check_name
 
 MOST_MEMBERS = 100_000
 """Of one archive: its entries are held in memory until they are committed."""

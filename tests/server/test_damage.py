@@ -119,3 +119,24 @@ def test_who_prints_a_file_learns_where_it_breaks(house: House) -> None:
     done = run(house, "cat", "lepton://default/c")
     assert isinstance(done.exception, DamagedError) and "'c' of default" in str(done.exception)
     assert len(done.stdout_bytes) > 1 << 20
+
+
+def test_a_folder_that_is_sent_again_is_whole(house: House, tmp_path: Path) -> None:
+    before = packs(house)
+    (tmp_path / "set").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).write_bytes(os.urandom(30_000))
+    words = ("cp", "-r", tmp_path / "set", "lepton://default/set")
+    assert run(house, *words).exit_code == 0
+    for pack in packs(house) - before:
+        body = bytearray(pack.read_bytes())
+        body[100] ^= 1
+        pack.write_bytes(body)
+    assert isinstance(run(house, "cp", "-r", "lepton://default/set", tmp_path / "out").exception, DamagedError)
+    assert run(house, *words, "--again").exit_code == 0
+    (tmp_path / "out" / "b").write_bytes(bytes(30_000))
+    stamp = (tmp_path / "set" / "b").stat().st_mtime_ns
+    os.utime(tmp_path / "out" / "b", ns=(stamp, stamp))
+    assert run(house, "cp", "-r", "lepton://default/set", tmp_path / "out", "--again").exit_code == 0
+    for name in ("a", "b"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "set" / name).read_bytes()

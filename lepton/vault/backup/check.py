@@ -21,6 +21,8 @@ class Damage:
     """Ids of chunks that cannot be read from the newest pack with them, of packs whose directory can be."""
     lost: set[bytes] = field(default_factory=set)
     """Ids of packs whose directory cannot be read: what they held is not known."""
+    boxes: dict[str, set[bytes]] = field(default_factory=dict)
+    """Path of a damaged pack whose directory can be read -> ids of the chunks that cannot be read from there."""
     bytes_read: int = 0
 
 
@@ -65,6 +67,7 @@ def check_packs(
                     damage.chunks.discard(entry.id)  # it was stored again
                 except IntegrityError as fault:
                     damage.packs[path] = fault.message
+                    damage.boxes.setdefault(path, set()).add(entry.id)
                     damage.chunks.add(entry.id)
             damage.bytes_read += size
             progress(size)

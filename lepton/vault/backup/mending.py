@@ -35,6 +35,12 @@ class Mended:
     """Paths of packs that were damaged."""
     damaged: dict[str, str] = field(default_factory=dict)
     """Path -> what is wrong still."""
+    spare: dict[str, str] = field(default_factory=dict)
+    """The same of packs of which all that is needed can be read from others."""
+    moved: int = 0
+    """Chunks that were stored again, out of packs that no copy makes whole."""
+    names: list[str] = field(default_factory=list)
+    """What cannot be read whole still."""
 
 
 def mend_packs(

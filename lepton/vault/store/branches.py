@@ -177,7 +177,11 @@ class Branches:
         """
         old = self._state.head(self._domain, check_branch(name))
         if old is None:
-            raise NotFoundError(f"There never was a branch or tag {name!r}", fix="See lepton vault branches.")
+            raise NotFoundError(
+                f"There is no branch or tag {name!r} to bring back: there never was one, or the 30 days have passed in "
+                "which a deleted one can be",
+                fix="See lepton vault branches.",
+            )
         if old.version:
             raise ConflictError(f"{name!r} is not deleted", fix="Nothing is to be done.")
         (last,) = self._state.moves(self._domain, name, before=old.epoch, limit=1)

@@ -203,18 +203,20 @@ class Chunks:
         return [known[id] for id in ids]
 
     def _read_run(self, run: Sequence[Spot], fetched: Callable[[], Octets]) -> Iterator[Octets]:
-        """The chunks of a run; where its pack has gone meanwhile, from where they lie now."""
+        """The chunks of a run; where its pack has gone or is damaged, from where they lie by now."""
+        done = 0
         try:
-            body = fetched()
+            for chunk in self._opened(run, fetched()):
+                yield chunk
+                done += 1
         except (IntegrityError, NotFoundError):
             self.follow()
-            spots = self._find([entry.id for _, entry in run])
-            if list(spots) == list(run):
+            rest = run[done:]
+            spots = self._find([entry.id for _, entry in rest])
+            if list(spots) == list(rest):
                 raise
             for spot in spots:
                 yield from self._opened([spot], self._fetch([spot]))
-        else:
-            yield from self._opened(run, body)
 
     def _fetch(self, run: Sequence[Spot]) -> Octets:
         """The boxes of a run."""

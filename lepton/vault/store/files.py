@@ -33,3 +33,9 @@ def pack_folder(domain: bytes) -> str:
 def pack_path(domain: bytes, pack: bytes) -> str:
     """The driver's key of a pack."""
     return f"{pack_folder(domain)}{pack.hex()[:2]}/{pack.hex()}"
+
+
+def pack_path_ids(path: str) -> tuple[bytes, bytes]:
+    """(domain, pack) of the key of a pack."""
+    _, domain, _, _, pack = path.split("/")
+    return bytes.fromhex(domain), bytes.fromhex(pack)

@@ -15,12 +15,13 @@ from pathlib import Path
 from stat import S_ISREG
 
 from lepton.core.errors import IntegrityError, InvalidError, NotFoundError
+from lepton.core.filename import DRAFT
 from lepton.vault.store.batch import Batch
 from lepton.vault.store.blobs import read_all, write
 from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.codecs import Octets
 from lepton.vault.store.cutting import Cutter, Fill
-from lepton.vault.store.pages import DRAFT, Entry, check_name
+from lepton.vault.store.pages import Entry, check_name
 
 TOGETHER = 1000
 """Files that are read as one, so that small ones cost little."""

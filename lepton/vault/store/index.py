@@ -6,13 +6,14 @@ that holds it.
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
+from urllib.parse import quote
 
 from lepton.core.clock import believed
 from lepton.core.errors import IntegrityError
@@ -44,6 +45,17 @@ SELECT packs.pack, packs.size_bytes, used.box FROM packs LEFT JOIN (
   SELECT chunks.pack AS row, sum(chunks.box) AS box FROM live JOIN chunks ON chunks.id = live.id GROUP BY chunks.pack
 ) AS used ON used.row = packs.row WHERE packs.row <= ?
 """
+HELD_BY = """
+SELECT chunks.id FROM chunks JOIN packs ON packs.row = chunks.pack WHERE packs.pack = ? ORDER BY chunks.number
+"""
+NOTED = """
+SELECT number, id, length, start, box, codec FROM chunks JOIN packs ON packs.row = chunks.pack WHERE packs.pack = ?
+"""
+UNFOUND = """
+SELECT 1 FROM live WHERE NOT EXISTS (
+  SELECT 1 FROM chunks JOIN packs ON packs.row = chunks.pack WHERE chunks.id = live.id
+) LIMIT 1
+"""
 LIVE_IN = """
 SELECT chunks.id FROM chunks JOIN packs ON packs.row = chunks.pack JOIN live ON live.id = chunks.id
 WHERE packs.pack = ? ORDER BY chunks.number
@@ -65,6 +77,8 @@ class Usage:
     packs: Mapping[bytes, Use]
     live_in: Callable[[bytes], Sequence[bytes]]
     """Ids of the live chunks that are read from a pack, in their order there."""
+    unread: Collection[bytes] = ()
+    """Packs that cannot be read and may hold live chunks: some are in no pack that can."""
 
 
 class Found(NamedTuple):
@@ -175,6 +189,11 @@ class Index:
             )
             return [bytes(row[0]) for row in found]
 
+    def held_by(self, pack: bytes) -> Sequence[bytes]:
+        """Ids of all chunks that are read from a pack, in their order there."""
+        with self._reading() as rows:
+            return [bytes(row[0]) for row in rows.execute(HELD_BY, (pack,))]
+
     def last(self) -> tuple[int, bytes]:
         """Number and id of the pack that was followed last."""
         with self._reading() as rows:
@@ -245,7 +264,9 @@ class Index:
                     rows.executemany("INSERT OR IGNORE INTO live VALUES (?)", some)
             with self._reading() as rows:
                 found = rows.execute(USAGE, (most,)).fetchall()
-            yield Usage({bytes(pack): Use(size, used or 0) for pack, size, used in found}, self._live_in)
+                lacks = rows.execute(UNFOUND).fetchone() is not None
+            unread = {pack.id for pack in self.unread()} if lacks else ()
+            yield Usage({bytes(pack): Use(size, used or 0) for pack, size, used in found}, self._live_in, unread)
         finally:
             with self._reading() as rows, rows:
                 rows.execute("DELETE FROM live")
@@ -287,6 +308,20 @@ class Index:
                 ) from fault
         if self._shelf is not None:
             self._shelf.used(self)
+
+
+def noted(path: Path, pack: bytes) -> Sequence[Entry]:
+    """What an index, which may be another process's, says is read from a pack; nothing where it cannot be asked."""
+    try:
+        rows = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+    except sqlite3.Error:
+        return []
+    try:
+        return [Entry._make(row) for row in rows.execute(NOTED, (pack,))]
+    except sqlite3.Error:
+        return []
+    finally:
+        rows.close()
 
 
 def _opened(path: Path) -> sqlite3.Connection:

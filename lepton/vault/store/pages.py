@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic, TypeVar, overload
-from unicodedata import is_normalized
 
 from lepton.core.errors import IntegrityError, InvalidError
+from lepton.core.filename import name_fault
 from lepton.vault.store.blobs import BLOB, EMPTY, Blob
 from lepton.vault.store.codecs import Octets
 
@@ -20,9 +20,6 @@ LEAF = struct.Struct("<HHq")
 """Of an entry: bytes of its name, bytes of its facts, when it was changed. Then come blob, name, facts."""
 ABOVE = struct.Struct("<H32sQQ")
 """Of a page below: bytes of the name, id, entries, bytes of content. Then comes the name."""
-DRAFT = ".lepton-draft"
-MOST_NAME_BYTES = 1024
-MOST_PART_BYTES = 255
 """As long as file systems allow."""
 MOST_FACTS_BYTES = 8192
 
@@ -157,31 +154,12 @@ def check_name(name: str) -> str:
     Raises:
         InvalidError: it is anything else; the message says what is wrong.
     """
-    fault = _fault(name)
+    fault = name_fault(name)
     if fault:
         raise InvalidError(
             f"{name[:80]!r} cannot be a name: {fault}", fix="Use a relative path such as set/part-1.csv."
         )
     return name
-
-
-def _fault(name: str) -> str:
-    parts = name.split("/")
-    if not name.isprintable():
-        return "it has a character that cannot be shown"
-    if any(part in ("", ".", "..") for part in parts):
-        return "a part of it is empty, '.' or '..'"
-    if parts[0] == DRAFT:
-        return "files that are being written out are called so"
-    if "\\" in name:
-        return "it has a backslash"
-    if len(name.encode()) > MOST_NAME_BYTES:
-        return f"it has more than {MOST_NAME_BYTES} bytes"
-    if any(len(part.encode()) > MOST_PART_BYTES for part in parts):
-        return f"a part of it has more than {MOST_PART_BYTES} bytes"
-    if not is_normalized("NFC", name):
-        return "it is not in Unicode's normal form C, so that two names could look the same"
-    return ""
 
 
 def check_entry(name: str, entry: Entry) -> None:

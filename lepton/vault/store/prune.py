@@ -79,7 +79,11 @@ def prune(chunks: Chunks, roots: Roots, *, now: int, caution: Caution = CAUTION,
     steps = state.steps(domain)
     chunks.follow()
     with chunks.index.usage(live_ids(chunks, roots)) as usage:
-        unused = {pack: use.size_bytes for pack, use in usage.packs.items() if not use.used_bytes}
+        unused = {
+            pack: use.size_bytes
+            for pack, use in usage.packs.items()
+            if not use.used_bytes and pack not in usage.unread  # they may be repaired
+        }
         moved = compact(chunks, usage, few=compacts) if compacts else 0
     state.mark_packs(domain, [*unused], at=now)
     before = now - int(caution.lease_s * 1e6)

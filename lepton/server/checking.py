@@ -1,0 +1,122 @@
+"""Check every byte of a platform's vault, or of a backup, and say what of it cannot be read whole."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from lepton.core.clock import Clock
+from lepton.security.key import Root
+from lepton.server.house import House, opening_keys
+from lepton.server.needed import Look, judged
+from lepton.server.opening import Backup, DumpDamagedError, copies_of, opened, own_state
+from lepton.store.dump import dump
+from lepton.store.restored import read_told
+from lepton.vault.backup.check import Damage, check_packs
+from lepton.vault.backup.gone import missing
+from lepton.vault.backup.manifest import Manifest
+from lepton.vault.backup.progress import Progress, counted
+from lepton.vault.backup.second import Second
+from lepton.vault.backup.target import Target, manifest_paths, size_of
+from lepton.vault.store.blobs import places, read_blob
+from lepton.vault.store.files import pack_path, pack_path_ids
+from lepton.vault.store.keyring import KeyRing
+from lepton.vault.uses import BACKUPS_MARK, DUMPS
+
+NOT_LET_GO = "it is gone, and was not let go of; lepton vault forget --at URL --backup N takes note that it may be"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What a check found."""
+
+    number: int
+    bytes_read: int
+    packs: int
+    damaged: dict[str, str]
+    """Path of a pack -> what is wrong with it."""
+    spare: dict[str, str] = field(default_factory=dict)
+    """The same of packs that are damaged, and of which all that is needed can be read from others."""
+    names: list[str]
+    """What cannot be read whole: `WORKSPACE: kind/name@number/path`, or `WORKSPACE: branch: path`."""
+
+
+def check_backup(target: Target, manifest: Manifest, clock: Clock, *, progress: Progress) -> Checked:
+    """Read every byte of a backup, and name what is damaged."""
+    packs, domain, driver = manifest.packs, manifest.domain, target.driver
+    own, second = {domain: packs[domain]}, Second(driver)
+    there = {head.key for head in second.list()}
+    twice = {domain: [(pack, size) for pack, size in packs[domain] if pack_path(domain, pack) in there]}
+    tell = counted(progress, size_of(packs) + size_of(twice))
+    ring = KeyRing(own_state(manifest), manifest.vault_root)
+    dumps, copies = (check_packs(*each, progress=tell) for each in ((driver, ring, own), (second, ring, twice)))
+    damaged, spare = copies_of(target, manifest).damaged | _missing_beside(target, manifest), dict[str, str]()
+    others = {each: found for each, found in packs.items() if each != domain}
+    damage, names = Damage(), [f"backup {manifest.number}: its dump, without which nothing of it is restored"]
+    try:
+        with opened(target, manifest, clock) as backup:
+            spare |= _beside_dump(backup, dumps) | {
+                DUMPS + path: why for path, why in _beside_dump(backup, copies).items()
+            }
+            damage = check_packs(driver, backup.vault.ring, others, progress=tell)
+            names, unneeded = judged(Look(driver, backup.told, backup.vault.ring), damage)
+            spare |= unneeded
+    except DumpDamagedError:
+        pass
+    found = damaged | dumps.packs | {DUMPS + path: why for path, why in copies.packs.items()} | damage.packs
+    return Checked(
+        number=manifest.number,
+        bytes_read=damage.bytes_read + dumps.bytes_read + copies.bytes_read,
+        packs=sum(len(found) for found in packs.values()),
+        damaged={path: why for path, why in found.items() if path not in spare},
+        spare=spare,
+        names=names,
+    )
+
+
+def check_house(house: House, *, progress: Progress, domains: Collection[bytes] | None = None) -> Checked:
+    """Read every byte of a platform's own vault, and name what is damaged.
+
+    Args:
+        domains: whose; None: all.
+    """
+    told = house.database.read(lambda tx: read_told(dump(tx)))
+    if domains is not None:
+        told = told.only(domains)
+    packs = {domain: [(pack.id, pack.size_bytes) for pack in found] for domain, found in told.packs.items()}
+    damage = check_packs(house.driver, house.vault.ring, packs, progress=counted(progress, size_of(packs)))
+    names, spare = judged(Look(house.driver, told, house.vault.ring), damage)
+    return Checked(
+        number=0,
+        bytes_read=damage.bytes_read,
+        packs=sum(len(found) for found in packs.values()),
+        damaged={path: why for path, why in damage.packs.items() if path not in spare},
+        spare=spare,
+        names=names,
+    )
+
+
+def needed(house: House, lost: Mapping[str, str]) -> dict[str, str]:
+    """Of packs of the vault that are not there those that held what is needed, and cannot be read from others."""
+    if not lost:
+        return {}
+    ids = {pack_path_ids(path) for path in lost}
+    told = house.database.read(lambda tx: read_told(dump(tx))).only({domain for domain, _ in ids})
+    _, spare = judged(
+        Look(house.driver, told, house.vault.ring), Damage(packs=dict(lost), lost={pack for _, pack in ids})
+    )
+    return {path: why for path, why in lost.items() if path not in spare}
+
+
+def _missing_beside(target: Target, manifest: Manifest) -> dict[str, str]:
+    """What else is wrong with the place: backups that somebody removed, and the file that says whose it is."""
+    verifier = (manifest.opens or opening_keys(Root(manifest.root)))[1]
+    found = {manifest_paths(number)[0]: NOT_LET_GO for number in missing(target, manifest, verifier)}
+    if fault := target.mark_fault():
+        found[BACKUPS_MARK] = f"it is {fault}"
+    return found
+
+
+def _beside_dump(backup: Backup, damage: Damage) -> dict[str, str]:
+    """Damaged packs of the platform's own domain of whose damage the dump of this backup needs nothing."""
+    domain = backup.own.domain(backup.manifest.domain)
+    ids = {id for id, _ in places(domain.chunks, read_blob(backup.manifest.dump))}
+    return {path: damage.packs[path] for path, boxes in damage.boxes.items() if not boxes & ids}
