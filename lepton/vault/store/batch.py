@@ -25,11 +25,10 @@ class Batch:
 
     def __init__(self, chunks: "Chunks", *, doubts: bool = False) -> None:
         self.chunks, self._doubts = chunks, doubts
-        self._filled: set[Filling] = set()
+        self.filled: set[Filling] = set()
+        """Packs that hold what it has put, or found there before they were stored."""
         self.own: Filling | None = None
-        """The open pack that nobody else puts into."""
-        self.shared_bytes = 0
-        """What it has put into packs of others."""
+        """The open pack that it fills."""
         self._uses: set[bytes] = set()
         self._encoder = Encoder(chunks.tier)
         self.new_bytes = 0
@@ -78,12 +77,12 @@ class Batch:
     def relies_on(self, filling: Filling) -> None:
         """Wait for that pack too, and keep others from taking it back."""
         filling.batches.add(self)
-        self._filled.add(filling)
+        self.filled.add(filling)
 
     def abandon(self) -> None:
         """Give up: what only this batch put is forgotten, in memory and in the storage; prune finds what is left."""
         try:
-            self.chunks.forget(self, self._filled)
+            self.chunks.forget(self)
         except LeptonError as fault:
             log.warning("what was given up stays until it is pruned: %s", fault)
 
@@ -93,7 +92,7 @@ class Batch:
         Raises:
             UnavailableError, StorageFullError: a pack could not be stored; put everything again.
         """
-        self.chunks.flush(self._filled)
-        for filling in self._filled:
+        filled = self.chunks.flush(self)
+        for filling in filled:
             filling.done.result()
-        return frozenset(self._uses | {filling.id for filling in self._filled})
+        return frozenset(self._uses | {filling.id for filling in filled})

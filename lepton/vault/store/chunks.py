@@ -1,8 +1,8 @@
 """The chunks of one domain: put, kept once, read by their ids.
 
-A writer works in a `Batch`: its first chunks go into a pack that all batches share, so that many small uploads are
-stored at once; who has put much gets packs of his own, so that they can go with him if he gives up. Full packs are
-uploaded behind its back, and `finish` returns when everything it put, or found to be there, is durable. The order of a
+A writer works in a `Batch`: it fills packs of its own, so that they can go with it if it is given up; full ones are
+uploaded behind its back. `finish` returns when everything it put, or found to be there, is durable: what is small by
+then goes into one pack with what others finish meanwhile, so that many small uploads are stored at once. The order of a
 pack's birth: its bytes to the storage, then its row and its sealed key in one transaction, then the index. What dies
 before that transaction leaves a file that nobody names, for prune to remove.
 """
@@ -26,7 +26,7 @@ from lepton.vault.store.files import PackFile, pack_path
 from lepton.vault.store.filling import Filling, Spot, side_by_side, windows
 from lepton.vault.store.index import Found, Index
 from lepton.vault.store.keyring import KeyRing
-from lepton.vault.store.packs import FULL_BYTES, Entry, PackReader, PackWriter
+from lepton.vault.store.packs import Entry, PackReader, PackWriter
 from lepton.vault.store.pools import Pools
 from lepton.vault.store.sealing import ID_BYTES, fresh_key
 from lepton.vault.store.state import FRESH, Pack, State
@@ -49,8 +49,8 @@ class Chunks:
 
     tier = Tier.WARM
     """How what is written is expected to be read."""
-    most_shared = 4 << 20
-    """So much a batch puts into packs that others put into too: the most that is left of it where it gives up."""
+    most_shared = 2 << 20
+    """A batch that ends with less in its pack shares one with others that end."""
 
     def __init__(
         self, driver: Driver, state: State, ring: KeyRing, index: Index, *, domain: bytes, pools: Pools | None = None
@@ -59,7 +59,7 @@ class Chunks:
         self.driver, self.state, self._ring, self.index = driver, state, ring, index
         self._lock, self._following = Lock(), Lock()
         self._shared: Filling | None = None
-        """The open pack that all batches begin in."""
+        """The open pack of batches that have ended, and are not stored yet."""
         self._pending: dict[bytes, tuple[Filling, Entry]] = {}
         """Chunks that are not in the index yet."""
         self._unindexed: dict[bytes, Filling] = {}
@@ -84,8 +84,7 @@ class Chunks:
         """End what is being uploaded, and let go; what was put but never finished is lost."""
         for _ in range(UPLOADS):  # once all the room is ours, nothing is under way
             self._room.acquire()
-        for _ in range(UPLOADS):
-            self._room.release()
+        self._room.release(UPLOADS)
         if self._are_own:
             self._pools.close()
         self.index.close()
@@ -264,38 +263,26 @@ class Chunks:
     def add(self, id: bytes, length: int, codec: Codec, body: Octets, *, batch: Batch) -> Filling:
         """Put an encoded chunk into the open pack of the batch; send that off where it is full."""
         with self._lock:
-            filling = self._pending[id][0] if id in self._pending else self._opened_for(batch)
+            filling = self._pending[id][0] if id in self._pending else batch.own or self._begin(batch)
             batch.relies_on(filling)
             if id in self._pending:
                 return filling
             assert filling.writer is not None
+            batch.own = filling
             self._pending[id] = filling, filling.writer.add(id, length, codec, body)
-            batch.shared_bytes += 0 if filling.owner else len(body)
-            is_full = filling.writer.size_bytes >= (self._pools.own_bytes if filling.owner else FULL_BYTES)
-            if is_full:
-                self._close(filling)
+            if not filling.is_large and filling.writer.size_bytes >= self.most_shared:
+                filling.is_large = True
+                self._pools.own(1)
+            is_full = filling.is_large and filling.writer.size_bytes >= self._pools.own_bytes
         if is_full:
             self._send(filling)
         return filling
 
-    def _opened_for(self, batch: Batch) -> Filling:
-        """The open pack that a batch puts into: the shared one until it has put much, and from then on, alone in it."""
-        if batch.shared_bytes < self.most_shared:
-            self._shared = self._shared or self._begin()
-            return self._shared
-        if batch.own is None:
-            if self._shared and self._shared.batches == {batch}:
-                batch.own, self._shared = self._shared, None
-            else:
-                batch.own = self._begin()
-            batch.own.owner = batch
-            self._pools.own(1)
-        return batch.own
-
-    def _begin(self) -> Filling:
+    def _begin(self, owner: Batch | None = None) -> Filling:
         pack, key = os.urandom(ID_BYTES), fresh_key()
         writer = PackWriter(domain=self.domain, pack=pack, key=key, tier=self.tier)
         filling = Filling(pack, key, writer, self._reading(pack, key))
+        filling.owner = owner
         self._unindexed[pack] = self._written[pack] = filling
         return filling
 
@@ -304,21 +291,20 @@ class Chunks:
         filling.is_open = False
         if filling.owner:
             filling.owner.own = None
-        else:
+        elif filling is self._shared:
             self._shared = None
 
-    def forget(self, batch: Batch, fillings: set[Filling]) -> None:
+    def forget(self, batch: Batch) -> None:
         """Drop what nobody else relies on: open packs, and those that lie in the storage already."""
         with self._lock:
-            for filling in fillings:
+            for filling in batch.filled:
                 filling.batches.discard(batch)
-            lonely = {filling for filling in fillings if not filling.batches}
+            lonely = {filling for filling in batch.filled if not filling.batches}
             unsent = {filling for filling in lonely if filling.is_open}
             for filling in unsent:
                 self._close(filling)
                 self._take_out(filling)
-        # waits for what is under way
-        whole = [filling for filling in lonely - unsent if not filling.done.exception()]
+        whole = [filling for filling in lonely - unsent if not filling.done.exception()]  # waits for what is under way
         with self._lock:
             leaving = [filling for filling in whole if not filling.batches and not filling.is_over]
             for filling in leaving:
@@ -329,19 +315,45 @@ class Chunks:
         for pack in gone:  # what dies before this leaves files that nobody names, for prune to remove
             self.driver.delete(pack_path(self.domain, pack))
 
-    def flush(self, wanted: set[Filling]) -> None:
-        """Send those of these packs off that are open still, whoever puts into them."""
+    def flush(self, batch: Batch) -> Sequence[Filling]:
+        """Send off what a batch relies on and is open still, whoever fills it; what it has to wait for then.
+
+        What is small is put into one pack with what others finish, until that can be sent.
+        """
         with self._lock:
-            unsent = [filling for filling in wanted if filling.is_open]
-            for filling in unsent:
-                self._close(filling)
-        for filling in unsent:
-            self._send(filling)
+            for filling in [each for each in batch.filled if each.is_open and each.owner and not each.is_large]:
+                self._pour(filling)
+            filled = [*batch.filled]
+        for filling in filled:
+            if filling.is_open:
+                self._send(filling)
+        return filled
+
+    def _pour(self, small: Filling) -> None:
+        """Put what one pack holds into the shared one, in its place."""
+        shared = self._shared
+        if shared is None or not shared.has_room_for(small):
+            shared = self._shared = self._begin()
+        self._close(small)
+        self._take_out(small)
+        for entry in shared.take(small):
+            self._pending[entry.id] = shared, entry
+        for batch in small.batches:
+            batch.filled.discard(small)
+            batch.relies_on(shared)
 
     def _send(self, filling: Filling) -> None:
+        """Send a pack off once there is room, unless another has; till then others may add to it."""
         self._room.acquire()
+        with self._lock:
+            is_ours = filling.is_open
+            if is_ours:
+                self._close(filling)
         try:
-            self._pools.uploads.submit(self._upload, filling)
+            if is_ours:
+                self._pools.uploads.submit(self._upload, filling)
+            else:
+                self._room.release()
         except RuntimeError as fault:  # it is the end
             self._room.release()
             self._end(filling, fault)
@@ -380,7 +392,7 @@ class Chunks:
 
     def _take_out(self, filling: Filling) -> None:
         del self._unindexed[filling.id]
-        if filling.owner:
+        if filling.is_large:
             self._pools.own(-1)
         for entry in filling.entries:
             self._pending.pop(entry.id, None)

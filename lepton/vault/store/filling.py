@@ -5,7 +5,8 @@ from concurrent.futures import Future
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from lepton.vault.store.packs import Entry, PackReader, PackWriter
+from lepton.vault.store.codecs import Codec
+from lepton.vault.store.packs import FULL_BYTES, Entry, PackReader, PackWriter
 
 if TYPE_CHECKING:
     from lepton.vault.store.batch import Batch
@@ -28,7 +29,9 @@ class Filling:
         self.batches: set[Batch] = set()
         """Those that put into it, or found there what they put."""
         self.owner: Batch | None = None
-        """Who alone puts into it; None: everybody does."""
+        """Who fills it; None: it is what several have ended with."""
+        self.is_large = False
+        """Whether it is too large to be put into one with others'."""
         self.is_open = True
         """Whether more can be put into it."""
         self.done: Future[None] = Future()
@@ -36,6 +39,18 @@ class Filling:
         """Whether an older pack holds any of its chunks too: they are read from this one, so it must stay."""
         self.is_leaving = False
         """Whether it is being taken back: what is put is not to be found in it."""
+
+    def has_room_for(self, other: "Filling") -> bool:
+        """Whether all that another holds can be put into it."""
+        ours, theirs = self.writer, other.writer
+        return ours is not None and theirs is not None and ours.size_bytes + theirs.size_bytes <= FULL_BYTES
+
+    def take(self, other: "Filling") -> Iterator[Entry]:
+        """Seal all that another holds once more, in this one; where each chunk lies now."""
+        assert self.writer and other.writer
+        for entry in other.entries:
+            body = other.reader.unsealed(entry, other.writer.boxes(entry, entry))
+            yield self.writer.add(entry.id, entry.length, Codec(entry.codec), body)
 
 
 Spot = tuple[bytes | Filling, Entry]

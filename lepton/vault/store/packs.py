@@ -125,15 +125,18 @@ class PackReader:
 
     def open(self, entry: Entry, box: Octets) -> Octets:
         """The chunk of a box that was read already; as `read`."""
-        bound = ID.pack(self._domain, self._pack, entry.id, entry.length, entry.codec)
-        try:
-            body = self._box.decrypt(_nonce(entry.number), box, bound)
-        except (InvalidTag, ValueError) as fault:
-            raise self._damaged(f"box {entry.number}") from fault
-        chunk = decode(entry.codec, body, entry.length)
+        chunk = decode(entry.codec, self.unsealed(entry, box), entry.length)
         if chunk_id(self._id_key, chunk) != entry.id:
             raise self._damaged(f"box {entry.number}")
         return chunk
+
+    def unsealed(self, entry: Entry, box: Octets) -> bytes:
+        """What is in a box: the chunk, encoded; as `read`."""
+        bound = ID.pack(self._domain, self._pack, entry.id, entry.length, entry.codec)
+        try:
+            return self._box.decrypt(_nonce(entry.number), box, bound)
+        except (InvalidTag, ValueError) as fault:
+            raise self._damaged(f"box {entry.number}") from fault
 
     def directory(self, size_bytes: int) -> Sequence[Entry]:
         """What the pack holds, from the pack alone.
