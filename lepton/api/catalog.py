@@ -36,6 +36,7 @@ from lepton.core.errors import (
 )
 from lepton.core.ids import NAME as NAME_FORM
 from lepton.core.ids import check_name, is_id
+from lepton.server.allowance import StorageQuotaError
 from lepton.server.intake import publish
 from lepton.server.people import DEFAULT_WORKSPACE
 from lepton.store import catalog, holdings, resources
@@ -50,7 +51,7 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @router.post("/versions", status_code=201, response_model=VersionOut)
-@raises(ForbiddenError, NotFoundError, StorageUnreachableError, StorageRefusedError)
+@raises(ForbiddenError, NotFoundError, StorageUnreachableError, StorageRefusedError, StorageQuotaError)
 async def create_version(
     visit: WorkerWritingIn,
     body: VersionIn,
@@ -65,7 +66,9 @@ async def create_version(
     held = await visit.read(lambda tx: _held(tx, visit, draft.files))
     await asyncio.to_thread(_check_sizes, visit.platform.objects, draft.files, held)
     absent = await visit.read(lambda tx: holdings.missing(tx, held, workspaces=[place]))
-    await asyncio.to_thread(visit.platform.sealing.adopt, place, [held[digest] for digest in absent])
+    await asyncio.to_thread(
+        visit.platform.sealing.adopt, place, [held[digest] for digest in absent], visit.platform.allowance
+    )
 
     def work(tx: Tx) -> dict[str, Any]:
         check_known(place, tx)

@@ -16,7 +16,7 @@ from lepton.api.door import Visit, WorkerReadingIn, WorkerWritingIn, answer, che
 from lepton.api.match import IfMatch, IfNoneMatch, tags_of
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
-from lepton.api.streams import RangeError, Wanted, begun, sent, taken, told_only, wanting
+from lepton.api.streams import RangeError, Wanted, begun, said, sent, taken, told_only, wanting
 from lepton.api.wire import ANYTHING, WATCH, Wish
 from lepton.core.clock import to_micros
 from lepton.core.errors import (
@@ -252,7 +252,8 @@ async def put_file(
     def work(pieces: Iterator[bytes]) -> tuple[bytes, Entry]:
         changed = how.modified_at or to_micros(visit.platform.clock.now())
         pieces = unpacked(how.unpack, pieces) if how.unpack else pieces
-        content = Content(pieces=pieces, limit=limit, modified_at=changed, mode=how.mode)
+        size = 0 if how.unpack else said(visit)
+        content = Content(pieces=pieces, limit=limit, modified_at=changed, mode=how.mode, size_bytes=size)
         return visit.platform.files.put(at, path, content, author, match=match)
 
     with moved_is_busy(visit):
@@ -293,9 +294,8 @@ async def put_folder(
     at, author = At(workspace=visit.workspace, ref=branch), author_of(visit, message)
 
     def work(pieces: Iterator[bytes]) -> tuple[bytes, int]:
-        return visit.platform.files.put_archive(
-            at, path.strip("/"), Content(pieces=pieces, limit=limit, modified_at=0), author
-        )
+        content = Content(pieces=pieces, limit=limit, modified_at=0, size_bytes=said(visit))
+        return visit.platform.files.put_archive(at, path.strip("/"), content, author)
 
     with moved_is_busy(visit):
         version, count = await taken(visit, work)

@@ -32,6 +32,12 @@ class RangeError(LeptonError):
         self.headers = {"content-range": f"bytes */{size}"}
 
 
+def said(visit: Visit) -> int:
+    """How many bytes the request says that it brings; 0: it does not say."""
+    length = visit.request.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() else 0
+
+
 async def taken(visit: Visit, work: Callable[[Iterator[bytes]], T]) -> T:
     """Hand the chunks of the request to `work` in a thread, a few ahead of it at most; once it is its turn."""
     turns: Turns = visit.request.app.state.uploads

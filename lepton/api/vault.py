@@ -12,7 +12,7 @@ from lepton.api.door import Visit, WorkerReadingAnywhere, WorkerWritingIn, answe
 from lepton.api.match import IfNoneMatch
 from lepton.api.promises import raises
 from lepton.api.route import DoorRoute
-from lepton.api.streams import RangeError, Wanted, sent, taken, told_only, wanting
+from lepton.api.streams import RangeError, Wanted, said, sent, taken, told_only, wanting
 from lepton.api.wire import Digest
 from lepton.core.errors import DamagedError, IntegrityError, NotFoundError, TooLargeError
 from lepton.server.allowance import StorageQuotaError
@@ -41,8 +41,7 @@ async def put(visit: WorkerWritingIn, digest: DigestPath) -> JSONResponse:
     place = visit.workspace
     await visit.peek(lambda tx: check_known(place, tx))
     limit = visit.platform.config.max_object_bytes
-    length = visit.request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit:
+    if said(visit) > limit:
         raise TooLargeError(f"The object is over {limit} bytes", fix="Split it, or raise max_object_bytes.")
     known = (await visit.peek(lambda tx: holdings.find(tx, [digest], workspaces=[place]))).get(digest)
     # `known` here: whether another workspace has the same bytes is nobody's business. What is known is stored all the
@@ -51,7 +50,9 @@ async def put(visit: WorkerWritingIn, digest: DigestPath) -> JSONResponse:
 
     def work(pieces: Iterator[bytes]) -> Stored:
         if known is None:
-            return sealing.put(place, allowance.bounded(place, pieces, limit=limit), digest, limit=limit)
+            with allowance.bringing(place, sealing.domain(place).chunks, said(visit)) as coming:
+                bounded = coming.bounded(pieces, limit=limit)
+                return sealing.put(place, bounded, digest, limit=limit, begins=coming.begin)
         most = visit.platform.objects.size(known) if known.domain else limit
         return sealing.put(place, pieces, digest, limit=most, doubts=True)
 

@@ -53,6 +53,8 @@ class Content:
     """The most bytes that are taken."""
     modified_at: int
     mode: int = PLAIN_MODE
+    size_bytes: int = 0
+    """How many bytes that is, as the sender says; 0: it does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +131,8 @@ class Files:
         match.check(name, domain.branches.tree(self._head(at)).find(name))  # before the work, and again with it
 
         def stored(batch: Batch) -> tuple[bytes, Entry]:
-            blob = write(batch, domain.cutter, self._bounded(at, content))
+            coming.begin(batch)
+            blob = write(batch, domain.cutter, coming.bounded(content.pieces, limit=content.limit))
             entry = Entry(blob, content.modified_at, facts_of(content.mode))
 
             def edit(tree: Tree) -> Tree:
@@ -138,7 +141,8 @@ class Files:
 
             return domain.branches.change(at.ref, batch, edit, author), entry
 
-        return written(domain, stored, doubts=True)
+        with self._allowance.bringing(at.workspace, domain.chunks, content.size_bytes) as coming:
+            return written(domain, stored, doubts=True)
 
     def put_archive(self, at: At, folder: str, content: Content, author: Author) -> tuple[bytes, int]:
         """Store the files of a tar archive below a folder in one new version; return it and how many they are.
@@ -150,11 +154,13 @@ class Files:
         self._head(at)
 
         def stored(batch: Batch) -> tuple[bytes, int]:
-            pieces = self._bounded(at, content)
+            coming.begin(batch)
+            pieces = coming.bounded(content.pieces, limit=content.limit)
             edits = {under + name: entry for name, entry in read_archive(batch, domain.cutter, pieces)}
             return domain.branches.commit(at.ref, edits, batch, author), len(edits)
 
-        return written(domain, stored, doubts=True)
+        with self._allowance.bringing(at.workspace, domain.chunks, content.size_bytes) as coming:
+            return written(domain, stored, doubts=True)
 
     def archive(self, at: At, names: Iterable[str], *, skips: bool = False) -> Iterator[bytes]:
         """The tar archive of some files.
@@ -211,10 +217,8 @@ class Files:
             raise InvalidError(f"{name!r} cannot be moved into itself", fix="Name another place.")
         if next(_renamed(tree, name, to), None) is None:
             raise NotFoundError(f"There is no file {name[:200]!r}", fix="See lepton vault ls.")
-        total = 0
         if source.workspace != target.workspace:
-            total = sum(entry.blob.size_bytes for _, _, entry in _renamed(tree, name, to))
-            self._allowance.check(target.workspace, total)
+            return self._seal_again(source, _Renaming(tree, name, to), target, author, how.progress)
         done = 0
 
         def edit(into: Tree, batch: Batch) -> Tree:
@@ -222,24 +226,37 @@ class Files:
             now = into if is_here else tree  # others may have moved the branch since
             gone: Edits = ((old, None) for old, _, _ in _renamed(now, name, to)) if is_move else ()
             into, _ = _edited(into, gone, batch)
-            tell = counted(how.progress, total)
-            into, done = _edited(into, self._brought(source, target, _renamed(now, name, to), batch, tell), batch)
+            into, done = _edited(into, ((new, entry) for _, new, entry in _renamed(now, name, to)), batch)
             return into
 
         self._change(target, edit, author)
         return done
 
-    def _brought(
-        self, source: At, target: At, pairs: Iterable[tuple[str, str, Entry]], batch: Batch, tell: Steps
-    ) -> Edits:
-        """Entries for the target: as they are, or with their content sealed once more for another workspace."""
-        theirs, ours = self.domain(source.workspace), self.domain(target.workspace)
-        for old, new, entry in pairs:
-            if theirs is not ours:
+    def _seal_again(self, source: At, which: "_Renaming", target: At, author: Author, progress: Progress) -> int:
+        """Copy to another workspace: the content first, then a new version, so that nobody there waits for it."""
+        self._head(target)
+        ours, done = self.domain(target.workspace), 0
+        total = sum(entry.blob.size_bytes for _, _, entry in which)
+        tell = counted(progress, total)
+
+        def stored(batch: Batch) -> bytes:
+            nonlocal done
+            coming.begin(batch)
+            tree, done = _edited(Tree(ours.chunks), brought(batch), batch)
+
+            def edit(into: Tree) -> Tree:
+                return _edited(into, tree.scan(), batch)[0]
+
+            return ours.branches.change(target.ref, batch, edit, author)
+
+        def brought(batch: Batch) -> Edits:
+            for old, new, entry in which:
                 blob = write(batch, ours.cutter, _told(self.content(source, old, entry), tell))
                 yield new, Entry(blob, entry.modified_at, entry.facts)
-            else:
-                yield new, entry
+
+        with self._allowance.bringing(target.workspace, ours.chunks, total) as coming:
+            written(ours, stored)
+        return done
 
     def bring(self, at: At, draft: str, author: Author) -> bytes:
         """Make what a draft changed, since it was begun, one new version of a branch, and delete the draft.
@@ -278,9 +295,6 @@ class Files:
         for change in self.domain(workspace).branches.changes(old, new):
             if change.name.startswith(prefix) and change.name > after:
                 yield change
-
-    def _bounded(self, at: At, content: Content) -> Iterator[bytes]:
-        return self._allowance.bounded(at.workspace, content.pieces, limit=content.limit)
 
     def _change(self, at: At, edit: Callable[[Tree, Batch], Tree], author: Author) -> bytes:
         self._head(at)
@@ -325,6 +339,18 @@ def below(folder: str) -> str:
     """What the names of all that lies in a folder begin with; of none: of everything."""
     inner = folder.strip("/")
     return f"{inner}/" if inner else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Renaming:
+    """What of a tree is copied, and to where; to be gone through again and again."""
+
+    tree: Tree
+    name: str
+    to: str
+
+    def __iter__(self) -> Iterator[tuple[str, str, Entry]]:
+        return _renamed(self.tree, self.name, self.to)
 
 
 def _renamed(tree: Tree, name: str, to: str) -> Iterator[tuple[str, str, Entry]]:

@@ -171,17 +171,19 @@ def receive(house: House, place: Target, which: Which, at: At, folder: str, *, p
         with closing(Vault(source, state, ring, indexes=Path(indexes), clock=house.clock)) as vault:
             theirs = vault.domain(parcel.domain)
             tree = _checked(theirs, id, parcel)
-            Allowance(house.database).check(at.workspace, parcel.size_bytes)
             files.version(at)  # the branch must be there
             ours, tell = files.domain(at.workspace), counted(progress, parcel.size_bytes)
             author = Author(by="owner", message=f"received {parcel.name[:200]}, parcel {id}")
 
             def stored(batch: Batch) -> bytes:
+                coming.begin(batch)
                 scanned = _told(f"Parcel {id}", tree.scan(), AGAIN)
                 renamed = ((below(folder) + name, entry) for name, entry in scanned)
                 return ours.branches.commit(at.ref, _again(theirs, renamed, ours, batch, tell, AGAIN), batch, author)
 
-            version = written(ours, stored, doubts=True)
+            allowance = Allowance(house.database)
+            with allowance.bringing(at.workspace, ours.chunks, parcel.size_bytes) as coming:
+                version = written(ours, stored, doubts=True)
     house.database.write(lambda tx: _remember(tx, which.sender, parcel.order))
     return Received(
         id=id,

@@ -1,7 +1,7 @@
 """The platform's vault: each workspace's content in its own domain; what older versions kept in the clear is sealed."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -9,11 +9,13 @@ from threading import Lock
 from lepton.core.clock import Clock
 from lepton.core.errors import IntegrityError, NotFoundError, StaleError
 from lepton.security.key import derive
+from lepton.server.allowance import Allowance
 from lepton.server.storage import Storage
 from lepton.store import domains, holdings
 from lepton.store.database import Database
 from lepton.store.vault import SqlState
 from lepton.vault.objects import Held, Objects, Stored
+from lepton.vault.store.batch import Batch
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.vault import Domain, Vault
 
@@ -53,22 +55,36 @@ class Sealing:
                 self._known[workspace] = self._objects.vault.domain(id)
             return self._known[workspace]
 
-    def put(self, workspace: str, pieces: Iterable[bytes], digest: str, *, limit: int, doubts: bool = False) -> Stored:
+    def put(
+        self,
+        workspace: str,
+        pieces: Iterable[bytes],
+        digest: str,
+        *,
+        limit: int,
+        doubts: bool = False,
+        begins: Callable[[Batch], object] = bool,
+    ) -> Stored:
         """Store an object, durable, for a workspace that is yet to be told to hold it; as `Objects.put`."""
-        stored = self._objects.put(self.domain(workspace), pieces, digest, limit=limit, doubts=doubts)
+        domain = self.domain(workspace)
+        stored = self._objects.put(domain, pieces, digest, limit=limit, doubts=doubts, begins=begins)
         if stored.healed:
             log.warning("object %s of %s was damaged, and is whole again", digest, workspace)
         return stored
 
-    def adopt(self, workspace: str, others: Iterable[Held]) -> None:
+    def adopt(self, workspace: str, others: Sequence[Held], allowance: Allowance) -> None:
         """Let a workspace hold what others hold: its content is sealed once more, in this workspace's domain.
 
         Raises:
             IntegrityError: it is damaged where it lies.
+            StorageQuotaError: the workspace has no room for all of it.
         """
-        for held in others:
-            stored = self.put(workspace, self._objects.open(held), held.digest, limit=self._objects.size(held))
-            self._database.write(partial(holdings.keep, workspace=workspace, stored=stored))
+        sizes = [self._objects.size(held) for held in others]
+        with allowance.bringing(workspace, self.domain(workspace).chunks, sum(sizes)) as coming:
+            for held, size in zip(others, sizes, strict=True):
+                pieces = self._objects.open(held)
+                stored = self.put(workspace, pieces, held.digest, limit=size, begins=coming.begin)
+                self._database.write(partial(holdings.keep, workspace=workspace, stored=stored))
 
     def turn(self) -> None:
         """Seal what older versions kept in the clear, some objects at a time; what cannot be read stays as it is."""

@@ -255,9 +255,11 @@ def packs_present(tx: Tx) -> dict[bytes, list[tuple[bytes, int]]]:
     return packs
 
 
-def bytes_of(tx: Tx, domain: bytes) -> int:
-    """Bytes of a domain's packs."""
-    row = tx.row("SELECT coalesce(sum(size_bytes), 0) FROM vault_packs WHERE domain = ? AND is_gone = 0", (domain,))
+def bytes_of(tx: Tx, domain: bytes, *, besides: Collection[bytes] = ()) -> int:
+    """Bytes of a domain's packs, but for some."""
+    others = f" AND pack NOT IN ({_marks([*besides])})" if besides else ""
+    which = f"domain = ? AND is_gone = 0{others}"
+    row = tx.row(f"SELECT coalesce(sum(size_bytes), 0) FROM vault_packs WHERE {which}", (domain, *besides))
     return int(row[0]) if row else 0
 
 

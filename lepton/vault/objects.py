@@ -3,12 +3,13 @@
 Which workspace holds which object lies in the database (`store/holdings.py`), with the blob that names its content.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lepton.core.artifact import check_digest
 from lepton.core.errors import IntegrityError, TooLargeError
 from lepton.vault.plain import PlainObjects
+from lepton.vault.store.batch import Batch
 from lepton.vault.store.blobs import read, read_blob, write
 from lepton.vault.vault import Domain, Vault
 
@@ -50,10 +51,12 @@ class Objects:
         *,
         limit: int = MAX_OBJECT_BYTES,
         doubts: bool = False,
+        begins: Callable[[Batch], object] = bool,
     ) -> Stored:
         """Store the bytes under `digest`. Nothing is kept unless all is well.
 
         Args:
+            begins: is told of the batch that they are put into.
             doubts: the object is there already: what of it cannot be read is stored again.
 
         Raises:
@@ -63,6 +66,7 @@ class Objects:
         """
         check_digest(digest)
         with domain.chunks.writing(doubts=doubts) as batch:
+            begins(batch)
             blob = write(batch, domain.cutter, limited(pieces, limit))
             _check(blob.sha256.hex(), digest)
             uses = batch.finish()

@@ -31,6 +31,8 @@ class Batch:
         """The open pack that it fills."""
         self._uses: set[bytes] = set()
         self._encoder = Encoder(chunks.tier)
+        self.taken_bytes = 0
+        """Of all chunks that it was given."""
         self.new_bytes = 0
         """Of chunks that were not there before."""
         self.healed = 0
@@ -69,7 +71,9 @@ class Batch:
             known, self.healed = None, self.healed + 1
         if isinstance(known, Found):
             self._uses.add(known.pack)
-        elif known is None:
+        if known is not None:
+            self.taken_bytes += len(chunk)
+        else:
             known = self.chunks.add(id, len(chunk), *self._encoder.encode(chunk), batch=self)
             self.new_bytes += len(chunk)
         return known

@@ -9,7 +9,7 @@ before that transaction leaves a file that nobody names, for prune to remove.
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import lru_cache
@@ -100,9 +100,13 @@ class Chunks:
     def is_pack(self, name: str) -> bool:
         """Whether a file of that name is a pack that counts, or is about to."""
         with self._lock:
-            if any(pack.hex() == name for pack in self._unindexed):
-                return True
-        return self.index.is_pack(name)
+            is_ours = any(pack.hex() == name for pack in self._unindexed)
+        return is_ours or self.index.is_pack(name)
+
+    def unstored(self, measure: Callable[[], int]) -> tuple[Mapping[bytes, int], int]:
+        """Packs that are not stored yet, with their bytes; and what `measure` says at the same moment."""
+        with self._lock:
+            return {id: each.writer.size_bytes for id, each in self._unindexed.items() if each.writer}, measure()
 
     def has(self, id: bytes) -> bool:
         """Whether a chunk lies in any pack."""
@@ -166,8 +170,7 @@ class Chunks:
     def _read_again(self) -> None:
         """Try packs again that could not be read: they may have been repaired."""
         for pack in self.index.unread():
-            entries = self._directory(pack)
-            if entries is not None:
+            if (entries := self._directory(pack)) is not None:
                 self.index.add(pack, entries)
 
     def _directory(self, pack: Pack) -> Sequence[Entry] | None:
@@ -220,8 +223,7 @@ class Chunks:
     def _fetch(self, run: Sequence[Spot]) -> Octets:
         """The boxes of a run."""
         (pack, first), (_, last) = run[0], run[-1]
-        writer = pack.writer if isinstance(pack, Filling) else None
-        if writer is not None:
+        if isinstance(pack, Filling) and (writer := pack.writer):
             return writer.boxes(first, last)
         id = pack.id if isinstance(pack, Filling) else pack
         if pack is id:
@@ -265,6 +267,7 @@ class Chunks:
         with self._lock:
             filling = self._pending[id][0] if id in self._pending else batch.own or self._begin(batch)
             batch.relies_on(filling)
+            batch.taken_bytes += length
             if id in self._pending:
                 return filling
             assert filling.writer is not None
