@@ -51,33 +51,33 @@ def slowly(body: bytes, *before: Callable[[], object]) -> Iterator[bytes]:
 
 
 def test_what_says_its_length_has_it_reserved_and_is_refused_before_it_comes(house: House) -> None:
-    limit(house, 20 * MIB)
+    limit(house, 60 * MIB)
     reserved, go_on = Event(), Event()
     other = house.visitor(house.token)
 
     def halting() -> Iterator[bytes]:
-        body = noise("first", 12 * MIB)
-        yield body[: 6 * MIB]
+        body = noise("first", 40 * MIB)
+        yield body[: 30 * MIB]  # more than lies in buffers: it is reserved by now
         reserved.set()
         assert go_on.wait(20)
-        yield body[6 * MIB :]
+        yield body[30 * MIB :]
 
     def first() -> int:
-        sized = {"content-length": str(12 * MIB)}
+        sized = {"content-length": str(40 * MIB)}
         return house.http.put(f"{V}/files/first?workspace=default", content=halting(), headers=sized).status_code
 
     with ThreadPoolExecutor(1) as pool:
         waits = pool.submit(first)
         assert reserved.wait(20)
-        put(other, "second", noise("second", 9 * MIB), status=413)
-        digest = hashlib.sha256(noise("third", 9 * MIB)).hexdigest()
-        answer = other.put(f"{V}/objects/{digest}?workspace=default", content=noise("third", 9 * MIB))
+        put(other, "second", noise("second", 25 * MIB), status=413)
+        digest = hashlib.sha256(noise("third", 25 * MIB)).hexdigest()
+        answer = other.put(f"{V}/objects/{digest}?workspace=default", content=noise("third", 25 * MIB))
         error_of(answer, 413, "storage_quota")
-        put(other, "fits", noise("fits", 7 * MIB))
+        put(other, "fits", noise("fits", 15 * MIB))
         go_on.set()
         assert waits.result() == 201
-    assert stored(house) <= 20 * MIB
-    assert read(other, "first") == noise("first", 12 * MIB) and read(other, "fits") == noise("fits", 7 * MIB)
+    assert stored(house) <= 60 * MIB
+    assert read(other, "first") == noise("first", 40 * MIB) and read(other, "fits") == noise("fits", 15 * MIB)
 
 
 def test_of_many_who_write_at_once_those_that_fit_get_in_and_nobody_is_locked_out(house: House) -> None:

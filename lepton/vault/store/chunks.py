@@ -11,14 +11,13 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
 from threading import BoundedSemaphore, Lock
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from lepton.core.errors import IntegrityError, NotFoundError, StaleError
+from lepton.core.errors import IntegrityError, NotFoundError
 from lepton.vault.driver import Driver
 from lepton.vault.store.batch import Batch
 from lepton.vault.store.codecs import Codec, Octets, Tier
@@ -29,14 +28,13 @@ from lepton.vault.store.keyring import KeyRing
 from lepton.vault.store.packs import Entry, PackReader, PackWriter
 from lepton.vault.store.pools import Pools
 from lepton.vault.store.sealing import ID_BYTES, fresh_key
-from lepton.vault.store.state import FRESH, Pack, State
+from lepton.vault.store.state import FRESH, Pack, State, add_pack
 
 log = logging.getLogger("lepton")
 T = TypeVar("T")
 UPLOADS = 2
 READS_AHEAD = 2
 READERS = 512
-TRIES = 5
 
 
 class Chunks:
@@ -376,16 +374,8 @@ class Chunks:
         size, parts = filling.writer.close()
         self.driver.put(pack_path(self.domain, filling.id), parts)
         pack = Pack(filling.id, size, len(filling.entries), marked_at=FRESH)
-        for _ in range(TRIES - 1):
-            with suppress(StaleError):  # the domain's key was rotated
-                self._register(pack, filling.key)
-                break
-        else:
-            self._register(pack, filling.key)
+        add_pack(self.state, self._ring, pack, filling.key, domain=self.domain)
         self.follow()
-
-    def _register(self, pack: Pack, key: bytes) -> None:
-        self.state.add_pack(self.domain, pack, self._ring.seal_pack(pack.id, key, domain=self.domain))
 
     def _end(self, filling: Filling, fault: BaseException | None) -> None:
         with self._lock:

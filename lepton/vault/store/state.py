@@ -11,11 +11,14 @@ still take it back.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from lepton.vault.store.keyring import KeyTable, SealedKey
+from lepton.core.errors import StaleError
+from lepton.vault.store.keyring import KeyRing, KeyTable, SealedKey
 
+TRIES = 5
 FRESH = -1
 """Of a pack that nobody has named yet, in place of when it was marked."""
 
@@ -120,3 +123,12 @@ class State(KeyTable, Protocol):
             LetGoError: retention has let go of its version.
         """
         ...
+
+
+def add_pack(state: State, ring: KeyRing, pack: Pack, key: bytes, *, domain: bytes) -> None:
+    """From now on a pack counts; its key is sealed by the domain's, which may be rotated at any moment."""
+    for _ in range(TRIES - 1):
+        with suppress(StaleError):
+            state.add_pack(domain, pack, ring.seal_pack(pack.id, key, domain=domain))
+            return
+    state.add_pack(domain, pack, ring.seal_pack(pack.id, key, domain=domain))

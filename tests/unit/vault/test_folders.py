@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from lepton.core.errors import IntegrityError, InvalidError, NotFoundError
+from lepton.core.filename import DRAFT
 from lepton.vault.store.blobs import EMPTY
 from lepton.vault.store.branches import MAIN
 from lepton.vault.store.cutting import Cutter
 from lepton.vault.store.folders import files_below, mode_of, store_files, write_files
-from lepton.vault.store.pages import DRAFT, Entry
+from lepton.vault.store.pages import Entry
 from tests.unit.vault.stores import ANN, Store
 
 BODIES = {"a.txt": b"text", "deep/er/b.bin": random.Random(1).randbytes(300_000), "empty": b"", "same.txt": b"text"}
