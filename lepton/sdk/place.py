@@ -54,12 +54,12 @@ def is_address(text: str) -> bool:
     return text.startswith(SCHEME)
 
 
-def url_of(name: str) -> str:
-    """The path of a file, whatever its name has.
+def url_of(name: str, door: str = "files") -> str:
+    """The path of a file at the server, or of a folder (door: `folders`), whatever its name has.
 
     Raises:
         InvalidError: the name is empty, or would lead to another path.
     """
     if not name or any(piece in ("", ".", "..") for piece in name.split("/")):
         raise InvalidError(f"{name[:80]!r} cannot be a name", fix="Use a relative path such as set/part-1.csv.")
-    return f"/vault/files/{quote(name, safe='/')}"
+    return f"/vault/{door}/{quote(name, safe='/')}"

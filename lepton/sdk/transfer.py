@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Itera
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from lepton.core.disk import writing_to
 from lepton.core.errors import DamagedError, IntegrityError, InvalidError, NotFoundError
@@ -24,7 +23,7 @@ from lepton.sdk.http import CHUNK_BYTES, Http
 from lepton.sdk.lacks import Lacks
 from lepton.sdk.landing import is_outlet, landed, pour
 from lepton.sdk.leaving import Local, local_files
-from lepton.sdk.place import joined
+from lepton.sdk.place import joined, url_of
 
 BATCH_FILES = 1000
 BATCH_BYTES = 64 << 20
@@ -125,7 +124,7 @@ class Transfer:
             return str((await self._put_file(batch[0], name, branch=branch, message=message))["version"])
         query: dict[str, Any] = {"workspace": self._workspace, "branch": branch, "message": message}
         done, end = self._done, self._done + sum(file.size_bytes for file in batch)
-        url = f"/vault/folders/{quote(to, safe='/')}"
+        url = url_of(to, "folders") if to else "/vault/folders/"
         found = await self._http.send(url, lambda: self._again(done, end, _archive(batch)), **query)
         return str(found["version"])
 
@@ -133,7 +132,7 @@ class Transfer:
         query: dict[str, Any] = {"workspace": self._workspace, "branch": branch, "message": message}
         facts: dict[str, Any] = {"modified_at": file.modified_at, "mode": file.mode}
         done, end = self._done, self._done + file.size_bytes
-        url = f"/vault/files/{quote(name, safe='/')}"
+        url = url_of(name)
         found: dict[str, Any] = await self._http.send(
             url, lambda: self._again(done, end, _pieces(file)), **query, **facts
         )
@@ -158,13 +157,13 @@ class Transfer:
             with writing_to(path):
                 await asyncio.to_thread(path.mkdir, parents=True, exist_ok=True)
             return await self._download_folder(name, path, ref)
-        found = await self._http.head(f"/vault/files/{quote(name, safe='/')}", workspace=self._workspace, ref=ref)
+        found = await self._http.head(url_of(name), workspace=self._workspace, ref=ref)
         file = told_by(name, found)
         self._total = file["size_bytes"]
         if path.is_dir():
             raise InvalidError(f"{path} is a folder", fix="Name a file.")
         if is_outlet(path):
-            url = f"/vault/files/{quote(name, safe='/')}"
+            url = url_of(name)
             await pour(self._http.stream(url, workspace=self._workspace, ref=ref), path, file)
         else:
             await self._fetch(file, path, ref)
@@ -231,7 +230,7 @@ class Transfer:
 
     async def _fetch_draft(self, file: dict[str, Any], target: Path, ref: str) -> None:
         draft, done = draft_of(target), self._done
-        url = f"/vault/files/{quote(file['name'], safe='/')}"
+        url = url_of(file["name"])
 
         async def once() -> None:
             size = draft.stat().st_size if draft.exists() else 0

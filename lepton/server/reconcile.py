@@ -44,7 +44,9 @@ class Loop:
                     log.info("loop %s: dropped a stale result: %s", self.name, fault)
                 except LeptonError as fault:
                     self._report(fault)
-                except Exception as fault:  # noqa: BLE001  a mistake of ours must not stop the platform
+                except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException as fault:  # noqa: BLE001  a mistake, ours or a library's, must not stop the platform
                     self._report(fault)
                 if self._rest_s:
                     await asyncio.sleep(self._rest_s)
@@ -54,7 +56,7 @@ class Loop:
         finally:
             self._thread.shutdown(wait=True)
 
-    def _report(self, fault: Exception) -> None:
+    def _report(self, fault: BaseException) -> None:
         self.faults += 1
         log.error(
             "loop %s: %s: %s", self.name, type(fault).__name__, fault, exc_info=not isinstance(fault, LeptonError)

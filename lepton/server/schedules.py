@@ -165,6 +165,9 @@ class Schedules:
                 fault = self._make(place)
             except (LeptonError, OSError) as other:
                 fault = str(other)
+            except BaseException as other:
+                log.exception("backup to %s", place.address)
+                fault = f"{type(other).__name__}: {other}"
         if fault:
             log.warning("backup to %s: %s", place.address, fault)
         if fault and self._lease.is_over:  # this server ends, and the next goes on

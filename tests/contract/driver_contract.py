@@ -221,6 +221,12 @@ class DriverContract:
         assert read(driver, "k", 5, 9 * CHUNK_BYTES + 7) == body[5 : 9 * CHUNK_BYTES + 7]
         assert read(driver, "k", len(body) - 3) == b"end"
 
+    def test_a_large_object_is_written_while_it_is_read_from_another_key(self, driver: Driver) -> None:
+        body = [os.urandom(1 << 20) for _ in range(40)]
+        driver.put("k", body)
+        assert driver.put("copy", driver.get("k")).size_bytes == 40 << 20
+        assert b"".join(driver.get("copy")) == b"".join(body)
+
     @pytest.mark.parametrize(("start", "stop"), [(-1, None), (5, 4)])
     def test_a_range_that_cannot_be_is_refused(self, driver: Driver, start: int, stop: int | None) -> None:
         driver.put("k", [b"body"])

@@ -1,5 +1,6 @@
 """The loops of one server, turned by hand over SQLite and the simulated engine: races, refusals and clock jumps."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -19,6 +20,7 @@ from lepton.jobs.spec import JobSpec, Role
 from lepton.server.lease import Lease
 from lepton.server.placing import Placing
 from lepton.server.pulse import Pulse
+from lepton.server.reconcile import Loop
 from lepton.server.running import Running
 from lepton.server.submit import Author, changed, submit
 from lepton.store import events, leases, resources
@@ -278,3 +280,28 @@ def test_the_wall_clock_set_forward_a_day_ends_no_job_and_loses_no_node(house: H
     assert house.job(id).state == "running"
     nodes = house.database.read(lambda tx: resources.alive(tx, "node"))
     assert [node.state for node in nodes] == ["up"]
+
+
+class Panic(BaseException):
+    """What a library in Rust raises where it has a mistake: no `Exception`."""
+
+
+def test_a_panic_of_a_library_does_not_end_a_loop() -> None:
+    turns = list[int]()
+
+    def turn() -> None:
+        turns.append(1)
+        raise Panic("Cannot start a runtime from within a runtime")
+
+    loop = Loop("backups", turn, every_s=0)
+
+    async def ran() -> None:
+        running = asyncio.create_task(loop.run())
+        while len(turns) < 3:
+            await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(ran())
+    assert loop.faults >= 2

@@ -14,7 +14,7 @@ import zstandard
 from click.testing import CliRunner, Result
 
 from lepton.cli.main import cli
-from lepton.core.errors import ConflictError, InvalidError, LeptonError, MergeConflictError
+from lepton.core.errors import ConflictError, InvalidError, LeptonError, MergeConflictError, NotFoundError
 from lepton.sdk import arrived, transfer
 from lepton.sdk import vault as vault_module
 from lepton.sdk.client import Client
@@ -167,6 +167,16 @@ def test_a_name_that_is_no_text_is_refused_before_anything_is_sent(client: Clien
     with pytest.raises(InvalidError, match=r"sub\\xff: its name is not UTF-8"):
         client.vault.upload(source, "set")
     assert list(client.vault.files()) == []
+
+
+@pytest.mark.parametrize("to", ["../etc/x", "../../security/secrets/victim", "a/../b", "a/./b"])
+def test_no_name_leads_to_another_door_of_the_server(client: Client, tmp_path: Path, to: str) -> None:
+    folder = make(tmp_path / "some", a=1, b=1)
+    for path in (folder / "a", folder):
+        with pytest.raises(InvalidError):
+            client.vault.upload(path, to)
+    with pytest.raises((InvalidError, NotFoundError)):
+        client.vault.download(to, tmp_path / "out")
 
 
 def test_what_cannot_be_copied_is_named(client: Client, tmp_path: Path) -> None:

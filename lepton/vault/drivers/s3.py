@@ -34,7 +34,7 @@ from lepton.vault.drivers.patience import Patience, retried
 from lepton.vault.drivers.reading import open_chunks
 from lepton.vault.drivers.s3_rules import Bucket, read_append_only
 from lepton.vault.drivers.walking import Entry, walk
-from lepton.vault.drivers.writing import Source
+from lepton.vault.drivers.writing import Source, taken_apart
 
 T = TypeVar("T")
 PART_BYTES = 16 << 20
@@ -42,6 +42,8 @@ MAX_PARTS = 10_000
 PARTS_AT_ONCE = 2
 STATUS = re.compile(r"non-2xx status code: (\d{3})")
 CODE = re.compile(r"<Code>(\w+)</Code>")
+PANICS = "pyo3_runtime"
+"""Of the error that a library in Rust raises where it has a mistake; it is no `Exception`."""
 FULL = {"StorageFull", "QuotaExceeded", "XMinioStorageFull", "InsufficientCapacity", "EntityTooLarge"}
 BELIEF = Capabilities(
     create_if_absent=True,
@@ -82,9 +84,9 @@ class S3Driver:
             return self._stored(key, first, "overwrite")
         parts = _counted(chain((first, second), source))
         try:
-            with self._told(key):
+            with self._told(key), taken_apart(parts) as apart:
                 sent = obstore.put(
-                    self._sender, path, parts, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE, use_multipart=True
+                    self._sender, path, apart, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE, use_multipart=True
                 )
         except Exception:
             if source.fault is not None:
@@ -194,6 +196,10 @@ class S3Driver:
             raise self._refused(_reason(fault)) from None
         except foreign.BaseError as fault:
             raise self._failed(fault) from None
+        except BaseException as fault:
+            if type(fault).__module__ != PANICS:
+                raise
+            raise unreachable(self._name, f"the client library failed: {fault}") from None
 
     def _absent(self, key: str, fault: Exception) -> LeptonError:
         """No such key; or no such bucket, which is another matter."""

@@ -1,6 +1,8 @@
 """The bytes of a write on their way to a client library: in even blocks, and with their own errors kept apart."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 BLOCK_BYTES = 8 << 20
 
@@ -46,6 +48,16 @@ class Source:
         except BaseException as fault:
             self.fault = fault
             raise
+
+
+@contextmanager
+def taken_apart(blocks: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
+    """The same blocks, each taken in a thread of its own.
+
+    A library that takes them from within its own event loop panics where taking one makes another request of it.
+    """
+    with ThreadPoolExecutor(1, "lepton-blocks") as thread:
+        yield iter(lambda: thread.submit(next, blocks, b"").result(), b"")
 
 
 def _pieces(chunk: bytes, most: int) -> Iterator[bytes]:
