@@ -14,7 +14,7 @@ from lepton.cli.retention import keep_of, keep_options
 from lepton.cli.server import data_option
 from lepton.cli.storages import CLOCK, key_option, manifest_at, opened, target_at
 from lepton.core.clock import from_micros, to_micros
-from lepton.core.errors import InvalidError, NotFoundError
+from lepton.core.errors import IntegrityError, InvalidError, NotFoundError
 from lepton.core.size import format_bytes, number_of
 from lepton.server import backups, schedules
 from lepton.server.house import House, Use
@@ -61,11 +61,18 @@ def list_backups(url: str, key_file: Path | None, data: Path | None, is_json: bo
     if not url:
         _list_places(data, is_json)
         return
-    target, rows = target_at(url), list[dict[str, str]]()
+    target, rows, faults = target_at(url), list[dict[str, str]](), list[IntegrityError]()
     for number in target.numbers():
-        manifest = manifest_at(target, key_file, data, number)
-        size = size_of(manifest.packs)
-        rows.append({"backup": str(number), "made": str(from_micros(manifest.at)), "size": format_bytes(size)})
+        try:
+            manifest = manifest_at(target, key_file, data, number)
+        except IntegrityError as fault:
+            faults.append(fault)
+            rows.append({"backup": str(number), "made": "it cannot be read", "size": ""})
+        else:
+            size = format_bytes(size_of(manifest.packs))
+            rows.append({"backup": str(number), "made": str(from_micros(manifest.at)), "size": size})
+    if faults and len(faults) == len(rows):  # it is the key, more likely than each of them
+        raise faults[0]
     Session(is_json).table(rows, rows, hint="lepton vault backup --to URL makes one")
 
 

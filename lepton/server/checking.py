@@ -11,7 +11,7 @@ from lepton.server.opening import Backup, DumpDamagedError, copies_of, opened, o
 from lepton.store.dump import dump
 from lepton.store.restored import read_told
 from lepton.vault.backup.check import Damage, check_packs
-from lepton.vault.backup.gone import missing
+from lepton.vault.backup.gone import missing, unreadable
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.second import Second
@@ -22,6 +22,7 @@ from lepton.vault.store.keyring import KeyRing
 from lepton.vault.uses import BACKUPS_MARK, DUMPS
 
 NOT_LET_GO = "it is gone, and was not let go of; lepton vault forget --at URL --backup N takes note that it may be"
+BEYOND_REPAIR = "it is damaged in all its copies; repair takes it from another place, or lepton vault forget lets it go"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +111,7 @@ def _missing_beside(target: Target, manifest: Manifest) -> dict[str, str]:
     """What else is wrong with the place: backups that somebody removed, and the file that says whose it is."""
     verifier = (manifest.opens or opening_keys(Root(manifest.root)))[1]
     found = {manifest_paths(number)[0]: NOT_LET_GO for number in missing(target, manifest, verifier)}
+    found |= {manifest_paths(number)[0]: BEYOND_REPAIR for number in unreadable(target, verifier)}
     if fault := target.mark_fault():
         found[BACKUPS_MARK] = f"it is {fault}"
     return found

@@ -136,12 +136,17 @@ def test_a_manifest_that_is_beyond_repair_stands_in_the_way_of_no_other(safe: Sa
     safe.back_up()
     for folder in ("backups", "manifests"):
         spoiled(safe.safe / folder / "00000001", 100)
+    told = failed("verify", "--at", safe.safe, "--data", safe.data)
+    assert "backups/00000001" in told.message and "all its copies" in told.message
+    listed = run("backups", "--at", safe.safe, "--data", safe.data)
+    assert "it cannot be read" in listed and "\n2\t" in listed
     kept = safe.contents.read_bytes()
     spoiled(safe.contents)
     told = failed("repair", "--at", safe.safe, "--data", safe.data)
     assert "backups/00000001" in told.message and safe.contents.read_bytes() == kept
     run("forget", "--at", safe.safe, "--backup", "1", "--data", safe.data)
     assert "Nothing is damaged" in run("repair", "--at", safe.safe, "--data", safe.data)
+    assert "are whole" in run("verify", "--at", safe.safe, "--data", safe.data)
 
 
 def test_a_place_from_before_gets_its_second_copies_with_the_next_backup_and_loses_them_with_the_last(

@@ -10,8 +10,8 @@ from collections.abc import Collection
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from lepton.core.errors import NotFoundError
-from lepton.vault.backup.manifest import Manifest
+from lepton.core.errors import IntegrityError, NotFoundError
+from lepton.vault.backup.manifest import Manifest, read_manifest
 from lepton.vault.backup.target import Target
 
 LET_GO = "let-go"
@@ -44,6 +44,26 @@ def missing(target: Target, manifest: Manifest, verifier: bytes) -> list[int]:
     wanted = set(manifest.beside or ())
     lost = wanted - set(target.numbers())
     return sorted(lost - let_go_of(target, manifest.platform, verifier)) if lost else []
+
+
+def unreadable(target: Target, verifier: bytes) -> list[int]:
+    """Numbers of backups that lie there, and of whose manifest no copy is what the platform signed."""
+    return [number for number in target.numbers() if not _is_whole(target, number, verifier)]
+
+
+def _is_whole(target: Target, number: int, verifier: bytes) -> bool:
+    try:
+        return any(_is_signed(verifier, body) for body in target.read(number).values())
+    except NotFoundError:  # it was let go of meanwhile
+        return True
+
+
+def _is_signed(verifier: bytes, body: bytes) -> bool:
+    try:
+        read_manifest(body, signer=verifier)
+    except IntegrityError:
+        return False
+    return True
 
 
 def _signed(platform: str, numbers: Collection[int]) -> bytes:
