@@ -100,7 +100,8 @@ class Mounted(Operations):  # type: ignore[misc]  # mfusepy has no types
         where = {"start": number * BLOCK_BYTES, "stop": (number + 1) * BLOCK_BYTES}
         try:
             return self._vault.read(name, ref=self._version, **where)
-        except UnreachableError:  # the line broke; who asks again waits for the server
+        except UnreachableError:
+            self._vault.find(name, ref=self._version)  # waits for the server
             return self._vault.read(name, ref=self._version, **where)
 
 
