@@ -109,9 +109,11 @@ def read_site_key(text: str) -> SiteKey:
         coded = text.strip().removeprefix(PREFIX).upper()
         raw = base64.b32decode(coded + "=" * (-len(coded) % 8))
     except ValueError:
-        raw = b""
+        raw, coded = b"", ""
+    is_exact = base64.b32encode(raw).decode().rstrip("=") == coded  # the last letter has bits that decode to nothing
     body, check = raw[:-CHECK_BYTES], raw[-CHECK_BYTES:]
-    if not text.strip().startswith(PREFIX) or len(body) != 2 * KEY_BYTES or check != _check(body):
+    is_whole = is_exact and len(body) == 2 * KEY_BYTES and check == _check(body)
+    if not is_whole or not text.strip().startswith(PREFIX):
         raise InvalidError("That is no site's key, or it is mistyped", fix="Ask for what `lepton vault site-key` says.")
     return SiteKey(seals=body[:KEY_BYTES], verifies=body[KEY_BYTES:])
 

@@ -20,6 +20,8 @@ PACKS_MARK = "lepton-vault"
 OWNER_MARK = "lepton-owner"
 """What stands there too, where others could use it: which copy of the platform's database does."""
 PARCELS_MARK = "lepton-parcels"
+PLATFORM = "lepton.db"
+"""Its database, in its data directory."""
 BACKUPS, SECOND_MANIFESTS, PARCELS, PACKS, DUMPS, DOING = (
     "backups/", "manifests/", "parcels/", "domains/", "dumps/", "doing/",
 )  # fmt: skip
@@ -99,6 +101,10 @@ def _is_manifest(key: str) -> bool:
 
 
 def _check_new(driver: Driver, address: str, use: Use) -> None:
+    if any(head.key == PLATFORM for head in driver.list(PLATFORM)):
+        raise ConflictError(
+            f"{address} is the data directory of a platform", fix=f"Choose a folder or bucket for {use} that is apart."
+        )
     for folder in FOLDERS:
         for head in driver.list(folder):
             if (found := MARKS.get(head.key.rpartition("/")[2])) is not None:

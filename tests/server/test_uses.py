@@ -139,6 +139,13 @@ def test_the_data_directory_is_for_nothing_else(site: Site) -> None:
                 refused_call(ConflictError, "acks of a platform lie at", *site.words(use, place))
 
 
+@pytest.mark.parametrize("use", Use)
+def test_the_data_directory_of_another_platform_is_no_place(site: Site, use: Use) -> None:
+    before = state_of(site.there)
+    refused_call(ConflictError, "data directory of a platform", *site.words(use, site.there))
+    assert state_of(site.there) == before
+
+
 def test_backups_do_not_begin_in_or_around_the_storage_of_packs(site: Site) -> None:
     site.use(Use.PACKS, site.folder / "a" / "packs")
     refused_call(ConflictError, "lie in each other", *site.words(Use.BACKUPS, site.folder / "a" / "packs" / "b"))
