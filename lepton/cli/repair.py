@@ -1,6 +1,6 @@
 """`lepton vault repair`: what is damaged in one place, whole again from another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from lepton.cli.output import Session, with_json
 from lepton.cli.server import data_option
 from lepton.cli.storages import (
     CLOCK,
-    MOST_SHOWN,
     key_option,
     number_option,
     opened,
     read_key_file,
+    shown_faults,
+    shown_names,
     target_at,
 )
 from lepton.core.errors import IntegrityError
@@ -42,7 +43,7 @@ def beside(spare: Mapping[str, str], url: str) -> str:
     Args:
         url: where they are; empty: in the vault itself.
     """
-    packs = "; ".join(f"{path}: {fault}" for path, fault in list(spare.items())[:MOST_SHOWN])
+    packs = shown_faults(spare)
     rest = (
         "They go with the last backup that names them; lepton vault repair without --at frees the vault of them."
         if url
@@ -100,12 +101,6 @@ def repair(
     _tell(mended, url, is_json)
 
 
-def shown_names(names: Sequence[str]) -> str:
-    """What is lost, for the end of a message."""
-    some = [*names[:MOST_SHOWN], *(["..."] if len(names) > MOST_SHOWN else [])]
-    return f". Lost: {'; '.join(some)}" if names else ""
-
-
 def _tell(mended: Mended, url: str, is_json: bool) -> None:
     told = {name: getattr(mended, name) for name in mended.__slots__}
     session = Session(is_json)
@@ -119,8 +114,9 @@ def _tell(mended: Mended, url: str, is_json: bool) -> None:
         return
     if is_json:
         session.json(told)
-    packs = "; ".join(f"{path}: {fault}" for path, fault in list(mended.damaged.items())[:MOST_SHOWN])
+    packs = shown_faults(mended.damaged)
+    lost = f". Lost: {shown_names(mended.names)}" if mended.names else ""
     raise IntegrityError(
-        f"{again}; {len(mended.damaged)} are damaged still ({packs}){shown_names(mended.names)}",
+        f"{again}; {len(mended.damaged)} are damaged still ({packs}){lost}",
         fix=OF_BACKUPS if url else OF_VAULT,
     )

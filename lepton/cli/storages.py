@@ -1,8 +1,9 @@
 """What the commands of `lepton vault` share: the storage, the data directory, the manifest."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -26,6 +27,16 @@ CLOCK = SystemClock()
 FILE = click.Path(dir_okay=False, path_type=Path)
 key_option = click.option("--recovery-key", "key_file", type=FILE, help="The file of the recovery key.")
 number_option = click.option("--backup", "number", type=click.IntRange(min=1), help="Which; the newest if left out.")
+
+
+def shown_faults(faults: Mapping[str, str]) -> str:
+    """Path -> what is wrong, some of them, for a message."""
+    return "; ".join(f"{path}: {fault}" for path, fault in islice(faults.items(), MOST_SHOWN))
+
+
+def shown_names(names: Sequence[str]) -> str:
+    """Some of them, for a message."""
+    return "; ".join([*names[:MOST_SHOWN], *(["..."] if len(names) > MOST_SHOWN else [])])
 
 
 def target_at(url: str) -> Target:

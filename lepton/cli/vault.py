@@ -24,6 +24,8 @@ from lepton.cli.storages import (
     number_option,
     opened,
     read_key_file,
+    shown_faults,
+    shown_names,
     storage_at,
     target_at,
 )
@@ -69,7 +71,7 @@ def backup(url: str, append_only: bool, is_new: bool, data: Path | None, is_json
     if is_first:
         Session(is_json).note(f"No backup lay at {target.address} before: it is new. Is it the place that you meant?")
     if made.lost:
-        lost = "; ".join(f"{path}: {fault}" for path, fault in list(made.lost.items())[:MOST_SHOWN])
+        lost = shown_faults(made.lost)
         raise IntegrityError(f"It is not whole: {lost}", fix="lepton vault verify names what is damaged.")
 
 
@@ -99,8 +101,8 @@ def verify(url: str, key_file: Path | None, number: int | None, data: Path | Non
         if found.spare:
             session.note(beside(found.spare, url))
         return
-    names = "; ".join([*found.names[:MOST_SHOWN], *(["..."] if len(found.names) > MOST_SHOWN else [])])
-    packs = "; ".join(f"{path}: {fault}" for path, fault in list(found.damaged.items())[:MOST_SHOWN])
+    names = shown_names(found.names)
+    packs = shown_faults(found.damaged)
     if is_json:
         session.json(told)
     damaged = number_of(len(found.damaged), "pack is", "packs are")
@@ -193,7 +195,7 @@ def _restore_part(target: Target, manifest: Manifest, into: Path, part: dict[str
     said = f"{files} of backup {manifest.number}, {format_bytes(done.size_bytes)}, in {into} now"
     session.say(f"{said}; {done.there} were there." if done.there else f"{said}.", told)
     if done.damaged:
-        names = "; ".join(f"{path}: {fault}" for path, fault in list(done.damaged.items())[:MOST_SHOWN])
+        names = shown_faults(done.damaged)
         raise IntegrityError(
             f"Not whole in the backup: {names}", fix="lepton vault repair --at URL, or another backup."
         )

@@ -5,6 +5,7 @@ from unicodedata import is_normalized
 DRAFT = ".lepton-draft"
 MOST_NAME_BYTES = 1024
 MOST_PART_BYTES = 255
+"""As long as file systems allow."""
 
 
 def name_fault(name: str) -> str:

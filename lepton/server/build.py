@@ -25,7 +25,7 @@ from lepton.server.feed import Feed
 from lepton.server.files import Files
 from lepton.server.folder import lock_folder, write_private
 from lepton.server.fresh import Fresh
-from lepton.server.house import House
+from lepton.server.house import SERVER_INDEX, House
 from lepton.server.hub import Hub
 from lepton.server.identity import Keys, WorkerIdentity
 from lepton.server.jumps import Jumps
@@ -271,7 +271,7 @@ def _open_objects(folder: Path, storage: Storage, database: Database, *, root: b
         raise StorageFullError(
             f"Cannot use {folder}: {fault.strerror}", fix="Free some space; look at the folder's owner."
         ) from fault
-    vault = vault_of(root, storage, database, indexes=folder / "vault-index", clock=clock)
+    vault = vault_of(root, storage, database, indexes=folder / SERVER_INDEX, clock=clock)
     return Objects(vault, PlainObjects(own))
 
 

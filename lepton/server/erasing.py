@@ -20,7 +20,7 @@ from lepton.core.errors import IntegrityError, NotFoundError
 from lepton.core.event import Event
 from lepton.core.size import number_of
 from lepton.server.backups import DUMP, PLATFORM
-from lepton.server.house import House
+from lepton.server.house import OWN_INDEX, SERVER_INDEX, House
 from lepton.server.ownership import Ownership
 from lepton.store import domains, events, holdings, targets
 from lepton.store.database import Tx
@@ -129,7 +129,7 @@ def _remove_files(house: House, domain: bytes) -> None:
     """Its packs, and what older versions kept in the clear for nobody else."""
     for head in list(house.driver.list(pack_folder(domain))):
         house.driver.delete(head.key)
-    for folder in ("vault-index", "backup-index"):
+    for folder in (SERVER_INDEX, OWN_INDEX):
         for path in (house.folder / folder).glob(f"{domain.hex()}.db*"):
             path.unlink(missing_ok=True)
     plain = house.plain

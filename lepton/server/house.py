@@ -26,6 +26,9 @@ from lepton.vault.objects import Objects
 from lepton.vault.plain import PlainObjects
 from lepton.vault.vault import Vault
 
+SERVER_INDEX, OWN_INDEX = "vault-index", "backup-index"
+"""Folders of the data directory: where the server, and where a command beside it, has what lies in which pack."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
@@ -122,7 +125,7 @@ def open_house(config: ServerConfig, clock: Clock, *, is_new: bool = False, use:
         keys = settled_root(database, config)
         storage = open_storage(database, given(config), root=keys.key, is_new=is_new)
         stack.callback(storage.driver.close)
-        indexes = folder / "backup-index"
+        indexes = folder / OWN_INDEX
         if use is Use.READS:
             indexes = Path(stack.enter_context(TemporaryDirectory(prefix="lepton-index-")))
         vault = stack.enter_context(closing(vault_of(keys.key, storage, database, indexes=indexes, clock=clock)))

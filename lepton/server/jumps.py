@@ -81,7 +81,7 @@ class Jumps:
         is_noted = before is not None and before.doubts == known.doubts
         if before is None or not is_noted or abs(now.wall - before.wall) >= EVERY_S * 1_000_000:
             known = self._database.write(lambda tx: _note(tx, now))
-        return sum(size for size, _ in known.doubts) / 1e6
+        return _sum(known.doubts) / 1e6
 
     def _look(self) -> Seen:
         wall = to_micros(self._clock.now())

@@ -8,7 +8,7 @@ from typing import TypeVar
 from lepton.core.clock import Clock
 from lepton.core.errors import IntegrityError, NotFoundError
 from lepton.server.checking import Checked, check_backup, check_house
-from lepton.server.house import House
+from lepton.server.house import SERVER_INDEX, House
 from lepton.server.opening import DumpDamagedError, copies_of, opened, own_state
 from lepton.store.vault import packs_present
 from lepton.vault.backup.frozen import FrozenState
@@ -25,8 +25,6 @@ from lepton.vault.store.packs import PackReader
 from lepton.vault.store.salvage import Around, salvage
 from lepton.vault.uses import BACKUPS_MARK, DUMPS
 
-INDEXES = "vault-index"
-"""Of the server, in the data directory."""
 Packs = dict[bytes, list[tuple[bytes, int]]]
 T = TypeVar("T")
 
@@ -55,7 +53,7 @@ def _move_out(house: House, packs: Packs, mended: Mended) -> None:
             source, key = PackFile(house.driver, domain, pack), house.vault.ring.pack(pack)
             return PackReader(source, domain=domain, pack=pack, key=key, id_key=id_key)
 
-        theirs = house.folder / INDEXES / f"{domain.hex()}.db"  # the server's may know what a directory said
+        theirs = house.folder / SERVER_INDEX / f"{domain.hex()}.db"  # the server's may know what a directory said
         around = Around(packs=packs[domain], reader=reader, noted=partial(noted, theirs))
         mended.moved += salvage(house.vault.domain(domain).chunks, some, around)
 

@@ -14,7 +14,7 @@ from lepton.server.storage import Storage
 from lepton.store import domains, holdings
 from lepton.store.database import Database
 from lepton.store.vault import SqlState
-from lepton.vault.objects import Held, Objects, Stored
+from lepton.vault.objects import Held, Objects, Stored, untold
 from lepton.vault.store.batch import Batch
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.vault import Domain, Vault
@@ -63,7 +63,7 @@ class Sealing:
         *,
         limit: int,
         doubts: bool = False,
-        begins: Callable[[Batch], object] = bool,
+        begins: Callable[[Batch], None] = untold,
     ) -> Stored:
         """Store an object, durable, for a workspace that is yet to be told to hold it; as `Objects.put`."""
         domain = self.domain(workspace)

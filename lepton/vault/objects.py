@@ -37,6 +37,10 @@ class Stored:
     """Chunks that were damaged where they lay, and are stored again."""
 
 
+def untold(batch: Batch) -> None:
+    """Nobody is told of a batch."""
+
+
 class Objects:
     """The objects of all workspaces."""
 
@@ -51,7 +55,7 @@ class Objects:
         *,
         limit: int = MAX_OBJECT_BYTES,
         doubts: bool = False,
-        begins: Callable[[Batch], object] = bool,
+        begins: Callable[[Batch], None] = untold,
     ) -> Stored:
         """Store the bytes under `digest`. Nothing is kept unless all is well.
 

@@ -262,10 +262,11 @@ class Index:
             while some := [(id,) for id in islice(rest, 10_000)]:
                 with self._reading() as rows, rows:
                     rows.executemany("INSERT OR IGNORE INTO live VALUES (?)", some)
+            unread = {pack.id for pack in self.unread()}
             with self._reading() as rows:
                 found = rows.execute(USAGE, (most,)).fetchall()
-                lacks = rows.execute(UNFOUND).fetchone() is not None
-            unread = {pack.id for pack in self.unread()} if lacks else ()
+                if unread and rows.execute(UNFOUND).fetchone() is None:
+                    unread.clear()
             yield Usage({bytes(pack): Use(size, used or 0) for pack, size, used in found}, self._live_in, unread)
         finally:
             with self._reading() as rows, rows:

@@ -20,7 +20,6 @@ LEAF = struct.Struct("<HHq")
 """Of an entry: bytes of its name, bytes of its facts, when it was changed. Then come blob, name, facts."""
 ABOVE = struct.Struct("<H32sQQ")
 """Of a page below: bytes of the name, id, entries, bytes of content. Then comes the name."""
-"""As long as file systems allow."""
 MOST_FACTS_BYTES = 8192
 
 

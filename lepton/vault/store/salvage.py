@@ -28,21 +28,22 @@ class Around:
 def salvage(chunks: Chunks, damaged: Sequence[bytes], around: Around) -> int:
     """Move the chunks of damaged packs; return how many that were."""
     chunks.follow()
-    batch, moved, lost = chunks.writing(), 0, set[bytes]()
-    for pack in damaged:
-        for id in chunks.index.held_by(pack):
-            try:
-                chunk = chunks.get(id)
-            except (IntegrityError, NotFoundError):
-                lost.add(id)
-            else:
-                batch.put(chunk, again=True)
-                moved += 1
-    rest = (_elsewhere(lost, around), *(_noted(chunks, pack, around) for pack in damaged))
-    for chunk in chain.from_iterable(rest):
-        batch.put(chunk, again=True)
-        moved += 1
-    batch.finish()
+    moved, lost = 0, set[bytes]()
+    with chunks.writing() as batch:
+        for pack in damaged:
+            for id in chunks.index.held_by(pack):
+                try:
+                    chunk = chunks.get(id)
+                except (IntegrityError, NotFoundError):
+                    lost.add(id)
+                else:
+                    batch.put(chunk, again=True)
+                    moved += 1
+        rest = (_elsewhere(lost, around), *(_noted(chunks, pack, around) for pack in damaged))
+        for chunk in chain.from_iterable(rest):
+            batch.put(chunk, again=True)
+            moved += 1
+        batch.finish()
     return moved
 
 
