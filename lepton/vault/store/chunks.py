@@ -381,6 +381,7 @@ class Chunks:
         with self._lock:
             self._take_out(filling)
         filling.writer, filling.entries = None, ()  # from now on it is read from the storage
+        self._pools.rest()
         filling.done.set_exception(fault) if fault else filling.done.set_result(None)
 
     def _take_out(self, filling: Filling) -> None:

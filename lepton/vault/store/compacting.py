@@ -12,13 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from lepton.core.errors import IntegrityError
 from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.index import Usage, Use
-from lepton.vault.store.packs import FULL_BYTES
 
 log = logging.getLogger("lepton")
 FEW = 16
 """Packs of like size, before it is worth while to make one of them: so a chunk is moved once for each power of it."""
-SIZES = tuple(FULL_BYTES // FEW**power for power in (3, 2, 1))
-"""Packs under 8 KiB, 128 KiB and 2 MiB are alike."""
+SIZES = (8 << 10, 128 << 10, 2 << 20)
+"""Packs under so much are alike: each holds what 16 of those before it do, and a full one what 8 of the last."""
 MOSTLY = 0.5
 """A pack of which less than this is used is moved."""
 MOST_BYTES = 1 << 30

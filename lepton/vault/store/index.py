@@ -331,7 +331,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     try:
         rows.execute("PRAGMA journal_mode = WAL")
         rows.execute("PRAGMA synchronous = NORMAL")
-        rows.execute("PRAGMA cache_size = -16384")
+        rows.execute("PRAGMA cache_size = -8192")
         (found,) = rows.execute("PRAGMA user_version").fetchone()
         if found == 0:
             rows.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")

@@ -22,7 +22,7 @@ ENTRY = Struct("<32sIIB7x")
 ID = Struct("<16s16s32sIB")
 """What is authenticated with a box."""
 DIRECTORY_NUMBER = 2**64 - 1
-FULL_BYTES = 32 << 20
+FULL_BYTES = 16 << 20
 """A pack that holds so many is closed."""
 
 

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 from lepton.core.errors import UnavailableError
+from lepton.vault.memory import give_back
 from lepton.vault.store.kept import Kept
 from lepton.vault.store.packs import FULL_BYTES
 
@@ -11,6 +12,8 @@ MOST_BYTES = 128 << 20
 """Held in memory of packs that belong to one writer each; where many write, they are closed before they are full."""
 LEAST_BYTES = 2 << 20
 """What such a pack may have however many there are."""
+MANY = 8
+"""Packs of one writer each, after which it is worth while to give their memory back."""
 KEPT_BYTES = 16 << 20
 """Of pages that were read lately."""
 
@@ -23,12 +26,21 @@ class Pools:
         self.reads = ThreadPoolExecutor(reads, "lepton-boxes")
         self.kept = Kept(KEPT_BYTES)
         self._is_over = False
-        self._lock, self._own = Lock(), 0
+        self._lock, self._own, self._ended = Lock(), 0, 0
 
     def own(self, change: int) -> None:
         """Note that so many more packs, or fewer, that belong to one writer each are in memory."""
         with self._lock:
             self._own += change
+            self._ended += change < 0
+
+    def rest(self) -> None:
+        """Give memory back, where many such packs have ended, and none is left."""
+        with self._lock:
+            if self._own or self._ended < MANY:
+                return
+            self._ended = 0
+        give_back()
 
     @property
     def own_bytes(self) -> int:

@@ -19,7 +19,7 @@ from tests.unit.vault.test_prune import advance, run
 
 T = TypeVar("T")
 BODIES = {f"file-{number}": random.Random(number).randbytes(3000 * number + 1) for number in range(5)}
-LARGE = random.Random(9).randbytes(40 << 20)
+LARGE = random.Random(9).randbytes(20 << 20)
 
 
 class DeadError(BaseException):

@@ -10,8 +10,8 @@ USE = """
 import resource
 from lepton.vault.memory import keep_freed
 {call}
-for _ in range(30):
-    buffers = [b"x" * (8 << 20) for _ in range(3)]
+for _ in range(60):
+    buffers = [b"x" * (4 << 20) for _ in range(3)]
     del buffers
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
@@ -25,3 +25,34 @@ def faults(call: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 def test_what_was_freed_is_used_again() -> None:
     assert faults("keep_freed(); keep_freed()") < faults("") / 4
+
+
+PACKS = """
+from pathlib import Path
+from lepton.vault.memory import keep_freed
+from lepton.vault.store.pools import MANY, Pools
+keep_freed()
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+pools, before = Pools(1, 1), resident()
+boxes = [(bytes(60_000), bytes(1000)) for _ in range(1000)]
+kept = [small for _, small in boxes]
+del boxes
+for _ in range({packs}):
+    pools.own(1)
+    pools.own(-1)
+pools.rest()
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")
+def test_after_many_packs_what_lies_free_between_what_is_kept_is_given_back() -> None:
+    def held(packs: str) -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", PACKS.format(packs=packs)], capture_output=True, text=True, check=True
+        )
+        return int(done.stdout)
+
+    assert held("MANY - 1") > 40e6
+    assert held("MANY") < 20e6

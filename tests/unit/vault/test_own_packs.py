@@ -38,7 +38,7 @@ def beside(store: Store, batch: Batch, first: int, count: int = 200) -> list[byt
 def test_what_is_given_up_leaves_nothing_beside_others(store: Store) -> None:
     lost = store.chunks.writing()
     ids = beside(store, lost, 0)
-    assert sum(map(len, store.driver.kept.values())) > 32 << 20
+    assert sum(map(len, store.driver.kept.values())) > 2 * FULL_BYTES
     lost.abandon()
     assert sum(map(len, store.driver.kept.values())) < 100_000
     assert [bytes(chunk) for chunk in store.chunks.read(ids[::10])] == [
