@@ -6,11 +6,12 @@ so, and a list of those pages, and so on: an edit of a large blob changes a chun
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate, tee
 from struct import Struct
+from typing import NamedTuple
 
 from lepton.core.errors import IntegrityError
 from lepton.vault.driver import check_range
@@ -113,7 +114,7 @@ def _places(chunks: Chunks, part: tuple[bytes, int], depth: int) -> Iterator[tup
     id, size = part
     yield id, depth > 0
     begin = 0
-    for below, end in RECORD.iter_unpack(_page(chunks, id, size)) if depth else ():
+    for below, end in RECORD.iter_unpack(_page(chunks, id, size).body) if depth else ():
         yield from _places(chunks, (below, end - begin), depth - 1)
         begin = end
 
@@ -166,10 +167,9 @@ def _below(
         return
     id, offset, size = part
     page = _page(chunks, id, size)
-    count = len(page) // RECORD.size
-    first = bisect_right(range(count), start - offset, key=lambda at: _end(page, at))
-    begin = _end(page, first - 1) if first else 0
-    for below, end in RECORD.iter_unpack(memoryview(page)[first * RECORD.size :]):
+    first = bisect_right(page.ends, start - offset)
+    begin = page.ends[first - 1] if first else 0
+    for below, end in RECORD.iter_unpack(memoryview(page.body)[first * RECORD.size :]):
         if offset + begin >= stop:
             return
         part = below, offset + begin, end - begin
@@ -180,18 +180,25 @@ def _below(
         begin = end
 
 
-def _end(page: Octets, at: int) -> int:
-    (end,) = END.unpack_from(page, at * RECORD.size)
-    return int(end)
+class _List(NamedTuple):
+    """A list of chunks or pages, and where each ends, to be searched; no ends: it is none."""
+
+    body: bytes
+    ends: Sequence[int]
 
 
-def _page(chunks: Chunks, id: bytes, size: int) -> Octets:
+def _formed(body: Octets) -> _List:
+    is_one = len(body) % RECORD.size == 0
+    return _List(bytes(body), tuple(end for (end,) in END.iter_unpack(body)) if is_one else ())
+
+
+def _page(chunks: Chunks, id: bytes, size: int) -> _List:
     """A list of chunks or pages whose content has that size.
 
     Raises:
         IntegrityError: it is none.
     """
-    page = chunks.page(id, bytes)
-    if not page or len(page) % RECORD.size or _end(page, len(page) // RECORD.size - 1) != size:
+    page = chunks.page(id, _formed)
+    if not page.ends or page.ends[-1] != size:
         raise IntegrityError("A list of chunks is damaged", fix="Restore it from a backup.")
     return page
