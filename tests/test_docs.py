@@ -91,6 +91,11 @@ def kinds(base: type[LeptonError]) -> Iterator[type[LeptonError]]:
         yield from kinds(kind)
 
 
+LIMITS = ("rate", "quota")
+WRITTEN = re.compile(r"""(?:Refusal|HTTPError)\(\s*([45]\d\d),(?:[^()]|\([^()]*\))*?(?:(?<=\d{3}, )|code=)"(\w+)\"""")
+"""Where code answers with a status and a code of its own."""
+
+
 def error_codes() -> dict[str, int]:
     """Every code -> its status, of exceptions anywhere in the package and of what a front answers by itself."""
     for module in pkgutil.walk_packages(lepton.__path__, "lepton."):
@@ -98,8 +103,11 @@ def error_codes() -> dict[str, int]:
         if text.exists() and re.search(r"^    code\b.* = ", text.read_text(), re.MULTILINE):
             importlib.import_module(module.name)
     refusals = [value for value in vars(answers).values() if isinstance(value, Refusal)]
-    refusals += [answers.too_large(1), answers.wrong_method(b"GET")]
+    refusals += [answers.too_large(1), answers.wrong_method(b"GET"), *(answers.too_many(why, 1) for why in LIMITS)]
     found = {refusal.code: refusal.status for refusal in refusals}
+    for path in Path(lepton.__path__[0]).rglob("*.py"):
+        for status, code in WRITTEN.findall(path.read_text()):
+            found.setdefault(code, int(status))
     found |= {code: status for status, code in HTTP_CODES.items() if code not in found}
     return found | {kind.code: kind.status for kind in kinds(LeptonError) if kind.__module__.startswith("lepton.")}
 

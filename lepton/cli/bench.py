@@ -37,7 +37,6 @@ class Bench:
     limits: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the wish that were said beside the class, which count instead."""
     is_reloading: bool = True
-    deadline_ms: int = 60_000
     tls_cert: str = ""
     tls_key: str = ""
 
@@ -58,7 +57,6 @@ def wish_of(bench: Bench) -> EndpointSpec:
         entry=bench.entry,
         host=bench.host,
         port=bench.port,
-        deadline_ms=bench.deadline_ms,
         tls_cert=bench.tls_cert,
         tls_key=bench.tls_key,
         **{name: _plain(value) for name, value in {**class_limits(wishes, bench.limits), **bench.limits}.items()},

@@ -1,4 +1,4 @@
-"""Options of what each replica of an endpoint may use, as `serve deploy` and `serve run` have them."""
+"""Options of what a replica of an endpoint, and a request, may use, as `serve deploy` and `serve run` have them."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Milli(Number):
-    """A number of devices, in thousandths."""
+    """A number of devices, or of seconds, in thousandths."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The thousandths.
@@ -23,8 +23,18 @@ class Milli(Number):
 
 
 def needs(command: F) -> F:
-    """Give a command `--replicas`, `--cpus`, `--gpus`, `--memory` and `--preload`, each None or empty unless given."""
+    """Give a command these, each None or empty unless given."""
     for option in (
+        click.option(
+            "--max-body", "max_body_bytes", type=Size(), default=None, help="Largest request: 64M.  [default: 8M]"
+        ),
+        click.option(
+            "--deadline",
+            "deadline_ms",
+            type=Milli(0.01, 600),
+            default=None,
+            help="Seconds for one request.  [default: 30]",
+        ),
         click.option(
             "--preload", multiple=True, metavar="MODULE", help="What every replica imports anyway; several times."
         ),

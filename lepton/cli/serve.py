@@ -18,7 +18,7 @@ from lepton.cli.standing import maybe_standing
 if TYPE_CHECKING:
     from lepton.sdk.limits import EndpointOptions, FrontOptions
 
-RATE = Number(1, 1_000_000, is_whole=True)
+RATE = Number(0, 1_000_000, is_whole=True)
 CONNECTIONS = Number(16, 1_000_000, is_whole=True)
 
 
@@ -37,13 +37,15 @@ def serve() -> None:
 @click.option(
     "--host-name", "hosts", multiple=True, help="Name by which that front's clients ask for it; several times."
 )
-@click.option("--rate", "rate_per_s", type=RATE, default=None, help="Requests a second of each user.")
-@click.option("--quota", "quota_per_day", type=RATE, default=None, help="Requests a day of each user.")
+@click.option("--rate", "rate_per_s", type=RATE, default=None, help="Requests a second of each user; 0: any number.")
+@click.option("--quota", "quota_per_day", type=RATE, default=None, help="Requests a day of each user; 0: any number.")
 @click.option("--max-connections", type=CONNECTIONS, default=None, help="Clients at one time.  [default: 4096]")
 @click.option(
     "--max-held", "max_held_bytes", type=Size(), default=None, help="Of requests, in the front.  [default: 256M]"
 )
-@click.option("--allow", multiple=True, help="Network whose addresses may connect, e.g. 10.0.0.0/8; several times.")
+@click.option(
+    "--allow", multiple=True, help="Network whose addresses may connect, e.g. 10.0.0.0/8; several times; '': any."
+)
 @click.option("--tls-cert", default=None, help="Certificate chain in PEM, by its path where the endpoint runs.")
 @click.option("--tls-key", default=None, help="Its key.")
 @click.option("--jwt-issuer", default=None, help="Take JWTs of this issuer too, with the next two.")
@@ -76,7 +78,9 @@ def deploy(session: Session, target: str, name: str, is_replacing: bool, is_wait
 @click.option(
     "--max-held", "max_held_bytes", type=Size(), default=None, help="Of requests, in the front.  [default: 256M]"
 )
-@click.option("--allow", multiple=True, help="Network whose addresses may connect, e.g. 10.0.0.0/8; several times.")
+@click.option(
+    "--allow", multiple=True, help="Network whose addresses may connect, e.g. 10.0.0.0/8; several times; '': any."
+)
 @click.option("--tls-cert", default=None, help="Certificate chain in PEM, by its path where the front runs.")
 @click.option("--tls-key", default=None, help="Its key.")
 @maybe_standing
@@ -91,7 +95,7 @@ def front(session: Session, name: str, is_waiting: bool, **wishes: Any) -> None:
 def _given(wishes: Mapping[str, Any]) -> dict[str, Any]:
     """What was asked for; the rest is the server's to choose."""
     given = {field: wish for field, wish in wishes.items() if wish not in (None, ())}
-    return {field: list(wish) if isinstance(wish, tuple) else wish for field, wish in given.items()}
+    return {field: [one for one in wish if one] if isinstance(wish, tuple) else wish for field, wish in given.items()}
 
 
 @serve.command()
@@ -100,9 +104,6 @@ def _given(wishes: Mapping[str, Any]) -> dict[str, Any]:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @needs
 @click.option("--reload/--no-reload", "is_reloading", default=True, help="Start anew when a file changes.")
-@click.option(
-    "--deadline", "deadline_s", type=Number(0.01, 600), default=60.0, show_default=True, help="Seconds for one request."
-)
 @click.option("--tls-cert", default="", help="Certificate chain in PEM; with --tls-key it speaks TLS.")
 @click.option("--tls-key", default="", help="Its key.")
 @common
@@ -172,12 +173,17 @@ def _death(one: Mapping[str, Any]) -> str:
 @serve.command()
 @click.argument("endpoint", shell_complete=complete.endpoints)
 @click.argument("inputs", default="-")
+@click.option("--path", default="", help="Of a service: which of its handlers, e.g. /greet; its fields are INPUTS.")
 @click.option("--cacert", default="", help="Certificates to trust, in PEM, if the endpoint's own is private.")
 @common
-def call(session: Session, endpoint: str, inputs: str, cacert: str) -> None:
+def call(session: Session, endpoint: str, inputs: str, path: str, cacert: str) -> None:
     """Ask ENDPOINT. INPUTS is JSON, @FILE with JSON, or - to read it from standard input."""
-    asked = _read(inputs)
-    session.json(session.client.serve.get(endpoint).predict(asked, cacert=cacert))
+    asked, found = _read(inputs), session.client.serve.get(endpoint)
+    answer = found.ask(path, asked, cacert=cacert) if path else found.predict(asked, cacert=cacert)
+    if isinstance(answer, bytes):
+        click.echo(answer, nl=False)
+    else:
+        session.json(answer)
 
 
 def _read(inputs: str) -> Any:

@@ -275,7 +275,7 @@ class Workbench:
         return None
 
 
-def serve_entry(entry: str, *, deadline_s: float, **wishes: Any) -> None:
+def serve_entry(entry: str, **wishes: Any) -> None:
     """Serve an entry until Ctrl-C or SIGTERM.
 
     Args:
@@ -286,7 +286,7 @@ def serve_entry(entry: str, *, deadline_s: float, **wishes: Any) -> None:
     path = Path(file_of(entry)).absolute()
     limits = {name: wishes.pop(name) for name in list(wishes) if name not in Bench.__dataclass_fields__}
     entry = rename(entry, path.name)
-    run_bench(Bench(source=path.parent, entry=entry, deadline_ms=round(deadline_s * 1000), limits=limits, **wishes))
+    run_bench(Bench(source=path.parent, entry=entry, limits=limits, **wishes))
 
 
 def run_bench(bench: Bench) -> None:

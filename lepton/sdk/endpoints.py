@@ -8,6 +8,7 @@ from typing import Any, Unpack
 from lepton.core.errors import JobFailedError, NameTakenError, UnavailableError
 from lepton.sdk.artifacts import hash_file
 from lepton.sdk.http import Http, part
+from lepton.sdk.http import encode as json_body
 from lepton.sdk.jobs import AsyncJob, AsyncJobs
 from lepton.sdk.limits import EndpointOptions, FrontOptions, class_limits, kept
 from lepton.sdk.portal import Blocking, attribute, blocking, listing, returning
@@ -117,6 +118,25 @@ class AsyncEndpoint:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
 
+    async def ask(self, path: str, fields: Any, *, cacert: str = "") -> Any:
+        """Ask a handler of a service, once.
+
+        Args:
+            path: where it answers, e.g. `/greet`.
+            fields: its parameters by their names, or the whole body, as JSON has it.
+            cacert: as of `predict`.
+        Returns:
+            What it answers: JSON, else bytes; None where it has nothing to say.
+        Raises:
+            InvalidError: they are not what it takes.
+            NotFoundError: nothing answers at that path.
+            UnavailableError: no replica has answered; whether one had begun is not known.
+        """
+        if not self.url:
+            await self.wait()
+        url = f"{self.url}/{path.removeprefix('/')}"
+        return await self._http.call(url, content=json_body(fields), content_type="application/json", cacert=cacert)
+
     async def change(self, target: str, **limits: Unpack[EndpointOptions]) -> "AsyncEndpoint":
         """Give it another model or service, or other limits; `wait` returns when it has them.
 
@@ -208,6 +228,7 @@ class Endpoint(Blocking[AsyncEndpoint]):
     refresh = returning(lambda: Endpoint)(AsyncEndpoint.refresh)
     wait = returning(lambda: Endpoint)(AsyncEndpoint.wait)
     predict = blocking(AsyncEndpoint.predict)
+    ask = blocking(AsyncEndpoint.ask)
     change = returning(lambda: Endpoint)(AsyncEndpoint.change)
     why = blocking(AsyncEndpoint.why)
     delete = returning(lambda: Endpoint)(AsyncEndpoint.delete)

@@ -258,7 +258,7 @@ class Http:
             await self.patiently(once)
 
     async def call(self, url: str, *, content: bytes, content_type: str, cacert: str = "") -> Any:
-        """POST to an endpoint's own address and return its JSON.
+        """POST to an endpoint's own address; its JSON, the bytes of what is none, or None where there is nothing.
 
         Args:
             cacert: file of the certificates to trust there; empty: as the server's are.
@@ -278,7 +278,11 @@ class Http:
             raise UnreachableError(
                 f"{url} does not answer: {type(fault).__name__}", fix="Look at the endpoint: lepton serve get NAME"
             ) from fault
-        return raise_for(response.status_code, response.content, response).json()
+        raise_for(response.status_code, response.content, response)
+        if response.status_code == 204:
+            return None
+        is_json = response.headers.get("content-type", "").startswith("application/json")
+        return response.json() if is_json else response.content
 
 
 def encode(body: Mapping[str, Any]) -> bytes:

@@ -56,7 +56,7 @@ class EndpointOptions(StandingOptions, total=False):
     batch_ms: int
     """Most work in one batch, in milliseconds, by the cost that is fitted while it serves; 100."""
     deadline_ms: int
-    """A request that has no answer after so many milliseconds gets a 504; 5000 unless given."""
+    """A request that has no answer after so many milliseconds gets a 504; 30 000 unless given."""
     max_body_bytes: int
     """Largest request; 8 MiB unless given."""
     capture_rows: int

@@ -85,7 +85,9 @@ MISFRAMED = (CODING, OLD_CODING, NOT_HTTP, NO_HOST, TWICE, BAD_HOST, BAD_TARGET)
 """After these nobody knows where the next request begins, or whose it is."""
 LONG_CHUNK = Refusal(400, "invalid", "The extensions of chunks are too long", "Leave them out.")
 TINY_CHUNKS = Refusal(400, "invalid", "The body comes in too many tiny chunks", "Send larger ones, or Content-Length.")
-NO_UPGRADE = Refusal(400, "invalid", "The connection cannot change its protocol", "Leave out the Upgrade header.")
+NO_UPGRADE = Refusal(
+    400, "invalid", "A request with a body cannot change its protocol", "Ask for HTTP/1.1 without Upgrade."
+)
 BAD_EXPECT = Refusal(417, "invalid", "Only `Expect: 100-continue` can be met", "Leave out the Expect header.")
 NO_TOKEN = Refusal(
     401,
@@ -145,7 +147,10 @@ NO_RPC = Refusal(
     501, "unimplemented", "This endpoint does not speak the Open Inference Protocol", "GET / says what it answers."
 )
 LATE = Refusal(
-    504, "deadline", "No answer came within the deadline", "Try again, or raise deadline_ms of the endpoint."
+    504,
+    "deadline",
+    "No answer came within the deadline",
+    "Try again, or raise --deadline of the endpoint (deadline_ms).",
 )
 OLD_HTTP = Refusal(505, "invalid", "Only HTTP/1.0 and HTTP/1.1 are spoken here", "Use HTTP/1.1.")
 

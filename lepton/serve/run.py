@@ -55,7 +55,9 @@ def open_program(ctx: Context, spec: EndpointSpec) -> Program:
         is_strict = not spec.entry.startswith("photon:")
         import_module("lepton.serve.requirements").check(spec.requirements, is_strict=is_strict)
     if spec.entry:
-        program = open_entry(ctx.input("code"), spec.entry)
+        folder = ctx.input("code").absolute()
+        os.chdir(folder)  # what it names by relative paths lies there, wherever it runs
+        program = open_entry(folder, spec.entry)
         tell_unread(getattr(program, "wishes", {}), spec)
     else:
         program = cast(Program, import_module("lepton.serve.inference").load_program(ctx, spec))

@@ -82,7 +82,7 @@ class EndpointSpec:
     """Most requests that a worker computes together."""
     batch_ms: int = 100
     """Most work in one batch, by the cost that is fitted while it serves."""
-    deadline_ms: int = 5000
+    deadline_ms: int = 30_000
     """A request that has no answer after this long gets a 504."""
     max_body_bytes: int = 8 << 20
     max_connections: int = 4096

@@ -143,7 +143,7 @@ def test_ctrl_c_lets_a_request_end_that_has_begun(tmp_path: Path, asking: Callab
         open_now = asking(running.ask, "/wait", {"name": "go"})
         wait_until((tmp_path / "go.begun").exists, "it has begun")
         running.process.send_signal(signal.SIGINT)
-        assert "a request that has begun, for up to 60 s" in running.until("waits for")
+        assert "a request that has begun, for up to 30 s" in running.until("waits for")
         (tmp_path / "go").touch()
         assert open_now.result(60) == "first"
 

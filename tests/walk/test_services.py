@@ -34,7 +34,7 @@ class Counter(Service):
     preload = ("json",)
 
     def init(self):
-        self.word = open(__file__.replace("counter.py", "words.txt")).read().strip()
+        self.word = open("words.txt").read().strip()  # beside the code, wherever that runs
 
     @handler(is_repeatable=True)
     def count(self, to: int) -> list[str]:
@@ -121,6 +121,8 @@ def test_a_service_is_deployed_with_its_files_and_survives_each_of_its_processes
     assert endpoint.fields["spec"]["endpoint"]["preload"] == ["json"]
     caller = Caller(endpoint, (up.data / "token").read_text().strip())
     assert caller.once() == (200, ["no. 0", "no. 1"])
+    said = up.lepton("serve", "call", "counter", '{"to": 1}', "--path", "/count")
+    assert json.loads(said.stdout) == ["no. 0"], said.stderr
 
     with caller:
         for rank in (1, 2):
@@ -166,19 +168,23 @@ def test_what_was_given_is_kept_when_what_is_served_is_replaced_and_what_the_cla
     up: House, folder: Path
 ) -> None:
     place, named = f"{folder}/counter.py", ["--name", "kept", "--replace"]
-    assert up.lepton("serve", "deploy", place, *named, "--replicas", "1", "--quota", "2").returncode == 0
+    limits = ["--quota", "2", "--deadline", "7.5", "--max-body", "16M", "--allow", "127.0.0.0/8"]
+    assert up.lepton("serve", "deploy", place, *named, "--replicas", "1", *limits).returncode == 0
     (folder / "counter.py").write_text(SERVICE.replace("cpus = 0.1", "cpus = 0.2"))
     (folder / "words.txt").write_text("nr.\n")
     assert up.lepton("serve", "deploy", place, *named).returncode == 0
     endpoint = up.client.serve.get("kept")
     spec = endpoint.fields["spec"]["endpoint"]
     assert (spec["replicas"], spec["quota_per_day"], spec["worker_cpu_milli"]) == (1, 2, 200)
+    assert (spec["deadline_ms"], spec["max_body_bytes"], spec["allow"]) == (7500, 16 << 20, ["127.0.0.0/8"])
     caller = Caller(endpoint, (up.data / "token").read_text().strip())
     answers = [caller.once() for _ in range(3)]
     assert [status for status, _ in answers] == [200, 200, 429], "the limit holds at the front that there is now"
     assert answers[0][1] == ["nr. 0", "nr. 1"]
-    assert up.lepton("serve", "deploy", place, *named, "--quota", "1000").returncode == 0
+    assert up.lepton("serve", "deploy", place, *named, "--quota", "0", "--allow", "").returncode == 0
     endpoint = up.client.serve.get("kept")
+    assert endpoint.fields["spec"]["endpoint"]["quota_per_day"] == 0
+    assert endpoint.fields["spec"]["endpoint"].get("allow", []) == []
     assert Caller(endpoint, (up.data / "token").read_text().strip()).once()[0] == 200
     assert endpoint.fields["spec"]["endpoint"]["replicas"] == 1
     up.client.serve.get("kept").delete().wait("deleted")

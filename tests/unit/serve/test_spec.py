@@ -104,6 +104,7 @@ def test_a_gang_that_stops_has_as_long_as_a_request_may_take() -> None:
         job = plan(EndpointSpec(**wish), endpoint="ep_00000000000000000000000002", name="x")
         return job.grace_s, job.params["drain_s"]
 
-    assert bounds(model=MODEL) == (10, 8)
+    assert bounds(model=MODEL) == (33, 31)
+    assert bounds(model=MODEL, deadline_ms=2000) == (10, 8)
     assert bounds(model=MODEL, deadline_ms=60_000) == (63, 61)
     assert bounds(is_front=True) == (10, 8)
