@@ -130,6 +130,7 @@ class Chunks:
             if len(ahead) > READS_AHEAD:
                 run, fetched = ahead.pop(0)
                 yield from self._read_run(run, fetched.result)
+            self._pools.passed(run[-1][1].start - run[0][1].start)
         for run, fetched in ahead:
             yield from self._read_run(run, fetched.result)
 
@@ -380,8 +381,9 @@ class Chunks:
     def _end(self, filling: Filling, fault: BaseException | None) -> None:
         with self._lock:
             self._take_out(filling)
+        size = filling.writer.size_bytes if filling.writer else 0
         filling.writer, filling.entries = None, ()  # from now on it is read from the storage
-        self._pools.rest()
+        self._pools.passed(size, was_written=True)
         filling.done.set_exception(fault) if fault else filling.done.set_result(None)
 
     def _take_out(self, filling: Filling) -> None:

@@ -12,8 +12,8 @@ MOST_BYTES = 128 << 20
 """Held in memory of packs that belong to one writer each; where many write, they are closed before they are full."""
 LEAST_BYTES = 2 << 20
 """What such a pack may have however many there are."""
-MANY = 8
-"""Packs of one writer each, after which it is worth while to give their memory back."""
+MUCH_BYTES = 512 << 20
+"""Of content that has passed, after which it is worth while to give memory back; a quarter, where nobody writes on."""
 KEPT_BYTES = 16 << 20
 """Of pages that were read lately."""
 
@@ -26,20 +26,21 @@ class Pools:
         self.reads = ThreadPoolExecutor(reads, "lepton-boxes")
         self.kept = Kept(KEPT_BYTES)
         self._is_over = False
-        self._lock, self._own, self._ended = Lock(), 0, 0
+        self._lock, self._own, self._passed = Lock(), 0, 0
 
     def own(self, change: int) -> None:
         """Note that so many more packs, or fewer, that belong to one writer each are in memory."""
         with self._lock:
             self._own += change
-            self._ended += change < 0
 
-    def rest(self) -> None:
-        """Give memory back, where many such packs have ended, and none is left."""
+    def passed(self, size: int, *, was_written: bool = False) -> None:
+        """Note that so many bytes of content have been read or written; give memory back after much of it."""
         with self._lock:
-            if self._own or self._ended < MANY:
+            self._passed += size
+            is_last = was_written and not self._own
+            if self._passed < (MUCH_BYTES // 4 if is_last else MUCH_BYTES):
                 return
-            self._ended = 0
+            self._passed = 0
         give_back()
 
     @property
