@@ -5,6 +5,7 @@ have waited already; where few have, from the same size in all queues. Such quan
 congestion comes and goes. So both ends are moved by a factor for each size that learns from its errors (adaptive
 conformal inference, Gibbs and Candes 2021): out by a step when it did not hold, in by a small step when it did. That a
 promise is broken is known at its end, not when the job starts at last: so a growing queue is noticed while it grows.
+Promises of one moment break together, and say one thing only: that the factor of that moment was too small.
 """
 
 import heapq
@@ -23,8 +24,10 @@ MOST = 1000
 ENOUGH = 10
 STEP = 0.06
 """How far a factor's logarithm moves for one error."""
-AIM = 0.07
+AIM = 0.06
 """Errors at each end that are aimed at: less than a tenth, for errors come in bursts."""
+REACH = 1.5
+"""How far beyond the logarithm that a broken promise was made with it can move that of today."""
 FIRST = 0.3
 FARTHEST = 5.0
 """Largest logarithm of a factor; the smallest is -1."""
@@ -56,6 +59,8 @@ class Promise:
     """Nothing was known of how long such jobs wait."""
     is_broken: bool = False
     """It has waited longer than `high_s` already."""
+    shift: tuple[float, float] = (0.0, 0.0)
+    """By which its ends were moved."""
     told: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """What it is told now: when that was said, and from and until how many seconds after that it probably starts."""
 
@@ -86,6 +91,7 @@ class Waits:
             high_s = min(high_s, max(BEYOND * longest_s, BLIND[1]))
         low_s = low_s * exp(-shift[0])
         promise = Promise(kind, now, low_s if low_s > SHORT_S else 0.0, max(high_s, low_s + SHORT_S), is_blind)
+        promise.shift = shift[0], shift[1]
         promise.told = (now, promise.low_s, promise.high_s)
         self._promises[job] = self._waiting[kind][job] = promise
         heapq.heappush(self._ends, (now + promise.high_s, job))
@@ -135,9 +141,9 @@ class Waits:
         if waited_s < SHORT_S:
             return
         self._longest_s = max(self._longest_s, waited_s)
-        self._move(promise.kind[1], 0, is_error=waited_s < promise.low_s)
+        self._move(promise, 0, is_error=waited_s < promise.low_s)
         if not promise.is_broken:
-            self._move(promise.kind[1], 1, is_error=False)
+            self._move(promise, 1, is_error=False)
         for kind in (promise.kind, ("", promise.kind[1]), ("", -1)):
             self._lately[kind].append(waited_s)
 
@@ -173,8 +179,11 @@ class Waits:
             promise = self._promises.get(heapq.heappop(self._ends)[1])
             if promise is not None and not promise.is_broken:
                 promise.is_broken = True
-                self._move(promise.kind[1], 1, is_error=True)
+                self._move(promise, 1, is_error=True)
 
-    def _move(self, size: int, end: int, *, is_error: bool) -> None:
-        shift = self._shift[size]
-        shift[end] = min(FARTHEST, max(-1.0, shift[end] + STEP * (1 - AIM if is_error else -AIM)))
+    def _move(self, promise: Promise, end: int, *, is_error: bool) -> None:
+        shift = self._shift[promise.kind[1]]
+        if not is_error:
+            shift[end] = max(-1.0, shift[end] - STEP * AIM)
+        elif shift[end] < promise.shift[end] + REACH:
+            shift[end] = min(FARTHEST, shift[end] + STEP * (1 - AIM))
