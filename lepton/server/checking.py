@@ -11,7 +11,7 @@ from lepton.server.opening import Backup, DumpDamagedError, copies_of, opened, o
 from lepton.store.dump import dump
 from lepton.store.restored import read_told
 from lepton.vault.backup.check import Damage, check_packs
-from lepton.vault.backup.gone import missing, unreadable
+from lepton.vault.backup.gone import MISSING, faulty, missing
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.second import Second
@@ -22,7 +22,6 @@ from lepton.vault.store.keyring import KeyRing
 from lepton.vault.uses import BACKUPS_MARK, DUMPS
 
 NOT_LET_GO = "it is gone, and was not let go of; lepton vault forget --at URL --backup N takes note that it may be"
-BEYOND_REPAIR = "it is damaged in all its copies; repair takes it from another place, or lepton vault forget lets it go"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +45,12 @@ def check_backup(target: Target, manifest: Manifest, clock: Clock, *, progress: 
     own, second = {domain: packs[domain]}, Second(driver)
     there = {head.key for head in second.list()}
     twice = {domain: [(pack, size) for pack, size in packs[domain] if pack_path(domain, pack) in there]}
+    single = {pack_path(domain, pack) for pack, _ in packs[domain]} - there
     tell = counted(progress, size_of(packs) + size_of(twice))
     ring = KeyRing(own_state(manifest), manifest.vault_root)
     dumps, copies = (check_packs(*each, progress=tell) for each in ((driver, ring, own), (second, ring, twice)))
-    damaged, spare = copies_of(target, manifest).damaged | _missing_beside(target, manifest), dict[str, str]()
+    damaged, spare = _missing_beside(target, manifest) | copies_of(target, manifest).damaged, dict[str, str]()
+    damaged |= {DUMPS + path: MISSING for path in sorted(single)}
     others = {each: found for each, found in packs.items() if each != domain}
     damage, names = Damage(), [f"backup {manifest.number}: its dump, without which nothing of it is restored"]
     try:
@@ -108,10 +109,10 @@ def needed(house: House, lost: Mapping[str, str]) -> dict[str, str]:
 
 
 def _missing_beside(target: Target, manifest: Manifest) -> dict[str, str]:
-    """What else is wrong with the place: backups that somebody removed, and the file that says whose it is."""
-    verifier = (manifest.opens or opening_keys(Root(manifest.root)))[1]
-    found = {manifest_paths(number)[0]: NOT_LET_GO for number in missing(target, manifest, verifier)}
-    found |= {manifest_paths(number)[0]: BEYOND_REPAIR for number in unreadable(target, verifier)}
+    """What else is wrong with the place: backups that are gone, copies of manifests, and the file that says whose."""
+    opens = manifest.opens or opening_keys(Root(manifest.root))
+    found = {manifest_paths(number)[0]: NOT_LET_GO for number in missing(target, manifest, opens[1])}
+    found |= faulty(target, opens)
     if fault := target.mark_fault():
         found[BACKUPS_MARK] = f"it is {fault}"
     return found

@@ -16,7 +16,7 @@ from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.mending import Mended, Opens, mend_packs
 from lepton.vault.backup.progress import Progress, Steps, counted
 from lepton.vault.backup.second import Second
-from lepton.vault.backup.target import Target, copy_packs, manifest_paths, size_of
+from lepton.vault.backup.target import Target, manifest_paths, size_of
 from lepton.vault.driver import Driver
 from lepton.vault.store.files import PackFile, pack_path, pack_path_ids
 from lepton.vault.store.index import noted
@@ -130,8 +130,7 @@ def _manifests(
             mended.damaged[manifest_paths(number)[0]] = fault.message
             continue
         copies = copies_of(target, manifest)
-        target.complete(number, next(iter(copies.whole.values())))
-        mended.whole_again += copies.damaged
+        mended.whole_again += target.complete(number, next(iter(copies.whole.values())))
         yield manifest
 
 
@@ -156,7 +155,6 @@ def _mend_dump(
     driver, second = target.driver, Second(target.driver)
     ring = KeyRing(own_state(manifest), manifest.vault_root)
     mend_packs(driver, [*sources, second], ring, packs, progress=tell, mended=mended)
-    copy_packs(driver, second, packs, progress=lambda _: None)  # older places have none
     copies = Mended()
     mend_packs(second, [*sources, driver], ring, packs, progress=tell, mended=copies)
     mended.whole_again += [DUMPS + path for path in copies.whole_again]

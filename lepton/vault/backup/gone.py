@@ -11,11 +11,13 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from lepton.core.errors import IntegrityError, NotFoundError
-from lepton.vault.backup.manifest import Manifest, read_manifest
-from lepton.vault.backup.target import Target
+from lepton.vault.backup.manifest import Manifest, platform_opens, read_manifest
+from lepton.vault.backup.target import Target, manifest_paths
 
 LET_GO = "let-go"
 PURPOSE = b"lepton let go 1"
+MISSING = "it is missing: there is one copy only"
+BEYOND_REPAIR = "it is damaged in all its copies; repair takes it from another place, or lepton vault forget lets it go"
 
 
 def let_go_of(target: Target, platform: str, verifier: bytes) -> set[int]:
@@ -46,21 +48,30 @@ def missing(target: Target, manifest: Manifest, verifier: bytes) -> list[int]:
     return sorted(lost - let_go_of(target, manifest.platform, verifier)) if lost else []
 
 
-def unreadable(target: Target, verifier: bytes) -> list[int]:
-    """Numbers of backups that lie there, and of whose manifest no copy is what the platform signed."""
-    return [number for number in target.numbers() if not _is_whole(target, number, verifier)]
+def faulty(target: Target, opens: tuple[bytes, bytes]) -> dict[str, str]:
+    """Where a manifest lies, or should -> what is wrong with it, of all backups; each has two copies.
+
+    Args:
+        opens: what the platform opens manifests with, and verifies them with.
+    """
+    found = dict[str, str]()
+    for number in target.numbers():
+        try:
+            there = target.read(number)
+        except NotFoundError:  # it was let go of meanwhile
+            continue
+        whole = [path for path, body in there.items() if _is_its(opens, number, body)]
+        if not whole:
+            found[manifest_paths(number)[0]] = BEYOND_REPAIR
+        else:
+            wrong = (path for path in manifest_paths(number) if path not in whole)
+            found |= {path: "it is damaged" if path in there else MISSING for path in wrong}
+    return found
 
 
-def _is_whole(target: Target, number: int, verifier: bytes) -> bool:
+def _is_its(opens: tuple[bytes, bytes], number: int, body: bytes) -> bool:
     try:
-        return any(_is_signed(verifier, body) for body in target.read(number).values())
-    except NotFoundError:  # it was let go of meanwhile
-        return True
-
-
-def _is_signed(verifier: bytes, body: bytes) -> bool:
-    try:
-        read_manifest(body, signer=verifier)
+        platform_opens(read_manifest(body, signer=opens[1]), opens[0], number)
     except IntegrityError:
         return False
     return True
