@@ -30,9 +30,7 @@ def tell(tx: Tx, about: About, author: Author, *, fault: str, over: str) -> None
     alerts = resources.alive(tx, "alert")
     firing = next((one for one in alerts if one.spec.get(about.name) == about.of), None)
     if firing is not None and not fault:
-        author = replace(author, workspace=firing.workspace)
-        resolved = replace(firing, state="resolved", is_final=True, updated_at=author.at)
-        resources.update(tx, resolved, changed(firing, "firing->resolved", author, over), expected=firing.revision)
+        _end(tx, firing, author, over)
     elif firing is None and fault:
         alert = Resource(
             id=make_id("alert", at=author.at),
@@ -45,3 +43,16 @@ def tell(tx: Tx, about: About, author: Author, *, fault: str, over: str) -> None
             updated_at=author.at,
         )
         resources.insert(tx, alert, changed(alert, "firing", replace(author, workspace=DEFAULT_WORKSPACE), fault))
+
+
+def end_others(tx: Tx, about: About, author: Author, *, over: str) -> None:
+    """Resolve the alerts of that name about all other things, where there is one such thing at a time."""
+    for alert in resources.alive(tx, "alert"):
+        if alert.spec.get(about.name, about.of) != about.of:
+            _end(tx, alert, author, over)
+
+
+def _end(tx: Tx, firing: Resource, author: Author, over: str) -> None:
+    author = replace(author, workspace=firing.workspace)
+    resolved = replace(firing, state="resolved", is_final=True, updated_at=author.at)
+    resources.update(tx, resolved, changed(firing, "firing->resolved", author, over), expected=firing.revision)

@@ -26,7 +26,7 @@ from lepton.core.errors import (
     StorageUnreachableError,
     UnavailableError,
 )
-from lepton.server.alerts import About, tell
+from lepton.server.alerts import About, end_others, tell
 from lepton.server.storage import Address, Storage, mark_of, opened_credentials
 from lepton.server.submit import Author
 from lepton.store import events, storage
@@ -50,7 +50,7 @@ class Ownership:
     """What one database knows of whose its storage is. Any thread may use it."""
 
     def __init__(self, database: Database, place: Storage) -> None:
-        self._database, self._driver, self.address = database, place.driver, place.address
+        self._database, self._driver, self._id, self.address = database, place.driver, place.id, place.address
         self._seen = -1
         """The last event that the storage's token stands for."""
         self._lacks: LeptonError | None = None
@@ -88,19 +88,29 @@ class Ownership:
         Raises:
             StorageSharedError: it is.
             IntegrityError: nothing there says whose it is.
-            UnavailableError: it could not be written when this server started, nor since.
+            UnavailableError: packs lie elsewhere by now; or it could not be written since this server started.
         """
+        if self._is_left():
+            raise UnavailableError("The vault was moved to another storage", fix="Start the server again.")
         if self.is_shared and self._lacks:
             raise UnavailableError(
                 f"{OWNER_MARK} of {self.address} cannot be written: {self._lacks.message}",
                 fix=f"{self._lacks.fix} It is tried again each minute; until then nothing is deleted there.",
             )
+        self._check_ours()
+
+    def _check_ours(self) -> None:
         if self.is_shared:
             found, known = self._found(), self._known()
             if not found and known:
                 raise self._lost("is gone")
             if found and found not in known:
                 raise self._fault()
+
+    def _is_left(self) -> bool:
+        """Whether packs were moved elsewhere since this was opened."""
+        kept = self._database.read(storage.find)
+        return self.is_shared and bool(self._id) and kept is not None and kept.id != self._id
 
     def standing(self) -> str:
         """How the storage stands, in words."""
@@ -127,7 +137,7 @@ class Ownership:
         Raises:
             StorageSharedError: it is another copy's, which goes on.
         """
-        self.check()
+        self._check_ours()
         for mark in (PACKS_MARK, OWNER_MARK):
             self._driver.delete(mark)
 
@@ -194,11 +204,9 @@ class Watch:
         self._fault: str | None = None
 
     def turn(self) -> None:
-        """Look whose the storage is; raise and resolve the alert. Leave the place that packs were moved from."""
+        """Look whose the storage is; raise and resolve the alert, also of places before. Leave the one moved from."""
         if why := leave_old(self._database, self._root, self._folder):
             log.warning("the storage that packs were moved from keeps its mark: %s", why)
-        if not self._ownership.is_shared:
-            return
         fault = ""
         try:
             self._ownership.keep()
@@ -211,13 +219,16 @@ class Watch:
         except (UnavailableError, StorageRefusedError) as found:
             fault = f"{found.message}. {found.fix}"
         if fault != self._fault:
-            log.log(logging.ERROR if fault else logging.INFO, "%s", fault or "the storage is this database's")
+            if fault or self._fault:
+                log.log(logging.ERROR if fault else logging.INFO, "%s", fault or "the storage is this database's")
             self._database.write(lambda tx: self._tell(tx, fault, self._clock.now()))
         self._fault = fault
 
     def _tell(self, tx: Tx, fault: str, at: datetime) -> None:
         author = Author(actor=ACTOR, workspace="", at=at)
         tell(tx, self._about, author, fault=fault, over="the storage is this database's")
+        if not fault:
+            end_others(tx, self._about, author, over=f"packs lie at {self._about.of}")
 
 
 def moved(database: Database, root: bytes, new: Address) -> str:

@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,24 @@ def test_the_mark_of_the_place_that_was_left_goes_when_it_can(tmp_path: Path, mo
         turn(house, "ownership")
         assert not (packs / PACKS_MARK).exists() and not (packs / OWNER_MARK).exists()
         assert get(house, "a") == BODY
+
+
+def test_a_server_is_told_of_a_move_until_it_is_started_again(tmp_path: Path) -> None:
+    data, packs = tmp_path / "data", tmp_path / "packs"
+    places = [packs, data / "vault", packs]
+    with open_house(data, storage=str(packs)) as house:
+        assert put(house, "a") == 201
+    for old, new in pairwise([*places, tmp_path / "third"]):
+        with open_house(data) as house:
+            turn(house, "ownership")
+            assert not alerts(house), (old, "those of the place before are over")
+            run("storage", "--move-to", new, "--data", data)
+            turn(house, "ownership")
+            told = alerts(house)
+            assert [("moved to another storage" in cause, OWNER_MARK in cause) for cause in told] == [(True, False)]
+    with open_house(data) as house:
+        turn(house, "ownership")
+        assert not alerts(house) and get(house, "a") == BODY
 
 
 class Plain(MemoryDriver):
