@@ -30,6 +30,9 @@ from lepton.vault.drivers.opening import address_of
 UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 EVERY = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
 new_option = click.option("--new", "is_new", is_flag=True, help="Begin at a place where no backups lie yet.")
+claim_option = click.option(
+    "--claim", "claims", is_flag=True, help="Go on there although another copy of this platform made backups there."
+)
 
 
 class Rhythm(ParamType):
@@ -101,22 +104,24 @@ def _row(place: Place, now: int) -> dict[str, str]:
 @click.option("--every", "every_s", type=Rhythm(), required=True, help="How often: 30m, 6h, 1d, 1w.")
 @keep_options("backups")
 @new_option
+@claim_option
 @click.option("--dry-run", "is_dry", is_flag=True, help="Only say when the next would be made, and which would go.")
 @data_option
 @with_json
-def schedule(url: str, every_s: int, is_new: bool, is_dry: bool, data: Path | None, is_json: bool, **keep: int) -> None:
+def schedule(url: str, every_s: int, is_dry: bool, data: Path | None, is_json: bool, **options: Any) -> None:
     """Let the server make backups by itself, and let old ones go. Said again, it replaces what was said.
 
     Credentials in the variables of a storage (LEPTON_STORAGE_SECRET, ...) are sealed and kept with it; without any the
     server uses its own.
     """
-    chosen = keep_of(keep)
+    is_new, claims = options.pop("is_new"), options.pop("claims")
+    chosen = keep_of(options)
     target = target_at(url)
     with opened(data, use=Use.READS if is_dry else Use.WRITES) as house:
         now = to_micros(CLOCK.now())
         backups.check_recovery_key(house)
         if not is_dry:
-            backups.settle(house, target, is_new=is_new)
+            backups.settle(house, target, is_new=is_new, claims=claims)
         found = house.database.read(lambda tx: targets.find(tx, target.address)) or Place(address=target.address)
         sealed = sealed_credentials(house.root, target.address, from_environment())
         place = replace(

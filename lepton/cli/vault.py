@@ -13,7 +13,7 @@ from lepton.cli.moving import moving, moving_on
 from lepton.cli.output import Session, with_json
 from lepton.cli.parcels import PARCEL_COMMANDS
 from lepton.cli.repair import beside, repair
-from lepton.cli.schedules import COMMANDS, new_option
+from lepton.cli.schedules import COMMANDS, claim_option, new_option
 from lepton.cli.server import data_option
 from lepton.cli.storage import storage
 from lepton.cli.storages import (
@@ -52,9 +52,10 @@ def vault() -> None:
 @click.option("--to", "url", required=True, help="Where backups go: a folder, or s3://, smb://, ...")
 @click.option("--append-only", is_flag=True, help="Refuse a storage where what lies there can be changed or deleted.")
 @new_option
+@claim_option
 @data_option
 @with_json
-def backup(url: str, append_only: bool, is_new: bool, data: Path | None, is_json: bool) -> None:
+def backup(url: str, append_only: bool, is_new: bool, claims: bool, data: Path | None, is_json: bool) -> None:
     """Back everything up; what is there already is not copied again."""
     target = target_at(url)
     if append_only and not (found := target.driver.append_only()).holds:
@@ -64,7 +65,7 @@ def backup(url: str, append_only: bool, is_new: bool, data: Path | None, is_json
         )
     is_first = not target.is_claimed()
     with opened(data) as house, moving("backing up") as moved:
-        made = backups.back_up(house, target, progress=moved, is_new=is_new)
+        made = backups.back_up(house, target, progress=moved, is_new=is_new, claims=claims)
     told = {name: getattr(made, name) for name in made.__slots__} | {"at": str(from_micros(made.at))}
     new = f"{made.new_packs} of {number_of(made.packs, 'pack')} are new, {format_bytes(made.new_bytes)}"
     Session(is_json).say(f"Backup {made.number} of {format_bytes(made.size_bytes)} is made; {new}.", told)

@@ -23,6 +23,7 @@ from lepton.core.errors import (
     UnavailableError,
 )
 from lepton.server.checking import needed
+from lepton.server.claims import Claim
 from lepton.server.house import House
 from lepton.server.opening import open_manifest
 from lepton.server.root import check_root
@@ -102,19 +103,21 @@ def refreshed(house: House, key: RecoveryKey) -> RecoveryKey:
     return replace(key, at_least=max(key.at_least, house.last_backup()))
 
 
-def back_up(house: House, target: Target, *, progress: Progress, is_new: bool = False) -> Made:
+def back_up(house: House, target: Target, *, progress: Progress, is_new: bool = False, claims: bool = False) -> Made:
     """Make a backup.
 
     Args:
         is_new: the target may be one where no backups lie yet, although the platform has others.
+        claims: it is this platform's from now on, whichever copy of it has made backups there.
 
     Raises:
         ConflictError: there is no recovery key yet; or something else lies there than the platform remembers.
+        StorageSharedError: another copy of the platform makes backups there.
         InvalidError: the target lies in the data directory.
         UnavailableError, StorageFullError: the storage does not take it; what was copied is used by the next.
     """
     recovery = check_recovery_key(house)
-    settle(house, target, is_new=is_new)
+    claim = settle(house, target, is_new=is_new, claims=claims)
     house.sealing().turn()
     with target.busy(MAKING, FORGETTING, busy(house)) as beat:
 
@@ -123,10 +126,10 @@ def back_up(house: House, target: Target, *, progress: Progress, is_new: bool = 
             progress(done, total)
 
         for _ in range(TRIES - 1):
-            made = _back_up(house, target, recovery, moved)
+            made = _back_up(house, target, claim, recovery, moved)
             if made is not None:
                 return made
-        return _back_up(house, target, recovery, moved, is_last=True) or _endless()
+        return _back_up(house, target, claim, recovery, moved, is_last=True) or _endless()
 
 
 def check_recovery_key(house: House) -> bytes:
@@ -141,7 +144,7 @@ def check_recovery_key(house: House) -> bytes:
     return recovery
 
 
-def settle(house: House, target: Target, *, is_new: bool) -> None:
+def settle(house: House, target: Target, *, is_new: bool, claims: bool = False) -> Claim:
     """Make a target the platform's, and remember it; raises as `back_up`."""
     check_outside(target.address, house.folder)
     places = {place.address: place for place in house.database.read(targets.every)}
@@ -149,8 +152,12 @@ def settle(house: House, target: Target, *, is_new: bool) -> None:
     others = [place.id for place in places.values() if place.id and place is not own]
     if not own.id:
         check_apart(target.address, [str(house.storage.address)])
+    is_first = not target.is_claimed()
     id = target.claim(house.platform(), Known(id=own.id, others=others, is_new=is_new))
+    claim = Claim(house.database, target, id)
+    claim.take(claims=claims or is_first)
     house.database.write(lambda tx: targets.put(tx, replace(own, id=id)))
+    return claim
 
 
 def check_outside(address: str, data: Path) -> None:
@@ -178,7 +185,7 @@ def _endless() -> NoReturn:
 
 
 def _back_up(
-    house: House, target: Target, recovery: bytes, progress: Progress, *, is_last: bool = False
+    house: House, target: Target, claim: Claim, recovery: bytes, progress: Progress, *, is_last: bool = False
 ) -> Made | None:
     """A backup; None where a pack was pruned meanwhile, so that it must begin again."""
     number = _next_number(house, target)
@@ -209,6 +216,7 @@ def _back_up(
     )
     _complete(house, target)
     sealed = seal_manifest(manifest, recovery=recovery, platform_key=house.opens_with[0], signer=house.signer)
+    claim.check()  # of two who make one at once the later has the place
     target.write(number, sealed)
     house.database.write(lambda tx: _note(tx, target.address, number, at))
     count = sum(len(found) for found in packs.values())

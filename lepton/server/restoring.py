@@ -175,6 +175,7 @@ def _write_database(backup: Backup, into: Path, clock: Clock, kept: Kept) -> int
         rows = load(database, backup.lines(), clock)
         migrate(database, clock)
         database.write(targets.pause_all)
+        database.write(targets.disown)
         database.write(lambda tx: put_storage(tx, kept))
         database.write(forget)
         author = Author(actor="system", workspace="", at=clock.now())

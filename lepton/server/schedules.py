@@ -13,6 +13,7 @@ from lepton.core.clock import believed, from_micros, to_micros
 from lepton.core.errors import ConfigError, ConflictError, LeptonError
 from lepton.server.alerts import About, tell
 from lepton.server.backups import Made, back_up, busy
+from lepton.server.claims import Claim
 from lepton.server.house import House, writing
 from lepton.server.jumps import Jumps
 from lepton.server.lease import Lease
@@ -109,7 +110,7 @@ def choose(house: House, target: Target, keep: Keep, *, also: Sequence[int] = ()
 
 
 def let_go(house: House, target: Target, gone: Sequence[int], *, is_dry: bool = False) -> Forgotten:
-    """Let backups go, and what only they need; raises as `forget`."""
+    """Let backups go, and what only they need; raises as `forget`, and StorageSharedError as `back_up`."""
 
     def opened(number: int) -> Manifest:
         return _manifest(house, target, number)
@@ -119,6 +120,8 @@ def let_go(house: House, target: Target, gone: Sequence[int], *, is_dry: bool = 
     place = house.database.read(lambda tx: targets.find(tx, target.address))
     newest = place.last_number if place and place.last_number not in gone else 0
     target.check_only()
+    if id := target.id() or (place.id if place else ""):
+        Claim(house.database, target, id).check()
     if gone and not target.driver.append_only().holds:
         note(target, house.platform(), house.signer, gone)
     lease_s = FORGOTTEN_S + Jumps(house.database, house.clock).doubt_s()

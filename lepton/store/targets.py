@@ -1,12 +1,15 @@
 """Where backups go: what is known of each place, and when the next backup is due there."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from lepton.store import facts
 from lepton.store.database import Row, Tx
 from lepton.vault.backup.retention import Keep
+
+TOKENS = "place tokens"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,27 @@ def put(tx: Tx, place: Place) -> None:
 def pause_all(tx: Tx) -> None:
     """No backup is made by itself until somebody says so: of a platform that was restored, the first may still run."""
     tx.execute("UPDATE backup_targets SET is_paused = 1 WHERE every_s > 0")
+
+
+def tokens(tx: Tx, id: str) -> list[str] | None:
+    """Those that the database gave a place, the newest first; none: it was restored since; None: it never gave any."""
+    return _tokens(tx).get(id)
+
+
+def put_tokens(tx: Tx, id: str, wanted: Sequence[str]) -> None:
+    """Say which they are."""
+    facts.put(tx, TOKENS, json.dumps(_tokens(tx) | {id: list(wanted)}))
+
+
+def disown(tx: Tx) -> None:
+    """All places are the platform's that this database was restored from, as it may still run."""
+    ids = {*_tokens(tx), *(place.id for place in every(tx) if place.id)}
+    facts.put(tx, TOKENS, json.dumps({id: [] for id in sorted(ids)}))
+
+
+def _tokens(tx: Tx) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = json.loads(facts.get(tx, TOKENS) or "{}")
+    return found
 
 
 def _read(row: Row) -> Place:

@@ -15,6 +15,8 @@ from lepton.vault.drivers.opening import open_driver
 
 BACKUPS_MARK = "lepton-backup"
 """JSON: whose backups lie there."""
+BACKUPS_OWNER = "lepton-backup-owner"
+"""What stands there too: which copy of the platform's database makes them."""
 PACKS_MARK = "lepton-vault"
 """JSON: whose packs."""
 OWNER_MARK = "lepton-owner"
@@ -46,6 +48,7 @@ MARKS = {
     PACKS_MARK: Use.PACKS,
     OWNER_MARK: Use.PACKS,
     BACKUPS_MARK: Use.BACKUPS,
+    BACKUPS_OWNER: Use.BACKUPS,
     PARCELS_MARK: Use.PARCELS,
 }
 

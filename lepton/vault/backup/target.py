@@ -116,6 +116,13 @@ class Target:
         known.check_same(self.address, id)
         return id
 
+    def id(self) -> str:
+        """That of the place, as it stands there; empty where that cannot be read."""
+        try:
+            return self._about()[1]
+        except (NotFoundError, IntegrityError):
+            return ""
+
     def mark_fault(self) -> str:
         """What is wrong with the file that says whose the backups are; empty: nothing."""
         try:
