@@ -1,6 +1,6 @@
 """Check every byte of a platform's vault, or of a backup, and say what of it cannot be read whole."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lepton.core.clock import Clock
@@ -10,7 +10,7 @@ from lepton.server.needed import Look, judged
 from lepton.server.opening import Backup, DumpDamagedError, copies_of, opened, own_state
 from lepton.store.dump import dump
 from lepton.store.restored import read_told
-from lepton.vault.backup.check import Damage, check_packs
+from lepton.vault.backup.check import Damage, Reading, check_packs
 from lepton.vault.backup.gone import MISSING, faulty, missing
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.progress import Progress, counted
@@ -41,37 +41,79 @@ class Checked:
 
 def check_backup(target: Target, manifest: Manifest, clock: Clock, *, progress: Progress) -> Checked:
     """Read every byte of a backup, and name what is damaged."""
-    packs, domain, driver = manifest.packs, manifest.domain, target.driver
-    own, second = {domain: packs[domain]}, Second(driver)
-    there = {head.key for head in second.list()}
-    twice = {domain: [(pack, size) for pack, size in packs[domain] if pack_path(domain, pack) in there]}
-    single = {pack_path(domain, pack) for pack, _ in packs[domain]} - there
-    tell = counted(progress, size_of(packs) + size_of(twice))
-    ring = KeyRing(own_state(manifest), manifest.vault_root)
-    dumps, copies = (check_packs(*each, progress=tell) for each in ((driver, ring, own), (second, ring, twice)))
-    damaged, spare = _missing_beside(target, manifest) | copies_of(target, manifest).damaged, dict[str, str]()
-    damaged |= {DUMPS + path: MISSING for path in sorted(single)}
-    others = {each: found for each, found in packs.items() if each != domain}
-    damage, names = Damage(), [f"backup {manifest.number}: its dump, without which nothing of it is restored"]
-    try:
-        with opened(target, manifest, clock) as backup:
-            spare |= _beside_dump(backup, dumps) | {
-                DUMPS + path: why for path, why in _beside_dump(backup, copies).items()
-            }
-            damage = check_packs(driver, backup.vault.ring, others, progress=tell)
-            names, unneeded = judged(Look(driver, backup.told, backup.vault.ring), damage)
-            spare |= unneeded
-    except DumpDamagedError:
-        pass
-    found = damaged | dumps.packs | {DUMPS + path: why for path, why in copies.packs.items()} | damage.packs
-    return Checked(
-        number=manifest.number,
-        bytes_read=damage.bytes_read + dumps.bytes_read + copies.bytes_read,
-        packs=sum(len(found) for found in packs.values()),
-        damaged={path: why for path, why in found.items() if path not in spare},
-        spare=spare,
-        names=names,
-    )
+    (found,) = check_backups(target, [manifest], clock, progress=progress)
+    return found
+
+
+def check_backups(
+    target: Target, manifests: Sequence[Manifest], clock: Clock, *, progress: Progress
+) -> Sequence[Checked]:
+    """Read every byte of some backups of one platform, each pack once, and name what is damaged of each."""
+    here = _Place(target, manifests, clock, progress)
+    found = {manifest.number: here.check(manifest) for manifest in sorted(manifests, key=lambda each: each.number)}
+    return [found[manifest.number] for manifest in manifests]
+
+
+class _Place:
+    """A place whose backups are checked, the oldest first, as the order of packs is that in which they came."""
+
+    def __init__(self, target: Target, manifests: Sequence[Manifest], clock: Clock, progress: Progress) -> None:
+        self._target, self._clock, self._second = target, clock, Second(target.driver)
+        self._there = {head.key for head in self._second.list()}
+        self._first, self._copies = Reading(target.driver), Reading(self._second)
+        self._faulty = faulty(target, _opens(manifests[0])) if manifests else {}
+        sizes = {pack: size for each in manifests for found in each.packs.values() for pack, size in found}
+        twice = {pack: size for each in manifests for found in self._twice(each).values() for pack, size in found}
+        self._tell = counted(progress, sum(sizes.values()) + sum(twice.values()))
+
+    def check(self, manifest: Manifest) -> Checked:
+        """One of them."""
+        packs, domain, target = manifest.packs, manifest.domain, self._target
+        ring, twice = KeyRing(own_state(manifest), manifest.vault_root), self._twice(manifest)
+        dumps = self._first.check(ring, {domain: packs[domain]}, progress=self._tell)
+        copies = self._copies.check(ring, twice, progress=self._tell)
+        damaged, spare = self._beside(manifest) | copies_of(target, manifest).damaged, dict[str, str]()
+        single = {pack_path(domain, pack) for pack, _ in packs[domain]} - self._there
+        damaged |= {DUMPS + path: MISSING for path in sorted(single)}
+        others = {each: found for each, found in packs.items() if each != domain}
+        damage, names = Damage(), [f"backup {manifest.number}: its dump, without which nothing of it is restored"]
+        try:
+            with opened(target, manifest, self._clock) as backup:
+                spare |= _beside_dump(backup, dumps) | {
+                    DUMPS + path: why for path, why in _beside_dump(backup, copies).items()
+                }
+                damage = self._first.check(backup.vault.ring, others, progress=self._tell)
+                names, unneeded = judged(Look(target.driver, backup.told, backup.vault.ring), damage)
+                spare |= unneeded
+        except DumpDamagedError:
+            pass
+        found = damaged | dumps.packs | {DUMPS + path: why for path, why in copies.packs.items()} | damage.packs
+        return Checked(
+            number=manifest.number,
+            bytes_read=damage.bytes_read + dumps.bytes_read + copies.bytes_read,
+            packs=sum(len(found) for found in packs.values()),
+            damaged={path: why for path, why in found.items() if path not in spare},
+            spare=spare,
+            names=names,
+        )
+
+    def _twice(self, manifest: Manifest) -> dict[bytes, list[tuple[bytes, int]]]:
+        """The packs of its dump that have a second copy."""
+        own = manifest.packs[manifest.domain]
+        return {manifest.domain: [each for each in own if pack_path(manifest.domain, each[0]) in self._there]}
+
+    def _beside(self, manifest: Manifest) -> dict[str, str]:
+        """What else is wrong there: backups that are gone, copies of manifests, and the file that says whose."""
+        gone = missing(self._target, manifest, _opens(manifest)[1])
+        found = {manifest_paths(number)[0]: NOT_LET_GO for number in gone} | self._faulty
+        if fault := self._target.mark_fault():
+            found[BACKUPS_MARK] = f"it is {fault}"
+        return found
+
+
+def _opens(manifest: Manifest) -> tuple[bytes, bytes]:
+    """What the platform opens manifests with, and verifies them with."""
+    return manifest.opens or opening_keys(Root(manifest.root))
 
 
 def check_house(house: House, *, progress: Progress, domains: Collection[bytes] | None = None) -> Checked:
@@ -106,16 +148,6 @@ def needed(house: House, lost: Mapping[str, str]) -> dict[str, str]:
         Look(house.driver, told, house.vault.ring), Damage(packs=dict(lost), lost={pack for _, pack in ids})
     )
     return {path: why for path, why in lost.items() if path not in spare}
-
-
-def _missing_beside(target: Target, manifest: Manifest) -> dict[str, str]:
-    """What else is wrong with the place: backups that are gone, copies of manifests, and the file that says whose."""
-    opens = manifest.opens or opening_keys(Root(manifest.root))
-    found = {manifest_paths(number)[0]: NOT_LET_GO for number in missing(target, manifest, opens[1])}
-    found |= faulty(target, opens)
-    if fault := target.mark_fault():
-        found[BACKUPS_MARK] = f"it is {fault}"
-    return found
 
 
 def _beside_dump(backup: Backup, damage: Damage) -> dict[str, str]:

@@ -7,13 +7,14 @@ from typing import TypeVar
 
 from lepton.core.clock import Clock
 from lepton.core.errors import IntegrityError, NotFoundError
-from lepton.server.checking import Checked, check_backup, check_house
+from lepton.server.checking import Checked, check_backups, check_house
 from lepton.server.house import SERVER_INDEX, House
 from lepton.server.opening import DumpDamagedError, copies_of, opened, own_state
 from lepton.store.vault import packs_present
+from lepton.vault.backup.check import Opens
 from lepton.vault.backup.frozen import FrozenState
 from lepton.vault.backup.manifest import Manifest
-from lepton.vault.backup.mending import Mended, Opens, mend_packs
+from lepton.vault.backup.mending import Mended, mend_packs
 from lepton.vault.backup.progress import Progress, Steps, counted
 from lepton.vault.backup.second import Second
 from lepton.vault.backup.target import Target, manifest_paths, size_of
@@ -115,7 +116,7 @@ def mend_backups(
     for _, packs in rest:
         mend_packs(target.driver, sources, _Rings([*rings, *elsewhere.rings]), packs, progress=tell, mended=mended)
     if mended.damaged:
-        _judge(mended, [check_backup(target, manifest, clock, progress=progress) for manifest in manifests])
+        _judge(mended, check_backups(target, manifests, clock, progress=progress))
     return mended
 
 

@@ -2,13 +2,29 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from lepton.core.errors import IntegrityError, LeptonError
 from lepton.vault.backup.progress import Steps
 from lepton.vault.driver import Driver
 from lepton.vault.store.files import pack_path
-from lepton.vault.store.keyring import KeyRing
+from lepton.vault.store.keyring import DomainKeys
 from lepton.vault.store.packs import PackReader
+
+Packs = Mapping[bytes, Iterable[tuple[bytes, int]]]
+"""Domain -> id and bytes of each pack."""
+
+
+class Opens(Protocol):
+    """What knows the keys of packs."""
+
+    def domain(self, domain: bytes) -> DomainKeys:
+        """As `KeyRing.domain`."""
+        ...
+
+    def pack(self, pack: bytes) -> bytes:
+        """As `KeyRing.pack`."""
+        ...
 
 
 @dataclass(slots=True)
@@ -37,38 +53,82 @@ class Body:
         return memoryview(self.body)[start:stop]
 
 
-def check_packs(
-    driver: Driver, ring: KeyRing, packs: Mapping[bytes, Iterable[tuple[bytes, int]]], *, progress: Steps
-) -> Damage:
-    """Read all packs, one after the other; nothing stops at the first fault.
+class Reading:
+    """What packs of a storage are like. Each is read once, however many backups name it."""
 
-    Args:
-        packs: those of a domain in the order in which they came.
-    """
-    damage = Damage()
-    for domain, wanted in packs.items():
-        id_key = ring.domain(domain).chunk_id
-        for pack, size in wanted:
-            path = pack_path(domain, pack)
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._done = set[bytes]()
+        self._found = Damage()
+        """Of all packs that were read; `chunks` is not filled."""
+        self._seen: dict[bytes, list[tuple[bytes, bool]]] = {}
+        """Id of a chunk that is damaged somewhere -> packs with it from there on, and whether it is whole there."""
+
+    def check(self, ring: Opens, packs: Packs, *, progress: Steps) -> Damage:
+        """Read those packs that were not yet, one after the other; nothing stops at the first fault.
+
+        Args:
+            packs: those of a domain in the order in which they came; of several backups the oldest first.
+            progress: told of the bytes of those that are read.
+        """
+        for domain, wanted in packs.items():
+            id_key = ring.domain(domain).chunk_id
+            for pack, size in wanted:
+                if pack not in self._done:
+                    self._read(ring, id_key, domain, (pack, size))
+                    progress(size)
+        return self._of(packs)
+
+    def _read(self, ring: Opens, id_key: bytes, domain: bytes, wanted: tuple[bytes, int]) -> None:
+        (pack, size), found = wanted, self._found
+        path = pack_path(domain, pack)
+        try:
+            key = ring.pack(pack)
+            self._done.add(pack)  # else another may know its key
+            there = self._driver.head(path).size_bytes
+            if there != size:
+                raise IntegrityError(f"it has {there} bytes, not {size}")
+            body = b"".join(self._driver.get(path))
+            reader = PackReader(Body(body), domain=domain, pack=pack, key=key, id_key=id_key)
+            entries = reader.directory(size)
+        except LeptonError as fault:
+            found.packs[path] = fault.message
+            found.lost.add(pack)
+            return
+        found.lost.discard(pack)
+        found.packs.pop(path, None)
+        for entry in entries:
             try:
-                found = driver.head(path).size_bytes
-                if found != size:
-                    raise IntegrityError(f"it has {found} bytes, not {size}")
-                body = b"".join(driver.get(path))
-                reader = PackReader(Body(body), domain=domain, pack=pack, key=ring.pack(pack), id_key=id_key)
-                entries = reader.directory(size)
-            except LeptonError as fault:
-                damage.packs[path] = fault.message
-                damage.lost.add(pack)
-                continue
-            for entry in entries:
-                try:
-                    reader.read(entry)
-                    damage.chunks.discard(entry.id)  # it was stored again
-                except IntegrityError as fault:
-                    damage.packs[path] = fault.message
-                    damage.boxes.setdefault(path, set()).add(entry.id)
-                    damage.chunks.add(entry.id)
-            damage.bytes_read += size
-            progress(size)
-    return damage
+                reader.read(entry)
+            except IntegrityError as fault:
+                found.packs[path] = fault.message
+                found.boxes.setdefault(path, set()).add(entry.id)
+                self._seen.setdefault(entry.id, []).append((pack, False))
+            else:
+                if entry.id in self._seen:
+                    self._seen[entry.id].append((pack, True))
+
+    def _of(self, packs: Packs) -> Damage:
+        """What is damaged of some of them."""
+        damage, named = Damage(), set[bytes]()
+        for domain, wanted in packs.items():
+            for pack, size in wanted:
+                path = pack_path(domain, pack)
+                named.add(pack)
+                if path in self._found.packs:
+                    damage.packs[path] = self._found.packs[path]
+                if path in self._found.boxes:
+                    damage.boxes[path] = self._found.boxes[path]
+                if pack in self._found.lost:
+                    damage.lost.add(pack)
+                else:
+                    damage.bytes_read += size
+        for id, places in self._seen.items():  # the newest pack counts
+            if not next((is_whole for pack, is_whole in reversed(places) if pack in named), True):
+                damage.chunks.add(id)
+        return damage
+
+
+def check_packs(driver: Driver, ring: Opens, packs: Packs, *, progress: Steps) -> Damage:
+    """Read all packs, those of a domain in the order in which they came."""
+    return Reading(driver).check(ring, packs, progress=progress)

@@ -2,27 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
-from lepton.vault.backup.check import Body
+from lepton.vault.backup.check import Body, Opens
 from lepton.vault.backup.progress import Steps
 from lepton.vault.driver import Driver
 from lepton.vault.store.files import pack_path
-from lepton.vault.store.keyring import DomainKeys
 from lepton.vault.store.packs import HEADER, Entry, PackReader
-
-
-class Opens(Protocol):
-    """What knows the keys of packs."""
-
-    def domain(self, domain: bytes) -> DomainKeys:
-        """As `KeyRing.domain`."""
-        ...
-
-    def pack(self, pack: bytes) -> bytes:
-        """As `KeyRing.pack`."""
-        ...
 
 
 @dataclass(slots=True)

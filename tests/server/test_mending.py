@@ -1,0 +1,57 @@
+"""Repair of a place costs what lies there, however many backups name it."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from lepton.server.house import open_house as opened_data
+from lepton.server.mending import Elsewhere, mend_backups
+from lepton.server.opening import open_manifest
+from lepton.vault.backup.target import Target
+from lepton.vault.drivers.local import LocalDriver
+from tests.server.house import open_house
+from tests.server.test_backups import CLOCK, quiet, spoiled
+from tests.server.test_dumps import Safe
+
+
+class Counting(LocalDriver):
+    """Counts what is read to its end."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.seen = Counter[str]()
+
+    def get(self, key: str, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        self.seen[key] += start == 0 and stop is None
+        return super().get(key, start=start, stop=stop)
+
+
+def test_with_damage_left_every_pack_and_manifest_is_read_as_often_for_many_backups_as_for_one(tmp_path: Path) -> None:
+    safe, often = Safe(tmp_path), list[dict[str, int]]()
+    kept = safe.contents.read_bytes()
+    for backups_there in (1, 5):
+        while len(list((safe.safe / "backups").iterdir())) < backups_there:
+            with open_house(safe.data) as house:
+                house.store(b"%d" % backups_there)
+            safe.back_up()
+        spoiled(safe.contents)
+        driver = Counting(safe.safe)
+        target = Target(driver, str(safe.safe))
+        with opened_data(safe.place.config, CLOCK) as house_there:
+            root = house_there.opens_with
+            mended = mend_backups(
+                target,
+                target.numbers()[::-1],
+                lambda number: open_manifest(target, key=None, root=root, number=number),  # noqa: B023
+                Elsewhere(drivers=[]),
+                CLOCK,
+                progress=quiet,
+            )
+        numbers = [name.partition(":")[0] for name in mended.names]
+        assert numbers == [f"backup {number}" for number in range(backups_there, 0, -1)], mended.names
+        assert list(mended.damaged) == [str(safe.contents.relative_to(safe.safe))]
+        often.append(driver.seen)
+        safe.contents.write_bytes(kept)
+    few, many = often
+    assert all(many[key] <= few[key] for key in few if key.startswith(("domains/", "dumps/")))
+    assert all(many[key] <= few["backups/00000001"] for key in many if key.startswith(("backups/", "manifests/")))
