@@ -23,14 +23,17 @@ from contextlib import suppress
 from hashlib import file_digest, sha256
 from pathlib import Path
 from struct import Struct
-from typing import Any
+from typing import Any, TypeVar
 
 import zstandard
 from blake3 import blake3
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
@@ -45,6 +48,11 @@ MOST_CHUNK = 256 << 10
 
 Rows = dict[str, list[dict[str, Any]]]
 """Table -> its rows."""
+Place = tuple[bytes, int, int, int, int, int]
+"""Of a chunk: pack, number of the box, where it begins, bytes of the chunk and of the box, codec."""
+Told = tuple[bytes, int, int]
+"""Of a box: the chunk's id, its length, the codec."""
+T = TypeVar("T")
 
 
 class Damaged(Exception):  # noqa: N818  what is said to people, not an error of the program
@@ -81,7 +89,7 @@ class Vault:
         self.folders = [place / "domains" / domain.hex() / "packs" for place in (folder, folder / "dumps")]
         """The second has copies of what dumps lie in."""
         self.id_key = keys.open(CHUNK_ID, domain)
-        self.places: dict[bytes, tuple[bytes, int, int, int, int, int]] = {}
+        self.places: dict[bytes, Place] = {}
         self.ciphers: dict[bytes, AESGCM] = {}
         for pack in packs:
             try:
@@ -91,12 +99,54 @@ class Vault:
 
     def look(self, pack: bytes) -> None:
         """Read what a pack says that it holds, from the first copy that can be read."""
-        self.ciphers[pack] = AESGCM(self.keys.open(PACK, pack))
-        rows = self.first(pack, lambda path: self.directory(pack, path))
+        key = self.keys.open(PACK, pack)
+        self.ciphers[pack] = AESGCM(key)
+        try:
+            rows = self.first(pack, lambda path: self.directory(pack, path))
+        except (Damaged, OSError):
+            self.places |= self.first(pack, lambda path: self.rescued(pack, key, path.read_bytes()))
+            return
         at = PACK_HEAD.size
         for number, (id, length, box, codec) in enumerate(PACK_ROW.iter_unpack(rows)):
             self.places[id] = pack, number, at, length, box, codec
             at += box
+
+    def rescued(self, pack: bytes, key: bytes, body: bytes) -> dict[bytes, Place]:
+        """Where chunks lie in a copy of a pack whose directory is damaged: read without seal, proved by them."""
+        end, best = len(body) - PACK_END.size, dict[bytes, Place]()
+        start, length, count, _ = PACK_END.unpack(body[end:]) if end > PACK_HEAD.size else (0, 0, 0, b"")
+        for at in {start, end - length, end - 16 - count * PACK_ROW.size}:  # the end says it three times over
+            if PACK_HEAD.size <= at < end - 16 and (end - at - 16) % PACK_ROW.size == 0:
+                rows = list(PACK_ROW.iter_unpack(streamed(key, nonce(2**64 - 1), body[at : end - 16])))
+                best = max(best, self.proved(pack, key, body[:at], rows), key=len)
+        if not best:
+            raise Damaged("its directory is damaged, and what of it is not says nothing")
+        return best
+
+    def proved(self, pack: bytes, key: bytes, body: bytes, rows: list[Any]) -> dict[bytes, Place]:
+        """Of rows that may be wrong those places where a box opens; an id that is wrong follows from the content."""
+        ahead, found = [PACK_HEAD.size], dict[bytes, Place]()
+        for row in rows:
+            ahead.append(ahead[-1] + row[2])
+        behind = [len(body) - ahead[-1] + each for each in ahead]
+        for number, (id, length, box, codec) in enumerate(rows):
+            first, last = ahead[number], behind[number + 1]
+            tries = dict.fromkeys([(first, box), (behind[number], box), (first, last - first)])
+            for at, size in tries:
+                sealed = body[at : at + size] if PACK_HEAD.size <= at <= at + size <= len(body) else b""
+                told = self.told_by(pack, number, sealed, likely(key, self.id_key, number, sealed, (id, length, codec)))
+                if told:
+                    found[told[0]] = pack, number, at, told[1], size, told[2]
+                    break
+        return found
+
+    def told_by(self, pack: bytes, number: int, sealed: bytes, tries: Iterator[Told]) -> Told | None:
+        """What a box was written with: what it opens by."""
+        for told in tries:
+            with suppress(InvalidTag):
+                self.ciphers[pack].decrypt(nonce(number), sealed, BOX.pack(self.domain, pack, *told))
+                return told
+        return None
 
     def directory(self, pack: bytes, path: Path) -> bytes:
         """The rows of a copy of a pack."""
@@ -125,7 +175,7 @@ class Vault:
             raise Damaged("its head is damaged")
         return rows
 
-    def first(self, pack: bytes, read: Callable[[Path], bytes]) -> bytes:
+    def first(self, pack: bytes, read: Callable[[Path], T]) -> T:
         """What can be read from the first copy of a pack that it can be read from."""
         faults = list[Damaged | OSError]()
         for folder in self.folders:
@@ -379,6 +429,20 @@ def safe(name: str) -> str:
     return name
 
 
+def likely(key: bytes, id_key: bytes, number: int, sealed: bytes, stated: Told) -> Iterator[Told]:
+    """What a box may have been written with: as its row states, or as its content tells."""
+    yield stated
+    coded = streamed(key, nonce(number), sealed[:-16])
+    lengths = [stated[1], len(coded)]
+    with suppress(zstandard.ZstdError):
+        lengths.append(zstandard.get_frame_parameters(coded).content_size)
+    for codec in dict.fromkeys((stated[2], 0, 1, 2, 4, 8, 16)):
+        for length in (each for each in dict.fromkeys(lengths) if each <= MOST_CHUNK):
+            with suppress(ValueError, ImportError, zstandard.ZstdError):
+                plain = decoded(codec, coded, length)
+                yield blake3(plain, key=id_key).digest(), len(plain), codec
+
+
 def decoded(codec: int, body: bytes, length: int) -> bytes:
     """A chunk from what its box held."""
     if length > MOST_CHUNK:
@@ -388,7 +452,10 @@ def decoded(codec: int, body: bytes, length: int) -> bytes:
     if codec == 16:
         import lz4.block  # noqa: PLC0415  only packs of the hot tier need it
 
-        return bytes(lz4.block.decompress(body, uncompressed_size=length))
+        try:
+            return bytes(lz4.block.decompress(body, uncompressed_size=length))
+        except lz4.block.LZ4BlockError as fault:
+            raise ValueError(str(fault)) from fault
     if zstandard.get_frame_parameters(body).content_size != length:
         raise ValueError("another length")
     plain = zstandard.ZstdDecompressor().decompress(body, max_output_size=length)
@@ -401,6 +468,11 @@ def decoded(codec: int, body: bytes, length: int) -> bytes:
     for place in range(codec):
         out[place : whole * codec : codec] = plain[place * whole : (place + 1) * whole]
     return bytes(out)
+
+
+def streamed(key: bytes, number: bytes, sealed: bytes) -> bytes:
+    """What AES-256-GCM sealed, its tag left out: not proved."""
+    return Cipher(AES(key), CTR(number + (2).to_bytes(4, "big"))).decryptor().update(sealed)
 
 
 def unsealed(key: bytes, number: bytes, sealed: bytes, text: bytes, what: str) -> bytes:

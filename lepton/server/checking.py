@@ -154,4 +154,8 @@ def _beside_dump(backup: Backup, damage: Damage) -> dict[str, str]:
     """Damaged packs of the platform's own domain of whose damage the dump of this backup needs nothing."""
     domain = backup.own.domain(backup.manifest.domain)
     ids = {id for id, _ in places(domain.chunks, read_blob(backup.manifest.dump))}
-    return {path: damage.packs[path] for path, boxes in damage.boxes.items() if not boxes & ids}
+    return {
+        path: damage.packs[path]
+        for path, boxes in damage.boxes.items()
+        if path not in damage.frames and not boxes & ids
+    }

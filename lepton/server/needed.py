@@ -102,7 +102,7 @@ def _is_whole(domain: Domain, blob: bytes, damage: Damage) -> bool:
 
 def _is_spare(path: str, domain: bytes, damage: Damage, lost: Collection[bytes] | None) -> bool:
     its, pack = pack_path_ids(path)
-    if its != domain or lost is None:
+    if its != domain or lost is None or path in damage.frames:
         return False
     if pack in damage.lost:  # it may have held whatever no other pack has
         return all(id in damage.chunks for id in lost)

@@ -1,8 +1,13 @@
 """Repair of a place costs what lies there, however many backups name it."""
 
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from lepton.server.house import open_house as opened_data
 from lepton.server.mending import Elsewhere, mend_backups
@@ -10,8 +15,8 @@ from lepton.server.opening import open_manifest
 from lepton.vault.backup.target import Target
 from lepton.vault.drivers.local import LocalDriver
 from tests.server.house import open_house
-from tests.server.test_backups import CLOCK, quiet, spoiled
-from tests.server.test_dumps import Safe
+from tests.server.test_backups import BODY, CLOCK, quiet, run, spoiled
+from tests.server.test_dumps import Safe, failed
 
 
 class Counting(LocalDriver):
@@ -55,3 +60,28 @@ def test_with_damage_left_every_pack_and_manifest_is_read_as_often_for_many_back
     few, many = often
     assert all(many[key] <= few[key] for key in few if key.startswith(("domains/", "dumps/")))
     assert all(many[key] <= few["backups/00000001"] for key in many if key.startswith(("backups/", "manifests/")))
+
+
+@pytest.mark.parametrize("at", [-20, -60, 20])
+def test_a_flipped_bit_beside_the_boxes_costs_nothing_anywhere(tmp_path: Path, at: int) -> None:
+    """In a place whose platform is gone, so that nothing else knows what a directory said."""
+    safe, plain = Safe(tmp_path), tmp_path / "plain"
+    kept = {
+        path: path.read_bytes()
+        for path in safe.safe.rglob("*")
+        if path.is_file() and b"LEPTPACK" in path.read_bytes()[:8]
+    }
+    for path in kept:
+        spoiled(path, at % len(kept[path]))
+    shutil.rmtree(safe.data)
+    key = ("--recovery-key", safe.kit)
+    told = failed("verify", "--at", safe.safe, *key)
+    assert "nothing that has a name" in told.message and all(path.name in told.message for path in kept)
+    script = [sys.executable, "tools/restore.py", "--from", str(safe.safe), "--recovery-key", str(safe.kit)]
+    subprocess.run([*script, "--into", str(plain)], check=True, capture_output=True)
+    assert (plain / "default/artifacts/raw/w@1/weights.bin").read_bytes() == BODY
+    run("drill", "--at", safe.safe, *key)
+    (tmp_path / "empty").mkdir()
+    run("repair", "--at", safe.safe, "--from", tmp_path / "empty", *key)
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert "are whole" in run("verify", "--at", safe.safe, *key)

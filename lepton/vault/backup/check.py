@@ -1,6 +1,6 @@
 """Check every byte of packs: that each box opens, and holds the chunk that it says."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -9,7 +9,8 @@ from lepton.vault.backup.progress import Steps
 from lepton.vault.driver import Driver
 from lepton.vault.store.files import pack_path
 from lepton.vault.store.keyring import DomainKeys
-from lepton.vault.store.packs import PackReader
+from lepton.vault.store.packs import Entry, PackReader
+from lepton.vault.store.rescue import rescued
 
 Packs = Mapping[bytes, Iterable[tuple[bytes, int]]]
 """Domain -> id and bytes of each pack."""
@@ -39,6 +40,8 @@ class Damage:
     """Ids of packs whose directory cannot be read: what they held is not known."""
     boxes: dict[str, set[bytes]] = field(default_factory=dict)
     """Path of a damaged pack whose directory can be read -> ids of the chunks that cannot be read from there."""
+    frames: set[str] = field(default_factory=set)
+    """Paths of packs that are damaged beside their boxes, which can be read all the same."""
     bytes_read: int = 0
 
 
@@ -89,15 +92,14 @@ class Reading:
             if there != size:
                 raise IntegrityError(f"it has {there} bytes, not {size}")
             body = b"".join(self._driver.get(path))
-            reader = PackReader(Body(body), domain=domain, pack=pack, key=key, id_key=id_key)
-            entries = reader.directory(size)
         except LeptonError as fault:
             found.packs[path] = fault.message
             found.lost.add(pack)
             return
         found.lost.discard(pack)
         found.packs.pop(path, None)
-        for entry in entries:
+        reader = PackReader(Body(body), domain=domain, pack=pack, key=key, id_key=id_key)
+        for entry in self._entries(reader, body, path):
             try:
                 reader.read(entry)
             except IntegrityError as fault:
@@ -107,6 +109,21 @@ class Reading:
             else:
                 if entry.id in self._seen:
                     self._seen[entry.id].append((pack, True))
+
+    def _entries(self, reader: PackReader, body: bytes, path: str) -> Sequence[Entry]:
+        """What a pack holds; where its directory is damaged those boxes that can be read all the same."""
+        try:
+            return reader.directory(len(body))
+        except IntegrityError as fault:
+            again = rescued(reader, body)
+            if again is None:
+                self._found.packs[path] = fault.message
+                self._found.lost.add(reader.pack)
+                return ()
+            told = f"; {again.lost} of its boxes are lost" if again.lost else "; its boxes can be read all the same"
+            self._found.packs[path] = fault.message + told
+            self._found.frames.add(path)
+            return again.entries
 
     def _of(self, packs: Packs) -> Damage:
         """What is damaged of some of them."""
@@ -119,6 +136,8 @@ class Reading:
                     damage.packs[path] = self._found.packs[path]
                 if path in self._found.boxes:
                     damage.boxes[path] = self._found.boxes[path]
+                if path in self._found.frames:
+                    damage.frames.add(path)
                 if pack in self._found.lost:
                     damage.lost.add(pack)
                 else:

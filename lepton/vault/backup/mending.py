@@ -9,6 +9,7 @@ from lepton.vault.backup.progress import Steps
 from lepton.vault.driver import Driver
 from lepton.vault.store.files import pack_path
 from lepton.vault.store.packs import HEADER, Entry, PackReader
+from lepton.vault.store.rescue import Rescued, rescued
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ def _mend(driver: Driver, sources: Sequence[Driver], path: str, copies: "_Copies
     is_long = len(ours) != copies.size
     if found is not None and not found.lost and not is_long:
         return
-    better = copies.joined([ours, *(_body(source, path) for source in sources)])
+    better = copies.joined([ours, *(_body(source, path) for source in sources)], is_last=True)
     if better is None:
         mended.damaged[path] = "no copy of it can be read" if found is None else "no copy of it is better"
         return
@@ -91,15 +92,19 @@ class _Copies:
     def __init__(self, size: int, domain: bytes, pack: bytes, key: bytes, id_key: bytes) -> None:
         self.size, self._domain, self._pack, self._key, self._id_key = size, domain, pack, key, id_key
 
-    def joined(self, copies: Sequence[bytes]) -> _Joined | None:
-        """All of the pack that any copy has; None: no copy has its directory."""
-        for frame in copies:
-            try:
-                entries = self._reader(frame).directory(self.size)
-                break
-            except LeptonError:
-                continue
-        else:
+    def joined(self, copies: Sequence[bytes], *, is_last: bool = False) -> _Joined | None:
+        """All of the pack that any copy has; None: no copy has its directory.
+
+        Args:
+            is_last: make a directory that no copy has again from the boxes.
+        """
+        frames = ((body, self._entries(body)) for body in copies)
+        frame, entries = next(((body, found) for body, found in frames if found is not None), (b"", None))
+        if entries is None and is_last:
+            again = [found for body in copies if (found := self._rescued(body)) and found.body]
+            frame = min(again, key=lambda each: each.lost).body if again else b""
+            entries = self._entries(frame)
+        if entries is None:
             return None
         parts, lost, end = [frame[: HEADER.size]], 0, HEADER.size
         readers = [self._reader(body) for body in copies]
@@ -110,6 +115,15 @@ class _Copies:
             lost += box is None
             parts.append(frame[start:end] if box is None else box)
         return _Joined(b"".join([*parts, frame[end : self.size]]), len(entries), lost)
+
+    def _entries(self, body: bytes) -> Sequence[Entry] | None:
+        try:
+            return self._reader(body).directory(self.size)
+        except LeptonError:
+            return None
+
+    def _rescued(self, body: bytes) -> Rescued | None:
+        return rescued(self._reader(body), body[: self.size]) if len(body) >= self.size else None
 
     def _reader(self, body: bytes) -> PackReader:
         return PackReader(Body(body), domain=self._domain, pack=self._pack, key=self._key, id_key=self._id_key)

@@ -27,6 +27,7 @@ from lepton.vault.store.index import Found, Index
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.store.packs import Entry, PackReader, PackWriter
 from lepton.vault.store.pools import Pools
+from lepton.vault.store.rescue import known
 from lepton.vault.store.sealing import ID_BYTES, fresh_key
 from lepton.vault.store.state import FRESH, Pack, State, add_pack
 
@@ -155,7 +156,7 @@ class Chunks:
                     if pack.is_gone:
                         self.index.drop(pack)
                     else:
-                        self.index.add(pack, self._directory(pack))
+                        self._learn(pack)
 
     def _bind(self) -> None:
         """Once: see that the index is of this state, which may have been set back; try again what was unreadable."""
@@ -169,21 +170,25 @@ class Chunks:
     def _read_again(self) -> None:
         """Try packs again that could not be read: they may have been repaired."""
         for pack in self.index.unread():
-            if (entries := self._directory(pack)) is not None:
-                self.index.add(pack, entries)
+            self._learn(pack)
 
-    def _directory(self, pack: Pack) -> Sequence[Entry] | None:
-        """What a pack holds; None: it cannot be read."""
+    def _learn(self, pack: Pack) -> None:
+        """Follow what a pack holds."""
+        entries, is_all = self._known(pack)
+        self.index.add(pack, entries, is_read=is_all)
+
+    def _known(self, pack: Pack) -> tuple[Sequence[Entry], bool]:
+        """What a pack holds that can be read, and whether that is all."""
         with self._lock:
             ours = self._unindexed.get(pack.id)
         if ours:
             ours.is_over = self.index.holds_any([entry.id for entry in ours.entries])
-            return ours.entries
+            return ours.entries, True
         try:
-            return self._reader(pack.id).directory(pack.size_bytes)
+            return known(self._reader(pack.id), pack.size_bytes)
         except (IntegrityError, NotFoundError) as fault:
             log.warning("pack %s cannot be read: %s", pack.id.hex(), fault)
-            return None
+            return (), False
 
     def _find(self, ids: Sequence[bytes]) -> Sequence[Spot]:
         """Where chunks lie, in their order."""

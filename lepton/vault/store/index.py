@@ -201,7 +201,7 @@ class Index:
             return int(seq), bytes(pack)
 
     def unread(self) -> Sequence[Pack]:
-        """Packs whose directory could not be read when they came."""
+        """Packs of which not all could be read when they came."""
         with self._reading() as rows:
             found = rows.execute("SELECT pack, size_bytes FROM packs WHERE is_read = 0")
             return [Pack(id, size_bytes, chunks=0) for id, size_bytes in found]
@@ -214,20 +214,20 @@ class Index:
             rows.execute("UPDATE followed SET seq = 0, pack = x''")
             self._packs.clear()
 
-    def add(self, pack: Pack, entries: Sequence[Entry] | None) -> None:
-        """Follow a pack that came, with what its directory says; None: it cannot be read now.
+    def add(self, pack: Pack, entries: Sequence[Entry], *, is_read: bool = True) -> None:
+        """Follow a pack that came, with what it holds; not `is_read`: that is not all, as some cannot be read now.
 
         A pack without a `seq` is one that was followed before, and is read at last.
         """
         with self._reading() as rows, rows:
             known = rows.execute("SELECT row FROM packs WHERE pack = ?", (pack.id,)).fetchone()
             if known is None:
-                values = (pack.id, pack.size_bytes, entries is not None)
+                values = (pack.id, pack.size_bytes, is_read)
                 rows.execute("INSERT INTO packs (pack, size_bytes, is_read) VALUES (?, ?, ?)", values)
-            elif entries is not None:
+            elif is_read:
                 rows.execute("UPDATE packs SET is_read = 1 WHERE pack = ?", (pack.id,))
             (row,) = rows.execute("SELECT row FROM packs WHERE pack = ?", (pack.id,)).fetchone()
-            places = ((e.id, row, e.number, e.start, e.length, e.box, e.codec) for e in entries or ())
+            places = ((e.id, row, e.number, e.start, e.length, e.box, e.codec) for e in entries)
             how = "REPLACE" if pack.seq else "IGNORE"  # a chunk lies in the newest pack that holds it
             rows.executemany(f"INSERT OR {how} INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", places)
             if pack.seq:

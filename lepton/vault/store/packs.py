@@ -89,7 +89,7 @@ class PackWriter:
         if self.is_full or length > MOST_BYTES:
             raise TooLargeError("The chunk does not fit into the pack", fix="Cut content with `Cutter`; begin a pack.")
         number = len(self.entries)
-        sealed = self._box.encrypt(_nonce(number), body, ID.pack(self._domain, self._pack, id, length, codec))
+        sealed = self._box.encrypt(nonce_of(number), body, ID.pack(self._domain, self._pack, id, length, codec))
         entry = Entry(number, id, length, self._end, len(sealed), codec)
         self.entries.append(entry)
         self._parts.append(sealed)
@@ -102,9 +102,9 @@ class PackWriter:
 
     def close(self) -> tuple[int, Sequence[bytes]]:
         """(bytes, parts) of the whole pack; nothing can be added afterwards."""
-        directory = b"".join(ENTRY.pack(each.id, each.length, each.box, each.codec) for each in self.entries)
+        directory = directory_of(self.entries)
         trailer = TRAILER.pack(self._end, len(directory) + TAG_BYTES, len(self.entries), END_MAGIC)
-        sealed = self._box.encrypt(_nonce(DIRECTORY_NUMBER), directory, self._header + trailer)
+        sealed = self._box.encrypt(nonce_of(DIRECTORY_NUMBER), directory, self._header + trailer)
         return self._end + len(sealed) + len(trailer), [*self._parts, sealed, trailer]
 
 
@@ -112,8 +112,8 @@ class PackReader:
     """The chunks of one pack. Any thread may use it."""
 
     def __init__(self, source: Source, *, domain: bytes, pack: bytes, key: bytes, id_key: bytes) -> None:
-        self._source, self._domain, self._pack = source, domain, pack
-        self._box, self._id_key = AESGCM(key), id_key
+        self.source, self.domain, self.pack, self.key, self.id_key = source, domain, pack, key, id_key
+        self._box = AESGCM(key)
 
     def read(self, entry: Entry) -> Octets:
         """A chunk, with its id computed again.
@@ -121,20 +121,20 @@ class PackReader:
         Raises:
             IntegrityError: it is damaged, cut off, or not the one that the entry names.
         """
-        return self.open(entry, self._source.read(entry.start, entry.start + entry.box))
+        return self.open(entry, self.source.read(entry.start, entry.start + entry.box))
 
     def open(self, entry: Entry, box: Octets) -> Octets:
         """The chunk of a box that was read already; as `read`."""
         chunk = decode(entry.codec, self.unsealed(entry, box), entry.length)
-        if chunk_id(self._id_key, chunk) != entry.id:
+        if chunk_id(self.id_key, chunk) != entry.id:
             raise self._damaged(f"box {entry.number}")
         return chunk
 
     def unsealed(self, entry: Entry, box: Octets) -> bytes:
         """What is in a box: the chunk, encoded; as `read`."""
-        bound = ID.pack(self._domain, self._pack, entry.id, entry.length, entry.codec)
+        bound = ID.pack(self.domain, self.pack, entry.id, entry.length, entry.codec)
         try:
-            return self._box.decrypt(_nonce(entry.number), box, bound)
+            return self._box.decrypt(nonce_of(entry.number), box, bound)
         except (InvalidTag, ValueError) as fault:
             raise self._damaged(f"box {entry.number}") from fault
 
@@ -147,16 +147,16 @@ class PackReader:
         Raises:
             IntegrityError: it is no pack, not this one, cut off or damaged.
         """
-        header = bytes(self._source.read(0, HEADER.size))
-        trailer = bytes(self._source.read(max(0, size_bytes - TRAILER.size), size_bytes))
+        header = bytes(self.source.read(0, HEADER.size))
+        trailer = bytes(self.source.read(max(0, size_bytes - TRAILER.size), size_bytes))
         if len(header) < HEADER.size or len(trailer) < TRAILER.size:
             raise self._damaged("its beginning")
         start, length, count, magic = TRAILER.unpack(trailer)
         if magic != END_MAGIC or start + length + TRAILER.size != size_bytes:
             raise self._damaged("its end")
-        sealed = self._source.read(start, start + length)
+        sealed = self.source.read(start, start + length)
         try:
-            plain = self._box.decrypt(_nonce(DIRECTORY_NUMBER), sealed, header + trailer)
+            plain = self._box.decrypt(nonce_of(DIRECTORY_NUMBER), sealed, header + trailer)
         except (InvalidTag, ValueError) as fault:
             raise self._damaged("its directory") from fault
         if not self._is_its(header) or len(plain) != count * ENTRY.size:
@@ -166,12 +166,17 @@ class PackReader:
     def _is_its(self, header: bytes) -> bool:
         magic, version, cipher, _, domain, pack, _ = HEADER.unpack(header)
         is_known = (magic, version, cipher) == (MAGIC, VERSION, AES_256_GCM)
-        return bool(is_known and (domain, pack) == (self._domain, self._pack))
+        return bool(is_known and (domain, pack) == (self.domain, self.pack))
 
     def _damaged(self, what: str) -> IntegrityError:
         return IntegrityError(
-            f"Pack {self._pack.hex()} is damaged: {what}", fix="lepton vault repair takes it from another copy."
+            f"Pack {self.pack.hex()} is damaged: {what}", fix="lepton vault repair takes it from another copy."
         )
+
+
+def directory_of(entries: Sequence[Entry]) -> bytes:
+    """The records of a directory."""
+    return b"".join(ENTRY.pack(each.id, each.length, each.box, each.codec) for each in entries)
 
 
 def _entries(directory: bytes) -> Sequence[Entry]:
@@ -182,5 +187,6 @@ def _entries(directory: bytes) -> Sequence[Entry]:
     return found
 
 
-def _nonce(number: int) -> bytes:
+def nonce_of(number: int) -> bytes:
+    """Of the box of that number, or of the directory."""
     return bytes(4) + number.to_bytes(8, "little")

@@ -11,6 +11,7 @@ from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
 from lepton.vault.store.chunks import Chunks
 from lepton.vault.store.codecs import Octets
 from lepton.vault.store.packs import Entry, PackReader
+from lepton.vault.store.rescue import known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ def _elsewhere(wanted: set[bytes], around: Around) -> Iterator[Octets]:
     for pack, size in around.packs if wanted else ():
         try:
             found = around.reader(pack)
-            entries = found.directory(size)
+            entries, _ = known(found, size)
         except LeptonError:
             continue
         for entry in (each for each in entries if each.id in wanted):

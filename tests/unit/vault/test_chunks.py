@@ -287,7 +287,7 @@ def test_a_pack_that_cannot_be_read_stands_in_nobodys_way(store: Store, is_gone:
     if is_gone:
         store.driver.delete(path)
     else:
-        store.driver.kept[path] = kept[:-40] + bytes([kept[-40] ^ 1]) + kept[-39:]
+        store.driver.kept[path] = kept[:-80] + bytes(80)
     put(store, 2)
     with closing(store.opened("fresh.db")) as fresh:
         batch = fresh.writing()
