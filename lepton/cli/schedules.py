@@ -195,8 +195,11 @@ def forget(url: str, numbers: tuple[int, ...], is_dry: bool, data: Path | None, 
 def _choice(house: House, target: Target, keep: Keep, numbers: tuple[int, ...]) -> Choice:
     there = target.numbers()
     for number in numbers:
-        if number not in there and number > house.last_backup():  # one that somebody has removed can be let go of too
-            raise NotFoundError(f"There is no backup {number}", fix="See lepton vault backups --at URL.")
+        if number not in there and number not in backups.missed(house, target):
+            told = ", ".join(map(str, there)) or "none"
+            raise NotFoundError(
+                f"There is no backup {number} at {target.address}, and none was missed", fix=f"There: {told}."
+            )
     return schedules.choose(house, target, keep, also=numbers)
 
 

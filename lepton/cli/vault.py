@@ -39,6 +39,8 @@ from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.recovery import RecoveryKey
 from lepton.vault.backup.target import Target
 
+UNDATED = "of a time that is yet to come, as a clock was or is wrong: how old is not known"
+
 
 @click.group(cls=Group)
 def vault() -> None:
@@ -172,13 +174,11 @@ def drill(url: str, key_file: Path | None, number: int | None, data: Path | None
     manifest = manifest_at(target, key_file, data, number or 0)
     with moving_on("restoring", "comparing") as moved:
         proven = restoring.drill(target, manifest, CLOCK, progress=moved)
-    age = timedelta(seconds=round(proven.age_s))
+    age = f"{timedelta(seconds=round(proven.age_s))} old" if proven.age_s is not None else UNDATED
     told = {name: getattr(proven, name) for name in proven.__slots__}
     objects = number_of(proven.objects, "object")
     said = f"Backup {manifest.number} restores: {objects}, {format_bytes(proven.bytes_read)}"
-    Session(is_json).say(
-        f"{said}, are what they were. It took {proven.took_s:.1f} s (RTO); it is {age} old (RPO).", told
-    )
+    Session(is_json).say(f"{said}, are what they were. It took {proven.took_s:.1f} s (RTO); it is {age} (RPO).", told)
 
 
 def _restore_part(target: Target, manifest: Manifest, into: Path, part: dict[str, Any], is_json: bool) -> None:

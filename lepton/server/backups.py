@@ -212,6 +212,7 @@ def _back_up(
         opens=house.opens_with,
         keys=keys_of(house.vault.state, domain.id),
         beside=_beside(house, target),
+        place=target.id(),
         packs=packs,
     )
     _complete(house, target)
@@ -241,6 +242,11 @@ def _next_number(house: House, target: Target) -> int:
     while number in numbers:
         number += 1
     return number
+
+
+def missed(house: House, target: Target) -> set[int]:
+    """Numbers of the backups that are to lie there, and that somebody has removed."""
+    return set(_beside(house, target)) - set(target.numbers())
 
 
 def _beside(house: House, target: Target) -> list[int]:

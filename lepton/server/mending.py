@@ -102,7 +102,8 @@ def mend_backups(
     """
     mended, sources = Mended(), elsewhere.drivers
     manifests = list(_manifests(target, numbers, manifest_of, mended))
-    if manifests and target.mend_mark(manifests[0].platform, elsewhere.id):
+    id = elsewhere.id or next((manifest.place for manifest in manifests if manifest.place), "")
+    if manifests and target.mend_mark(manifests[0].platform, id):
         mended.whole_again.append(BACKUPS_MARK)
     own, rest = _unique(manifests, is_own=True), _unique(manifests, is_own=False)
     total = sum(2 * size_of(packs) for _, packs in own) + sum(size_of(packs) for _, packs in rest)

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lepton.core.clock import Clock, to_micros
+from lepton.core.clock import Clock, believed, to_micros
 from lepton.core.disk import writing_to
 from lepton.core.errors import ConflictError, IntegrityError
 from lepton.security.identity import make_token
@@ -71,8 +71,8 @@ class Proven:
     rows: int
     took_s: float
     """From nothing to a data directory that a server starts from: what a restore takes (RTO)."""
-    age_s: float
-    """How old the backup is: what would be lost now (RPO)."""
+    age_s: float | None
+    """How old the backup is: what would be lost now (RPO); None: its time lies ahead, as a clock was wrong."""
 
 
 def drill(target: Target, manifest: Manifest, clock: Clock, *, progress: Progress) -> Proven:
@@ -105,8 +105,12 @@ def drill(target: Target, manifest: Manifest, clock: Clock, *, progress: Progres
         bytes_read=size,
         rows=rows,
         took_s=took_s,
-        age_s=(to_micros(clock.now()) - manifest.at) / 1e6,
+        age_s=_age_s(manifest.at, to_micros(clock.now())),
     )
+
+
+def _age_s(at: int, now: int) -> float | None:
+    return max(0, now - at) / 1e6 if believed(at, now) else None
 
 
 def _prove(house: House, progress: Progress) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """A clock that is set ahead, and back again, neither stops what is done by time nor lets anything go too early."""
 
+import json
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lepton.core.clock import AHEAD_S, ManualClock, believed, to_micros
-from lepton.server import sending
+from lepton.server import backups, sending
 from lepton.server.config import ServerConfig
 from lepton.server.house import open_house as opened_data
 from lepton.server.jumps import LONGEST_S, Jumps, Seen, step
@@ -181,3 +182,15 @@ def test_what_others_said_in_the_future_holds_nobody_up(tmp_path: Path, data: Pa
                 lambda tx, name=name: tx.execute("DELETE FROM leases WHERE name = ?", (name,))
             )
         assert not house.platform.database.read(lambda tx: leases.any_held(tx, now=here))
+
+
+def test_a_backup_that_was_made_while_the_clock_was_ahead_has_no_age(data: Path, tmp_path: Path) -> None:
+    with open_house(data):
+        run("recovery-key", "--out", tmp_path / "kit", "--data", data)
+    clock = ManualClock()
+    clock.advance(100 * YEAR)
+    with opened_data(ServerConfig(data=data), clock) as house:
+        backups.back_up(house, Target(LocalDriver(tmp_path / "safe"), str(tmp_path / "safe")), progress=lambda *_: None)
+    said = run("drill", "--at", tmp_path / "safe", "--data", data)
+    assert "yet to come" in said and "-" not in said.rpartition("RTO")[2]
+    assert json.loads(run("drill", "--at", tmp_path / "safe", "--data", data, "--json"))["age_s"] is None

@@ -85,3 +85,21 @@ def test_a_flipped_bit_beside_the_boxes_costs_nothing_anywhere(tmp_path: Path, a
     run("repair", "--at", safe.safe, "--from", tmp_path / "empty", *key)
     assert {path: path.read_bytes() for path in kept} == kept
     assert "are whole" in run("verify", "--at", safe.safe, *key)
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_a_folder_in_the_place_of_a_pack_stands_in_the_way_of_no_other(tmp_path: Path, is_empty: bool) -> None:
+    safe = Safe(tmp_path)
+    other = safe.dumps(safe.safe)[0]
+    pack, kept = safe.contents, {path: path.read_bytes() for path in (safe.contents, other)}
+    spoiled(other, 200)
+    pack.unlink()
+    pack.mkdir()
+    words = ("repair", "--at", safe.safe, "--data", safe.data)
+    if is_empty:
+        run(*words)
+        assert pack.read_bytes() == kept[pack]
+    else:
+        (pack / "file").touch()
+        assert pack.name in failed(*words).message
+    assert other.read_bytes() == kept[other]

@@ -50,6 +50,8 @@ class Manifest:
     as in all that were made before the root key could be rotated."""
     beside: Sequence[int] | None = None
     """Numbers of the backups that were to lie beside it when it was made; None: an older version did not say."""
+    place: str = ""
+    """Id of the place that it was made for; empty: an older version did not say."""
     packs: Mapping[bytes, Sequence[tuple[bytes, int]]]
     """Domain -> id and bytes of each pack; those of the platform's domain too."""
 
@@ -154,6 +156,7 @@ def _told(manifest: Manifest) -> Mapping[str, object]:
         "keys": [told_key(row) for row in manifest.keys],
         **({"opens": [key.hex() for key in manifest.opens]} if manifest.opens else {}),
         **({} if manifest.beside is None else {"beside": list(manifest.beside)}),
+        **({"place": manifest.place} if manifest.place else {}),
         "packs": packs,
     }
 
@@ -171,6 +174,7 @@ def _read(told: Mapping[str, object]) -> Manifest:
         platform=str(told["platform"]),
         keys=[sealed_key(row) for row in keys],
         opens=(bytes.fromhex(opens[0]), bytes.fromhex(opens[1])) if opens else None,
+        place=str(told.get("place", "")),
         beside=None if beside is None else [int(number) for number in beside],
         packs={
             bytes.fromhex(domain): [(bytes.fromhex(pack), int(size)) for pack, size in found]

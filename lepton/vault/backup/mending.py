@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
+from lepton.core.errors import IntegrityError, LeptonError, NotFoundError, StorageRefusedError
 from lepton.vault.backup.check import Body, Opens
 from lepton.vault.backup.progress import Steps
 from lepton.vault.driver import Driver
@@ -68,12 +68,26 @@ def _mend(driver: Driver, sources: Sequence[Driver], path: str, copies: "_Copies
     if better is None:
         mended.damaged[path] = "no copy of it can be read" if found is None else "no copy of it is better"
         return
-    if found is None or better.lost < found.lost or is_long:
-        driver.put(path, [better.body])
+    if (found is None or better.lost < found.lost or is_long) and (fault := _written(driver, path, better.body)):
+        mended.damaged[path] = fault
+        return
     if better.lost:
         mended.damaged[path] = f"{better.lost} of its {better.boxes} boxes are damaged in every copy"
     else:
         mended.whole_again.append(path)
+
+
+def _written(driver: Driver, path: str, body: bytes) -> str:
+    """Write a pack; why that cannot be, if so: it stands in the way of no other."""
+    try:
+        driver.put(path, [body])
+    except StorageRefusedError:
+        driver.drop_folder(path)  # if it is an empty one that is in the way
+        try:
+            driver.put(path, [body])
+        except StorageRefusedError as fault:
+            return f"it cannot be written: {fault.message}"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

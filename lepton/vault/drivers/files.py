@@ -262,7 +262,7 @@ def _demand(is_able: bool, name: str, what: str) -> None:
 
 def missing(key: str) -> NotFoundError:
     """No such key."""
-    return NotFoundError(f"The vault has no {key!r}", fix="Check the name.")
+    return NotFoundError(f"{key!r} is not there", fix="Check the name.")
 
 
 def taken(key: str) -> NameTakenError:

@@ -257,7 +257,10 @@ class LocalDriver:
             stamp = max(stamp, path.stat().st_mtime_ns + 1)
         os.utime(new, ns=(stamp, stamp))
         head = _head(key, new.stat())
-        new.rename(path)
+        try:
+            new.rename(path)
+        except IsADirectoryError as fault:
+            raise StorageRefusedError(f"A folder lies at {path}", fix="Look whose it is, and remove it.") from fault
         _flush_folder(path.parent)
         return head
 
