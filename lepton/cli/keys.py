@@ -149,13 +149,13 @@ def erase(workspace: str, certificate: Path | None, is_dry: bool, data: Path | N
             session.say(f"{number_of(packs, 'pack')} of {workspace} would be destroyed, {format_bytes(size)}.", told)
             return
         with lock_folder((data or default_data()).absolute()):
-            write_private(certificate, "")  # before anything is destroyed: there must be room and right for it
+            draft = certificate.with_name(f"{certificate.name}.draft")
+            write_private(draft, "")  # before anything is destroyed: there must be room and right for it
             try:
                 done = erasing.erase(house, workspace)
-            except BaseException:
-                certificate.unlink(missing_ok=True)
-                raise
-            write_private(certificate, json.dumps(done.certificate, indent=1, ensure_ascii=False) + "\n")
+                write_private(certificate, json.dumps(done.certificate, indent=1, ensure_ascii=False) + "\n")
+            finally:
+                draft.unlink(missing_ok=True)
             erasing.finish(house, workspace)
     held = done.certificate["backups"]
     session.say(

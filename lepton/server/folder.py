@@ -86,6 +86,16 @@ def read_key_file(path: Path) -> bytes:
     return _read_key(text, f"The key file {path}", "Restore it from a backup.")
 
 
+def check_random(key: bytes) -> None:
+    """Refuse a new root key that anybody guesses.
+
+    Raises:
+        ConfigError: it is one byte over and over.
+    """
+    if len(set(key)) == 1:
+        raise ConfigError("The root key is one byte over and over", fix="Make one: openssl rand -hex 32")
+
+
 def has_root_key(config: ServerConfig, environment: Mapping[str, str] = os.environ) -> bool:
     """Whether `root_key` would not make one for a folder that no server has used."""
     is_elsewhere = bool(config.key_command or environment.get(ROOT_KEY))

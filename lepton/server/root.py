@@ -13,7 +13,7 @@ from contextlib import suppress
 from lepton.core.errors import ConfigError
 from lepton.security.key import Root, derive, seal, unseal
 from lepton.server.config import ServerConfig
-from lepton.server.folder import NEXT_KEY, ROOT_KEY, flush_folder, read_key_file, root_key
+from lepton.server.folder import NEXT_KEY, ROOT_KEY, check_random, flush_folder, read_key_file, root_key
 from lepton.store import facts
 from lepton.store.database import Database, Tx
 
@@ -42,6 +42,7 @@ def settled_root(database: Database, config: ServerConfig) -> Root:
     key = root_key(config, may_make=not known)
     mark = mark_of(key)
     if not known:
+        check_random(key)  # one that is in use must open the platform still, so that it can be rotated
         known = database.write(lambda tx: facts.settle(tx, MARK, mark))
     if known != mark:
         raise ConfigError("The root key is not the one that this database was made with", fix=_fix(config, known))
@@ -93,6 +94,8 @@ def is_in_file(config: ServerConfig) -> bool:
 def _finish(config: ServerConfig, known: str) -> None:
     """Give the new key's file its name, where the database is sealed under it already."""
     fresh, present = config.data / NEXT_KEY, config.data / "key"
+    for left in config.data.glob(f".{NEXT_KEY}.*"):  # half written by one that was killed; nobody rotates meanwhile
+        left.unlink(missing_ok=True)
     if known and is_in_file(config) and fresh.is_file():
         is_present = present.is_file() and mark_of(read_key_file(present)) == known
         if not is_present and mark_of(read_key_file(fresh)) == known:

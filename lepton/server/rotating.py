@@ -16,7 +16,7 @@ from lepton.core.errors import ConflictError
 from lepton.core.event import Event
 from lepton.security.key import KEY_BYTES, derive
 from lepton.server.erasing import wipe
-from lepton.server.folder import NEXT_KEY, flush_folder, write_private
+from lepton.server.folder import NEXT_KEY, check_random, flush_folder, write_private
 from lepton.server.house import House
 from lepton.server.people import reseal_secrets
 from lepton.server.root import mark_of, put_root
@@ -46,7 +46,10 @@ def rotate(house: House, key: bytes | None) -> Rotated:
 
     Raises:
         ConflictError: it is the present one; or a server runs on the database.
+        ConfigError: it is no random one.
     """
+    if key is not None:
+        check_random(key)
     if key is not None and mark_of(key) == mark_of(house.root):
         raise ConflictError("The platform is sealed under that root key already", fix="Give another.")
     with _kept(house.folder, key) as new:

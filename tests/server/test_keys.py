@@ -4,8 +4,12 @@ import json
 import os
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from lepton.core.errors import ConfigError, ConflictError, IntegrityError, InvalidError, NotFoundError
+from lepton.server import erasing
 from lepton.store import domains
 from lepton.vault.backup.target import manifest_paths
 from tests.server.house import API, House, open_house
@@ -90,6 +94,26 @@ def test_what_was_erased_is_nowhere_in_the_data_directory_and_the_certificate_sa
     run(*words, "--only", f"red/objects/{sha256(SECRET).hexdigest()}")  # as the certificate says
     run("backup", "--to", safe, "--data", data)
     run("verify", "--at", safe, "--data", data)
+
+
+def test_a_killed_erasure_leaves_no_certificate_and_the_next_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, certificate, seen = tmp_path / "data", tmp_path / "erased.json", list[list[str]]()
+    with open_house(data) as house:
+        house.version()
+    whole = erasing.erase
+
+    def looks(*words: Any) -> Any:
+        seen.append(sorted(path.name for path in tmp_path.iterdir()))
+        return whole(*words)
+
+    monkeypatch.setattr(erasing, "erase", looks)
+    (tmp_path / "erased.json.draft").touch()  # what a killed one leaves
+    run("erase", "default", "--certificate", certificate, "--data", data)
+    assert seen == [["data", "erased.json.draft"]], "there is room for it, and it is not there yet"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "erased.json"]
+    assert "default" in certificate.read_text()
 
 
 def test_a_recovery_key_learns_of_later_backups(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from lepton.core.errors import ConfigError
 from lepton.server.config import ServerConfig
 from lepton.server.folder import root_key
 from tests.server.house import API, open_house
-from tests.server.test_schedules import run
+from tests.server.test_schedules import call, run
 
 KEY = os.urandom(32).hex()
 
@@ -28,13 +28,30 @@ def test_a_platform_lives_without_a_key_file(tmp_path: Path, monkeypatch: pytest
         assert house.http.get(f"{API}/vault/objects/{digest}").content == b"sealed under it"
     monkeypatch.setenv("LEPTON_KEY_COMMAND", command)
     run("backup", "--to", tmp_path / "safe", "--data", data)
-    monkeypatch.setenv("LEPTON_KEY_COMMAND", f"echo {'ab' * 32}")
+    monkeypatch.setenv("LEPTON_KEY_COMMAND", f"echo {'abcd' * 16}")
     with (
         pytest.raises(ConfigError, match="not the one that this database"),
-        open_house(data, key_command="echo " + "ab" * 32),
+        open_house(data, key_command="echo " + "abcd" * 16),
     ):
         pass
     assert not (data / "key").exists()
+
+
+@pytest.mark.parametrize("key", ["00" * 32, "Ff" * 32])
+def test_a_key_of_one_byte_over_and_over_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    data = tmp_path / "data"
+    with pytest.raises(ConfigError, match="one byte"), open_house(data, key_command=f"echo {key}"):
+        pass
+    data.mkdir(exist_ok=True)
+    (data / "key").write_text(key)
+    with pytest.raises(ConfigError, match="one byte"), open_house(data):
+        pass
+    (data / "key").unlink()
+    with open_house(data):
+        pass
+    monkeypatch.setenv("WEAK", key)
+    done = call("rotate-root", "--key-variable", "WEAK", "--data", data)
+    assert isinstance(done.exception, ConfigError) and "one byte" in done.exception.message
 
 
 @pytest.mark.parametrize("command", ["false", "/no/such/program", "echo 12ab", "'", "echo " + "zz" * 32])

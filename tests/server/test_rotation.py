@@ -111,6 +111,16 @@ def test_a_root_key_is_rotated_and_everything_goes_on(tmp_path: Path, monkeypatc
     refused(ConfigError, "not the one that this database", "keys", "--data", data)
 
 
+def test_what_a_killed_rotation_left_half_written_goes_with_the_next_start(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with open_house(data):
+        pass
+    left = data / ".key.next.12345"
+    left.write_text("ab" * 20)
+    with open_house(data):
+        assert not left.exists()
+
+
 def test_a_root_key_moves_between_its_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, one, two = tmp_path / "data", os.urandom(32).hex(), os.urandom(32).hex()
     with open_house(data) as house:
