@@ -25,6 +25,8 @@ from lepton.sdk.vault import Vault
 STANDARD = "-"
 OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 """Names of standard output: where a file goes there, nothing is said there."""
+INPUT = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
+"""What names of open files begin with; they are read as they come."""
 PACKED = ("gzip", "zstd", "snappy")
 
 
@@ -65,21 +67,23 @@ def cp(source: str, target: str, recursive: bool, message: str, is_json: bool, *
 
 
 def _copy_in(session: Session, source: str, target: VaultPath, *, is_recursive: bool, how: Mapping[str, Any]) -> None:
-    path = Path(source)
-    if source == STANDARD and target.is_folder:
-        raise InvalidError("What comes from standard input needs a file's name", fix=f"Write {target}/NAME.")
-    if source != STANDARD and path.is_dir() and not is_recursive:
+    path, is_stream = Path(source), _is_stream(source)
+    if is_stream and target.is_folder:
+        raise InvalidError(f"What comes from {_called(source)} needs a file's name", fix=f"Write {target}/NAME.")
+    if not is_stream and path.is_dir() and not is_recursive:
         raise InvalidError(f"{path} is a folder", fix="Say -r.")
     name = target.name
     if target.is_folder and not path.is_dir():
         name = joined(name, path.name)
-    with opened(target) as vault, moving("copying") as moved:
-        if source == STANDARD:
-            version = vault.write_stream(name, _standard_input(), branch=target.ref, message=how["message"])
+    with opened(target) as vault:
+        if is_stream:
+            with _reading(source) as pieces:
+                version = vault.write_stream(name, pieces, branch=target.ref, message=how["message"])
         else:
-            version = vault.upload(path, name, branch=target.ref, progress=moved, **how)
+            with moving("copying") as moved:
+                version = vault.upload(path, name, branch=target.ref, progress=moved, **how)
     where = str(replace(target, name=name))
-    if source != STANDARD and path.is_dir() and not any(names for _, _, names in os.walk(path)):
+    if not is_stream and path.is_dir() and not any(names for _, _, names in os.walk(path)):
         said = f"{source} has no files, and {where} is as it was: folders without files are not kept."
         session.say(said, {"to": where, "version": version})
         return
@@ -128,11 +132,15 @@ def _write(path: Path, pieces: Iterator[bytes]) -> None:
 
 @contextmanager
 def _reading(source: str) -> Iterator[Iterator[bytes]]:
-    """The pieces of a local file, or of standard input."""
+    """The pieces of a local file, or of what comes through a pipe or standard input."""
     if source == STANDARD:
-        yield _standard_input()
+        yield _poured(sys.stdin.buffer)
         return
     try:
+        if _is_stream(source):
+            with Path(source).open("rb") as file:
+                yield _poured(file)
+            return
         size = Path(source).stat().st_size
         with Path(source).open("rb") as file, moving("copying") as moved:
             yield _counted(file, size, moved)
@@ -189,6 +197,15 @@ def _copy_inside(session: Session, source: VaultPath, target: VaultPath, *, is_r
     session.say(f"{said} in {where}, version {done['version'][:DIGITS]}.", {"to": where, **done})
 
 
-def _standard_input() -> Iterator[bytes]:
-    while piece := sys.stdin.buffer.read(CHUNK_BYTES):
+def _is_stream(source: str) -> bool:
+    """Whether it is read as it comes: standard input, another open file, or a pipe."""
+    return source == STANDARD or source.startswith(INPUT) or Path(source).is_fifo()
+
+
+def _called(source: str) -> str:
+    return "standard input" if source == STANDARD else source
+
+
+def _poured(file: IO[bytes]) -> Iterator[bytes]:
+    while piece := file.read(CHUNK_BYTES):
         yield piece

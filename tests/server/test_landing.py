@@ -176,3 +176,24 @@ def test_keys_that_cannot_be_written_are_not_made_and_nothing_is_erased_for_a_ce
     assert "default" in run(house, "keys", *data).output
     assert run(house, "erase", "default", "--certificate", place / "paper", *data).exit_code == 0
     assert json.loads((place / "paper").read_text())["signature"]
+
+
+def test_what_comes_through_a_pipe_is_stored_as_it_comes(house: House, place: Path) -> None:
+    pipe = place / "pipe"
+    os.mkfifo(pipe)
+    writer = Thread(target=pipe.write_bytes, args=(BODY,), daemon=True)
+    writer.start()
+    assert run(house, "cp", pipe, "lepton://default/named").exit_code == 0
+    writer.join()
+    (place / "body").write_bytes(BODY)
+    script = f"lepton vault cp <(cat {place}/body) lepton://default/substituted && cat {place}/body"
+    script += " | lepton vault cp /dev/stdin lepton://default/stdin"
+    script += f" && lepton vault cp /dev/stdin lepton://default/redirected < {place}/body"
+    environment = {**os.environ, "LEPTON_URL": house.url, "LEPTON_TOKEN": house.token}
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in ("named", "substituted", "stdin", "redirected"):
+        assert house.http.get(f"/api/v1/vault/files/{name}").content == BODY
+    told = run(house, "cp", "/dev/fd/0", "lepton://default/").exception
+    assert isinstance(told, InvalidError) and "/dev/fd/0 needs a file's name" in told.message
+    assert isinstance(run(house, "cp", "/dev/fd/4444", "lepton://default/x").exception, InvalidError)
