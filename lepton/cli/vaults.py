@@ -1,10 +1,12 @@
 """`lepton vault`: files of workspaces, of whoever may see them; backups, for who owns the data directory."""
 
 from importlib import import_module
+from typing import Any
 
 import click
 
 from lepton.cli.group import Group
+from lepton.cli.once import logged_once
 
 FILES = (
     "cp", "ls", "cat", "rm", "mv", "du", "log", "diff", "undelete", "branches", "branch", "tag", "merge", "rollback",
@@ -34,6 +36,11 @@ class VaultGroup(Group):
         if args[0] in FILES:
             return args[0], self.get_command(ctx, args[0]), args[1:]
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As every group; what is logged meanwhile is said once."""
+        with logged_once():
+            return super().invoke(ctx)
 
     def _backups(self) -> click.Group:
         found: click.Group = import_module("lepton.cli.vault").vault

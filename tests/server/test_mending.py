@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from lepton.cli.main import cli
 from lepton.server.house import open_house as opened_data
 from lepton.server.mending import Elsewhere, mend_backups
 from lepton.server.opening import open_manifest
@@ -103,3 +105,13 @@ def test_a_folder_in_the_place_of_a_pack_stands_in_the_way_of_no_other(tmp_path:
         (pack / "file").touch()
         assert pack.name in failed(*words).message
     assert other.read_bytes() == kept[other]
+
+
+def test_a_warning_is_said_once_in_a_command(tmp_path: Path) -> None:
+    safe = Safe(tmp_path)
+    pack = safe.contents
+    pack.write_bytes(pack.read_bytes()[:-200] + bytes(200))
+    words = ["vault", "drill", "--at", str(safe.safe), "--data", str(safe.data)]
+    for _ in range(2):
+        done = CliRunner().invoke(cli, words)
+        assert done.exit_code == 1 and done.stderr.count(f"pack {pack.name} cannot be read") == 1, done.stderr
