@@ -53,19 +53,32 @@ class Portal:
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine there; return its result, raise its exception. Ctrl-C cancels it."""
-        ended = Event()
+        ended, is_interrupted, tasks = Event(), Event(), list[asyncio.Task[Any] | None]()
+
+        def cancel() -> None:
+            for task in filter(None, tasks):
+                task.cancel()
 
         async def told() -> R:
+            tasks.append(asyncio.current_task())
             try:
+                if is_interrupted.is_set():
+                    work.close()
+                    raise asyncio.CancelledError
                 return await work
+            except Exception:
+                if is_interrupted.is_set():  # how it ends nobody asks any more, and asyncio would print it
+                    raise asyncio.CancelledError from None
+                raise
             finally:
                 ended.set()
 
-        future = asyncio.run_coroutine_threadsafe(told(), self._running())
+        loop = self._running()
         try:
-            return future.result()
-        except KeyboardInterrupt:
-            future.cancel()
+            return asyncio.run_coroutine_threadsafe(told(), loop).result()
+        except KeyboardInterrupt:  # also before anybody waits
+            is_interrupted.set()
+            loop.call_soon_threadsafe(cancel)
             ended.wait(CANCEL_S)
             raise
 

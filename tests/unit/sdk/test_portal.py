@@ -1,6 +1,9 @@
 """The sync face of async iterators: whoever breaks off leaves nothing running."""
 
 import asyncio
+import gc
+import signal
+import threading
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
@@ -41,6 +44,24 @@ def test_an_interrupt_before_anybody_waits_is_an_interrupt_and_ends_the_iterator
         next(portal.iterate(endless()))
     assert ended == [True]
     portal.close()
+
+
+def test_how_interrupted_work_ends_is_nobodys_to_read(caplog: pytest.LogCaptureFixture) -> None:
+    portal, main = Portal(), threading.main_thread().ident or 0
+
+    async def work() -> None:
+        try:
+            signal.pthread_kill(main, signal.SIGINT)
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("its connection broke off")
+
+    for _ in range(20):  # before it waits, or while it does
+        with pytest.raises(KeyboardInterrupt):
+            portal.run(work())
+    portal.close()
+    gc.collect()
+    assert not caplog.text
 
 
 def test_who_stops_reading_ends_the_iterator() -> None:
