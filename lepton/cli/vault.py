@@ -1,5 +1,6 @@
 """`lepton vault`: back up, check, restore, and prove that it works. For who owns the data directory."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from lepton.cli.storages import (
     target_at,
 )
 from lepton.core.clock import from_micros
-from lepton.core.errors import ConflictError, IntegrityError, InvalidError
+from lepton.core.errors import ConfigError, ConflictError, IntegrityError, InvalidError
 from lepton.core.size import format_bytes, number_of
 from lepton.server import backups, checking, extracting, opening, restoring
 from lepton.server.config import ServerConfig
@@ -141,6 +142,10 @@ def restore(url: str, key_file: Path | None, into: Path, number: int | None, is_
         return
     if key_file is None:
         raise InvalidError("A restore needs the recovery key", fix="--recovery-key FILE")
+    if os.environ.get("LEPTON_DATABASE"):
+        raise ConfigError(
+            "A restore makes a platform with a database of its own, and LEPTON_DATABASE is set", fix="Unset it."
+        )
     key, target = read_key_file(key_file), target_at(url)
     manifest = opening.open_manifest(target, key=key, number=number or 0)
     with moving("restoring") as moved, opening.opened(target, manifest, CLOCK) as backup_there:

@@ -323,8 +323,9 @@ def _snapshot(house: House, domain: Domain) -> tuple[Blob, dict[bytes, list[tupl
     with domain.chunks.writing() as batch:
 
         def work(tx: Tx) -> tuple[Blob, dict[bytes, list[tuple[bytes, int]]]]:
+            blob = write(batch, domain.cutter, packed(dump(tx)))  # first: it says what the transaction sees
             check_root(tx, house.root)
-            return write(batch, domain.cutter, packed(dump(tx))), packs_present(tx)
+            return blob, packs_present(tx)
 
         blob, packs = house.database.read(work)
         domain.branches.commit(MAIN, {DUMP: Entry(blob)}, batch, Author(by="backup"))

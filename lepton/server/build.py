@@ -19,6 +19,7 @@ from lepton.pool.policy import Policy
 from lepton.security.identity import make_token
 from lepton.security.key import Root
 from lepton.server.allowance import Allowance
+from lepton.server.bound import check_database, note_database
 from lepton.server.config import BOOSTED, ServerConfig
 from lepton.server.feed import EVERY_S as FEED_EVERY_S
 from lepton.server.feed import Feed
@@ -156,8 +157,10 @@ def build(config: ServerConfig, *, clock: Clock | None = None, engine: Engine | 
     database: Database | None = None
     try:
         check_file(config)
+        check_database(config)
         database = open_database(config.database, folder=config.data, clock=clock)
         root = settled_root(database, config)
+        note_database(config)
         token = _settle(database, config, at=clock.now())
         storage, ownership = _take_storage(database, config, root=root.key)
         engine = engine or _open_engine(config, storage)

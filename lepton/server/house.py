@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from lepton.core.clock import Clock
 from lepton.core.errors import ConfigError
 from lepton.security.key import Root
+from lepton.server.bound import check_database, note_database
 from lepton.server.config import ServerConfig
 from lepton.server.folder import has_root_key
 from lepton.server.locks import held
@@ -120,9 +121,11 @@ def open_house(config: ServerConfig, clock: Clock, *, is_new: bool = False, use:
         )
     if not has_root_key(config):
         raise ConfigError(f"{folder} is no data directory of Lepton", fix="Give it with --data DIR.")
+    check_database(config)
     with _locked(folder, use), ExitStack() as stack:
         database = stack.enter_context(closing(open_database(config.database, folder=folder, clock=clock)))
         keys = settled_root(database, config)
+        note_database(config)
         storage = open_storage(database, given(config), root=keys.key, is_new=is_new)
         stack.callback(storage.driver.close)
         indexes = folder / OWN_INDEX
