@@ -1,7 +1,6 @@
 """`lepton vault`: files of workspaces, of whoever may see them; backups, for who owns the data directory."""
 
 from importlib import import_module
-from typing import Any
 
 import click
 
@@ -32,15 +31,11 @@ class VaultGroup(Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As every group, but one about files needs no look at the others."""
+        """As every group, but one about files needs no look at the others; what the others log is said once."""
         if args[0] in FILES:
             return args[0], self.get_command(ctx, args[0]), args[1:]
+        ctx.with_resource(logged_once())
         return super().resolve_command(ctx, args)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """As every group; what is logged meanwhile is said once."""
-        with logged_once():
-            return super().invoke(ctx)
 
     def _backups(self) -> click.Group:
         found: click.Group = import_module("lepton.cli.vault").vault
