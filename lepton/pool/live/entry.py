@@ -29,6 +29,8 @@ class Entry:
     """In the arrays it has its places, in the world it does not hold them yet."""
     promised_s: float = 0.0
     """Since when."""
+    asked_s: float = 0.0
+    """Since when it is on its way to give its places back to others; 0: it is not."""
     taken: tuple[Place, ...] | None = None
     """What a plan has given it, until it is known whether it was started."""
     stated: tuple[float, float, float] | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
@@ -17,6 +18,10 @@ LEVELS = 4
 """Groups that a job belongs to, from coarse to fine: size; queue and size; user and size; and what it runs."""
 SIDES = 3
 """Groups for features of trees alone: user, queue, program."""
+LIKE = 3
+"""Endings of like jobs before they say how long another will probably run."""
+LEAST_SPREAD = 0.02
+"""Even jobs that have all run equally long differ by so much, in logs."""
 PLAIN = 6
 """Features that come with a job: devices, CPUs, workers, the limit that its user gave, hour and day of the week."""
 
@@ -34,6 +39,14 @@ def plain_of(wants: Wants) -> list[float]:
     cpus = sum(each.cpu_milli for each in wants.workers) / 1000
     amounts = [float(np.log1p(each)) for each in (devices, cpus, len(wants.workers), wants.limit_s)]
     return [*amounts, wants.since_s // 3600 % 24, wants.since_s // 86_400 % 7]
+
+
+@dataclass(frozen=True, slots=True)
+class Likely:
+    """How long a job probably runs: mean and standard deviation of the log of 1 + seconds."""
+
+    mean: float
+    spread: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,19 @@ class Forecast:
         predict.learn(self._history, 0, max(0.0, ran_s))
         if self._examples is not None:
             self._examples.add(asked.features, asked.mean, asked.boosted, float(np.log1p(max(0.0, ran_s))), now)
+
+    def likely(self, wants: Wants) -> Likely | None:
+        """How long like jobs took, of the finest group of which enough have ended; None: too few have.
+
+        What is told to people goes by this, and what is decided does not: it may be used before it ranks jobs well.
+        """
+        for key in reversed(groups_of(wants)[:LEVELS]):
+            group = self._history.groups[self._rows[key]] if key in self._rows else None
+            if group is not None and group.seen >= LIKE:
+                seen, mean = float(group.seen), float(group.total / group.seen)
+                square = max(0.0, float(group.square) - seen * mean * mean) / (seen - 1.0)
+                return Likely(mean, max(LEAST_SPREAD, sqrt(square * (1.0 + 1.0 / seen)) * (1.0 + 1.0 / (seen - 1.0))))
+        return None
 
     @property
     def is_known(self) -> bool:

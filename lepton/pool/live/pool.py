@@ -92,7 +92,7 @@ class LivePool:
                 self._remove(entry, truth, now)
         elif entry is None:
             entry = self.jobs[wants.job] = Entry(wants, truth, self.clock.at(wants.since_s))
-            self._note_begin(entry)
+            self._note_begin(entry, now)
             self.habits.came(wants.workers)
             self._enter(entry)
         elif truth != entry.truth or entry.taken is not None:
@@ -118,7 +118,7 @@ class LivePool:
         self._drain(now)
         self.seats.learn()
         decide(self.seats.tables.pool, self.seats.order, now)
-        self._note_stops()
+        self._note_stops(now)
         self._note_starts(now)
         self._state_waits(now)
         stops = [stop for job, stop in self._stopping.items() if self.jobs[job].truth.phase is Phase.HOLDS]
@@ -142,7 +142,7 @@ class LivePool:
         """Whether a job that holds places is on its way to give them back."""
         return entry.truth.phase is Phase.LEAVES or entry.wants.job in self._stopping
 
-    def _note_stops(self) -> None:
+    def _note_stops(self, now: float) -> None:
         pool = self.seats.tables.pool
         for at in range(pool.size[STOPS]):
             entry = self.jobs[self.seats.job_at(pool.plan[at].stop)]
@@ -150,6 +150,7 @@ class LivePool:
                 self._withdraw(entry)
             else:
                 self._stopping[entry.wants.job] = Stop(entry.wants.job, by=self.seats.job_at(pool.plan[at].by))
+                entry.asked_s = entry.asked_s or now
             self.seats.watch(entry)
 
     def _note_starts(self, now: float) -> None:
@@ -239,6 +240,7 @@ class LivePool:
             here = [place.node for place in entry.truth.places if place.node in self._draining]
             if here and entry.truth.phase is Phase.HOLDS and entry.wants.job not in self._stopping:
                 self._stopping[entry.wants.job] = Stop(entry.wants.job, node=here[0])
+                entry.asked_s = entry.asked_s or now
                 if self.seats.is_in(entry, RUNNING):
                     self.seats.back_to_queue(entry, now)
 
@@ -263,7 +265,7 @@ class LivePool:
     def _change(self, entry: Entry, truth: Truth, now: float) -> None:
         """Something else is the case with a job than was known."""
         before, entry.truth = entry.truth, truth
-        self._note_begin(entry)
+        self._note_begin(entry, now)
         if before.phase is Phase.PAUSED and not before.due_s and truth.phase is Phase.QUEUED:
             since_s = max(self.clock.wall(now), entry.wants.since_s)  # what it comes after is done
             entry.wants, entry.waits_from = replace(entry.wants, since_s=since_s), now
@@ -284,8 +286,14 @@ class LivePool:
         else:
             self._exchange(entry, before, now)
 
-    def _note_begin(self, entry: Entry) -> None:
-        """Note when a job's present run began, once: what was written down is read by the clock of then."""
+    def _note_begin(self, entry: Entry, now: float) -> None:
+        """Note when a job's present run began, once: what was written down is read by the clock of then; and since when
+        it gives its places back.
+        """
+        if not entry.holds:
+            entry.asked_s = 0.0
+        elif entry.truth.phase is Phase.LEAVES:
+            entry.asked_s = entry.asked_s or now
         if entry.truth.began_s != entry.began_s:
             entry.began_s, entry.begun = entry.truth.began_s, self.clock.at(entry.truth.began_s)
 

@@ -2,13 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
-
-import numpy as np
 
 from lepton.core.launch import Devices
 from lepton.pool.kernel import accounts
-from lepton.pool.kernel.state import ENDLESS, LATE, RUNNING, WAITING
+from lepton.pool.kernel.state import ENDLESS, RUNNING
 from lepton.pool.live.entry import Entry
 from lepton.pool.live.layout import AMOUNTS, milli_of
 from lepton.pool.live.pool import LivePool
@@ -16,6 +13,7 @@ from lepton.pool.live.room import fitting, kinds_of
 from lepton.pool.live.room import in_words as needs
 from lepton.pool.live.tables import COLUMN
 from lepton.pool.live.trial import fits_beside, fits_now
+from lepton.pool.live.turn import before
 from lepton.pool.live.views import Phase, Reason, Wants
 from lepton.pool.shape import NOTHING, Alike, Gang, fits_only_with, in_words, never_fits, show
 from lepton.pool.standing import NodeState
@@ -86,10 +84,9 @@ def _reserved(live: LivePool, entry: Entry, now: float) -> Iterator[Reason]:
     if not kept:
         return
     long = f"has waited longer than {live.policy.shared_cap_s:g} s"
-    holder = pool.jobs[kept[0].held_for]
-    until = live.clock.wall(float(holder.reserved))
+    until = live.clock.wall(float(pool.jobs[kept[0].held_for].reserved))
     if any(cell.held_for == entry.slot for cell in kept):
-        nodes = _kept(live, entry)
+        nodes = [live.seats.layout.machines[at].name for at in kept_nodes(live, entry)]
         yield Reason(
             code="reserved",
             words=f"it {long}: what becomes free on {shorten(nodes)} is kept for it{_soon(until, now, ', and it')}",
@@ -104,10 +101,10 @@ def _reserved(live: LivePool, entry: Entry, now: float) -> Iterator[Reason]:
         )
 
 
-def _kept(live: LivePool, entry: Entry) -> list[str]:
-    """Names of the nodes that are kept for a job."""
-    workers, machines = live.seats.tables.pool.workers, live.seats.layout.machines
-    return [machines[at].name for at in sorted({workers[row].kept for row in live.seats.places(entry)})]
+def kept_nodes(live: LivePool, entry: Entry) -> list[int]:
+    """The nodes that are kept for a job, as the arrays number them."""
+    workers = live.seats.tables.pool.workers
+    return sorted({int(workers[row].kept) for row in live.seats.places(entry)})
 
 
 def _soon(until: float, now: float, words: str = " and") -> str:
@@ -196,41 +193,6 @@ def _shown(most: Devices) -> str:
 
 def _size(amount: Devices) -> tuple[int, int]:
     return sum(milli_of(amount).values()), amount.cpu_milli
-
-
-def before(live: LivePool, entry: Entry, now: float) -> int:
-    """Waiting jobs that go before it: who has waited too long, then by guarantee, priority, fair share and key.
-
-    Those who could not use the same nodes count too.
-    """
-    assert entry.klass is not None
-    pool, count, mine = live.seats.tables.pool, live.seats.tables.grow.count("jobs"), entry.klass.index
-    late = [int(job) for job in pool.room.late[: pool.size[LATE]] if pool.jobs[job].state == WAITING]
-    if entry.slot in late:
-        return late.index(entry.slot)
-    classes = live.seats.tables.grow.count("classes")
-    columns = [np.array([accounts.standing(pool, live.seats.order, at) for at in range(classes)])]
-    if live.seats.order.half_life_s > 0:
-        share = _shares(live, now)
-        columns += [share[pool.lists[pool.classes.queues_end[:classes] - 1]], share[pool.classes.account[:classes]]]
-    goes_before, is_even = np.zeros(count, np.bool_), np.ones(count, np.bool_)
-    klass = pool.jobs.klass[:count]
-    for column in columns:
-        goes_before |= is_even & (column[klass] < column[mine])
-        is_even &= column[klass] == column[mine]
-    goes_before |= is_even & (pool.jobs.key[:count] < pool.jobs[entry.slot].key)
-    waits = (pool.jobs.state[:count] == WAITING) & (pool.jobs.is_late[:count] == 0)
-    return len(late) + int(np.count_nonzero(waits & goes_before))
-
-
-def _shares(live: LivePool, now: float) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """(A,) part of the pool that each account has and had, for its weight: `accounts.share_of`, settling nothing."""
-    pool, count = live.seats.tables.pool, live.seats.tables.grow.count("accounts")
-    rows, is_there = pool.accounts, pool.capacity > 0
-    held = (pool.used[:count, is_there] / pool.capacity[is_there]).max(axis=1, initial=0.0)
-    kept = 0.5 ** (np.maximum(0.0, live.clock.own(now) - rows.usage_at[:count]) / live.seats.order.half_life_s)
-    found = (rows.usage[:count] * kept + held * (1.0 - kept) + held) / rows.weight[:count]
-    return np.asarray(found)
 
 
 def shorten(names: Sequence[str]) -> str:

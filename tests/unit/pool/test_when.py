@@ -54,7 +54,7 @@ def test_a_promised_start_waits_for_the_grace_of_those_who_leave_and_no_more() -
     run(pool, wants("low", rank=8, grace_s=3600.0, can_resume=True), 10.0)
     pool.put(wants("high", rank=0, since_s=100.0), QUEUED, 100.0)
     assert [stop.job for stop in pool.decide(100.0).stops] == ["low"]
-    assert between(pool, "high", 101.0) == (101.0, 101.0 + 40.0 + SOON_S)
+    assert between(pool, "high", 101.0) == (101.0, 100.0 + 40.0 + SOON_S)
 
 
 def test_who_is_next_to_get_what_is_guaranteed_is_told_within_the_bound() -> None:
@@ -154,3 +154,91 @@ def test_who_is_said_to_start_in_a_moment_does_and_asking_changes_nothing(seed: 
                 pool.put(pool.jobs[id].wants, Truth(phase=Phase.HOLDS, places=places, began_s=now), now)
         held = [entry.wants for entry in asked.jobs.values() if entry.truth.phase is Phase.HOLDS]
         assert gpus_of(held) <= 16_000
+
+
+def test_the_end_of_a_promise_stands_still_while_the_grace_runs() -> None:
+    pool = made({"default": QueueSpec(max_grace_s=40.0)})
+    run(pool, wants("low", rank=8, grace_s=3600.0, can_resume=True), 10.0)
+    pool.put(wants("high", rank=0, since_s=100.0), QUEUED, 100.0)
+    assert [stop.job for stop in pool.decide(100.0).stops] == ["low"]
+    leaving = replace(pool.jobs["low"].truth, phase=Phase.LEAVES)
+    pool.put(pool.jobs["low"].wants, leaving, 103.0)
+    for now in (101.0, 120.0, 149.0):
+        assert between(pool, "high", now) == (now, 100.0 + 40.0 + SOON_S)
+    low, high = between(pool, "high", 200.0) or (0.0, 0.0)
+    assert low == 200.0 < high, "what has passed is said anew"
+
+
+def test_what_is_told_never_begins_in_the_past() -> None:
+    pool = made()
+    teach(pool, 1000.0)
+    run(pool, wants("first", is_pinned=True), 10.0)
+    assert run(pool, wants("next", since_s=20.0), 20.0) == []
+    told = between(pool, "next", 21.0)
+    assert told is not None and told[0] > 21.0
+    for now in (told[0] + 5.0, told[1] + 5.0, told[1] + 50_000.0):
+        again = between(pool, "next", now)
+        assert again is not None and now <= again[0] < again[1]
+
+
+def after_like_ones(ran_s: float, waiting: int, nodes: int = 4, **options: Any) -> LivePool:
+    """A full pool of like jobs that began at 1000 s, and as many waiting as said; such jobs have run for `ran_s`."""
+    pool = made(nodes=nodes, preempts=False, **options)
+    for at in range(8):
+        pool.forecast.learn(wants(f"was{at}", since_s=float(at)), ran_s, ran_s + at)
+    for at in range(nodes):
+        run(pool, wants(f"runs{at}", is_pinned=True, since_s=1000.0), 1000.0)
+    for at in range(waiting):
+        pool.put(wants(f"waits{at}", is_pinned=True, since_s=1001.0 + at / 100), QUEUED, 1002.0)
+    pool.decide(1003.0)
+    return pool
+
+
+def test_like_jobs_are_told_by_how_many_go_before_them() -> None:
+    pool = after_like_ones(75.0, waiting=16)
+    told = [between(pool, f"waits{at}", 1010.0) for at in range(16)]
+    for at, each in enumerate(told):
+        due = 1000.0 + 75.0 * (1 + at // 4)
+        assert each is not None and each[0] <= due <= each[1] and each[1] - each[0] < 60.0, (at, each)
+
+
+def test_a_time_limit_alone_says_when_at_the_latest() -> None:
+    pool = made()
+    run(pool, wants("first", is_pinned=True, limit_s=100.0), 10.0)
+    pool.put(wants("next", since_s=20.0), QUEUED, 20.0)
+    pool.decide(20.0)
+    low, high = between(pool, "next", 21.0) or (0.0, 0.0)
+    assert 21.0 <= low < 60.0 and 90.0 < high <= 110.0 + SOON_S
+
+
+def test_of_those_of_whom_nothing_is_known_nothing_follows() -> None:
+    pool = made(nodes=2)
+    run(pool, wants("limited", is_pinned=True, limit_s=100.0), 10.0)
+    run(pool, wants("endless", is_pinned=True, is_endless=True, limit_s=0.0), 10.0)
+    pool.put(wants("unknown", since_s=20.0), QUEUED, 20.0)
+    pool.put(wants("next", since_s=21.0), QUEUED, 21.0)
+    pool.decide(22.0)
+    assert (between(pool, "unknown", 23.0) or (0, 0))[1] <= 110.0 + SOON_S
+    assert between(pool, "next", 23.0) is None, "nobody knows how long the one before it will run"
+
+
+def test_one_that_a_limit_keeps_out_waits_for_those_who_hold_it() -> None:
+    pool = made({"few": QueueSpec(limit={"gpu_milli": 4000}), "default": QueueSpec()}, nodes=4)
+    run(pool, wants("first", queue="few", is_pinned=True, limit_s=100.0), 10.0)
+    pool.put(wants("next", queue="few", limit_s=50.0, since_s=20.0), QUEUED, 20.0)
+    pool.put(wants("last", queue="few", limit_s=50.0, since_s=21.0), QUEUED, 21.0)
+    pool.decide(22.0)
+    assert (between(pool, "next", 23.0) or (0, 0))[1] <= 110.0 + SOON_S
+    assert 110.0 < (between(pool, "last", 23.0) or (0, 0))[1] <= 160.0 + SOON_S
+
+
+def test_small_ones_may_pass_a_gang_and_are_told_so() -> None:
+    pool = after_like_ones(75.0, waiting=0)
+    gang = Wants(
+        job="gang", workers=(machine(0).total,) * 4, since_s=1000.5, program="other", is_pinned=True, limit_s=500.0
+    )
+    pool.put(gang, QUEUED, 1003.0)
+    pool.put(wants("small", 1, is_pinned=True, since_s=1004.0), QUEUED, 1004.0)
+    pool.decide(1005.0)
+    low, high = between(pool, "small", 1010.0) or (0.0, 0.0)
+    assert low <= 1075.0 < 1200.0 < high
