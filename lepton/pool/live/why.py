@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from lepton.core.launch import Devices
 from lepton.pool.kernel import accounts
 from lepton.pool.kernel.state import ENDLESS, RUNNING
+from lepton.pool.live.ahead import fits_by_runs
 from lepton.pool.live.entry import Entry
 from lepton.pool.live.layout import AMOUNTS, milli_of
 from lepton.pool.live.pool import LivePool
@@ -84,7 +85,7 @@ def _reserved(live: LivePool, entry: Entry, now: float) -> Iterator[Reason]:
     if not kept:
         return
     long = f"has waited longer than {live.policy.shared_cap_s:g} s"
-    until = live.clock.wall(float(pool.jobs[kept[0].held_for].reserved))
+    until = _until(live, live.jobs[live.seats.job_at(int(kept[0].held_for))], now)
     if any(cell.held_for == entry.slot for cell in kept):
         nodes = [live.seats.layout.machines[at].name for at in kept_nodes(live, entry)]
         yield Reason(
@@ -105,6 +106,16 @@ def kept_nodes(live: LivePool, entry: Entry) -> list[int]:
     """The nodes that are kept for a job, as the arrays number them."""
     workers = live.seats.tables.pool.workers
     return sorted({int(workers[row].kept) for row in live.seats.places(entry)})
+
+
+def _until(live: LivePool, holder: Entry, now: float) -> float:
+    """When one for which nodes are kept should fit: as like jobs ran, or else by the caution with which it is decided
+    who may start there meanwhile.
+    """
+    by_runs = fits_by_runs(live, holder, kept_nodes(live, holder), now)
+    return live.clock.wall(
+        float(live.seats.tables.pool.jobs[holder.slot].reserved) if by_runs is None else by_runs[0][1]
+    )
 
 
 def _soon(until: float, now: float, words: str = " and") -> str:

@@ -242,3 +242,15 @@ def test_small_ones_may_pass_a_gang_and_are_told_so() -> None:
     pool.decide(1005.0)
     low, high = between(pool, "small", 1010.0) or (0.0, 0.0)
     assert low <= 1075.0 < 1200.0 < high
+
+
+def test_a_reservation_goes_by_how_long_like_jobs_ran() -> None:
+    pool = after_like_ones(75.0, waiting=0, nodes=2, shared_cap_s=20.0)
+    gang = Wants(job="gang", workers=(machine(0).total,) * 2, since_s=1001.0)
+    pool.put(gang, QUEUED, 1001.0)
+    pool.decide(1002.0)
+    pool.decide(1030.0)
+    (kept,) = (reason for reason in reasons(pool, "gang", 1031.0) if reason.code == "reserved")
+    assert 1075.0 <= float(str(kept.facts["until"])) < 1100.0, kept
+    low, high = between(pool, "gang", 1031.0) or (0.0, 0.0)
+    assert 1060.0 <= low <= 1075.0 <= high < 1100.0
