@@ -62,7 +62,8 @@ def up(data: Path | None, detach: bool, is_json: bool, **flags: str | int | None
     if detach:
         start_detached(folder, {f"--{name}": value for name, value in flags.items()})
         url = (folder / "url").read_text().strip()
-        said = f"Lepton answers at {url}, data in {folder}, first token in {folder / 'token'}"
+        token = folder / "token"  # of servers on one database the first alone makes it
+        said = f"Lepton answers at {url}, data in {folder}" + (f", first token in {token}" if token.exists() else "")
         Session(is_json).say(said, {"url": url, "data": str(folder)})
         return
     config = import_module("lepton.server.config").ServerConfig.load(folder, environment=os.environ, flags=flags)

@@ -56,7 +56,7 @@ class ServerConfig:
     """With the engine `fleet`: the folder of its machines, which servers on one database share; empty: DATA/engine."""
     key_command: str = ""
     """A command (of a KMS) that prints the root key in hexadecimal; empty: LEPTON_ROOT_KEY, or the file DIR/key."""
-    lease_s: float = 15.0
+    lease_s: float = 10.0
     """A server silent for this long loses its loops to another server on the same database."""
     heartbeat_s: float = 5.0
     """How often each loop looks round even if nothing woke it, and a node says that it is there."""

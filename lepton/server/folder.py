@@ -62,7 +62,13 @@ def root_key(config: ServerConfig, environment: Mapping[str, str] = os.environ, 
     if environment.get(ROOT_KEY):
         return variable_key(ROOT_KEY, environment)
     path = config.data / "key"
-    if may_make and not path.exists():
+    if not path.exists():
+        if not may_make:
+            raise ConfigError(
+                f"The database has been used with a root key, and there is no key file {path}",
+                fix="A second server on it: copy `key` from the first one's data directory, mode 0600, or give both"
+                " the same key_command. If the key was lost: restore the file from a backup.",
+            )
         write_private(path, os.urandom(KEY_BYTES).hex() + "\n")
     return read_key_file(path)
 

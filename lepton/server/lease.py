@@ -22,7 +22,7 @@ class Lease:
         """Whether it is to be held no more."""
 
     def hold(self) -> bool:
-        """Whether the lease is ours now; takes or extends it when half of it has passed."""
+        """Whether the lease is ours now; takes or extends it when a third of it has passed."""
         if self.is_over:
             return False
         if self._clock.monotonic() < self._renew_at:
@@ -32,7 +32,7 @@ class Lease:
         if self._database.read(lambda tx: leases.is_held(tx, self.name, self.token, now=now, until=until)):
             return False
         is_ours = self._database.write(lambda tx: leases.take(tx, self.name, self.token, now=now, until=until))
-        self._renew_at = self._clock.monotonic() + self._lease_s / 2 if is_ours else float("-inf")
+        self._renew_at = self._clock.monotonic() + self._lease_s / 3 if is_ours else float("-inf")
         return is_ours
 
     def check(self, tx: Tx) -> None:

@@ -197,8 +197,9 @@ def _elsewhere(address: Address, known: Kept | None) -> LeptonError:
         return ConfigError(f"The platform's packs do not lie at {address}, where they were", fix=fix)
     if known and not address.url:
         return ConfigError(
-            f"The platform's packs do not lie at {address}",
-            fix=f"{fix} Servers that share a database need the same --storage.",
+            f"The platform's packs do not lie at {address}, but with another server on this database, or nowhere",
+            fix="A second server: on the first, lepton vault storage --move-to URL, and start both with --storage URL,"
+            f" a place that both reach. The only one: {fix[0].lower()}{fix[1:]}",
         )
     return ConfigError(
         f"The platform's packs lie at {known.address or 'DIR/vault' if known else 'DIR/vault'}, and not at {address}",

@@ -123,13 +123,41 @@ def test_of_two_servers_on_one_database_one_decides_and_the_other_takes_over(
 
 def test_a_server_with_another_key_is_refused_before_it_does_harm(tmp_path: Path, fresh_postgres: str) -> None:
     first, second = pair(tmp_path, fresh_postgres)
-    with open_house(**first), pytest.raises(ConfigError, match="key"), open_house(**second):  # type: ignore[arg-type]
-        pass
+    with open_house(**first):  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="there is no key file") as refused, open_house(**second):  # type: ignore[arg-type]
+            pass
+        assert "copy `key` from the first one's data directory" in refused.value.fix
+        (tmp_path / "b" / "key").write_text("11" * 32 + "\n")
+        with pytest.raises(ConfigError, match="not the one"), open_house(**second):  # type: ignore[arg-type]
+            pass
     with open_house(tmp_path / "c"):
         pass
     (tmp_path / "c" / "key").write_text("00" * 32 + "\n")
     with pytest.raises(ConfigError, match="key"), open_house(tmp_path / "c"):
         pass
+
+
+def test_a_second_server_without_the_shared_storage_is_told_to_give_it(tmp_path: Path, fresh_postgres: str) -> None:
+    first, second = ({**each, "storage": ""} for each in pair(tmp_path, fresh_postgres))
+    with open_house(**first):  # type: ignore[arg-type]
+        copy(tmp_path / "a" / "key", tmp_path / "b" / "key")
+        with pytest.raises(ConfigError, match="with another server") as refused, open_house(**second):  # type: ignore[arg-type]
+            pass
+        assert "start both with --storage URL" in refused.value.fix
+
+
+def test_a_lease_is_renewed_in_time_even_if_its_loop_looks_round_only_at_each_heartbeat(house: House) -> None:
+    """A turn just before a third has passed does not renew it; the next, a heartbeat later and slow, still does."""
+    usual, clock = ServerConfig(data=Path("x")), ManualClock()
+    database = house.platform.database
+    mine, other = (
+        Lease("heartbeat", token, database=database, clock=clock, lease_s=usual.lease_s) for token in ("a", "b")
+    )
+    assert mine.hold()
+    clock.advance(usual.lease_s / 3 - 0.01)
+    assert mine.hold()
+    clock.advance(usual.heartbeat_s + 1.0)
+    assert not other.hold() and mine.hold()
 
 
 def test_a_lease_is_extended_by_its_holder_and_refused_to_others(house: House) -> None:
