@@ -41,7 +41,7 @@ for part in (queues, quota, replay, top):
 def nodes(session: Session, state: str | None, limit: int) -> None:
     """List the nodes, with what is free of what each has."""
     found = session.client.pool.nodes(state=state or "", limit=limit)
-    session.table(node_rows(found), found, hint="no engine has shown a machine yet")
+    session.table(node_rows(found), found, hint=f"no node is {state}" if state else "no engine has shown a machine yet")
 
 
 def node_rows(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

@@ -34,6 +34,8 @@ class Input:
     cluster: "Cluster"
     faults: Sequence[str]
     predictions: "Floats | None"
+    unread: Sequence[str] = ()
+    """What was wrong with lines of the predictions."""
 
 
 @click.command()
@@ -105,9 +107,12 @@ def replay(trace: Path, is_json: bool, **options: Any) -> None:
         found[names[0]]["intervals"] = write_intervals(options["intervals"], first)
     if options["plot"]:
         plots("draw")(options["plot"], outcomes)
-    for fault in given.faults:
-        click.echo(f"left out: {fault}", err=True)
-    raw = {"trace": first.trace.name, "mode": options["mode"], "left_out": list(given.faults), "policies": found}
+    tell("left out", given.faults)
+    refusals = array_code("lepton.pool.arrays").refusals
+    refused = refusals(first.trace, first.cluster, first.is_refused, options["mode"] == "partitioned")
+    tell("refused", refused)
+    raw = {"trace": first.trace.name, "mode": options["mode"], "left_out": list(given.faults), "refused": refused}
+    raw |= {"unknown_predictions": list(given.unread), "policies": found}
     session.table([row_of(name, each) for name, each in found.items()], raw)
 
 
@@ -140,8 +145,7 @@ def show_table(session: Session, given: Input, options: Mapping[str, Any]) -> No
     known = array_code("lepton.pool.table").Given(
         trace=given.trace, cluster=given.cluster, predictions=given.predictions, published=published
     )
-    for fault in given.faults:
-        click.echo(f"left out: {fault}", err=True)
+    tell("left out", given.faults)
     is_seen = sys.stderr.isatty()
     whole.show(session, known, options, lambda label: click.echo(label, err=True) if is_seen else None)
 
@@ -179,8 +183,17 @@ def read(trace: Path, options: Mapping[str, Any]) -> Input:
             f"No queue of the trace ({', '.join(missing[:5])}) has nodes",
             fix=f"Name them in the column vc of {options['nodes']}.",
         )
-    predictions = options["predictions"] and files.read_predictions(options["predictions"], jobs)
-    return Input(jobs, cluster, faults, predictions)
+    predictions, unread = None, list[str]()
+    if options["predictions"]:
+        predictions, unread = files.read_predictions(options["predictions"], jobs)
+        tell(f"unknown of {options['predictions']}", unread)
+    return Input(jobs, cluster, faults, predictions, unread)
+
+
+def tell(what: str, faults: Sequence[str]) -> None:
+    """Name what was wrong on standard error, each on a line; of very many how many more."""
+    for fault in array_code("lepton.store.traces").named(faults):
+        click.echo(f"{what}: {fault}", err=True)
 
 
 def run(name: str, given: Input, options: Mapping[str, Any]) -> "Outcome":

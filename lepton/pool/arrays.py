@@ -83,6 +83,18 @@ def fits(trace: Trace, cluster: Cluster, is_partitioned: bool) -> NDArray[np.boo
     return np.asarray(trace.gpus <= np.where(own[trace.queue] > 0, largest, -1))
 
 
+def refusals(trace: Trace, cluster: Cluster, is_refused: NDArray[np.bool_], is_partitioned: bool) -> list[str]:
+    """Of each job that was refused: its id, and why."""
+    whole, said = sum(cluster.nodes.values()) * cluster.per_node, []
+    for job in np.flatnonzero(is_refused).tolist():
+        queue, gpus = trace.queues[trace.queue[job]], int(trace.gpus[job])
+        own = cluster.nodes.get(queue, 0) * cluster.per_node
+        most = f"queue {queue} has {own}" if is_partitioned else f"all queues together have {whole}"
+        why = f"it asks for {gpus} GPUs, and {most}" if own else f"queue {queue} has no nodes"
+        said.append(f"job {trace.id[job]}: {why}")
+    return said
+
+
 def order_of(policy: Policy, *, is_shared: bool) -> state.Order:
     """A policy as the kernel takes it: numbers of one type, for which it is compiled once."""
     cap_s = policy.shared_cap_s if is_shared else policy.wait_cap_s

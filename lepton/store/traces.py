@@ -37,8 +37,8 @@ LONGEST_S = 1e10
 MOST_GPUS = 1 << 24
 SWF_ID, SWF_SUBMIT, SWF_RUN, SWF_USED, SWF_ASKED, SWF_USER, SWF_PROGRAM = 0, 1, 3, 4, 7, 11, 13
 SWF_FIELDS = 18
-SHOWN = 10
-"""Broken lines that an error names."""
+SHOWN = 1000
+"""Broken lines, or jobs, that are named each on a line of its own; of more it is said how many: JSON has all."""
 
 
 class TraceError(InvalidError):
@@ -49,9 +49,16 @@ class TraceError(InvalidError):
     """
 
     def __init__(self, path: Path, faults: Sequence[str], fix: str) -> None:
-        more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-        super().__init__(f"{path}: " + "; ".join(faults[:SHOWN]) + more, fix=fix)
+        super().__init__(
+            "\n  ".join([f"{path}:", *named(faults)] if len(faults) > 1 else [f"{path}: {faults[0]}"]), fix=fix
+        )
         self.faults = faults
+
+
+def named(faults: Sequence[str]) -> list[str]:
+    """A line for each, up to as many as somebody reads."""
+    more = [f"and {len(faults) - SHOWN} more: --skip-broken with --json names all"] if len(faults) > SHOWN else []
+    return [*faults[:SHOWN], *more]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,8 @@ def csv_jobs(path: Path, text: str) -> Iterator[tuple[int, Job | str]]:
 def job_of(values: Mapping[str, str]) -> Job | str:
     """A job from the text of its fields, or what is wrong with them."""
     try:
+        if not values["id"]:
+            raise ValueError("the job has no id")
         return Job(
             id=values["id"],
             queue=values["queue"],
@@ -255,12 +264,16 @@ def read_nodes(path: Path, *, per_node: int) -> Cluster:
     return Cluster(nodes={name: count for name, count in counts.items() if count}, per_node=per_node)
 
 
-def read_predictions(path: Path, trace: Trace) -> Floats:
-    """(J,) predicted run times from a CSV file of `job_id,priority` (seconds); NaN where there is none."""
-    found = {}
-    for _, (id, text) in _pairs(path, ("job_id", "priority"), ("job_id", "predicted_s"), ("job_id", "duration")):
+def read_predictions(path: Path, trace: Trace) -> tuple[Floats, list[str]]:
+    """(J,) predicted run times from a CSV file of `job_id,priority` (seconds), NaN where there is none; and what was
+    wrong with lines that say something else. A negative one, or none at all, is no fault: nothing is known then.
+    """
+    found, faults = {}, []
+    for number, (id, text) in _pairs(path, ("job_id", "priority"), ("job_id", "predicted_s"), ("job_id", "duration")):
         found[id] = float(text) if _is_number(text) else np.nan
-    return np.array([found.get(id, np.nan) for id in trace.id])
+        if not _is_number(text) and text.lower() not in ("", "nan"):
+            faults.append(f"line {number}: prediction {clip(text, 40)!r} is no number of seconds")
+    return np.array([found.get(id, np.nan) for id in trace.id]), faults
 
 
 def read_published(path: Path, trace: Trace) -> dict[str, Floats]:

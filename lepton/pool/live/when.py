@@ -56,7 +56,9 @@ def _is_endless(reason: Reason) -> bool:
     """Whether it waits for what people must do: open a node, add one, raise a limit."""
     if reason.code == "quota":
         return int(str(reason.facts["asked"])) > int(str(reason.facts["limit"]))
-    return reason.code == "node_state" or (reason.code == "shape" and "fix" in reason.facts)
+    return (reason.code == "node_state" and bool(reason.facts["only"])) or (
+        reason.code == "shape" and "fix" in reason.facts
+    )
 
 
 def _names(found: object) -> list[str]:

@@ -10,17 +10,19 @@ from lepton.pool.live.ahead import fits_by_runs
 from lepton.pool.live.entry import Entry
 from lepton.pool.live.layout import AMOUNTS, milli_of
 from lepton.pool.live.pool import LivePool
-from lepton.pool.live.room import fitting, kinds_of
+from lepton.pool.live.room import Free, fitting, kinds_of
 from lepton.pool.live.room import in_words as needs
 from lepton.pool.live.tables import COLUMN
 from lepton.pool.live.trial import fits_beside, fits_now
 from lepton.pool.live.turn import before
 from lepton.pool.live.views import Phase, Reason, Wants
-from lepton.pool.shape import NOTHING, Alike, Gang, fits_only_with, in_words, never_fits, show
+from lepton.pool.shape import NOTHING, Alike, Gang, Machine, fits_only_with, in_words, never_fits, show
 from lepton.pool.standing import NodeState
 
 CODES = ("dependency", "pause", "promised", "quota", "reserved", "node_state", "topology", "shape", "turn")
 """Every `Reason.code`."""
+HELD_BACK = (NodeState.CORDONED, NodeState.DRAINING)
+"""States of nodes that are there and take no work, because somebody wishes so."""
 MOST_NODES = 100
 """Named in the facts of a reservation."""
 
@@ -70,10 +72,23 @@ def _quota(live: LivePool, entry: Entry) -> Iterator[Reason]:
     need, used, limit = pool.need[entry.klass.index], pool.used[at], pool.limit[at]
     each = next(i for i in range(AMOUNTS) if need[i] and used[i] + need[i] > limit[i])
     device = next(device for device, column in COLUMN.items() if column == each)
-    facts = {"of": kind, "name": name, "device": device, "held": int(used[each]), "limit": int(limit[each])}
-    facts["asked"] = int(need[each])
-    held, most, asked = (in_words(device, int(value)) for value in (used[each], limit[each], need[each]))
-    yield Reason(code="quota", words=f"{kind} {name} holds {held} of {most} and it needs {asked}", facts=facts)
+    promised = _promised_of(live, (kind, name), each)
+    amounts = {"held": int(used[each]) - promised, "limit": int(limit[each]), "asked": int(need[each])}
+    facts = {"of": kind, "name": name, "device": device, "promised": promised, **amounts}
+    held, most, asked = (in_words(device, amount) for amount in amounts.values())
+    more = f", is promised {in_words(device, promised)}" if promised else ""
+    yield Reason(code="quota", words=f"{kind} {name} holds {held} of {most}{more} and it needs {asked}", facts=facts)
+
+
+def _promised_of(live: LivePool, account: tuple[str, str], column: int) -> int:
+    """What of a counted amount an account does not hold yet, and was promised."""
+    pool, tables = live.seats.tables.pool, live.seats.tables
+    classes = [
+        each.klass.index
+        for each in live.jobs.values()
+        if each.is_promised and each.klass is not None and account in tables.accounts_of(each.wants)
+    ]
+    return int(sum(pool.need[klass, column] for klass in classes))
 
 
 def _reserved(live: LivePool, entry: Entry, now: float) -> Iterator[Reason]:
@@ -140,13 +155,14 @@ def _room(live: LivePool, entry: Entry, now: float, *, is_kept_out: bool) -> Ite
     away = fits_only_with(_gang(wants), machines)
     if away:
         facts: dict[str, object] = {"nodes": {each.name: each.state for each in machines if each.state != NodeState.UP}}
-        yield Reason(code="node_state", words=f"it needs {needs(kinds)}; {away}", facts=facts)
+        yield Reason(code="node_state", words=f"it needs {needs(kinds)}; {away}", facts={**facts, "only": True})
         return
     free = [live.seats.free_of(each.name) for each in up if live.seats.is_open(each.name)]
     most = max((each.most for each in free), key=_size, default=None)
     fit = fitting(kinds, free)
     if fit < len(wants.workers):
         yield _shape(live, entry, fit, most, now)
+        yield from _shut(live, entry, machines, free)
     elif is_kept_out:
         return
     elif fits_now(live.seats, entry, now):
@@ -156,6 +172,17 @@ def _room(live: LivePool, entry: Entry, now: float, *, is_kept_out: bool) -> Ite
         yield Reason(code="topology", words=words, facts={"within": wants.within, "fit_anywhere": fit})
     else:
         yield _shape(live, entry, fit, most, now)
+
+
+def _shut(live: LivePool, entry: Entry, machines: Sequence[Machine], free: Sequence[Free]) -> Iterator[Reason]:
+    """Nodes that take no work now, and have room with which it would fit at once."""
+    kinds, count = kinds_of(entry.wants), len(entry.wants.workers)
+    rooms = {each.name: (each.state, live.seats.free_of(each.name)) for each in machines if each.state in HELD_BACK}
+    useful = {name: state for name, (state, room) in rooms.items() if fitting(kinds, [room])}
+    if useful and fitting(kinds, [*free, *(rooms[name][1] for name in useful)]) >= count:
+        words = shorten([f"{name} is {state}" for name, state in sorted(useful.items())])
+        words = f"it would fit with room on nodes that take no work: {words}"
+        yield Reason(code="node_state", words=words, facts={"nodes": useful, "only": False})
 
 
 def _turn(first: int) -> Reason:

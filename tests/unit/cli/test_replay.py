@@ -105,6 +105,7 @@ def test_swf_is_read(tmp_path: Path, nodes: Path) -> None:
         (HEAD + "1,u,a,1,8,soon,5\n", "line 2: submit time 'soon' is neither"),
         (HEAD + "1,u,a,1,8,5,-5\n", "line 2: duration '-5' is not between"),
         (GOOD + "1,u,a,1,1,1,1\n", "line 4: job 1 stood in an earlier line"),
+        (HEAD + ",u,a,1,1,1,1\n", "line 2: the job has no id"),
         (HEAD + "1,u,b,1,1,1,1\n", "No queue of the trace (b) has nodes"),
     ],
 )
@@ -112,6 +113,34 @@ def test_a_broken_trace_is_named_line_by_line(tmp_path: Path, nodes: Path, text:
     path = tmp_path / "trace.csv"
     path.write_text(text)
     assert said in fault(path, "--nodes", nodes)
+
+
+def test_every_broken_line_is_named_and_a_flood_is_not(tmp_path: Path, nodes: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(GOOD + "".join(f"b{at},u,a,x,1,1,1\n" for at in range(14)))
+    said = fault(path, "--nodes", nodes)
+    assert all(f"\n  line {4 + at}: GPUs 'x' is no number" in said for at in range(14))
+    path.write_text(GOOD + "".join(f"b{at},u,a,x,1,1,1\n" for at in range(3000)))
+    assert "and 2000 more: --skip-broken with --json names all" in fault(path, "--nodes", nodes)
+    assert len(figures(path, "--nodes", nodes, "--skip-broken")["left_out"]) == 3000
+
+
+def test_refused_jobs_and_predictions_that_are_none_are_named(tmp_path: Path, nodes: Path) -> None:
+    path, predictions = tmp_path / "trace.csv", tmp_path / "predictions.csv"
+    path.write_text(GOOD + "wide,u,a,80,1,1,1\nlost,u,nowhere,1,1,1,1\n")
+    predictions.write_text("job_id,priority\n1,abc\n2,inf\nwide,nan\nlost,-1\n")
+    ended = call(path, "--nodes", nodes, "--predictions", predictions, "--json")
+    found = json.loads(ended.stdout)
+    assert found["refused"] == [
+        "job wide: it asks for 80 GPUs, and queue a has 8",
+        "job lost: queue nowhere has no nodes",
+    ]
+    assert all(f"refused: {each}" in ended.stderr for each in found["refused"])
+    assert found["unknown_predictions"] == [
+        "line 2: prediction 'abc' is no number of seconds",
+        "line 3: prediction 'inf' is no number of seconds",
+    ]
+    assert "line 2: prediction 'abc'" in ended.stderr
 
 
 def test_bad_calls_say_what_is_wrong(tmp_path: Path, nodes: Path) -> None:

@@ -254,3 +254,30 @@ def test_a_reservation_goes_by_how_long_like_jobs_ran() -> None:
     assert 1075.0 <= float(str(kept.facts["until"])) < 1100.0, kept
     low, high = between(pool, "gang", 1031.0) or (0.0, 0.0)
     assert 1060.0 <= low <= 1075.0 <= high < 1100.0
+
+
+def test_room_on_a_cordoned_node_is_named_beside_what_is_missing() -> None:
+    pool = after_like_ones(75.0, waiting=0, nodes=2)
+    pool.put(pool.jobs["runs1"].wants, Truth(phase=Phase.GONE, ran_s=75.0), 1004.0)
+    pool.put_machines([machine(0), machine(1, state=NodeState.CORDONED)], 1005.0)
+    pool.put(wants("next", 2, since_s=1006.0), QUEUED, 1006.0)
+    pool.decide(1007.0)
+    said = {reason.code: reason for reason in reasons(pool, "next", 1008.0)}
+    assert list(said) == ["shape", "node_state"]
+    assert said["node_state"].facts == {"nodes": {"n1": "cordoned"}, "only": False}
+    assert said["node_state"].words.endswith("n1 is cordoned")
+    told = between(pool, "next", 1008.0)
+    assert told is not None and told[0] <= 1075.0 <= told[1], "the other node comes free all the same"
+
+
+def test_what_was_promised_is_not_said_to_be_held() -> None:
+    queues = {"few": QueueSpec(limit={"gpu_milli": 4000}), "default": QueueSpec()}
+    pool = made(queues)
+    run(pool, wants("low", rank=8, grace_s=3600.0, can_resume=True), 10.0)
+    pool.put(wants("high", rank=0, queue="few", since_s=100.0), QUEUED, 100.0)
+    assert [stop.job for stop in pool.decide(100.0).stops] == ["low"]
+    pool.put(wants("next", 1, queue="few", since_s=101.0), QUEUED, 101.0)
+    pool.decide(101.0)
+    said = reasons(pool, "next", 102.0)[0]
+    assert (said.code, said.facts["held"], said.facts["promised"]) == ("quota", 0, 4000)
+    assert said.words == "queue few holds 0 GPUs of 4 GPUs, is promised 4 GPUs and it needs 1 GPU"
