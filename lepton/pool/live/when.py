@@ -3,6 +3,7 @@ nothing; where nobody can know, nothing is said.
 """
 
 from collections.abc import Iterable, Sequence
+from math import inf
 
 from lepton.pool.kernel.accounts import is_guaranteed
 from lepton.pool.live.ahead import Facts, fits_by_runs, starts_by_runs
@@ -87,7 +88,8 @@ def _taken_back(live: LivePool, entry: Entry, now: float) -> Between | None:
     if stopped is None:
         return None
     grace_s = max((_grace_s(live, live.jobs[job]) for job in stopped), default=0.0)
-    asked = max(own, entry.waits_from + policy.grace_s + policy.min_run_s)
+    begun = max((float(live.seats.tables.pool.jobs[live.jobs[job].slot].begun) for job in stopped), default=-inf)
+    asked = max(own, begun + policy.min_run_s, entry.waits_from + policy.grace_s + policy.min_run_s)
     return now, live.clock.wall(asked) + policy.rest_s + grace_s + SOON_S
 
 
