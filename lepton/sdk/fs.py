@@ -3,23 +3,31 @@
     pandas.read_parquet("lepton://lab/set/part-1.parquet")
 
 `lepton://WORKSPACE@REF/PATH` reads another branch, a tag or a version. A file is written when it is closed: a new
-version of its branch. Options: `address` (of the server) and `token`, else as `lepton.connect` finds them; `message`
+version of its branch. What is appended is put behind what the file holds then; nothing of what others write is lost.
+Options: `address` (of the server) and `token`, else as `lepton.connect` finds them; `message`
 for the log.
 """
 
+import hashlib
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain
 from tempfile import TemporaryFile
 from typing import IO, Any
 
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
 from lepton.core.clock import from_micros
-from lepton.core.errors import NotFoundError
+from lepton.core.errors import NotFoundError, StaleError
 from lepton.sdk.client import connect
 from lepton.sdk.http import CHUNK_BYTES
 from lepton.sdk.place import SCHEME, VaultPath, parse
 from lepton.sdk.vault import FileInfo, Vault
+
+APPENDS = 100
+"""How often what others wrote meanwhile is taken up, before an appending is given up."""
 
 
 class LeptonFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
@@ -80,14 +88,19 @@ class LeptonFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has 
             raise FileNotFoundError(str(fault)) from fault
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
-        """Store a file; with mode `create` only if it is not there."""
+        """Store a file; with mode `create` only if it is not there, else FileExistsError."""
         vault, place = self.vault(path)
         if_sha256 = "" if mode == "create" else None
-        vault.write(place.name, bytes(value), branch=place.ref, message=self.message, if_sha256=if_sha256)
+        with _creating(path, mode == "create"):
+            vault.write(place.name, bytes(value), branch=place.ref, message=self.message, if_sha256=if_sha256)
 
     def put_file(self, lpath: str, rpath: str, callback: Any = None, mode: str = "overwrite", **options: Any) -> None:
-        """Copy a local file."""
+        """Copy a local file; with mode `create` only if it is not there, else FileExistsError."""
         vault, place = self.vault(rpath)
+        if mode == "create":
+            with open(lpath, "rb") as source, self.open(rpath, "xb") as file:
+                shutil.copyfileobj(source, file, CHUNK_BYTES)
+            return
         vault.upload(lpath, place.name, branch=place.ref, message=self.message)
 
     def cp_file(self, path1: str, path2: str, **options: Any) -> None:
@@ -117,8 +130,27 @@ class LeptonFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has 
     def _open(
         self, path: str, mode: str = "rb", block_size: int | None = None, autocommit: bool = True, **options: Any
     ) -> "LeptonFile":
-        size = self.info(path)["size"] if mode == "rb" else None
-        return LeptonFile(self, path, mode, block_size or "default", autocommit, size=size, **options)
+        found = self._standing(path, mode)
+        size = found["size"] if found else None
+        if mode == "xb" and found:
+            raise FileExistsError(f"{path} is there")
+        if mode == "ab" and found and found["type"] == "directory":
+            raise IsADirectoryError(f"{path} is a folder")
+        file = LeptonFile(self, path, mode, block_size or "default", autocommit, size=size, **options)
+        if mode == "ab":
+            file.loc = size or 0
+        return file
+
+    def _standing(self, path: str, mode: str) -> dict[str, Any] | None:
+        """What is there, for a mode that asks for it."""
+        if mode not in ("rb", "ab", "xb"):
+            return None
+        try:
+            return self.info(path)
+        except FileNotFoundError:
+            if mode == "rb":
+                raise
+            return None
 
     def _info(self, place: VaultPath, file: FileInfo) -> dict[str, Any]:
         name = _path(place, file.name.rstrip("/"))
@@ -147,19 +179,71 @@ class LeptonFile(AbstractBufferedFile):  # type: ignore[misc]
         return True
 
     def commit(self) -> None:
-        """Store what was written."""
-        vault, place = self.fs.vault(self.path)
-        self._spool.seek(0)
-        vault.write_stream(place.name, self._pieces(), branch=place.ref, message=self.fs.message)
-        self._spool.close()
+        """Store what was written.
+
+        Raises:
+            FileExistsError: it was to be created, and is there.
+            StaleError: others change it so often that nothing could be appended.
+        """
+        with self._spool:
+            if self.mode == "ab":
+                self._append()
+            else:
+                with _creating(self.path, self.mode == "xb"):
+                    self._store(self._written(), if_sha256="" if self.mode == "xb" else None)
 
     def discard(self) -> None:
         """Forget what was written."""
         self._spool.close()
 
-    def _pieces(self) -> Iterator[bytes]:
+    def _append(self) -> None:
+        is_empty = not self._spool.tell()
+        for last in range(APPENDS, 0, -1):
+            sha256, before = self._before()
+            if sha256 and is_empty:
+                return
+            try:
+                self._store(chain(before, self._written()), if_sha256=sha256)
+                return
+            except StaleError:
+                if last == 1:
+                    raise
+
+    def _before(self) -> tuple[str, Iterator[bytes]]:
+        """What the file has now: SHA-256 and bytes; of none nothing."""
+        vault, place = self.fs.vault(self.path)
+        try:
+            sha256 = vault.find(place.name, ref=place.ref).sha256
+        except NotFoundError:
+            return "", iter(())
+
+        def pieces() -> Iterator[bytes]:
+            seen = hashlib.sha256()
+            for piece in vault.stream(place.name, ref=place.ref):
+                seen.update(piece)
+                yield piece
+            if seen.hexdigest() != sha256:
+                raise StaleError(f"{place.name!r} has changed meanwhile", fix="Append to it again.")
+
+        return sha256, pieces()
+
+    def _store(self, pieces: Iterator[bytes], *, if_sha256: str | None) -> None:
+        vault, place = self.fs.vault(self.path)
+        vault.write_stream(place.name, pieces, branch=place.ref, message=self.fs.message, if_sha256=if_sha256)
+
+    def _written(self) -> Iterator[bytes]:
+        self._spool.seek(0)
         while piece := self._spool.read(CHUNK_BYTES):
             yield piece
+
+
+@contextmanager
+def _creating(path: str, is_new: bool) -> Iterator[None]:
+    """Say in the words of Python that what was to be new is there."""
+    try:
+        yield
+    except StaleError as fault:
+        raise (FileExistsError(f"{path} is there") if is_new else fault) from fault
 
 
 def _path(place: VaultPath, name: str) -> str:

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from lepton.core.errors import InvalidError
 from lepton.core.ids import check_name
+from lepton.sdk.http import part
 
 SCHEME = "lepton://"
 MAIN = "main"
@@ -63,3 +64,9 @@ def url_of(name: str, door: str = "files") -> str:
     if not name or any(piece in ("", ".", "..") for piece in name.split("/")):
         raise InvalidError(f"{name[:80]!r} cannot be a name", fix="Use a relative path such as set/part-1.csv.")
     return f"/vault/{door}/{quote(name, safe='/')}"
+
+
+def branch_url(name: str) -> str:
+    """The path of a branch at the server, or of a tag as `tags/NAME`."""
+    kind, _, tag = name.rpartition("/")
+    return f"/vault/tags/{part(tag)}" if kind == "tags" else f"/vault/branches/{part(name)}"

@@ -16,7 +16,7 @@ from typing import Any
 from lepton.core.errors import DamagedError, LeptonError, NotFoundError, UnreachableError
 from lepton.sdk.arrived import told_by
 from lepton.sdk.http import Http, part
-from lepton.sdk.place import MAIN, url_of
+from lepton.sdk.place import MAIN, branch_url, url_of
 from lepton.sdk.portal import Blocking, blocking, iterating, paging
 from lepton.sdk.transfer import Progress, Transfer, silent
 
@@ -131,13 +131,7 @@ class AsyncVault:
         return None
 
     async def write(
-        self,
-        name: str,
-        data: bytes,
-        *,
-        branch: str = MAIN,
-        message: str = "",
-        if_sha256: str | None = None,
+        self, name: str, data: bytes, *, branch: str = MAIN, message: str = "", if_sha256: str | None = None
     ) -> str:
         """Store a file; return the new version's id.
 
@@ -146,19 +140,27 @@ class AsyncVault:
         Raises:
             StaleError: it is something else.
         """
-        match = {} if if_sha256 is None else {"if-match": f'"{if_sha256}"'} if if_sha256 else {"if-none-match": "*"}
         query: dict[str, Any] = {"workspace": self._workspace, "branch": branch, "message": message}
-        return str((await self._http.send(url_of(name), data, headers=match, **query))["version"])
+        return str((await self._http.send(url_of(name), data, headers=_matching(if_sha256), **query))["version"])
 
     async def write_stream(
-        self, name: str, pieces: Iterable[bytes], *, branch: str = MAIN, message: str = "", unpack: str = ""
+        self,
+        name: str,
+        pieces: Iterable[bytes],
+        *,
+        branch: str = MAIN,
+        message: str = "",
+        unpack: str = "",
+        if_sha256: str | None = None,
     ) -> str:
         """Store a file whose bytes come once, of any size; return the new version's id.
 
         Args:
             unpack: they are packed so: `gzip`, `zstd`, `snappy` or `lzo`; what they hold is stored.
+            if_sha256: as of `write`.
 
         Raises:
+            StaleError: it is something else.
             UnreachableError: the line broke; nothing is stored.
         """
         rest = iter(pieces)
@@ -169,7 +171,8 @@ class AsyncVault:
 
         query: dict[str, Any] = {"workspace": self._workspace, "branch": branch, "message": message}
         query |= {"unpack": unpack} if unpack else {}
-        return str((await self._http.send(url_of(name), sent, is_once=True, **query))["version"])
+        headers = _matching(if_sha256)
+        return str((await self._http.send(url_of(name), sent, headers=headers, is_once=True, **query))["version"])
 
     async def upload(
         self,
@@ -297,16 +300,16 @@ class AsyncVault:
 
     async def branch(self, name: str, *, ref: str = MAIN) -> dict[str, Any]:
         """Begin a branch, or with `tags/NAME` set a tag, at a version."""
-        found: dict[str, Any] = await self._http.put(_standing(name), {"ref": ref}, workspace=self._workspace)
+        found: dict[str, Any] = await self._http.put(branch_url(name), {"ref": ref}, workspace=self._workspace)
         return found
 
     async def delete_branch(self, name: str) -> None:
         """Delete a branch or tag; `undelete_branch` brings it back."""
-        await self._http.delete(_standing(name), workspace=self._workspace)
+        await self._http.delete(branch_url(name), workspace=self._workspace)
 
     async def undelete_branch(self, name: str) -> dict[str, Any]:
         """Bring a deleted branch or tag back to where it stood."""
-        return await self._post(f"{_standing(name)}/undelete", {})
+        return await self._post(f"{branch_url(name)}/undelete", {})
 
     async def merge(self, ref: str, *, into: str = MAIN, take: str = "", message: str = "") -> dict[str, Any]:
         """Bring what another version changed into a branch: `{version, files}`.
@@ -391,7 +394,6 @@ class Vault(Blocking[AsyncVault]):
     set_quota = blocking(AsyncVault.set_quota)
 
 
-def _standing(name: str) -> str:
-    """The path of a branch, or of a tag as `tags/NAME`."""
-    kind, _, tag = name.rpartition("/")
-    return f"/vault/tags/{part(tag)}" if kind == "tags" else f"/vault/branches/{part(name)}"
+def _matching(if_sha256: str | None) -> dict[str, str]:
+    match = {"if-match": f'"{if_sha256}"'} if if_sha256 else {"if-none-match": "*"}
+    return {} if if_sha256 is None else match

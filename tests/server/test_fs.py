@@ -1,5 +1,6 @@
 """The vault as a file system of fsspec: what pandas, pyarrow and others do with it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 
-from lepton.core.errors import StaleError
 from lepton.sdk.fs import LeptonFileSystem
 from tests.server.house import House
 
@@ -84,5 +84,54 @@ def test_it_changes_files(fs: LeptonFileSystem, tmp_path: Path) -> None:
     assert (tmp_path / "back").read_bytes() == b"local"
     fs.rm("default/copies", recursive=True)
     assert sorted(fs.find("default")) == ["default/big", "default/put"]
-    with pytest.raises(StaleError):
-        fs.pipe_file("default/put", b"again", mode="create")
+
+
+def test_appending_keeps_what_is_there(options: dict[str, Any], fs: LeptonFileSystem) -> None:
+    path = "lepton://default/log.csv"
+    for text in ("a,b\n", "1,2\n"):
+        with fsspec.open(path, "a", **options) as file:
+            file.write(text)
+    FRAME.head(2).to_csv(path, mode="a", header=False, index=False, storage_options=options)
+    assert fs.cat_file(path) == b"a,b\n1,2\n0,row 0\n1,row 1\n"
+    versions = len(fs.vault(path)[0].log())
+    with fs.open(path, "ab") as file:
+        assert file.tell() == 24
+    with fs.open(path, "ab") as file:
+        for number in range(3):
+            file.write(bytes([number]) * (4 << 20))
+    assert fs.cat_file(path, start=20) == b"w 1\n" + b"".join(bytes([number]) * (4 << 20) for number in range(3))
+    assert len(fs.vault(path)[0].log()) == versions + 1
+    with fs.open("default/empty", "ab"):
+        pass
+    assert fs.cat_file("default/empty") == b""
+    fs.pipe_file("default/folder/x", b"")
+    with pytest.raises(IsADirectoryError):
+        fs.open("default/folder", "ab")
+
+
+def test_of_many_who_append_at_once_nothing_is_lost(options: dict[str, Any], fs: LeptonFileSystem) -> None:
+    path, others = "default/log", [fs.open("default/log", "ab") for _ in range(8)]
+    for number, file in enumerate(others):
+        file.write(f"{number}\n".encode())
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda file: file.close(), others))
+    assert sorted(fs.cat_file(path).split()) == [str(number).encode() for number in range(8)]
+
+
+def test_what_is_there_is_not_created_again(fs: LeptonFileSystem, tmp_path: Path) -> None:
+    late = fs.open("default/one", "xb")
+    late.write(b"late")
+    with fs.open("default/one", "xb") as file:
+        file.write(b"first")
+    (tmp_path / "local").write_bytes(b"local")
+    for again in (
+        lambda: fs.open("default/one", "xb"),
+        late.close,
+        lambda: fs.pipe_file("default/one", b"again", mode="create"),
+        lambda: fs.put_file(str(tmp_path / "local"), "default/one", mode="create"),
+    ):
+        with pytest.raises(FileExistsError):
+            again()
+    assert fs.cat_file("default/one") == b"first"
+    fs.put_file(str(tmp_path / "local"), "default/two", mode="create")
+    assert fs.cat_file("default/two") == b"local"
