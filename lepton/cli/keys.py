@@ -26,7 +26,11 @@ from lepton.vault.store.sealing import Kind
 
 @click.command("recovery-key")
 @click.option("--out", type=FILE, help="Where a new key goes; a file that is there is never replaced.")
-@click.option("--another", is_flag=True, help="Make one more; backups from before still need the key before.")
+@click.option(
+    "--another",
+    is_flag=True,
+    help="Replace the key: newer backups open with the new one alone, older ones with the key before alone.",
+)
 @click.option("--refresh", type=FILE, help="Let the key in this file know of the last backup that was made.")
 @data_option
 @with_json
@@ -47,9 +51,13 @@ def recovery_key(out: Path | None, another: bool, refresh: Path | None, data: Pa
         assert out is not None
         key = backups.new_recovery_key(house, is_another=another)
         write_private(out, key.to_text())
-        backups.keep_recovery_key(house, key)
-    said = f"The recovery key is in {out}. Keep it offline: without it no backup can be read."
-    Session(is_json).say(said, _told(out, key))
+        last = backups.keep_recovery_key(house, key)
+    said, told = f"The recovery key is in {out}. Keep it offline: without it no backup can be read.", _told(out, key)
+    if last is not None:
+        opens = backups.opened_up_to(last)
+        said += f" It replaces the one before, which opens {opens} only: keep that as long as those are kept."
+        told["replaced_opens_up_to"] = last
+    Session(is_json).say(said, told)
 
 
 def _told(file: Path, key: RecoveryKey) -> dict[str, object]:

@@ -55,6 +55,9 @@ PLATFORM = ""
 """The workspace, which nobody can name, whose domain is the platform's own."""
 DUMP = "dump.jsonl"
 TRIES = 3
+OPENS_UP_TO = "recovery up to "
+"""A fact of each recovery key that was replaced: the last backup that it opens."""
+NOT_SEALED_FOR = "is not the one that backups are sealed for: it opens those alone that were made while it was"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,20 +90,46 @@ def new_recovery_key(house: House, *, is_another: bool) -> RecoveryKey:
     return make_key(platform=house.platform(), signer=house.verifier, at_least=house.last_backup())
 
 
-def keep_recovery_key(house: House, key: RecoveryKey) -> None:
-    """Seal for this key from now on; called once its file is safe."""
-    house.database.write(lambda tx: facts.put(tx, "recovery", key.public.hex()))
+def keep_recovery_key(house: House, key: RecoveryKey) -> int | None:
+    """Seal for this key from now on; called once its file is safe.
+
+    Returns:
+        The last backup that the key before opens; None: there was none before.
+    """
+
+    def work(tx: Tx) -> int | None:
+        before, last = facts.get(tx, "recovery"), int(facts.get(tx, "backup") or 0)
+        facts.put(tx, "recovery", key.public.hex())
+        if not before:
+            return None
+        facts.put(tx, OPENS_UP_TO + before, str(last))
+        return last
+
+    return house.database.write(work)
 
 
 def refreshed(house: House, key: RecoveryKey) -> RecoveryKey:
     """The recovery key, which knows of the last backup now: nobody can pass an older one off as the newest.
 
     Raises:
-        ConflictError: it is another platform's.
+        ConflictError: it is another platform's; or backups are not sealed for it any more.
     """
     if (key.platform, key.signer) != (house.platform(), house.verifier):
         raise ConflictError("The recovery key is another platform's", fix="Give the key of this platform.")
+    present, last = house.database.read(
+        lambda tx: (facts.get(tx, "recovery"), facts.get(tx, OPENS_UP_TO + key.public.hex()))
+    )
+    if key.public.hex() != present:
+        opens = f"was replaced: it opens {opened_up_to(int(last))}, and no newer one" if last else NOT_SEALED_FOR
+        raise ConflictError(
+            f"The recovery key {opens}", fix="Refresh the newest key; keep this one as long as its backups are kept."
+        )
     return replace(key, at_least=max(key.at_least, house.last_backup()))
+
+
+def opened_up_to(last: int) -> str:
+    """Which backups a key opens that was replaced after that one."""
+    return f"backups up to {last}" if last else "no backup"
 
 
 def back_up(house: House, target: Target, *, progress: Progress, is_new: bool = False, claims: bool = False) -> Made:

@@ -133,6 +133,33 @@ def test_a_recovery_key_learns_of_later_backups(tmp_path: Path) -> None:
     refused(InvalidError, "not said", "recovery-key", "--data", data)
 
 
+def test_a_recovery_key_that_was_replaced_is_not_refreshed(tmp_path: Path) -> None:
+    data, safe, names = tmp_path / "data", tmp_path / "safe", [tmp_path / f"kit{number}" for number in range(4)]
+    with open_house(data) as house:
+        house.store(b"x")
+    assert "replaces" not in run("recovery-key", "--out", names[0], "--data", data)
+    run("backup", "--to", safe, "--data", data)
+    said = run("recovery-key", "--another", "--out", names[1], "--data", data)
+    assert "replaces the one before, which opens backups up to 1 only" in said
+    run("backup", "--to", safe, "--data", data)
+    run("recovery-key", "--another", "--out", names[2], "--data", data)
+    told = json.loads(run("recovery-key", "--another", "--out", names[3], "--data", data, "--json"))
+    assert told["replaced_opens_up_to"] == 2
+    before = [path.read_text() for path in names]
+    for path, opens in zip(names, ("up to 1,", "up to 2,", "up to 2,"), strict=False):
+        fault = refused(ConflictError, "was replaced", "recovery-key", "--refresh", path, "--data", data)
+        assert opens in fault.message and "no newer" in fault.message
+    for path, number in ((names[0], 1), (names[1], 2)):
+        run("verify", "--at", safe, "--recovery-key", path, "--backup", number)
+    assert [path.read_text() for path in names] == before
+    assert "backup 2" in run("recovery-key", "--refresh", names[3], "--data", data)
+    other = json.loads(before[0]) | {"key": "ab" * 32}
+    names[0].write_text(json.dumps(other))
+    refused(
+        ConflictError, "not the one that backups are sealed for", "recovery-key", "--refresh", names[0], "--data", data
+    )
+
+
 def test_keys_are_listed_with_how_often_they_changed(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with open_house(data) as house:
