@@ -98,7 +98,8 @@ def rotate_key(workspace: str | None, is_all: bool, data: Path | None, is_json: 
         for name, _ in house.database.read(domains.every):
             found = house.database.read(lambda tx, name=name: domains.find(tx, name))  # type: ignore[misc]
             if found and (is_all or name == workspace):
-                counts[name or "(platform)"] = house.vault.ring.rotate_tenant(found[0])
+                count = counts[name or "(platform)"] = house.vault.ring.rotate_tenant(found[0])
+                house.tell("rotated", f"keys; sealed anew: {count}", workspace=name)
     if not counts and not is_all:
         raise NotFoundError(f"The workspace {workspace!r} has no content", fix="Look for the name in the list.")
     said = f"{number_of(sum(counts.values()), 'key')} of {number_of(len(counts), 'workspace')}"

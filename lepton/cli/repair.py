@@ -1,6 +1,6 @@
 """`lepton vault repair`: what is damaged in one place, whole again from another."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from lepton.cli.storages import (
 )
 from lepton.core.errors import IntegrityError
 from lepton.core.size import number_of
+from lepton.server.house import House
 from lepton.server.mending import Elsewhere, mend_backups, mend_house
 from lepton.server.opening import open_manifest
 from lepton.store import targets
@@ -79,6 +80,7 @@ def repair(
         if not url:
             house = stack.enter_context(opened(data, is_new=is_new))
             mended = mend_house(house, drivers, progress=moved)
+            _note(house, "the vault", sources, mended)
         else:
             key_file, target = manifest["key_file"], target_at(url)
             is_ours = not (sources and key_file)  # else no data directory is needed
@@ -98,7 +100,14 @@ def repair(
                 CLOCK,
                 progress=moved,
             )
+            if found:
+                _note(found, f"backups at {target.address}", sources, mended)
     _tell(mended, url, is_json)
+
+
+def _note(house: House, what: str, sources: Sequence[str], mended: Mended) -> None:
+    told = f"whole again {len(mended.whole_again)}, damaged still {len(mended.damaged)}, of packs {mended.packs}"
+    house.tell("repaired", f"{what}{' from ' if sources else ''}{', '.join(sources)}: {told}")
 
 
 def _tell(mended: Mended, url: str, is_json: bool) -> None:

@@ -21,6 +21,7 @@ from lepton.server.house import House, Use
 from lepton.server.schedules import Choice
 from lepton.server.storage import sealed_credentials
 from lepton.store import targets
+from lepton.store.database import Tx
 from lepton.store.targets import Place
 from lepton.vault.backup.retention import Keep
 from lepton.vault.backup.target import Target, size_of
@@ -129,12 +130,20 @@ def schedule(url: str, every_s: int, is_dry: bool, data: Path | None, is_json: b
         )
         gone = schedules.choose(house, target, chosen).gone if found.last_number else []
         if not is_dry:
-            house.database.write(lambda tx: targets.put(tx, place))
+            house.database.write(lambda tx: _scheduled(tx, house, place))
     row = _row(place, now)
     said = f"A backup goes to {place.address} every {row['every']}; the next at {row['next'][:16]} UTC"
     kept = f"; kept are {chosen}" if chosen else "; all are kept"
     note = f"; that lets go of {', '.join(map(str, gone))}" if gone else ""
     Session(is_json).say(f"{said}{kept}{note}." + (" Nothing was changed." if is_dry else ""), {**row, "gone": gone})
+
+
+def _scheduled(tx: Tx, house: House, place: Place) -> None:
+    targets.put(tx, place)
+    if place.every_s:
+        house.note(tx, "backups scheduled", f"to {place.address} every {spent(place.every_s)}; keep: {place.keep}")
+    else:
+        house.note(tx, "backups unscheduled", f"to {place.address}")
 
 
 @click.command()
@@ -151,7 +160,7 @@ def unschedule(url: str, data: Path | None, is_json: bool) -> None:
                 f"No backups go to {address} by themselves", fix="lepton vault backups lists the places."
             )
         over = replace(place, every_s=0, since=0, keep=Keep(), credentials=b"", is_paused=False, fault="")
-        house.database.write(lambda tx: targets.put(tx, over))
+        house.database.write(lambda tx: _scheduled(tx, house, over))
     Session(is_json).say(f"No more backups go to {address} by themselves.", {"at": address})
 
 

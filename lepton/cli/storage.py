@@ -49,6 +49,7 @@ def storage(url: str, claims: bool, data: Path | None, is_json: bool) -> None:
         old, new = house.storage, storage_at(url, house.folder)
         with moving("copying") as moved:
             copied = storages.move(house, old, new, progress=moved)
+        house.tell("storage moved", f"from {old.address} to {new}")
         left = ownership.moved(house.database, house.root, new)
     size_moved = f"{number_of(copied.packs, 'pack')}, {format_bytes(copied.size_bytes)}"
     said = f"Content lies at {new} from now on; copied: {size_moved}"
@@ -61,4 +62,5 @@ def _claim(session: Session, house: House) -> None:
     address = str(house.storage.address)
     owner = ownership.Ownership(house.database, house.storage)
     before, is_taken = owner.standing(), owner.claim()
+    house.tell("storage claimed", f"{address}; {before}")
     session.say(f"{address} is this database's; {before}.", {"storage": address, "was_taken": is_taken})

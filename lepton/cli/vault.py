@@ -1,6 +1,8 @@
 """`lepton vault`: back up, check, restore, and prove that it works. For who owns the data directory."""
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ from lepton.core.errors import ConfigError, ConflictError, IntegrityError, Inval
 from lepton.core.size import format_bytes, number_of
 from lepton.server import backups, checking, extracting, opening, restoring
 from lepton.server.config import ServerConfig
+from lepton.server.extracting import Piece
 from lepton.server.house import Use, open_house
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.recovery import RecoveryKey
@@ -136,9 +139,8 @@ def restore(url: str, key_file: Path | None, into: Path, number: int | None, is_
     anything below, writes plain files; on the platform itself that needs no recovery key.
     """
     if part["only"]:
-        _restore_part(
-            target_at(url), manifest_at(target_at(url), key_file, part["data"], number or 0), into, part, is_json
-        )
+        manifest = manifest_at(target_at(url), key_file, part["data"], number or 0)
+        _restore_part(target_at(url), manifest, into, {**part, "key_file": key_file}, is_json)
         return
     if key_file is None:
         raise InvalidError("A restore needs the recovery key", fix="--recovery-key FILE")
@@ -194,6 +196,8 @@ def _restore_part(target: Target, manifest: Manifest, into: Path, part: dict[str
             rows = [{"path": piece.path, "size": format_bytes(piece.size_bytes)} for piece in wanted]
             session.table(rows, rows)
             return
+        if not part["key_file"]:  # else it is read where there may be no platform
+            _note_part(backup_there, wanted, into, part)
         with moving("restoring") as moved:
             done = extracting.extract(backup_there, wanted, into, progress=moved)
     told = {"backup": manifest.number, **{name: getattr(done, name) for name in done.__slots__}}
@@ -205,6 +209,16 @@ def _restore_part(target: Target, manifest: Manifest, into: Path, part: dict[str
         raise IntegrityError(
             f"Not whole in the backup: {names}", fix="lepton vault repair --at URL, or another backup."
         )
+
+
+def _note_part(backup: opening.Backup, wanted: Sequence[Piece], into: Path, part: dict[str, Any]) -> None:
+    """Let the platform know, before anything is written, what comes out of a backup in the clear."""
+    counts = Counter(piece.path.partition("/")[0] for piece in wanted)
+    with opened(part["data"], use=Use.READS) as house:
+        for workspace, count in sorted(counts.items()):
+            files, asked = number_of(count, "file"), ", ".join(part["only"])
+            why = f"{files} of backup {backup.manifest.number} at {backup.target.address} to {into.absolute()}: {asked}"
+            house.tell("restored", why, workspace=workspace)
 
 
 def _fresh(key: RecoveryKey) -> str:

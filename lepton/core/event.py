@@ -28,7 +28,7 @@ class Event:
     why: str
     """The reason, for people; may be empty."""
     actor: str
-    """Who did it: name of a principal, or `loop:<name>`."""
+    """Who did it: name of a principal, `loop:<name>`, or `owner:<system user>` of a command on the data directory."""
     at: datetime
     data: Mapping[str, Json] = field(default_factory=dict)
     """What else a reader may need, small."""

@@ -101,7 +101,10 @@ def keep_recovery_key(house: House, key: RecoveryKey) -> int | None:
         before, last = facts.get(tx, "recovery"), int(facts.get(tx, "backup") or 0)
         facts.put(tx, "recovery", key.public.hex())
         if not before:
+            house.note(tx, "recovery key made", _named(key))
             return None
+        why = f"{_named(key)}; the one before opens {opened_up_to(last)}"
+        house.note(tx, "recovery key replaced", why)
         facts.put(tx, OPENS_UP_TO + before, str(last))
         return last
 
@@ -125,6 +128,10 @@ def refreshed(house: House, key: RecoveryKey) -> RecoveryKey:
             f"The recovery key {opens}", fix="Refresh the newest key; keep this one as long as its backups are kept."
         )
     return replace(key, at_least=max(key.at_least, house.last_backup()))
+
+
+def _named(key: RecoveryKey) -> str:
+    return f"backups are sealed for {key.public.hex()[:16]}..."
 
 
 def opened_up_to(last: int) -> str:
@@ -248,8 +255,8 @@ def _back_up(
     sealed = seal_manifest(manifest, recovery=recovery, platform_key=house.opens_with[0], signer=house.signer)
     claim.check()  # of two who make one at once the later has the place
     target.write(number, sealed)
-    house.database.write(lambda tx: _note(tx, target.address, number, at))
     count = sum(len(found) for found in packs.values())
+    house.database.write(lambda tx: _note(tx, house, manifest, target.address, copied.size_bytes))
     clear = house.database.read(lambda tx: len(holdings.plain(tx, after=("", ""), limit=1000)))
     lost = {**needed(house, copied.lost), **({"in the clear": f"{clear} objects could not be sealed"} if clear else {})}
     return Made(
@@ -310,7 +317,9 @@ def _complete(house: House, target: Target) -> None:
                 target.complete(number, body)
 
 
-def _note(tx: Tx, address: str, number: int, at: int) -> None:
+def _note(tx: Tx, house: House, manifest: Manifest, address: str, new_bytes: int) -> None:
+    number, at = manifest.number, manifest.at
+    house.note(tx, "backed up", f"backup {number} to {address}; {new_bytes} bytes are new")
     facts.put(tx, "backup", str(number))
     place = targets.find(tx, address) or Place(address=address)
     targets.put(tx, replace(place, last_number=number, last_at=at, tried_at=at, fault=""))

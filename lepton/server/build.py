@@ -42,6 +42,7 @@ from lepton.server.pulse import Pulse
 from lepton.server.reconcile import Loop
 from lepton.server.root import check_file, settled_root
 from lepton.server.running import Running
+from lepton.server.schedules import ACTOR as BACKUPS_ACTOR
 from lepton.server.schedules import LEASE_S as BACKUP_LEASE_S
 from lepton.server.schedules import Schedules
 from lepton.server.sealing import Sealing, vault_of
@@ -333,6 +334,7 @@ def _wire_storage(platform: Platform, storage: Storage, ownership: Ownership, ke
         storage=storage,
         vault=platform.objects.vault,
         clock=platform.clock,
+        actor=BACKUPS_ACTOR,
     )
     lease = Lease(
         "backups", os.urandom(16).hex(), database=platform.database, clock=platform.clock, lease_s=BACKUP_LEASE_S

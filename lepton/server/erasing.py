@@ -17,12 +17,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import IntegrityError, NotFoundError
-from lepton.core.event import Event
 from lepton.core.size import number_of
 from lepton.server.backups import DUMP, PLATFORM
 from lepton.server.house import OWN_INDEX, SERVER_INDEX, House
 from lepton.server.ownership import Ownership
-from lepton.store import domains, events, holdings, targets
+from lepton.store import domains, holdings, targets
 from lepton.store.database import Tx
 from lepton.store.vault import forget_domain
 from lepton.vault.store.branches import MAIN, Author
@@ -112,16 +111,7 @@ def _forget(tx: Tx, house: House, workspace: str, tenant: bytes, domain: bytes) 
         tx.execute("PRAGMA secure_delete = ON")
     keys = forget_domain(tx, tenant, domain)
     holdings.drop(tx, workspace)
-    event = Event(
-        subject=workspace,
-        kind="workspace",
-        workspace=workspace,
-        verb="erased",
-        why=f"{number_of(keys, 'key')} destroyed",
-        actor="owner",
-        at=house.clock.now(),
-    )
-    events.append(tx, event)
+    house.note(tx, "erased", f"{number_of(keys, 'key')} destroyed", workspace=workspace)
     return keys
 
 

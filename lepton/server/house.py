@@ -1,16 +1,19 @@
 """A platform's data directory, opened beside its server or without one, for the commands of its owner."""
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from pwd import getpwuid
 from tempfile import TemporaryDirectory
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lepton.core.clock import Clock
 from lepton.core.errors import ConfigError
+from lepton.core.event import Event
 from lepton.security.key import Root
 from lepton.server.bound import check_database, note_database
 from lepton.server.config import ServerConfig
@@ -19,8 +22,8 @@ from lepton.server.locks import held
 from lepton.server.root import settled_root
 from lepton.server.sealing import Sealing, vault_of
 from lepton.server.storage import Storage, given, open_storage, own_folder, platform_id
-from lepton.store import facts
-from lepton.store.database import Database
+from lepton.store import events, facts
+from lepton.store.database import Database, Tx
 from lepton.store.open import open_database
 from lepton.vault.driver import Driver
 from lepton.vault.objects import Objects
@@ -29,6 +32,14 @@ from lepton.vault.vault import Vault
 
 SERVER_INDEX, OWN_INDEX = "vault-index", "backup-index"
 """Folders of the data directory: where the server, and where a command beside it, has what lies in which pack."""
+
+
+def owner() -> str:
+    """Who runs a command on a data directory, as events name them: the operating system's user."""
+    try:
+        return f"owner:{getpwuid(os.getuid()).pw_name}"
+    except KeyError:  # in a container a user may have no name
+        return f"owner:{os.getuid()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +54,8 @@ class House:
     """Where its packs lie."""
     vault: Vault
     clock: Clock
+    actor: str = field(default_factory=owner)
+    """Who acts here, for events."""
 
     @property
     def root(self) -> bytes:
@@ -85,6 +98,26 @@ class House:
     def platform(self) -> str:
         """The platform's id."""
         return platform_id(self.database)
+
+    def note(self, tx: Tx, verb: str, why: str, *, workspace: str = "") -> None:
+        """Store the event of an act on the platform, or on the content of one workspace."""
+        kind = "workspace" if workspace else "platform"
+        events.append(
+            tx,
+            Event(
+                subject=workspace or kind,
+                kind=kind,
+                workspace=workspace,
+                verb=verb,
+                why=why,
+                actor=self.actor,
+                at=self.clock.now(),
+            ),
+        )
+
+    def tell(self, verb: str, why: str, *, workspace: str = "") -> None:
+        """As `note`, of what is changed elsewhere than in the database."""
+        self.database.write(lambda tx: self.note(tx, verb, why, workspace=workspace))
 
 
 def opening_keys(root: Root) -> tuple[bytes, bytes]:

@@ -16,7 +16,6 @@ from typing import TypeVar
 
 from lepton.core.clock import to_micros
 from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
-from lepton.core.event import Event
 from lepton.core.size import number_of
 from lepton.server.allowance import Allowance
 from lepton.server.backups import keys_of
@@ -173,7 +172,7 @@ def receive(house: House, place: Target, which: Which, at: At, folder: str, *, p
             tree = _checked(theirs, id, parcel)
             files.version(at)  # the branch must be there
             ours, tell = files.domain(at.workspace), counted(progress, parcel.size_bytes)
-            author = Author(by="owner", message=f"received {parcel.name[:200]}, parcel {id}")
+            author = Author(by=house.actor, message=f"received {parcel.name[:200]}, parcel {id}")
 
             def stored(batch: Batch) -> bytes:
                 coming.begin(batch)
@@ -297,13 +296,4 @@ def _remember(tx: Tx, sender: SiteKey, order: int) -> None:
 
 
 def _note(house: House, at: At, why: str) -> None:
-    event = Event(
-        subject=at.workspace,
-        kind="workspace",
-        workspace=at.workspace,
-        verb="sent",
-        why=why,
-        actor="owner",
-        at=house.clock.now(),
-    )
-    house.database.write(lambda tx: events.append(tx, event))
+    house.tell("sent", why, workspace=at.workspace)

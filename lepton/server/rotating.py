@@ -13,7 +13,6 @@ from pathlib import Path
 
 from lepton.core.clock import to_micros
 from lepton.core.errors import ConflictError
-from lepton.core.event import Event
 from lepton.security.key import KEY_BYTES, derive
 from lepton.server.erasing import wipe
 from lepton.server.folder import NEXT_KEY, check_random, flush_folder, write_private
@@ -22,7 +21,7 @@ from lepton.server.people import reseal_secrets
 from lepton.server.root import mark_of, put_root
 from lepton.server.sealing import vault_root
 from lepton.server.storage import opened_credentials, sealed_credentials
-from lepton.store import events, leases, storage, targets
+from lepton.store import leases, storage, targets
 from lepton.store.database import Tx
 from lepton.store.vault import TxKeys
 from lepton.vault.store.keyring import FIRST, KeyRing
@@ -88,18 +87,7 @@ def _reseal(tx: Tx, house: House, key: bytes) -> Rotated:
     put_root(tx, house.keys, key)
     rotated = Rotated(tenants=tenants, secrets=secrets, credentials=credentials)
     why = f"the root key; sealed anew: keys of tenants {tenants}, secrets {secrets}, credentials {credentials}"
-    events.append(
-        tx,
-        Event(
-            subject="platform",
-            kind="platform",
-            workspace="default",
-            verb="rotated",
-            why=why,
-            actor="owner",
-            at=house.clock.now(),
-        ),
-    )
+    house.note(tx, "rotated", why)
     return rotated
 
 

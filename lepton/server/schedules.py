@@ -125,7 +125,11 @@ def let_go(house: House, target: Target, gone: Sequence[int], *, is_dry: bool = 
     if gone and not target.driver.append_only().holds:
         note(target, house.platform(), house.signer, gone)
     lease_s = FORGOTTEN_S + Jumps(house.database, house.clock).doubt_s()
-    return forget(target, gone, opened, busy=busy(house), newest=newest, lease_s=lease_s)
+    done = forget(target, gone, opened, busy=busy(house), newest=newest, lease_s=lease_s)
+    if done.gone or done.removed:
+        told = ", ".join(map(str, done.gone)) or "none"
+        house.tell("backups let go", f"{told} at {target.address}; packs marked {done.marked}, removed {done.removed}")
+    return done
 
 
 def _manifest(house: House, target: Target, number: int) -> Manifest:

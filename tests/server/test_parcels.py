@@ -24,6 +24,7 @@ from lepton.server import parcels, sending
 from lepton.server.config import ServerConfig
 from lepton.server.files import At
 from lepton.server.house import open_house as opened_data
+from lepton.server.house import owner
 from lepton.vault.backup.target import Target
 from lepton.vault.driver import Head
 from lepton.vault.drivers.local import LocalDriver
@@ -92,7 +93,7 @@ def test_a_folder_arrives_as_it_was_sent_and_nobody_else_can_read_it(sites: Site
         assert all((item["modified_at"], item["mode"]) == (1234567, 0o600) for item in found)
         assert house.http.get(f"{API}/vault/files/got/a.bin?workspace=default").content == BODY
         log = house.ask("GET", "/vault/log?workspace=default")["items"]
-        assert len(log) == 1 and log[0]["by"] == "owner" and "received set, parcel" in log[0]["message"]
+        assert len(log) == 1 and log[0]["by"] == owner() and "received set, parcel" in log[0]["message"]
         run(*sites.receiving())
         assert len(house.ask("GET", "/vault/log?workspace=default")["items"]) == 1, "the same again changes nothing"
     with open_house(sites.here) as house:
