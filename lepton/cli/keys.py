@@ -161,7 +161,7 @@ def erase(workspace: str, certificate: Path | None, is_dry: bool, data: Path | N
             draft = certificate.with_name(f"{certificate.name}.draft")
             write_private(draft, "")  # before anything is destroyed: there must be room and right for it
             try:
-                done = erasing.erase(house, workspace)
+                done = erasing.erase(house, workspace, str(certificate.absolute()))
                 write_private(certificate, json.dumps(done.certificate, indent=1, ensure_ascii=False) + "\n")
             finally:
                 draft.unlink(missing_ok=True)
@@ -174,7 +174,10 @@ def erase(workspace: str, certificate: Path | None, is_dry: bool, data: Path | N
         {"keys": done.keys, "packs": done.packs, "size_bytes": done.size_bytes, "certificate": str(certificate)},
     )
     if held:
-        session.note("Backups from before still hold them until they are forgotten; the certificate names them.")
+        session.note(
+            "Backups from before still hold them, for whoever has the recovery key, or the place and the platform's "
+            "root key, until lepton vault forget has let them go; the certificate names them."
+        )
 
 
 KEY_COMMANDS = (keys, recovery_key, rotate_key, rotate_root, erase)

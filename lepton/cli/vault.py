@@ -34,9 +34,11 @@ from lepton.cli.storages import (
 )
 from lepton.core.clock import from_micros
 from lepton.core.errors import ConfigError, ConflictError, IntegrityError, InvalidError
+from lepton.core.errors import ConflictError, IntegrityError, InvalidError, LeptonError
 from lepton.core.size import format_bytes, number_of
 from lepton.server import backups, checking, extracting, opening, restoring
 from lepton.server.config import ServerConfig
+from lepton.server.erased import Erasure, check_open, erasures
 from lepton.server.extracting import Piece
 from lepton.server.house import Use, open_house
 from lepton.vault.backup.manifest import Manifest
@@ -190,6 +192,7 @@ def drill(url: str, key_file: Path | None, number: int | None, data: Path | None
 
 def _restore_part(target: Target, manifest: Manifest, into: Path, part: dict[str, Any], is_json: bool) -> None:
     session = Session(is_json)
+    told_erased = _erased(target, manifest, part)
     with opening.opened(target, manifest, CLOCK) as backup_there:
         wanted = extracting.pieces(backup_there, part["only"])
         if part["is_dry"]:
@@ -204,11 +207,27 @@ def _restore_part(target: Target, manifest: Manifest, into: Path, part: dict[str
     files = number_of(done.files, "file")
     said = f"{files} of backup {manifest.number}, {format_bytes(done.size_bytes)}, in {into} now"
     session.say(f"{said}; {done.there} were there." if done.there else f"{said}.", told)
+    for erasure in told_erased:
+        session.note(f"{erasure}: this backup holds it still, for whoever has the recovery key.")
     if done.damaged:
         names = shown_faults(done.damaged)
         raise IntegrityError(
             f"Not whole in the backup: {names}", fix="lepton vault repair --at URL, or another backup."
         )
+
+
+def _erased(target: Target, manifest: Manifest, part: dict[str, Any]) -> list[Erasure]:
+    """Which of the workspaces were erased; refused, unless a recovery key was given."""
+    workspaces = [path.strip("/").partition("/")[0] for path in part["only"]]
+    if part["key_file"] is None:
+        with opened(part["data"], use=Use.READS) as house:
+            check_open(house, target, manifest, workspaces)
+        return []
+    try:
+        with opened(part["data"], use=Use.READS) as house:
+            return erasures(house, manifest, workspaces) if house.platform() == manifest.platform else []
+    except LeptonError:  # with a recovery key no platform needs to be here
+        return []
 
 
 def _note_part(backup: opening.Backup, wanted: Sequence[Piece], into: Path, part: dict[str, Any]) -> None:

@@ -17,11 +17,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import IntegrityError, NotFoundError
+from lepton.core.resource import Json
 from lepton.core.size import number_of
 from lepton.server.backups import DUMP, PLATFORM
 from lepton.server.house import OWN_INDEX, SERVER_INDEX, House
 from lepton.server.ownership import Ownership
-from lepton.store import domains, holdings, targets
+from lepton.store import domains, facts, holdings, targets
 from lepton.store.database import Tx
 from lepton.store.vault import forget_domain
 from lepton.vault.store.branches import MAIN, Author
@@ -33,8 +34,9 @@ FORMAT = 1
 STATEMENT = (
     "The keys of this workspace's content were destroyed in the platform's database; what lies in its packs, and in "
     "copies of them, cannot be read without those keys. Backups named here hold the keys, sealed, for whoever has the "
-    "recovery key, until they are forgotten and their packs removed. Names, sizes and hashes of its versions stay in "
-    "the catalog. Not covered: copies that were exported, and remnants of deleted files on the medium."
+    "recovery key or the platform's root key, until they are forgotten and their packs removed. Names, sizes and "
+    "hashes of its versions stay in the catalog. Not covered: copies that were exported, and remnants of deleted "
+    "files on the medium."
 )
 
 
@@ -60,8 +62,11 @@ def held_by(house: House, workspace: str) -> tuple[int, int]:
     return (int(row[0]), int(row[1])) if row else (0, 0)
 
 
-def erase(house: House, workspace: str) -> Erased:
+def erase(house: House, workspace: str, paper: str = "") -> Erased:
     """Destroy the keys of a workspace's content, then its packs; return what was destroyed.
+
+    Args:
+        paper: where the certificate is going to be, for the event.
 
     Raises:
         NotFoundError: it has no content, or it was erased.
@@ -70,7 +75,7 @@ def erase(house: House, workspace: str) -> Erased:
     tenant, domain = _of(house, workspace)
     Ownership(house.database, house.storage).check()
     packs, size = held_by(house, workspace)
-    keys = house.database.write(lambda tx: _forget(tx, house, workspace, tenant, domain))
+    keys = house.database.write(lambda tx: _forget(tx, house, (workspace, paper), tenant, domain))
     _remove_files(house, domain)
     _remove_dump(house)
     if house.database.dialect.name == "sqlite":
@@ -106,12 +111,14 @@ def _of(house: House, workspace: str) -> tuple[bytes, bytes]:
     return found
 
 
-def _forget(tx: Tx, house: House, workspace: str, tenant: bytes, domain: bytes) -> int:
+def _forget(tx: Tx, house: House, what: tuple[str, str], tenant: bytes, domain: bytes) -> int:
+    workspace, paper = what
     if tx.dialect.name == "sqlite":
         tx.execute("PRAGMA secure_delete = ON")
     keys = forget_domain(tx, tenant, domain)
     holdings.drop(tx, workspace)
-    house.note(tx, "erased", f"{number_of(keys, 'key')} destroyed", workspace=workspace)
+    told: dict[str, Json] = {"certificate": paper, "up_to_backup": int(facts.get(tx, "backup") or 0)}
+    house.note(tx, "erased", f"{number_of(keys, 'key')} destroyed", workspace=workspace, data=told)
     return keys
 
 

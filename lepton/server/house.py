@@ -1,7 +1,7 @@
 """A platform's data directory, opened beside its server or without one, for the commands of its owner."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from lepton.core.clock import Clock
 from lepton.core.errors import ConfigError
 from lepton.core.event import Event
+from lepton.core.resource import Json
 from lepton.security.key import Root
 from lepton.server.bound import check_database, note_database
 from lepton.server.config import ServerConfig
@@ -99,7 +100,7 @@ class House:
         """The platform's id."""
         return platform_id(self.database)
 
-    def note(self, tx: Tx, verb: str, why: str, *, workspace: str = "") -> None:
+    def note(self, tx: Tx, verb: str, why: str, *, workspace: str = "", data: Mapping[str, Json] | None = None) -> None:
         """Store the event of an act on the platform, or on the content of one workspace."""
         kind = "workspace" if workspace else "platform"
         events.append(
@@ -112,6 +113,7 @@ class House:
                 why=why,
                 actor=self.actor,
                 at=self.clock.now(),
+                data=data or {},
             ),
         )
 

@@ -71,6 +71,13 @@ def newest_of(tx: Tx, subject: str, *, limit: int) -> list[tuple[int, Event]]:
     return [_read(row) for row in reversed(rows)]
 
 
+def last_of(tx: Tx, workspace: str, *, kind: str, verb: str) -> Event | None:
+    """The last event of a kind and verb in a workspace."""
+    sql = f"SELECT {COLUMNS} FROM events WHERE workspace = ? AND kind = ? AND verb = ? ORDER BY seq DESC LIMIT 1"
+    row = tx.row(sql, (workspace, kind, verb))
+    return _read(row)[1] if row else None
+
+
 def newest(tx: Tx) -> int:
     """Number of the newest event; 0 if there is none."""
     row = tx.row("SELECT max(seq) FROM events")

@@ -96,6 +96,37 @@ def test_what_was_erased_is_nowhere_in_the_data_directory_and_the_certificate_sa
     run("verify", "--at", safe, "--data", data)
 
 
+def test_what_was_erased_comes_out_of_no_backup_with_the_platforms_own_key(tmp_path: Path) -> None:
+    data, safe, kit, paper = (tmp_path / name for name in ("data", "safe", "kit.json", "erased.json"))
+    with open_house(data) as house:
+        for workspace in ("red", "blue"):
+            house.ask("POST", "/security/workspaces", {"name": workspace}, status=201)
+            put(house, workspace, SECRET)
+    run("recovery-key", "--out", kit, "--data", data)
+    run("backup", "--to", safe, "--data", data)
+    run("backup", "--to", safe, "--data", data)
+    run("erase", "red", "--certificate", paper, "--data", data)
+    with open_house(data) as house:
+        put(house, "red", b"since")
+    run("backup", "--to", safe, "--data", data)
+    digest = sha256(SECRET).hexdigest()
+    words = ("restore", "--from", safe, "--data", data, "--into", tmp_path / "out")
+    for only in ("red", f"red/objects/{digest}"):
+        for number in (1, 2):
+            fault = refused(ConflictError, "was erased", *words, "--backup", number, "--only", "blue", "--only", only)
+            assert str(paper) in fault.message and f"{safe}: backups 1, 2" in fault.message
+            assert f"lepton vault forget --at {safe} --backup 1 --backup 2" in fault.fix
+    assert not (tmp_path / "out").exists()
+    run(*words, "--backup", 2, "--only", "blue")
+    run(*words, "--only", "red")  # of the newest: what was stored since
+    assert [path.read_bytes() for path in (tmp_path / "out" / "red").rglob("*") if path.is_file()] == [b"since"]
+    said = run(*words, "--backup", 1, "--only", "red", "--recovery-key", kit)
+    assert "red was erased" in said and (tmp_path / "out" / "red" / "objects" / digest).read_bytes() == SECRET
+    run("forget", "--at", safe, "--backup", 1, "--data", data)
+    fault = refused(ConflictError, "was erased", *words, "--backup", 2, "--only", "red")
+    assert f"{safe}: backup 2" in fault.message
+
+
 def test_a_killed_erasure_leaves_no_certificate_and_the_next_makes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
