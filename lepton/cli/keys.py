@@ -101,7 +101,9 @@ def rotate_key(workspace: str | None, is_all: bool, data: Path | None, is_json: 
                 count = counts[name or "(platform)"] = house.vault.ring.rotate_tenant(found[0])
                 house.tell("rotated", f"keys; sealed anew: {count}", workspace=name)
     if not counts and not is_all:
-        raise NotFoundError(f"The workspace {workspace!r} has no content", fix="Look for the name in the list.")
+        raise NotFoundError(
+            f"The workspace {workspace!r} has no content", fix="lepton vault keys lists those that have."
+        )
     said = f"{number_of(sum(counts.values()), 'key')} of {number_of(len(counts), 'workspace')}"
     Session(is_json).say(f"Sealed anew: {said}.", counts)
 

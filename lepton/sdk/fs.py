@@ -49,7 +49,9 @@ class LeptonFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has 
         return self._vaults[place.workspace], place
 
     def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
-        """What lies in a folder, or the file itself."""
+        """What lies in a folder, or the file itself; of no path at all, the workspaces."""
+        if not self._strip_protocol(path):
+            return self._workspaces(detail)
         vault, place = self.vault(path)
         try:
             found = [self._info(place, file) for file in vault.files(place.name, ref=place.ref)]
@@ -61,6 +63,8 @@ class LeptonFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has 
 
     def info(self, path: str, **options: Any) -> dict[str, Any]:
         """What is known of a file or folder."""
+        if not self._strip_protocol(path):
+            return _folder("")
         vault, place = self.vault(path)
         try:
             if place.name:
@@ -68,7 +72,7 @@ class LeptonFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has 
         except NotFoundError as fault:
             if next(vault.files(place.name, ref=place.ref), None) is None:
                 raise FileNotFoundError(str(fault)) from fault
-        return {"name": _path(place, place.name), "size": 0, "type": "directory"}
+        return _folder(_path(place, place.name))
 
     def modified(self, path: str) -> datetime:
         """When a file was changed, as its owner said."""
@@ -152,10 +156,15 @@ class LeptonFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has 
                 raise
             return None
 
+    def _workspaces(self, detail: bool) -> list[Any]:
+        with connect(self._address, token=self._token) as client:
+            names = sorted(str(row["name"]) for row in client.security.workspaces())
+        return [_folder(name) for name in names] if detail else names
+
     def _info(self, place: VaultPath, file: FileInfo) -> dict[str, Any]:
         name = _path(place, file.name.rstrip("/"))
         if file.is_folder:
-            return {"name": name, "size": 0, "type": "directory"}
+            return _folder(name)
         at = from_micros(file.modified_at)
         return {"name": name, "size": file.size_bytes, "type": "file", "modified": at, "sha256": file.sha256}
 
@@ -244,6 +253,10 @@ def _creating(path: str, is_new: bool) -> Iterator[None]:
         yield
     except StaleError as fault:
         raise (FileExistsError(f"{path} is there") if is_new else fault) from fault
+
+
+def _folder(name: str) -> dict[str, Any]:
+    return {"name": name, "size": 0, "type": "directory"}
 
 
 def _path(place: VaultPath, name: str) -> str:

@@ -107,7 +107,9 @@ def verify_certificate(text: str, signer: bytes) -> Mapping[str, object]:
 def _of(house: House, workspace: str) -> tuple[bytes, bytes]:
     found = house.database.read(lambda tx: domains.find(tx, workspace)) if workspace != PLATFORM else None
     if found is None:
-        raise NotFoundError(f"The workspace {workspace!r} has no content", fix="lepton security workspaces lists them.")
+        raise NotFoundError(
+            f"The workspace {workspace!r} has no content", fix="lepton vault keys lists those that have."
+        )
     return found
 
 

@@ -52,10 +52,13 @@ def test_pyarrow_writes_and_reads_data_sets_of_many_files(fs: LeptonFileSystem) 
         assert pyarrow.parquet.ParquetFile(file).metadata.num_rows == 300
 
 
-def test_it_lists_globs_walks_and_tells(fs: LeptonFileSystem) -> None:
+def test_it_lists_globs_walks_and_tells(house: House, fs: LeptonFileSystem) -> None:
     for name in ("a/x.csv", "a/b/y.csv", "z.txt"):
         fs.pipe_file(f"lepton://default/{name}", name.encode())
     assert fs.ls("default", detail=False) == ["default/a", "default/z.txt"]
+    house.ask("POST", "/security/workspaces", {"name": "lab"}, status=201)
+    assert fs.ls("", detail=False) == fs.ls("lepton://", detail=False) == ["default", "lab"] and fs.isdir("")
+    assert {info["type"] for info in fs.ls("")} == {"directory"} and fs.glob("lepton://d*/z*") == ["default/z.txt"]
     assert fs.glob("lepton://default/**/*.csv") == ["default/a/b/y.csv", "default/a/x.csv"]
     assert sorted(fs.find("default")) == ["default/a/b/y.csv", "default/a/x.csv", "default/z.txt"]
     assert fs.isdir("default/a") and fs.isfile("default/z.txt") and fs.isdir("default")

@@ -88,6 +88,8 @@ def test_what_was_erased_is_nowhere_in_the_data_directory_and_the_certificate_sa
         assert house.http.get(gone).status_code == 404 and house.http.get(kept).content == b"of another"
         assert house.http.get(put(house, "red", SECRET)).content == SECRET  # under new keys
         assert not set(sealed_keys(house, "red")) & set(keys)
+    fault = refused(NotFoundError, "no content", "erase", "blue", "--certificate", tmp_path / "x", "--data", data)
+    assert "lepton vault keys" in fault.fix
     refused(NotFoundError, "no content", "erase", "blue", "--certificate", tmp_path / "x", "--data", data)
     refused(InvalidError, "exists", "erase", "red", "--certificate", paper, "--data", data)
     words = ("restore", "--from", safe, "--recovery-key", tmp_path / "kit.json", "--into", tmp_path / "out")
