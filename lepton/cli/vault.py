@@ -33,8 +33,7 @@ from lepton.cli.storages import (
     target_at,
 )
 from lepton.core.clock import from_micros
-from lepton.core.errors import ConfigError, ConflictError, IntegrityError, InvalidError
-from lepton.core.errors import ConflictError, IntegrityError, InvalidError, LeptonError
+from lepton.core.errors import ConfigError, ConflictError, IntegrityError, InvalidError, LeptonError
 from lepton.core.size import format_bytes, number_of
 from lepton.server import backups, checking, extracting, opening, restoring
 from lepton.server.config import ServerConfig
