@@ -386,7 +386,7 @@ def test_a_dump_is_the_same_database_again(place: Place, tmp_path: Path) -> None
     )
     missing = [line for line in ours if line not in theirs]
     assert all(b"vault" in line or b"{" in line or b'"b"' in line for line in missing) and len(ours) > 40
-    assert len(missing) <= 9  # what the backup added to its domain after the dump, where packs lie, whose places, its event
+    assert len(missing) <= 9  # what the backup added to its domain after the dump, where packs lie, owners, event
 
 
 def test_a_backup_of_damage_says_so_and_holds_the_rest(place: Place, tmp_path: Path) -> None:
