@@ -36,6 +36,13 @@ claim_option = click.option(
 )
 
 
+append_only_option = click.option(
+    "--append-only",
+    is_flag=True,
+    help="Refuse a storage where what lies there can be changed or deleted.",
+)
+
+
 class Rhythm(ParamType):
     """A time between two backups: `30m`, `6h`, `1d`, `1w`."""
 
@@ -104,6 +111,7 @@ def _row(place: Place, now: int) -> dict[str, str]:
 @click.option("--to", "url", required=True, help="Where backups go: a folder, or s3://, smb://, ...")
 @click.option("--every", "every_s", type=Rhythm(), required=True, help="How often: 30m, 6h, 1d, 1w.")
 @keep_options("backups")
+@append_only_option
 @new_option
 @claim_option
 @click.option("--dry-run", "is_dry", is_flag=True, help="Only say when the next would be made, and which would go.")
@@ -113,11 +121,14 @@ def schedule(url: str, every_s: int, is_dry: bool, data: Path | None, is_json: b
     """Let the server make backups by itself, and let old ones go. Said again, it replaces what was said.
 
     Credentials in the variables of a storage (LEPTON_STORAGE_SECRET, ...) are sealed and kept with it; without any the
-    server uses its own.
+    server uses its own. With --append-only no backup is made while the storage is not, and an alert says so.
     """
-    is_new, claims = options.pop("is_new"), options.pop("claims")
+    is_new, claims, append_only = options.pop("is_new"), options.pop("claims"), options.pop("append_only")
     chosen = keep_of(options)
     target = target_at(url)
+    if append_only:
+        target.check_append_only()
+    keeps = target.driver.append_only()
     with opened(data, use=Use.READS if is_dry else Use.WRITES) as house:
         now = to_micros(CLOCK.now())
         backups.check_recovery_key(house)
@@ -128,20 +139,26 @@ def schedule(url: str, every_s: int, is_dry: bool, data: Path | None, is_json: b
         place = replace(
             found, every_s=every_s, since=now, keep=chosen, credentials=sealed, is_paused=False, fault="", tried_at=0
         )
-        gone = schedules.choose(house, target, chosen).gone if found.last_number else []
+        gone = schedules.choose(house, target, chosen).gone if found.last_number and not keeps.holds else []
         if not is_dry:
-            house.database.write(lambda tx: _scheduled(tx, house, place))
+            house.database.write(lambda tx: _scheduled(tx, house, place, append_only))
     row = _row(place, now)
     said = f"A backup goes to {place.address} every {row['every']}; the next at {row['next'][:16]} UTC"
     kept = f"; kept are {chosen}" if chosen else "; all are kept"
+    if keeps.holds and chosen:
+        kept = f"; all are kept, whatever --keep-... say, as the storage is append-only: {keeps.reason}"
     note = f"; that lets go of {', '.join(map(str, gone))}" if gone else ""
     Session(is_json).say(f"{said}{kept}{note}." + (" Nothing was changed." if is_dry else ""), {**row, "gone": gone})
 
 
-def _scheduled(tx: Tx, house: House, place: Place) -> None:
+def _scheduled(tx: Tx, house: House, place: Place, append_only: bool) -> None:
     targets.put(tx, place)
+    targets.put_append_only(tx, place.address, append_only)
     if place.every_s:
-        house.note(tx, "backups scheduled", f"to {place.address} every {spent(place.every_s)}; keep: {place.keep}")
+        only = "; only while it is append-only" if append_only else ""
+        house.note(
+            tx, "backups scheduled", f"to {place.address} every {spent(place.every_s)}; keep: {place.keep}{only}"
+        )
     else:
         house.note(tx, "backups unscheduled", f"to {place.address}")
 
@@ -160,7 +177,7 @@ def unschedule(url: str, data: Path | None, is_json: bool) -> None:
                 f"No backups go to {address} by themselves", fix="lepton vault backups lists the places."
             )
         over = replace(place, every_s=0, since=0, keep=Keep(), credentials=b"", is_paused=False, fault="")
-        house.database.write(lambda tx: _scheduled(tx, house, over))
+        house.database.write(lambda tx: _scheduled(tx, house, over, False))
     Session(is_json).say(f"No more backups go to {address} by themselves.", {"at": address})
 
 

@@ -16,7 +16,7 @@ from lepton.cli.moving import moving, moving_on
 from lepton.cli.output import Session, with_json
 from lepton.cli.parcels import PARCEL_COMMANDS
 from lepton.cli.repair import beside, repair
-from lepton.cli.schedules import COMMANDS, claim_option, new_option
+from lepton.cli.schedules import COMMANDS, append_only_option, claim_option, new_option
 from lepton.cli.server import data_option
 from lepton.cli.storage import storage
 from lepton.cli.storages import (
@@ -33,7 +33,7 @@ from lepton.cli.storages import (
     target_at,
 )
 from lepton.core.clock import from_micros
-from lepton.core.errors import ConfigError, ConflictError, IntegrityError, InvalidError, LeptonError
+from lepton.core.errors import ConfigError, IntegrityError, InvalidError, LeptonError
 from lepton.core.size import format_bytes, number_of
 from lepton.server import backups, checking, extracting, opening, restoring
 from lepton.server.config import ServerConfig
@@ -57,7 +57,7 @@ def vault() -> None:
 
 @vault.command()
 @click.option("--to", "url", required=True, help="Where backups go: a folder, or s3://, smb://, ...")
-@click.option("--append-only", is_flag=True, help="Refuse a storage where what lies there can be changed or deleted.")
+@append_only_option
 @new_option
 @claim_option
 @data_option
@@ -65,11 +65,8 @@ def vault() -> None:
 def backup(url: str, append_only: bool, is_new: bool, claims: bool, data: Path | None, is_json: bool) -> None:
     """Back everything up; what is there already is not copied again."""
     target = target_at(url)
-    if append_only and not (found := target.driver.append_only()).holds:
-        raise ConflictError(
-            f"The storage is not append-only: {found.reason}",
-            fix="Use a versioned S3 bucket with a default retention in compliance mode, or leave --append-only out.",
-        )
+    if append_only:
+        target.check_append_only()
     is_first = not target.is_claimed()
     with opened(data) as house, moving("backing up") as moved:
         made = backups.back_up(house, target, progress=moved, is_new=is_new, claims=claims)

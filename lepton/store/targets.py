@@ -9,7 +9,7 @@ from lepton.store import facts
 from lepton.store.database import Row, Tx
 from lepton.vault.backup.retention import Keep
 
-TOKENS = "place tokens"
+TOKENS, APPEND_ONLY = "place tokens", "append-only places"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,17 @@ def put(tx: Tx, place: Place) -> None:
         f"INSERT INTO backup_targets ({COLUMNS}) VALUES ({HOLES}) ON CONFLICT (address) DO UPDATE SET {new}",
         [told[each.name] for each in fields(Place)],
     )
+
+
+def is_append_only(tx: Tx, address: str) -> bool:
+    """Whether backups are made there by themselves only while its storage is append-only."""
+    return address in json.loads(facts.get(tx, APPEND_ONLY) or "[]")
+
+
+def put_append_only(tx: Tx, address: str, is_wanted: bool) -> None:
+    """Say whether they are."""
+    known = {*json.loads(facts.get(tx, APPEND_ONLY) or "[]")} - {address}
+    facts.put(tx, APPEND_ONLY, json.dumps(sorted(known | {address} if is_wanted else known)))
 
 
 def pause_all(tx: Tx) -> None:

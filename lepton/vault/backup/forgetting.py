@@ -53,11 +53,7 @@ def forget(
         StaleError: the storage does not show the newest backup yet.
     """
     target.check_only()
-    if (found := target.driver.append_only()).holds:
-        raise ConflictError(
-            f"The storage keeps what lies there: {found.reason}",
-            fix="Let a lifecycle rule of the bucket remove what is past its retention.",
-        )
+    _check_forgets(target)
     if newest and newest not in target.numbers():
         raise StaleError(f"Backup {newest} is not shown by the storage", fix="Look where it went, or try again later.")
     with target.busy(FORGETTING, MAKING, busy):
@@ -78,9 +74,23 @@ def forget(
 
 
 def preview(target: Target, gone: Collection[int], opened: Callable[[int], Manifest]) -> Forgotten:
-    """What `forget` would do: every pack that only those backups need counts as marked."""
+    """What `forget` would do: every pack that only those backups need counts as marked.
+
+    Raises:
+        ConflictError: the storage keeps what lies there.
+    """
+    _check_forgets(target)
     unnamed = _unnamed(target, opened, gone)
     return Forgotten(gone=sorted(gone), marked=len(unnamed), removed=0, removed_bytes=0)
+
+
+def _check_forgets(target: Target) -> None:
+    if (found := target.driver.append_only()).holds:
+        raise ConflictError(
+            f"The storage keeps what lies there: {found.reason}",
+            fix="Nothing is let go of there, and no lifecycle rule should: newer backups need packs of any age. To "
+            "have less, begin a new place (lepton vault backup --to URL --new), and remove this one whole in the end.",
+        )
 
 
 def _unnamed(target: Target, opened: Callable[[int], Manifest], gone: Collection[int]) -> dict[str, int]:

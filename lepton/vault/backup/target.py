@@ -161,6 +161,18 @@ class Target:
                 fix="Move one of the two elsewhere (parcels: receive them, and remove parcels/ and lepton-parcels).",
             ) from fault
 
+    def check_append_only(self) -> None:
+        """Refuse a storage that lets whoever writes lose what lies there.
+
+        Raises:
+            ConflictError: it does.
+        """
+        if not (found := self.driver.append_only()).holds:
+            raise ConflictError(
+                f"The storage is not append-only: {found.reason}",
+                fix="Use a versioned S3 bucket with a default retention in compliance mode, or omit --append-only.",
+            )
+
     def _write_mark(self, platform: str, id: str) -> None:
         told = {"lepton_backup": FORMAT, "platform": platform, "id": id}
         self.driver.put(BACKUPS_MARK, [(json.dumps(told) + "\n").encode()])

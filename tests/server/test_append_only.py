@@ -1,0 +1,111 @@
+"""A place whose storage keeps what lies there: checked at each backup, and nothing is let go of there."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lepton.core.errors import ConflictError, LeptonError
+from tests.backends.seaweed import KEY, SECRET, asked, make_bucket, retain, seaweed, sent
+from tests.server.house import open_house
+from tests.server.test_schedules import DAY, Clockwork, call, refused, run
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with seaweed() as storage:
+        yield f"http://127.0.0.1:{storage.port}"
+
+
+@pytest.fixture(scope="module")
+def ledger(endpoint: str) -> str:
+    """The address of a bucket whose default lock lasts a day, up to its prefix."""
+    make_bucket(endpoint, "ledger")
+    retain(endpoint, "ledger", days=1)
+    return "s3://ledger/{}?endpoint=" + endpoint
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LEPTON_STORAGE_USER", KEY)
+    monkeypatch.setenv("LEPTON_STORAGE_SECRET", SECRET)
+    with open_house(tmp_path / "data") as house:
+        house.version()
+    run("recovery-key", "--out", tmp_path / "kit", "--data", tmp_path / "data")
+    return tmp_path / "data"
+
+
+def test_a_schedule_refuses_a_storage_that_is_not_append_only(data: Path, endpoint: str, tmp_path: Path) -> None:
+    make_bucket(endpoint, "loose")
+    for place in (tmp_path / "safe", f"s3://loose/x?endpoint={endpoint}"):
+        for dry in ((), ("--dry-run",)):
+            words = ("schedule", "--to", place, "--every", "1d", "--append-only", "--data", data, *dry)
+            refused(ConflictError, "not append-only", *words)
+    assert run("backups", "--data", data).strip().count("\n") == 0
+
+
+def test_an_append_only_place_lets_nothing_go_and_says_so(data: Path, ledger: str) -> None:
+    place = ledger.format("x")
+    words = ("schedule", "--to", place, "--every", "1d", "--keep-last", 1, "--data", data)
+    for said in (run(*words, "--append-only", "--dry-run"), run(*words), run(*words, "--append-only")):
+        assert "all are kept, whatever --keep-" in said and "is locked for 1 days" in said
+    run("backup", "--to", place, "--append-only", "--data", data)
+    run("backup", "--to", place, "--data", data)
+    assert "lets go of" not in run(*words)
+    for dry in ((), ("--dry-run",)):
+        fault = refused(
+            ConflictError, "keeps what lies there", "forget", "--at", place, "--keep-last", 1, "--data", data, *dry
+        )
+        assert "lifecycle" in fault.fix and "need" in fault.fix
+
+
+def test_a_storage_that_is_no_longer_append_only_gets_no_scheduled_backup_and_an_alert(
+    data: Path, endpoint: str
+) -> None:
+    make_bucket(endpoint, "was")
+    retain(endpoint, "was", days=1)
+    place = f"s3://was/x?endpoint={endpoint}"
+    with open_house(data) as house:
+        clockwork = Clockwork(house)
+        run("schedule", "--to", place, "--every", "1d", "--append-only", "--data", data)
+        assert clockwork.after(1).last_number == 1 and not clockwork.alerts("firing")
+        retain(endpoint, "was", days=1, mode="GOVERNANCE")
+        stands = clockwork.after(DAY)
+        assert stands.last_number == 1 and "not append-only" in stands.fault
+        (alert,) = clockwork.alerts("firing")
+        assert "not append-only" in alert["spec"]["cause"]
+        retain(endpoint, "was", days=1)
+        assert clockwork.after(DAY).last_number == 2 and not clockwork.alerts("firing")
+        run("schedule", "--to", place, "--every", "1d", "--data", data)  # said again, without it
+        retain(endpoint, "was", days=1, mode="GOVERNANCE")
+        assert clockwork.after(DAY).last_number == 3
+
+
+def test_what_somebody_with_the_key_has_hidden_comes_back_from_the_oldest_versions(
+    data: Path, endpoint: str, ledger: str
+) -> None:
+    place = ledger.format("hidden")
+    for _ in range(2):
+        run("backup", "--to", place, "--data", data)
+    keys = re.findall("<Key>(hidden/.*?)</Key>", asked(endpoint, "GET", "ledger", query="list-type=2").text)
+    for number, key in enumerate(keys):
+        body = {"method": "PUT", "body": b"garbage"} if number % 2 else {"method": "DELETE"}
+        assert sent(endpoint, path=f"ledger/{key}", **body).status_code in (200, 204)  # type: ignore[arg-type]
+    assert refused_at(place, data)
+    listed = asked(endpoint, "GET", "ledger", query="versions").text
+    oldest: dict[str, str] = {}
+    for version in re.findall("<Version>(.*?)</Version>", listed, re.DOTALL):  # of each key the newest first
+        (key,), (id,) = re.findall("<Key>(.*?)</Key>", version), re.findall("<VersionId>(.*?)</VersionId>", version)
+        oldest[key] = id
+    assert {*keys} <= {*oldest}
+    for key in keys:
+        body = asked(endpoint, "GET", f"ledger/{key}", query=f"versionId={oldest[key]}").content
+        assert sent(endpoint, "PUT", f"ledger/{key}", body=body).status_code == 200
+    assert "are whole" in run("verify", "--at", place, "--recovery-key", data.parent / "kit")
+    run("backup", "--to", place, "--claim", "--data", data)
+
+
+def refused_at(place: str, data: Path) -> bool:
+    """Whether what lies there cannot be read."""
+    return isinstance(call("verify", "--at", place, "--data", data).exception, LeptonError)
