@@ -4,7 +4,7 @@ import asyncio
 import gc
 import signal
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -46,6 +46,15 @@ def test_an_interrupt_before_anybody_waits_is_an_interrupt_and_ends_the_iterator
     portal.close()
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT raises, as at a terminal, also where who started the tests has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_how_interrupted_work_ends_is_nobodys_to_read(caplog: pytest.LogCaptureFixture) -> None:
     portal, main = Portal(), threading.main_thread().ident or 0
 
