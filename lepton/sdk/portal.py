@@ -12,6 +12,7 @@ because the calls never touch the caller's loop.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import suppress
 from functools import update_wrapper
 from threading import Event, Lock, Thread
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
@@ -24,6 +25,8 @@ W = TypeVar("W")
 Inner = TypeVar("Inner")
 CANCEL_S = 1.0
 """How long Ctrl-C waits for a call to come to its end."""
+WAKE_S = 0.5
+"""A signal that comes just before a thread begins to wait is heard of when it wakes."""
 
 
 class Portal:
@@ -75,7 +78,11 @@ class Portal:
 
         loop = self._running()
         try:
-            return asyncio.run_coroutine_threadsafe(told(), loop).result()
+            future = asyncio.run_coroutine_threadsafe(told(), loop)
+            while not future.done():
+                with suppress(TimeoutError):  # or it is the work's own
+                    return future.result(WAKE_S)
+            return future.result()
         except KeyboardInterrupt:  # also before anybody waits
             is_interrupted.set()
             loop.call_soon_threadsafe(cancel)
