@@ -27,7 +27,7 @@ import click
 
 from lepton.cli.bench import Bench, doubts, gpus_of, own_environment, stamp, wish_of
 from lepton.core.errors import ConfigError, LeptonError
-from lepton.core.launch import Devices, Isolation, Launch
+from lepton.core.launch import Devices, Exit, Isolation, Launch
 from lepton.engine.base import Engine, open_engine
 from lepton.jobs.gang import describe
 from lepton.serve.entries import file_of, rename
@@ -43,6 +43,8 @@ MOST_S = 3600.0
 AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Pauses before a replica that died is started again."""
 WARM_S = 3600.0
+YOUNG_S = 5.0
+"""A front that ends sooner again and again is not started any more."""
 
 
 @dataclass(slots=True)
@@ -77,7 +79,7 @@ class Workbench:
         self._replicas: list[Replica] = []
         self._front = Replica("", -1)
         self._url = ""
-        self._deaths = 0
+        self._deaths = self._front_deaths = 0
         self._has_answered = False
         """A replica of the present code has: it is started again, however often it dies."""
         self._due = 0.0
@@ -107,8 +109,8 @@ class Workbench:
         self._show_logs()
         if not self._url:
             self._say_address()
-        if self._engine.look(self._front.key).status == "exited":
-            raise ConfigError("The front has ended", fix="See above; another port may help.")
+        if (ended := self._engine.look(self._front.key).exit) is not None:
+            self._replace_front(ended)
         self._note_ready()
         self._replace_dead()
         if self._bench.is_reloading and (now := stamp(self._bench)) != self._stamp:
@@ -155,11 +157,25 @@ class Workbench:
                 rank=rank,
                 size=1 + spec.replicas,
                 isolation=part.isolation,
+                door=part.door,
                 paths={str(bench.source): "r", str(self._folder / "store"): "w"},
                 grace_s=MOST_S,
             )
         )
         return Replica(key, version)
+
+    def _replace_front(self, ended: Exit) -> None:
+        """One that has answered is started again behind the same door.
+
+        Raises:
+            ConfigError: it never has, or ends at once again and again.
+        """
+        self._front_deaths = self._front_deaths + 1 if monotonic() - self._front.born < YOUNG_S else 0
+        if not self._url or self._front_deaths >= len(AGAIN_S):
+            raise ConfigError("The front has ended", fix="See above; another port may help.")
+        self._show_logs()
+        say(f"the front has ended, and is started again: {describe(ended)}")
+        self._front = self._start(0, "front", -1)
 
     def _note_ready(self) -> None:
         """Remember that the present code has answered."""

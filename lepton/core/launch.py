@@ -114,6 +114,9 @@ class Launch:
     """Name of a folder that launches of several jobs share: those that give it. Empty: none."""
     is_host: bool = False
     """It may change that folder; the others find in it what it has put there."""
+    door: str = ""
+    """`host:port` at which it will listen for clients, port 0: any. An engine may open it and keep it open while the
+    worker is replaced, so that nobody is turned away; the worker finds its descriptor in LEPTON_DOOR. Empty: none."""
 
     def __post_init__(self) -> None:
         if bool(self.command) == bool(self.entry):

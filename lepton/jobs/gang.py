@@ -95,7 +95,15 @@ def _launch(job: Resource, spec: JobSpec, *, rank: int, role: Role, env: Mapping
         isolation=role.isolation,
         meets=role.meets,
         is_host=role.is_host,
+        door=_door(role, job.status.get("address") or ""),
     )
+
+
+def _door(role: Role, address: str) -> str:
+    """Where it listens: at any port only until it has told its clients one."""
+    host, _, port = role.door.rpartition(":")
+    told = address.rpartition(":")[2] if role.door and not int(port) else ""
+    return f"{host}:{told}" if told.isdecimal() else role.door
 
 
 def _rendezvous(rank: int, size: int, local_rank: int, address: str, port: int) -> dict[str, str]:

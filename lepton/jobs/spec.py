@@ -34,6 +34,8 @@ class Role:
     """Name of a folder that its workers share with those of other jobs; empty: none."""
     is_host: bool = False
     """They may change that folder."""
+    door: str = ""
+    """`host:port` at which its only worker listens for clients, port 0: any; empty: at none."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Labels that its nodes must have, e.g. `gpu_model`."""
     is_replaceable: bool = False

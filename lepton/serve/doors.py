@@ -17,7 +17,7 @@ from lepton.serve.spec import EndpointSpec
 
 GREET_S = 0.05
 """For clients whom the system has greeted and who have not answered yet."""
-ATTACH_FILTER = 26
+ATTACH_FILTER, DETACH_FILTER = 26, 27
 """Of Linux: which packets a socket takes."""
 STEP = struct.Struct("HBBI")
 NO_GREETING = (
@@ -108,7 +108,9 @@ async def listen(
         return await loop.create_server(make, spec.host, port, backlog=BACKLOG, start_serving=not is_tls)
 
     clients = None
-    if not spec.port and (last := last_port()):
+    if (lent := lent_door()) is not None:
+        clients = await loop.create_server(make, sock=lent, backlog=BACKLOG, start_serving=not is_tls)
+    elif not spec.port and (last := last_port()):
         with suppress(OSError):  # somebody else has it now
             clients = await open_at(last)
     try:
@@ -121,6 +123,18 @@ async def listen(
     return Doors(clients, handshakes, make), ("https://" if is_tls else "") + reachable(
         *clients.sockets[0].getsockname()[:2]
     )
+
+
+def lent_door() -> socket.socket | None:
+    """The socket that the engine keeps open for whoever is the front, from LEPTON_DOOR; None if there is none."""
+    file = os.environ.pop("LEPTON_DOOR", "")
+    if not file:
+        return None
+    door = socket.socket(fileno=int(file))
+    door.set_inheritable(False)
+    with suppress(OSError):  # its last front may have held clients off
+        door.setsockopt(socket.SOL_SOCKET, DETACH_FILTER, 0)
+    return door
 
 
 def last_port() -> int:

@@ -37,6 +37,7 @@ def _roles(spec: EndpointSpec, endpoint: str) -> tuple[Role, ...]:
         devices=Devices(cpu_milli=spec.front_cpu_milli),
         meets=endpoint if spec.is_front else "",
         is_host=spec.is_front,
+        door=f"{spec.host}:{spec.port}",
         is_replaceable=True,
     )
     worker = Role(

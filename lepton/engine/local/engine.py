@@ -19,6 +19,7 @@ from lepton.core.errors import EngineError, StorageFullError
 from lepton.core.launch import Exit, ExitReason, Isolation, Launch, NodeFacts, Sighting
 from lepton.core.resource import Json
 from lepton.engine.local.bounds import Ground, holds_closed
+from lepton.engine.local.doors import Doors
 from lepton.engine.local.forker import Forker
 from lepton.engine.local.gangs import gang_folder, join_gang, leave_gang, meeting_folder
 from lepton.engine.local.lost import record_lost
@@ -64,6 +65,7 @@ class LocalEngine:
         self._lock = threading.Lock()
         self._calls: list[Callable[[str], None]] = []
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._doors = Doors()
         self._forker = Forker()
         self.warm_zygotes = WarmZygotes(idle_s=warm_s, own=os.environ)
         self._watch = Watch(self._tell)
@@ -150,6 +152,7 @@ class LocalEngine:
         """Ask the worker to end; its whole process tree is killed after `grace_s` seconds. Returns at once."""
         if not KEY.fullmatch(key):
             return
+        self._doors.stopping(key)
         shim = records.read(str(self.folder / key / records.SHIM))
         if shim is None or not is_alive(shim):
             return
@@ -179,6 +182,7 @@ class LocalEngine:
         self._watch.close()
         self.warm_zygotes.close()
         self._forker.close()
+        self._doors.close()
 
     def _folder(self, key: str) -> Path:
         if KEY.fullmatch(key):
@@ -202,11 +206,12 @@ class LocalEngine:
 
     def _fork_shim(self, launch: Launch, folder: Path, plan: Json, variables: dict[str, str]) -> str:
         """From a warm zygote if there is one for this launch; else from the plain one, and then there will be."""
+        doors = self._doors.lend(launch)
         if not can_be_warm(launch, plan, variables, os.environ):
-            return self._forker.fork_shim(folder, variables)
-        answer = self.warm_zygotes.fork_shim(launch.preload, folder, variables)
+            return self._forker.fork_shim(folder, variables, doors)
+        answer = self.warm_zygotes.fork_shim(launch.preload, folder, variables, doors)
         if not answer:
-            answer = self._forker.fork_shim(folder, variables)
+            answer = self._forker.fork_shim(folder, variables, doors)
             self.warm_zygotes.hint(launch.preload)
         return answer
 
@@ -253,6 +258,7 @@ class LocalEngine:
                     self._watch.add(key, records.read(str(folder / records.SHIM)))
 
     def _tell(self, key: str) -> None:
+        self._doors.left(key)
         with self._lock:
             calls = list(self._calls)
         for call in calls:

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -35,15 +35,17 @@ class Forker:
         """The zygote."""
         return self._process.pid
 
-    def fork_shim(self, folder: Path, variables: Mapping[str, str]) -> str:
+    def fork_shim(self, folder: Path, variables: Mapping[str, str], doors: Sequence[int] = ()) -> str:
         """Have a shim forked for a launch's folder and return its answer, see `shim.supervise.hold`.
 
+        Args:
+            doors: descriptors that the worker gets.
         Raises:
             EngineError: no zygote can be kept alive, or it does not answer.
         """
         for _ in range(TRIES):
             try:
-                reply = self._ask(folder, variables)
+                reply = self._ask(folder, variables, doors)
             except OSError as fault:
                 raise EngineError(
                     f"No worker can be started: {fault}", fix="Look for memory and file limits."
@@ -68,22 +70,24 @@ class Forker:
             self._control.close()
             self._process.wait()
 
-    def _ask(self, folder: Path, variables: Mapping[str, str]) -> socket.socket | None:
+    def _ask(self, folder: Path, variables: Mapping[str, str], doors: Sequence[int]) -> socket.socket | None:
         """Ask the zygote, or another if it is gone."""
         with self._lock:
             if self._is_closed:
                 raise EngineError("The engine is closed")
-            reply = ask(self._control, folder, variables)
+            reply = ask(self._control, folder, variables, doors)
             if reply is None:
                 self._process.kill()
                 self._process.wait()
                 self._control.close()
                 self._control, self._process = _start_plain()
-                reply = ask(self._control, folder, variables)
+                reply = ask(self._control, folder, variables, doors)
             return reply
 
 
-def ask(control: socket.socket, folder: Path, variables: Mapping[str, str]) -> socket.socket | None:
+def ask(
+    control: socket.socket, folder: Path, variables: Mapping[str, str], doors: Sequence[int] = ()
+) -> socket.socket | None:
     """Ask a zygote for the shim of a launch; return where it will answer, None if the zygote is gone."""
     with open(os.memfd_create("variables"), "w+", encoding="utf-8") as stream:  # they may hold secrets: no file
         json.dump(dict(variables), stream)
@@ -92,7 +96,7 @@ def ask(control: socket.socket, folder: Path, variables: Mapping[str, str]) -> s
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
-                socket.send_fds(control, [os.fsencode(folder)], [theirs.fileno(), stream.fileno()])
+                socket.send_fds(control, [os.fsencode(folder)], [theirs.fileno(), stream.fileno(), *doors])
             except OSError as fault:
                 mine.close()
                 if isinstance(fault, ConnectionError):

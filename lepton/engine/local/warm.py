@@ -6,7 +6,7 @@ Whatever is wrong with one, the answer is only that there is none, and the worke
 import logging
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +63,7 @@ class WarmZygotes:
         """The one used last is the last."""
         self._deaths: dict[Preload, int] = {}
 
-    def fork_shim(self, preload: Preload, folder: Path, variables: Mapping[str, str]) -> str:
+    def fork_shim(self, preload: Preload, folder: Path, variables: Mapping[str, str], doors: Sequence[int] = ()) -> str:
         """Have a shim forked from the zygote with these modules; empty if there is none that answers."""
         with self._changed:
             zygote = self._zygotes.get(preload)
@@ -72,7 +72,7 @@ class WarmZygotes:
             self._zygotes[preload] = self._zygotes.pop(preload)
             reply = None
             with suppress(OSError):
-                reply = ask(zygote.control, folder, variables)
+                reply = ask(zygote.control, folder, variables, doors)
         try:
             return hear(reply, patience_s=self.patience_s) if reply is not None else ""
         except EngineError:

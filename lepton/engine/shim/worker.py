@@ -10,6 +10,9 @@ from lepton.engine.sandbox.kernel import PR_SET_PDEATHSIG, prctl
 from lepton.engine.shim.execution import enter, execute
 from lepton.engine.shim.records import Record
 
+DOOR = "LEPTON_DOOR"
+"""A worker's variable: the descriptor of the socket at which it is to listen for clients."""
+
 
 class Reborn(BaseException):
     """Raised in a fork of a warm zygote: it leaves the frames of zygote and shim behind and goes on as the worker."""
@@ -51,10 +54,15 @@ def fork_held(plan: Record, join: Callable[[], None], *, is_warm: bool) -> Held:
         for fd in (output[0], go[1], fault[0]):
             os.close(fd)
         _become(plan, join, (output[1], go[0], fault[1], shim), is_warm=is_warm)
-    for fd in (output[1], go[0], fault[1]):
+    for fd in (output[1], go[0], fault[1], *door_of(plan)):
         os.close(fd)
     os.set_blocking(output[0], False)
     return Held(pid, output[0], go[1], fault[0])
+
+
+def door_of(plan: Record) -> list[int]:
+    """The descriptor at which the worker is to listen, if there is one."""
+    return [int(plan["env"][DOOR])] if DOOR in plan["env"] else []
 
 
 def release(held: Held) -> str:
@@ -80,6 +88,8 @@ def _become(plan: Record, join: Callable[[], None], ends: tuple[int, int, int, i
         if plan["bounds"] is not None:
             confine(plan["bounds"])
         enter(plan["cwd"])
+        for fd in door_of(plan):
+            os.set_inheritable(fd, True)
         if not is_warm:
             execute(plan["argv"], plan["env"])
     except OSError as why:

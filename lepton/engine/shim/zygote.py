@@ -1,8 +1,9 @@
 """The process that shims are forked from: it imports, starts no thread, holds no secret, and forks.
 
 Its standard input is a socket of the engine that started it. Each message is the folder of a launch; beside it come a
-socket on which the shim answers, and a file with the launch's variables, which only the shim reads. It ends when the
-engine does, a warm one also when it was not used for a while; the shims do not.
+socket on which the shim answers, a file with the launch's variables, which only the shim reads, and the socket at which
+the worker is to listen, if it is to. It ends when the engine does, a warm one also when it was not used for a while;
+the shims do not.
 """
 
 import gc
@@ -17,9 +18,10 @@ from lepton.engine.sandbox.filter import prepare
 from lepton.engine.sandbox.kernel import PR_SET_NAME, prctl
 from lepton.engine.sandbox.layers import find
 from lepton.engine.shim.supervise import hold
-from lepton.engine.shim.worker import Reborn
+from lepton.engine.shim.worker import DOOR, Reborn
 
 MAX_MESSAGE = 8192
+MAX_FILES = 3
 QUESTION = "layers"
 """In the place of a folder: it is answered what this machine has to hold a worker by."""
 
@@ -40,7 +42,7 @@ def serve_forks(control: socket.socket, *, idle_s: float | None = None) -> None:
     control.settimeout(idle_s)
     while True:
         try:
-            message, fds, _, _ = socket.recv_fds(control, MAX_MESSAGE, 2)
+            message, fds, _, _ = socket.recv_fds(control, MAX_MESSAGE, MAX_FILES)
         except TimeoutError:
             return
         if not message:
@@ -59,6 +61,9 @@ def _be_shim(folder: str, fds: list[int], *, is_warm: bool) -> None:
             os.set_inheritable(fd, False)  # recv_fds ignores MSG_CMSG_CLOEXEC in Python 3.11
         with open(fds[1], encoding="utf-8") as stream:
             variables = json.load(stream)
+        variables.pop(DOOR, None)
+        if fds[2:]:
+            variables[DOOR] = str(fds[2])
         with socket.socket(fileno=fds[0]) as reply:
             if folder == QUESTION:
                 _tell_layers(reply)

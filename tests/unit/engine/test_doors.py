@@ -1,0 +1,99 @@
+"""A worker's door stays open while the worker is replaced, and no longer than it is wanted."""
+
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lepton.core.launch import Launch
+from lepton.engine.shim import records
+
+if TYPE_CHECKING:
+    from conftest import Local
+
+GREETER = """
+import os, socket
+door = socket.socket(fileno=int(os.environ["LEPTON_DOOR"]))
+door.listen(8)
+print("listens", door.getsockname()[1], flush=True)
+while True:
+    client, _ = door.accept()
+    client.sendall(os.environ["WORD"].encode())
+    client.close()
+"""
+SHOW = "import os; print('door', os.environ.get('LEPTON_DOOR'), flush=True)"
+
+
+def greeter(local: "Local", key: str, word: str, door: str = "127.0.0.1:0") -> int:
+    """Start a worker that greets who knocks; the port."""
+    local.run(key, sys.executable, "-c", GREETER, env={"WORD": word}, door=door)
+    return int(local.until_logged(key, "listens").split()[1])
+
+
+def knock(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
+def hear(client: socket.socket) -> str:
+    with client:
+        return client.recv(100).decode()
+
+
+def kill(local: "Local", key: str) -> None:
+    os.kill(local.record(key, records.WORKER)["pid"], signal.SIGKILL)
+    local.ended(key)
+
+
+def test_who_knocks_while_the_worker_is_replaced_is_answered_by_its_successor(local: "Local") -> None:
+    port = greeter(local, "j.0.0", "first")
+    assert hear(knock(port)) == "first"
+    kill(local, "j.0.0")
+    waiting = [knock(port) for _ in range(3)]
+    assert greeter(local, "j.0.0-1", "second") == port
+    assert [hear(client) for client in waiting] == ["second"] * 3
+
+
+def test_a_worker_that_is_asked_to_stop_takes_its_door_with_it(local: "Local") -> None:
+    port = greeter(local, "j.0.0", "first")
+    local.engine.stop("j.0.0", grace_s=5)
+    local.ended("j.0.0")
+    with pytest.raises(ConnectionRefusedError):
+        knock(port)
+
+
+def test_an_engine_that_is_closed_leaves_the_door_to_its_worker(local: "Local") -> None:
+    port = greeter(local, "j.0.0", "first")
+    local.reopen()
+    assert hear(knock(port)) == "first"
+    kill(local, "j.0.0")
+    with pytest.raises(ConnectionRefusedError):
+        knock(port)
+    assert greeter(local, "j.0.0-1", "second", door=f"127.0.0.1:{port}") == port
+    assert hear(knock(port)) == "second"
+
+
+def test_another_address_is_another_door(local: "Local") -> None:
+    port = greeter(local, "j.0.0", "first")
+    kill(local, "j.0.0")
+    assert greeter(local, "j.1.0", "second", door="127.0.0.2:0")
+    with pytest.raises(ConnectionRefusedError):
+        knock(port)
+
+
+@pytest.mark.parametrize("door", ["", "localhost:0", "192.0.2.1:0", "127.0.0.1:TAKEN"])
+def test_where_the_engine_has_no_door_to_lend_the_worker_sees_to_it_itself(local: "Local", door: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        local.engine.start(
+            Launch(
+                key="j.0.0",
+                job="j",
+                command=(sys.executable, "-c", SHOW),
+                door=door.replace("TAKEN", port),
+                env={"LEPTON_DOOR": "1"},  # only the engine says it
+            )
+        )
+        assert local.until_logged("j.0.0", "door").strip() == "door None"
