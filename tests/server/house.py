@@ -66,6 +66,10 @@ class Promises:
                     assert json.loads(answer.read())["code"] in code["code"]["enum"], (method, path, answer.text)
 
 
+PROMISES: list[Promises] = []
+"""Those of this version, once they were read."""
+
+
 class House:
     """A running platform, and an administrator's way to it."""
 
@@ -84,7 +88,9 @@ class House:
         assert self._ready.wait(20)
         if self._fault is not None:
             raise self._fault
-        self.promises = Promises(self._door.config.app.openapi())  # type: ignore[union-attr]
+        if not PROMISES:  # all houses promise the same, and to write it down takes a second
+            PROMISES.append(Promises(self._door.config.app.openapi()))  # type: ignore[union-attr]
+        self.promises = PROMISES[0]
         self.token = (config.data / "token").read_text().strip() if (config.data / "token").exists() else ""
         self.http = self.visitor(self.token)
 
