@@ -185,7 +185,7 @@ def not_started(why: str) -> Refusal:
 
 def too_large(limit: int) -> Refusal:
     """For a body of more than `limit` bytes."""
-    return Refusal(413, "too_large", f"The body is larger than {limit} bytes", "Send fewer rows in one request.")
+    return Refusal(413, "too_large", f"The body is larger than {limit} bytes", "Send less in one request.")
 
 
 def too_many(why: str, retry_s: float) -> Refusal:
