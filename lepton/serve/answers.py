@@ -85,9 +85,7 @@ MISFRAMED = (CODING, OLD_CODING, NOT_HTTP, NO_HOST, TWICE, BAD_HOST, BAD_TARGET)
 """After these nobody knows where the next request begins, or whose it is."""
 LONG_CHUNK = Refusal(400, "invalid", "The extensions of chunks are too long", "Leave them out.")
 TINY_CHUNKS = Refusal(400, "invalid", "The body comes in too many tiny chunks", "Send larger ones, or Content-Length.")
-NO_UPGRADE = Refusal(
-    400, "invalid", "A request with a body cannot change its protocol", "Ask for HTTP/1.1 without Upgrade."
-)
+NO_UPGRADE = Refusal(400, "invalid", "A request with a body cannot become a WebSocket", "Ask by GET, without a body.")
 BAD_EXPECT = Refusal(417, "invalid", "Only `Expect: 100-continue` can be met", "Leave out the Expect header.")
 NO_TOKEN = Refusal(
     401,
@@ -187,7 +185,7 @@ def not_started(why: str) -> Refusal:
 
 def too_large(limit: int) -> Refusal:
     """For a body of more than `limit` bytes."""
-    return Refusal(413, "too_large", f"The body is larger than {limit} bytes", "Send fewer rows in one request.")
+    return Refusal(413, "too_large", f"The body is larger than {limit} bytes", "Send less in one request.")
 
 
 def too_many(why: str, retry_s: float) -> Refusal:

@@ -49,6 +49,8 @@ class Connection(Reading):
         """What was read with, or of, the head of the present request."""
         self._message_count = 0
         """Messages begun in the bytes that are being read."""
+        self._anew = b""
+        """The head of a message that is read again, as if it did not ask to change the protocol."""
 
     # what the transport tells
 
@@ -109,16 +111,35 @@ class Connection(Reading):
         else:
             self._seen = data
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._is_deaf = True
-            self._pass_on(data[upgrade.args[0] :])
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                self._turn(data[upgrade.args[0] :])
         except httptools.HttpParserError as fault:
             if isinstance(fault, httptools.HttpParserCallbackError):
                 raise
             self._refuse_and_close(answers.OLD_HTTP if str(fault) == BAD_VERSION else answers.NOT_HTTP)
         if self._phase != "idle" and not self._is_deaf:
             self._judge_part(data, chunks if self._message is message else 0)
+
+    def _turn(self, rest: bytes | memoryview) -> None:
+        """The parser reads no further than a head that asks to change the protocol: read on, if that is not done.
+
+        Raises:
+            httptools.HttpParserError: what follows is not HTTP.
+        """
+        while self._anew:
+            self._seen = rest = self._anew + bytes(rest)
+            self._anew = b""
+            self._parser = httptools.HttpRequestParser(self)
+            try:
+                self._parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = rest[upgrade.args[0] :]
+            else:
+                return
+        self._is_deaf = True
+        self._pass_on(rest)
 
     def _pass_on(self, data: bytes | memoryview) -> None:
         """Bytes that are not read here."""
@@ -251,11 +272,14 @@ class Connection(Reading):
         """All headers are there; decide what needs no body."""
         if self._is_deaf:
             return
-        self._phase = "body"
         parser, message = self._parser, self._message
-        message.fed_bytes = 0
         version, is_upgrade = parser.get_http_version(), parser.should_upgrade()
         is_exact = b"%b %b HTTP/%b\r\n" % (parser.get_method(), message.url, version.encode()) in bytes(self._seen)
+        if is_upgrade and is_exact and (head := message.unchanging(parser.get_method(), version, self._limits)):
+            self._anew = head
+            return
+        self._phase = "body"
+        message.fed_bytes = 0
         desk = message.lead(self._lobby)
         route = desk.find(parser.get_method(), message.url)
         if isinstance(route, Refusal):

@@ -29,6 +29,8 @@ WANTED = frozenset(
 TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context."""
 RARE = frozenset((b"content-encoding", b"transfer-encoding", b"expect"))
+CHANGING = frozenset((b"upgrade", b"http2-settings"))
+"""Headers, and words of Connection, of a wish to change the protocol."""
 IDENTITY = b"identity"
 SWALLOW_BYTES = 64 << 10
 """A refused request's body up to this size is read and dropped, so that the connection can be kept."""
@@ -262,6 +264,20 @@ class Message:
             return answers.BAD_EXPECT
         return answers.NO_UPGRADE if is_upgrade and self.has_body else None
 
+    def unchanging(self, method: bytes, version: str, limits: Limits) -> bytes:
+        """Its head as if it did not ask to change the protocol, which a server may ignore (RFC 9110, 7.8).
+
+        Empty: the wish counts. One to speak HTTP/2 never does: its clients ask for it with every first request.
+        """
+        wish = b",".join(value for name, value in self.lines if name.lower() == b"upgrade").lower()
+        is_ignored = wish.strip() == b"h2c" or (self.has_body and b"websocket" not in wish)
+        is_large = self.head_bytes > limits.max_head_bytes or len(self.lines) > limits.max_headers
+        if method == b"CONNECT" or not is_ignored or is_large:
+            return b""
+        kept = [(name, _staying(value) if name.lower() == b"connection" else value) for name, value in self.lines]
+        lines = [b"%b: %b\r\n" % pair for pair in kept if pair[0].lower() not in CHANGING]
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version.encode(), b"".join(lines))
+
     def judge_body(self, route: Route, limits: Limits) -> tuple[int, Refusal | None]:
         """What kind of body it has and what it wishes (`wishes`), and why its route cannot take it; None if it can."""
         length = self.length
@@ -282,6 +298,11 @@ class Message:
         port, the scheme, and the path that was left out."""
         line = b"%b %b\r\n%b %b HTTP/%b\r\n" % (place, self.prefix, method, self.url, version.encode())
         return line + b"".join([b"%b: %b\r\n" % pair for pair in passed_on(self.lines)])
+
+
+def _staying(value: bytes) -> bytes:
+    """What a Connection header says beside a wish to change the protocol."""
+    return b", ".join(word for each in value.split(b",") if (word := each.strip()).lower() not in CHANGING)
 
 
 def apart(url: bytes) -> tuple[bytes, bytes] | None:

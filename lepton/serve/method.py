@@ -253,7 +253,7 @@ def handlers_of(service: Service) -> Iterator[Method]:
     """Its handlers in the order of their definition, those of its bases first.
 
     Raises:
-        ConfigError: two share a path and method.
+        ConfigError: two share a path and method, or one has the name of something that each service has.
     """
     taken: dict[tuple[str, bytes], str] = {}
     names = [name for kind in reversed(type(service).__mro__) for name in vars(kind)]
@@ -262,6 +262,11 @@ def handlers_of(service: Service) -> Iterator[Method]:
         wish = getattr(function, MARK, None)
         if not isinstance(wish, Wish) or function is None:
             continue
+        if hasattr(Service, name):
+            raise ConfigError(
+                f"Handler {name} takes the place of Service.{name}, which the platform calls",
+                fix=f'Name the method otherwise; @handler("/{name}") keeps its path.',
+            )
         made = Method(name, function, wish)
         for method in made.wish.methods:
             other = taken.setdefault((method, normal(wish.path.encode())), name)

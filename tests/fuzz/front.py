@@ -38,6 +38,8 @@ SEEDS = (
     b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET /app/x?y=z HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
     b"POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
+    HEAD + b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: 2\r\n\r\n{}",
+    HEAD + b"Upgrade: h2c\r\nConnection: Upgrade\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     b"PUT /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
     b"OPTIONS /predict HTTP/1.1\r\nHost: a\r\nOrigin: http://a\r\nAccess-Control-Request-Method: POST\r\n\r\n",
     HEAD + b"Origin: http://a\r\nContent-Length: 2\r\n\r\n{}",

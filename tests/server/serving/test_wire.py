@@ -11,6 +11,8 @@ BODY = b'{"inputs": [[0, 9], [1, 2]]}'
 HEAD = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 PREDICT = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+H2C = HEAD + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+"""So Java's client asks by default."""
 MAX_BODY = 100_000
 
 
@@ -55,6 +57,35 @@ def test_a_chunked_body_with_trailers_is_read_and_the_connection_kept(house: Hou
         for _ in range(2):
             status, body, _ = wire.ask(CHUNKED + chunks + b"0\r\nContent-Type: text/x\r\n\r\n")
             assert (status, label(body)) == (200, "class-1")
+
+
+@pytest.mark.parametrize("size", [1, 50, 100_000])
+def test_a_wish_to_speak_http2_with_a_body_is_ignored(house: House, size: int) -> None:
+    plain = H2C + b"HTTP2-Settings: AAEAAEAAAAIAAAAA\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+    halves = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (BODY[:9], BODY[9:]))
+    chunked = H2C + b"Transfer-Encoding: chunked\r\n\r\n" + halves + b"0\r\n\r\n"
+    other = plain.replace(b"h2c", b"TLS/1.0, x")
+    stream = (plain + chunked + PREDICT + other + b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" + chunked + PREDICT) * 3
+    with house.wire() as wire:
+        for at in range(0, len(stream), size):
+            wire.send(stream[at : at + size])
+        for _ in range(3):
+            for wanted in ("class-1",) * 4 + ("",) + ("class-1",) * 2:
+                status, body, headers = wire.read()
+                assert (status, label(body) if wanted else "") == (200, wanted)
+                assert headers.get("connection") != "close"
+
+
+def test_a_wish_to_speak_http2_leaves_what_else_the_head_says(house: House) -> None:
+    with house.wire() as wire:
+        assert wire.ask(H2C + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(BODY))[0] == 100
+        assert wire.ask(BODY)[0] == 200
+        wire.send(H2C.replace(b"Upgrade,", b"close, Upgrade,") + b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY))
+        assert wire.read()[2]["connection"] == "close"
+        assert wire.is_closed()
+    with house.wire() as wire:
+        assert wire.ask(H2C.replace(b"/predict", b"/nothing") + b"Content-Length: 2\r\n\r\n{}")[0] == 404
+        assert wire.ask(PREDICT)[0] == 200
 
 
 def test_a_long_body_in_single_bytes_and_one_after_it_are_read(house: House) -> None:
@@ -109,7 +140,23 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "two hosts": (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
     "not HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
     "an unknown method": (b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "an upgrade with a body": (HEAD + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc", 400),
+    "a WebSocket with a body": (
+        HEAD + b"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 3\r\n\r\nabc",
+        400,
+    ),
+    "both lengths and an upgrade": (H2C + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    "two lengths and an upgrade": (H2C + b"Content-Length: 28\r\nContent-Length: 3\r\n\r\n" + BODY, 400),
+    "another coding and an upgrade": (H2C + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
+    "a bad chunk after an upgrade": (H2C + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
+    "two hosts and an upgrade": (H2C + b"Host: b\r\nContent-Length: 28\r\n\r\n" + BODY, 400),
+    "another protocol with an upgrade": (
+        b"POST / RTSP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\n{}",
+        400,
+    ),
+    "large headers and an upgrade": (
+        H2C + b"HTTP2-Settings: %b\r\nContent-Length: 3\r\n\r\nabc" % (b"a" * 20_000),
+        431,
+    ),
     "another version": (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
     "a version between": (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
     "a version that never was": (b"GET / HTTP/2.7\r\nHost: a\r\n\r\n", 505),
@@ -264,6 +311,8 @@ def test_head_options_and_old_http(house: House) -> None:
         status, _, headers = wire.read(has_body=False)
         assert (status, headers["allow"]) == (405, "OPTIONS, POST")
         assert wire.ask(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")[0] == 200
+        assert wire.ask(PREDICT)[0] == 200
+        assert wire.ask(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")[0] == 200
         assert wire.is_closed()
     with house.wire() as wire:
         assert wire.ask(b"GET /healthz HTTP/1.0\r\n\r\n")[0] == 200
