@@ -1,6 +1,5 @@
 """`lepton vault`: back up, check, restore, and prove that it works. For who owns the data directory."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
@@ -22,6 +21,7 @@ from lepton.cli.storage import storage
 from lepton.cli.storages import (
     CLOCK,
     MOST_SHOWN,
+    config_of,
     key_option,
     manifest_at,
     number_option,
@@ -33,7 +33,7 @@ from lepton.cli.storages import (
     target_at,
 )
 from lepton.core.clock import from_micros
-from lepton.core.errors import ConfigError, IntegrityError, InvalidError, LeptonError
+from lepton.core.errors import IntegrityError, InvalidError, LeptonError
 from lepton.core.size import format_bytes, number_of
 from lepton.server import backups, checking, extracting, opening, restoring
 from lepton.server.config import ServerConfig
@@ -133,6 +133,8 @@ def verify(url: str, key_file: Path | None, number: int | None, data: Path | Non
 def restore(url: str, key_file: Path | None, into: Path, number: int | None, is_json: bool, **part: Any) -> None:
     """Make a new data directory from a backup; `lepton up --data DIR` starts from it. It can be begun again.
 
+    With LEPTON_DATABASE its database is that, on Postgres, which has to be empty.
+
     --only WORKSPACE, WORKSPACE/artifacts/KIND/NAME@NUMBER, WORKSPACE/branches/BRANCH or WORKSPACE/objects/SHA-256, and
     anything below, writes plain files; on the platform itself that needs no recovery key.
     """
@@ -142,17 +144,13 @@ def restore(url: str, key_file: Path | None, into: Path, number: int | None, is_
         return
     if key_file is None:
         raise InvalidError("A restore needs the recovery key", fix="--recovery-key FILE")
-    if os.environ.get("LEPTON_DATABASE"):
-        raise ConfigError(
-            "A restore makes a platform with a database of its own, and LEPTON_DATABASE is set", fix="Unset it."
-        )
-    key, target = read_key_file(key_file), target_at(url)
+    key, target, database = read_key_file(key_file), target_at(url), config_of(into).database
     manifest = opening.open_manifest(target, key=key, number=number or 0)
     with moving("restoring") as moved, opening.opened(target, manifest, CLOCK) as backup_there:
         place = storage_at(part["storage"], into) if part["storage"] else None
-        rows = restoring.restore(backup_there, into, CLOCK, progress=moved, storage=place)
+        rows = restoring.restore(backup_there, into, CLOCK, progress=moved, storage=place, database=database)
         size = backup_there.size_bytes
-    with moving("checking") as moved, open_house(ServerConfig(data=into), CLOCK) as house:
+    with moving("checking") as moved, open_house(ServerConfig(data=into, database=database), CLOCK) as house:
         found = checking.check_house(house, progress=moved)
     told = {"backup": manifest.number, "made": str(from_micros(manifest.at)), "rows": rows, "freshness": _fresh(key)}
     session = Session(is_json)

@@ -36,7 +36,7 @@ def check_database(config: ServerConfig) -> None:
 
 def note_database(config: ServerConfig) -> None:
     """Remember the database that was opened."""
-    if config.database and (place := _place(config.database)) != _known(config):
+    if config.database and (place := place_of(config.database)) != _known(config):
         write_private(config.data / MARK, place + "\n")
 
 
@@ -46,7 +46,7 @@ def _known(config: ServerConfig) -> str:
     return ""
 
 
-def _place(url: str) -> str:
+def place_of(url: str) -> str:
     """A database's address without what is secret."""
     found = urlsplit(url)
     user, at, host = found.netloc.rpartition("@")

@@ -1,12 +1,11 @@
 """Check backups, and make a platform from one: nothing is needed but the storage and a key.
 
-A restore can be killed and begun again: packs that are whole are not copied twice, and the database takes its name
-last. Until then a file `restoring` keeps a server from starting there.
+A restore can be killed and begun again: packs that are whole are not copied twice, and the database is there whole or
+not at all. Until the end a file `restoring` keeps a server from starting there.
 """
 
 import json
-import shutil
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
@@ -16,21 +15,14 @@ from tempfile import TemporaryDirectory
 from lepton.core.clock import Clock, believed, to_micros
 from lepton.core.disk import writing_to
 from lepton.core.errors import ConflictError, IntegrityError
-from lepton.security.identity import make_token
+from lepton.server.bound import note_database, place_of
 from lepton.server.config import ServerConfig
 from lepton.server.folder import RESTORING, write_private
 from lepton.server.house import House, open_house
+from lepton.server.loading import Loading
 from lepton.server.opening import Backup, DumpDamagedError, opened
-from lepton.server.ownership import forget
-from lepton.server.people import ADMIN, issue_token
 from lepton.server.storage import Address, claim, kept_of, new_id, own_address
-from lepton.server.submit import Author
-from lepton.store import domains, targets
-from lepton.store.dump import load
-from lepton.store.migrate import migrate
-from lepton.store.open import open_empty
-from lepton.store.storage import Kept
-from lepton.store.storage import put as put_storage
+from lepton.store import domains
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.target import Target, copy_packs
@@ -38,17 +30,29 @@ from lepton.vault.store.blobs import Blob, read, read_blob
 from lepton.vault.store.chunks import Chunks
 
 
-def restore(backup: Backup, into: Path, clock: Clock, *, progress: Progress, storage: Address | None = None) -> int:
+def restore(
+    backup: Backup,
+    into: Path,
+    clock: Clock,
+    *,
+    progress: Progress,
+    storage: Address | None = None,
+    database: str = "",
+) -> int:
     """Make a data directory from a backup; return how many rows its database has.
 
     Args:
         storage: where its packs go; None: into the data directory.
+        database: an empty one, postgresql://...; empty: SQLite in the data directory.
 
     Raises:
-        ConflictError: something else is there.
+        ConflictError: something else is there, or in the database.
         StorageFullError: no room; begin it again when there is.
     """
-    address, id = storage or own_address(into), _begin(into, backup.manifest)
+    config = ServerConfig(data=into, database=database)
+    loading = Loading(url=database, into=into, clock=clock)
+    loading.check(str(_begun(into).get("storage", "")))
+    address, id = storage or own_address(into), _begin(config, backup.manifest)
     with closing(address.open()) as driver:
         claim(driver, address, platform=backup.manifest.platform, id=id)
         tell = counted(progress, backup.size_bytes)
@@ -56,7 +60,8 @@ def restore(backup: Backup, into: Path, clock: Clock, *, progress: Progress, sto
         own = {backup.manifest.domain: others.pop(backup.manifest.domain)}
         for source, packs in ((backup.own.driver, own), (backup.target.driver, others)):
             copy_packs(source, driver, packs, progress=tell)  # a check names what is lost
-    rows = _write_database(backup, into, clock, kept_of(backup.manifest.root, address, id))
+    rows = loading.fill(backup, kept_of(backup.manifest.root, address, id))
+    note_database(config)
     write_private(into / "key", backup.manifest.root.hex() + "\n")
     (into / RESTORING).unlink()
     return rows
@@ -150,45 +155,34 @@ def _prove_one(name: str, chunks: Chunks, blob: Blob, digest: str) -> int:
     return blob.size_bytes
 
 
-def _begin(into: Path, manifest: Manifest) -> str:
+def _begin(config: ServerConfig, manifest: Manifest) -> str:
     """Begin, or go on with, a restore; the id of the storage that its packs go to."""
-    told = {"platform": manifest.platform, "backup": manifest.number, "storage": new_id()}
+    into, place = config.data, place_of(config.database) if config.database else ""
+    told = {"platform": manifest.platform, "backup": manifest.number, "storage": new_id(), "database": place}
     with writing_to(into):
         into.mkdir(mode=0o700, parents=True, exist_ok=True)
     marked = into / RESTORING
     if marked.exists():
-        found = json.loads(marked.read_text())
+        found = {"database": "", **_begun(into)}
         told["storage"] = str(found.get("storage", told["storage"]))
+        if found["database"] != place:
+            raise ConflictError(
+                f"This restore was begun with the database {found['database'] or 'lepton.db of the directory'}",
+                fix="Go on with that (LEPTON_DATABASE), or use a new folder.",
+            )
         if found != told:
             raise ConflictError(
                 f"Another backup is being restored into {into}", fix="Go on with that, or use a new folder."
             )
-    elif any(into.iterdir()):
+    elif any(path.name != "lepton.toml" and not path.name.startswith(f".{RESTORING}.") for path in into.iterdir()):
+        # settings may say what the database is; the other is of one that was killed before it had begun
         raise ConflictError(f"{into} is not empty", fix="Restore into a new folder.")
     write_private(marked, json.dumps(told) + "\n")
     return str(told["storage"])
 
 
-def _write_database(backup: Backup, into: Path, clock: Clock, kept: Kept) -> int:
-    """The database, and a new token of the first user: whoever owns the data directory is never locked out."""
-    fresh, token = into / "database.new", make_token()
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(mode=0o700)
-    database = open_empty(fresh)
-    try:
-        rows = load(database, backup.lines(), clock)
-        migrate(database, clock)
-        database.write(targets.pause_all)
-        database.write(targets.disown)
-        database.write(lambda tx: put_storage(tx, kept))
-        database.write(forget)
-        author = Author(actor="system", workspace="", at=clock.now())
-        database.write(
-            lambda tx: issue_token(tx, ADMIN, label="restored", expires_at=None, author=author, secret=token)
-        )
-    finally:
-        database.close()
-    write_private(into / "token", token + "\n")
-    (fresh / "lepton.db").rename(into / "lepton.db")
-    shutil.rmtree(fresh)
-    return rows
+def _begun(into: Path) -> dict[str, object]:
+    """What a restore that has not ended says of itself; empty: there is none."""
+    with suppress(FileNotFoundError):
+        return dict(json.loads((into / RESTORING).read_text()))
+    return {}

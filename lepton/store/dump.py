@@ -15,14 +15,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from lepton.core.clock import Clock, to_micros
 from lepton.core.errors import DatabaseError, IntegrityError
-from lepton.store.database import Database, Row, Tx
+from lepton.store.database import Row, Tx
 from lepton.store.migrate import apply, scripts
 
 FORMAT = 1
 LEFT_OUT = ("leases", "idempotency")
 TABLE = re.compile(r"CREATE TABLE (\w+) \((.*?)\n\);", re.DOTALL)
+SERIAL = re.compile(r"^\s*(\w+) \{SERIAL\}", re.MULTILINE)
 KEY = re.compile(r"PRIMARY KEY \(([^)]*)\)|^\s*(\w+) (?:\w+ PRIMARY KEY|\{SERIAL\})", re.MULTILINE)
 ROWS = 1000
 
@@ -38,8 +38,11 @@ def dump(tx: Tx) -> Iterator[bytes]:
             yield from _table(tx, table, key)
 
 
-def load(database: Database, lines: Iterable[bytes], clock: Clock) -> int:
+def load(tx: Tx, lines: Iterable[bytes], *, at: int) -> int:
     """Fill an empty database with a dump; return how many rows. It is not migrated further than the dump was.
+
+    Args:
+        at: when, in microseconds since 1970.
 
     Raises:
         IntegrityError: what was read is no dump, or of a newer form.
@@ -54,9 +57,17 @@ def load(database: Database, lines: Iterable[bytes], clock: Clock) -> int:
     schema = int(head.get("schema", 0))
     if schema > max(scripts()):
         raise DatabaseError(f"The dump has schema {schema}", fix="Use the newer version of Lepton that made it.")
-    at = to_micros(clock.now())
-    database.write(lambda tx: apply(tx, database.dialect, upto=schema, at=at))
-    return database.write(lambda tx: _fill(tx, rest))
+    apply(tx, tx.dialect, upto=schema, at=at)
+    rows = _fill(tx, rest)
+    _count_on(tx)
+    return rows
+
+
+def is_empty(tx: Tx) -> bool:
+    """Whether a database has no table at all, of whatever program."""
+    if tx.dialect.name == "sqlite":
+        return tx.row("SELECT 1 FROM sqlite_master") is None
+    return tx.row("SELECT 1 FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')") is None
 
 
 def tables() -> dict[str, str]:
@@ -110,6 +121,16 @@ def _fill(tx: Tx, lines: Iterator[bytes]) -> int:
         else:
             raise IntegrityError("A line of the dump is damaged", fix="Restore from another backup.")
     return count
+
+
+def _count_on(tx: Tx) -> None:
+    """Let numbers go on after those of the dump; SQLite does so by itself."""
+    if tx.dialect.name == "sqlite":
+        return
+    for _, text in scripts().values():
+        for table, body in TABLE.findall(text):
+            for column in SERIAL.findall(body):
+                tx.row(f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), max({column})) FROM {table}")
 
 
 def split_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:

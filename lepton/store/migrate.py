@@ -16,10 +16,11 @@ def migrate(database: Database, clock: Clock) -> int:
     Raises:
         DatabaseError: the database was made by a newer version of Lepton.
     """
-    return database.write(lambda tx: _migrate(tx, database.dialect, to_micros(clock.now())))
+    return database.write(lambda tx: migrate_in(tx, database.dialect, at=to_micros(clock.now())))
 
 
-def _migrate(tx: Tx, dialect: Dialect, at: int) -> int:
+def migrate_in(tx: Tx, dialect: Dialect, *, at: int) -> int:
+    """As `migrate`, as a part of a transaction."""
     apply(tx, dialect, upto=0, at=at)
     current, newest = _current(tx), max(scripts())
     if current > newest:

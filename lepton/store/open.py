@@ -27,9 +27,9 @@ def open_database(url: str, *, folder: Path, clock: Clock) -> Database:
     return database
 
 
-def open_empty(folder: Path) -> Database:
-    """A database without any table, in a folder that has none."""
-    return Database(SqliteDialect(folder / "lepton.db"))
+def open_empty(folder: Path, url: str = "") -> Database:
+    """A database as it is, without any table: that of the URL, or one in a folder that has none."""
+    return Database(_dialect(url, folder))
 
 
 def _dialect(url: str, folder: Path) -> Dialect:

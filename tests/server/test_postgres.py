@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lepton.core.errors import ConfigError
+from lepton.core.errors import ConfigError, ConflictError
 from tests.server.house import API, open_house
 from tests.server.test_schedules import refused, run
 
@@ -24,7 +24,7 @@ def test_a_platform_on_postgres_is_backed_up_and_comes_back(
         run("backup", "--to", safe, "--data", data)
     run("verify", "--at", safe, "--data", data)
     assert "are what they were" in run("drill", "--at", safe, "--recovery-key", kit)
-    refused(ConfigError, "LEPTON_DATABASE", "restore", "--from", safe, "--recovery-key", kit, "--into", back)
+    refused(ConflictError, "is not empty", "restore", "--from", safe, "--recovery-key", kit, "--into", back)
     monkeypatch.delenv("LEPTON_DATABASE")
     run("restore", "--from", safe, "--recovery-key", kit, "--into", back)
     with open_house(back) as house:
