@@ -188,10 +188,12 @@ def fits_only_with(gang: Gang, machines: Sequence[Machine]) -> str:
 
 def _groups(within: str, machines: Sequence[Machine]) -> list[list[Machine]]:
     """The nodes among which one gang must stay: those with the same value of a label."""
+    if not within:
+        return [list(machines)]
     found: dict[str, list[Machine]] = {}
     for machine in machines:
         found.setdefault(machine.labels.get(within, ""), []).append(machine)
-    return list(found.values()) if within else [list(machines)]
+    return list(found.values())
 
 
 def _fits(workers: Sequence[Alike], machines: Sequence[Machine]) -> bool:

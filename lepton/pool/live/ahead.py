@@ -100,16 +100,17 @@ class Walk:
 
     def start(self, ahead: Sequence[int], late: int) -> Between:
         """When the job starts, from and until; infinite: nobody can know."""
-        for at, row in enumerate(ahead):
-            self._put(row, is_late=at < late)
+        klasses = np.asarray(self._live.seats.tables.pool.jobs.klass)[np.array(ahead, np.int64)].tolist()
+        for at, (row, klass) in enumerate(zip(ahead, klasses, strict=True)):
+            self._put(row, klass, is_late=at < late)
         groups = self._frame.groups(self._entry)
         low = np.min([self._brisk.first(self._mine, nodes) for nodes in groups], axis=0)
         high = np.min([self._full.first(self._mine, nodes) for nodes in groups], axis=0)
         return float(np.quantile(low, INSIDE[0], method="lower")), float(np.quantile(high, INSIDE[1], method="higher"))
 
-    def _put(self, row: int, *, is_late: bool) -> None:
+    def _put(self, row: int, klass: int, *, is_late: bool) -> None:
         """Let one that goes before it start; if it may be passed by, or go elsewhere, only for the latest moment."""
-        job, klass = self._live.jobs[self._live.seats.job_at(row)], int(self._live.seats.tables.pool.jobs[row].klass)
+        job = self._live.jobs[self._live.seats.job_at(row)]
         (workers, each), nodes = self._frame.need(klass), self._frame.nodes_of(klass)
         if not workers or not len(nodes):
             return

@@ -110,6 +110,7 @@ class Room:
         """Args: `milli`: thousandths of a device in a slot; 0: it is CPUs, in thousandths `cpus`."""
         self._live, self._nodes, self._milli, self._cpus = live, nodes, milli, cpus
         self._needs: dict[int, tuple[list[int], Nodes, bool]] = {}
+        self._cells: dict[bytes, tuple[Nodes, bool]] = {}
 
     @classmethod
     def of(cls, live: LivePool, entry: Entry, nodes: Iterable[int] | None = None) -> Self | None:
@@ -136,6 +137,7 @@ class Room:
         """Each n-th node stands for n; False if that cannot be."""
         self._nodes = self._nodes[::stride]
         self._needs.clear()
+        self._cells.clear()
         return True
 
     def need(self, klass: int) -> Need:
@@ -168,10 +170,17 @@ class Room:
             row = pool.classes[klass]
             parts = [pool.parts[at] for at in range(row.part, row.part_end)]
             slots = [self._slots(part) for part in parts for _ in range(part.workers)]
-            cells, here = pool.lists[row.cells : row.cells_end], pool.nodes.cell[self._nodes]
-            may_leave = bool(set(cells.tolist()) - set(here.tolist()))
-            self._needs[klass] = slots, np.flatnonzero(np.isin(here, cells)), may_leave
+            self._needs[klass] = slots, *self._within(pool.lists[row.cells : row.cells_end])
         return self._needs[klass]
+
+    def _within(self, cells: Nodes) -> tuple[Nodes, bool]:
+        """The nodes of some cells that are there, and whether others are too; classes of one kind share their cells."""
+        key = cells.tobytes()
+        if key not in self._cells:
+            here = self._live.seats.tables.pool.nodes.cell[self._nodes]
+            may_leave = bool(set(cells.tolist()) - set(here.tolist()))
+            self._cells[key] = np.flatnonzero(np.isin(here, cells)), may_leave
+        return self._cells[key]
 
     def _slots(self, part: Rows) -> int:
         """Of a worker."""
@@ -181,14 +190,14 @@ class Room:
 
     def free(self) -> list[int]:
         """Slots of each node that are free."""
-        pool, found = self._live.seats.tables.pool, []
-        for at in self._nodes.tolist():
-            row = pool.nodes[at]
-            if not self._milli:
-                found.append(max(0, int(row.cpu) // self._cpus))
-                continue
-            parts = [int(left) // self._milli for left in pool.shares[at] if left < WHOLE] if row.most else []
-            found.append(max(0, int(row.free)) * (WHOLE // self._milli) + sum(parts))
+        pool = self._live.seats.tables.pool
+        if not self._milli:
+            return [max(0, cpu // self._cpus) for cpu in np.asarray(pool.nodes.cpu)[self._nodes].tolist()]
+        found = []
+        columns = (np.asarray(getattr(pool.nodes, name))[self._nodes].tolist() for name in ("free", "most"))
+        for at, free, most in zip(self._nodes.tolist(), *columns, strict=True):
+            parts = [int(left) // self._milli for left in pool.shares[at] if left < WHOLE] if most else []
+            found.append(max(0, free) * (WHOLE // self._milli) + sum(parts))
         return found
 
     def held(self) -> Held:
@@ -199,12 +208,11 @@ class Room:
         first, counts = pool.jobs.place[rows], pool.jobs.place_end[rows] - pool.jobs.place[rows]
         of = np.repeat(np.arange(len(rows)), counts)
         workers = np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts)
-        nodes = here[pool.workers.node[first[of] + workers]]
+        nodes, klass = here[pool.workers.node[first[of] + workers]], np.asarray(pool.jobs.klass)[rows]
         found = defaultdict[int, list[tuple[int, int]]](list)
         for at in np.flatnonzero(nodes >= 0).tolist():
-            row = int(rows[of[at]])
-            slots = self._of(int(pool.jobs[row].klass))[0][workers[at]]
-            found[row].append((int(nodes[at]), slots))
+            slots = self._of(int(klass[of[at]]))[0][workers[at]]
+            found[int(rows[of[at]])].append((int(nodes[at]), slots))
         yield from found.items()
 
 

@@ -1,7 +1,8 @@
 """What is free of each node, as a waiting job sees it: whole devices, and what is left of those that are shared."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from lepton.core.launch import Devices
@@ -87,11 +88,18 @@ class Free:
         return True
 
 
+def alike(nodes: Iterable[Free]) -> list[Free]:
+    """Each object of a list once: nodes of which the same is free may share one."""
+    found = list(nodes)
+    return list(dict(zip(map(id, found), found, strict=True)).values())
+
+
 def fitting(kinds: Sequence[Kind], nodes: Sequence[Free]) -> int:
-    """How many workers fit at once; of one kind perhaps more than there are. What is free may be used up after."""
+    """How many workers fit at once; of one kind perhaps more than there are. Nothing is taken of what is free."""
+    times = {id(node): [node.times(kind.need) for kind in kinds] for node in alike(nodes)}
     if len(kinds) == 1:
-        return sum(node.times(kinds[0].need) for node in nodes)
-    found = 0
+        return sum(times[which][0] * count for which, count in Counter(map(id, nodes)).items())
+    nodes, found = [replace(node, parts=[*node.parts]) for node in nodes if any(times[id(node)])], 0
     for kind in sorted(kinds, key=Kind.size, reverse=True):
         left = kind.count
         for node in nodes:

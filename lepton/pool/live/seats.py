@@ -4,6 +4,8 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from lepton.pool.arrays import order_of
 from lepton.pool.kernel import follow
 from lepton.pool.kernel.moves import end, make_late, wait
@@ -11,7 +13,7 @@ from lepton.pool.kernel.state import ABSENT, BY_KEY, KNOWN, RUNNING, SEARCHES, W
 from lepton.pool.live.entry import Due, Entry
 from lepton.pool.live.forecast import Forecast
 from lepton.pool.live.habits import Habits
-from lepton.pool.live.layout import Layout, devices_of, kind_of, type_of
+from lepton.pool.live.layout import Layout, devices_of, type_of
 from lepton.pool.live.ledger import Ledger
 from lepton.pool.live.real import Real, Spot
 from lepton.pool.live.room import Free
@@ -111,21 +113,31 @@ class Seats:
         assert entry.klass is not None
         return int(self.tables.pool.classes[entry.klass.index].devices)
 
-    def free_of(self, node: str) -> Free:
-        """What nobody holds, or has been promised, of a node."""
-        at, pool = self.layout.index[node], self.tables.pool
-        row = pool.nodes[at]
-        return Free(
-            kind=kind_of(self.layout.machines[at].total),
-            devices=max(0, int(row.free)),
-            parts=[int(left) for left in pool.shares[at] if left < WHOLE] if row.most else [],
-            cpu=max(0, int(row.cpu)),
-            memory=max(0, int(row.memory)),
+    def frees(self, nodes: Iterable[str]) -> list[Free]:
+        """What nobody holds, or has been promised, of some nodes; one object for all of which the same is free."""
+        pool, cells, known = self.tables.pool, self.layout.cells, dict[tuple[object, ...], Free]()
+        at = np.array([self.layout.index[name] for name in nodes], np.int64)
+        columns = (
+            np.asarray(getattr(pool.nodes, name))[at].tolist() for name in ("cell", "free", "most", "cpu", "memory")
         )
+        found = []
+        for key in zip(at.tolist(), *columns, strict=True):
+            row, cell, devices, most, cpu, memory = key
+            same = (row if most else -1, cells[cell].kind, devices, cpu, memory)
+            free = known.get(same)
+            if free is None:
+                parts = [int(left) for left in pool.shares[row] if left < WHOLE] if most else []
+                free = Free(cells[cell].kind, max(0, devices), parts, max(0, cpu), max(0, memory))
+                known[same] = free
+            found.append(free)
+        return found
 
-    def is_open(self, node: str) -> bool:
-        """Whether a node takes new work: it is up, and has not given more than it has."""
-        return bool(self.tables.pool.nodes[self.layout.index[node]].is_open)
+    def open_ones(self, nodes: Iterable[str]) -> list[str]:
+        """Those of some nodes that take new work: they are up, and have not given more than they have."""
+        names = list(nodes)
+        at = np.array([self.layout.index[name] for name in names], np.int64)
+        is_open = np.asarray(self.tables.pool.nodes.is_open)[at].tolist()
+        return [name for name, flag in zip(names, is_open, strict=True) if flag]
 
     def set_open(self, node: str, state: str) -> None:
         """A node takes new work from now on, or no longer."""

@@ -39,18 +39,18 @@ def _first(live: LivePool, entry: Entry, now: float) -> tuple[list[int], NDArray
     if entry.slot in late:
         return late[: late.index(entry.slot)], np.zeros(count, np.bool_), [np.zeros(count)]
     classes, klass = live.seats.tables.grow.count("classes"), pool.jobs.klass[:count]
-    columns = [np.array([accounts.standing(pool, live.seats.order, at) for at in range(classes)])]
+    columns: list[NDArray[Any]] = [np.array([accounts.standing(pool, live.seats.order, at) for at in range(classes)])]
     if live.seats.order.half_life_s > 0:
         share = _shares(live, now)
         columns += [share[pool.lists[pool.classes.queues_end[:classes] - 1]], share[pool.classes.account[:classes]]]
-    goes_before, is_even = np.zeros(count, np.bool_), np.ones(count, np.bool_)
+    is_first, is_even = np.zeros(classes, np.bool_), np.ones(classes, np.bool_)  # of each class
     for column in columns:
-        goes_before |= is_even & (column[klass] < column[mine])
-        is_even &= column[klass] == column[mine]
-    key = pool.jobs.key[:count]
-    goes_before |= is_even & (key < key[entry.slot])
+        is_first |= is_even & (column < column[mine])
+        is_even &= column == column[mine]
     waits = (pool.jobs.state[:count] == WAITING) & (pool.jobs.is_late[:count] == 0)
-    return late, waits & goes_before, [*(column[klass] for column in columns), key]
+    key = pool.jobs.key[:count]
+    goes_before = waits & (is_first[klass] | (is_even[klass] & (key < key[entry.slot])))
+    return late, goes_before, [*(column[klass] for column in columns), key]
 
 
 def _shares(live: LivePool, now: float) -> NDArray[np.float64]:

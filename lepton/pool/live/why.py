@@ -10,7 +10,7 @@ from lepton.pool.live.ahead import fits_by_runs
 from lepton.pool.live.entry import Entry
 from lepton.pool.live.layout import AMOUNTS, milli_of
 from lepton.pool.live.pool import LivePool
-from lepton.pool.live.room import Free, fitting, kinds_of
+from lepton.pool.live.room import Free, alike, fitting, kinds_of
 from lepton.pool.live.room import in_words as needs
 from lepton.pool.live.tables import COLUMN
 from lepton.pool.live.trial import fits_beside, fits_now
@@ -157,8 +157,8 @@ def _room(live: LivePool, entry: Entry, now: float, *, is_kept_out: bool) -> Ite
         facts: dict[str, object] = {"nodes": {each.name: each.state for each in machines if each.state != NodeState.UP}}
         yield Reason(code="node_state", words=f"it needs {needs(kinds)}; {away}", facts={**facts, "only": True})
         return
-    free = [live.seats.free_of(each.name) for each in up if live.seats.is_open(each.name)]
-    most = max((each.most for each in free), key=_size, default=None)
+    free = live.seats.frees(live.seats.open_ones(each.name for each in up))
+    most = max((each.most for each in alike(free)), key=_size, default=None)
     fit = fitting(kinds, free)
     if fit < len(wants.workers):
         yield _shape(live, entry, fit, most, now)
@@ -177,9 +177,10 @@ def _room(live: LivePool, entry: Entry, now: float, *, is_kept_out: bool) -> Ite
 def _shut(live: LivePool, entry: Entry, machines: Sequence[Machine], free: Sequence[Free]) -> Iterator[Reason]:
     """Nodes that take no work now, and have room with which it would fit at once."""
     kinds, count = kinds_of(entry.wants), len(entry.wants.workers)
-    rooms = {each.name: (each.state, live.seats.free_of(each.name)) for each in machines if each.state in HELD_BACK}
-    useful = {name: state for name, (state, room) in rooms.items() if fitting(kinds, [room])}
-    if useful and fitting(kinds, [*free, *(rooms[name][1] for name in useful)]) >= count:
+    shut = [each for each in machines if each.state in HELD_BACK]
+    rooms = dict(zip((each.name for each in shut), live.seats.frees(each.name for each in shut), strict=True))
+    useful = {each.name: each.state for each in shut if fitting(kinds, [rooms[each.name]])}
+    if useful and fitting(kinds, [*free, *(rooms[name] for name in useful)]) >= count:
         words = shorten([f"{name} is {state}" for name, state in sorted(useful.items())])
         words = f"it would fit with room on nodes that take no work: {words}"
         yield Reason(code="node_state", words=words, facts={"nodes": useful, "only": False})
