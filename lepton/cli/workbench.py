@@ -18,7 +18,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from itertools import count
 from math import inf
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
@@ -320,11 +320,23 @@ def run_bench(bench: Bench) -> None:
         engine = open_engine("local", folder=place / "engine", isolation=isolation, warm_s=WARM_S)
         try:
             workbench = Workbench(bench, engine, place)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: workbench.ask_to_stop())
+            _hear_stops(workbench)
             workbench.run()
         finally:
             engine.close()
+
+
+def _hear_stops(workbench: Workbench) -> None:
+    """Let signals ask it to stop, from a thread: in the main one they may come while it holds what an Event needs."""
+    read_end, write_end = os.pipe()
+
+    def hear() -> None:
+        while os.read(read_end, 1):
+            workbench.ask_to_stop()
+
+    Thread(target=hear, name="lepton-stops", daemon=True).start()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os.write(write_end, b"x"))
 
 
 def say(text: str) -> None:

@@ -262,7 +262,7 @@ def handlers_of(service: Service) -> Iterator[Method]:
         wish = getattr(function, MARK, None)
         if not isinstance(wish, Wish) or function is None:
             continue
-        if hasattr(Service, name):
+        if callable(getattr(Service, name, None)):
             raise ConfigError(
                 f"Handler {name} takes the place of Service.{name}, which the platform calls",
                 fix=f'Name the method otherwise; @handler("/{name}") keeps its path.',

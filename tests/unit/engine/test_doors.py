@@ -18,19 +18,19 @@ GREETER = """
 import os, socket
 door = socket.socket(fileno=int(os.environ["LEPTON_DOOR"]))
 door.listen(8)
-print("listens", door.getsockname()[1], flush=True)
+print(f"listens {door.getsockname()[1]}.", flush=True)
 while True:
     client, _ = door.accept()
     client.sendall(os.environ["WORD"].encode())
     client.close()
 """
-SHOW = "import os; print('door', os.environ.get('LEPTON_DOOR'), flush=True)"
+SHOW = "import os; print(f\"door {os.environ.get('LEPTON_DOOR')}.\", flush=True)"
 
 
 def greeter(local: "Local", key: str, word: str, door: str = "127.0.0.1:0") -> int:
     """Start a worker that greets who knocks; the port."""
     local.run(key, sys.executable, "-c", GREETER, env={"WORD": word}, door=door)
-    return int(local.until_logged(key, "listens").split()[1])
+    return int(local.until_logged(key, ".").split()[1].strip("."))
 
 
 def knock(port: int) -> socket.socket:
@@ -96,4 +96,4 @@ def test_where_the_engine_has_no_door_to_lend_the_worker_sees_to_it_itself(local
                 env={"LEPTON_DOOR": "1"},  # only the engine says it
             )
         )
-        assert local.until_logged("j.0.0", "door").strip() == "door None"
+        assert local.until_logged("j.0.0", ".").strip() == "door None."

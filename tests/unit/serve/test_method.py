@@ -7,7 +7,7 @@ from lepton.serve.method import handlers_of
 from lepton.serve.service import Service, handler
 
 
-@pytest.mark.parametrize("name", ["close", "init", "models", "mounts", "is_healthy", "background", "replicas"])
+@pytest.mark.parametrize("name", ["close", "init", "models", "mounts", "is_healthy", "background"])
 def test_a_handler_cannot_take_the_place_of_what_the_platform_calls(name: str) -> None:
     def answer(self: Service, a: int) -> int:
         return a
