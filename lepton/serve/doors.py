@@ -108,10 +108,10 @@ async def listen(
         return await loop.create_server(make, spec.host, port, backlog=BACKLOG, start_serving=not is_tls)
 
     clients = None
-    if (lent := lent_door()) is not None:
-        clients = await loop.create_server(make, sock=lent, backlog=BACKLOG, start_serving=not is_tls)
-    elif not spec.port and (last := last_port()):
-        with suppress(OSError):  # somebody else has it now
+    with suppress(OSError):  # somebody else has it now
+        if (lent := lent_door()) is not None:
+            clients = await loop.create_server(make, sock=lent, backlog=BACKLOG, start_serving=not is_tls)
+        elif not spec.port and (last := last_port()):
             clients = await open_at(last)
     try:
         clients = clients or await open_at(spec.port)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from lepton.engine.sandbox.kernel import LIBC, PR_SET_NAME, prctl
-from lepton.engine.shim.worker import DOOR, Reborn
+from lepton.engine.shim.worker import Reborn, door_of
 from lepton.engine.shim.zygote import serve_forks, take_control, threads
 
 ENTRY = "lepton.engine.entry"
@@ -72,7 +72,7 @@ def settle(variables: dict[str, str], kept: set[int]) -> None:
         kept: descriptors that the imported libraries hold.
     """
     signal.set_wakeup_fd(-1)
-    close_others(kept | {int(fd) for name, fd in variables.items() if name == DOOR})
+    close_others(kept.union(door_of(variables)))
     room = _address_of(ROOM)
     show_arguments([sys.executable, "-m", ENTRY])
     prctl(PR_SET_NAME, os.path.basename(sys.executable).encode())

@@ -54,15 +54,15 @@ def fork_held(plan: Record, join: Callable[[], None], *, is_warm: bool) -> Held:
         for fd in (output[0], go[1], fault[0]):
             os.close(fd)
         _become(plan, join, (output[1], go[0], fault[1], shim), is_warm=is_warm)
-    for fd in (output[1], go[0], fault[1], *door_of(plan)):
+    for fd in (output[1], go[0], fault[1], *door_of(plan["env"])):
         os.close(fd)
     os.set_blocking(output[0], False)
     return Held(pid, output[0], go[1], fault[0])
 
 
-def door_of(plan: Record) -> list[int]:
-    """The descriptor at which the worker is to listen, if there is one."""
-    return [int(plan["env"][DOOR])] if DOOR in plan["env"] else []
+def door_of(variables: dict[str, str]) -> list[int]:
+    """The descriptor at which the worker with these variables is to listen, if there is one."""
+    return [int(variables[DOOR])] if DOOR in variables else []
 
 
 def release(held: Held) -> str:
@@ -88,7 +88,7 @@ def _become(plan: Record, join: Callable[[], None], ends: tuple[int, int, int, i
         if plan["bounds"] is not None:
             confine(plan["bounds"])
         enter(plan["cwd"])
-        for fd in door_of(plan):
+        for fd in door_of(plan["env"]):
             os.set_inheritable(fd, True)
         if not is_warm:
             execute(plan["argv"], plan["env"])
