@@ -12,6 +12,7 @@ because the calls never touch the caller's loop.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import update_wrapper
 from threading import Event, Lock, Thread
@@ -29,6 +30,47 @@ WAKE_S = 0.5
 """A signal that comes just before a thread begins to wait is heard of when it wakes."""
 
 
+class Call(Generic[R]):
+    """A coroutine that one thread waits for and a loop in another runs. asyncio's own `run_coroutine_threadsafe` leaves
+    one that is interrupted on its way there for ever unawaited, and prints of it at the end."""
+
+    def __init__(self, work: Coroutine[Any, Any, R]) -> None:
+        self.is_interrupted, self.ended = Event(), Event()
+        self._work = work
+        self._task: asyncio.Task[R] | None = None
+        self._answer: Future[R] = Future()
+
+    def result(self) -> R:
+        """Wait for it."""
+        while not self._answer.done():
+            with suppress(TimeoutError):  # or it is the work's own
+                return self._answer.result(WAKE_S)
+        return self._answer.result()
+
+    def begin(self) -> None:
+        """In the loop."""
+        if not self.is_interrupted.is_set():
+            self._task = asyncio.get_running_loop().create_task(self._work)
+            self._task.add_done_callback(self._end)
+
+    def cancel(self) -> None:
+        """In the loop, after `begin` if that comes at all."""
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self._work.close()
+            self.ended.set()
+
+    def _end(self, task: asyncio.Task[R]) -> None:
+        if task.cancelled():
+            self._answer.cancel()
+        elif (fault := task.exception()) is not None:
+            self._answer.set_exception(fault)
+        else:
+            self._answer.set_result(task.result())
+        self.ended.set()
+
+
 class Portal:
     """An event loop in a thread of its own, started at the first call."""
 
@@ -40,9 +82,10 @@ class Portal:
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = Thread(target=self._loop.run_forever, name="lepton-sdk", daemon=True)
-                self._thread.start()
+                loop = asyncio.new_event_loop()
+                thread = Thread(target=loop.run_forever, name="lepton-sdk", daemon=True)
+                thread.start()
+                self._thread, self._loop = thread, loop
             return self._loop
 
     def close(self) -> None:
@@ -56,37 +99,14 @@ class Portal:
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine there; return its result, raise its exception. Ctrl-C cancels it."""
-        ended, is_interrupted, tasks = Event(), Event(), list[asyncio.Task[Any] | None]()
-
-        def cancel() -> None:
-            for task in filter(None, tasks):
-                task.cancel()
-
-        async def told() -> R:
-            tasks.append(asyncio.current_task())
-            try:
-                if is_interrupted.is_set():
-                    work.close()
-                    raise asyncio.CancelledError
-                return await work
-            except Exception:
-                if is_interrupted.is_set():  # how it ends nobody asks any more, and asyncio would print it
-                    raise asyncio.CancelledError from None
-                raise
-            finally:
-                ended.set()
-
-        loop = self._running()
+        call = Call(work)
         try:
-            future = asyncio.run_coroutine_threadsafe(told(), loop)
-            while not future.done():
-                with suppress(TimeoutError):  # or it is the work's own
-                    return future.result(WAKE_S)
-            return future.result()
+            self._running().call_soon_threadsafe(call.begin)
+            return call.result()
         except KeyboardInterrupt:  # also before anybody waits
-            is_interrupted.set()
-            loop.call_soon_threadsafe(cancel)
-            ended.wait(CANCEL_S)
+            call.is_interrupted.set()
+            self._running().call_soon_threadsafe(call.cancel)
+            call.ended.wait(CANCEL_S)
             raise
 
     def iterate(self, items: AsyncIterator[R]) -> Iterator[R]:
