@@ -16,6 +16,7 @@ from lepton.core.errors import ConfigError, LeptonError
 from lepton.core.launch import Launch
 from lepton.engine.files import leave_fault, read_json
 from lepton.engine.folder import FolderContext
+from lepton.engine.leaving import leave_whole
 from lepton.engine.platform import PlatformContext, current
 
 OFF_PLATFORM = "LEPTON_OFF_PLATFORM"
@@ -77,4 +78,6 @@ def open_entry(path: str) -> Callable[[Context], object]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended = leave_whole()
+    ended.append(main())
+    sys.exit(ended[0])

@@ -18,6 +18,6 @@ starts cold from the plain zygote: a worker never fails because a zygote did.
 
 A warm worker is what a cold one would be (`warm.py`): the fork leaves every frame of zygote and shim by `Reborn`, and
 at the bottom of the stack its variables, arguments, folder, signals, descriptors, threads, random state and what /proc
-shows of it are set before the entry is called. At its end threads are joined, `atexit` runs and output is flushed; only
-the taking apart of modules is left out, for it would copy every page that is shared.
+shows of it are set before the entry is called. At the end of either threads are joined, `atexit` runs and output is
+flushed; only the taking apart of modules and libraries is left out (`leaving.py`).
 """

@@ -1,6 +1,5 @@
 """A warm zygote, and how its fork becomes a worker that is no different from one that Python started afresh."""
 
-import atexit
 import ctypes
 import importlib
 import os
@@ -8,8 +7,8 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 
+from lepton.engine.leaving import leave_whole
 from lepton.engine.sandbox.kernel import LIBC, PR_SET_NAME, prctl
 from lepton.engine.shim.worker import Reborn, door_of
 from lepton.engine.shim.zygote import serve_forks, take_control, threads
@@ -24,8 +23,7 @@ READY = "ready"
 def main(idle_s: float, preload: list[str]) -> None:
     """Be a warm zygote, on the socket that is standard input; in a worker, run its entry and exit."""
     control = take_control(b"lepton-warm")
-    ended: list[int] = []
-    atexit.register(leave, ended)  # before any library's, and so it is called after them
+    ended = leave_whole()
     run = importlib.import_module(ENTRY).main
     fault = import_all(preload)
     control.send((fault or READY).encode(), socket.MSG_NOSIGNAL)
@@ -41,15 +39,6 @@ def main(idle_s: float, preload: list[str]) -> None:
     settle(variables, kept)
     ended.append(run())
     sys.exit(ended[0])
-
-
-def leave(ended: list[int]) -> None:
-    """End a worker whose entry has returned. Python would take all modules apart, and so copy every page it shares."""
-    for code in ended:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(code)
 
 
 def import_all(names: list[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import uvloop
 
 from lepton.core.errors import NotFoundError
+from lepton.engine.leaving import leave_whole
 
 
 class FolderContext:
@@ -79,4 +80,6 @@ def main(role: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    ended = leave_whole()  # as a worker of the platform ends
     main(sys.argv[1], Path(sys.argv[2]))
+    ended.append(0)

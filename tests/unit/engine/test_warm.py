@@ -72,6 +72,11 @@ def end(context):
     if how != "return":
         sys.exit(how)
 
+def native(context):
+    libc = ctypes.CDLL(None)
+    libc.__cxa_atexit(libc.abort, None, None)
+    print("to its end")
+
 def hold(context):
     with open(context.params["gate"]) as gate:
         print("ready", flush=True)
@@ -193,6 +198,16 @@ def test_a_warm_worker_ends_as_a_cold_one(
     assert ("thread done\nat exit\n" in log) == (how != "kill")
     if how == "raise":
         assert ended.detail == "ValueError: a bug of the user" and "shim" not in log
+
+
+@pytest.mark.parametrize("is_warm", [True, False])
+def test_no_library_is_taken_apart_at_a_workers_end(warm: Warm, is_warm: bool) -> None:
+    """Some fall then, if threads of their own still compute."""
+    if is_warm:
+        warm.ready()
+    ended = warm.run("k", "native", preload=("preloaded",) if is_warm else ())
+    assert (ended.reason, ended.code) == (ExitReason.DONE, 0)
+    assert warm.local.logged("k") == "to its end\n"
 
 
 def test_what_brings_its_own_variables_starts_cold(warm: Warm) -> None:
