@@ -28,7 +28,7 @@ WRAPPED = {"subsequent_indent": 19 * " ", "break_long_words": False, "break_on_h
 CHECKS = ("corrupt", "blank", "unlabelled", "unknown_label", "duplicate", "conflict")
 
 
-def main(name: str = "digits", keep: bool = False) -> dict[str, float | list]:
+def main(name: str = "digits", keep: bool = False, epochs: int = 14) -> dict[str, float | list]:
     """Take the six stations in their order; return the figures of the summary."""
     client = lepton.connect()
     with Walk(keep) as walk:
@@ -46,7 +46,8 @@ def main(name: str = "digits", keep: bool = False) -> dict[str, float | list]:
 
         # 3 · train: a small CNN, data-parallel on two workers; metrics stream to the run while it learns
         share = cpus(client)
-        job = walk.station("train", client.train.start(clean.id, name=name, workers=TRAIN_WORKERS, cpu_milli=share))
+        how = {"workers": TRAIN_WORKERS, "epochs": epochs, "cpu_milli": share}
+        job = walk.station("train", client.train.start(clean.id, name=name, **how))
         model = left(client, job, "model")
         walk.done(f"accuracy {model.meta['accuracy']:.2%} on held-out images", model)
 

@@ -6,15 +6,16 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from importlib import resources
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import click
 
-from lepton.cli.kinds import Name
+from lepton.cli.kinds import Name, Number
 from lepton.cli.output import Session, with_json
 from lepton.cli.owner import Owner, end_workers, stop_jobs
 from lepton.cli.server import start_detached, stop_server
@@ -32,8 +33,15 @@ from lepton.sdk.find import find
 @click.option(
     "--name", type=Name(), default="digits", show_default=True, help="What to call the dataset, models and endpoint."
 )
+@click.option(
+    "--epochs",
+    type=Number(1, 10_000, is_whole=True),
+    default=14,
+    show_default=True,
+    help="How often training sees every image.",
+)
 @with_json
-def walk(keep: bool, fresh: bool, data: Path | None, name: str, is_json: bool) -> None:
+def walk(keep: bool, fresh: bool, data: Path | None, name: str, epochs: int, is_json: bool) -> None:
     """Take 10,000 real images from raw file to a served, watched model, on this machine, in under a minute.
 
     Uses the running platform; else starts one in a fresh data directory and ends it. With --json the progress goes to
@@ -42,23 +50,24 @@ def walk(keep: bool, fresh: bool, data: Path | None, name: str, is_json: bool) -
     script = example("walk.py")
     signal.signal(signal.SIGTERM, _interrupt)
     session = Session(is_json)
+    given = {"name": name, "keep": keep, "epochs": epochs}
     if data is None and not fresh and _is_running():
-        _run(script, name, None, keep=keep, session=session)
+        _run(script, given, None, session)
         return
     session.note("A platform of its own starts for the walk.")
     with own_platform(data, is_kept=keep) as folder:
-        _run(script, name, folder, keep=keep, session=session)
+        _run(script, given, folder, session)
     if not keep:
         session.note("The platform has ended. To look round in what a walk makes: lepton walk --keep")
 
 
-def _run(script: Path, name: str, folder: Path | None, *, keep: bool, session: Session) -> None:
+def _run(script: Path, given: Mapping[str, Any], folder: Path | None, session: Session) -> None:
     with redirect_stdout(sys.stderr if session.is_json else sys.stdout):
-        figures = runpy.run_path(str(script))["main"](name=name, keep=keep)
+        figures = runpy.run_path(str(script))["main"](**given)
     if session.is_json:
-        session.json({**figures, "data": str(folder) if folder is not None and keep else None})
-    elif keep:
-        _say_what_next(folder, name)
+        session.json({**figures, "data": str(folder) if folder is not None and given["keep"] else None})
+    elif given["keep"]:
+        _say_what_next(folder, given["name"])
 
 
 def _interrupt(*_: object) -> None:

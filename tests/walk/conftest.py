@@ -6,7 +6,7 @@ from time import monotonic
 
 import pytest
 
-from tests.walk.house import ONCE, House, opened_house
+from tests.walk.house import ONCE, SHORT, House, opened_house
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Undisturbed:
 def undisturbed() -> Iterator[Undisturbed]:
     with opened_house() as house:
         start = monotonic()
-        done = house.lepton("walk", "--fresh", "--keep", "--data", str(house.data))
+        done = house.lepton("walk", "--fresh", "--keep", *SHORT, "--data", str(house.data))
         seconds = monotonic() - start
         assert done.returncode == 0, done.stdout + done.stderr
         digests = {name: found for name, found in house.versions().items() if name in ONCE}

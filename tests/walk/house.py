@@ -46,6 +46,8 @@ ONCE = {
     ("model", "digits-fast"),
 }
 """Versions that one walk leaves once, whatever happens; equal input gives an equal digest."""
+SHORT = ("--epochs", "4")
+"""A walk learns as much as its tests need: training would be two thirds of its time."""
 
 
 def wait_until(holds: Any, what: str, timeout_s: float = 30.0) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.walk.conftest import Undisturbed
-from tests.walk.house import ONCE, WALK_S, Books, House, wait_until
+from tests.walk.house import ONCE, SHORT, WALK_S, Books, House, wait_until
 
 POINTS = 20
 SEED = 3
@@ -24,7 +24,7 @@ def points(count: int) -> list[float]:
 def walk_with_kills(house: House, undisturbed: Undisturbed, shares: Sequence[float]) -> None:
     """Walk; kill and restart the server at each share of the undisturbed walk's time; check all that is left."""
     house.up()
-    walk = house.begin("walk", "--keep")
+    walk = house.begin("walk", "--keep", *SHORT)
     passed = 0.0
     for share in sorted(shares):
         with suppress(subprocess.TimeoutExpired):
