@@ -16,6 +16,20 @@ pytest.register_assert_rewrite("tests.contract.driver_contract", "tests.contract
 settings.register_profile("alike", derandomize=True)
 settings.load_profile("alike")  # every run draws the same; very many others are drawn in the slow runs of properties
 
+WALKS_UNTIL = 0.9
+"""By this share of the run the last file of walks has begun: they take longest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of walks, which mostly wait for other processes, come spread among those that compute."""
+    files = list(dict.fromkeys(item.path for item in items))
+    walks = [file for file in files if file.parent.name == "walk"]
+    others = [file for file in files if file.parent.name != "walk"]
+    places = {file: place / len(others) for place, file in enumerate(others)}
+    places |= {file: WALKS_UNTIL * place / len(walks) for place, file in enumerate(walks)}
+    items.sort(key=lambda item: places[item.path])
+
+
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
