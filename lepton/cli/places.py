@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from lepton.cli.kinds import ParamType, Size
-from lepton.core.clock import to_micros
+from lepton.core.clock import read_moment, to_micros
 from lepton.core.errors import InvalidError
 from lepton.sdk.client import connect
 from lepton.sdk.place import VaultPath, parse
@@ -44,10 +43,9 @@ class When(ParamType):
         if isinstance(value, int):
             return value
         try:
-            at = datetime.fromisoformat(value)
+            return to_micros(read_moment(value))
         except ValueError:
             self.fail(f"{value[:80]!r} is no time; write 2026-01-31T09:30, in UTC or with a zone.", param, ctx)
-        return to_micros(at if at.tzinfo else at.replace(tzinfo=UTC))
 
 
 class Limit(ParamType):

@@ -94,8 +94,8 @@ def repair(
             )
             mended = mend_backups(
                 target,
-                [manifest["number"]] if manifest["number"] else target.numbers()[::-1],
-                lambda number: open_manifest(target, key=key, root=root, number=number),
+                manifest["number"] or 0,
+                lambda place, number: open_manifest(place, key=key, root=root, number=number),
                 elsewhere,
                 CLOCK,
                 progress=moved,

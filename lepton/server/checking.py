@@ -4,10 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lepton.core.clock import Clock
-from lepton.security.key import Root
-from lepton.server.house import House, opening_keys
+from lepton.server.house import House
 from lepton.server.needed import Look, judged
-from lepton.server.opening import Backup, DumpDamagedError, copies_of, opened, own_state
+from lepton.server.opening import Backup, DumpDamagedError, copies_of, opened, opens_of, own_state
 from lepton.store.dump import dump
 from lepton.store.restored import read_told
 from lepton.vault.backup.check import Damage, Reading, check_packs
@@ -61,7 +60,7 @@ class _Place:
         self._target, self._clock, self._second = target, clock, Second(target.driver)
         self._there = {head.key for head in self._second.list()}
         self._first, self._copies = Reading(target.driver), Reading(self._second)
-        self._faulty = faulty(target, _opens(manifests[0])) if manifests else {}
+        self._faulty = faulty(target, opens_of(manifests[0])) if manifests else {}
         sizes = {pack: size for each in manifests for found in each.packs.values() for pack, size in found}
         twice = {pack: size for each in manifests for found in self._twice(each).values() for pack, size in found}
         self._tell = counted(progress, sum(sizes.values()) + sum(twice.values()))
@@ -104,16 +103,11 @@ class _Place:
 
     def _beside(self, manifest: Manifest) -> dict[str, str]:
         """What else is wrong there: backups that are gone, copies of manifests, and the file that says whose."""
-        gone = missing(self._target, manifest, _opens(manifest)[1])
+        gone = missing(self._target, manifest, opens_of(manifest)[1])
         found = {manifest_paths(number)[0]: NOT_LET_GO for number in gone} | self._faulty
         if fault := self._target.mark_fault():
             found[BACKUPS_MARK] = f"it is {fault}"
         return found
-
-
-def _opens(manifest: Manifest) -> tuple[bytes, bytes]:
-    """What the platform opens manifests with, and verifies them with."""
-    return manifest.opens or opening_keys(Root(manifest.root))
 
 
 def check_house(house: House, *, progress: Progress, domains: Collection[bytes] | None = None) -> Checked:

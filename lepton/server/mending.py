@@ -1,18 +1,20 @@
 """Make the vault whole from a backup, and backups whole from the vault or from another place with backups."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from lepton.core.clock import Clock
-from lepton.core.errors import IntegrityError, NotFoundError
+from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
 from lepton.server.checking import Checked, check_backups, check_house
 from lepton.server.house import SERVER_INDEX, House
-from lepton.server.opening import DumpDamagedError, copies_of, opened, own_state
+from lepton.server.opening import DumpDamagedError, copies_of, opened, opens_of, own_state
 from lepton.store.vault import packs_present
 from lepton.vault.backup.check import Opens
 from lepton.vault.backup.frozen import FrozenState
+from lepton.vault.backup.gone import LET_GO, bring_back, let_go_of
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.mending import Mended, mend_packs
 from lepton.vault.backup.progress import Progress, Steps, counted
@@ -86,8 +88,8 @@ class Elsewhere:
 
 def mend_backups(
     target: Target,
-    numbers: Sequence[int],
-    manifest_of: Callable[[int], Manifest],
+    number: int,
+    manifest_of: Callable[[Target, int], Manifest],
     elsewhere: Elsewhere,
     clock: Clock,
     *,
@@ -98,13 +100,17 @@ def mend_backups(
     What is beyond repair is named, and stands in the way of nothing else.
 
     Args:
-        manifest_of: opens a manifest.
+        number: of one backup; 0: all that lie there, or should.
+        manifest_of: opens a manifest of a place; of the newest for 0.
+
+    Raises:
+        NotFoundError: no backup lies there.
     """
     mended, sources = Mended(), elsewhere.drivers
-    manifests = list(_manifests(target, numbers, manifest_of, mended))
-    id = elsewhere.id or next((manifest.place for manifest in manifests if manifest.place), "")
-    if manifests and target.mend_mark(manifests[0].platform, id):
-        mended.whole_again.append(BACKUPS_MARK)
+    copies = _copies(target, elsewhere)
+    numbers = [number] if number else _numbers(target, copies, manifest_of)
+    manifests = list(_manifests([target, *copies], numbers, manifest_of, mended))
+    _mend_files(target, copies, manifests, elsewhere.id, mended)
     own, rest = _unique(manifests, is_own=True), _unique(manifests, is_own=False)
     total = sum(2 * size_of(packs) for _, packs in own) + sum(size_of(packs) for _, packs in rest)
     tell = counted(progress, total)
@@ -121,19 +127,65 @@ def mend_backups(
     return mended
 
 
+def _copies(target: Target, elsewhere: Elsewhere) -> list[Target]:
+    """Those of the sources that are copies of the place, or its past: there, a number means the same backup."""
+    id, others = elsewhere.id or target.id(), [Target(driver, "") for driver in elsewhere.drivers]
+    return [other for other in others if (theirs := other.id()) and theirs == (id or theirs)]
+
+
+def _numbers(target: Target, copies: Iterable[Target], manifest_of: Callable[[Target, int], Manifest]) -> Sequence[int]:
+    """Of backups that lie there, or in a copy and were not let go of; the newest first."""
+    found = set[int]()
+    for copy in copies:
+        with suppress(NotFoundError, IntegrityError):
+            newest = manifest_of(copy, 0)
+            there = {newest.number, *(newest.beside or ())} & {*copy.numbers()}
+            found |= there - let_go_of(target, newest.platform, opens_of(newest)[1])
+    try:
+        found |= {*target.numbers()}
+    except NotFoundError:
+        if not found:
+            raise
+    return sorted(found, reverse=True)
+
+
 def _manifests(
-    target: Target, numbers: Iterable[int], manifest_of: Callable[[int], Manifest], mended: Mended
+    places: Sequence[Target],
+    numbers: Iterable[int],
+    manifest_of: Callable[[Target, int], Manifest],
+    mended: Mended,
 ) -> Iterable[Manifest]:
-    """Those that can be read; their copies are made whole."""
+    """Those that can be read in one of the places, of which the first is mended: there their copies are made whole."""
     for number in numbers:
-        try:
-            manifest = manifest_of(number)
-        except IntegrityError as fault:
-            mended.damaged[manifest_paths(number)[0]] = fault.message
-            continue
-        copies = copies_of(target, manifest)
-        mended.whole_again += target.complete(number, next(iter(copies.whole.values())))
-        yield manifest
+        faults = list[LeptonError]()
+        for place in places:
+            try:
+                manifest = manifest_of(place, number)
+            except (IntegrityError, NotFoundError) as fault:
+                faults.append(fault)
+                continue
+            whole = next(iter(copies_of(place, manifest).whole.values()))
+            mended.whole_again += places[0].complete(number, whole)
+            yield manifest
+            break
+        else:
+            if all(isinstance(fault, NotFoundError) for fault in faults):
+                raise faults[0]
+            mended.damaged[manifest_paths(number)[0]] = faults[0].message
+
+
+def _mend_files(
+    target: Target, copies: Iterable[Target], manifests: Sequence[Manifest], id: str, mended: Mended
+) -> None:
+    """Write anew what says whose the backups are, and which were let go of."""
+    if not manifests:
+        return
+    newest = manifests[0]
+    id = id or next((manifest.place for manifest in manifests if manifest.place), "")
+    if target.mend_mark(newest.platform, id):
+        mended.whole_again.append(BACKUPS_MARK)
+    if bring_back(target, copies, newest.platform, opens_of(newest)[1]):
+        mended.whole_again.append(LET_GO)
 
 
 def _unique(manifests: Iterable[Manifest], *, is_own: bool) -> list[tuple[Manifest, Packs]]:

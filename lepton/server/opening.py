@@ -90,6 +90,11 @@ def _opened_manifest(body: bytes, key: RecoveryKey | None, root: tuple[bytes, by
     return manifest
 
 
+def opens_of(manifest: Manifest) -> tuple[bytes, bytes]:
+    """What the platform opens manifests with, and verifies them with."""
+    return manifest.opens or opening_keys(Root(manifest.root))
+
+
 @dataclass(frozen=True, slots=True)
 class Copies:
     """The copies of a manifest."""
@@ -102,7 +107,7 @@ class Copies:
 
 def copies_of(target: Target, manifest: Manifest) -> Copies:
     """The copies of a manifest that was opened."""
-    copies, keys = Copies({}, {}), manifest.opens or opening_keys(Root(manifest.root))
+    copies, keys = Copies({}, {}), opens_of(manifest)
     for path, body in target.read(manifest.number).items():
         try:
             _opened_manifest(body, None, keys, manifest.number)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from urllib.parse import quote
 from xml.sax.saxutils import escape
@@ -39,7 +40,7 @@ def seaweed() -> Iterator[Storage]:
     with scratch("seaweed", in_memory=True) as folder:
         (folder / "s3.json").write_text(json.dumps({"identities": identities}))
         command = [
-            *(weed, "server", "-dir=.", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=20"),
+            *(weed, "server", "-dir=.", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=100"),
             *(f"-{name}={port}" for name, port in zip(OTHERS, others, strict=True)),
             "-filer",
             *("-s3", f"-s3.port={s3}", "-s3.config=s3.json", "-s3.port.iceberg=0", "-s3.port.lance=0"),
@@ -73,6 +74,20 @@ def keep_versions(endpoint: str, name: str) -> None:
     """Keep old versions, without locking them."""
     body = f"<VersioningConfiguration {XMLNS}><Status>Enabled</Status></VersioningConfiguration>"
     asked(endpoint, "PUT", name, query="versioning", body=body.encode())
+
+
+def after_all(endpoint: str, bucket: str) -> datetime:
+    """A time of that bucket after all that was written, and before all that will be: its clock may count in seconds."""
+    before = _written(endpoint, bucket)
+    while _written(endpoint, bucket) == before:
+        pass
+    return before
+
+
+def _written(endpoint: str, bucket: str) -> datetime:
+    """By its clock."""
+    asked(endpoint, "PUT", f"{bucket}/probe")
+    return parsedate_to_datetime(asked(endpoint, "HEAD", f"{bucket}/probe").headers["last-modified"])
 
 
 def asked(endpoint: str, method: str, path: str, *, query: str = "", body: bytes = b"") -> httpx.Response:

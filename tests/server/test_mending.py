@@ -48,8 +48,8 @@ def test_with_damage_left_every_pack_and_manifest_is_read_as_often_for_many_back
             root = house_there.opens_with
             mended = mend_backups(
                 target,
-                target.numbers()[::-1],
-                lambda number: open_manifest(target, key=None, root=root, number=number),  # noqa: B023
+                0,
+                lambda place, number: open_manifest(place, key=None, root=root, number=number),  # noqa: B023
                 Elsewhere(drivers=[]),
                 CLOCK,
                 progress=quiet,

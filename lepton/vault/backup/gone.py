@@ -5,7 +5,7 @@ Who can delete there cannot sign, so that he cannot make a loss look like retent
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -17,19 +17,37 @@ from lepton.vault.backup.target import Target, manifest_paths
 LET_GO = "let-go"
 PURPOSE = b"lepton let go 1"
 MISSING = "it is missing: there is one copy only"
-BEYOND_REPAIR = "it is damaged in all its copies; repair takes it from another place, or lepton vault forget lets it go"
+BEYOND_REPAIR = (
+    "it is damaged in all its copies; repair takes it from a copy of this place, or lepton vault forget lets it go"
+)
 
 
 def let_go_of(target: Target, platform: str, verifier: bytes) -> set[int]:
     """Numbers of backups that the platform has let go of there; none where the file is damaged or another's."""
+    return set(_read(target, platform, verifier)[1])
+
+
+def bring_back(target: Target, others: Iterable[Target], platform: str, verifier: bytes) -> bool:
+    """Write the file anew from a copy of the place, where it is damaged or missing; whether it was."""
+    if _read(target, platform, verifier)[0]:
+        return False
+    found = next((body for other in others if (body := _read(other, platform, verifier)[0])), b"")
+    if found:
+        target.driver.put(LET_GO, [found])
+    return bool(found)
+
+
+def _read(target: Target, platform: str, verifier: bytes) -> tuple[bytes, list[int]]:
+    """The file and its numbers; nothing where it is damaged, another's, or not there."""
     try:
-        told = json.loads(b"".join(target.driver.get(LET_GO)))
+        body = b"".join(target.driver.get(LET_GO))
+        told = json.loads(body)
         numbers = [int(number) for number in told["let_go"]]
         signature = bytes.fromhex(told["signature"])
         Ed25519PublicKey.from_public_bytes(verifier).verify(signature, _signed(platform, numbers))
     except (NotFoundError, InvalidSignature, ValueError, KeyError, TypeError):
-        return set()
-    return set(numbers)
+        return b"", []
+    return body, numbers
 
 
 def note(target: Target, platform: str, signer: bytes, gone: Collection[int]) -> None:

@@ -263,7 +263,9 @@ class Target:
 
     def complete(self, number: int, manifest: bytes) -> list[str]:
         """Write the copies of a manifest that are missing, or other than this; return where."""
-        there = self.read(number)
+        there = dict[str, bytes]()
+        with suppress(NotFoundError):
+            there = self.read(number)
         wrong = [path for path in manifest_paths(number) if there.get(path) != manifest]
         for path in wrong:
             self.driver.put(path, [manifest])

@@ -1,7 +1,7 @@
 """From an address to a driver. Each kind of storage is one line in `KINDS` and one module, imported when asked for.
 
 /folder  file:///folder
-s3://bucket/prefix?endpoint=https://host:port&region=eu-central-1
+s3://bucket/prefix?endpoint=https://host:port&region=eu-central-1[&as_of=2026-01-31T09:30]
 hdfs://host:port/folder                (webhdfs://host:port/folder and webhdfss://: only over HTTP)
 smb://host[:port]/share/folder
 nfs://host[:port]/export/folder[?uid=1000&gid=1000&export=deep/export&version=4.1]
@@ -37,7 +37,7 @@ class Kind:
 
 _HERE = "lepton.vault.drivers."
 KINDS: Mapping[str, Kind] = {
-    "s3": Kind(module=_HERE + "s3", extra="s3", options=("endpoint", "region")),
+    "s3": Kind(module=_HERE + "s3_opening", extra="s3", options=("endpoint", "region", "as_of")),
     "hdfs": Kind(module=_HERE + "hdfs", extra="hdfs", options=("http",)),
     "webhdfs": Kind(module=_HERE + "webhdfs", extra=""),
     "webhdfss": Kind(module=_HERE + "webhdfs", extra=""),

@@ -6,12 +6,11 @@ removes it.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import chain
 from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit
 
 import obstore
 from obstore import exceptions as foreign
@@ -27,8 +26,6 @@ from lepton.core.errors import (
     TooLargeError,
 )
 from lepton.vault.driver import AppendOnly, Capabilities, Head, check_key, check_range
-from lepton.vault.drivers.address import Address
-from lepton.vault.drivers.credentials import Credentials
 from lepton.vault.drivers.files import missing, taken, unreachable
 from lepton.vault.drivers.patience import Patience, retried
 from lepton.vault.drivers.reading import open_chunks
@@ -147,13 +144,17 @@ class S3Driver:
         Raises:
             InvalidError: the object ends before `start`.
         """
-        options: Any = {"range": (start, start + length), **({"if_match": etag} if etag else {})}
+        options: Any = {"range": (start, start + length), **({"if_match": etag} if etag else {}), **self._which(key)}
         with self._told(key):
             found = obstore.get(self._store, self._prefix + key, options=options)
             size, body = found.meta["size"], bytes(found.bytes())
             if found.range != (start, min(start + length, size)) or len(body) != found.range[1] - start:
                 raise StorageRefusedError(f"{self._name} does not honour ranges", fix="Use another server.")
             return Head(key=key, size_bytes=size, etag=found.meta["e_tag"] or ""), body
+
+    def _which(self, key: str) -> Mapping[str, str]:
+        """Which version of an object is read: the newest."""
+        return {}
 
     def _stored(self, key: str, body: bytes, mode: Any) -> Head:
         with self._told(key):
@@ -305,21 +306,3 @@ def _reason(fault: Exception) -> str:
         return code[1]
     status = _status(fault)
     return f"HTTP {status}" if status else str(fault).partition("\n")[0].rpartition(" - ")[2][:200]
-
-
-def open_storage(address: Address, credentials: Credentials, patience: Patience) -> S3Driver:
-    """`s3://bucket/prefix?endpoint=...&region=...`; without an endpoint it is Amazon's."""
-    region = address.options.get("region") or "us-east-1"
-    endpoint = address.options.get("endpoint") or f"https://s3.{region}.amazonaws.com"
-    if urlsplit(endpoint).scheme not in ("http", "https") or "@" in endpoint:
-        raise InvalidError("The endpoint of S3 is no plain http address", fix="Give endpoint=https://host:port.")
-    bucket = Bucket(
-        name=address.host,
-        endpoint=endpoint.rstrip("/"),
-        region=region,
-        access_key=credentials.user,
-        secret=credentials.secret,
-        token=credentials.token,
-        authority=credentials.authority,
-    )
-    return S3Driver(bucket, prefix=address.path, patience=patience)

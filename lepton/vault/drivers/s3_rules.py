@@ -1,6 +1,7 @@
 """What a bucket of S3 does with old versions: the two questions that decide whether a writer can only append."""
 
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +18,12 @@ from lepton.vault.drivers.http_calls import Calls
 from lepton.vault.drivers.patience import Patience, retried
 
 EMPTY = sha256(b"").hexdigest()
+NO_TEXT = re.compile(
+    rb"&#(x0*([0-8bcef]|1[0-9a-f]|fff[ef])|0*([0-8]|1[124-9]|2[0-9]|3[01]|6553[45]));|[\x00-\x08\x0b\x0c\x0e-\x1f]"
+    rb"|\xef\xbf[\xbe\xbf]",
+    re.IGNORECASE,
+)
+"""Characters that a key may have and XML may not, as servers write them all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +44,8 @@ class Bucket:
 def read_append_only(bucket: Bucket, patience: Patience) -> AppendOnly:
     """Whether every new version in the bucket is locked for a time, so that no writer can lose what was there."""
     try:
-        versions = _text(_asked(bucket, "versioning", patience), "Status")
-        lock = _asked(bucket, "object-lock", patience)
+        versions = _text(ask(bucket, "versioning", patience), "Status")
+        lock = ask(bucket, "object-lock", patience)
     except StorageRefusedError as fault:
         return AppendOnly(holds=False, reason=f"The bucket does not say: {fault.message}")
     if versions != "Enabled":
@@ -52,30 +59,47 @@ def read_append_only(bucket: Bucket, patience: Patience) -> AppendOnly:
     return AppendOnly(holds=True, reason=f"Every version is locked for {span[0]} (mode {mode})")
 
 
-def _asked(bucket: Bucket, what: str, patience: Patience) -> ElementTree.Element | None:
-    """The bucket's answer; None where it has no such configuration."""
-    url = f"{bucket.endpoint.rstrip('/')}/{quote(bucket.name)}"
-    answer = retried(lambda: _sent(bucket, url, what, patience), patience)
+def ask(
+    bucket: Bucket, what: str, patience: Patience, more: Mapping[str, str] | None = None
+) -> ElementTree.Element | None:
+    """What the bucket says of itself; None where it has no such configuration.
+
+    Args:
+        what: of S3's sub-resources, as `versioning`.
+        more: of the question.
+
+    Raises:
+        StorageRefusedError: it does not say.
+        StorageUnreachableError: it does not answer.
+    """
+    query = {what: "", **(more or {})}
+    answer = retried(lambda: _sent(bucket, query, patience), patience)
     if answer.status_code == 404:
         return None
     if answer.status_code != 200:
         raise StorageRefusedError(f"HTTP {answer.status_code} for ?{what}", fix="Allow the key to read it.")
     try:
-        return ElementTree.fromstring(answer.content)
+        return ElementTree.fromstring(NO_TEXT.sub(b"?", answer.content))
     except ElementTree.ParseError:
         raise StorageRefusedError(f"No XML for ?{what}", fix="Use a server that speaks S3.") from None
 
 
-def _sent(bucket: Bucket, url: str, what: str, patience: Patience) -> httpx.Response:
-    headers = sign(bucket, "GET", url, {what: ""}, now=datetime.now(UTC)) if bucket.access_key else {}
+def _sent(bucket: Bucket, query: Mapping[str, str], patience: Patience) -> httpx.Response:
+    url = f"{bucket.endpoint.rstrip('/')}/{quote(bucket.name)}"
+    headers = sign(bucket, "GET", url, query, now=datetime.now(UTC)) if bucket.access_key else {}
     calls = Calls(bucket.endpoint, patience, authority=bucket.authority)
     try:
-        answer = calls.ask("GET", f"{url}?{what}=", headers=headers)
+        answer = calls.ask("GET", f"{url}?{_joined(query)}", headers=headers)
     finally:
         calls.close()
     if answer.status_code >= 500:
         raise unreachable(bucket.endpoint, f"HTTP {answer.status_code}")
     return answer
+
+
+def _joined(query: Mapping[str, str]) -> str:
+    """As a signature wants it."""
+    return "&".join(f"{quote(name, safe='')}={quote(query[name], safe='')}" for name in sorted(query))
 
 
 def sign(
@@ -86,9 +110,8 @@ def sign(
     headers = {"host": parts.netloc, "x-amz-content-sha256": digest, "x-amz-date": second}
     headers |= {"x-amz-security-token": bucket.token} if bucket.token else {}
     names = ";".join(sorted(headers))
-    asked = "&".join(f"{quote(name, safe='')}={quote(query[name], safe='')}" for name in sorted(query))
     head = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
-    request = "\n".join((method, parts.path or "/", asked, head, names, digest))
+    request = "\n".join((method, parts.path or "/", _joined(query), head, names, digest))
     scope = f"{day}/{bucket.region}/s3/aws4_request"
     text = "\n".join(("AWS4-HMAC-SHA256", second, scope, sha256(request.encode()).hexdigest()))
     key = f"AWS4{bucket.secret}".encode()

@@ -28,7 +28,7 @@ def walk(entries: Callable[[str], Iterable[Entry]], prefix: str, folder: str = "
         entries: what lies in a folder ("" is the root), nothing if there is none; called when its turn comes.
     """
     if not folder:
-        _check_prefix(prefix)
+        check_prefix(prefix)
     found = [(entry.name + "/" * entry.is_folder, entry) for entry in entries(folder) if not entry.name.startswith(".")]
     for name, entry in sorted(found, key=lambda pair: pair[0]):
         key = folder + name
@@ -38,8 +38,12 @@ def walk(entries: Callable[[str], Iterable[Entry]], prefix: str, folder: str = "
             yield Head(key=key, size_bytes=entry.size_bytes, etag=entry.etag)
 
 
-def _check_prefix(prefix: str) -> None:
-    """A prefix need not end where a part ends, but must begin as a key does."""
+def check_prefix(prefix: str) -> None:
+    """Refuse a prefix that begins no key; it need not end where a part ends.
+
+    Raises:
+        InvalidError: it does not.
+    """
     above = prefix.rpartition("/")[0]
     if above:
         check_key(above)

@@ -1,0 +1,145 @@
+"""A bucket that keeps versions, read as it was at a time: what was hidden since, by writing over it or by deleting, is
+there.
+
+All versions below the prefix are listed once, at the first question (1,000 a request); of each key the newest that is
+not younger counts, by the bucket's own clock. A key whose newest was a delete marker did not exist then. Nothing can
+be written.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from threading import Lock
+from typing import NamedTuple, NoReturn
+from xml.etree import ElementTree
+
+from lepton.core.clock import read_moment
+from lepton.core.errors import InvalidError, StorageRefusedError
+from lepton.vault.driver import Head, check_key
+from lepton.vault.drivers.files import missing
+from lepton.vault.drivers.patience import Patience
+from lepton.vault.drivers.s3 import S3Driver
+from lepton.vault.drivers.s3_rules import Bucket, ask
+from lepton.vault.drivers.walking import check_prefix
+
+
+class Version(NamedTuple):
+    """The version of a key that counts."""
+
+    id: str
+    head: Head
+
+
+class S3Past(S3Driver):
+    """Reads the versions that were the newest at a time."""
+
+    def __init__(self, bucket: Bucket, as_of: datetime, *, prefix: str, patience: Patience) -> None:
+        super().__init__(bucket, prefix=prefix, patience=patience)
+        self._as_of = as_of
+        self._lock = Lock()
+        self._listed: dict[str, Version] | None = None
+        self._name += f" as of {as_of.isoformat()}"
+
+    def list(self, prefix: str = "") -> Iterator[Head]:
+        """All keys that began with `prefix`."""
+        check_prefix(prefix)
+        versions = self._versions()
+        return (versions[key].head for key in sorted(versions) if key.startswith(prefix))
+
+    def head_once(self, key: str) -> Head:
+        """Size and etag that it had."""
+        return self._version(key).head
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> Head:
+        """Refused."""
+        self._refuse()
+
+    def delete(self, key: str) -> None:
+        """Refused."""
+        self._refuse()
+
+    def create_if_absent(self, key: str, body: bytes) -> Head:
+        """Refused."""
+        self._refuse()
+
+    def replace_if_match(self, key: str, body: bytes, *, etag: str) -> Head:
+        """Refused."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise StorageRefusedError(f"{self._name} is the past: nothing is written there", fix="Leave out as_of.")
+
+    def _which(self, key: str) -> Mapping[str, str]:
+        return {"version": self._version(key).id}
+
+    def _version(self, key: str) -> Version:
+        found = self._versions().get(key)
+        if found is None:
+            raise missing(key)
+        return found
+
+    def _versions(self) -> dict[str, Version]:
+        with self._lock:
+            if self._listed is None:
+                self._listed = self._read()
+            return self._listed
+
+    def _read(self) -> dict[str, Version]:
+        """Of each key the version that counts, unless that is a delete marker."""
+        found = dict[str, tuple[datetime, Version | None]]()
+        for item in self._items():
+            key = _text(item, "Key").removeprefix(self._prefix)
+            at = read_moment(_text(item, "LastModified"))
+            if at > self._as_of or (key in found and at <= found[key][0]):  # of equal times the first listed is newer
+                continue
+            found[key] = (at, _version_of(key, item) if _tag(item) == "Version" else None)
+        return {key: version for key, (_, version) in found.items() if version is not None and _is_key(key)}
+
+    def _items(self) -> Iterator[ElementTree.Element]:
+        """All versions and delete markers."""
+        place = dict[str, str]()
+        while True:
+            asked = {"prefix": self._prefix, **place}
+            page = ask(self._bucket, "versions", self.patience, asked)
+            if page is None:
+                raise StorageRefusedError(f"{self._name}: there is no such bucket", fix="Check the address.")
+            yield from (item for item in page if _tag(item) in ("Version", "DeleteMarker"))
+            if _text(page, "IsTruncated") != "true":
+                return
+            place = {"key-marker": _text(page, "NextKeyMarker")}
+            if marker := _text(page, "NextVersionIdMarker"):
+                place["version-id-marker"] = marker
+
+
+def read_as_of(text: str) -> datetime:
+    """The option `as_of` of an address.
+
+    Raises:
+        InvalidError: it is no time.
+    """
+    try:
+        return read_moment(text)
+    except ValueError:
+        raise InvalidError("as_of is no time", fix="Write 2026-01-31T09:30, in UTC; a zone's + as %2B.") from None
+
+
+def _version_of(key: str, item: ElementTree.Element) -> Version:
+    return Version(
+        _text(item, "VersionId"), Head(key=key, size_bytes=int(_text(item, "Size")), etag=_text(item, "ETag"))
+    )
+
+
+def _is_key(key: str) -> bool:
+    try:
+        check_key(key)
+    except InvalidError:
+        return False
+    return True
+
+
+def _tag(item: ElementTree.Element) -> str:
+    return item.tag.rpartition("}")[2]
+
+
+def _text(item: ElementTree.Element, name: str) -> str:
+    """Of a part, whatever its namespace; empty if it has none."""
+    return next(((part.text or "").strip() for part in item if _tag(part) == name), "")
