@@ -115,3 +115,26 @@ def test_a_warning_is_said_once_in_a_command(tmp_path: Path) -> None:
     for _ in range(2):
         done = CliRunner().invoke(cli, words)
         assert done.exit_code == 1 and done.stderr.count(f"pack {pack.name} cannot be read") == 1, done.stderr
+
+
+def test_backups_whose_manifests_are_lost_come_back_from_a_copy_of_the_place_and_from_no_other(tmp_path: Path) -> None:
+    safe, copy, other = Safe(tmp_path), tmp_path / "copy", tmp_path / "other"
+    for _ in range(3):
+        safe.back_up()
+    run("forget", "--at", safe.safe, "--backup", 2, "--data", safe.data)
+    run("backup", "--to", other, "--new", "--data", safe.data)
+    shutil.copytree(safe.safe, copy)
+    safe.back_up()
+    run("forget", "--at", safe.safe, "--backup", 1, "--data", safe.data)  # the copy has it still
+    whole = {path: path.read_bytes() for path in safe.safe.rglob("*") if path.is_file()}
+    for folder in ("backups", "manifests"):
+        (safe.safe / folder / "00000003").unlink()
+        spoiled(safe.safe / folder / "00000004", 20)
+    failed("repair", "--at", safe.safe, "--from", other, "--data", safe.data)
+    assert not (safe.safe / "backups" / "00000003").exists()
+    run("repair", "--at", safe.safe, "--from", copy, "--data", safe.data)
+    assert whole == {path: path.read_bytes() for path in safe.safe.rglob("*") if path.is_file()}
+    (safe.safe / "let-go").write_bytes(b"{}")
+    run("repair", "--at", safe.safe, "--from", copy, "--data", safe.data)
+    assert (safe.safe / "let-go").read_bytes() == (copy / "let-go").read_bytes()
+    assert "are whole" in run("verify", "--at", safe.safe, "--data", safe.data)
