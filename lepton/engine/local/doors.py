@@ -2,14 +2,21 @@
 
 Such a socket is opened here and lent to each worker in its turn. While none is there, the system keeps who knocks
 waiting, and the next worker answers them. It is shut once its worker is asked to stop, or when none has come for a
-while. After this process was killed a worker goes on with what it was lent; its successor gets a new one.
+while. After this process was killed a worker goes on with what it was lent, and its successor asks the system for a
+copy of that, where it may (as it may look into processes of this user).
 """
 
+import os
 import socket
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock, Timer
 
 from lepton.core.launch import Launch
+from lepton.engine.sandbox.kernel import PIDFD_GETFD, syscall
+from lepton.engine.shim.processes import is_alive
+from lepton.engine.shim.records import Record
 
 HOLD_S = 30.0
 """A client is kept waiting for no longer; the pause before a worker is started again is mostly shorter."""
@@ -25,10 +32,18 @@ class Door:
     socket: socket.socket
     host: str
     key: str
+    closing: Timer | None = None
+    """Where its worker has ended."""
 
     def is_at(self, host: str, port: int) -> bool:
         """Whether it is where a launch wants it."""
         return self.host == host and port in (0, self.socket.getsockname()[1])
+
+    def keep(self) -> None:
+        """It is wanted again."""
+        if self.closing is not None:
+            self.closing.cancel()
+            self.closing = None
 
 
 class Doors:
@@ -37,40 +52,55 @@ class Doors:
     def __init__(self) -> None:
         self._lock = Lock()
         self._held: dict[Place, Door] = {}
-        self._timers: dict[Place, Timer] = {}
 
     def lend(self, launch: Launch) -> list[int]:
         """The descriptor for a worker that is about to start; none if it listens at none, or must see to it itself."""
         if not launch.door:
             return []
-        host, _, port = launch.door.rpartition(":")
+        host, port = _address(launch)
         place = (launch.job, launch.rank)
         with self._lock:
-            self._cancel(place)
             door = self._held.get(place)
-            if door is None or not door.is_at(host, int(port)):
+            if door is None or not door.is_at(host, port):
                 self._shut(place)
-                opened = _open(host, int(port))
+                opened = _open(host, port)
                 if opened is None:
                     return []
                 door = self._held[place] = Door(opened, host, launch.key)
+            door.keep()
             door.key = launch.key
             return [door.socket.fileno()]
+
+    def adopt(self, launch: Launch, worker: Record) -> None:
+        """Hold the door of a worker that another engine has started, if it has one.
+
+        Args:
+            worker: its record.
+        """
+        for number in worker.get("doors", ()):
+            if (found := _copy(worker, number)) is not None:
+                door = Door(found, _address(launch)[0], launch.key)
+                with self._lock:
+                    if not door.is_at(*_address(launch)):
+                        found.close()  # it is not what was lent any more
+                        continue
+                    self._shut((launch.job, launch.rank))
+                    self._held[launch.job, launch.rank] = door
 
     def stopping(self, key: str) -> None:
         """The worker was asked to stop: it shuts the door itself."""
         with self._lock:
-            for place in [place for place, door in self._held.items() if door.key == key]:
+            for place, _ in self._of(key):
                 self._shut(place)
 
     def left(self, key: str) -> None:
         """The worker has ended: another may come, but clients do not wait for ever."""
         with self._lock:
-            for place in [place for place, door in self._held.items() if door.key == key]:
-                self._cancel(place)
-                timer = self._timers[place] = Timer(HOLD_S, self.stopping, (key,))
-                timer.daemon = True
-                timer.start()
+            for _, door in self._of(key):
+                door.keep()
+                door.closing = Timer(HOLD_S, self.stopping, (key,))
+                door.closing.daemon = True
+                door.closing.start()
 
     def close(self) -> None:
         """Let go of all; workers keep what they were lent."""
@@ -78,16 +108,43 @@ class Doors:
             for place in list(self._held):
                 self._shut(place)
 
+    def _of(self, key: str) -> Iterator[tuple[Place, Door]]:
+        yield from [(place, door) for place, door in self._held.items() if door.key == key]
+
     def _shut(self, place: Place) -> None:
-        self._cancel(place)
         door = self._held.pop(place, None)
         if door is not None:
+            door.keep()
             door.socket.close()
 
-    def _cancel(self, place: Place) -> None:
-        timer = self._timers.pop(place, None)
-        if timer is not None:
-            timer.cancel()
+
+def _address(launch: Launch) -> tuple[str, int]:
+    host, _, port = launch.door.rpartition(":")
+    return host, int(port)
+
+
+def _copy(worker: Record, number: int) -> socket.socket | None:
+    """A copy of a worker's descriptor, if that is a door; None where the system gives none."""
+    with suppress(OSError):
+        process = os.pidfd_open(worker["pid"])
+        try:
+            return _door_of(syscall(PIDFD_GETFD, process, number, 0)) if is_alive(worker) else None
+        finally:
+            os.close(process)
+    return None
+
+
+def _door_of(descriptor: int) -> socket.socket | None:
+    """It as a socket for clients; it is closed if it is none."""
+    try:
+        found = socket.socket(fileno=descriptor)
+    except OSError:
+        os.close(descriptor)
+        return None
+    if found.family in (socket.AF_INET, socket.AF_INET6) and found.type == socket.SOCK_STREAM:
+        return found
+    found.close()
+    return None
 
 
 def _open(host: str, port: int) -> socket.socket | None:

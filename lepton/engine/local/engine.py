@@ -255,7 +255,13 @@ class LocalEngine:
                 if records.write_once(str(folder / records.SHIM), {**identity(os.getpid()), "start": 0}):
                     self._remove(folder)  # it was never started, and now no late shim can
                 else:
+                    self._adopt_door(folder)
                     self._watch.add(key, records.read(str(folder / records.SHIM)))
+
+    def _adopt_door(self, folder: Path) -> None:
+        launch, worker = (records.read(str(folder / name)) for name in (records.LAUNCH, records.WORKER))
+        if launch is not None and worker is not None and worker.get("doors"):
+            self._doors.adopt(Launch.from_json(launch), worker)
 
     def _tell(self, key: str) -> None:
         self._doors.left(key)

@@ -18,7 +18,7 @@ from lepton.engine.shim.cgroup import Cgroup, make_cgroup
 from lepton.engine.shim.processes import descendants, identity, proportional_bytes, resident_bytes
 from lepton.engine.shim.records import Record
 from lepton.engine.shim.segments import CHUNK_BYTES, SegmentWriter
-from lepton.engine.shim.worker import fork_held, release, reset_signals
+from lepton.engine.shim.worker import door_of, fork_held, release, reset_signals
 
 MEMORY_EVERY_S = 0.1
 KILL_EVERY_S = 0.02
@@ -97,6 +97,7 @@ class Shim:
         self.pid, self.output, self.has_children = held.pid, held.output, True
         self.poll.register(self.output, select.POLLIN)
         record = {**identity(held.pid), "started_at": self.started_at, "cgroups": self.cgroup.paths}
+        record["doors"] = door_of(plan["env"])
         records.write(os.path.join(self.folder, records.WORKER), record)
         self.detail = release(held)
         if self.detail:

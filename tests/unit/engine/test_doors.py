@@ -64,8 +64,32 @@ def test_a_worker_that_is_asked_to_stop_takes_its_door_with_it(local: "Local") -
         knock(port)
 
 
-def test_an_engine_that_is_closed_leaves_the_door_to_its_worker(local: "Local") -> None:
+def test_the_next_engine_holds_the_door_too(local: "Local") -> None:
     port = greeter(local, "j.0.0", "first")
+    local.reopen()
+    assert hear(knock(port)) == "first"
+    kill(local, "j.0.0")
+    waiting = knock(port)
+    assert greeter(local, "j.0.0-1", "second", door=f"127.0.0.1:{port}") == port
+    assert [hear(waiting), hear(knock(port))] == ["second"] * 2
+    local.engine.stop("j.0.0-1", grace_s=5)
+    local.ended("j.0.0-1")
+    with pytest.raises(ConnectionRefusedError):
+        knock(port)
+
+
+HIDES = "import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)"
+"""PR_SET_DUMPABLE: only root may look into it."""
+MOVES = "number = door.fileno(); door = door.dup(); os.dup2(0, number)"
+
+
+@pytest.mark.parametrize(
+    "line", [pytest.param(HIDES, marks=pytest.mark.skipif(not os.geteuid(), reason="root")), MOVES]
+)
+def test_a_door_that_cannot_be_copied_is_shut_until_the_worker_is_replaced(local: "Local", line: str) -> None:
+    code = GREETER.replace("door.listen(8)", f"door.listen(8)\n{line}")
+    local.run("j.0.0", sys.executable, "-c", code, env={"WORD": "first"}, door="127.0.0.1:0")
+    port = int(local.until_logged("j.0.0", ".").split()[1].strip("."))
     local.reopen()
     assert hear(knock(port)) == "first"
     kill(local, "j.0.0")
