@@ -126,9 +126,7 @@ def schedule(url: str, every_s: int, is_dry: bool, data: Path | None, is_json: b
     is_new, claims, append_only = options.pop("is_new"), options.pop("claims"), options.pop("append_only")
     chosen = keep_of(options)
     target = target_at(url)
-    if append_only:
-        target.check_append_only()
-    keeps = target.driver.append_only()
+    keeps = target.check_append_only() if append_only else target.driver.append_only()
     with opened(data, use=Use.READS if is_dry else Use.WRITES) as house:
         now = to_micros(CLOCK.now())
         backups.check_recovery_key(house)

@@ -185,11 +185,11 @@ class Schedules:
         """Make a backup and let old ones go; what is wrong with it, if anything."""
         target = open_place(self._house.root, place)
         with closing(target.driver):
-            if self._house.database.read(lambda tx: targets.is_append_only(tx, place.address)):
+            if is_append_only := self._house.database.read(lambda tx: targets.is_append_only(tx, place.address)):
                 target.check_append_only()
             made = back_up(self._house, target, progress=lambda done, total: self._hold())
             log.info("backup %d to %s: %d bytes are new", made.number, place.address, made.new_bytes)
-            if place.keep and not target.driver.append_only().holds:
+            if place.keep and not is_append_only and not target.driver.append_only().holds:
                 let_go(self._house, target, choose(self._house, target, place.keep).gone)
         return _wrong(made)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from lepton.core.clock import believed
 from lepton.core.errors import ConflictError, IntegrityError, NameTakenError, NotFoundError, StorageRefusedError
 from lepton.vault.backup.progress import Steps
-from lepton.vault.driver import Driver
+from lepton.vault.driver import AppendOnly, Driver
 from lepton.vault.store.files import pack_path
 from lepton.vault.uses import BACKUPS, BACKUPS_MARK, DIGITS, DOING, SECOND_MANIFESTS, Use, check_only, taking, uses_of
 
@@ -161,8 +161,8 @@ class Target:
                 fix="Move one of the two elsewhere (parcels: receive them, and remove parcels/ and lepton-parcels).",
             ) from fault
 
-    def check_append_only(self) -> None:
-        """Refuse a storage that lets whoever writes lose what lies there.
+    def check_append_only(self) -> AppendOnly:
+        """Refuse a storage that lets whoever writes lose what lies there; else say what it keeps.
 
         Raises:
             ConflictError: it does.
@@ -172,6 +172,7 @@ class Target:
                 f"The storage is not append-only: {found.reason}",
                 fix="Use a versioned S3 bucket with a default retention in compliance mode, or omit --append-only.",
             )
+        return found
 
     def _write_mark(self, platform: str, id: str) -> None:
         told = {"lepton_backup": FORMAT, "platform": platform, "id": id}
