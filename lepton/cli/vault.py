@@ -40,6 +40,7 @@ from lepton.server.config import ServerConfig
 from lepton.server.erased import Erasure, check_open, erasures
 from lepton.server.extracting import Piece
 from lepton.server.house import Use, open_house
+from lepton.server.locking import lock_anew
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.recovery import RecoveryKey
 from lepton.vault.backup.target import Target
@@ -65,19 +66,25 @@ def vault() -> None:
 def backup(url: str, append_only: bool, is_new: bool, claims: bool, data: Path | None, is_json: bool) -> None:
     """Back everything up; what is there already is not copied again."""
     target = target_at(url)
-    if append_only:
-        target.check_append_only()
+    keeps = target.check_append_only() if append_only else None
     is_first = not target.is_claimed()
-    with opened(data) as house, moving("backing up") as moved:
-        made = backups.back_up(house, target, progress=moved, is_new=is_new, claims=claims)
+    with opened(data) as house:
+        with moving("backing up") as moved:
+            made = backups.back_up(house, target, progress=moved, is_new=is_new, claims=claims)
+        _tell_backup(made, target, is_first=is_first, is_json=is_json)
+        if keeps and (until := lock_anew(house, target, keeps)):
+            Session(is_json).note(f"All that lies there is locked until {until:%Y-%m-%d %H:%M} UTC.")
+    if made.lost:
+        lost = shown_faults(made.lost)
+        raise IntegrityError(f"It is not whole: {lost}", fix="lepton vault verify names what is damaged.")
+
+
+def _tell_backup(made: backups.Made, target: Target, *, is_first: bool, is_json: bool) -> None:
     told = {name: getattr(made, name) for name in made.__slots__} | {"at": str(from_micros(made.at))}
     new = f"{made.new_packs} of {number_of(made.packs, 'pack')} are new, {format_bytes(made.new_bytes)}"
     Session(is_json).say(f"Backup {made.number} of {format_bytes(made.size_bytes)} is made; {new}.", told)
     if is_first:
         Session(is_json).note(f"No backup lay at {target.address} before: it is new. Is it the place that you meant?")
-    if made.lost:
-        lost = shown_faults(made.lost)
-        raise IntegrityError(f"It is not whole: {lost}", fix="lepton vault verify names what is damaged.")
 
 
 @vault.command()

@@ -17,6 +17,7 @@ from lepton.server.claims import Claim
 from lepton.server.house import House, writing
 from lepton.server.jumps import Jumps
 from lepton.server.lease import Lease
+from lepton.server.locking import lock_anew
 from lepton.server.opening import open_manifest
 from lepton.server.storage import opened_credentials
 from lepton.server.submit import Author
@@ -185,11 +186,13 @@ class Schedules:
         """Make a backup and let old ones go; what is wrong with it, if anything."""
         target = open_place(self._house.root, place)
         with closing(target.driver):
-            if is_append_only := self._house.database.read(lambda tx: targets.is_append_only(tx, place.address)):
-                target.check_append_only()
+            is_append_only = self._house.database.read(lambda tx: targets.is_append_only(tx, place.address))
+            keeps = target.check_append_only() if is_append_only else None
             made = back_up(self._house, target, progress=lambda done, total: self._hold())
             log.info("backup %d to %s: %d bytes are new", made.number, place.address, made.new_bytes)
-            if place.keep and not is_append_only and not target.driver.append_only().holds:
+            if keeps:
+                lock_anew(self._house, target, keeps, beat=self._hold)
+            elif place.keep and not target.driver.append_only().holds:
                 let_go(self._house, target, choose(self._house, target, place.keep).gone)
         return _wrong(made)
 

@@ -9,7 +9,7 @@ from lepton.store import facts
 from lepton.store.database import Row, Tx
 from lepton.vault.backup.retention import Keep
 
-TOKENS, APPEND_ONLY = "place tokens", "append-only places"
+TOKENS, APPEND_ONLY, LOCKED = "place tokens", "append-only places", "places locked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,16 @@ def put_append_only(tx: Tx, address: str, is_wanted: bool) -> None:
     """Say whether they are."""
     known = {*json.loads(facts.get(tx, APPEND_ONLY) or "[]")} - {address}
     facts.put(tx, APPEND_ONLY, json.dumps(sorted(known | {address} if is_wanted else known)))
+
+
+def locked_at(tx: Tx, id: str) -> int:
+    """When all that lies in a place was locked for a whole period; 0: never."""
+    return int(json.loads(facts.get(tx, LOCKED) or "{}").get(id, 0))
+
+
+def put_locked_at(tx: Tx, id: str, at: int) -> None:
+    """Say when it was."""
+    facts.put(tx, LOCKED, json.dumps(json.loads(facts.get(tx, LOCKED) or "{}") | {id: at}))
 
 
 def pause_all(tx: Tx) -> None:

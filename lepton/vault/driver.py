@@ -64,6 +64,8 @@ class AppendOnly:
 
     holds: bool
     reason: str
+    lock_s: int = 0
+    """For how long it does, from a write on; 0: always, or never."""
 
 
 class Driver(Protocol):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -9,7 +10,7 @@ import pytest
 
 from lepton.core.errors import ConflictError, LeptonError, StorageRefusedError
 from tests.backends.seaweed import KEY, SECRET, after_all, asked, make_bucket, retain, seaweed, sent
-from tests.server.house import open_house
+from tests.server.house import House, open_house
 from tests.server.test_schedules import DAY, Clockwork, call, refused, run
 
 
@@ -68,7 +69,7 @@ def test_a_storage_that_is_no_longer_append_only_gets_no_scheduled_backup_and_an
     retain(endpoint, "was", days=1)
     place = f"s3://was/x?endpoint={endpoint}"
     with open_house(data) as house:
-        clockwork = Clockwork(house)
+        clockwork = present(house)
         run("schedule", "--to", place, "--every", "1d", "--append-only", "--data", data)
         assert clockwork.after(1).last_number == 1 and not clockwork.alerts("firing")
         retain(endpoint, "was", days=1, mode="GOVERNANCE")
@@ -81,6 +82,51 @@ def test_a_storage_that_is_no_longer_append_only_gets_no_scheduled_backup_and_an
         run("schedule", "--to", place, "--every", "1d", "--data", data)  # said again, without it
         retain(endpoint, "was", days=1, mode="GOVERNANCE")
         assert clockwork.after(DAY).last_number == 3
+
+
+def test_what_backups_need_stays_locked_as_long_as_they_are_made(data: Path, endpoint: str) -> None:
+    make_bucket(endpoint, "long")
+    retain(endpoint, "long", days=4)
+    place = f"s3://long/x?endpoint={endpoint}"
+    with open_house(data) as house:
+        clockwork = present(house)
+        run("schedule", "--to", place, "--every", "12h", "--append-only", "--data", data)
+        assert clockwork.after(1).last_number == 1
+        first = locks(endpoint, "long")
+        assert all(until >= house.clock.now() + timedelta(days=4, minutes=-5) for until in first.values())
+        assert clockwork.after(DAY / 2).last_number == 2
+        assert locks(endpoint, "long").items() >= first.items()
+        assert clockwork.after(DAY / 2).last_number == 3
+        third = locks(endpoint, "long")
+        assert third.keys() > first.keys()
+        assert all(until >= house.clock.now() + timedelta(days=4, minutes=-5) for until in third.values())
+        assert not clockwork.alerts("firing")
+        told = house.ask("GET", "/events?scope=platform&limit=1000")["items"]
+        events = [event["why"] for event in told if event["verb"] == "locked"]
+        assert len(events) == 2 and f"{len(third)} objects at {place} until" in events[-1]
+    other = place.replace("/x?", "/y?")
+    words = ("backup", "--to", other, "--new", "--append-only", "--data", data)
+    assert "All that lies there is locked until" in run(*words)
+    said = run(*words)
+    assert "is made" in said and "is locked until" not in said
+
+
+def present(house: House) -> Clockwork:
+    """Its clockwork, at the time of the bucket, which goes by its own."""
+    assert house.clock is not None
+    house.clock.advance((datetime.now(UTC) - house.clock.now()).total_seconds())  # type: ignore[attr-defined]
+    return Clockwork(house)
+
+
+def locks(endpoint: str, bucket: str) -> dict[str, datetime]:
+    """Until when each object is locked."""
+    listed = asked(endpoint, "GET", bucket, query="list-type=2").text
+    found = {}
+    for key in re.findall("<Key>(.*?)</Key>", listed):
+        told = asked(endpoint, "GET", f"{bucket}/{key}", query="retention").text
+        (until,) = re.findall("<RetainUntilDate>(.*?)</RetainUntilDate>", told)
+        found[key] = datetime.fromisoformat(until)
+    return found
 
 
 def test_what_somebody_with_the_key_has_hidden_is_restored_from_the_past_and_comes_back(

@@ -8,7 +8,7 @@ removes it.
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any, TypeVar, cast
 
@@ -29,6 +29,7 @@ from lepton.vault.driver import AppendOnly, Capabilities, Head, check_key, check
 from lepton.vault.drivers.files import missing, taken, unreachable
 from lepton.vault.drivers.patience import Patience, retried
 from lepton.vault.drivers.reading import open_chunks
+from lepton.vault.drivers.s3_locks import Locks
 from lepton.vault.drivers.s3_rules import Bucket, read_append_only
 from lepton.vault.drivers.walking import Entry, walk
 from lepton.vault.drivers.writing import Source, taken_apart
@@ -64,6 +65,7 @@ class S3Driver:
     def __init__(self, bucket: Bucket, *, prefix: str = "", patience: Patience | None = None) -> None:
         self.patience = patience or Patience()
         self._bucket = bucket
+        self._locks = Locks(bucket, self.patience)
         self._prefix = f"{prefix}/" if prefix else ""
         self._name = f"s3://{bucket.name}/{prefix} at {bucket.endpoint}"
         self._store = _open_store(bucket, self.patience, retries=0)
@@ -129,8 +131,13 @@ class S3Driver:
         """Holds where the bucket keeps versions and locks each one for a time by default."""
         return read_append_only(self._bucket, self.patience)
 
+    def extend_lock(self, key: str, until: datetime) -> None:
+        """Lock the newest version of the key until then, in compliance mode."""
+        self._locks.extend(self._prefix + check_key(key), until)
+
     def close(self) -> None:
-        """Nothing to give back: the library closes idle connections itself."""
+        """Give back connections; those of the library it closes itself once they are idle."""
+        self._locks.close()
 
     def head_once(self, key: str) -> Head:
         """As `head`, asked once."""

@@ -65,6 +65,10 @@ class S3Past(S3Driver):
         """Refused."""
         self._refuse()
 
+    def extend_lock(self, key: str, until: datetime) -> None:
+        """Refused."""
+        self._refuse()
+
     def _refuse(self) -> NoReturn:
         raise StorageRefusedError(f"{self._name} is the past: nothing is written there", fix="Leave out as_of.")
 

@@ -18,6 +18,7 @@ from lepton.vault.drivers.http_calls import Calls
 from lepton.vault.drivers.patience import Patience, retried
 
 EMPTY = sha256(b"").hexdigest()
+UNITS = (("Days", 86_400), ("Years", 365 * 86_400))
 NO_TEXT = re.compile(
     rb"&#(x0*([0-8bcef]|1[0-9a-f]|fff[ef])|0*([0-8]|1[124-9]|2[0-9]|3[01]|6553[45]));|[\x00-\x08\x0b\x0c\x0e-\x1f]"
     rb"|\xef\xbf[\xbe\xbf]",
@@ -51,12 +52,13 @@ def read_append_only(bucket: Bucket, patience: Patience) -> AppendOnly:
     if versions != "Enabled":
         return AppendOnly(holds=False, reason="The bucket keeps no versions")
     mode = _text(lock, "Mode")
-    span = [f"{_text(lock, unit)} {unit.lower()}" for unit in ("Days", "Years") if _text(lock, unit)]
+    span = [f"{_text(lock, unit)} {unit.lower()}" for unit, _ in UNITS if _text(lock, unit)]
     if _text(lock, "ObjectLockEnabled") != "Enabled" or not mode or not span:
         return AppendOnly(holds=False, reason="The bucket keeps versions, but locks none by default")
     if mode != "COMPLIANCE":
         return AppendOnly(holds=False, reason=f"The lock's mode is {mode}: whoever has the right can lift it")
-    return AppendOnly(holds=True, reason=f"Every version is locked for {span[0]} (mode {mode})")
+    lock_s = next((int(text) * seconds for unit, seconds in UNITS if (text := _text(lock, unit)).isdigit()), 0)
+    return AppendOnly(holds=True, reason=f"Every version is locked for {span[0]} (mode {mode})", lock_s=lock_s)
 
 
 def ask(
