@@ -6,6 +6,7 @@ from lepton.serve.message import Message
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What every HTTP/2 connection begins with (RFC 9113, 3.4)."""
+BLANK = b"\r\n\r\n"
 MAX_KNOWN, MAX_KNOWN_BYTES = 4096, 4096
 """Heads that are remembered, and the size of the largest."""
 
@@ -15,6 +16,14 @@ def is_http2(first: bytes) -> bool | None:
     if first.startswith(PREFACE):
         return True
     return None if PREFACE.startswith(first) else False
+
+
+def end_of_lines(had: bytes, data: bytes) -> int:
+    """How much of `data` may be read at once as one message: to its first empty line, with which each head and each
+    body in chunks ends, or all; `had` is what came of the same head before."""
+    beside = had[-3:]
+    end = (beside + data).find(BLANK) + 4
+    return end - len(beside) if end > 3 else len(data)
 
 
 def remember(heads: dict[bytes, Known], key: bytes, message: Message, exchange: Exchange) -> None:

@@ -14,7 +14,7 @@ import httptools
 from lepton.serve import answers
 from lepton.serve.answers import Refusal
 from lepton.serve.exchange import Asked, Desk, Exchange, Limits, Lobby
-from lepton.serve.heads import MAX_KNOWN_BYTES, is_http2, remember
+from lepton.serve.heads import MAX_KNOWN_BYTES, end_of_lines, is_http2, remember
 from lepton.serve.message import SWALLOW_BYTES, Message
 from lepton.serve.protocols.grpc.calls import open_stream
 from lepton.serve.protocols.http2.connection import Http2
@@ -45,8 +45,8 @@ class Connection(Reading):
         """Names the bytes of the head that is being read, if they came at once."""
         self._last_head, self._last_key = NO_HEAD, b""
         """The last head that came at once, and its name: most clients send it again."""
-        self._seen: bytes | bytearray | memoryview = b""
-        """What was read with, or of, the head of the present request."""
+        self._seen = b""
+        """What was read of the head of the present request, perhaps with line ends before it."""
         self._message_count = 0
         """Messages begun in the bytes that are being read."""
         self._anew = b""
@@ -105,16 +105,10 @@ class Connection(Reading):
             self._pass_on(data)
             return
         message, chunks = self._message, self._message.chunks
-        if self._phase == "head":
-            self._seen = bytearray(self._seen)
-            self._seen += data
-        else:
-            self._seen = data
+        rest: bytes | memoryview = data
         try:
-            try:
-                self._parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                self._turn(data[upgrade.args[0] :])
+            while rest and not self._is_deaf:
+                rest = self._feed(rest)
         except httptools.HttpParserError as fault:
             if isinstance(fault, httptools.HttpParserCallbackError):
                 raise
@@ -122,24 +116,33 @@ class Connection(Reading):
         if self._phase != "idle" and not self._is_deaf:
             self._judge_part(data, chunks if self._message is message else 0)
 
-    def _turn(self, rest: bytes | memoryview) -> None:
-        """The parser reads no further than a head that asks to change the protocol: read on, if that is not done.
+    def _feed(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Let the parser read on, no further than the present message surely goes; what is left of the bytes.
 
         Raises:
-            httptools.HttpParserError: what follows is not HTTP.
+            httptools.HttpParserError: they are not HTTP.
         """
-        while self._anew:
-            self._seen = rest = self._anew + bytes(rest)
-            self._anew = b""
-            self._parser = httptools.HttpRequestParser(self)
-            try:
-                self._parser.feed_data(rest)
-            except httptools.HttpParserUpgrade as upgrade:
-                rest = rest[upgrade.args[0] :]
-            else:
-                return
-        self._is_deaf = True
-        self._pass_on(rest)
+        self._chunks += 1
+        size = self._message.rest_bytes if self._phase == "body" else 0
+        if size <= 0:
+            data, had = bytes(data), self._seen if self._phase == "head" else b""
+            size = end_of_lines(had, data)
+            self._seen = had + data[:size]
+        try:
+            self._parser.feed_data(data[:size])
+        except httptools.HttpParserUpgrade as upgrade:
+            return self._turn(data[upgrade.args[0] :])
+        return data[size:]
+
+    def _turn(self, rest: bytes | memoryview) -> bytes | memoryview:
+        """What is to be read after a head that asks to change the protocol: that head anew, if that is not done."""
+        if not self._anew:
+            self._is_deaf = True
+            self._pass_on(rest)
+            return b""
+        rest, self._anew = self._anew + bytes(rest), b""
+        self._parser, self._phase = httptools.HttpRequestParser(self), "idle"
+        return rest
 
     def _pass_on(self, data: bytes | memoryview) -> None:
         """Bytes that are not read here."""
@@ -274,7 +277,8 @@ class Connection(Reading):
             return
         parser, message = self._parser, self._message
         version, is_upgrade = parser.get_http_version(), parser.should_upgrade()
-        is_exact = b"%b %b HTTP/%b\r\n" % (parser.get_method(), message.url, version.encode()) in bytes(self._seen)
+        line = b"%b %b HTTP/%b\r\n" % (parser.get_method(), message.url, version.encode())
+        is_exact = self._seen.lstrip(b"\r\n").startswith(line)
         if is_upgrade and is_exact and (head := message.unchanging(parser.get_method(), version, self._limits)):
             self._anew = head
             return

@@ -31,7 +31,7 @@ class Reading(Outlet):
         self._refusal: Refusal | None = None
         """Of the current exchange, to be given once its body is swallowed."""
         self._chunks = 0
-        """Of all its bodies."""
+        """Of all its bodies; and how often the parser was given something."""
         self._later = b""
         """What has come and is read in the next turn of the loop, or once there is room for it."""
 

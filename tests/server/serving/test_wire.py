@@ -150,7 +150,7 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "a bad chunk after an upgrade": (H2C + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
     "two hosts and an upgrade": (H2C + b"Host: b\r\nContent-Length: 28\r\n\r\n" + BODY, 400),
     "another protocol with an upgrade": (
-        b"POST / RTSP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\n{}",
+        b"POST /predict RTSP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\n{}",
         400,
     ),
     "large headers and an upgrade": (
@@ -229,6 +229,41 @@ def test_nothing_after_a_doubtful_message_is_taken_for_a_request(house: House, n
         wire.send(REFUSED[name][0] + PREDICT)
         assert wire.read()[0] in (400, 505)
         assert wire.is_closed()
+
+
+CHUNKED_PREDICT = CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+QUOTED = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(BODY) + len(PREDICT) + 4, BODY + b"\r\n" + PREDICT + b"\r\n")
+"""Its body holds a whole request, which is none."""
+
+
+@pytest.mark.parametrize("before", [b"", b"\r\n", PREDICT, CHUNKED_PREDICT, QUOTED], ids=range(5))
+@pytest.mark.parametrize("line", [b"POST /predict RTSP/1.1", b"POST  /predict HTTP/1.1"])
+@pytest.mark.parametrize("size", [1, 7, 50, 100_000])
+def test_an_equal_request_beside_another_protocols_does_not_make_it_http(
+    house: House, before: bytes, line: bytes, size: int
+) -> None:
+    wrong = PREDICT.replace(b"POST /predict HTTP/1.1", line)
+    stream = before + wrong + PREDICT
+    with house.wire() as wire:
+        for at in range(0, len(stream), size):
+            wire.send(stream[at : at + size])
+        if before.strip():
+            assert wire.read()[0] == (422 if before is QUOTED else 200)
+        assert wire.read()[0] == 400
+        assert wire.is_closed()
+
+
+def test_a_body_may_hold_what_would_be_a_wrong_line(house: House) -> None:
+    wrong = b"POST /predict RTSP/1.1\r\n\r\n"
+    for data in (wrong, b"\r\n\r\n" + wrong + b"\r\n\r\n", b"\r\n\r\n"):
+        whole = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(data), data)
+        parts = CHUNKED + b"%x\r\n%b\r\n0\r\nX: a\r\n\r\n" % (len(data), data)
+        stream = (whole + PREDICT + parts + PREDICT) * 2
+        for size in (1, 7, 50, 100_000):
+            with house.wire() as wire:
+                for at in range(0, len(stream), size):
+                    wire.send(stream[at : at + size])
+                assert [wire.read()[0] for _ in range(8)] == [422, 200] * 4
 
 
 def test_what_follows_a_last_request_is_ignored(house: House) -> None:
