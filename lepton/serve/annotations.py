@@ -5,7 +5,7 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
 from enum import Enum
 from functools import partial
@@ -15,6 +15,7 @@ import typing_extensions
 from pydantic import BaseModel, BeforeValidator, PlainValidator, WithJsonSchema
 from pydantic.json_schema import GenerateJsonSchema
 
+from lepton.core.errors import ConfigError
 from lepton.serve.service import Upload
 
 EMPTY = inspect.Parameter.empty
@@ -156,6 +157,21 @@ def hints_of(kind: Any) -> dict[str, Any]:
     if isinstance(kind, type) and (is_dataclass(kind) or is_typed(kind)):
         return typing.get_type_hints(kind, include_extras=True)
     return {}
+
+
+def hints_in(function: Callable[..., Any]) -> dict[str, Any]:
+    """Parameter -> annotation of a function.
+
+    Raises:
+        ConfigError: they cannot be read.
+    """
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, AttributeError) as fault:
+        raise ConfigError(
+            f"The annotations of {getattr(function, '__name__', function)} cannot be read: {fault}",
+            fix="Import what they name at the top of the file.",
+        ) from fault
 
 
 def _to_array(value: Any, dtype: Any) -> Any:

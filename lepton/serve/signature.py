@@ -10,7 +10,7 @@ import typing
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
@@ -20,6 +20,7 @@ from lepton.serve.annotations import (
     Schema,
     alternatives,
     annotated,
+    hints_in,
     hints_of,
     is_array,
     is_object,
@@ -30,6 +31,7 @@ from lepton.serve.calls import Call, read_exactly, read_json, read_other, reques
 from lepton.serve.conversation import WebSocket
 from lepton.serve.forms import Texts, read_form, read_name, read_query
 from lepton.serve.frames import Media
+from lepton.serve.misfits import explain
 from lepton.serve.routes import path_pattern
 from lepton.serve.service import Request, Upload, Wish, _Whole
 
@@ -61,7 +63,7 @@ class Signature:
         self.name = name
         self.wish = wish
         self.pattern = path_pattern(wish.path.encode())
-        self._hints = _hints(function)
+        self._hints = hints_in(function)
         parameters = list(inspect.signature(function).parameters.values())
         if parameters and parameters[0].name == "self":
             parameters = parameters[1:]
@@ -223,9 +225,9 @@ class Signature:
             elif self._fields or self.takes_rest:
                 found = self._body_fields(call)
             if path and not is_from_url:
-                found |= _spread(self._path.model_validate(self._texts.gather(path.items())))
+                found |= self._from_path(path)
         except ValidationError as fault:
-            raise explain(fault) from None
+            raise self._misfit(fault, self._sent(call)) from None
         except RecursionError:
             raise InvalidError("The body is nested too deeply", fix="Send less levels in one another.") from None
         if self.request_name:
@@ -239,9 +241,35 @@ class Signature:
     def _from_url(self, call: Call, path: Mapping[str, str]) -> dict[str, Any]:
         given = self._texts.gather(read_query(call.head.query if call.head else ""))
         if self._whole is not None:
-            found = _spread(self._path.model_validate(self._texts.gather(path.items())))
-            return found | {self.whole_name: self._whole.validate_python(given)}
+            return self._from_path(path) | {self.whole_name: self._whole.validate_python(given)}
         return _spread(self._query.model_validate(given | self._texts.gather(path.items())))
+
+    def _from_path(self, path: Mapping[str, str]) -> dict[str, Any]:
+        given = self._texts.gather(path.items())
+        try:
+            return _spread(self._path.model_validate(given))
+        except ValidationError as fault:
+            raise explain(fault, given, self.kinds) from None
+
+    def _misfit(self, fault: ValidationError, sent: Any) -> InvalidError:
+        return explain(fault, sent, self.kinds.get(self.whole_name, self.kinds))
+
+    def _sent(self, call: Call) -> Any:
+        """All that a request holds for it, which has been read before; None: no JSON."""
+        if self.reads_url(call.head.method if call.head is not None else ""):
+            given = self._texts.gather(read_query(call.head.query if call.head else ""))
+            return given | self._texts.gather(self._path_values(call).items())
+        if self._is_json(call):
+            with suppress(ValueError, RecursionError):
+                return json.loads(call.body or b"{}")
+            return None
+        if call.media == Media.FORM:
+            return self._texts.gather(read_form(call))
+        value = self._other(call)
+        return value if self.whole_name or call.media == Media.MSGPACK else dict.fromkeys(self._body, value)
+
+    def _is_json(self, call: Call) -> bool:
+        return call.media == Media.JSON or (call.media == Media.OTHER and not self.is_raw)
 
     def _path_values(self, call: Call) -> dict[str, str]:
         match = self.pattern.fullmatch(call.head.path.encode()) if call.head else None
@@ -249,7 +277,7 @@ class Signature:
 
     def _whole_body(self, call: Call) -> Any:
         assert self._whole is not None
-        if call.media == Media.JSON or (call.media == Media.OTHER and not self.is_raw):
+        if self._is_json(call):
             if self._is_anything:
                 return self._anything(call.body)
             read_json(call.body)
@@ -265,7 +293,7 @@ class Signature:
         return value
 
     def _body_fields(self, call: Call) -> dict[str, Any]:
-        if call.media == Media.JSON or (call.media == Media.OTHER and not self.is_raw):
+        if self._is_json(call):
             return _spread(self._from_json(call.body or b"{}"))
         if call.media == Media.FORM:
             return _spread(self._form.model_validate(self._texts.gather(read_form(call))))
@@ -315,7 +343,7 @@ class Signature:
                 return {self.whole_name: self._whole.validate_python(values.get(self.whole_name))}
             return _spread(self._open.model_validate(values))
         except ValidationError as fault:
-            raise explain(fault) from None
+            raise self._misfit(fault, values.get(self.whole_name, values)) from None
 
     # schemas
 
@@ -352,35 +380,10 @@ class Signature:
         }
 
 
-def explain(fault: ValidationError) -> InvalidError:
-    """What was wrong, naming the field; of several the first, and how many more."""
-    first, *more = fault.errors(include_url=False)
-    if first["type"] == "json_invalid":
-        return InvalidError(f"The body is no JSON: {first['ctx']['error']}", fix="Send JSON in UTF-8.")
-    where = ".".join(str(part) for part in first["loc"]) or "body"
-    words = {
-        "missing": "is missing",
-        "extra_forbidden": "is unknown",
-    }.get(first["type"], first["msg"].replace("Input should be", "should be").replace("Value error, ", ""))
-    rest = f" (and {len(more)} more)" if more else ""
-    shown = "" if first["type"] in ("missing", "extra_forbidden") else f", not {str(first.get('input'))[:80]!r}"
-    return InvalidError(f"{where}: {words}{shown}{rest}", fix="See /docs for what it takes.")
-
-
 def _spread(model: BaseModel) -> dict[str, Any]:
     """Its fields by the names that the handler has for them, not copied."""
     named = {name[len(PREFIX) :]: value for name, value in model.__dict__.items()}
     return named | model.__pydantic_extra__ if model.__pydantic_extra__ else named
-
-
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError) as fault:
-        raise ConfigError(
-            f"The annotations of {getattr(function, '__name__', function)} cannot be read: {fault}",
-            fix="Import what they name at the top of the file.",
-        ) from fault
 
 
 def _names(path: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lepton.core.errors import clip
 from lepton.serve.llm.runtime import Ask, AskError
+from lepton.serve.misfits import explain
 from lepton.serve.protocols.openai.messages import TEXT, Message, Strict, Tool, chosen
 from lepton.serve.protocols.openai.messages import Choice as ToolChoice
 
@@ -212,22 +213,23 @@ def read(kind: type[Kind], body: bytes) -> Kind:
         AskError: it is none; the message names the field.
     """
     try:
-        orjson.loads(body)  # for its faults: pydantic would let NaN and infinities pass
+        sent = orjson.loads(body)  # for its faults: pydantic would let NaN and infinities pass
     except ValueError as fault:
         raise AskError(f"The body is no JSON: {fault}") from None
     try:
         return kind.model_validate_json(body)
     except ValidationError as fault:
-        raise explain(fault) from None
+        raise _misfit(fault, sent, kind) from None
 
 
-def explain(fault: ValidationError) -> AskError:
+def _misfit(fault: ValidationError, sent: Any, kind: type[BaseModel]) -> AskError:
     """What was wrong, naming the field."""
     first = fault.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     name = str(first["loc"][0]) if first["loc"] else None
     if first["type"] == "extra_forbidden":
         return AskError(f"Unrecognized request argument supplied: {clip(where, 80)}", name)
-    if first["type"] == "missing":
+    told = explain(fault, sent, kind).message
+    if told.startswith(f"{where}: is missing"):
         return AskError(f"Missing required parameter: {where}", name)
-    return AskError(f"Invalid value for {where}: {first['msg']}", name)
+    return AskError(f"Invalid value for {told}", name)
