@@ -138,7 +138,42 @@ def unpack(body: bytes) -> Any:
     try:
         return msgpack.unpackb(body, strict_map_key=False)
     except Exception as fault:  # noqa: BLE001  msgpack raises several unrelated types
-        raise InvalidError(f"The body is no msgpack: {fault}", fix="Send what msgpack.packb writes.") from None
+        why, fix = _what_of_msgpack(body, fault)
+        raise InvalidError(f"The body is no msgpack: {why}", fix=fix) from None
+
+
+def _what_of_msgpack(body: bytes, fault: Exception) -> tuple[str, str]:
+    """What is wrong with such a body, of which msgpack itself says little; and what to do."""
+    from msgpack import exceptions  # noqa: PLC0415  as above
+
+    fix = "Send what msgpack.packb writes."
+    match fault:
+        case exceptions.ExtraData() if _is_json(body):
+            return "it looks like JSON", "Send it as application/json, or what msgpack.packb writes."
+        case exceptions.ExtraData():
+            rest = len(fault.extra)
+            return f"its value ends at byte {len(body) - rest}, and {rest} more follow{'s' * (rest == 1)}", fix
+        case exceptions.FormatError():
+            return "it holds the byte c1, which stands for nothing", fix
+        case exceptions.StackError():
+            return "it is nested too deeply", "Send less levels in one another."
+        case UnicodeDecodeError():
+            return "a text in it is no UTF-8", "Pack bytes as bytes (use_bin_type=True)."
+        case TypeError():
+            return "a key in it is a list or an object", "Use texts as keys."
+    if not body:
+        return "it is empty", fix
+    if "incomplete input" in str(fault) or "exceeds max_" in str(fault):  # by the bytes that are there
+        return f"it ends too early, after {len(body)} byte{'s' * (len(body) > 1)}", "Send all of it."
+    return f"a time in it cannot be: {fault}", fix
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        orjson.loads(body)
+    except ValueError:
+        return False
+    return True
 
 
 def request_of(call: Call, path: Mapping[str, str]) -> Request:
