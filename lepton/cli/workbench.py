@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from itertools import count
 from math import inf
@@ -43,6 +43,7 @@ MOST_S = 3600.0
 AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Pauses before a replica that died is started again."""
 WARM_S = 3600.0
+TAIL_BYTES = 16 << 10
 YOUNG_S = 5.0
 """A front that ends sooner again and again is not started any more."""
 
@@ -54,10 +55,17 @@ class Replica:
     key: str
     version: int
     read_bytes: int = 0
+    tail: bytes = b""
+    """The end of what was shown of its log."""
     is_over: bool = False
     left_at: float = 0.0
     """When it was asked to end; 0: it was not."""
     born: float = field(default_factory=monotonic)
+
+    def tell(self, ended: Exit) -> str:
+        """How it ended; its log may have just said why."""
+        is_shown = " ".join(ended.detail.split()) in " ".join(self.tail.decode(errors="replace").split())
+        return describe(replace(ended, detail="") if is_shown else ended)
 
 
 class Workbench:
@@ -80,6 +88,8 @@ class Workbench:
         self._front = Replica("", -1)
         self._url = ""
         self._deaths = self._front_deaths = 0
+        self._is_refused = False
+        """The present code asks for what cannot be: it does not start by being tried again."""
         self._has_answered = False
         """A replica of the present code has: it is started again, however often it dies."""
         self._due = 0.0
@@ -126,7 +136,7 @@ class Workbench:
             say("the code has changed, and cannot start: waiting for its next change")
             return
         self._version += 1
-        self._deaths, self._has_answered = 0, False
+        self._deaths, self._has_answered, self._is_refused = 0, False, False
         say("the code has changed: starting it anew")
         self._start_replicas()
 
@@ -174,7 +184,7 @@ class Workbench:
         if not self._url or self._front_deaths >= len(AGAIN_S):
             raise ConfigError("The front has ended", fix="See above; another port may help.")
         self._show_logs()
-        say(f"the front has ended, and is started again: {describe(ended)}")
+        say(f"the front has ended, and is started again: {self._front.tell(ended)}")
         self._front = self._start(0, "front", -1)
 
     def _note_ready(self) -> None:
@@ -193,7 +203,8 @@ class Workbench:
             replica.is_over = True
             if replica.version != self._version:
                 continue
-            say(f"a replica has ended: {describe(ended)}")
+            say(f"a replica has ended: {replica.tell(ended)}")
+            self._is_refused |= ended.detail.startswith(f"{ConfigError.code}: ")
             pause_s = AGAIN_S[min(self._deaths, len(AGAIN_S) - 1)]
             self._deaths = self._deaths + 1 if monotonic() - replica.born < 30 else 0
             if self._gives_up() and self._bench.is_reloading:
@@ -207,8 +218,8 @@ class Workbench:
         self._replicas = [one for one in self._replicas if not one.is_over]
 
     def _gives_up(self) -> bool:
-        """Whether the present code has died so often, and never answered, that it is not tried again."""
-        return self._deaths >= len(AGAIN_S) and not self._has_answered
+        """Whether the present code never answered, and is refused or has died so often that it is not tried again."""
+        return (self._is_refused or self._deaths >= len(AGAIN_S)) and not self._has_answered
 
     def _retire(self) -> None:
         """Let go of old code once the new answers."""
@@ -261,6 +272,7 @@ class Workbench:
         for replica in [self._front, *self._replicas]:
             for piece in self._engine.logs(replica.key, offset=replica.read_bytes):
                 sys.stdout.buffer.write(piece)
+                replica.tail = (replica.tail + piece)[-TAIL_BYTES:]
             replica.read_bytes = self._engine.log_size(replica.key)
         sys.stdout.flush()
 

@@ -82,11 +82,12 @@ def write(folder: Path, *wish: str, version: str = "first") -> Path:
     return file
 
 
-def start(file: Path, *options: str) -> "subprocess.Popen[str]":
+def start(file: Path, *options: str, stream: int = subprocess.PIPE) -> "subprocess.Popen[str]":
     command = [*LEPTON, "serve", "run", str(file), "--port", "0", *options]
     env = {name: value for name, value in os.environ.items() if not name.startswith("LEPTON_")}
     with interruptible():
-        return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        stdout = subprocess.DEVNULL if stream == subprocess.PIPE else subprocess.PIPE
+        return subprocess.Popen(command, env=env, stderr=stream, stdout=stdout, text=True)
 
 
 @contextmanager
@@ -136,6 +137,29 @@ def test_what_cannot_be_is_refused_at_once(tmp_path: Path, wish: str, said: str)
     process = start(write(tmp_path, wish))
     _, told = process.communicate(timeout=60)
     assert process.returncode != 0 and said in " ".join(told.split()), told
+
+
+@pytest.mark.parametrize(
+    ("wish", "why"),
+    [
+        ("models = handler(lambda self: 1)", "config: Handler models takes the place of Service.models"),
+        ("init = lambda self: 1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_why_a_replica_does_not_start_is_said_once_each_time(tmp_path: Path, wish: str, why: str) -> None:
+    process = start(write(tmp_path, wish), stream=subprocess.STDOUT)
+    with process, interruptible():
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "waiting for the code to change" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        lines += process.stdout
+    said = "".join(lines)
+    times = said.count("a replica has ended")
+    assert said.count(why) == times == (1 if why.startswith("config") else 5), said
 
 
 def test_ctrl_c_lets_a_request_end_that_has_begun(tmp_path: Path, asking: Callable[..., "Future[Any]"]) -> None:
