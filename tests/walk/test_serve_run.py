@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.ports import free_port
 from tests.walk.house import LEPTON, interruptible, wait_until
 
 SERVICE = '''
@@ -44,6 +45,19 @@ class Waits(Service):
     def eat(self) -> int:
         return len(bytes(range(256)) * (4 << 20))
 '''
+
+
+PHOTON = """
+import os
+from leptonai.photon import Photon
+
+class Alive(Photon):
+    health_check_liveness_tcp_port = {port}
+
+    @Photon.handler
+    def pid(self) -> int:  # {version}
+        return os.getpid()
+"""
 
 
 class Running:
@@ -82,7 +96,7 @@ def write(folder: Path, *wish: str, version: str = "first") -> Path:
     return file
 
 
-def start(file: Path, *options: str, stream: int = subprocess.PIPE) -> "subprocess.Popen[str]":
+def start(file: Path | str, *options: str, stream: int = subprocess.PIPE) -> "subprocess.Popen[str]":
     command = [*LEPTON, "serve", "run", str(file), "--port", "0", *options]
     env = {name: value for name, value in os.environ.items() if not name.startswith("LEPTON_")}
     with interruptible():
@@ -91,7 +105,7 @@ def start(file: Path, *options: str, stream: int = subprocess.PIPE) -> "subproce
 
 
 @contextmanager
-def serve_run(file: Path, *options: str) -> Iterator[Running]:
+def serve_run(file: Path | str, *options: str) -> Iterator[Running]:
     """It, until Ctrl-C."""
     process = start(file, *options)
     try:
@@ -200,3 +214,17 @@ def test_new_code_takes_over_while_the_old_answers_what_it_had_begun(
         assert running.ask("/told")["version"] == "third"
         (tmp_path / "go").touch()
         assert open_now.result(60) == "first"
+
+
+def test_a_photon_that_is_edited_goes_on_answering_at_its_port_for_liveness(tmp_path: Path) -> None:
+    port, file = free_port(), tmp_path / "alive.py"
+    file.write_text(PHOTON.format(port=port, version="first"))
+    with serve_run(f"photon:{file}") as running:
+        before = running.ask("/pid")
+        for version in ("second", "third"):
+            file.write_text(PHOTON.format(port=port, version=version))
+            running.until("the new code answers")
+            wait_until(lambda gone=before: not Path(f"/proc/{gone}").exists(), "the old code has gone")
+            before = running.ask("/pid")
+            with urlopen(f"http://127.0.0.1:{port}/livez", timeout=30) as answer:
+                assert json.loads(answer.read()) == {"status": "ok"}

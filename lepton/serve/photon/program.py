@@ -125,7 +125,7 @@ class PhotonProgram:
     def __init__(self, photon: Any) -> None:
         self._photon = photon
         if photon.health_check_liveness_tcp_port is not None:
-            answer_liveness(photon.health_check_liveness_tcp_port)
+            answer_liveness(photon.health_check_liveness_tcp_port, is_shared=True)
         photon._call_init_once()
         app, meter = photon._create_app(load_mount=True), Meter()
         self._siblings = of_gang(topics_of(meter))

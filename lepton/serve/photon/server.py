@@ -80,10 +80,20 @@ def log_config() -> dict[str, Any]:
     return found
 
 
-def answer_liveness(port: int) -> None:
-    """Answer /livez at a port of its own, from a thread; a port that is taken is told and left."""
+class SharedServer(ThreadingHTTPServer):
+    """One of several processes at a port; each takes some of the requests."""
+
+    allow_reuse_port = True
+
+
+def answer_liveness(port: int, *, is_shared: bool = False) -> None:
+    """Answer /livez at a port of its own, from a thread; a port that is taken is told and left.
+
+    Args:
+        is_shared: other replicas answer there too, and those of other code before and after this.
+    """
     try:
-        server = ThreadingHTTPServer(("0.0.0.0", port), Liveness)
+        server = (SharedServer if is_shared else ThreadingHTTPServer)(("0.0.0.0", port), Liveness)
     except OSError as fault:
         sys.stderr.write(f"photon: /livez cannot be answered at port {port}: {fault}\n")
         return
