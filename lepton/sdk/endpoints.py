@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Unpack
 
-from lepton.core.errors import JobFailedError, NameTakenError, UnavailableError
+from lepton.core.errors import JobFailedError, NameTakenError, NotFoundError, UnavailableError, clip
 from lepton.sdk.artifacts import hash_file
 from lepton.sdk.http import Http, part
 from lepton.sdk.http import encode as json_body
@@ -20,6 +20,7 @@ NPY = "application/x-npy"
 LOG_LINES = 40
 FAULT, MOST_FAULT = "serve: request ", 64 << 10
 """How a replica begins to tell of a request that its handler failed on, and how much of that is kept."""
+MOST_LISTED = 1000
 PATIENCE_S = 30.0
 """How long an endpoint is asked again while it does not answer."""
 
@@ -82,7 +83,7 @@ class AsyncEndpoint:
             if loop.time() >= end:
                 raise UnavailableError(
                     f"Endpoint '{self.name}' is {self.state} after {timeout_s:g} s: {self.status.get('why', '')}",
-                    fix=f"lepton serve logs {self.name}",
+                    fix=f"It goes on; see: lepton serve why {self.name}",
                 )
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
@@ -288,11 +289,16 @@ class AsyncServe:
             return await (await self.get(name)).change(target, **limits)
 
     async def get(self, ref: str) -> AsyncEndpoint:
-        """An endpoint by name or id.
+        """An endpoint by name, id or the address at which it answers.
 
         Raises:
             NotFoundError: there is none.
         """
+        if ":" in ref:  # no name or id has one
+            found = {one.name: one.url for one in await self.list(limit=MOST_LISTED) if one.state != "deleted"}
+            if not (name := at_address(ref, found)):
+                raise NotFoundError(f"No endpoint answers at {clip(ref)}", fix="lepton serve list")
+            ref = name
         return AsyncEndpoint(
             self._http, await self._http.get(f"/serve/endpoints/{part(ref)}", workspace=self._workspace)
         )
@@ -328,6 +334,17 @@ async def _wish(http: Http, workspace: str, target: str, name: str, limits: Endp
     asked = class_limits(source.wishes, limits.keys())
     served = {"code": code["id"], "entry": source.entry}
     return {**served, **asked, **limits, "said": sorted(limits), "asked": sorted(asked)}
+
+
+def at_address(wanted: str, addresses: Mapping[str, str]) -> str:
+    """The name of the endpoint that answers there, whatever the scheme and the path; empty: none does.
+
+    Args:
+        addresses: name -> address.
+    """
+    place = (wanted.partition("://")[2] or wanted).replace("localhost:", "127.0.0.1:").rstrip("/") + "/"
+    found = {address.partition("://")[2]: name for name, address in addresses.items() if address}
+    return found.get(max((one for one in found if place.startswith(f"{one}/")), key=len, default=""), "")
 
 
 def deaths(status: Mapping[str, Any]) -> list[dict[str, Any]]:

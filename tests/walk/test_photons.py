@@ -60,6 +60,8 @@ def test_a_photon_is_deployed_unchanged_and_its_pickle_too(tmp_path: Path) -> No
         assert ask(house, endpoint, "/word", {"n": 1}) == (200, "TWO")
         assert ask(house, endpoint, "/word", {"n": 2}) == (404, {"error": "no such word"})
         assert ask(house, endpoint, "/word", {"n": "x"})[0] == 422
+        for address in (endpoint.url, endpoint.url.removeprefix("http://"), f"{endpoint.url}/docs"):
+            assert house.client.serve.get(address).id == endpoint.id
 
         (tmp_path / "reader.py").write_text(PROGRAM.replace("from words import shout", "shout = str.title"))
         words = [*LEPTON[:2], "lepton.cli.photon", "photon", "create", "-n", "reader", "-m", "reader.py"]
@@ -67,6 +69,12 @@ def test_a_photon_is_deployed_unchanged_and_its_pickle_too(tmp_path: Path) -> No
         subprocess.run(words, cwd=tmp_path, env=env, check=True, capture_output=True)
         stored = house.client.serve.deploy(f"photon:{tmp_path}/reader.photon", name="stored").wait()
         assert ask(house, stored, "/word", {"n": 0}) == (200, "One")
+        stored.delete().wait("deleted")
+
+        meta = {"entry": "photon:reader.photon"}
+        house.client.catalog.upload([tmp_path / "reader.photon"], kind="model", name="readers", meta=meta)
+        named = house.client.serve.deploy("readers", name="named").wait()
+        assert ask(house, named, "/word", {"n": 0}) == (200, "One")
 
         (tmp_path / "reader.py").write_text(
             "from leptonai.photon import Photon\nclass A(Photon):\n    def init(self): 1 / 0\n"
@@ -74,7 +82,7 @@ def test_a_photon_is_deployed_unchanged_and_its_pickle_too(tmp_path: Path) -> No
         broken = house.client.serve.deploy(f"photon:{tmp_path}/reader.py", name="broken")
         with pytest.raises(JobFailedError, match="ZeroDivisionError"):
             broken.wait()
-        for each in (endpoint, stored, broken):
+        for each in (endpoint, named, broken):
             each.delete().wait("deleted")
         house.end()
 
