@@ -368,7 +368,7 @@ class Desk(Entrance):
         for number in self.queue.hung(now - HUNG_S):
             self._links[number].close()
         self._wait_again(self._withdrawals.turn(now))
-        return bool(self._live or self._held.is_any or self.queue.is_busy)
+        return bool(self._live or self._held or self.queue.is_busy)
 
     @property
     def is_ready(self) -> bool:
@@ -381,13 +381,14 @@ class Desk(Entrance):
         return sum(not exchange.is_done for exchange in self._live.values())
 
     @property
+    def early(self) -> int:
+        """Requests that are in no queue yet: those of this turn of the loop, and before the first worker all."""
+        return len(self._arrived) + len(self._held)
+
+    @property
     def is_answering(self) -> bool:
         """Whether a request is open that will have an answer; an upgraded connection may be open for ever."""
-        return (
-            self._held.is_any
-            or bool(self._arrived)
-            or any(not (one.is_done or one.is_tunnel) for one in self._live.values())
-        )
+        return self.early > 0 or any(not (one.is_done or one.is_tunnel) for one in self._live.values())
 
     def close(self) -> None:
         """Drop every worker."""

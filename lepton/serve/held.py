@@ -18,10 +18,8 @@ class Held:
     def __init__(self) -> None:
         self._exchanges: list[Exchange] = []
 
-    @property
-    def is_any(self) -> bool:
-        """Whether one is kept."""
-        return bool(self._exchanges)
+    def __len__(self) -> int:
+        return len(self._exchanges)
 
     def add(self, exchange: Exchange) -> bool:
         """Keep one; False if there are too many."""

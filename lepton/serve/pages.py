@@ -30,7 +30,7 @@ def show(desk: "Desk", exchange: Exchange, route: Route) -> None:
     elif route.page == Page.MOVED:
         desk.answer(exchange, 307, b"{}", headers=b"location: %b%b\r\n" % (exchange.prefix, route.text))
     elif route.page == Page.QUEUE:
-        desk.answer(exchange, 200, b"%d" % (desk.queue.waiting + desk.queue.held))
+        desk.answer(exchange, 200, b"%d" % (desk.early + desk.queue.waiting + desk.queue.held))
     elif route.page == Page.READY and not desk.is_ready:
         desk.refuse(exchange, answers.NO_WORKER)
     elif route.page == Page.ABOUT:
@@ -49,7 +49,7 @@ def token_page() -> bytes:
 def gauges(desk: "Desk") -> dict[str, float]:
     """Name -> value now."""
     return {
-        "queue_waiting": desk.queue.waiting,
+        "queue_waiting": desk.early + desk.queue.waiting,
         "requests_held": desk.queue.held,
         "request_limit_seconds": desk.longest_s,
         "workers_ready": desk.queue.workers,

@@ -76,3 +76,40 @@ def test_a_worker_that_comes_while_a_token_is_judged_is_not_waited_for_again(
     status: int, path: bytes, answer: int
 ) -> None:
     assert asyncio.run(meet(status, path)) == [answer]
+
+
+async def lengths() -> list[int]:
+    """What /queue-length says while one request comes before the first worker, then to it, and is answered."""
+    queue = Queue(max_batch=32, max_waiting=4096, max_waiting_bytes=1 << 28)
+    desk = Desk(queue, limits=Limits(), deadline_s=60, name="own", gate=None, prefix="f")
+    lobby, found = Lobby(desk, Addresses(())), list[int]()
+
+    def send(data: bytes) -> bytearray:
+        connection, transport = Connection(lobby), Transport()
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        connection.data_received(data)
+        return transport.written
+
+    def look() -> None:
+        found.append(int(send(b"GET /queue-length HTTP/1.1\r\nHost: a\r\n\r\n").rpartition(b"\r\n")[2]))
+
+    look()
+    send(GOOD)
+    look()  # it is held until a worker tells what can be asked
+    worker = Worker(desk)
+    look()  # it has come out, and is not in the queue yet
+    desk._pump()
+    look()
+    worker.work()
+    look()
+    send(GOOD)
+    send(GOOD)
+    look()  # both have come in this turn of the loop
+    desk._pump()
+    worker.work()
+    look()
+    return found
+
+
+def test_a_request_is_counted_from_its_coming_to_its_answer() -> None:
+    assert asyncio.run(lengths()) == [0, 1, 1, 1, 0, 2, 0]
