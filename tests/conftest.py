@@ -13,7 +13,7 @@ from tests.ports import free_port
 
 pytest.register_assert_rewrite("tests.contract.driver_contract", "tests.contract.driver_faults")
 
-settings.register_profile("alike", derandomize=True)
+settings.register_profile("alike", derandomize=True, deadline=None)
 settings.load_profile("alike")  # every run draws the same; very many others are drawn in the slow runs of properties
 
 WALKS_UNTIL = 0.9
