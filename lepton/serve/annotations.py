@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typing_extensions
 from pydantic import BaseModel, BeforeValidator, PlainValidator, WithJsonSchema
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticCustomError
 
 from lepton.core.errors import ConfigError
 from lepton.serve.service import Upload
@@ -44,7 +45,7 @@ def annotated(kind: Any) -> Any:
         return _typed(kind)
     origin, arguments = get_origin(kind), get_args(kind)
     if not accepts_truth(kind):
-        return Annotated[kind, BeforeValidator(_no_truth)]
+        return Annotated[kind, BeforeValidator(partial(_no_truth, kind=kind))]
     if origin is Literal or not arguments:
         return kind
     if origin is Annotated:
@@ -57,19 +58,21 @@ def annotated(kind: Any) -> Any:
 
 def accepts_truth(kind: Any) -> bool:
     """Whether true and false may be values of it; of a choice among numbers they are none."""
+    kinds = set(map(type, choices(kind)))
+    return not kinds or bool in kinds or kinds.isdisjoint((int, float))
+
+
+def choices(kind: Any) -> tuple[Any, ...]:
+    """The values of a choice; none if it is no choice."""
     if get_origin(kind) is Literal:
-        values = get_args(kind)
-    elif isinstance(kind, type) and issubclass(kind, Enum):
-        values = tuple(one.value for one in kind)
-    else:
-        return True
-    kinds = set(map(type, values))
-    return bool in kinds or kinds.isdisjoint((int, float))
+        return get_args(kind)
+    return tuple(one.value for one in kind) if isinstance(kind, type) and issubclass(kind, Enum) else ()
 
 
-def _no_truth(value: Any) -> Any:
+def _no_truth(value: Any, kind: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError("should be one of its values: true and false are none")
+        expected = ", ".join(map(repr, choices(kind)))
+        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
     return value
 
 

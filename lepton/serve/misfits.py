@@ -45,6 +45,7 @@ TAIL = re.compile(r"_(type|parsing|parsing_size|sub_type|unicode|from_float|from
 """What is wrong with a kind, which is behind its name."""
 FORMS = {
     "none_required": "null",
+    "bytes_invalid_encoding": "base64",
     "finite_number": "a finite number",
     "greater_than": "more than {gt}",
     "greater_than_equal": "{ge} or more",
@@ -57,9 +58,12 @@ FORMS = {
     "too_short": "a list of at least {min_length} items",
     "too_long": "a list of at most {max_length} items",
 }
+KEY = " (the key)"
 PYTHON = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\b(?:True|False|None)\b|-?\b[0-9]+(?:\.[0-9]+)?\b""")
 """A value as Python writes it."""
 SHOULD = "should be "
+SAID = re.compile(r": |, not ")
+"""A text that has it says itself what came."""
 ONE = re.compile(r"\b1 (item|character)s")
 
 
@@ -104,7 +108,9 @@ def _place(finding: Finding, sent: Any) -> Misfit:
         if is_missing or is_item or (isinstance(at, Mapping) and part in at):
             path.append(str(part))
             at = None if is_missing else at[part]
-        elif part != "[key]" and union is None:
+        elif part == "[key]":
+            path[-1:] = [f"{one}{KEY}" for one in path[-1:]]
+        elif union is None:
             union, branch = len(path), where[: number + 1]
     if finding["type"].startswith("union_tag") and (name := PYTHON.fullmatch(finding["ctx"]["discriminator"])):
         path.append(str(literal_eval(name[0])))
@@ -153,7 +159,7 @@ def _wanted(finding: Finding) -> list[str]:
     if told and not PYTHON.sub("", told).replace(" or ", "").strip(", "):
         return [show(literal_eval(word)) for word in PYTHON.findall(told)]
     text = _text(finding)
-    return [text.removeprefix(SHOULD)] if text.startswith(SHOULD) and ":" not in text else []
+    return [text.removeprefix(SHOULD)] if text.startswith(SHOULD) and not SAID.search(text) else []
 
 
 def _text(finding: Finding) -> str:
@@ -184,9 +190,9 @@ def _within(kind: Any, part: str) -> Iterator[Any]:
         yield from get_args(kind)[-1:]
 
 
-def listed(words: Iterable[str]) -> str:
+def listed(words: Sequence[str]) -> str:
     """Each once: `a, b or c`."""
-    *most, last = dict.fromkeys(words)
+    *most, last = [one for one in dict.fromkeys(words) if one != KINDS["int"] or KINDS["float"] not in words]
     return f"{', '.join(most)} or {last}" if most else last
 
 

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgpack
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field, field_validator
 
 from lepton.core.errors import InvalidError
@@ -59,6 +63,8 @@ class Pets(BaseModel):
     colour: Colour = Colour.RED
     mode: Literal["a", "b", True] = "a"
     rank: Literal[1, -2] | None = None
+    ratio: int | float = 0
+    byte: dict[int, int] = {}
     size: Annotated[int, Field(gt=0, le=9)] = 1
     tag: Annotated[str, Field(min_length=2, max_length=3)] = "ab"
     few: Annotated[list[int], Field(max_length=1)] = []
@@ -125,6 +131,8 @@ def told(function: Any, body: Any, media: int = Media.JSON) -> str:
             'pet.tricks: a dog knows no more than two (it is ["a", "b", "c"])',
         ),
         (pets, {"colour": "green"}, 'colour: should be "red" or "it\'s blue", not "green"'),
+        (pets, {"ratio": "x"}, 'ratio: should be a number, not "x"'),
+        (pets, {"byte": {"x": 1}}, 'byte.x (the key): should be a whole number, not "x"'),
         (pets, {"mode": None}, 'mode: should be "a", "b" or true, not null'),
         (pets, {"rank": "1"}, 'rank: should be 1, -2 or null, not "1"'),
         (pets, {"size": 0}, "size: should be more than 0, not 0"),
@@ -176,3 +184,34 @@ def test_what_comes_in_a_url_is_told_alike() -> None:
         with pytest.raises(InvalidError) as caught:
             made.arguments(Call(1, b"", Media.JSON, head))
         assert caught.value.message == message
+
+
+def test_what_an_array_cannot_hold_is_told_once() -> None:
+    def total(values: NDArray[np.float32], rank: Literal[1, 2] = 1, seal: bytes = b"") -> Any:
+        return values, rank, seal
+
+    assert told(total, {"values": ["a"]}) == 'values: should be an array of float32, not of text values (it is ["a"])'
+    assert told(total, {"values": [1], "rank": True}) == "rank: should be 1 or 2, not true"
+    assert told(total, {"values": [1], "seal": "?"}) == 'seal: should be base64, not "?"'
+
+
+KEYS = st.sampled_from(("v", "n", "x", "many", "pet", "any_pet", "kind", "index", "byte", "int", "Cat", "[key]", "at"))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(("cat", "dog")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@given(body=VALUES, function=st.sampled_from((plain, either, pets, point)), is_packed=st.booleans())
+def test_whatever_comes_is_taken_or_told(body: Any, function: Any, is_packed: bool) -> None:
+    media = Media.MSGPACK if is_packed else Media.JSON
+    try:
+        data = msgpack.packb(body) if is_packed else json.dumps(body).encode()
+    except OverflowError:
+        return
+    try:
+        signature(function).arguments(Call(1, data, media))
+    except InvalidError as fault:
+        assert fault.message
+        assert not any(word in fault.message for word in ("Input should", "None", "True", "False", "list["))
