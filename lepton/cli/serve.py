@@ -1,6 +1,7 @@
 """`lepton serve`: deploy models as endpoints, and call them."""
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -18,6 +19,7 @@ from lepton.cli.standing import maybe_standing
 if TYPE_CHECKING:
     from lepton.sdk.limits import EndpointOptions, FrontOptions
 
+HERE = click.Path(exists=True, dir_okay=False)
 RATE = Number(0, 1_000_000, is_whole=True)
 CONNECTIONS = Number(16, 1_000_000, is_whole=True)
 
@@ -98,14 +100,25 @@ def _given(wishes: Mapping[str, Any]) -> dict[str, Any]:
     return {field: [one for one in wish if one] if isinstance(wish, tuple) else wish for field, wish in given.items()}
 
 
+def _absolute(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
+    """A file from here: the front works in another folder. Not followed: certificates that are renewed are links."""
+    return os.path.abspath(value) if value else ""
+
+
 @serve.command()
 @click.argument("entry")
 @click.option("--port", type=PORT, default=8000, show_default=True, help="Where it answers; 0: any free port.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @needs
 @click.option("--reload/--no-reload", "is_reloading", default=True, help="Start anew when a file changes.")
-@click.option("--tls-cert", default="", help="Certificate chain in PEM; with --tls-key it speaks TLS.")
-@click.option("--tls-key", default="", help="Its key.")
+@click.option(
+    "--tls-cert",
+    type=HERE,
+    callback=_absolute,
+    default=None,
+    help="Certificate chain in PEM; with --tls-key it speaks TLS.",
+)
+@click.option("--tls-key", type=HERE, callback=_absolute, default=None, help="Its key.")
 @common
 def run(session: Session, entry: str, **wishes: Any) -> None:
     """Serve ENTRY, a file.py[:Class] or a model's KIND:FILE, here while you edit it; no platform is needed.

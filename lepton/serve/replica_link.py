@@ -11,7 +11,7 @@ from lepton.core.errors import LeptonError
 from lepton.serve.calls import Call
 from lepton.serve.faults import refusal, reply_for
 from lepton.serve.frames import HEADED, LAST, Entry, Frame, Item, Kind, ReleaseError
-from lepton.serve.items import answer_of, call_of
+from lepton.serve.items import answer_of, call_of, is_large, portions
 from lepton.serve.mailbox import Mailbox
 from lepton.serve.marks import LAST_PLACE, PLACES, Claims, Words, make_words, open_words
 from lepton.serve.program import Line, Reply, Work
@@ -379,9 +379,11 @@ class Link(asyncio.Protocol):
             self._wire.send(Frame(Kind.BACK, back))
         if not (self._outbox or self._frames):
             return
-        frame = Frame(Kind.ANSWERS, self._outbox, self._frames)
+        items, frames = self._outbox, self._frames
         self._outbox, self._frames = [], 0
-        self._wire.send(frame)
+        for part in portions(items) if is_large(items) else [items]:
+            self._wire.send(Frame(Kind.ANSWERS, part, frames))
+            frames = 0
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:

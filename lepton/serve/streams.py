@@ -15,8 +15,8 @@ from lepton.serve.program import Line, Reply, Written
 EVENTS = b"content-type: text/event-stream"
 
 Put = Callable[[Item], None]
-AHEAD = 256
-"""Pieces that a plain generator may be ahead of what was sent."""
+AHEAD, AHEAD_BYTES = 256, 1 << 20
+"""Pieces, and their bytes, that a plain generator may be ahead of what was sent; one piece it may always be."""
 MOST_UNSENT_BYTES = 65_536
 """Of one stream in one turn of the loop: then they go out, and others have their turn."""
 TURN_S = 0.001
@@ -173,6 +173,8 @@ class Feeder:
         self._ready: deque[bytes | Exception | None] = deque()
         self._wake = asyncio.Event()
         self._room = Event()
+        self._made_bytes = self._taken_bytes = 0
+        """Each counted by one thread alone."""
         self._is_left = False
         Thread(target=self._turn, name="lepton-stream", daemon=True).start()
 
@@ -183,6 +185,7 @@ class Feeder:
                 self._wake.clear()
                 while self._ready:
                     piece = self._ready.popleft()
+                    self._taken_bytes += len(piece) if isinstance(piece, bytes) else 0
                     self._room.set()
                     if piece is None:
                         return
@@ -209,13 +212,19 @@ class Feeder:
                 close()
 
     def _push(self, piece: bytes | Exception | None) -> None:
+        self._made_bytes += len(piece) if isinstance(piece, bytes) else 0
         self._ready.append(piece)
         if len(self._ready) == 1 and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake.set)
-        if len(self._ready) >= AHEAD:
+        while self._is_ahead():
             self._room.clear()
-            if len(self._ready) >= AHEAD and not self._is_left:
+            if self._is_ahead():
                 self._room.wait()
+
+    def _is_ahead(self) -> bool:
+        """Whether the thread has to wait for who reads."""
+        is_far = len(self._ready) >= AHEAD or self._made_bytes - self._taken_bytes >= AHEAD_BYTES
+        return is_far and not self._is_left
 
 
 class Tunnel(Flow):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from websockets.sync.client import connect
 
 from tests.server.serving.house import House, open_service, wait_until
 
-PATHS = ["/text", "/answer", "/v1/chat/completions"]
+PATHS = ["/text", "/answer", "/plain", "/v1/chat/completions"]
 MOST_BYTES = 64 << 20
 """That may be on its way to a client that does not read; what is made in a second is many times more."""
 
@@ -40,8 +41,9 @@ def is_still(house: House) -> bool:
     return bool(before == state(house)[0])
 
 
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("size", [100, 10_000])
+@pytest.mark.parametrize(
+    ("path", "size"), [*((path, size) for path in PATHS for size in (100, 10_000)), ("/plain", 4_000_000)]
+)
 def test_a_stream_that_nobody_reads_stands_still_and_ends_with_its_client(rows: House, path: str, size: int) -> None:
     before, _ = state(rows)
     with rows.wire() as wire:
@@ -52,6 +54,18 @@ def test_a_stream_that_nobody_reads_stands_still_and_ends_with_its_client(rows: 
         assert count == 1
         assert (given - before) * size < MOST_BYTES
     wait_until(lambda: state(rows)[1] == 0, "its generator is closed", 30)
+
+
+def test_answers_that_are_too_much_for_one_frame_all_come(rows: House) -> None:
+    sizes = [3, 270 << 20, 40 << 20, 40 << 20, 200 << 20, 5]
+    with ThreadPoolExecutor(len(sizes)) as pool:
+        bodies = [json.dumps({"size": size}).encode() for size in sizes]
+        asked = [pool.submit(rows.ask, "POST", "/large", body, content_type="application/json") for body in bodies]
+        wait_until(lambda: b"lepton_requests_held 6\n" in rows.ask("GET", "/metrics")[1], "all wait", 30)
+        assert rows.ask("POST", "/release", b"{}", content_type="application/json")[0] == 204
+        for size, answer in zip(sizes, asked, strict=True):
+            status, body, _ = answer.result()
+            assert (status, len(body), body[:1], body[-1:]) == (200, size, b"x", b"x")
 
 
 def test_others_are_answered_while_an_endless_stream_is_read(rows: House) -> None:

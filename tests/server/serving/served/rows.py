@@ -1,6 +1,7 @@
-"""A service whose async generators never wait for anything."""
+"""A service whose generators never wait for anything, and whose answers are large."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from lepton.serve import Response, Service, WebSocket, handler
@@ -14,6 +15,7 @@ class Rows(Service):
 
     def init(self) -> None:
         self.given = self.open = 0
+        self.gate = asyncio.Event()
 
     def models(self) -> dict[str, object]:
         return {"endless": self}
@@ -31,6 +33,26 @@ class Rows(Service):
     async def text(self, size: int) -> AsyncIterator[str]:
         async for piece in self._endless("x" * size):
             yield piece
+
+    @handler(sse=False)
+    def plain(self, size: int) -> Iterator[bytes]:
+        self.open += 1
+        try:
+            while True:
+                self.given += 1
+                yield b"x" * size
+        finally:
+            self.open -= 1
+
+    @handler
+    async def large(self, size: int) -> bytes:
+        await self.gate.wait()
+        return b"x" * size
+
+    @handler
+    async def release(self) -> None:
+        """All that wait answer in one turn of the loop."""
+        self.gate.set()
 
     @handler
     async def answer(self, size: int) -> Response:
