@@ -17,6 +17,7 @@ from lepton.serve.program import Line, Reply, Work
 from lepton.serve.routes import Operation
 from lepton.serve.websocket import Socket, accept
 
+Headers = list[tuple[bytes, bytes]]
 App = Callable[..., Awaitable[None]]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 HOP = frozenset((b"connection", b"transfer-encoding", b"content-length", b"keep-alive", b"upgrade", b"x-request-id"))
@@ -65,6 +66,15 @@ def wsgi(app: Any) -> App:
     from a2wsgi import WSGIMiddleware  # noqa: PLC0415  only for services that mount one
 
     return WSGIMiddleware(app)  # type: ignore[no-any-return]
+
+
+def measured(headers: Headers, size: int) -> Headers:
+    """The headers of a body that has come whole: one that was sent in chunks has a length now, without which WSGI
+    applications read nothing."""
+    if not any(name.lower() == b"transfer-encoding" for name, _ in headers):
+        return headers
+    kept = [(name, value) for name, value in headers if name.lower() != b"transfer-encoding"]
+    return [*kept, (b"content-length", b"%d" % size)]
 
 
 class Mount:
@@ -131,7 +141,7 @@ class Mount:
             "state": dict(self._state),
         }
         if kind == "http":
-            found["method"] = head.method
+            found |= {"method": head.method, "headers": measured(headers, len(call.body))}
         return found
 
     async def answer(self, call: Call) -> Reply:

@@ -13,7 +13,7 @@ from lepton.core.resource import Json
 from lepton.serve.faults import ModelFileError
 from lepton.serve.loading import find_named
 from lepton.serve.model import open_session
-from lepton.serve.models.probe import SIZES, zeros
+from lepton.serve.models.probe import SIZES, are_apart, zeros
 from lepton.serve.models.program import TensorProgram
 from lepton.serve.protocols.inference.tensors import Array, Tensor
 
@@ -56,9 +56,17 @@ class OnnxModel:
         self.name = path.stem
         self.inputs = [tensor_of(one) for one in self._session.get_inputs()]
         self.outputs = [output_of(one) for one in self._session.get_outputs()]
-        everything = [*self.inputs, *self.outputs]
-        self.is_batched = all(tensor.shape and tensor.shape[0] == -1 for tensor in everything)
+        self.is_batched = self._has_rows()
         self.details = self._classes()
+
+    def _has_rows(self) -> bool:
+        """Whether the first axis of everything is over rows, each of which is computed as if it were alone."""
+        axes = {told.shape[0] if told.shape else 1 for told in self._session.get_inputs()}
+        named = {axis for axis in axes if isinstance(axis, str)}
+        if len(named) > 1 or not all(each.shape and each.shape[0] == -1 for each in [*self.inputs, *self.outputs]):
+            return False
+        found = are_apart(self.infer, self.inputs)
+        return found if found is not None else len(self.inputs) == 1 or axes == named
 
     def _classes(self) -> Mapping[str, Json]:
         """The classes of outputs that are maps, as far as a row of zeros tells them."""

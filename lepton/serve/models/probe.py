@@ -1,4 +1,8 @@
-"""What a model gives that does not say it of itself: learnt by computing rows of zeros when it is loaded."""
+"""What a model does that does not say it of itself: learnt by computing a few rows when it is loaded.
+
+Requests of different callers are computed together only where each row's answer is the same as if it were alone: else a
+caller would be given what others sent. Shapes do not tell: attention over all rows, or their maximum, keeps them.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,6 +14,7 @@ from lepton.serve.protocols.inference.values import datatype_of
 
 SIZES = (8, 32, 224)
 """Tried for axes of any size, beside that over rows."""
+LIKE = 0.03
 Infer = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 
@@ -24,7 +29,58 @@ def learn_outputs(infer: Infer, inputs: Sequence[Tensor]) -> tuple[list[Tensor],
     further = [infer(zeros(inputs, rows=2, size=size))] if has_rows else []
     outputs = [_merged(name, [array, *(one[name] for one in further)]) for name, array in first.items()]
     is_batched = has_rows and all(array.ndim and len(array) == 2 for array in further[0].values())
-    return outputs, is_batched and all(len(array) == 1 for array in first.values())
+    is_batched = is_batched and all(len(array) == 1 for array in first.values())
+    return outputs, is_batched and _are_apart(infer, inputs, size)
+
+
+def are_apart(infer: Infer, inputs: Sequence[Tensor]) -> bool | None:
+    """Whether each row of a model, whose first axes are of any size, is computed as if it were alone; None: it fails on
+    zeros of all sizes tried."""
+    try:
+        _, size = _first(infer, inputs)
+    except ModelFileError:
+        return None
+    return _are_apart(infer, inputs, size)
+
+
+def _are_apart(infer: Infer, inputs: Sequence[Tensor], size: int) -> bool:
+    rows = [_some(inputs, size, number) for number in (1, 2, 1, 1)]
+    try:
+        alone = [infer(row) for row in rows]
+        together = infer({tensor.name: np.concatenate([row[tensor.name] for row in rows]) for tensor in inputs})
+    except Exception:  # noqa: BLE001  whatever a model raises
+        return False
+    return all(_is_each(array, [one[name] for one in alone]) for name, array in together.items())
+
+
+def _some(inputs: Sequence[Tensor], size: int, number: int) -> dict[str, Array]:
+    """One row of every input, other numbers or texts for each `number`; of whole numbers 0 and 1, which most models
+    take."""
+    found = zeros(inputs, rows=1, size=size)
+    for tensor in inputs:
+        array, count = found[tensor.name], np.arange(found[tensor.name].size).reshape(found[tensor.name].shape)
+        if array.dtype == object:
+            array[...] = "ab"[number % 2]
+        elif array.dtype.kind == "f":
+            array[...] = np.cos(number * (count + 1))
+        else:
+            array[...] = (count + number) % 2
+    return found
+
+
+def _is_each(together: Array, alone: Sequence[Array]) -> bool:
+    if together.ndim == 0 or any(one.shape != (1, *together.shape[1:]) for one in alone):
+        return False
+    return len(together) == len(alone) and all(_is_like(together[at : at + 1], one) for at, one in enumerate(alone))
+
+
+def _is_like(found: Array, wanted: Array) -> bool:
+    """Whether a row is what it was alone, but for what a model with few bits makes of its neighbours' range."""
+    if found.dtype.kind != "f":
+        return np.array_equal(found, wanted)
+    found, wanted = found.astype(np.float64), wanted.astype(np.float64)
+    span = float(np.abs(np.nan_to_num(wanted, posinf=0, neginf=0)).max(initial=0.0))
+    return np.allclose(found, wanted, rtol=LIKE, atol=LIKE * span + 1e-6, equal_nan=True)
 
 
 def _first(infer: Infer, inputs: Sequence[Tensor]) -> tuple[Mapping[str, Array], int]:

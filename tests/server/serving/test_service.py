@@ -354,6 +354,9 @@ def test_applications_are_mounted_with_their_paths(busy: House) -> None:
     assert busy.ask("GET", "/app/hello/ada?loud=true")[:2] == (200, {"hello": "ADA"})
     assert busy.ask("GET", "/app/nope")[0] == 404
     assert busy.ask("GET", "/wsgi/x/y")[:2] == (200, b"GET /x/y")
+    assert busy.ask("POST", "/wsgi/x", b"body")[:2] == (200, b"POST /xbody")
+    parts = iter([b"in ", b"parts"])  # which go in chunks
+    assert busy.ask("POST", "/wsgi/x", parts)[:2] == (200, b"POST /xin parts")  # type: ignore[arg-type]
     status, answer, _ = busy.ask("GET", "/files/shop.py")
     assert status == 200 and b"every kind of handler" in answer
     assert busy.ask("GET", "/files/../house.py")[0] == 404

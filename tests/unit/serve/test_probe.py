@@ -1,6 +1,7 @@
 """What a model gives is learnt from zeros when it is loaded."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,3 +52,40 @@ def test_an_axis_of_any_size_is_tried_with_several() -> None:
 def test_outputs_that_change_their_axes_with_the_rows_are_refused() -> None:
     with pytest.raises(ModelFileError, match="axes"):
         learn_outputs(lambda given: {"y": given["x"].squeeze()}, [X])
+
+
+Q, D = Tensor("q", "FP32", [-1, 4]), Tensor("d", "FP32", [-1, 4])
+
+
+@pytest.mark.parametrize(
+    ("infer", "inputs"),
+    [
+        (lambda given: {"y": given["q"] @ given["d"].T}, [Q, D]),
+        (lambda given: {"y": (given["q"] @ given["d"].T) @ given["d"]}, [Q, D]),
+        (lambda given: {"y": np.broadcast_to(given["x"].max(0), given["x"].shape)}, [X]),
+        (lambda given: {"y": given["x"] - given["x"].mean(0)}, [X]),
+        (lambda given: {"y": given["x"].cumsum(0)}, [X]),
+        (lambda given: {"y": given["x"][::-1].cumsum(0)[::-1]}, [X]),
+        (lambda given: {"y": given["x"], "first": np.repeat(given["x"][:1], len(given["x"]), 0)}, [X]),
+        (lambda given: {"y": np.sort(given["t"], axis=0)}, [Tensor("t", "INT64", [-1])]),
+        (lambda given: {"y": given["s"][::-1].copy()}, [Tensor("s", "BYTES", [-1])]),
+    ],
+)
+def test_rows_that_know_of_one_another_are_computed_request_by_request(infer: Any, inputs: list[Tensor]) -> None:
+    _, is_batched = learn_outputs(infer, inputs)
+    assert not is_batched
+
+
+@pytest.mark.parametrize(
+    ("infer", "inputs"),
+    [
+        (lambda given: {"y": (given["q"] * given["d"]).sum(1)}, [Q, D]),
+        (lambda given: {"y": np.log(given["x"]), "z": given["x"] / 0.0}, [X]),
+        (lambda given: {"y": given["x"].astype(np.float16) * (1 + 0.005 * len(given["x"]))}, [X]),
+        (lambda given: {"y": given["t"] % 2 == 0, "z": given["t"] * 2}, [Tensor("t", "INT64", [-1, -1])]),
+        (lambda given: {"y": np.array([len(one) for one in given["s"]])}, [Tensor("s", "BYTES", [-1])]),
+    ],
+)
+def test_rows_that_do_not_are_computed_together(infer: Any, inputs: list[Tensor]) -> None:
+    with np.errstate(all="ignore"):
+        assert learn_outputs(infer, inputs)[1]

@@ -247,7 +247,8 @@ async def talk(socket: WebSocket) -> None:
 
 def wsgi(environ: Mapping[str, Any], start: Any) -> list[bytes]:
     start("200 OK", [("content-type", "text/plain")])
-    return [f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}".encode()]
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    return [f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}".encode(), body]
 
 
 class Busy(Service):
