@@ -48,8 +48,6 @@ from lepton.store import catalog, events, metrics, resources
 from lepton.store.database import Tx
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=DoorRoute)
-NO_WAIT = frozenset({"pause", "dependency"})
-"""Reasons to wait that say nothing of the pool: how long they last, waits of others do not tell."""
 FUNCTION_ENTRY = "lepton.engine.function:main"
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[OptionalId, Query(description="`next` of the page before")]
@@ -190,9 +188,8 @@ async def why(visit: ReadingAny, id: str) -> JSONResponse:
 def reasons_of(visit: Visit, tx: Tx, job: Resource) -> dict[str, Any]:
     """Why a job waits: `why` in words, `reasons` for programs, and between when it probably starts."""
     mirror = visit.platform.placing.mirror
-    found = mirror.why(tx, job) if job.state == State.QUEUED else []
+    found, between = mirror.told(tx, job) if job.state == State.QUEUED else ([], None)
     told = [reason.words for reason in found if reason.code != "pause"]  # why it pauses, its last event says better
-    between = mirror.stated(job.id, found) if found and found[0].code not in NO_WAIT else None
     return {
         "why": "; ".join(told),
         "reasons": [asdict(reason) for reason in found],

@@ -11,7 +11,7 @@ Promises of one moment break together, and say one thing only: that the factor o
 import heapq
 from collections import defaultdict, deque
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import exp
 
@@ -111,6 +111,13 @@ class Waits:
             promise.told = (now, *self._rest(promise, now))
             promise.is_blind = promise.is_blind and not sees_again
         return promise.told
+
+    def still(self, job: str) -> "Waits":
+        """What one job is told now, and of others nothing: asked there, it hears the same again."""
+        found, promise = Waits(), self._promises.get(job)
+        if promise is not None:
+            found._promises[job] = replace(promise)
+        return found
 
     def is_blind(self, job: str) -> bool:
         """Whether what a waiting job was told last comes from nothing."""

@@ -95,21 +95,23 @@ class Mirror:
 
     def why(self, tx: Tx, job: Resource) -> list[Reason]:
         """Why a queued job waits."""
+        return self.told(tx, job)[0]
+
+    def told(self, tx: Tx, job: Resource) -> tuple[list[Reason], tuple[int, int] | None]:
+        """Why a queued job waits, and between which moments it probably starts, in microseconds since 1970.
+
+        None: nobody can know. No decision waits for the computing, only while what it needs is copied.
+        """
         with self.lock:
             self.sync(tx)
             if before := sorted(self._after.get(job.id, ())):
-                return [Reason(code="dependency", words=f"it comes after {shorten(before)}", facts={"after": before})]
-            return reasons(self.live, job.id, self.now())
-
-    def stated(self, job: str, why: Sequence[Reason]) -> tuple[int, int] | None:
-        """Between which moments a waiting job probably starts, in microseconds since 1970; None: nobody can know.
-
-        Args:
-            why: the reasons for which it waits.
-        """
-        with self.lock:
-            between = starts_between(self.live, job, why, self.now())
-            return None if between is None else (round(between[0] * 1_000_000), round(between[1] * 1_000_000))
+                words = f"it comes after {shorten(before)}"
+                return [Reason(code="dependency", words=words, facts={"after": before})], None
+            now = self.now()
+            still = self.live.still(job.id, now)
+        found = reasons(still, job.id, now)
+        between = starts_between(still, job.id, found, now)
+        return found, None if between is None else (round(between[0] * 1_000_000), round(between[1] * 1_000_000))
 
     def put(self, job: Resource, read: Callable[[Iterable[str]], Mapping[str, Resource]]) -> None:
         """Enter a job as it was read or stored.

@@ -276,3 +276,8 @@ def longer(array: Rows, number: int) -> Rows:
     found = np.zeros((number, *array.shape[1:]), array.dtype)
     found[: len(array)] = array
     return found.view(type(array))
+
+
+def first_of(array: Rows, number: int) -> Rows:
+    """A copy of the first rows."""
+    return array.first(number) if isinstance(array, Table) else array[:number].copy()

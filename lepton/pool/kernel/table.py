@@ -50,9 +50,15 @@ class Table(list[Any]):
 
     def copy(self) -> "Table":
         """Equal rows that are others."""
-        found = Table(self._dtype, len(self))
-        for name in self._dtype.names or ():
-            setattr(found, name, getattr(self, name))
+        return self.first(len(self))
+
+    def first(self, number: int) -> "Table":
+        """The same of the first ones."""
+        found, names = Table(self._dtype, 0), self._dtype.names or ()
+        found += [row_class(self._dtype)() for _ in range(number)]
+        for row, own in zip(found, self, strict=False):
+            for name in names:
+                setattr(row, name, getattr(own, name))
         return found
 
     def longer(self, number: int) -> "Table":

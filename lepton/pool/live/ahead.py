@@ -110,11 +110,10 @@ class Walk:
 
     def _put(self, row: int, klass: int, *, is_late: bool) -> None:
         """Let one that goes before it start; if it may be passed by, or go elsewhere, only for the latest moment."""
-        job = self._live.jobs[self._live.seats.job_at(row)]
         (workers, each), nodes = self._frame.need(klass), self._frame.nodes_of(klass)
         if not workers or not len(nodes):
             return
-        least_s, most_s = self._runs.left(job, job.truth.worked_s, 0.0)
+        least_s, most_s = self._runs.left(*self._live.seats.known_at(row), 0.0)
         is_passed = (workers * each > self._mine[0] * self._mine[1] or each > self._mine[1]) and not is_late
         if not is_passed and not self._frame.may_leave(klass):
             self._brisk.put((workers, each), nodes, least_s)
@@ -134,10 +133,10 @@ class Walk:
 
     def _ends(self, row: int) -> tuple[Times, Times]:
         """When a running job ends; at the earliest one of a lower priority is stopped before."""
-        live, job = self._live, self._live.jobs[self._live.seats.job_at(row)]
+        live, (wants, _) = self._live, self._live.seats.known_at(row)
         at = live.seats.tables.pool.jobs[row]
         ran_s = max(0.0, self._own - float(at.begun))
-        least_s, most_s = self._runs.left(job, float(at.work) + ran_s, ran_s)
-        if live.policy.preempts and job.wants.rank > self._entry.wants.rank:
+        least_s, most_s = self._runs.left(wants, float(at.work) + ran_s, ran_s)
+        if live.policy.preempts and wants.rank > self._entry.wants.rank:
             least_s = np.minimum(least_s, max(0.0, live.policy.min_run_s - ran_s))
         return self._own + least_s, self._own + most_s

@@ -1,14 +1,16 @@
 """How long a live job will run, and when one that waits will start: the same learners as in a replay."""
 
 from collections.abc import Collection, Mapping
+from copy import copy
 from dataclasses import dataclass
 from math import sqrt
+from typing import Self
 
 import numpy as np
 
 from lepton.pool.boosting import Examples, Features, Lesson, Past, is_better, joined, lesson_of
 from lepton.pool.kernel import predict
-from lepton.pool.kernel.state import longer
+from lepton.pool.kernel.state import first_of, longer
 from lepton.pool.kernel.trees import Trees
 from lepton.pool.live.views import Wants
 from lepton.pool.policy import Policy, Source
@@ -18,6 +20,8 @@ LEVELS = 4
 """Groups that a job belongs to, from coarse to fine: size; queue and size; user and size; and what it runs."""
 SIDES = 3
 """Groups for features of trees alone: user, queue, program."""
+ABSENT = 2**62
+"""Row of a group that nobody belonged to yet: beyond all others, as is that of one that came after `still`."""
 LIKE = 3
 """Endings of like jobs before they say how long another will probably run."""
 LEAST_SPREAD = 0.02
@@ -109,12 +113,20 @@ class Forecast:
         What is told to people goes by this, and what is decided does not: it may be used before it ranks jobs well.
         """
         for key in reversed(groups_of(wants)[:LEVELS]):
-            group = self._history.groups[self._rows[key]] if key in self._rows else None
+            row = self._rows.get(key, ABSENT)
+            group = self._history.groups[row] if row < len(self._history.groups) else None
             if group is not None and group.seen >= LIKE:
                 seen, mean = float(group.seen), float(group.total / group.seen)
                 square = max(0.0, float(group.square) - seen * mean * mean) / (seen - 1.0)
                 return Likely(mean, max(LEAST_SPREAD, sqrt(square * (1.0 + 1.0 / seen)) * (1.0 + 1.0 / (seen - 1.0))))
         return None
+
+    def still(self, job: str) -> Self:
+        """What is known now of how long jobs run, and what this one was told; nothing is to be learned by it."""
+        found = copy(self)
+        found._history = self._history._replace(groups=first_of(self._history.groups, len(self._rows)))
+        found.waits = self.waits.still(job)
+        return found
 
     @property
     def is_known(self) -> bool:

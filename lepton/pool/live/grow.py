@@ -1,6 +1,12 @@
 """Arrays of a `Pool` that grow: twice as long whenever they are full. What was taken out of a pool before is stale."""
 
-from lepton.pool.kernel.state import Pool, longer
+from typing import Self
+
+from lepton.pool.kernel import state
+from lepton.pool.kernel.state import AWAKE, LATE, Pool, Rows, first_of, longer, rows
+
+ADDED_TO = frozenset({"lists", "links", "need", "capacity"})
+"""Arrays of which no row in use is ever written again."""
 
 
 class Growing:
@@ -9,6 +15,21 @@ class Growing:
     def __init__(self, pool: Pool, **used: int) -> None:
         self.pool = pool
         self._used = {name: used.get(name, 0) for name in pool._fields}
+
+    def still(self) -> Self:
+        """The pool as it is now, in arrays of its own; of those that a decision only writes (`room`, `plan`) as much as
+        it leaves for the next.
+        """
+        made = {name: self._still(name) for name in self.pool._fields if name not in ADDED_TO}
+        return type(self)(self.pool._replace(**made), **self._used)
+
+    def _still(self, name: str) -> Rows:
+        array = getattr(self.pool, name)
+        if name == "plan":
+            return rows(len(array), state.PLAN)
+        if name == "room":
+            return longer(first_of(array, int(max(self.pool.size[AWAKE], self.pool.size[LATE]))), len(array))
+        return first_of(array, self._used[name] or len(array))
 
     def count(self, name: str) -> int:
         """Rows of an array in use."""

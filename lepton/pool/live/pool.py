@@ -2,8 +2,12 @@
 
 import heapq
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import replace
 from itertools import islice
+from typing import Self
+
+import numpy as np
 
 from lepton.pool.kernel.choose import decide
 from lepton.pool.kernel.state import RUNNING, STARTS, STOPS, WAITING
@@ -199,6 +203,21 @@ class LivePool:
             entry.stated = self.forecast.waits.tell(job, entry.wants.queue, self.seats.devices(entry), now)
         return None if entry is None else entry.stated
 
+    def still(self, job: str, now: float) -> Self:
+        """The pool as it is now, as far as it says why one job waits and when that starts (`why`, `when`): whoever asks
+        there neither sees nor disturbs what happens here meanwhile.
+        """
+        self.state_wait(job, now)
+        found, pool = copy(self), self.seats.tables.pool
+        entry, held_for = self.jobs.get(job), np.asarray(pool.cells.held_for)
+        heard = [job, *self._promised, *(self.seats.job_at(slot) for slot in np.unique(held_for).tolist())]
+        if entry is not None and self.seats.is_in(entry, RUNNING):
+            heard += self.seats.jobs_on({spot.node for spot in self.seats.spots(entry)})
+        found.jobs = {id: copy(self.jobs[id]) for id in heard if id in self.jobs}
+        found.seats, found.clock, found.forecast = self.seats.still(), self.clock.still(), self.forecast.still(job)
+        found._stopping, found._new, found._promised = self._stopping.copy(), {}, {}
+        return found
+
     # Time and nodes.
 
     def _let_time_pass(self, now: float) -> None:
@@ -265,6 +284,7 @@ class LivePool:
     def _change(self, entry: Entry, truth: Truth, now: float) -> None:
         """Something else is the case with a job than was known."""
         before, entry.truth = entry.truth, truth
+        self.seats.note_work(entry)
         self._note_begin(entry, now)
         if before.phase is Phase.PAUSED and not before.due_s and truth.phase is Phase.QUEUED:
             since_s = max(self.clock.wall(now), entry.wants.since_s)  # what it comes after is done

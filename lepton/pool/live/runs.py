@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lepton.pool.kernel.predict import LONGEST_LOG
-from lepton.pool.live.entry import Entry
 from lepton.pool.live.forecast import Forecast, Likely
 from lepton.pool.live.views import Wants
 
@@ -38,14 +37,14 @@ class Runs:
         self.is_sure = True
         """Whether all that was drawn is known well; else what others have waited says more."""
 
-    def left(self, entry: Entry, done_s: float, ran_s: float) -> tuple[Times, Times]:
+    def left(self, wants: Wants, done_s: float, ran_s: float) -> tuple[Times, Times]:
         """Seconds that a job still runs, at the least and at the most that is known.
 
         Args:
             done_s: work that it has done.
             ran_s: for how long its present run has lasted, which its time limit bounds.
         """
-        wants, likely = entry.wants, self._likely(entry.wants)
+        likely = self._likely(wants)
         level = _ORDERS[crc32(wants.job.encode()) % len(_ORDERS)]
         rest_s = max(0.0, wants.limit_s - ran_s) if wants.limit_s else inf
         self.is_sure = self.is_sure and likely is not None and likely.spread <= SURE

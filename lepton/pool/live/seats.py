@@ -2,7 +2,9 @@
 
 import heapq
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 
@@ -41,7 +43,8 @@ class Seats:
         self._forecast = forecast
         self._habits = habits
         self.tables.expect(habits.kinds())
-        self._job_at: dict[int, str] = {}
+        self._at: list[tuple[Wants, float] | None] = []
+        """By row: what its job wants, and the work that it has done; None: it is gone."""
         self._on: dict[str, dict[str, None]] = {each.name: {} for each in machines}
         """Node -> jobs that really hold something there."""
 
@@ -61,7 +64,27 @@ class Seats:
 
     def job_at(self, slot: int) -> str:
         """The job in a row; empty if it is gone."""
-        return self._job_at.get(slot, "")
+        found = self._at[slot] if 0 <= slot < len(self._at) else None
+        return "" if found is None else found[0].job
+
+    def known_at(self, slot: int) -> tuple[Wants, float]:
+        """What the job in a row wants, and the seconds of work that it has done in earlier starts."""
+        found = self._at[slot]
+        assert found is not None
+        return found
+
+    def note_work(self, entry: Entry) -> None:
+        """Something else is the case with a job."""
+        if entry.slot >= 0:
+            self._at[entry.slot] = entry.wants, entry.truth.worked_s
+
+    def still(self) -> Self:
+        """The arrays as they are now, and who is where in them, for a look that changes nothing here."""
+        found = copy(self)
+        found.layout, found._at = copy(self.layout), self._at.copy()
+        found.layout.machines = [*self.layout.machines]
+        found.tables = self.tables.still(found.layout)
+        return found
 
     def places(self, entry: Entry) -> range:
         """The rows of a job's workers."""
@@ -182,7 +205,7 @@ class Seats:
         row.estimate = self._forecast.expect(entry.wants)
         row.work, row.is_endless = entry.truth.worked_s, entry.wants.is_endless
         row.saved = _saved(entry)
-        self._job_at[entry.slot] = entry.wants.job
+        self._at.append((entry.wants, entry.truth.worked_s))
         return entry.slot
 
     def _types(self, wants: Wants) -> tuple[str, ...]:
@@ -234,7 +257,7 @@ class Seats:
         """A job that runs, or was promised its places, gives them back in the arrays and waits again."""
         if self.tables.pool.jobs[entry.slot].is_late:
             end(self.tables.pool, self.order, entry.slot, now)
-            del self._job_at[entry.slot]
+            self._at[entry.slot] = None
             self.queue(entry)
             return
         if entry.holds:
@@ -249,7 +272,8 @@ class Seats:
             end(self.tables.pool, self.order, entry.slot, now)
         elif entry.slot >= 0:
             self.tables.pool.jobs[entry.slot].state = ABSENT
-        self._job_at.pop(entry.slot, None)
+        if entry.slot >= 0:
+            self._at[entry.slot] = None
         entry.slot = -1
 
     def open_again(self, before: Truth) -> None:

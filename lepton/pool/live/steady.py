@@ -10,8 +10,10 @@ read as it was meant: by the wall clock of then. After a restart the wall clock 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from math import inf
+from typing import Self
 
 LONGEST_STEP_S = 600.0
 LEAP_S = 1.0
@@ -67,6 +69,12 @@ class Steady:
             return
         span.last = max(span.last, wall)
         self._now = max(self._now, wall + span.ahead)
+
+    def still(self) -> Self:
+        """The same, not to be moved by what is seen here."""
+        found = copy(self)
+        found._spans = [replace(span) for span in self._spans]
+        return found
 
     def own(self, wall: float) -> float:
         """What the pool's own time is when the wall clock says this from now on, or has just said it."""

@@ -1,7 +1,9 @@
 """The arrays of a live pool: made from nodes, and extended by accounts and classes as they are first asked for."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 
@@ -98,6 +100,12 @@ class Tables:
     def pool(self) -> Pool:
         """The arrays as they are now; stale after anything was added."""
         return self.grow.pool
+
+    def still(self, layout: Layout) -> Self:
+        """The same tables with arrays of their own (`Growing.still`)."""
+        found = copy(self)
+        found.layout, found.grow, found.accounts = layout, self.grow.still(), self.accounts.copy()
+        return found
 
     @property
     def is_crowded(self) -> bool:

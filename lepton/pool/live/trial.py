@@ -30,8 +30,8 @@ def fits_beside(seats: Seats, entry: Entry, now: float) -> bool:
     return found
 
 
-def in_its_way(seats: Seats, entry: Entry, now: float) -> list[str] | None:
-    """Jobs that could be stopped so that a waiting one fits, once all times of waiting are over; None: it would not."""
+def in_its_way(seats: Seats, entry: Entry, now: float) -> list[int] | None:
+    """Rows of jobs that could be stopped so that a waiting one fits, once all times of waiting are over; None: none."""
     pool = seats.tables.pool
     order = seats.order._replace(half_life_s=0.0, grace_s=0.0, min_run_s=0.0)
     if not order.preempts:
@@ -43,4 +43,4 @@ def in_its_way(seats: Seats, entry: Entry, now: float) -> list[str] | None:
     give(pool, order, entry.slot, now)
     for slot in reversed(stopped):
         put_back(pool, order, slot, now)
-    return [seats.job_at(slot) for slot in stopped]
+    return stopped

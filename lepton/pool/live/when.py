@@ -11,7 +11,7 @@ from lepton.pool.live.entry import Entry
 from lepton.pool.live.pool import LivePool
 from lepton.pool.live.trial import in_its_way
 from lepton.pool.live.turn import before
-from lepton.pool.live.views import Phase, Reason
+from lepton.pool.live.views import Phase, Reason, Wants
 from lepton.pool.live.why import kept_nodes
 from lepton.pool.quota import DEFAULT
 from lepton.pool.tree import longest_grace_s
@@ -68,13 +68,13 @@ def _names(found: object) -> list[str]:
 
 def _kept_by(live: LivePool, entry: Entry, leaving: Iterable[str]) -> float:
     """When a promise is kept at the latest: once all of these have had their grace, from when each was asked."""
-    ends = [live.jobs[job].asked_s + _grace_s(live, live.jobs[job]) for job in leaving]
+    ends = [live.jobs[job].asked_s + _grace_s(live, live.jobs[job].wants) for job in leaving]
     return live.clock.wall(max([entry.promised_s, *ends])) + SOON_S
 
 
-def _grace_s(live: LivePool, entry: Entry) -> float:
+def _grace_s(live: LivePool, wants: Wants) -> float:
     """Within how many seconds a job ends that is stopped for another."""
-    return min(entry.wants.grace_s, longest_grace_s(live.rights.queues, entry.wants.queue or DEFAULT))
+    return min(wants.grace_s, longest_grace_s(live.rights.queues, wants.queue or DEFAULT))
 
 
 def _taken_back(live: LivePool, entry: Entry, now: float) -> Between | None:
@@ -87,8 +87,8 @@ def _taken_back(live: LivePool, entry: Entry, now: float) -> Between | None:
     stopped = in_its_way(live.seats, entry, own)
     if stopped is None:
         return None
-    grace_s = max((_grace_s(live, live.jobs[job]) for job in stopped), default=0.0)
-    begun = max((float(live.seats.tables.pool.jobs[live.jobs[job].slot].begun) for job in stopped), default=-inf)
+    grace_s = max((_grace_s(live, live.seats.known_at(row)[0]) for row in stopped), default=0.0)
+    begun = max((float(live.seats.tables.pool.jobs[row].begun) for row in stopped), default=-inf)
     asked = max(own, begun + policy.min_run_s, entry.waits_from + policy.grace_s + policy.min_run_s)
     return now, live.clock.wall(asked) + policy.rest_s + grace_s + SOON_S
 
