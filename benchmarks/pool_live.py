@@ -177,6 +177,8 @@ if __name__ == "__main__":
     here = Path(__file__).parent
     figures = measure()
     (here / "pool-live.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (here / "POOL-LIVE.md").write_text(report(figures))
+    page = here / "POOL-LIVE.md"
+    _, head, rest = page.read_text().partition("\n## ")  # by `pool_why.py`
+    page.write_text(report(figures) + head + rest)
     picture(figures, here / "pool-live.png")
     print(report(figures))

@@ -280,4 +280,9 @@ def longer(array: Rows, number: int) -> Rows:
 
 def first_of(array: Rows, number: int) -> Rows:
     """A copy of the first rows."""
-    return array.first(number) if isinstance(array, Table) else array[:number].copy()
+    if isinstance(array, Table):
+        return array.first(number)
+    if array.dtype.names is None:
+        return array[:number].copy()
+    plain = array[:number].view(np.ndarray).view(np.uint8)  # numpy copies records field by field, and bytes at once
+    return plain.copy().view(array.dtype).view(type(array))

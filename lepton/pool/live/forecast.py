@@ -76,6 +76,7 @@ class Forecast:
         self.waits = Waits()
         self._policy = policy
         self._rows: dict[tuple[object, ...], int] = {}
+        self._like: dict[tuple[object, ...], tuple[int, ...]] = {}
         self._asked: dict[str, Asked] = {}
         has_trees = has_trees and policy.quantile > 0
         plain, groups = np.zeros((1, PLAIN) if has_trees else (0, 0)), LEVELS + SIDES * has_trees
@@ -112,11 +113,11 @@ class Forecast:
 
         What is told to people goes by this, and what is decided does not: it may be used before it ranks jobs well.
         """
-        for key in reversed(groups_of(wants)[:LEVELS]):
-            row = self._rows.get(key, ABSENT)
+        for row in self._rows_of(wants):
             group = self._history.groups[row] if row < len(self._history.groups) else None
-            if group is not None and group.seen >= LIKE:
-                seen, mean = float(group.seen), float(group.total / group.seen)
+            seen = 0.0 if group is None else float(group.seen)
+            if group is not None and seen >= LIKE:
+                mean = float(group.total) / seen
                 square = max(0.0, float(group.square) - seen * mean * mean) / (seen - 1.0)
                 return Likely(mean, max(LEAST_SPREAD, sqrt(square * (1.0 + 1.0 / seen)) * (1.0 + 1.0 / (seen - 1.0))))
         return None
@@ -126,6 +127,16 @@ class Forecast:
         found = copy(self)
         found._history = self._history._replace(groups=first_of(self._history.groups, len(self._rows)))
         found.waits = self.waits.still(job)
+        return found
+
+    def _rows_of(self, wants: Wants) -> tuple[int, ...]:
+        """Rows of the groups of a job, from fine to coarse; they are never others once they are there."""
+        key = wants.program, wants.user, wants.queue, wants.workers
+        found = self._like.get(key)
+        if found is None:
+            found = tuple(self._rows.get(each, ABSENT) for each in reversed(groups_of(wants)[:LEVELS]))
+            if ABSENT not in found:
+                self._like[key] = found
         return found
 
     @property
