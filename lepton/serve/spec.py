@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Self
 
-from lepton.core.errors import InvalidError
+from lepton.core.errors import InvalidError, clip
 from lepton.core.ids import is_id
 from lepton.core.launch import Isolation
 from lepton.core.resource import Json
@@ -138,8 +138,7 @@ class EndpointSpec:
             raise InvalidError(f"{str(self.host)[:80]!r} is not a host", fix="Give an address of this machine.")
         if self.isolation not in ("", Isolation.OWN, Isolation.CLOSED):
             raise InvalidError(f"There is no isolation {str(self.isolation)[:80]!r}", fix="Give own or closed.")
-        if bool(self.tls_cert) != bool(self.tls_key):
-            raise InvalidError("TLS needs a certificate and its key", fix="Give both `tls_cert` and `tls_key`.")
+        self._check_tls()
         if len(self.allow) > MAX_NETWORKS:
             raise InvalidError("`allow` is no list of networks", fix=f"Give up to {MAX_NETWORKS}, e.g. 10.0.0.0/8.")
         for network in self.allow:
@@ -148,6 +147,15 @@ class EndpointSpec:
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
                 raise InvalidError(f"{name} cannot be {str(value)[:80]}", fix=f"Give a whole number, {low} to {high}.")
+
+    def _check_tls(self) -> None:
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise InvalidError("TLS needs a certificate and its key", fix="Give both `tls_cert` and `tls_key`.")
+        for path in filter(None, (self.tls_cert, self.tls_key)):
+            if not str(path).startswith("/"):
+                raise InvalidError(
+                    f"{clip(str(path))!r} is no whole path", fix="The front runs elsewhere: begin with /."
+                )
 
     def _check_served(self) -> None:
         if self.is_front and (self.model or self.code or self.entry):

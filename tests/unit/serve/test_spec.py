@@ -43,6 +43,7 @@ def test_a_number_outside_its_range_is_refused_and_its_edge_is_not(name: str, st
         {"is_front": True, "front": "ep_00000000000000000000000001"},
         {"model": MODEL, "front": "edge"},
         {"model": MODEL, "hosts": ["a.example"]},
+        {"model": MODEL, "tls_cert": "chain.pem", "tls_key": "/etc/key.pem"},
         {"model": MODEL, "front": "ep_00000000000000000000000001", "port": 80},
         {"model": MODEL, "front": "ep_00000000000000000000000001", "hosts": ["A.example"]},
         {"model": MODEL, "front": "ep_00000000000000000000000001", "hosts": ["a.example", "a.example"]},
