@@ -142,7 +142,10 @@ OVERLOADED = Refusal(
 WORKER_LOST = Refusal(503, "unavailable", "The worker that computed this was lost", "Try again.", RETRY)
 NO_ACCESS_CHECK = Refusal(503, "unavailable", "The token cannot be checked now", "Try again later.", RETRY)
 NO_RPC = Refusal(
-    501, "unimplemented", "This endpoint does not speak the Open Inference Protocol", "GET / says what it answers."
+    501,
+    "unimplemented",
+    "This call is not answered here",
+    "GET / says what is; of models without code the Open Inference Protocol.",
 )
 LATE = Refusal(
     504,
