@@ -92,8 +92,8 @@ def test_work_that_is_interrupted_at_any_line_is_ended_and_never_forgotten() -> 
         interrupted += 1
         begun += len(ended)
         ended.clear()
-        gc.collect()  # a coroutine that nobody has awaited warns, and that fails the test
     portal.close()
+    gc.collect()  # a coroutine that nobody has awaited warns, and that fails the test
     assert interrupted > 15
     assert 0 < begun < interrupted
 
