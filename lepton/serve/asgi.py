@@ -45,8 +45,9 @@ def mount_of(path: str, app: Any) -> "Mount":
         return Mount(place, ExceptionMiddleware(StaticFiles(directory=app, html=True)))
     if type(app).__module__.partition(".")[0] == "gradio":
         import gradio  # noqa: PLC0415  the service has imported it
+        from fastapi import FastAPI  # noqa: PLC0415  Gradio stands on it
 
-        return Mount(place, gradio.routes.App.create_app(app))
+        return Mount(place, gradio.mount_gradio_app(FastAPI(), app, path="/"))
     if not callable(app):
         raise ConfigError(f"A {type(app).__name__} cannot be mounted at {path}", fix="Mount an ASGI or WSGI app.")
     return Mount(place, app if is_asgi(app) else wsgi(app))
