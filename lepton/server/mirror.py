@@ -93,10 +93,6 @@ class Mirror:
         """Whether no node, queue or quota has changed since the last look."""
         return self._landscape.at(tx) is self._land
 
-    def why(self, tx: Tx, job: Resource) -> list[Reason]:
-        """Why a queued job waits."""
-        return self.told(tx, job)[0]
-
     def told(self, tx: Tx, job: Resource) -> tuple[list[Reason], tuple[int, int] | None]:
         """Why a queued job waits, and between which moments it probably starts, in microseconds since 1970.
 

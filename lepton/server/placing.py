@@ -59,7 +59,7 @@ class Placing:
 
     def why(self, tx: Tx, job: Resource) -> list[Reason]:
         """Why a queued job waits, the most important reason first."""
-        return self.mirror.why(tx, job)
+        return self.mirror.told(tx, job)[0]
 
     def _carry_out(self, plan: Plan) -> None:
         """Store what the plan says of jobs that are as they were when it was made; the pool learns what was stored."""

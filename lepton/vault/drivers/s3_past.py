@@ -18,7 +18,7 @@ from lepton.vault.driver import Head, check_key
 from lepton.vault.drivers.files import missing
 from lepton.vault.drivers.patience import Patience
 from lepton.vault.drivers.s3 import S3Driver
-from lepton.vault.drivers.s3_rules import Bucket, ask
+from lepton.vault.drivers.s3_rules import Bucket, ask, text_of
 from lepton.vault.drivers.walking import check_prefix
 
 
@@ -91,8 +91,8 @@ class S3Past(S3Driver):
         """Of each key the version that counts, unless that is a delete marker."""
         found = dict[str, tuple[datetime, Version | None]]()
         for item in self._items():
-            key = _text(item, "Key").removeprefix(self._prefix)
-            at = read_moment(_text(item, "LastModified"))
+            key = text_of(item, "Key").removeprefix(self._prefix)
+            at = read_moment(text_of(item, "LastModified"))
             if at > self._as_of or (key in found and at <= found[key][0]):  # of equal times the first listed is newer
                 continue
             found[key] = (at, _version_of(key, item) if _tag(item) == "Version" else None)
@@ -107,10 +107,10 @@ class S3Past(S3Driver):
             if page is None:
                 raise StorageRefusedError(f"{self._name}: there is no such bucket", fix="Check the address.")
             yield from (item for item in page if _tag(item) in ("Version", "DeleteMarker"))
-            if _text(page, "IsTruncated") != "true":
+            if text_of(page, "IsTruncated") != "true":
                 return
-            place = {"key-marker": _text(page, "NextKeyMarker")}
-            if marker := _text(page, "NextVersionIdMarker"):
+            place = {"key-marker": text_of(page, "NextKeyMarker")}
+            if marker := text_of(page, "NextVersionIdMarker"):
                 place["version-id-marker"] = marker
 
 
@@ -128,7 +128,7 @@ def read_as_of(text: str) -> datetime:
 
 def _version_of(key: str, item: ElementTree.Element) -> Version:
     return Version(
-        _text(item, "VersionId"), Head(key=key, size_bytes=int(_text(item, "Size")), etag=_text(item, "ETag"))
+        text_of(item, "VersionId"), Head(key=key, size_bytes=int(text_of(item, "Size")), etag=text_of(item, "ETag"))
     )
 
 
@@ -142,8 +142,3 @@ def _is_key(key: str) -> bool:
 
 def _tag(item: ElementTree.Element) -> str:
     return item.tag.rpartition("}")[2]
-
-
-def _text(item: ElementTree.Element, name: str) -> str:
-    """Of a part, whatever its namespace; empty if it has none."""
-    return next(((part.text or "").strip() for part in item if _tag(part) == name), "")

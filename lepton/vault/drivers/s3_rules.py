@@ -45,19 +45,19 @@ class Bucket:
 def read_append_only(bucket: Bucket, patience: Patience) -> AppendOnly:
     """Whether every new version in the bucket is locked for a time, so that no writer can lose what was there."""
     try:
-        versions = _text(ask(bucket, "versioning", patience), "Status")
+        versions = text_of(ask(bucket, "versioning", patience), "Status")
         lock = ask(bucket, "object-lock", patience)
     except StorageRefusedError as fault:
         return AppendOnly(holds=False, reason=f"The bucket does not say: {fault.message}")
     if versions != "Enabled":
         return AppendOnly(holds=False, reason="The bucket keeps no versions")
-    mode = _text(lock, "Mode")
-    span = [f"{_text(lock, unit)} {unit.lower()}" for unit, _ in UNITS if _text(lock, unit)]
-    if _text(lock, "ObjectLockEnabled") != "Enabled" or not mode or not span:
+    mode = text_of(lock, "Mode")
+    span = [f"{text_of(lock, unit)} {unit.lower()}" for unit, _ in UNITS if text_of(lock, unit)]
+    if text_of(lock, "ObjectLockEnabled") != "Enabled" or not mode or not span:
         return AppendOnly(holds=False, reason="The bucket keeps versions, but locks none by default")
     if mode != "COMPLIANCE":
         return AppendOnly(holds=False, reason=f"The lock's mode is {mode}: whoever has the right can lift it")
-    lock_s = next((int(text) * seconds for unit, seconds in UNITS if (text := _text(lock, unit)).isdigit()), 0)
+    lock_s = next((int(text) * seconds for unit, seconds in UNITS if (text := text_of(lock, unit)).isdigit()), 0)
     return AppendOnly(holds=True, reason=f"Every version is locked for {span[0]} (mode {mode})", lock_s=lock_s)
 
 
@@ -124,7 +124,7 @@ def sign(
     return headers | {"authorization": f"AWS4-HMAC-SHA256 {credential}"}
 
 
-def _text(found: ElementTree.Element | None, name: str) -> str:
+def text_of(found: ElementTree.Element | None, name: str) -> str:
     """The text of the first element of that name, whatever its namespace; empty if there is none."""
     for element in found.iter() if found is not None else ():
         if element.tag.rpartition("}")[2] == name:
