@@ -26,6 +26,12 @@ def needs(command: F) -> F:
     """Give a command these, each None or empty unless given."""
     for option in (
         click.option(
+            "--max-batch",
+            type=Number(1, 1024, is_whole=True),
+            default=None,
+            help="Requests computed together; 1: each alone.  [default: 32]",
+        ),
+        click.option(
             "--max-body", "max_body_bytes", type=Size(), default=None, help="Largest request: 64M.  [default: 8M]"
         ),
         click.option(

@@ -60,6 +60,8 @@ class Replica:
         self._path = path
         self._hang_s = hang_s
         self._proof = proof
+        self.max_batch = 0
+        """Most requests in one call of the program, however many have come; 0: any number."""
         self._tell = tell
         self._on_start = on_start
         self._stop = asyncio.Event()
@@ -136,7 +138,7 @@ class Replica:
         with suppress(OSError):
             self._marks = Shared(PLACES)
         marks = self._marks.words if self._marks is not None else None
-        self._link = Link(self._works, self._greet, self._threads, self._tell, marks)
+        self._link = Link(self._works, self._greet, self._threads, self._tell, marks, self.max_batch)
         return self._link
 
     def _greet(self) -> tuple[bytes, Mailbox | None]:

@@ -41,7 +41,9 @@ class Link(asyncio.Protocol):
         threads: Threads | None,
         tell: Tell,
         marks: Words | None = None,
+        max_batch: int = 0,
     ) -> None:
+        self._max_batch = max_batch
         self._marks = marks if marks is not None else make_words(PLACES)
         self._claims = Claims(self._marks, make_words())
         self._count = 0
@@ -229,7 +231,7 @@ class Link(asyncio.Protocol):
             self._spawn(work, call)
 
     def _compute(self, work: Work, calls: list[Call]) -> None:
-        size = work.max_batch or len(calls)
+        size = min(filter(None, (work.max_batch, self._max_batch, len(calls))))
         for at in range(0, len(calls), size):
             part = calls[at : at + size]
             if self._threads is None:

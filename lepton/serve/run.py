@@ -92,6 +92,7 @@ async def serve(ctx: Context, program: Program, spec: EndpointSpec, on_start: Ca
         tell=Reporter(ctx).tell,
         on_start=on_start,
     )
+    replica.max_batch = spec.max_batch
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, replica.stop)

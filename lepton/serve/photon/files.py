@@ -10,7 +10,8 @@ from typing import IO, Any, Self
 from urllib.parse import urlparse
 
 import httpx
-from pydantic import BaseModel, field_serializer, field_validator
+from pydantic import BaseModel, GetCoreSchemaHandler, field_serializer, field_validator
+from pydantic_core.core_schema import CoreSchema, no_info_before_validator_function
 
 from lepton.serve.photon.config import _to_bool as to_bool
 
@@ -51,7 +52,27 @@ def temporary(content: bytes, *, delete: bool = True) -> Any:
     return file
 
 
-class File(BaseModel):
+def only_content(told: Any) -> Any:
+    """What a JSON object says of a file's content; anything else as it is.
+
+    Raises:
+        ValueError: it says nothing of it.
+    """
+    if isinstance(told, dict) and "content" not in told:
+        raise ValueError('a file is told as {"content": ...}')
+    return {"content": told["content"]} if isinstance(told, dict) else told
+
+
+class Told:
+    """What JSON tells as `{"content": ...}`, whatever else it tells."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Before its `__init__` is called, which takes nothing else."""
+        return no_info_before_validator_function(only_content, handler(source))
+
+
+class File(Told, BaseModel):
     """A file: bytes, an open file, a URL, or base64 as `data:...;base64,...`."""
 
     content: bytes | str
@@ -111,7 +132,7 @@ class File(BaseModel):
         return temporary(self.get_content(), delete=delete)
 
 
-class FileParam(BaseModel):
+class FileParam(Told, BaseModel):
     """A file, as older programs have it."""
 
     content: bytes

@@ -199,6 +199,10 @@ def test_files_are_read_from_all_that_they_may_be(tmp_path: Path) -> None:
     assert [get_file_content(each) for each in wanted] == [b"abc"] * 5
     assert get_file_content(encoded) == get_file_content(str(path), allow_local_file=True) == b"abc"
     assert File.model_validate(File(b"abc").model_dump()).get_content() == b"abc"
+    assert File.model_validate({"content": "http://a/b", "name": "b"}).content == "http://a/b"
+    for kind, told in ((File, {"type": "image"}), (File, {}), (File, {"content": 5}), (FileParam, {"name": "a"})):
+        with pytest.raises(ValueError, match="content"):
+            kind.model_validate(told)
     with File(b"abc").get_temp_file() as file:
         assert file.read() == b"abc"
     with pytest.raises(ValueError):

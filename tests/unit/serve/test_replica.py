@@ -86,6 +86,29 @@ def test_who_leaves_before_a_busy_worker_has_read_the_request_is_let_go() -> Non
     assert 1 in answers, "its place at the front is free again"
 
 
+async def sizes_of_five(max_batch: int) -> list[int]:
+    seen: list[int] = []
+
+    def count(calls: Sequence[Call]) -> list[Reply]:
+        seen.append(len(calls))
+        return [Reply() for _ in calls]
+
+    works = {16: Work(operation=Operation(id=16, path="/x"), batch=count, max_batch=64)}
+    link = Link(works, lambda: (b"{}", None), None, tell=lambda item: None, max_batch=max_batch)
+    link.connection_made(Wire())  # type: ignore[arg-type]
+    frames = [Frame(Kind.BATCH, [Entry(id, b"", operation=16)]) for id in range(1, 6)]
+    link.data_received(b"".join(map(encode, frames)))  # a busy worker reads several at once
+    link.connection_lost(None)
+    return seen
+
+
+@pytest.mark.parametrize(("max_batch", "sizes"), [(0, [5]), (1, [1, 1, 1, 1, 1]), (2, [2, 2, 1])])
+def test_what_comes_at_once_is_computed_together_up_to_the_most_that_was_asked_for(
+    max_batch: int, sizes: list[int]
+) -> None:
+    assert asyncio.run(sizes_of_five(max_batch)) == sizes
+
+
 class Log:
     """Keeps the parts of one stream."""
 
