@@ -182,7 +182,7 @@ class Workbench:
         """
         self._front_deaths = self._front_deaths + 1 if monotonic() - self._front.born < YOUNG_S else 0
         if not self._url or self._front_deaths >= len(AGAIN_S):
-            raise ConfigError("The front has ended", fix="See above; another port may help.")
+            raise ConfigError("The front has ended", fix="What it wrote last, above, says why.")
         self._show_logs()
         say(f"the front has ended, and is started again: {self._front.tell(ended)}")
         self._front = self._start(0, "front", -1)

@@ -1,6 +1,7 @@
 """Errors of handlers as answers: what a caller may know, and what only the log gets."""
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ from lepton.serve.calls import Call
 from lepton.serve.program import Reply
 
 T = TypeVar("T")
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""Of a terminal, in messages of Keras."""
 
 
 class HandlerError(LeptonError):
@@ -44,7 +47,7 @@ def reply_for(fault: BaseException, request: int = 0) -> Reply:
 def wording(fault: BaseException, request: int = 0) -> str:
     """What a caller learns of a fault: on the platform only that there was one, off it the exception too."""
     if not os.environ.get("LEPTON_URL"):
-        return f"{type(fault).__name__}: {fault}"[:500]
+        return COLOURS.sub("", f"{type(fault).__name__}: {fault}")[:500]
     return f"internal error in request {request:x}" if request else "internal error"
 
 

@@ -52,7 +52,7 @@ class Lobby:
         """Whose a request is, its URL there, and the part of the path that is left out."""
         if not self._desks:
             return self.own, url, b""
-        found = self._hosts.get(host.partition(b":")[0].lower())
+        found = self._hosts.get(host.partition(b":")[0].rstrip(b".").lower())
         if found is not None:
             return found, url, b""
         name, slash, rest = url[1:].partition(b"/")

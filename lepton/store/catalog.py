@@ -56,6 +56,20 @@ def find(tx: Tx, workspace: str, reference: Reference, *, kinds: Sequence[str] =
         if version.workspace == workspace and (not kinds or version.kind in kinds):
             return version
         raise NotFoundError(f"There is no {' or '.join(kinds) or 'version'} {reference.id}", fix="Check the id.")
+    row = _newest(tx, workspace, reference, kinds)
+    if row is None:
+        called, wanted = f"'{reference.name}{f'@{reference.number}' if reference.number else ''}'", " or ".join(kinds)
+        other = _newest(tx, workspace, reference, ()) if kinds else None
+        raise NotFoundError(
+            f"{called} is a version of kind {read(other).kind}, not {wanted}"
+            if other is not None
+            else f"There is no {wanted or 'version'} called {called}",
+            fix="List versions with `lepton catalog list`.",
+        )
+    return read(row)
+
+
+def _newest(tx: Tx, workspace: str, reference: Reference, kinds: Sequence[str]) -> Row | None:
     where, values = ["workspace = ?", "name = ?"], [workspace, reference.name]
     if kinds:
         where.append(f"kind IN ({', '.join('?' * len(kinds))})")
@@ -63,17 +77,8 @@ def find(tx: Tx, workspace: str, reference: Reference, *, kinds: Sequence[str] =
     if reference.number:
         where.append("number = ?")
         values.append(reference.number)  # type: ignore[arg-type]
-    row = tx.row(
-        f"SELECT {COLUMNS} FROM versions WHERE {' AND '.join(where)} ORDER BY created_at DESC, number DESC LIMIT 1",
-        values,
-    )
-    if row is None:
-        number = f"@{reference.number}" if reference.number else ""
-        raise NotFoundError(
-            f"There is no {' or '.join(kinds) or 'version'} called '{reference.name}{number}'",
-            fix="List versions with `lepton catalog list`.",
-        )
-    return read(row)
+    sql = f"SELECT {COLUMNS} FROM versions WHERE {' AND '.join(where)} ORDER BY created_at DESC, number DESC LIMIT 1"
+    return tx.row(sql, values)
 
 
 def many(tx: Tx, ids: Sequence[str]) -> list[Version]:

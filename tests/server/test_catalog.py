@@ -144,7 +144,9 @@ def test_versions_are_numbered_found_by_name_and_traced(house: House) -> None:
     get = lambda ref: house.ask("GET", f"/catalog/versions/{ref}")["id"]  # noqa: E731
     assert [get("digits"), get("digits@1"), get(second["id"])] == [second["id"], first["id"], second["id"]]
     error_of(house.http.get(f"{API}/catalog/versions/digits@3"), 404)
-    error_of(house.http.get(f"{API}/catalog/versions/digits?kind=model"), 404)
+    other = house.http.get(f"{API}/catalog/versions/digits@2?kind=model")
+    error_of(other, 404)
+    assert "'digits@2' is a version of kind dataset, not model" in other.text
     links = house.ask("GET", "/catalog/lineage/digits")["links"]
     assert [(link["role"], link["version"]["id"]) for link in links] == [("", second["id"]), ("raw", raw["id"])]
     latest = house.ask("GET", "/catalog/datasets?name=digits")["items"]

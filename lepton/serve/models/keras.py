@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from lepton.core.resource import Json
-from lepton.serve.faults import ModelFileError
+from lepton.serve.faults import COLOURS, ModelFileError
 from lepton.serve.loading import find_named
 from lepton.serve.models.probe import learn_outputs
 from lepton.serve.models.program import TensorProgram
@@ -89,9 +89,14 @@ def load(path: Path) -> Any:
     try:
         return keras.saving.load_model(str(path), compile=False, safe_mode=True)
     except Exception as fault:
-        is_code = "Lambda" in str(fault) or "lambda" in str(fault)
-        fix = "Use a layer of Keras instead of Lambda." if is_code else "Use Keras's own layers; save it by model.save."
-        raise ModelFileError(f"{path.name} cannot be loaded: {str(fault)[:1000]}", fix=fix) from fault
+        if "Lambda" in str(fault) or "lambda" in str(fault):  # Keras would tell how to have it run all the same
+            raise ModelFileError(
+                f"{path.name} has a Lambda layer: code that comes with a model is not run",
+                fix="Use a layer of Keras instead of Lambda.",
+            ) from fault
+        why = COLOURS.sub("", str(fault))[:1000]
+        fix = "Use Keras's own layers; save it by model.save."
+        raise ModelFileError(f"{path.name} cannot be loaded: {why}", fix=fix) from fault
 
 
 def open_keras(folder: Path, what: str) -> TensorProgram:

@@ -79,7 +79,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("skops:forest.skops", ["not trusted: sklearn.tree._tree.Tree", "?trust=sklearn.tree._tree.Tree"]),
         ("skops:torn.skops", ["cannot be loaded", "skops.io.dump"]),
         ("skops:flowers.skops?trusted=x", ["no option 'trusted'", "trust"]),
-        ("keras:lambda.keras", ["Lambda", "layer of Keras"]),
+        ("keras:lambda.keras", ["has a Lambda layer", "is not run", "layer of Keras"]),
         ("keras:torn.keras", ["cannot be loaded"]),
         ("keras:net.py", ["no .keras file"]),
         ("hf:empty", ["no folder of a model", "save_pretrained"]),
@@ -113,6 +113,14 @@ def test_trees_are_loaded_once_their_type_is_trusted_and_start_no_processes(fold
     status, answer = ask(program, {"inputs": [[1, 2, 3, 4]]})
     assert status == 200
     assert sum(answer["outputs"]["probabilities"][0]) == pytest.approx(1)
+
+
+def test_what_keras_raises_is_told_without_the_colours_of_a_terminal(tmp_path: Path) -> None:
+    keras = files.import_module("keras")
+    keras.Sequential([keras.Input((1,)), keras.layers.Embedding(4, 2)]).save(tmp_path / "words.keras")
+    program = open_entry(tmp_path, "keras:words.keras")
+    status, answer = ask(program, {"inputs": [[99]]})
+    assert status == 500 and "\x1b" not in answer["message"], answer
 
 
 def test_missing_values_are_for_estimators_that_know_them(tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ def test_who_closes_late_does_not_close_another_of_the_same_name() -> None:
     assert lobby.lead(b"/one/x?y", b"a") == (new, b"/x?y", b"/one")
     assert lobby.lead(b"/x", b"old.example")[0] is lobby.own
     assert lobby.lead(b"/x", b"new.example:80") == (new, b"/x", b"")
+    assert lobby.lead(b"/x", b"New.Example.:80") == (new, b"/x", b""), "a name with its final dot is the same"
     assert lobby.lead(b"*", b"other")[0] is lobby.own
     lobby.close(new)
     assert lobby.lead(b"/one/x", b"new.example")[0] is lobby.own
