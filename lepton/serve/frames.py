@@ -23,8 +23,11 @@ MAGIC = b"Lp"
 PROTOCOL = 5
 HEAD = struct.Struct("<2sBBHHI")
 ENTRY = struct.Struct("<QIIIHHBB")
+LONE = struct.Struct(HEAD.format + ENTRY.format[1:])
+"""Of a frame with one entry, as most are while there is no crowd: its numbers in one go."""
 LENGTH = struct.Struct("<I")
 MAX_FRAME_BYTES = 512 << 20
+LONE_BYTES = 64 << 10
 LAST = 1
 """Flag: nothing more follows for this id."""
 HEADED = 2
@@ -160,6 +163,8 @@ def encode(frame: Frame, large_bytes: int = MAX_FRAME_BYTES, share: Share | None
         FrameError: a number does not fit its field, or the frame is too large.
     """
     items, kind, pack = frame.items, int(frame.kind), ENTRY.pack
+    if len(items) == 1 and len(items[0][1]) <= min(large_bytes, LONE_BYTES):
+        return _encode_lone(kind, frame.slot, items[0])
     bodies = [item[1] for item in items]
     body_bytes = sum(map(len, bodies))
     if body_bytes > large_bytes and share is not None:
@@ -179,6 +184,17 @@ def encode(frame: Frame, large_bytes: int = MAX_FRAME_BYTES, share: Share | None
     if size > MAX_FRAME_BYTES:
         raise FrameError(f"A frame of {size} bytes is too large", fix=f"Stay under {MAX_FRAME_BYTES} bytes.")
     return b"".join([head, *heads, *bodies])
+
+
+def _encode_lone(kind: int, slot: int, item: Item) -> bytes:
+    id, body, ms, rows, operation, status, media, flags = item
+    bytes_ = len(body)
+    size = ENTRY.size + bytes_
+    try:
+        head = LONE.pack(MAGIC, PROTOCOL, kind, slot, 1, size, id, bytes_, ms, rows, operation, status, media, flags)
+        return head + body
+    except struct.error as fault:
+        raise FrameError(f"An entry does not fit a frame: {fault}") from fault
 
 
 class Decoder:
@@ -207,6 +223,8 @@ class Decoder:
                 return []
             data = bytes(self._buffer)
             self._buffer.clear()
+        elif (lone := read_lone(data, self._max_bytes)) is not None:
+            return [lone]
         frames = []
         done, length = 0, len(data)
         self._wanted = HEAD.size
@@ -237,6 +255,20 @@ class Decoder:
 
 
 KINDS = {int(kind): kind for kind in Kind}
+
+
+def read_lone(data: bytes, max_bytes: int) -> Frame | None:
+    """The frame, if `data` is exactly one with one entry; None: it has to be looked at closely."""
+    length = len(data) - HEAD.size
+    if not ENTRY.size <= length <= max_bytes:
+        return None
+    head = LONE.unpack_from(data)
+    magic, version, kind, slot, count, size, id, body_bytes, ms, rows, operation, status, media, flags = head
+    if count != 1 or size != length or body_bytes != length - ENTRY.size or kind not in KINDS:
+        return None
+    if magic != MAGIC or version != PROTOCOL:
+        return None
+    return Frame(KINDS[kind], [(id, data[LONE.size :], ms, rows, operation, status, media, flags)], slot)
 
 
 def read_items(data: bytes, start: int, end: int, count: int) -> list[Item]:

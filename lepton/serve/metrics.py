@@ -39,10 +39,16 @@ class Meter:
 
     def predicted(self, status: int, seconds: float, rows: int) -> None:
         """Count one answer to a prediction."""
-        self.predicted_all([(status, seconds, rows)])
+        self.answers[status] += 1
+        self.rows += rows
+        self.total_s += seconds
+        self.histogram[PLACES[int(seconds * 1e6)] if 0 <= seconds < USUAL_S else bucket(seconds)] += 1
 
     def predicted_all(self, answers: Sequence[tuple[int, float, int]]) -> None:
         """Count answers to predictions, at least one: status, seconds and rows of each."""
+        if len(answers) == 1:
+            self.predicted(*answers[0])
+            return
         statuses, times, rows = zip(*answers, strict=True)
         for status in set(statuses):
             self.answers[status] += statuses.count(status)

@@ -240,8 +240,11 @@ class Queue:
 
     def _choose(self, now: float) -> tuple[int, int, str] | None:
         """The worker to serve next, how many requests it may get, and why; None if all shall wait."""
-        idle = [(worker, seat) for worker, seat in self._open.items() if not seat.held]
-        idle = [(worker, seat) for worker, seat in idle if seat.credits > 0 and not seat.is_still(now)]
+        idle = [
+            (worker, seat)
+            for worker, seat in self._open.items()
+            if not seat.held and seat.credits > 0 and not seat.is_still(now)
+        ]
         if idle:
             worker, seat = idle[0]
             share = -(-len(self._waiting) // len(idle))

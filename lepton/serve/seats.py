@@ -119,5 +119,7 @@ class Seat:
 
     def tidy(self) -> None:
         """Forget frames of which nothing is left."""
+        if not self.held:
+            self.frames.clear()
         while self.frames and not any(ticket.id in self.held for ticket in self.frames[0]):
             self.frames.popleft()

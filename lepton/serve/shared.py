@@ -166,6 +166,8 @@ class Wire:
             FrameError: the stream is not of this protocol; drop the connection.
         """
         frames = self._decoder.feed(data)
+        if len(frames) == 1 and not frames[0].is_shared and frames[0].kind not in OURS:
+            return frames  # as most often
         for at, frame in enumerate(frames):
             if frame.is_shared:
                 frames[at] = self._fetch(frame)
