@@ -161,7 +161,7 @@ def _cast(array: Array, kind: "np.dtype[Any]", tensor: Tensor, *, allows_nan: bo
         if not np.isfinite(made).all():
             _check_finite(array, made, tensor, allows_nan=allows_nan)
         return made
-    if kind.kind in "iu" and array.size:
+    if kind.kind in "iu" and array.size and array.dtype != kind:
         bounds = np.iinfo(kind)
         is_whole = array.dtype.kind != "f" or bool(np.isfinite(array).all() and (array == np.floor(array)).all())
         if not is_whole or array.min() < bounds.min or array.max() > bounds.max:
