@@ -3,8 +3,9 @@
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -17,8 +18,11 @@ from lepton.cli.output import Session, common, moment
 from lepton.cli.standing import maybe_standing
 
 if TYPE_CHECKING:
+    from lepton.sdk.endpoints import Endpoint
     from lepton.sdk.limits import EndpointOptions, FrontOptions
 
+PATIENCE_S = 2.0
+"""An endpoint that is ready within this is not worth a note."""
 HERE = click.Path(exists=True, dir_okay=False)
 RATE = Number(0, 1_000_000, is_whole=True)
 CONNECTIONS = Number(16, 1_000_000, is_whole=True)
@@ -69,7 +73,7 @@ def deploy(session: Session, target: str, name: str, is_replacing: bool, is_wait
     serve = session.client.serve
     put = serve.apply if is_replacing else serve.deploy
     endpoint = put(target, name=name, **cast("EndpointOptions", _given(wishes)))
-    session.one(endpoint.wait() if is_waiting else endpoint)
+    session.one(endpoint.wait(tell=_teller(session, endpoint)) if is_waiting else endpoint)
 
 
 @serve.command()
@@ -91,7 +95,20 @@ def deploy(session: Session, target: str, name: str, is_replacing: bool, is_wait
 def front(session: Session, name: str, is_waiting: bool, **wishes: Any) -> None:
     """Make NAME a front that endpoints share: one address for all that are deployed with --front NAME."""
     made = session.client.serve.front(name, **cast("FrontOptions", _given(wishes)))
-    session.one(made.wait() if is_waiting else made)
+    session.one(made.wait(tell=_teller(session, made)) if is_waiting else made)
+
+
+def _teller(session: Session, endpoint: "Endpoint") -> Callable[[str], None]:
+    """Says on standard error what an endpoint waits for: once it has waited a while, and when that changes."""
+    begun, said = monotonic(), ""
+
+    def tell(what: str) -> None:
+        nonlocal said
+        if what != said and monotonic() - begun > PATIENCE_S:
+            said = what
+            session.note(f"{endpoint.name} is {what}", endpoint=endpoint.id)
+
+    return tell
 
 
 def _given(wishes: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
 from lepton.core.errors import JobFailedError, NameTakenError, NotFoundError, UnavailableError, clip
@@ -63,12 +63,15 @@ class AsyncEndpoint:
         wish = self.fields["spec"].get("endpoint")
         return self.state not in ("ready", "failed") or self.status.get("spec", wish) == wish
 
-    async def wait(self, state: str = "ready", *, timeout_s: float = 60.0) -> "AsyncEndpoint":
+    async def wait(
+        self, state: str = "ready", *, timeout_s: float = 60.0, tell: Callable[[str], None] | None = None
+    ) -> "AsyncEndpoint":
         """Return when it is in `state`; after a change, with the new model and limits.
 
         Args:
             state: ready, failed, stopping or deleted.
             timeout_s: wait no longer than this many seconds.
+            tell: called at each look with its state and why it is in it.
         Raises:
             JobFailedError: it should become ready, and has failed.
             UnavailableError: it is not there after `timeout_s`.
@@ -80,6 +83,8 @@ class AsyncEndpoint:
                 raise JobFailedError(
                     f"Endpoint '{self.name}' failed: {self.status.get('why')}", fix=f"lepton serve logs {self.name}"
                 )
+            if tell is not None:
+                tell(": ".join(filter(None, (self.state, str(self.status.get("why", ""))))))
             if loop.time() >= end:
                 raise UnavailableError(
                     f"Endpoint '{self.name}' is {self.state} after {timeout_s:g} s: {self.status.get('why', '')}",
@@ -206,9 +211,16 @@ class AsyncEndpoint:
             "state": self.state,
             "address": self.url,
             "replicas": str(wish.get("replicas", "")),
-            "model": "(a front)" if wish.get("is_front") else str(wish.get("model") or wish.get("entry", "")),
+            "model": self._told(wish),
             "id": self.id,
         }
+
+    def _told(self, wish: Mapping[str, Any]) -> str:
+        """What it serves, and of which version that is."""
+        if wish.get("is_front"):
+            return "(a front)"
+        entry, served = str(wish.get("entry", "")), str(self.status.get("serves") or wish.get("model", ""))
+        return f"{entry} of {served}" if entry and served else entry or served
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.name}: {self.state} {self.url}>"

@@ -50,7 +50,11 @@ def split_entry(entry: str) -> tuple[str, str]:
     kind, colon, what = entry.partition(":")
     if colon and kind in PROGRAMS:
         if kind not in CODE:
-            _check_options(kind, read_what(what)[1])
+            path, options = read_what(what)
+            _check_options(kind, options)
+            what = what if path else ""
+        if not what:
+            raise InvalidError(f"{entry[:200]!r} names no file", fix=f"Write {kind}:FILE.")
         return kind, what
     file, _, name = entry.partition(":")
     if not file.endswith(".py") or (name and not name.isidentifier()):

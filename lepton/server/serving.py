@@ -24,7 +24,7 @@ from lepton.server.lease import STANDBY_S, Lease
 from lepton.server.moving import ROOM_S, Step, answers, leave, next_step, predecessor
 from lepton.server.placing import for_whom
 from lepton.server.submit import Author, changed, submit
-from lepton.store import resources
+from lepton.store import catalog, resources
 from lepton.store.database import Database, Tx
 
 log = logging.getLogger("lepton.server")
@@ -144,7 +144,8 @@ class Serving:
             address = str(job.status["address"])
             wanted = endpoint.spec["endpoint"]
             served = wanted if _is_as(job, wanted) else job.spec["params"]["spec"]
-            self._move(tx, endpoint, "ready", f"answers at {address}", job=job.id, address=address, spec=served)
+            told = {"job": job.id, "address": address, "spec": served, "serves": _named(tx, served)}
+            self._move(tx, endpoint, "ready", f"answers at {address}", **told)
         else:
             self._move(tx, endpoint, "starting", whereabouts(job), job=job.id, address="")
 
@@ -177,6 +178,12 @@ class Serving:
         author = Author(actor=ACTOR, workspace=endpoint.workspace, at=at)
         event = changed(endpoint, f"{endpoint.state}->{to}", author, why)
         resources.update(tx, moved, event, expected=endpoint.revision)
+
+
+def _named(tx: Tx, spec: Mapping[str, Json]) -> str:
+    """What is served, as its users call it; empty: nothing is, or it is not there any more."""
+    id = str(spec.get("model") or spec.get("code") or "")
+    return "".join(f"{version.name}@{version.number}" for version in catalog.many(tx, [id] if id else []))
 
 
 def _is_as(job: Resource, wanted: Mapping[str, Json]) -> bool:

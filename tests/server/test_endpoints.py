@@ -249,10 +249,11 @@ def test_what_an_endpoint_was_answers_until_what_it_shall_be_does(house: House) 
     assert (house.job(old)["state"], endpoint(house)["state"]) == ("running", "ready")
     assert endpoint(house)["status"]["address"] == "127.0.0.1:1"
     assert endpoint(house)["status"]["spec"]["model"] == first, "who waits for the change sees that it is not there"
+    assert endpoint(house)["status"]["serves"] == "m@1"
     make_ready(house, new, "127.0.0.1:2")
     wait_until(lambda: endpoint(house)["status"]["address"] == "127.0.0.1:2", "the new one answers")
     house.wait(old, "cancelled")
-    assert endpoint(house)["status"]["spec"]["model"] == second
+    assert endpoint(house)["status"]["spec"]["model"] == second and endpoint(house)["status"]["serves"] == "m@2"
     verbs = [event["verb"] for event in house.ask("GET", "/events?limit=1000")["items"] if event["kind"] == "endpoint"]
     assert "ready->starting" not in verbs
 

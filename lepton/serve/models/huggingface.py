@@ -5,6 +5,7 @@ Nothing is fetched, no code of the folder is run, and of weights only safetensor
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 import transformers
 
-from lepton.core.errors import InvalidError
+from lepton.core.errors import InvalidError, clip
 from lepton.core.resource import Json
 from lepton.serve.faults import ModelFileError
 from lepton.serve.loading import find_named
@@ -32,6 +33,19 @@ ENDINGS = {
 }
 """How the name of an architecture ends -> its task; any other gives embeddings."""
 EMBEDDING = "feature-extraction"
+CLASSES = {
+    "text-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "fill-mask": "AutoModelForMaskedLM",
+    "text-generation": "AutoModelForCausalLM",
+    "image-classification": "AutoModelForImageClassification",
+}
+"""Task -> the class of transformers that finds a model's own."""
+ITS_OWN: Mapping[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+ABSENT = ("missing_keys", "mismatched_keys")
+UNUSED = re.compile(r"\bpooler\b")
+"""Weights of a model without a head that embeddings do not need."""
+TOKENIZER = "tokenizer.json"
 
 
 def open_pipeline(folder: Path, what: str) -> TensorProgram:
@@ -84,21 +98,58 @@ def task_of(path: Path, config: Mapping[str, Json]) -> str:
 
 def load(path: Path, task: str) -> Any:
     """The pipeline of a folder."""
-    options = {"use_safetensors": True}
-    return transformers.pipeline(task, model=str(path), device=-1, trust_remote_code=False, model_kwargs=options)
+    model = load_model(getattr(transformers, CLASSES[task]), path)
+    if TASKS[task].is_image:
+        reader = {"image_processor": transformers.AutoImageProcessor.from_pretrained(str(path), **ITS_OWN)}
+    else:
+        reader = {"tokenizer": load_tokenizer(path)}
+    return transformers.pipeline(task, model=model, device=-1, **reader)
 
 
 def load_encoder(path: Path) -> tuple[Any, Any]:
     """Tokenizer and model of a folder."""
-    options = {"trust_remote_code": False, "local_files_only": True}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(path), **options)
-    model = transformers.AutoModel.from_pretrained(str(path), use_safetensors=True, **options)
-    return tokenizer, model.eval()
+    return load_tokenizer(path), load_model(transformers.AutoModel, path)
+
+
+def load_model(kind: Any, path: Path) -> Any:
+    """The model of a folder, all of whose weights are there: transformers draws what is missing at random.
+
+    Raises:
+        ModelFileError: some are not, or have another shape.
+    """
+    model, told = kind.from_pretrained(str(path), use_safetensors=True, output_loading_info=True, **ITS_OWN)
+    names = [key[0] if isinstance(key, tuple) else key for word in ABSENT for key in told[word]]
+    needed = sorted(name for name in names if kind is not transformers.AutoModel or not UNUSED.search(name))
+    if needed:
+        raise ModelFileError(
+            f"{path.name} has not all weights of a {type(model).__name__}: {len(needed)} are missing or of another "
+            f"shape, {clip(', '.join(needed), 300)}",
+            fix="Give what save_pretrained wrote, and the task that it was trained for.",
+        )
+    return model.eval()
+
+
+def load_tokenizer(path: Path) -> Any:
+    """The tokenizer of a folder: where its files are missing, transformers makes one that knows no word.
+
+    Raises:
+        ModelFileError: they are.
+    """
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(path), **ITS_OWN)
+    names = sorted({TOKENIZER, *tokenizer.vocab_files_names.values()}) if tokenizer.vocab_files_names else []
+    if names and not any((path / name).exists() for name in names):
+        raise ModelFileError(
+            f"{path.name} has no tokenizer: there is no {' or '.join(names)}",
+            fix="Save it beside the model: tokenizer.save_pretrained(FOLDER).",
+        )
+    return tokenizer
 
 
 def _guarded(path: Path, load: Callable[[Path], Any]) -> Any:
     try:
         return load(path)
+    except ModelFileError:
+        raise
     except Exception as fault:
         raise ModelFileError(
             f"{path.name} cannot be loaded: {type(fault).__name__}: {str(fault)[:1000]}",

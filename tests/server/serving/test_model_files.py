@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -49,6 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bold = {**config, "model_type": "bold", "auto_map": {"AutoConfig": "bold.C", "AutoModel": "bold.M"}}
     (folder / "bold" / "config.json").write_text(json.dumps(bold))
     (folder / "bold" / "bold.py").write_text("open(__file__ + '.ran', 'w')\n")
+    spoil_transformers(folder)
     (folder / "other.py").write_text(
         "import torch\nclass Other(torch.nn.Linear):\n    inputs = {'input': 'FP32[-1,4]'}\n"
     )
@@ -58,6 +60,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "torn.onnx").write_bytes(b"\x08\x09garbage")
     (folder / "torn.gguf").write_bytes(b"GGUF\x03\0\0\0")
     return folder
+
+
+def spoil_transformers(folder: Path) -> None:
+    """`wordless` lacks what its tokenizer knows, `holed` the weights of a layer."""
+    safetensors = files.import_module("safetensors.torch")
+    shutil.copytree(folder / "plain", folder / "wordless", ignore=shutil.ignore_patterns("tokenizer*", "vocab*"))
+    shutil.copytree(folder / "plain", folder / "holed")
+    path = folder / "holed" / "model.safetensors"
+    weights = {key: value for key, value in safetensors.load_file(path).items() if "layer.1.attention" not in key}
+    safetensors.save_file(weights, path, metadata={"format": "pt"})
 
 
 @pytest.mark.parametrize(
@@ -87,6 +99,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("hf:pickled", ["cannot be loaded", "safetensors"]),
         ("hf:bold", ["cannot be loaded", "write a Service"]),
         ("hf:nothing", ["no file 'nothing'"]),
+        ("hf:", ["names no file", "hf:FILE"]),
+        ("hf:wordless", ["has no tokenizer", "tokenizer.json", "save_pretrained"]),
+        ("hf:plain?task=text-classification", ["not all weights of a BertForSequence", "classifier.weight", "task"]),
+        ("hf:holed", ["not all weights of a BertModel", "encoder.layer.1.attention"]),
         ("hf:/etc", ["no file '/etc'"]),
         ("onnx:torn.onnx", ["cannot be loaded"]),
         ("gguf:torn.gguf", ["cannot be read"]),
