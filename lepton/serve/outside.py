@@ -6,13 +6,14 @@ until a fetch succeeds again.
 """
 
 import asyncio
+import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
-from typing import IO, TYPE_CHECKING
-from urllib.error import URLError
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from typing import TYPE_CHECKING
+
+import httpx
 
 from lepton.core.errors import InvalidError, clip
 
@@ -23,7 +24,8 @@ FLOOR_S, RETRY_S = 30.0, 5.0
 """Between two fetches; after one that failed."""
 OLD_S = 600.0
 """Keys older than this are fetched again; also how long a verdict about such a token holds."""
-TIMEOUT_S = 5.0
+TIMEOUT_S, LONGEST_S = 5.0, 10.0
+"""For one step of a fetch, and for all of it: requests wait for it."""
 MAX_BYTES = 1 << 20
 
 
@@ -65,8 +67,7 @@ class Outside:
     async def _fetch(self, library: "type[Keys]") -> bool:
         self._not_before = self._clock() + RETRY_S
         try:
-            text = await asyncio.get_running_loop().run_in_executor(None, load, self._place)
-            self.keys = library.read(text)
+            self.keys = library.read(await load(self._place))
         except (OSError, ValueError, InvalidError) as fault:
             sys.stderr.write(f"serve: the keys of {self.issuer} at {self._place} cannot be had: {clip(str(fault))}\n")
             return False
@@ -77,26 +78,43 @@ class Outside:
         return True
 
 
-class Straight(HTTPRedirectHandler):
-    """Goes nowhere else than it was told to."""
-
-    def redirect_request(self, req: Request, fp: IO[bytes], code: int, msg: str, headers: object, newurl: str) -> None:
-        """No further request."""
-
-
-def load(place: str) -> bytes:
-    """What is at a path or URL.
+async def load(place: str, longest_s: float = LONGEST_S) -> bytes:
+    """What is at a path or URL; it leads nowhere else.
 
     Raises:
-        OSError, ValueError: it cannot be had.
+        OSError: it cannot be had, or has not come whole within `longest_s`, however it drips.
     """
     if "://" not in place:
-        with Path(place).open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
+        text = await asyncio.get_running_loop().run_in_executor(None, _read, Path(place))
     else:
-        request = Request(place, headers={"accept": "application/json", "user-agent": "lepton"})
-        with build_opener(Straight).open(request, timeout=TIMEOUT_S) as answer:
-            text = answer.read(MAX_BYTES + 1)
+        try:
+            async with asyncio.timeout(longest_s):
+                text = await _download(place)
+        except TimeoutError:
+            raise OSError(f"it has not come whole within {longest_s:g} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as fault:
+            raise OSError(str(fault) or type(fault).__name__) from fault
     if len(text) > MAX_BYTES:
-        raise URLError(f"more than {MAX_BYTES} bytes")
+        raise OSError(f"more than {MAX_BYTES} bytes")
     return text
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+async def _download(url: str) -> bytes:
+    """At most a little more than may be."""
+    headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "lepton"}
+    async with (
+        httpx.AsyncClient(verify=ssl.create_default_context(), timeout=TIMEOUT_S, headers=headers) as client,
+        client.stream("GET", url) as answer,
+    ):
+        answer.raise_for_status()
+        found = b""
+        async for piece in answer.aiter_raw():
+            found += piece
+            if len(found) > MAX_BYTES:
+                break
+        return found

@@ -3,16 +3,17 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
 from lepton.core.clock import ManualClock
 from lepton.core.errors import InvalidError
 from lepton.security.jwts import Keys, Signer
-from lepton.serve.outside import FLOOR_S, MAX_BYTES, OLD_S, RETRY_S, Outside, load
+from lepton.serve.outside import FLOOR_S, LONGEST_S, MAX_BYTES, OLD_S, RETRY_S, Outside, load
 from lepton.serve.spec import EndpointSpec
 
 
@@ -74,12 +75,18 @@ def test_keys_that_cannot_be_had_leave_the_last_ones(
 
 class Site(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        is_there = self.path == "/jwks"
-        self.send_response(200 if is_there else 302)
+        self.send_response(302 if self.path == "/moved" else 200)
         self.send_header("location", "/jwks")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        self.wfile.write(b"3\r\nabc\r\n0\r\n\r\n")
+        with suppress(OSError):
+            if self.path == "/huge":
+                self.wfile.write(b"200000\r\n" + b" " * (2 << 20) + b"\r\n")
+            while self.path == "/drip" and not self.has_ended.wait(0.02):
+                self.wfile.write(b"1\r\n \r\n")
+            self.wfile.write(b"3\r\nabc\r\n0\r\n\r\n")
+
+    has_ended = Event()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -90,9 +97,11 @@ def test_a_url_is_fetched_and_leads_nowhere_else() -> None:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
-        assert load(f"{url}/jwks") == b"abc"
-        with pytest.raises(OSError, match="302"):
-            load(f"{url}/moved")
+        assert asyncio.run(load(f"{url}/jwks")) == b"abc"
+        for path, why in (("moved", "302"), ("drip", "not come whole"), ("huge", "more than")):
+            with pytest.raises(OSError, match=why):
+                asyncio.run(load(f"{url}/{path}", longest_s=0.5 if path == "drip" else LONGEST_S))
+        Site.has_ended.set()
         server.shutdown()
         thread.join()
 
