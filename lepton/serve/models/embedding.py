@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from lepton.core.errors import InvalidError
 from lepton.core.resource import Json
 from lepton.serve.faults import ModelFileError
-from lepton.serve.llm.runtime import Usage, Vectors
+from lepton.serve.llm.runtime import ContextLengthError, Usage, Vectors
 from lepton.serve.models.tasks import CHUNK, texts_of
 from lepton.serve.protocols.inference.tensors import Array, Tensor
 
@@ -24,6 +25,10 @@ POOLINGS = {
     "pooling_mode_lasttoken": "last",
 }
 MODULES = ("Transformer", "Pooling", "Normalize")
+
+
+Ids = list[int]
+"""Tokens by their numbers."""
 
 
 class Encoder:
@@ -44,49 +49,73 @@ class Encoder:
         self.pooling, self.is_normal, limit = read_pooling(path)
         known = [limit, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None)]
         self.longest = min((int(one) for one in known if one and one < LONGEST), default=512)
-        self._waiting: list[tuple[list[str], asyncio.Future[tuple[Array, int]]]] = []
+        self._waiting: list[tuple[list[Ids], asyncio.Future[tuple[Array, int]]]] = []
 
-    def encode(self, texts: Sequence[str]) -> tuple[Array, list[int]]:
-        """Vectors, float32, (texts, size), and how many tokens each text has. Longer texts are cut."""
-        found = [self._chunk(texts[at : at + CHUNK]) for at in range(0, len(texts), CHUNK)]
-        return np.concatenate([vectors for vectors, _ in found]), [count for _, counts in found for count in counts]
+    def encode(self, texts: Sequence[str]) -> Array:
+        """Vectors, float32, (texts, size). Longer texts are cut."""
+        return self._all(self._tokenizer(list(texts), truncation=True, max_length=self.longest)["input_ids"])
 
-    def _chunk(self, texts: Sequence[str]) -> tuple[Array, list[int]]:
-        given = self._tokenizer(
-            list(texts), padding=True, truncation=True, max_length=self.longest, return_tensors="pt"
-        )
+    def _all(self, rows: Sequence[Ids]) -> Array:
+        """A vector of each row of tokens, however many there are."""
+        return np.concatenate([self._chunk(rows[at : at + CHUNK]) for at in range(0, len(rows), CHUNK)])
+
+    def _chunk(self, rows: Sequence[Ids]) -> Array:
+        longest, pad = max(1, *map(len, rows)), self._tokenizer.pad_token_id or 0
+        padded = [[*row, *[pad] * (longest - len(row))] for row in rows]
+        masks = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
+        given = {"input_ids": torch.tensor(padded, dtype=torch.long), "attention_mask": torch.tensor(masks)}
         with torch.inference_mode():
             hidden_NTD = self._model(**given).last_hidden_state
             vectors_ND = pool(hidden_NTD, given["attention_mask"], self.pooling)
             if self.is_normal:
                 vectors_ND = torch.nn.functional.normalize(vectors_ND, dim=1)
-        return vectors_ND.float().numpy(force=True), given["attention_mask"].sum(1).tolist()
+        return vectors_ND.float().numpy(force=True)
 
     async def embed(self, texts: Sequence[str | Sequence[int]]) -> Vectors:
-        """A vector for each text. What is asked in one turn of the loop is computed together."""
-        plain = [text if isinstance(text, str) else self._tokenizer.decode(text) for text in texts]
+        """A vector for each text, or list of tokens, which are taken as they are. What is asked in one turn of the loop
+        is computed together.
+
+        Raises:
+            InvalidError: a number is no token.
+            ContextLengthError: there are more tokens than the model knows.
+        """
+        rows = self._read(texts)
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[tuple[Array, int]] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._compute)
-        self._waiting.append((plain, waiter))
+        self._waiting.append((rows, waiter))
         vectors, count = await waiter
         return Vectors(vectors.tolist(), Usage(count))
+
+    def _read(self, texts: Sequence[str | Sequence[int]]) -> list[Ids]:
+        words = [text for text in texts if isinstance(text, str)]
+        told = iter(self._tokenizer(words)["input_ids"] if words else ())
+        rows = [next(told) if isinstance(text, str) else list(text) for text in texts]
+        size = self._model.get_input_embeddings().num_embeddings
+        for row in rows:
+            if len(row) > self.longest:
+                raise ContextLengthError(
+                    f"A text has {len(row)} tokens, and the model knows {self.longest}", fix="Send shorter ones."
+                )
+            if row and not 0 <= min(row) <= max(row) < size:
+                raise InvalidError("A number of `input` is no token of the model", fix=f"Send 0 to {size - 1}.")
+        return rows
 
     def _compute(self) -> None:
         waiting, self._waiting = self._waiting, []
         try:
-            vectors, counts = self.encode([text for texts, _ in waiting for text in texts])
+            vectors = self._all([row for rows, _ in waiting for row in rows])
         except Exception as fault:  # noqa: BLE001  raised again where it is awaited
             for _, waiter in waiting:
                 if not waiter.done():
                     waiter.set_exception(fault)
             return
         at = 0
-        for texts, waiter in waiting:
+        for rows, waiter in waiting:
             if not waiter.done():
-                waiter.set_result((vectors[at : at + len(texts)], sum(counts[at : at + len(texts)])))
-            at += len(texts)
+                waiter.set_result((vectors[at : at + len(rows)], sum(map(len, rows))))
+            at += len(rows)
 
 
 class EmbeddingModel:
@@ -102,7 +131,7 @@ class EmbeddingModel:
         self.name = name
         self._encoder = encoder
         self.inputs = [Tensor("text", "BYTES", [-1])]
-        size = encoder.encode([""])[0].shape[1]
+        size = encoder.encode([""]).shape[1]
         self.outputs = [Tensor("embedding", "FP32", [-1, size])]
 
     @property
@@ -114,7 +143,7 @@ class EmbeddingModel:
 
     def infer(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """A vector for each text."""
-        return {"embedding": self._encoder.encode(texts_of(inputs["text"]))[0]}
+        return {"embedding": self._encoder.encode(texts_of(inputs["text"]))}
 
 
 def pool(hidden_NTD: torch.Tensor, mask_NT: torch.Tensor, way: str) -> torch.Tensor:

@@ -68,6 +68,8 @@ def read_url(url: str) -> Source:
     parts = urlsplit(text if "://" in text else f"https://{text}")
     if parts.scheme not in PROTOCOLS.split(":"):
         raise ValueError(f"{_hidden(url)} is no URL of a Git repository")
+    if not parts.hostname and parts.scheme != "file":
+        raise ValueError(f"{_hidden(url)} names no host; a repository on this machine is file:///PATH")
     below = parse_qs(parts.fragment).get("subdirectory", [""])[0]
     path, at, revision = parts.path.rpartition("@")
     if not at or (parts.scheme == "file" and os.path.exists(parts.path)):

@@ -1,5 +1,6 @@
 """Files of models that cannot be served say why, none of them runs code of its own, and each task computes."""
 
+import asyncio
 import base64
 import io
 import json
@@ -17,6 +18,7 @@ from lepton.core.errors import ConfigError, InvalidError, LeptonError
 from lepton.serve.calls import Call
 from lepton.serve.faults import ModelFileError
 from lepton.serve.frames import PREDICT, Media
+from lepton.serve.llm.runtime import ContextLengthError
 from lepton.serve.loading import open_entry
 from tests.server.serving import files
 
@@ -253,6 +255,22 @@ def test_vectors_are_pooled_as_sentence_transformers_left_it_written(tmp_path: P
     (tmp_path / "net" / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_weightedmean_tokens": True}))
     with pytest.raises(ModelFileError, match="weightedmean"):
         open_entry(tmp_path, "hf:net")
+
+
+def test_tokens_are_embedded_as_they_are_and_what_is_none_or_too_long_is_refused(tmp_path: Path) -> None:
+    huggingface = files.import_module("lepton.serve.models.huggingface")
+    Encoder = files.import_module("lepton.serve.models.embedding").Encoder  # noqa: N806
+    files.write_transformer(tmp_path / "net", "BertModel")
+    tokenizer, model = huggingface.load_encoder(tmp_path / "net")
+    encoder = Encoder(tmp_path / "net", tokenizer, model)
+    texts = ["the cat sleeps", "a good dog runs .", "the"]
+    given = [texts[0], tokenizer(texts[1])["input_ids"], texts[2]]
+    found = asyncio.run(encoder.embed(given))
+    np.testing.assert_allclose(found.vectors, encoder.encode(texts), rtol=1e-4, atol=1e-6)
+    assert found.usage.prompt == sum(map(len, tokenizer(texts)["input_ids"]))
+    for wrong, kind in (([len(files.WORDS)], InvalidError), ([-1], InvalidError), ("cat " * 40, ContextLengthError)):
+        with pytest.raises(kind):
+            asyncio.run(encoder.embed(["the cat", wrong]))
 
 
 def test_what_a_kind_needs_and_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

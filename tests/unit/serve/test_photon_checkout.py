@@ -66,6 +66,7 @@ def test_a_repository_whose_path_has_an_at_is_found(place: Path) -> None:
         ("file:///no/such/place", "does not appear"),
         ("--upload-pack=x", "git"),
         ("ftp://here/x", "no URL of a Git repository"),
+        ("/no/such/place", "names no host; .* file:///PATH"),
         ("file://{}@--upload-pack=touch x", "names no revision"),
         ("file://{}@", "names no revision"),
         ("file://{}@+one", "names no revision"),
