@@ -259,7 +259,7 @@ def test_vectors_are_pooled_as_sentence_transformers_left_it_written(tmp_path: P
 
 def test_tokens_are_embedded_as_they_are_and_what_is_none_or_too_long_is_refused(tmp_path: Path) -> None:
     huggingface = files.import_module("lepton.serve.models.huggingface")
-    Encoder = files.import_module("lepton.serve.models.embedding").Encoder  # noqa: N806
+    Encoder = files.import_module("lepton.serve.models.embedding").Encoder
     files.write_transformer(tmp_path / "net", "BertModel")
     tokenizer, model = huggingface.load_encoder(tmp_path / "net")
     encoder = Encoder(tmp_path / "net", tokenizer, model)
