@@ -42,9 +42,8 @@ class Source:
 
 def is_source(target: str) -> bool:
     """Whether a target names files to serve rather than a model version: `file.py[:Class]` or `kind:path[?options]`."""
-    kind, colon, rest = target.partition(":")
-    path = rest.partition("?")[0].partition(":")[0]
-    return kind.endswith(".py") or (bool(colon) and kind.isidentifier() and Path(path).exists())
+    kind, colon, _ = target.partition(":")
+    return kind.endswith(".py") or (bool(colon) and kind.isidentifier())
 
 
 def read_source(target: str) -> Source:
@@ -58,8 +57,8 @@ def read_source(target: str) -> Source:
         kind, rest = "", target
     place, mark, name = rest.partition(":" if kind in KINDS_OF_CODE else "?")
     path = Path(place)
-    if not path.exists():
-        raise InvalidError(f"There is no file {place}", fix="Give the path of a file that is there.")
+    if not place or not path.exists():
+        raise InvalidError(f"There is no file {place!r}", fix="Give the path of a file that is there.")
     prefix = f"{kind}:" if kind else ""
     if kind not in KINDS_OF_CODE:
         path = Path(abspath(path))  # `.` has a name and a parent then

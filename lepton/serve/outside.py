@@ -24,7 +24,7 @@ FLOOR_S, RETRY_S = 30.0, 5.0
 """Between two fetches; after one that failed."""
 OLD_S = 600.0
 """Keys older than this are fetched again; also how long a verdict about such a token holds."""
-TIMEOUT_S, LONGEST_S = 5.0, 10.0
+TIMEOUT_S, LONGEST_S = 3.0, 5.0
 """For one step of a fetch, and for all of it: requests wait for it."""
 MAX_BYTES = 1 << 20
 

@@ -82,6 +82,10 @@ def test_what_goes_along_with_a_model(tmp_path: Path, monkeypatch: pytest.Monkey
         assert [path for path, _ in source.files] == ["words/config.json", "words/more/a.txt"]
     monkeypatch.chdir(tmp_path / "words")
     assert read_source("hf:.").entry == "hf:words"
+    for nothing in ("hf:", "hf:nope", "photon:nope.photon", "nope.py"):
+        assert is_source(nothing)
+        with pytest.raises(InvalidError, match="There is no file"):
+            read_source(nothing)
     assert [path for path, _ in read_source("hf:.").files] == ["words/config.json", "words/more/a.txt"]
     with pytest.raises(InvalidError, match="nope"):
         read_source(f"safetensors:{tmp_path}/w.st?class=nope.py")
