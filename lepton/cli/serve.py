@@ -219,6 +219,8 @@ def call(session: Session, endpoint: str, inputs: str, path: str, cacert: str) -
 def _read(inputs: str) -> Any:
     try:
         if inputs == "-":
+            if sys.stdin.isatty():
+                click.echo("Write JSON, then Ctrl-D.", err=True)
             return json.load(sys.stdin)
         if inputs.startswith("@"):
             with open(inputs[1:]) as file:

@@ -37,6 +37,11 @@ PROGRAMS = {
     "keras": Kind("lepton.serve.models.keras:open_keras", "keras", (), (VARIABLES, "keras")),
     "hf": Kind("lepton.serve.models.huggingface:open_pipeline", "hf", ("task",), (VARIABLES, "transformers.pipelines")),
 }
+ENDINGS = {
+    **{kind: kind for kind in ("gguf", "onnx", "safetensors", "skops", "keras", "photon")},
+    **dict.fromkeys(("pt", "pth"), "torchscript"),
+}
+"""How a file ends -> the kind that it most probably is."""
 CODE = ("service", "photon")
 """Kinds whose files are code, and stand beside others that it imports."""
 
@@ -59,9 +64,12 @@ def split_entry(entry: str) -> tuple[str, str]:
     file, _, name = entry.partition(":")
     if not file.endswith(".py") or (name and not name.isidentifier()):
         kinds = ", ".join(sorted(PROGRAMS.keys() - {"service"}))
+        kind = ENDINGS.get(entry.partition("?")[0].rpartition(".")[2], "")
         raise InvalidError(
             f"{entry[:200]!r} names nothing that can be served",
-            fix=f"Give file.py or file.py:Class, or KIND:WHAT with one of {kinds}.",
+            fix=f"Write {kind}:{entry[:200]}"
+            if kind
+            else f"Give file.py or file.py:Class, or KIND:WHAT with one of {kinds}.",
         )
     return "service", entry
 

@@ -88,7 +88,10 @@ def explain(fault: ValidationError, sent: Any, kind: Any) -> InvalidError:
     """
     findings = fault.errors(include_url=False)
     if findings[0]["type"] == "json_invalid":
-        return InvalidError(f"The body is no JSON: {findings[0]['ctx']['error']}", fix="Send JSON in UTF-8.")
+        why = str(findings[0]["ctx"]["error"])
+        if "recursion limit" in why:
+            return InvalidError("The body is nested too deeply", fix="Send fewer levels, at most some 200.")
+        return InvalidError(f"The body is no JSON: {why}", fix="Send JSON in UTF-8.")
     groups: dict[Any, list[Misfit]] = {}
     for number, finding in enumerate(findings):
         misfit = _place(finding, sent)

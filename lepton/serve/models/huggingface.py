@@ -115,8 +115,13 @@ def load_model(kind: Any, path: Path) -> Any:
     """The model of a folder, all of whose weights are there: transformers draws what is missing at random.
 
     Raises:
-        ModelFileError: some are not, or have another shape.
+        ModelFileError: some are not, have another shape, or are no safetensors.
     """
+    if not any(path.glob("*.safetensors")):
+        raise ModelFileError(
+            f"{path.name} has no weights in safetensors; a .bin is a pickle, and is not read",
+            fix="Save it again by model.save_pretrained(FOLDER), which writes model.safetensors.",
+        )
     model, told = kind.from_pretrained(str(path), use_safetensors=True, output_loading_info=True, **ITS_OWN)
     names = [key[0] if isinstance(key, tuple) else key for word in ABSENT for key in told[word]]
     needed = sorted(name for name in names if kind is not transformers.AutoModel or not UNUSED.search(name))

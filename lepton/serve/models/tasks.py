@@ -162,20 +162,25 @@ def tag(pipeline: Any, rows: Sequence[str]) -> Columns:
 
 
 def generate(pipeline: Any, rows: Sequence[str]) -> Columns:
-    """How each text goes on: its likeliest tokens."""
+    """How each text goes on: its likeliest tokens, as many as there is room for after it."""
     config = pipeline.model.config
     room = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
     count = pipeline.model.generation_config.max_new_tokens or NEW_TOKENS
     lengths = [len(ids) for ids in pipeline.tokenizer(list(rows))["input_ids"]]
-    longest = max(lengths)
     if not min(lengths):
         raise InvalidError("The input 'text' is empty", fix="Send a text that can go on.")
-    if room and longest + count > room:
+    if room and max(lengths) >= room:
         raise InvalidError(
-            f"The input 'text' has {longest} tokens; with {count} new ones they are more than {room}", fix="Send less."
+            f"The input 'text' has {max(lengths)} tokens, and the model knows {room}", fix="Send a shorter text."
         )
-    found = pipeline(list(rows), max_new_tokens=count, do_sample=False, return_full_text=False, batch_size=CHUNK)
-    return {"generated_text": [row[0]["generated_text"] for row in found]}
+    found: dict[int, str] = {}
+    counts = [min(count, room - length) if room else count for length in lengths]
+    for most in sorted(set(counts)):  # what one text gets depends on no other
+        places = [at for at, own in enumerate(counts) if own == most]
+        texts = [rows[at] for at in places]
+        told = pipeline(texts, max_new_tokens=most, do_sample=False, return_full_text=False, batch_size=CHUNK)
+        found.update((at, row[0]["generated_text"]) for at, row in zip(places, told, strict=True))
+    return {"generated_text": [found[at] for at in range(len(rows))]}
 
 
 SCORED = {"label": ("BYTES", ()), "score": ("FP32", ()), "scores": ("FP32", (-1,))}

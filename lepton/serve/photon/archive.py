@@ -51,9 +51,16 @@ def write(path: str, metadata: Mapping[str, Any], files: Mapping[str, str | byte
 
 
 def read_metadata(path: str) -> dict[str, Any]:
-    """What the file says of its photon; runs nothing of it."""
-    with zipfile.ZipFile(path) as file:
-        found: dict[str, Any] = json.loads(file.read(METADATA))
+    """What the file says of its photon; runs nothing of it.
+
+    Raises:
+        ValueError: it is no photon.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            found: dict[str, Any] = json.loads(file.read(METADATA))
+    except (zipfile.BadZipFile, KeyError, ValueError) as fault:
+        raise ValueError(f"{os.path.basename(path)} is no photon, or not all of one: {fault}") from fault
     return found
 
 

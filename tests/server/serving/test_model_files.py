@@ -98,7 +98,7 @@ def spoil_transformers(folder: Path) -> None:
         ("keras:net.py", ["no .keras file"]),
         ("hf:empty", ["no folder of a model", "save_pretrained"]),
         ("hf:plain?task=fly", ["'fly' is not known", "fill-mask"]),
-        ("hf:pickled", ["cannot be loaded", "safetensors"]),
+        ("hf:pickled", ["no weights in safetensors", "pickle", "save_pretrained"]),
         ("hf:bold", ["cannot be loaded", "write a Service"]),
         ("hf:nothing", ["no file 'nothing'"]),
         ("hf:", ["names no file", "hf:FILE"]),
@@ -219,7 +219,7 @@ def test_each_task_is_known_by_its_folder_and_rows_of_several_lengths_share_a_ba
     ("task", "text", "word"),
     [
         ("fill-mask", "the cat", "exactly one [MASK]"),
-        ("text-generation", "the " * 30, "more than 80"),
+        ("text-generation", "the " * 80, "the model knows 80"),
         ("text-generation", "", "empty"),
         ("image-classification", "AAAA", "'image' cannot be read"),
         ("image-classification", "?", "'image' cannot be read"),
@@ -229,6 +229,15 @@ def test_a_text_or_image_that_does_not_fit_is_refused_by_name(tmp_path: Path, ta
     files.write_transformer(tmp_path / "net", TASKS[task][0])
     status, answer = ask(open_entry(tmp_path, "hf:net"), {"inputs": text})
     assert (status, word in answer["message"]) == (422, True), answer
+
+
+def test_a_long_text_goes_on_as_far_as_there_is_room(tmp_path: Path) -> None:
+    files.write_transformer(tmp_path / "net", "GPT2LMHeadModel")
+    program = open_entry(tmp_path, "hf:net")
+    texts = ["the " * 79, "the cat", "the " * 70]
+    alone = [ask(program, {"inputs": text})[1]["outputs"]["generated_text"] for text in texts]
+    assert ask(program, {"inputs": texts})[1]["outputs"]["generated_text"] == [one for [one] in alone]
+    assert [len(one.split()) for [one] in alone] == [1, 64, 10]
 
 
 def test_an_image_may_be_the_body(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import reduce
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -171,6 +172,10 @@ def test_embeddings_of_like_texts_are_near(smol_client: Any) -> None:
         ({"tools": [TOOL]}, "tools"),
         ({"messages": [{"role": "user", "content": "word " * 9000}]}, "context"),
         ({"temperature": float("nan")}, "no JSON"),
+        (
+            {"response_format": schema_of(reduce(lambda one, _: {"items": one}, range(250), {}))},
+            "nested too deeply",
+        ),
         ({"response_format": schema_of({"$ref": "#/$defs/nowhere"})}, "JSON schema"),
         ({"response_format": schema_of({"$ref": "https://example.com/schema.json"})}, "JSON schema"),
         ({"response_format": schema_of({"$ref": 7})}, "JSON schema"),

@@ -44,6 +44,13 @@ def test_what_is_none_is_refused(entry: str) -> None:
         split_entry(entry)
 
 
+@pytest.mark.parametrize(("file", "kind"), [("a/b.gguf", "gguf"), ("net.pt", "torchscript"), ("x.photon", "photon")])
+def test_whose_kind_is_missing_is_told_which_it_probably_is(file: str, kind: str) -> None:
+    with pytest.raises(InvalidError) as caught:
+        split_entry(file)
+    assert caught.value.fix == f"Write {kind}:{file}"
+
+
 def test_options_are_read_and_a_kind_that_has_its_own_takes_any() -> None:
     assert read_what("net.pt?x=FP32[-1,3]&y=INT64[-1]") == ("net.pt", {"x": "FP32[-1,3]", "y": "INT64[-1]"})
     assert split_entry("torchscript:net.pt?anything=FP32[-1]")[0] == "torchscript"

@@ -291,6 +291,16 @@ def test_a_file_of_an_archive_cannot_lie_outside(cache: Path) -> None:
     assert not (cache / "evil").exists()
 
 
+def test_what_is_no_archive_or_not_all_of_one_is_no_photon(cache: Path) -> None:
+    with zipfile.ZipFile(cache / "empty.photon", "w") as file:
+        file.writestr("other", "x")
+    (cache / "text.photon").write_text("import os")
+    (cache / "torn.photon").write_bytes((cache / "empty.photon").read_bytes()[:40])
+    for name in ("empty", "text", "torn"):
+        with pytest.raises(ValueError, match=f"{name}.photon is no photon, or not all of one"):
+            archive.read_metadata(str(cache / f"{name}.photon"))
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [

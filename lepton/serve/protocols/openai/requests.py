@@ -230,6 +230,8 @@ def _misfit(fault: ValidationError, sent: Any, kind: type[BaseModel]) -> AskErro
     if first["type"] == "extra_forbidden":
         return AskError(f"Unrecognized request argument supplied: {clip(where, 80)}", name)
     told = explain(fault, sent, kind).message
+    if not where:  # of all of it
+        return AskError(told)
     if told.startswith(f"{where}: is missing"):
         return AskError(f"Missing required parameter: {where}", name)
     return AskError(f"Invalid value for {told}", name)
