@@ -20,8 +20,17 @@ WALKS_UNTIL = 0.9
 """By this share of the run the last file of walks has begun: they take longest."""
 
 
+TOGETHER = {
+    **dict.fromkeys(("test_walk.py", "test_kill9.py", "test_processes.py", "test_disk.py"), "undisturbed"),
+    **dict.fromkeys(("test_models.py", "test_model_files.py"), "models"),
+}
+"""Files that one process runs: they share a walk, or libraries that take long to import. Of all others each is alone."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files of walks, which mostly wait for other processes, come spread among those that compute."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(TOGETHER.get(item.path.name, str(item.path))))
     files = list(dict.fromkeys(item.path for item in items))
     walks = [file for file in files if file.parent.name == "walk"]
     others = [file for file in files if file.parent.name != "walk"]

@@ -112,7 +112,7 @@ def test_a_node_that_has_given_more_than_it_has_is_no_room() -> None:
     assert [reason.code for reason in reasons(pool, "next", 21.0)] == ["shape"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**9))
 def test_who_is_said_to_start_in_a_moment_does_and_asking_changes_nothing(seed: int) -> None:
     chance = np.random.default_rng(seed)
