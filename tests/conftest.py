@@ -24,7 +24,7 @@ TOGETHER = {
     **dict.fromkeys(("test_walk.py", "test_kill9.py", "test_processes.py", "test_disk.py"), "undisturbed"),
     **dict.fromkeys(("test_models.py", "test_model_files.py"), "models"),
 }
-"""Files that one process runs: they share a walk, or libraries that take long to import. Of all others each is alone."""
+"""Files that one process runs: they share a walk, or libraries that take long to import. Every other file is alone."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
