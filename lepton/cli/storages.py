@@ -40,9 +40,11 @@ def shown_names(names: Sequence[str]) -> str:
 
 
 def target_at(url: str) -> Target:
-    """The storage at an address, with this process's credentials."""
+    """The storage at an address, with this process's credentials; its connections end with the command."""
     address = address_of(url)
-    return Target(open_driver(address, from_environment()), address)
+    driver = open_driver(address, from_environment())
+    click.get_current_context().call_on_close(driver.close)
+    return Target(driver, address)
 
 
 def storage_at(url: str, data: Path) -> Address:

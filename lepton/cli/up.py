@@ -17,15 +17,14 @@ import uvicorn
 
 from lepton.api.app import make_app
 from lepton.cli.door import DoorProtocol
+from lepton.cli.listening import address, listen_at
 from lepton.cli.owner import OWNER, Owned
-from lepton.core.errors import ConfigError, UnavailableError
 from lepton.engine.shim.processes import identity
 from lepton.sdk.find import notes
 from lepton.server.build import Platform, build
 from lepton.server.config import ServerConfig
 from lepton.server.folder import write_private
 
-BACKLOG = 2048
 DRAIN_S = 3
 KEEP_ALIVE_S = 75
 DETACHED = "LEPTON_READY_FD"
@@ -161,30 +160,8 @@ def open_door(platform: Platform) -> Door:
 
 
 def listen(config: ServerConfig) -> socket.socket:
-    """The listening socket.
-
-    Raises:
-        UnavailableError: the port is taken or forbidden.
-    """
-    try:
-        family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
-        door = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only if named
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind((config.host, config.port))
-        door.listen(BACKLOG)
-    except socket.gaierror as fault:
-        raise ConfigError(f"There is no host {config.host!r}", fix="Use an address of this machine.") from fault
-    except OSError as fault:
-        raise UnavailableError(
-            f"Cannot listen on {config.host}:{config.port}: {fault.strerror}",
-            fix="Choose another with --port N; 0 picks a free one.",
-        ) from fault
-    return door
-
-
-def address(host: str, port: int) -> str:
-    """The URL of a door."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    """The listening socket; raises as `listen_at`."""
+    return listen_at(config.host, config.port)
 
 
 def _greet(platform: Platform, url: str, is_json: bool) -> None:

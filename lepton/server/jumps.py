@@ -42,15 +42,19 @@ class Seen:
     doubts: Doubts = ()
 
 
-def step(before: Seen, now: Seen) -> Seen:
-    """What is known now. Pure."""
+def step(before: Seen, now: Seen, *, longest_s: int = LONGEST_S) -> Seen:
+    """What is known now. Pure.
+
+    Args:
+        longest_s: for so long a doubt counts; no rule waits longer.
+    """
     gap = now.wall - before.wall
     is_same = now.boot == before.boot and now.ticks >= before.ticks
     passed = now.ticks - before.ticks if is_same else min(max(gap, 0), OFF_S * 1_000_000)
     moved = gap - passed
     doubts = tuple((size, left - passed) for size, left in before.doubts if left > passed)
     if moved > AHEAD_S * 1_000_000:
-        doubts = (*doubts, (moved, LONGEST_S * 1_000_000))
+        doubts = (*doubts, (moved, longest_s * 1_000_000))
     elif moved < -AHEAD_S * 1_000_000:
         doubts = _set_back(doubts, -moved)
     return Seen(wall=now.wall, ticks=now.ticks, boot=now.boot, doubts=doubts)
@@ -75,7 +79,7 @@ class Jumps:
 
     def doubt_s(self) -> float:
         """How much older things may look than they are, in seconds."""
-        now = self._look()
+        now = look(self._clock)
         before = self._database.read(_read)
         known = step(before, now) if before else now
         is_noted = before is not None and before.doubts == known.doubts
@@ -83,11 +87,29 @@ class Jumps:
             known = self._database.write(lambda tx: _note(tx, now))
         return _sum(known.doubts) / 1e6
 
-    def _look(self) -> Seen:
-        wall = to_micros(self._clock.now())
-        if isinstance(self._clock, SystemClock):
-            return Seen(wall=wall, ticks=time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000, boot=_boot())
-        return Seen(wall=wall, ticks=int(self._clock.monotonic() * 1e6), boot=str(id(self._clock)))
+
+def look(clock: Clock) -> Seen:
+    """What time it is now, by both counts."""
+    wall = to_micros(clock.now())
+    if isinstance(clock, SystemClock):
+        return Seen(wall=wall, ticks=time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000, boot=_boot())
+    return Seen(wall=wall, ticks=int(clock.monotonic() * 1e6), boot=str(id(clock)))
+
+
+def doubt_of(seen: Seen) -> int:
+    """How much older things may look than they are, in microseconds."""
+    return _sum(seen.doubts)
+
+
+def to_text(seen: Seen) -> str:
+    """For a note of it."""
+    return json.dumps(asdict(seen))
+
+
+def from_text(text: str) -> Seen:
+    """What `to_text` wrote."""
+    told = json.loads(text)
+    return Seen(**{**told, "doubts": tuple((size, left) for size, left in told["doubts"])})
 
 
 def _note(tx: Tx, now: Seen) -> Seen:
@@ -102,7 +124,7 @@ def _note(tx: Tx, now: Seen) -> Seen:
         log.warning(
             "the clock was set back by %d s: what lies ahead counts as due", (before.wall - now.wall) // 1_000_000
         )
-    facts.put(tx, FACT, json.dumps(asdict(known)))
+    facts.put(tx, FACT, to_text(known))
     return known
 
 
@@ -112,10 +134,7 @@ def _sum(doubts: Sequence[tuple[int, int]]) -> int:
 
 def _read(tx: Tx) -> Seen | None:
     text = facts.get(tx, FACT)
-    if not text:
-        return None
-    told = json.loads(text)
-    return Seen(**{**told, "doubts": tuple((size, left) for size, left in told["doubts"])})
+    return from_text(text) if text else None
 
 
 def _boot() -> str:

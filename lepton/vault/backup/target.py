@@ -170,7 +170,8 @@ class Target:
         if not (found := self.driver.append_only()).holds:
             raise ConflictError(
                 f"The storage is not append-only: {found.reason}",
-                fix="Use a versioned S3 bucket with a default retention in compliance mode, or omit --append-only.",
+                fix="Use a versioned S3 bucket with a default retention in compliance mode, or a door on another "
+                "machine (lepton vault door); or omit --append-only.",
             )
         return found
 

@@ -2,6 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+
+from lepton.core.clock import read_moment
+from lepton.core.errors import InvalidError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,3 +18,15 @@ class Address:
     path: str = ""
     """Decoded; without slashes at its ends."""
     options: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_as_of(text: str) -> datetime:
+    """The option `as_of` of an address.
+
+    Raises:
+        InvalidError: it is no time.
+    """
+    try:
+        return read_moment(text)
+    except ValueError:
+        raise InvalidError("as_of is no time", fix="Write 2026-01-31T09:30, in UTC; a zone's + as %2B.") from None

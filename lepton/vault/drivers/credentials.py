@@ -19,7 +19,8 @@ class Credentials:
     secret: str = field(default="", repr=False)
     """The password; of S3 the secret key."""
     token: str = field(default="", repr=False)
-    """S3: the session token of temporary keys. WebDAV: a bearer token in place of user and password."""
+    """S3: the session token of temporary keys. WebDAV: a bearer token in place of user and password.
+    The receiving door: its writer's."""
     private_key: str = field(default="", repr=False)
     """SFTP: a private key in OpenSSH or PEM form; `secret` is then its passphrase."""
     host_key: str = ""

@@ -103,7 +103,7 @@ class LocalDriver:
     def head(self, key: str) -> Head:
         """Size and etag of the key."""
         with self._told(key):
-            return _head(key, self._path(key).lstat())
+            return head_of(key, self._path(key).lstat())
 
     def list(self, prefix: str = "") -> Iterator[Head]:
         """All keys that begin with `prefix`; looks only at the files that it returns."""
@@ -116,7 +116,7 @@ class LocalDriver:
         path = self._path(key)
         with suppress(NotFoundError), self._told(key), self._locked(key):
             path.unlink()
-            _flush_folder(path.parent)
+            flush_folder(path.parent)
 
     def create_if_absent(self, key: str, body: bytes) -> Head:
         """Write a key that does not exist."""
@@ -174,7 +174,7 @@ class LocalDriver:
     def _open(self, key: str) -> int:
         """Open the key for reading; where the system tells that no link was on the way, nothing has to be looked at."""
         self._check_place()
-        path = f"{self.root}/{check_key(key)}"
+        path = f"{self.root}/{self._checked(key)}"
         handle = os.open(path, PLAINLY)
         with suppress(OSError):
             if os.readlink(f"/proc/self/fd/{handle}") == path:
@@ -182,10 +182,13 @@ class LocalDriver:
         os.close(handle)
         return os.open(self._spot(key), PLAINLY)
 
+    def _checked(self, key: str) -> str:
+        return check_key(key)
+
     def _spot(self, key: str) -> str:
         """Where the key lies; a link on the way must not lead out of the root."""
         self._check_place()
-        path = f"{self.root}/{check_key(key)}"
+        path = f"{self.root}/{self._checked(key)}"
         at = path.find("/", len(str(self.root)) + 1)
         while at > 0 and not os.path.islink(path[:at]):
             at = path.find("/", at + 1)
@@ -256,12 +259,12 @@ class LocalDriver:
         with suppress(FileNotFoundError):
             stamp = max(stamp, path.stat().st_mtime_ns + 1)
         os.utime(new, ns=(stamp, stamp))
-        head = _head(key, new.stat())
+        head = head_of(key, new.stat())
         try:
             new.rename(path)
         except IsADirectoryError as fault:
             raise StorageRefusedError(f"A folder lies at {path}", fix="Look whose it is, and remove it.") from fault
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
         return head
 
     def _take_new_name(self, new: Path, path: Path, key: str) -> Head:
@@ -279,8 +282,8 @@ class LocalDriver:
             if path.exists():
                 raise taken(key) from None
             new.rename(path)
-        _flush_folder(path.parent)
-        return _head(key, path.stat())
+        flush_folder(path.parent)
+        return head_of(key, path.stat())
 
     def _make_folders(self, folder: Path) -> None:
         """Make what is missing down to the folder, durably."""
@@ -290,7 +293,7 @@ class LocalDriver:
             folder = folder.parent
         for new in reversed(made):
             new.mkdir(exist_ok=True)
-            _flush_folder(new.parent)
+            flush_folder(new.parent)
 
     def _chunks(self, file: FileIO, key: str, start: int, stop: int | None) -> Iterator[bytes]:
         """Read the range piece by piece, then close the file. The first piece is empty."""
@@ -365,7 +368,8 @@ def open_storage(path: Path) -> LocalDriver:
     return LocalDriver(path)
 
 
-def _head(key: str, found: os.stat_result) -> Head:
+def head_of(key: str, found: os.stat_result) -> Head:
+    """What is known of a file; NotFoundError where it is none."""
     if not S_ISREG(found.st_mode):
         raise missing(key)
     return Head(key=key, size_bytes=found.st_size, etag=f"{found.st_mtime_ns:x}-{found.st_size:x}")
@@ -380,7 +384,7 @@ def _range(handle: int, start: int, stop: int) -> Iterator[bytes]:
     return iter((piece,) if piece else ())
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Make a rename or a removal in the folder durable."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

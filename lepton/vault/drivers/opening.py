@@ -7,6 +7,7 @@ smb://host[:port]/share/folder
 nfs://host[:port]/export/folder[?uid=1000&gid=1000&export=deep/export&version=4.1]
 sftp://host[:port]/folder              (/~/folder: below the user's home)
 webdav://host[:port]/folder            (webdavs:// over TLS)
+door://host[:port]/prefix[?as_of=2026-01-31T09:30]   (our own receiving door; doors:// over TLS)
 """
 
 from collections.abc import Callable, Mapping
@@ -46,6 +47,8 @@ KINDS: Mapping[str, Kind] = {
     "sftp": Kind(module=_HERE + "sftp", extra="sftp"),
     "webdav": Kind(module=_HERE + "webdav", extra=""),
     "webdavs": Kind(module=_HERE + "webdav", extra=""),
+    "door": Kind(module=_HERE + "door", extra="", options=("as_of",)),
+    "doors": Kind(module=_HERE + "door", extra="", options=("as_of",)),
 }
 
 

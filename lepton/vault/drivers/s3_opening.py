@@ -3,11 +3,11 @@
 from urllib.parse import urlsplit
 
 from lepton.core.errors import InvalidError
-from lepton.vault.drivers.address import Address
+from lepton.vault.drivers.address import Address, read_as_of
 from lepton.vault.drivers.credentials import Credentials
 from lepton.vault.drivers.patience import Patience
 from lepton.vault.drivers.s3 import S3Driver
-from lepton.vault.drivers.s3_past import S3Past, read_as_of
+from lepton.vault.drivers.s3_past import S3Past
 from lepton.vault.drivers.s3_rules import Bucket
 
 

@@ -114,18 +114,6 @@ class S3Past(S3Driver):
                 place["version-id-marker"] = marker
 
 
-def read_as_of(text: str) -> datetime:
-    """The option `as_of` of an address.
-
-    Raises:
-        InvalidError: it is no time.
-    """
-    try:
-        return read_moment(text)
-    except ValueError:
-        raise InvalidError("as_of is no time", fix="Write 2026-01-31T09:30, in UTC; a zone's + as %2B.") from None
-
-
 def _version_of(key: str, item: ElementTree.Element) -> Version:
     return Version(
         text_of(item, "VersionId"), Head(key=key, size_bytes=int(text_of(item, "Size")), etag=text_of(item, "ETag"))
