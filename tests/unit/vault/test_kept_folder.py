@@ -1,9 +1,13 @@
 """A folder that keeps what is replaced or deleted: read as it was at any time, until what was hidden is forgotten."""
 
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import time_ns
 
 import pytest
 from hypothesis import given, settings
@@ -178,6 +182,52 @@ def test_who_is_killed_between_the_two_steps_has_changed_nothing(tmp_path: Path)
     assert shown(again, 2_999) == {"k": b"old"} and shown(again, 3_000) == shown(again) == {"k": b"new"}
     again.forget(2_500)
     assert shown(again, 2_999) == {"k": b"old"}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lepton.vault.drivers.kept import KeptFolder
+
+CALLS = {"open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.utime"}
+folder, act, left = KeptFolder(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
+
+def before(event, arguments):
+    global left
+    if event in CALLS and str(arguments[0]).startswith(sys.argv[1]):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(before)
+if act == "delete":
+    folder.delete("a/k")
+else:
+    folder.receive("a/k" if act == "replace" else "b/new", [b"new", b"er"])
+"""
+
+
+@pytest.mark.parametrize("act", ["create", "replace", "delete"])
+def test_a_kill_before_any_call_of_the_system_leaves_whole_objects_or_none(tmp_path: Path, act: str) -> None:
+    was, becomes = {"a/k": b"old"}, {"create": b"newer", "replace": b"newer", "delete": None}[act]
+    done = {key: body for key, body in {**was, "b/new" if act == "create" else "a/k": becomes}.items() if body}
+    for calls in range(40):
+        root = tmp_path / str(calls)
+        folder = KeptFolder(root)
+        folder.receive("a/k", [b"old"])
+        moment = time_ns()
+        ended = subprocess.run([sys.executable, "-c", KILLED, root, act, str(calls)], check=False, capture_output=True)
+        assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
+        again = KeptFolder(root)
+        again.clear_drafts()
+        assert shown(again) in (was, done)
+        assert shown(again, moment) == was
+        again.receive("a/k", [b"after"])
+        assert shown(again)["a/k"] == b"after" and shown(again, moment) == was
+        if ended.returncode == 0:
+            assert calls > 3
+            return
+    raise AssertionError("it never ended")
 
 
 def test_the_disk_is_looked_at(tmp_path: Path) -> None:
