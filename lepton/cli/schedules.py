@@ -137,13 +137,13 @@ def schedule(url: str, every_s: int, is_dry: bool, data: Path | None, is_json: b
         place = replace(
             found, every_s=every_s, since=now, keep=chosen, credentials=sealed, is_paused=False, fault="", tried_at=0
         )
-        gone = schedules.choose(house, target, chosen).gone if found.last_number and not keeps.holds else []
+        gone = schedules.choose(house, target, chosen).gone if found.last_number and not keeps.keeps_all else []
         if not is_dry:
             house.database.write(lambda tx: _scheduled(tx, house, place, append_only))
     row = _row(place, now)
     said = f"A backup goes to {place.address} every {row['every']}; the next at {row['next'][:16]} UTC"
     kept = f"; kept are {chosen}" if chosen else "; all are kept"
-    if keeps.holds and chosen:
+    if keeps.keeps_all and chosen:
         kept = f"; all are kept, whatever --keep-... say, as the storage is append-only: {keeps.reason}"
     note = f"; that lets go of {', '.join(map(str, gone))}" if gone else ""
     Session(is_json).say(f"{said}{kept}{note}." + (" Nothing was changed." if is_dry else ""), {**row, "gone": gone})

@@ -5,7 +5,8 @@
 delete. But what is written over or deleted is only hidden: the door keeps it for `keep`, counted by its own clock from
 when it was hidden, and shows its whole past to whoever asks for `as_of`. No request shortens that, and none destroys.
 So no locks have to be renewed, as in a bucket: what nobody hides is kept for ever, and a pack of any age comes back for
-`keep` after somebody has hidden it. What was hidden longer ago the door removes by itself, once an hour.
+`keep` after somebody has hidden it. What was hidden longer ago the door removes by itself, once an hour. So backups
+can be let go of there as anywhere (`forget`), only that what they needed goes `keep` later.
 
     DIR/NAME/KEY                the newest of each key, as a plain file
     DIR/NAME/.kept/KEY/...      what was there before

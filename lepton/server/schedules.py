@@ -123,7 +123,7 @@ def let_go(house: House, target: Target, gone: Sequence[int], *, is_dry: bool = 
     target.check_only()
     if id := target.id() or (place.id if place else ""):
         Claim(house.database, target, id).check()
-    if gone and not target.driver.append_only().holds:
+    if gone and not target.driver.append_only().keeps_all:
         note(target, house.platform(), house.signer, gone)
     lease_s = FORGOTTEN_S + Jumps(house.database, house.clock).doubt_s()
     done = forget(target, gone, opened, busy=busy(house), newest=newest, lease_s=lease_s)
@@ -192,7 +192,7 @@ class Schedules:
             log.info("backup %d to %s: %d bytes are new", made.number, place.address, made.new_bytes)
             if keeps:
                 lock_anew(self._house, target, keeps, beat=self._hold)
-            elif place.keep and not target.driver.append_only().holds:
+            if place.keep and not (keeps or target.driver.append_only()).keeps_all:
                 let_go(self._house, target, choose(self._house, target, place.keep).gone)
         return _wrong(made)
 

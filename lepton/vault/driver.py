@@ -66,6 +66,13 @@ class AppendOnly:
     reason: str
     lock_s: int = 0
     """For how long it does, from a write on; 0: always, or never."""
+    hides: bool = False
+    """What is deleted can be read for a time, and goes then by itself; else, where it holds, it stays."""
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether nothing that is let go of there would ever go."""
+        return self.holds and not self.hides
 
 
 class Driver(Protocol):

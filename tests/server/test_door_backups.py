@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from lepton.core.errors import ConflictError, LeptonError, StorageRefusedError
+from lepton.core.errors import LeptonError, StorageRefusedError
 from lepton.vault.drivers.opening import open_driver
 from tests.backends.door import WRITER, serving, started
 from tests.backends.process import Storage
@@ -71,14 +71,31 @@ def test_its_folder_is_read_without_a_door_and_without_lepton(disk: Storage, dat
     assert (tmp_path / "plain" / "dump.jsonl").exists()
 
 
-def test_backups_by_themselves_go_there_and_nothing_is_let_go_of(disk: Storage, data: Path) -> None:
+def test_what_is_let_go_of_by_itself_or_by_a_thief_can_be_read_for_a_while(
+    disk: Storage, data: Path, tmp_path: Path
+) -> None:
+    words = ("schedule", "--to", disk.url, "--every", "1d", "--keep-last", 2, "--append-only", "--data", data)
+    kit, moment = ("--recovery-key", tmp_path / "kit"), dict[int, str]()
     with open_house(data) as house:
         clockwork = Clockwork(house)
-        words = ("schedule", "--to", disk.url, "--every", "1d", "--keep-last", 1, "--append-only", "--data", data)
-        assert "all are kept, whatever --keep-" in run(*words)
-        for number in (1, 2):
+        assert "kept are last 2" in run(*words)
+        for number in range(1, 5):
+            house.version(f"of-{number}")
             assert clockwork.after(DAY).last_number == number and not clockwork.alerts("firing")
-    refused(ConflictError, "keeps what lies there", "forget", "--at", disk.url, "--keep-last", 1, "--data", data)
+            moment[number] = quote(datetime.now(UTC).isoformat())
+    assert numbers(disk.url, kit) == ["3", "4"]
+    assert "are whole" in run("verify", "--at", disk.url, *kit)
+    assert "1 backup let go" in run("forget", "--at", disk.url, "--keep-last", 1, "--data", data)
+    for number, then in moment.items():
+        past = f"{disk.url}?as_of={then}"
+        assert numbers(past, kit) == [str(each) for each in (number - 1, number) if each]
+        assert "are whole" in run("verify", "--at", past, *kit)
+
+
+def numbers(place: str, kit: tuple[object, ...]) -> list[str]:
+    """Of the backups that lie there."""
+    lines = run("backups", "--at", place, *kit).strip().splitlines()
+    return [line.split()[0] for line in lines if line.split()[0].isdigit()]
 
 
 def test_after_the_door_was_killed_amid_a_backup_the_next_goes_through(

@@ -85,7 +85,7 @@ def preview(target: Target, gone: Collection[int], opened: Callable[[int], Manif
 
 
 def _check_forgets(target: Target) -> None:
-    if (found := target.driver.append_only()).holds:
+    if (found := target.driver.append_only()).keeps_all:
         raise ConflictError(
             f"The storage keeps what lies there: {found.reason}",
             fix="Nothing is let go of there, and no lifecycle rule should: newer backups need packs of any age. To "

@@ -118,7 +118,7 @@ class DoorDriver:
         if not is_door or days < 1:
             return AppendOnly(holds=False, reason=f"{self._name} keeps what is hidden for less than a day")
         reason = f"The door keeps what is written over or deleted for {days} days, and all else for ever"
-        return AppendOnly(holds=True, reason=reason)
+        return AppendOnly(holds=True, reason=reason, hides=True)
 
     def close(self) -> None:
         """Give back connections."""
