@@ -11,6 +11,7 @@ then, by the door's clock; nothing is written there. Errors have the form of all
 """
 
 import asyncio
+import logging
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -31,6 +32,7 @@ from lepton.core.errors import ConflictError, InvalidError, LeptonError, StaleEr
 from lepton.server.receiving import Receiver, Writer
 from lepton.vault.driver import Head
 
+log = logging.getLogger("lepton")
 MOST_LISTED = 1000
 PIECE_BYTES = 1 << 20
 UPLOADS = 32
@@ -227,6 +229,9 @@ async def _tidying(receiver: Receiver) -> AsyncIterator[None]:
 async def _tidy_forever(receiver: Receiver) -> None:
     never = asyncio.Event()
     while True:
-        await to_thread.run_sync(receiver.tidy)
+        try:
+            await to_thread.run_sync(receiver.tidy)
+        except Exception:
+            log.exception("what is kept no longer was not removed")
         with suppress(TimeoutError):
             await asyncio.wait_for(never.wait(), TIDY_EVERY_S)

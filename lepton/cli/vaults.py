@@ -47,5 +47,5 @@ def vault() -> None:
     """Files of workspaces, their versions, and backups of the whole platform.
 
     Commands about files (cp to rollback) ask the server, with your token. The others work on the data directory itself,
-    beside a running server or without one.
+    beside a running server or without one; `door` needs none.
     """

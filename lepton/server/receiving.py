@@ -25,6 +25,7 @@ then nothing is taken any more (507), and nothing is lost.
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hmac import compare_digest
 from pathlib import Path
@@ -100,7 +101,8 @@ class Receiver:
             wanted = known.union(map(check_name, names)) or {FIRST}
             self.writers = tuple(self._writer(name) for name in sorted(wanted))
             flush_folder(folder)
-            self.writers[0].folder.check_disk()
+            for writer in self.writers:
+                writer.folder.check_disk()
         except BaseException:
             self.close()
             raise
@@ -174,7 +176,8 @@ class Receiver:
             pass
         except (ValueError, TypeError, KeyError):
             log.warning("%s is damaged and written anew", path)
-        write_private(path, to_text(now))
+        with suppress(StorageFullError):  # the note of before does as well, and there is something to remove
+            write_private(path, to_text(now))
         return doubt_of(now)
 
     def _writer(self, name: str) -> Writer:

@@ -13,6 +13,7 @@ Times of one key only grow, also where the clock was set back. What was a file s
 read, and a folder stays a folder: nobody can take a name that is needed to bring back what was there.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -29,6 +30,7 @@ from lepton.vault.drivers.files import missing, taken
 from lepton.vault.drivers.local import PLAINLY, LocalDriver, flush_folder, head_of
 from lepton.vault.drivers.walking import Entry, walk
 
+log = logging.getLogger("lepton")
 KEPT = ".kept"
 MOST_KEY_BYTES = 2048
 
@@ -228,6 +230,7 @@ class KeptFolder(LocalDriver):
             with suppress(FileExistsError):  # by one who was killed
                 os.link(path, folder / f".{told.st_mtime_ns:x}-{gone:x}", follow_symlinks=False)
         flush_folder(folder)
+        log.info("%s: hidden: %s", self.root.name, key)
 
     def _versions(self, key: str) -> list[Version]:
         folder = self.root / KEPT / key
