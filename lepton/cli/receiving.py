@@ -15,7 +15,7 @@ from lepton.cli.door import DoorProtocol
 from lepton.cli.kinds import PORT, Name, Size
 from lepton.cli.listening import address, listen_at
 from lepton.cli.output import with_json
-from lepton.cli.schedules import EVERY, UNITS, Rhythm
+from lepton.cli.spans import Rhythm
 from lepton.core.clock import SystemClock
 from lepton.core.errors import ConfigError
 from lepton.server.receiving import DAY_S, Receiver, Rules
@@ -24,21 +24,6 @@ from lepton.vault.drivers.door import DOOR_PORT
 DRAIN_S, KEEP_ALIVE_S = 3, 75
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PEM = click.Path(dir_okay=False, path_type=Path)
-
-
-class Span(Rhythm):
-    """A time of a day or more: `30d`, `12w`."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Seconds.
-
-        Raises:
-            click.BadParameter: it is none.
-        """
-        found = EVERY.fullmatch(str(value))
-        if found is None or int(found[1]) * UNITS[found[2]] < DAY_S:
-            self.fail(f"{str(value)[:40]!r} is not a time of 1d or more, as 30d or 12w.", param, ctx)
-        return int(found[1]) * UNITS[found[2]]
 
 
 @click.command()
@@ -50,7 +35,12 @@ class Span(Rhythm):
 @click.option("--tls-cert", type=PEM, default=None, help="Certificate chain in PEM; with --tls-key it speaks TLS only.")
 @click.option("--tls-key", type=PEM, default=None, help="The certificate's key.")
 @click.option(
-    "--keep", "keep_s", type=Span(), default="30d", show_default=True, help="How long what was hidden is kept."
+    "--keep",
+    "keep_s",
+    type=Rhythm(least="1d"),
+    default="30d",
+    show_default=True,
+    help="How long what was hidden is kept.",
 )
 @click.option("--writer", "writers", type=Name(), multiple=True, help="Who may write, in a folder apart; repeatable.")
 @click.option(

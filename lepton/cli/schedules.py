@@ -1,6 +1,5 @@
 """`lepton vault backups|schedule|unschedule|forget`: where backups go, when, and which are kept."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,10 @@ from typing import Any
 import click
 
 from lepton.cli.amounts import spent
-from lepton.cli.kinds import ParamType
 from lepton.cli.output import Session, with_json
 from lepton.cli.retention import keep_of, keep_options
 from lepton.cli.server import data_option
+from lepton.cli.spans import Rhythm
 from lepton.cli.storages import CLOCK, key_option, manifest_at, opened, target_at
 from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import IntegrityError, InvalidError, NotFoundError
@@ -28,8 +27,6 @@ from lepton.vault.backup.target import Target, size_of
 from lepton.vault.drivers.credentials import from_environment
 from lepton.vault.drivers.opening import address_of
 
-UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
-EVERY = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
 new_option = click.option("--new", "is_new", is_flag=True, help="Begin at a place where no backups lie yet.")
 claim_option = click.option(
     "--claim", "claims", is_flag=True, help="Go on there although another copy of this platform made backups there."
@@ -41,25 +38,6 @@ append_only_option = click.option(
     is_flag=True,
     help="Refuse a storage where what lies there can be changed or deleted.",
 )
-
-
-class Rhythm(ParamType):
-    """A time between two backups: `30m`, `6h`, `1d`, `1w`."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Seconds.
-
-        Raises:
-            click.BadParameter: it is none.
-        """
-        if isinstance(value, int):
-            return value
-        found = EVERY.fullmatch(str(value))
-        if found is None or int(found[1]) * UNITS[found[2]] < 5 * UNITS["m"]:
-            self.fail(f"{str(value)[:40]!r} is not a time of 5m or more, as 30m, 6h, 1d or 1w.", param, ctx)
-        return int(found[1]) * UNITS[found[2]]
 
 
 @click.command("backups")

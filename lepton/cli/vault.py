@@ -14,7 +14,6 @@ from lepton.cli.keys import KEY_COMMANDS
 from lepton.cli.moving import moving, moving_on
 from lepton.cli.output import Session, with_json
 from lepton.cli.parcels import PARCEL_COMMANDS
-from lepton.cli.receiving import door
 from lepton.cli.repair import beside, repair
 from lepton.cli.schedules import COMMANDS, append_only_option, claim_option, new_option
 from lepton.cli.server import data_option
@@ -248,5 +247,5 @@ def _fresh(key: RecoveryKey) -> str:
     return "freshness unproven: the recovery key knows of no backup"
 
 
-for command in (*KEY_COMMANDS, certificate, *COMMANDS, *PARCEL_COMMANDS, repair, storage, door):
+for command in (*KEY_COMMANDS, certificate, *COMMANDS, *PARCEL_COMMANDS, repair, storage):
     vault.add_command(command)

@@ -11,28 +11,32 @@ FILES = (
     "cp", "ls", "cat", "rm", "mv", "du", "log", "diff", "undelete", "branches", "branch", "tag", "merge", "rollback",
     "retention", "quota", "mount",
 )  # fmt: skip
-"""Commands about files. The others open the data directory, and take longer to import."""
+"""Commands about files. The others open the data directory, and take longer to import; but for the door's."""
+DOOR = "door"
 
 
 class VaultGroup(Group):
-    """Commands of two modules, each imported when one of its own is used."""
+    """Commands of three modules, each imported when one of its own is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Those about files first."""
-        return [*FILES, *self._backups().list_commands(ctx)]
+        return [*FILES, *sorted([*self._backups().list_commands(ctx), DOOR])]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one."""
         if cmd_name in FILES:
             command: click.Command = import_module("lepton.cli.files").COMMANDS[cmd_name]
             return command
+        if cmd_name == DOOR:
+            door: click.Command = import_module("lepton.cli.receiving").door
+            return door
         return self._backups().get_command(ctx, cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As every group, but one about files needs no look at the others; what the others log is said once."""
-        if args[0] in FILES:
+        """As every group, but one about files, or the door, needs no look at the others; what they log is said once."""
+        if args[0] in (*FILES, DOOR):
             return args[0], self.get_command(ctx, args[0]), args[1:]
         ctx.with_resource(logged_once())
         return super().resolve_command(ctx, args)

@@ -125,6 +125,8 @@ def test_over_tls_the_token_goes_to_who_has_the_certificate(tmp_path: Path) -> N
                 driver.head("k")
     wrong = CliRunner().invoke(cli, ["vault", "door", "--dir", str(tmp_path / "other"), "--tls-cert", str(cert)])
     assert isinstance(wrong.exception, ConfigError) and not (tmp_path / "other").exists()
+    short = CliRunner().invoke(cli, ["vault", "door", "--dir", str(tmp_path / "other"), "--keep", "23h"])
+    assert short.exit_code == 2 and "1d or more" in short.output and not (tmp_path / "other").exists()
 
 
 def test_a_door_that_is_told_to_end_does_though_somebody_still_sends(tmp_path: Path) -> None:
