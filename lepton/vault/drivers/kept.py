@@ -202,21 +202,24 @@ class KeptFolder(LocalDriver):
             return None
 
     def _check_kind(self, key: str, path: Path) -> None:
-        """A file stays a file and a folder a folder, for as long as they can be read."""
-        if path.is_dir() or any(name[0] != "." for name in _names(self.root / KEPT / key)):
+        """A file stays a file and a folder a folder, for as long as they can be read.
+
+        What is one now has been no other, so that only of what is gone the past is looked at.
+        """
+        is_gone = not path.is_file()
+        if path.is_dir() or (is_gone and any(name[0] != "." for name in _names(self.root / KEPT / key))):
             raise ConflictError(f"{key!r} is a folder, or was one not long ago", fix="Choose another name.")
         for above in _above(key):
-            if self._was_file(above):
+            folder = self.root / above
+            if not folder.is_dir() and (folder.is_file() or self._versions(above)):
                 raise ConflictError(f"{above!r} is a file, or was one not long ago", fix="Choose another name.")
-
-    def _was_file(self, key: str) -> bool:
-        return (self.root / key).is_file() or bool(self._versions(key))
 
     def _stamp(self, key: str, path: Path) -> int:
         """A time for what comes now: later than all that the key has been."""
-        latest = max((version.gone for version in self._versions(key)), default=0)
-        with suppress(FileNotFoundError):
-            latest = max(latest, path.lstat().st_mtime_ns)
+        try:
+            latest = path.lstat().st_mtime_ns  # later than all that was before it
+        except FileNotFoundError:
+            latest = max((version.gone for version in self._versions(key)), default=0)
         return max(self._now_ns(), latest + 1)
 
     def _keep(self, key: str, path: Path, gone: int) -> None:
