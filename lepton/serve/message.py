@@ -227,7 +227,7 @@ class Message:
         if self.fed_bytes <= limit:
             return None
         if is_head:
-            return answers.BIG_HEADERS
+            return answers.LONG_URL if len(self.url) > limits.max_url_bytes else answers.BIG_HEADERS
         if (
             b"transfer-encoding" not in self.fields
             or self.fed_bytes - self.body_bytes - CHUNK_BYTES * self.chunks <= limit

@@ -280,13 +280,13 @@ def test_a_small_refused_request_keeps_its_connection(house: House) -> None:
         assert wire.ask(PREDICT)[0] == 200
 
 
-def test_headers_that_never_end_are_refused_within_bounds(house: House) -> None:
+@pytest.mark.parametrize(("begun", "status"), [(b"GET / HTTP/1.1\r\nHost: a\r\nX: ", 431), (b"GET /", 414)])
+def test_headers_or_a_url_that_never_end_are_refused_within_bounds(house: House, begun: bytes, status: int) -> None:
     with house.wire() as wire:
-        begun = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nX: "
-        assert wire.ask(begun)[0] == 200
+        assert wire.ask(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" + begun)[0] == 200
         for _ in range(20):
             wire.send(b"a" * 4000)
-        assert wire.read()[0] == 431
+        assert wire.read()[0] == status
 
 
 def test_large_headers_may_come_in_parts(house: House) -> None:
