@@ -1,17 +1,21 @@
 """SeaweedFS, a real S3, keeps the drivers' contract; a gateway that ignores conditions is found out."""
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from urllib.parse import quote
 
 import pytest
 
 from lepton.core.errors import InvalidError, NotFoundError, StorageRefusedError
+from lepton.vault.backup.locks import renew
+from lepton.vault.backup.target import Target
 from lepton.vault.driver import Capabilities
 from lepton.vault.drivers.opening import open_driver
 from lepton.vault.drivers.probing import probe
+from lepton.vault.drivers.s3 import S3Driver
 from tests.backends import rclone
 from tests.backends.process import Storage
 from tests.backends.seaweed import READER, after_all, keep_versions, make_bucket, retain, seaweed, sent
@@ -179,3 +183,39 @@ def test_a_gateway_that_ignores_conditions_is_found_out() -> None:
 
 def test_memory_is_flat_however_large_the_object(storage: Storage) -> None:
     assert streamed_bytes(storage) < 100 << 20
+
+
+def test_a_lock_that_is_refused_stands_in_the_way_of_no_other(storage: Storage) -> None:
+    at, present = endpoint(storage), datetime.now(UTC)
+    make_bucket(at, "locks")
+    retain(at, "locks", days=1)
+    with closing(opened(bucket_of(storage, "locks"), "f")) as driver:
+        for number in range(1100):
+            driver.put(f"{number:04}", [b"x"])
+        assert isinstance(driver, S3Driver)
+        longer = present + timedelta(days=9)
+        driver.extend_lock("0003", longer)
+        place = Target(driver, "")
+        assert renew(place, present + timedelta(days=3), lambda: None) == 1100
+        ends = {key: lock(at, f"locks/some/prefix/f/{key}") for key in ("0003", "0004", "1099")}
+        assert ends["0003"] == ("COMPLIANCE", longer.replace(microsecond=0))
+        assert ends["0004"] == ends["1099"] == ("COMPLIANCE", (present + timedelta(days=3)).replace(microsecond=0))
+        retain(at, "locks", days=40, mode="GOVERNANCE")
+        for key in ("0001", "0007"):
+            driver.put(key, [b"weakly locked"])
+        with pytest.raises(StorageRefusedError, match=r"2 of 1100 .* of some/prefix/f/0001 .* GOVERNANCE") as told:
+            renew(place, present + timedelta(days=5), lambda: None)
+        assert "COMPLIANCE" in told.value.fix and "Allow" not in told.value.fix
+        assert lock(at, "locks/some/prefix/f/1099")[1] == (present + timedelta(days=5)).replace(microsecond=0)
+    reader = replace(bucket_of(storage, "locks"), credentials=replace(storage.credentials, user=READER))
+    with closing(opened(reader, "f")) as driver:
+        with pytest.raises(StorageRefusedError, match="1024 of 1024 locks") as told:
+            renew(Target(driver, ""), present + timedelta(days=7), lambda: None)
+        assert "Allow the key s3:PutObjectRetention" in told.value.fix
+
+
+def lock(at: str, path: str) -> tuple[str, datetime]:
+    """Mode and end of the lock of an object's newest version."""
+    told = sent(at, "GET", path, query="retention").text
+    (mode,), (until,) = re.findall("<Mode>(.*?)<", told), re.findall("<RetainUntilDate>(.*?)<", told)
+    return mode, datetime.fromisoformat(until)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Protocol, runtime_checkable
 
-from lepton.core.errors import NotFoundError
+from lepton.core.errors import NotFoundError, StorageRefusedError
 from lepton.vault.backup.target import Target
 
 PART = 4
@@ -42,26 +42,37 @@ def is_due(renewed_at: datetime, now: datetime, lock_s: int) -> bool:
 
 
 def renew(target: Target, until: datetime, beat: Callable[[], None]) -> int:
-    """Lock all that lies there; how many objects that are.
+    """Lock all that lies there; how many objects that are. What is refused stands in the way of nothing else.
 
     Args:
         beat: called now and then; what it raises ends it.
 
     Raises:
-        StorageRefusedError: the key has no right to.
+        StorageRefusedError: some are refused; where all are, of the first part, the others are not tried.
     """
-    driver, keys, count = target.driver, (head.key for head in target.driver.list()), 0
+    driver, keys = target.driver, (head.key for head in target.driver.list())
     if not isinstance(driver, Extends):
         return 0
 
-    def extend(key: str) -> None:
+    def extend(key: str) -> StorageRefusedError | None:
         try:
             driver.extend_lock(key, until)
         except NotFoundError:  # somebody has hidden it, which `verify` says
-            return
+            return None
+        except StorageRefusedError as fault:
+            return fault
+        return None
 
+    count, refused = 0, list[StorageRefusedError]()
     with closing(driver), ThreadPoolExecutor(AT_ONCE, "lepton-locks") as pool:
         while some := list(islice(keys, 64 * AT_ONCE)):
-            count += len(list(pool.map(extend, some)))
+            refused += [fault for fault in pool.map(extend, some) if fault is not None]
+            count += len(some)
             beat()
+            if len(refused) == count:  # a right is lacking
+                break
+    if refused:
+        raise StorageRefusedError(
+            f"{len(refused)} of {count} locks are not extended. {refused[0].message}", fix=refused[0].fix
+        )
     return count

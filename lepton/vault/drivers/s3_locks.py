@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
+from lepton.core.clock import EPOCH, read_moment
 from lepton.core.errors import StorageRefusedError
 from lepton.vault.drivers.files import missing, unreachable
 from lepton.vault.drivers.http_calls import Calls
@@ -18,7 +19,9 @@ from lepton.vault.drivers.s3_rules import Bucket, sign
 BODY = '<Retention xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Mode>COMPLIANCE</Mode>{}</Retention>'
 UNTIL = "<RetainUntilDate>%Y-%m-%dT%H:%M:%SZ</RetainUntilDate>"
 QUERY = {"retention": ""}
+RIGHTS = "Allow the key s3:PutObjectRetention and s3:GetObjectRetention."
 CODE = re.compile(rb"<Code>(\w+)</Code>")
+MODE, END = re.compile(rb"<Mode>(\w+)</Mode>"), re.compile(rb"<RetainUntilDate>([\w:.+-]+)</RetainUntilDate>")
 
 
 class Locks:
@@ -30,36 +33,51 @@ class Locks:
         self._calls = Calls(bucket.endpoint, patience, authority=bucket.authority)
 
     def extend(self, path: str, until: datetime) -> None:
-        """Lock the newest version of an object until then; a lock is never shortened.
+        """Lock the newest version of an object until then; a lock that is longer stays, as none is ever shortened.
 
         Raises:
             NotFoundError: there is no such object.
-            StorageRefusedError: the key has no right to.
+            StorageRefusedError: the key has no right to; or its lock is of a mode that can be lifted.
             StorageUnreachableError: the bucket does not answer.
         """
         body = BODY.format(until.astimezone(UTC).strftime(UNTIL)).encode()
         url = f"{self._bucket.endpoint.rstrip('/')}/{quote(self._bucket.name)}/{quote(path)}"
-        answer = retried(lambda: self._put(url, body), self._patience)
+        answer = retried(lambda: self._asked("PUT", url, body), self._patience)
         if answer.status_code == 404:
             raise missing(path)
-        if answer.status_code != 200:
-            code = CODE.search(answer.content)
-            why = code[1].decode() if code else f"HTTP {answer.status_code}"
-            raise StorageRefusedError(
-                f"The lock of {path} is not extended: {why}", fix="Allow the key s3:PutObjectRetention."
-            )
+        if answer.status_code == 200:
+            return
+        mode, longest = self._lock(url)
+        if mode == "COMPLIANCE" and longest >= until.replace(microsecond=0):
+            return
+        code = CODE.search(answer.content)
+        why = code[1].decode() if code else f"HTTP {answer.status_code}"
+        fix = RIGHTS
+        if mode and mode != "COMPLIANCE":
+            why = f"it is in mode {mode} until {longest:%Y-%m-%d %H:%M} UTC, and whoever has the right can lift that"
+            fix = "Lock it in mode COMPLIANCE, with a key that may bypass the other; or wait until that lock ends."
+        raise StorageRefusedError(f"The lock of {path} is not extended: {why}", fix=fix)
 
     def close(self) -> None:
         """Give back connections."""
         self._calls.close()
 
-    def _put(self, url: str, body: bytes) -> httpx.Response:
-        answer = self._calls.ask("PUT", f"{url}?retention=", headers=self._headers(url, body), body=body)
+    def _lock(self, url: str) -> tuple[str, datetime]:
+        """Mode and end of the lock that an object has; no mode: it has none, or that is not told."""
+        answer = retried(lambda: self._asked("GET", url, b""), self._patience)
+        mode, until = MODE.search(answer.content), END.search(answer.content)
+        if answer.status_code != 200 or not mode or not until:
+            return "", EPOCH
+        return mode[1].decode(), read_moment(until[1].decode())
+
+    def _asked(self, method: str, url: str, body: bytes) -> httpx.Response:
+        sent = body or None
+        answer = self._calls.ask(method, f"{url}?retention=", headers=self._headers(method, url, body), body=sent)
         if answer.status_code >= 500:
             raise unreachable(self._bucket.endpoint, f"HTTP {answer.status_code}")
         return answer
 
-    def _headers(self, url: str, body: bytes) -> Mapping[str, str]:
+    def _headers(self, method: str, url: str, body: bytes) -> Mapping[str, str]:
         digest = sha256(body).hexdigest()
-        sums = {"content-md5": b64encode(md5(body, usedforsecurity=False).digest()).decode()}
-        return sign(self._bucket, "PUT", url, QUERY, now=datetime.now(UTC), digest=digest) | sums
+        sums = {"content-md5": b64encode(md5(body, usedforsecurity=False).digest()).decode()} if body else {}
+        return sign(self._bucket, method, url, QUERY, now=datetime.now(UTC), digest=digest) | sums
