@@ -161,6 +161,28 @@ def test_of_more_versions_than_one_answer_holds_none_is_missed(storage: Storage)
             }
 
 
+def test_the_past_is_what_was_written_then_although_its_locks_were_renewed_since(storage: Storage) -> None:
+    at = endpoint(storage)
+    make_bucket(at, "renewed")
+    retain(at, "renewed", days=1)
+    now = bucket_of(storage, "renewed")
+    with closing(opened(now, "f")) as driver:
+        assert isinstance(driver, S3Driver)
+        driver.put("pack", [b"true"])
+        driver.put("large", [bytes(9 << 20)])
+        moment = after_all(at, "renewed")
+        driver.put("later", [b"x"])
+        assert renew(Target(driver, ""), datetime.now(UTC) + timedelta(days=2), lambda: None) == 3
+        for name in ("pack", "large"):
+            driver.put(name, [b"lies"])
+        after = after_all(at, "renewed")
+        for then, wanted in ((moment, ["large", "pack"]), (after, ["large", "later", "pack"])):
+            with closing(opened(as_of(now, then.isoformat()), "f")) as past:
+                assert [head.key for head in past.list()] == wanted
+                assert b"".join(past.get("pack")) == (b"true" if then == moment else b"lies")
+                assert past.head("large").size_bytes == (9 << 20 if then == moment else 4)
+
+
 def as_of(storage: Storage, moment: str) -> Storage:
     """The same, as it was then."""
     return replace(storage, url=f"{storage.url}&as_of={quote(moment)}")

@@ -298,9 +298,14 @@ class Target:
         except (ValueError, KeyError, TypeError) as fault:
             raise IntegrityError(f"{BACKUPS_MARK} at {self.address} is damaged", fix=self._mends()) from fault
         except NotFoundError as fault:
-            others = " and ".join(sorted(map(str, uses_of(self.driver))))
+            others = " and ".join(sorted(map(str, uses_of(self.driver) - {Use.BACKUPS})))
             what = f"No backups lie at {self.address}" + (f", but {others}" if others else "")
-            raise NotFoundError(what, fix="Check the address.") from fault
+            fix = (
+                "Take a later time in as_of; or check the address."
+                if "as_of=" in self.address
+                else "Check the address."
+            )
+            raise NotFoundError(what, fix=fix) from fault
 
 
 @dataclass(slots=True)

@@ -2,31 +2,23 @@
 there.
 
 All versions below the prefix are listed once, at the first question (1,000 a request); of each key the newest that is
-not younger counts, by the bucket's own clock. A key whose newest was a delete marker did not exist then. Nothing can
-be written.
+not younger counts, by the bucket's own clock (`s3_versions.dated`). A key whose newest was a delete marker did not
+exist then. Nothing can be written.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from threading import Lock
-from typing import NamedTuple, NoReturn
-from xml.etree import ElementTree
+from typing import NoReturn
 
-from lepton.core.clock import read_moment
 from lepton.core.errors import InvalidError, StorageRefusedError
 from lepton.vault.driver import Head, check_key
 from lepton.vault.drivers.files import missing
 from lepton.vault.drivers.patience import Patience
 from lepton.vault.drivers.s3 import S3Driver
-from lepton.vault.drivers.s3_rules import Bucket, ask, text_of
+from lepton.vault.drivers.s3_rules import Bucket
+from lepton.vault.drivers.s3_versions import Version, dated, versions
 from lepton.vault.drivers.walking import check_prefix
-
-
-class Version(NamedTuple):
-    """The version of a key that counts."""
-
-    id: str
-    head: Head
 
 
 class S3Past(S3Driver):
@@ -42,12 +34,12 @@ class S3Past(S3Driver):
     def list(self, prefix: str = "") -> Iterator[Head]:
         """All keys that began with `prefix`."""
         check_prefix(prefix)
-        versions = self._versions()
-        return (versions[key].head for key in sorted(versions) if key.startswith(prefix))
+        found = self._versions()
+        return (_head(found[key]) for key in sorted(found) if key.startswith(prefix))
 
     def head_once(self, key: str) -> Head:
         """Size and etag that it had."""
-        return self._version(key).head
+        return _head(self._version(key))
 
     def put(self, key: str, chunks: Iterable[bytes]) -> Head:
         """Refused."""
@@ -89,35 +81,16 @@ class S3Past(S3Driver):
 
     def _read(self) -> dict[str, Version]:
         """Of each key the version that counts, unless that is a delete marker."""
-        found = dict[str, tuple[datetime, Version | None]]()
-        for item in self._items():
-            key = text_of(item, "Key").removeprefix(self._prefix)
-            at = read_moment(text_of(item, "LastModified"))
-            if at > self._as_of or (key in found and at <= found[key][0]):  # of equal times the first listed is newer
-                continue
-            found[key] = (at, _version_of(key, item) if _tag(item) == "Version" else None)
-        return {key: version for key, (_, version) in found.items() if version is not None and _is_key(key)}
-
-    def _items(self) -> Iterator[ElementTree.Element]:
-        """All versions and delete markers."""
-        place = dict[str, str]()
-        while True:
-            asked = {"prefix": self._prefix, **place}
-            page = ask(self._bucket, "versions", self.patience, asked)
-            if page is None:
-                raise StorageRefusedError(f"{self._name}: there is no such bucket", fix="Check the address.")
-            yield from (item for item in page if _tag(item) in ("Version", "DeleteMarker"))
-            if text_of(page, "IsTruncated") != "true":
-                return
-            place = {"key-marker": text_of(page, "NextKeyMarker")}
-            if marker := text_of(page, "NextVersionIdMarker"):
-                place["version-id-marker"] = marker
+        found = dict[str, Version]()
+        for version in dated(list(versions(self._bucket, self._prefix, self.patience))):
+            if version.at > self._as_of or (version.key in found and version.at <= found[version.key].at):
+                continue  # of equal times the first listed is newer
+            found[version.key] = version
+        return {key: version for key, version in found.items() if version.etag and _is_key(key)}
 
 
-def _version_of(key: str, item: ElementTree.Element) -> Version:
-    return Version(
-        text_of(item, "VersionId"), Head(key=key, size_bytes=int(text_of(item, "Size")), etag=text_of(item, "ETag"))
-    )
+def _head(version: Version) -> Head:
+    return Head(key=version.key, size_bytes=version.size_bytes, etag=version.etag)
 
 
 def _is_key(key: str) -> bool:
@@ -126,7 +99,3 @@ def _is_key(key: str) -> bool:
     except InvalidError:
         return False
     return True
-
-
-def _tag(item: ElementTree.Element) -> str:
-    return item.tag.rpartition("}")[2]
