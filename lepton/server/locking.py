@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from lepton.core.clock import from_micros, to_micros
+from lepton.core.errors import LeptonError, StorageRefusedError
+from lepton.server.hiding import check_hidden
 from lepton.server.house import House
 from lepton.store import targets
 from lepton.vault.backup.locks import is_due, renew
@@ -24,8 +26,25 @@ def lock_anew(
         Until when it is locked; None: it was not time.
 
     Raises:
-        StorageRefusedError: the key has no right to.
+        StorageRefusedError: the key has no right to; all that can be is locked.
+        IntegrityError: somebody has hidden what backups need; that is locked all the same.
     """
+    refused, until = None, None
+    try:
+        until = _lock(house, target, keeps, beat)
+    except StorageRefusedError as fault:
+        refused = fault
+    try:
+        check_hidden(house, target)
+    except LeptonError as fault:
+        told = f"{fault.message}. {refused.message}" if refused else fault.message
+        raise type(fault)(told, fix=fault.fix) from fault
+    if refused:
+        raise refused
+    return until
+
+
+def _lock(house: House, target: Target, keeps: AppendOnly, beat: Callable[[], None]) -> datetime | None:
     now, id = house.clock.now(), target.id()
     before = from_micros(house.database.read(lambda tx: targets.locked_at(tx, id)))
     if not keeps.lock_s or not is_due(before, now, keeps.lock_s):

@@ -6,8 +6,9 @@ ones, and a write that fails leaves no trace. `tests/contract/test_drivers.py` s
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lepton.core.artifact import check_path
 from lepton.core.errors import InvalidError
@@ -73,6 +74,19 @@ class AppendOnly:
     def keeps_all(self) -> bool:
         """Whether nothing that is let go of there would ever go."""
         return self.holds and not self.hides
+
+
+class Version(NamedTuple):
+    """A version of a key, or a mark that it was deleted."""
+
+    key: str
+    id: str
+    at: datetime
+    """When it was written, or changed."""
+    size_bytes: int
+    etag: str
+    """Empty: it is a mark."""
+    is_newest: bool
 
 
 class Driver(Protocol):

@@ -8,7 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
-from lepton.core.errors import ConflictError, LeptonError, StorageRefusedError
+from lepton.core.errors import ConflictError, IntegrityError, LeptonError, StorageRefusedError
+from lepton.vault.drivers.credentials import Credentials
+from lepton.vault.drivers.opening import open_driver
+from lepton.vault.drivers.s3 import S3Driver
 from tests.backends.seaweed import KEY, SECRET, after_all, asked, make_bucket, retain, seaweed, sent
 from tests.server.house import House, open_house
 from tests.server.test_schedules import DAY, Clockwork, call, refused, run
@@ -169,3 +172,57 @@ def hide_all(endpoint: str, bucket: str, prefix: str) -> None:
 def refused_at(place: str, data: Path) -> bool:
     """Whether what lies there cannot be read."""
     return isinstance(call("verify", "--at", place, "--data", data).exception, LeptonError)
+
+
+def test_a_backup_names_what_somebody_has_hidden_and_its_first_version_stays_locked(data: Path, endpoint: str) -> None:
+    make_bucket(endpoint, "over")
+    retain(endpoint, "over", days=4)
+    place = f"s3://over/x?endpoint={endpoint}"
+    with open_house(data) as house:
+        clockwork = present(house)
+        run("schedule", "--to", place, "--every", "12h", "--append-only", "--data", data)
+        assert clockwork.after(1).last_number == 1
+        after_all(endpoint, "over")
+        write_over(endpoint, "over", "x/domains/", "x/dumps/")
+        stands = clockwork.after(DAY)  # locks are renewed
+        assert stands.last_number == 2
+        assert "were written over or deleted" in stands.fault and "x/domains/" not in stands.fault
+        assert "domains/" in stands.fault and "as_of=" in stands.fault
+        for key, ends in version_locks(endpoint, "over", "x/domains/").items():
+            assert all(end >= house.clock.now() + timedelta(days=4, minutes=-5) for end in ends), key
+        (alert,) = clockwork.alerts("firing")
+        assert "written over" in alert["spec"]["cause"]
+    words = ("backup", "--to", place, "--append-only", "--data", data)
+    fault = refused(IntegrityError, "3 files at", *words)
+    (past,) = re.findall("--from '(.*?)'", fault.fix)
+    run("repair", "--at", place, "--from", past, "--data", data)
+    assert "are whole" in run("verify", "--at", place, "--data", data)
+    assert "is made" in run(*words)
+    for number in (1, 2):
+        assert sent(endpoint, "DELETE", f"over/x/backups/{number:08}").status_code == 204
+        assert sent(endpoint, "DELETE", f"over/x/manifests/{number:08}").status_code == 204
+    refused(IntegrityError, "4 files at", *words)
+
+
+def write_over(endpoint: str, bucket: str, *prefixes: str) -> None:
+    """With zeros of the same size."""
+    listed = asked(endpoint, "GET", bucket, query="list-type=2").text
+    found = re.findall("<Key>(.*?)</Key>.*?<Size>(.*?)</Size>", listed)
+    wanted = [(key, int(size)) for key, size in found if key.startswith(prefixes)]
+    assert wanted
+    for key, size in wanted:
+        asked(endpoint, "PUT", f"{bucket}/{key}", body=bytes(size))
+
+
+def version_locks(endpoint: str, bucket: str, prefix: str) -> dict[str, list[datetime]]:
+    """Until when each version of an object is locked."""
+    found = dict[str, list[datetime]]()
+    driver = open_driver(f"s3://{bucket}?endpoint={endpoint}", Credentials(user=KEY, secret=SECRET))
+    assert isinstance(driver, S3Driver)
+    for version in driver.versions():
+        if version.key.startswith(prefix) and version.etag:
+            told = asked(endpoint, "HEAD", f"{bucket}/{version.key}", query=f"versionId={version.id}").headers
+            until = datetime.fromisoformat(told["x-amz-object-lock-retain-until-date"])
+            found.setdefault(version.key, []).append(until)
+    assert any(len(ends) > 1 for ends in found.values())
+    return found

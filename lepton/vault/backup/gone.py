@@ -78,7 +78,7 @@ def faulty(target: Target, opens: tuple[bytes, bytes]) -> dict[str, str]:
             there = target.read(number)
         except NotFoundError:  # it was let go of meanwhile
             continue
-        whole = [path for path, body in there.items() if _is_its(opens, number, body)]
+        whole = [path for path, body in there.items() if is_its(opens, number, body)]
         if not whole:
             found[manifest_paths(number)[0]] = BEYOND_REPAIR
         else:
@@ -87,7 +87,8 @@ def faulty(target: Target, opens: tuple[bytes, bytes]) -> dict[str, str]:
     return found
 
 
-def _is_its(opens: tuple[bytes, bytes], number: int, body: bytes) -> bool:
+def is_its(opens: tuple[bytes, bytes], number: int, body: bytes) -> bool:
+    """Whether that is the manifest of a backup of the platform which opens and verifies its manifests with these."""
     try:
         platform_opens(read_manifest(body, signer=opens[1]), opens[0], number)
     except IntegrityError:

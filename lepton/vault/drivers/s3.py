@@ -25,12 +25,13 @@ from lepton.core.errors import (
     StorageRefusedError,
     TooLargeError,
 )
-from lepton.vault.driver import AppendOnly, Capabilities, Head, check_key, check_range
+from lepton.vault.driver import AppendOnly, Capabilities, Head, Version, check_key, check_range
 from lepton.vault.drivers.files import missing, taken, unreachable
 from lepton.vault.drivers.patience import Patience, retried
 from lepton.vault.drivers.reading import open_chunks
 from lepton.vault.drivers.s3_locks import Locks
 from lepton.vault.drivers.s3_rules import Bucket, read_append_only
+from lepton.vault.drivers.s3_versions import versions
 from lepton.vault.drivers.walking import Entry, walk
 from lepton.vault.drivers.writing import Source, taken_apart
 
@@ -131,9 +132,13 @@ class S3Driver:
         """Holds where the bucket keeps versions and locks each one for a time by default."""
         return read_append_only(self._bucket, self.patience)
 
-    def extend_lock(self, key: str, until: datetime) -> None:
-        """Lock the newest version of the key until then, in compliance mode."""
-        self._locks.extend(self._prefix + check_key(key), until)
+    def versions(self) -> Iterator[Version]:
+        """All versions of all keys, and marks that they were deleted."""
+        return versions(self._bucket, self._prefix, self.patience)
+
+    def extend_lock(self, key: str, until: datetime, version: str = "") -> None:
+        """Lock a version of the key until then, the newest if none is named, in compliance mode."""
+        self._locks.extend(self._prefix + check_key(key), until, version)
 
     def close(self) -> None:
         """Give back connections; those of the library it closes itself once they are idle."""

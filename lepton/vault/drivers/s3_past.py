@@ -12,12 +12,12 @@ from threading import Lock
 from typing import NoReturn
 
 from lepton.core.errors import InvalidError, StorageRefusedError
-from lepton.vault.driver import Head, check_key
+from lepton.vault.driver import Head, Version, check_key
 from lepton.vault.drivers.files import missing
 from lepton.vault.drivers.patience import Patience
 from lepton.vault.drivers.s3 import S3Driver
 from lepton.vault.drivers.s3_rules import Bucket
-from lepton.vault.drivers.s3_versions import Version, dated, versions
+from lepton.vault.drivers.s3_versions import dated, versions
 from lepton.vault.drivers.walking import check_prefix
 
 
@@ -57,7 +57,7 @@ class S3Past(S3Driver):
         """Refused."""
         self._refuse()
 
-    def extend_lock(self, key: str, until: datetime) -> None:
+    def extend_lock(self, key: str, until: datetime, version: str = "") -> None:
         """Refused."""
         self._refuse()
 

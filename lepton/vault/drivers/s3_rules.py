@@ -91,7 +91,7 @@ def _sent(bucket: Bucket, query: Mapping[str, str], patience: Patience) -> httpx
     headers = sign(bucket, "GET", url, query, now=datetime.now(UTC)) if bucket.access_key else {}
     calls = Calls(bucket.endpoint, patience, authority=bucket.authority)
     try:
-        answer = calls.ask("GET", f"{url}?{_joined(query)}", headers=headers)
+        answer = calls.ask("GET", f"{url}?{joined(query)}", headers=headers)
     finally:
         calls.close()
     if answer.status_code >= 500:
@@ -99,7 +99,7 @@ def _sent(bucket: Bucket, query: Mapping[str, str], patience: Patience) -> httpx
     return answer
 
 
-def _joined(query: Mapping[str, str]) -> str:
+def joined(query: Mapping[str, str]) -> str:
     """As a signature wants it."""
     return "&".join(f"{quote(name, safe='')}={quote(query[name], safe='')}" for name in sorted(query))
 
@@ -113,7 +113,7 @@ def sign(
     headers |= {"x-amz-security-token": bucket.token} if bucket.token else {}
     names = ";".join(sorted(headers))
     head = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
-    request = "\n".join((method, parts.path or "/", _joined(query), head, names, digest))
+    request = "\n".join((method, parts.path or "/", joined(query), head, names, digest))
     scope = f"{day}/{bucket.region}/s3/aws4_request"
     text = "\n".join(("AWS4-HMAC-SHA256", second, scope, sha256(request.encode()).hexdigest()))
     key = f"AWS4{bucket.secret}".encode()

@@ -9,11 +9,11 @@ of itself (metadata) is not: who hides a pack would say that his is the older on
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 from xml.etree import ElementTree
 
 from lepton.core.clock import EPOCH, read_moment
 from lepton.core.errors import StorageRefusedError
+from lepton.vault.driver import Version
 from lepton.vault.drivers.patience import Patience
 from lepton.vault.drivers.s3_rules import Bucket, ask, text_of
 
@@ -24,20 +24,6 @@ SLACK = timedelta(days=1)
 """A version is listed with a time in whole seconds, and may be that of another clock."""
 
 
-class Version(NamedTuple):
-    """A version of a key, or a mark that it was deleted."""
-
-    key: str
-    """Below the prefix."""
-    id: str
-    at: datetime
-    """When it was written, or changed."""
-    size_bytes: int
-    etag: str
-    """Empty: it is a mark."""
-    is_newest: bool
-
-
 def versions(bucket: Bucket, prefix: str, patience: Patience) -> Iterator[Version]:
     """All below the prefix, 1,000 a request: by key, of each the newest first.
 
@@ -46,7 +32,10 @@ def versions(bucket: Bucket, prefix: str, patience: Patience) -> Iterator[Versio
     """
     place = dict[str, str]()
     while True:
-        page = ask(bucket, "versions", patience, {"prefix": prefix, **place})
+        try:
+            page = ask(bucket, "versions", patience, {"prefix": prefix, **place})
+        except StorageRefusedError as fault:
+            raise StorageRefusedError(fault.message, fix="Allow the key s3:ListBucketVersions.") from fault
         if page is None:
             raise StorageRefusedError(f"s3://{bucket.name}/{prefix}: there is no such bucket", fix="Check the address.")
         yield from (_read(prefix, item) for item in page if _tag(item) in ("Version", "DeleteMarker"))

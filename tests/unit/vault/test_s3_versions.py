@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from lepton.vault.drivers.s3_versions import Version, dated, written
+from lepton.vault.driver import Version
+from lepton.vault.drivers.s3_versions import dated, written
 
 AT = datetime(2026, 11, 28, 10, 53, 2, tzinfo=UTC)
 
