@@ -71,7 +71,7 @@ def manifest_at(target: Target, key_file: Path | None, data: Path | None, number
     with opened(data, use=Use.READS) as house:
         place = house.database.read(lambda tx: targets.find(tx, target.address))
         known = place.last_number if place and place.id else house.last_backup()
-        if not number and known > max(target.numbers(), default=0):
+        if not number and not target.is_past and known > max(target.numbers(), default=0):
             raise IntegrityError(
                 f"Backup {known} was made, and is not at {target.address}",
                 fix="Look where it went (lepton vault backups lists the places); --backup N takes an older one.",

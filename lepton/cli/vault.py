@@ -159,12 +159,17 @@ def restore(url: str, key_file: Path | None, into: Path, number: int | None, is_
         size = backup_there.size_bytes
     with moving("checking") as moved, open_house(ServerConfig(data=into, database=database), CLOCK) as house:
         found = checking.check_house(house, progress=moved)
-    told = {"backup": manifest.number, "made": str(from_micros(manifest.at)), "rows": rows, "freshness": _fresh(key)}
+    told = {
+        "backup": manifest.number,
+        "made": str(from_micros(manifest.at)),
+        "rows": rows,
+        "freshness": _fresh(key, manifest.number),
+    }
     session = Session(is_json)
     said = (
         f"Backup {manifest.number} of {from_micros(manifest.at):%Y-%m-%d %H:%M} UTC, {format_bytes(size)}, is in {into}"
     )
-    session.say(f"{said}; {_fresh(key)}. Start it: lepton up --data {into}", told)
+    session.say(f"{said}; {_fresh(key, manifest.number)}. Start it: lepton up --data {into}", told)
     if found.damaged or found.names:
         names = "; ".join(found.names[:MOST_SHOWN])
         raise IntegrityError(
@@ -241,7 +246,9 @@ def _note_part(backup: opening.Backup, wanted: Sequence[Piece], into: Path, part
             house.tell("restored", why, workspace=workspace)
 
 
-def _fresh(key: RecoveryKey) -> str:
+def _fresh(key: RecoveryKey, number: int) -> str:
+    if key.at_least > number:
+        return f"it is older than backup {key.at_least}, of which the recovery key knows"
     if key.at_least:
         return f"no older than backup {key.at_least}, of which the recovery key knows"
     return "freshness unproven: the recovery key knows of no backup"

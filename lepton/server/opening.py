@@ -68,7 +68,7 @@ def open_manifest(
     if not numbers:
         raise NotFoundError("No backup lies there yet", fix="lepton vault backup --to URL")
     wanted = number or numbers[-1]
-    if key and not number and wanted < key.at_least:
+    if key and not number and wanted < key.at_least and not target.is_past:
         raise IntegrityError(
             f"The newest backup is {wanted}, but {key.at_least} had been made when the key was: newer ones are gone",
             fix="Look for the newer ones; --backup N takes an older one all the same.",

@@ -8,7 +8,14 @@ from urllib.parse import quote
 
 import pytest
 
-from lepton.core.errors import ConflictError, IntegrityError, LeptonError, StorageRefusedError
+from lepton.core.errors import (
+    ConflictError,
+    IntegrityError,
+    InvalidError,
+    LeptonError,
+    NotFoundError,
+    StorageRefusedError,
+)
 from lepton.vault.drivers.credentials import Credentials
 from lepton.vault.drivers.opening import open_driver
 from lepton.vault.drivers.s3 import S3Driver
@@ -226,3 +233,25 @@ def version_locks(endpoint: str, bucket: str, prefix: str) -> dict[str, list[dat
             found.setdefault(version.key, []).append(until)
     assert any(len(ends) > 1 for ends in found.values())
     return found
+
+
+def test_the_past_is_worked_on_although_backups_were_made_since(
+    data: Path, ledger: str, endpoint: str, tmp_path: Path
+) -> None:
+    place, kit = ledger.format("then"), tmp_path / "kit"
+    run("backup", "--to", place, "--data", data)
+    past = f"{place}&as_of={quote(after_all(endpoint, 'ledger').isoformat())}"
+    run("backup", "--to", place, "--data", data)
+    run("backup", "--to", tmp_path / "safe", "--new", "--data", data)
+    run("recovery-key", "--refresh", kit, "--data", data)
+    for key in (("--data", data), ("--recovery-key", kit)):
+        assert "are whole" in run("verify", "--at", past, *key)
+        assert "Backup 1 restores" in run("drill", "--at", past, *key)
+        run("restore", "--from", past, "--only", "default", "--into", tmp_path / f"out{key[0]}", *key)
+    said = run("restore", "--from", past, "--recovery-key", kit, "--into", tmp_path / "again")
+    assert "older than backup 3, of which the recovery key knows" in said and "no older" not in said
+    early = past.partition("as_of=")[0] + "as_of=2020-01-01"
+    told = refused(NotFoundError, "No backups lie at", "verify", "--at", early, "--data", data)
+    assert "later" in told.fix and "but" not in told.message
+    for wrong, why in ((past + "&as_of=2020-01-01", "twice"), (early.replace("2020", "2220"), "yet to come")):
+        refused(InvalidError, why, "verify", "--at", wrong, "--data", data)

@@ -87,6 +87,11 @@ class Target:
     def __init__(self, driver: Driver, address: str) -> None:
         self.driver, self.address = driver, address
 
+    @property
+    def is_past(self) -> bool:
+        """Whether it is read as it was at a time before: what was made since is not there, and that is no loss."""
+        return "as_of=" in self.address.partition("?")[2]
+
     def is_claimed(self) -> bool:
         """Whether backups lie there, or are about to."""
         try:
@@ -300,11 +305,7 @@ class Target:
         except NotFoundError as fault:
             others = " and ".join(sorted(map(str, uses_of(self.driver) - {Use.BACKUPS})))
             what = f"No backups lie at {self.address}" + (f", but {others}" if others else "")
-            fix = (
-                "Take a later time in as_of; or check the address."
-                if "as_of=" in self.address
-                else "Check the address."
-            )
+            fix = "Take a later time in as_of; or check the address." if self.is_past else "Check the address."
             raise NotFoundError(what, fix=fix) from fault
 
 

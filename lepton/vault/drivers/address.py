@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
-from lepton.core.clock import read_moment
+from lepton.core.clock import AHEAD_S, read_moment
 from lepton.core.errors import InvalidError
 
 
@@ -24,9 +24,12 @@ def read_as_of(text: str) -> datetime:
     """The option `as_of` of an address.
 
     Raises:
-        InvalidError: it is no time.
+        InvalidError: it is no time, or one that is yet to come.
     """
     try:
-        return read_moment(text)
+        at = read_moment(text)
     except ValueError:
         raise InvalidError("as_of is no time", fix="Write 2026-01-31T09:30, in UTC; a zone's + as %2B.") from None
+    if at > datetime.now(UTC) + timedelta(seconds=AHEAD_S):
+        raise InvalidError("as_of is yet to come", fix="Leave it out for what lies there now; a time is in UTC.")
+    return at

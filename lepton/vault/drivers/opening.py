@@ -106,7 +106,10 @@ def read_address(url: str) -> Address:
     if parts.scheme != "file" and parts.scheme not in KINDS:
         schemes = ", ".join(["file", *KINDS])
         raise InvalidError(f"{clip(parts.scheme, 40)!r} is no kind of storage", fix=f"One of {schemes}.")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    given = parse_qsl(parts.query, keep_blank_values=True)
+    options = dict(given)
+    if len(options) < len(given):
+        raise InvalidError("An option stands twice in the address of a storage", fix="Name each once.")
     known = KINDS[parts.scheme].options if parts.scheme in KINDS else ()
     if parts.fragment or not options.keys() <= set(known):
         raise InvalidError(f"{parts.scheme}:// has no such option", fix=f"Known here: {', '.join(known) or 'none'}.")
