@@ -103,11 +103,15 @@ class _Place:
 
     def _beside(self, manifest: Manifest) -> dict[str, str]:
         """What else is wrong there: backups that are gone, copies of manifests, and the file that says whose."""
-        gone = missing(self._target, manifest, opens_of(manifest)[1])
-        found = {manifest_paths(number)[0]: NOT_LET_GO for number in gone} | self._faulty
+        found = dict.fromkeys(gone_beside(self._target, manifest), NOT_LET_GO) | self._faulty
         if fault := self._target.mark_fault():
             found[BACKUPS_MARK] = f"it is {fault}"
         return found
+
+
+def gone_beside(target: Target, manifest: Manifest) -> list[str]:
+    """Where backups were to lie beside one that are gone, and were not let go of."""
+    return [manifest_paths(number)[0] for number in missing(target, manifest, opens_of(manifest)[1])]
 
 
 def check_house(house: House, *, progress: Progress, domains: Collection[bytes] | None = None) -> Checked:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from lepton.core.clock import Clock
 from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
-from lepton.server.checking import Checked, check_backups, check_house
+from lepton.server.checking import NOT_LET_GO, Checked, check_backups, check_house, gone_beside
 from lepton.server.house import SERVER_INDEX, House
 from lepton.server.opening import DumpDamagedError, copies_of, opened, opens_of, own_state
 from lepton.store.vault import packs_present
@@ -124,6 +124,7 @@ def mend_backups(
         mend_packs(target.driver, sources, _Rings([*rings, *elsewhere.rings]), packs, progress=tell, mended=mended)
     if mended.damaged:
         _judge(mended, check_backups(target, manifests, clock, progress=progress))
+    mended.damaged |= {path: NOT_LET_GO for manifest in manifests for path in gone_beside(target, manifest)}
     return mended
 
 
