@@ -22,6 +22,7 @@ from lepton.cli.storages import (
 )
 from lepton.core.errors import IntegrityError
 from lepton.core.size import number_of
+from lepton.server.claims import Claim
 from lepton.server.house import House
 from lepton.server.mending import Elsewhere, mend_backups, mend_house
 from lepton.server.opening import open_manifest
@@ -91,6 +92,7 @@ def repair(
                 drivers=drivers or ([found.driver] if found else []),
                 rings=[found.vault.ring] if found else [],
                 id=place.id if place else "",
+                claim=Claim(found.database, target, place.id) if found and place else None,
             )
             mended = mend_backups(
                 target,

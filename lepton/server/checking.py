@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lepton.core.clock import Clock
+from lepton.server.claims import is_spoiled
 from lepton.server.house import House
 from lepton.server.needed import Look, judged
 from lepton.server.opening import Backup, DumpDamagedError, copies_of, opened, opens_of, own_state
@@ -18,7 +19,7 @@ from lepton.vault.backup.target import Target, manifest_paths, size_of
 from lepton.vault.store.blobs import places, read_blob
 from lepton.vault.store.files import pack_path, pack_path_ids
 from lepton.vault.store.keyring import KeyRing
-from lepton.vault.uses import BACKUPS_MARK, DUMPS
+from lepton.vault.uses import BACKUPS_MARK, BACKUPS_OWNER, DUMPS
 
 NOT_LET_GO = "it is gone, and was not let go of; lepton vault forget --at URL --backup N takes note that it may be"
 
@@ -106,6 +107,8 @@ class _Place:
         found = dict.fromkeys(gone_beside(self._target, manifest), NOT_LET_GO) | self._faulty
         if fault := self._target.mark_fault():
             found[BACKUPS_MARK] = f"it is {fault}"
+        if is_spoiled(self._target):
+            found[BACKUPS_OWNER] = "it is damaged: no backup is made there"
         return found
 
 

@@ -8,6 +8,8 @@ to the place. A restore forgets them all, so that the platform that it came from
 
 import json
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 
 from lepton.core.errors import IntegrityError, NotFoundError
 from lepton.server.ownership import StorageSharedError
@@ -53,13 +55,19 @@ class Claim:
         body = json.dumps({"lepton_backup_owner": FORMAT, "token": token}) + "\n"
         self._target.driver.put(BACKUPS_OWNER, [body.encode()])
 
+    def proves(self) -> bool:
+        """Whether the place is surely this database's, whatever the file is: it made the newest backup there itself."""
+        place = self._database.read(lambda tx: targets.find(tx, self._target.address))
+        is_newest = place is not None and place.last_number == max(self._target.numbers(), default=0) > 0
+        return is_newest and bool(self._database.read(lambda tx: targets.tokens(tx, self._id)))
+
     def _note(self, tx: Tx, token: str) -> None:
         targets.put_tokens(tx, self._id, [token, *(targets.tokens(tx, self._id) or ())][:KEPT])
 
     def _found(self) -> str:
         """The place's token; empty: it has none yet."""
         try:
-            return str(json.loads(b"".join(self._target.driver.get(BACKUPS_OWNER)))["token"])
+            return token_at(self._target)[0]
         except NotFoundError:
             return ""
         except (ValueError, KeyError, TypeError) as fault:
@@ -77,3 +85,44 @@ class Claim:
 
     def _claims(self) -> str:
         return f"lepton vault backup --to {self._target.address} --claim"
+
+
+def token_at(target: Target) -> tuple[str, bytes]:
+    """A place's token, and the file that it is in.
+
+    Raises:
+        NotFoundError: it has none yet.
+        ValueError, KeyError, TypeError: it is damaged.
+    """
+    body = b"".join(target.driver.get(BACKUPS_OWNER))
+    token = json.loads(body)["token"]
+    if not token or not isinstance(token, str):
+        raise ValueError("no token")
+    return token, body
+
+
+def is_spoiled(target: Target) -> bool:
+    """Whether a place's token cannot be read, so that no backup is made there."""
+    try:
+        token_at(target)
+    except NotFoundError:
+        return False
+    except (ValueError, KeyError, TypeError):
+        return True
+    return False
+
+
+def mend_owner(target: Target, copies: Iterable[Target], claim: Claim | None) -> str:
+    """Write a token that cannot be read anew: of the database that proves itself, or as a copy of the place has it.
+
+    Returns:
+        What is wrong still; empty: nothing.
+    """
+    if claim is not None and claim.proves():
+        claim.take(claims=True)
+        return ""
+    for copy in copies:
+        with suppress(NotFoundError, ValueError, KeyError, TypeError):
+            target.driver.put(BACKUPS_OWNER, [token_at(copy)[1]])
+            return ""
+    return f"it is damaged; lepton vault backup --to {target.address} --claim writes it anew, where no other copy does"

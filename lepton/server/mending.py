@@ -9,6 +9,7 @@ from typing import TypeVar
 from lepton.core.clock import Clock
 from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
 from lepton.server.checking import NOT_LET_GO, Checked, check_backups, check_house, gone_beside
+from lepton.server.claims import Claim, is_spoiled, mend_owner
 from lepton.server.house import SERVER_INDEX, House
 from lepton.server.opening import DumpDamagedError, copies_of, opened, opens_of, own_state
 from lepton.store.vault import packs_present
@@ -26,7 +27,7 @@ from lepton.vault.store.index import noted
 from lepton.vault.store.keyring import DomainKeys, KeyRing
 from lepton.vault.store.packs import PackReader
 from lepton.vault.store.salvage import Around, salvage
-from lepton.vault.uses import BACKUPS_MARK, DUMPS
+from lepton.vault.uses import BACKUPS_MARK, BACKUPS_OWNER, DUMPS
 
 Packs = dict[bytes, list[tuple[bytes, int]]]
 T = TypeVar("T")
@@ -84,6 +85,8 @@ class Elsewhere:
     """What else may know keys of packs, where a dump is beyond repair."""
     id: str = ""
     """Of the place that is mended, where somebody knows it."""
+    claim: Claim | None = None
+    """What the platform knows of whose it is."""
 
 
 def mend_backups(
@@ -124,6 +127,12 @@ def mend_backups(
         mend_packs(target.driver, sources, _Rings([*rings, *elsewhere.rings]), packs, progress=tell, mended=mended)
     if mended.damaged:
         _judge(mended, check_backups(target, manifests, clock, progress=progress))
+    if is_spoiled(target):
+        fault = mend_owner(target, copies, elsewhere.claim)
+        if fault:
+            mended.damaged[BACKUPS_OWNER] = fault
+        else:
+            mended.whole_again.append(BACKUPS_OWNER)
     mended.damaged |= {path: NOT_LET_GO for manifest in manifests for path in gone_beside(target, manifest)}
     return mended
 

@@ -1,11 +1,16 @@
 """What somebody has removed or spoiled in a place with backups is named, and mended where anything proves it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from lepton.server.ownership import StorageSharedError
 from tests.server.test_backups import run
 from tests.server.test_dumps import Safe, failed
+from tests.server.test_schedules import refused
+
+OWNER = "lepton-backup-owner"
 
 
 @pytest.fixture
@@ -26,3 +31,30 @@ def test_repair_names_a_backup_that_no_copy_has(safe: Safe) -> None:
         assert "backups/00000001: it is gone" in told.message and "forget" in told.fix
     run("forget", "--at", safe.safe, "--backup", 1, "--data", safe.data)
     assert "Nothing is damaged" in run("repair", "--at", safe.safe, "--data", safe.data)
+
+
+@pytest.mark.parametrize("body", [b"", bytes(80), b"{}"], ids=["empty", "zeros", "other"])
+def test_the_file_that_says_which_copy_backs_up_is_named_and_mended_by_the_copy_that_does(
+    safe: Safe, tmp_path: Path, body: bytes
+) -> None:
+    twin = tmp_path / "twin"
+    run("restore", "--from", safe.safe, "--recovery-key", safe.kit, "--into", twin)
+    (safe.safe / OWNER).write_bytes(body)
+    for key in (("--data", safe.data), ("--recovery-key", safe.kit)):
+        told = failed("verify", "--at", safe.safe, *key)
+        assert f"{OWNER}: it is damaged" in told.message
+    told = failed("repair", "--at", safe.safe, "--data", twin)  # it proves nothing
+    assert OWNER in told.message and "--claim" in told.message
+    assert "1 of" in run("repair", "--at", safe.safe, "--data", safe.data)
+    assert "are whole" in run("verify", "--at", safe.safe, "--data", safe.data)
+    assert "Backup 2 " in safe.back_up()
+    refused(StorageSharedError, "another copy", "backup", "--to", safe.safe, "--data", twin)
+
+
+def test_whose_a_place_is_is_not_guessed_where_a_newer_backup_lies_there(safe: Safe, tmp_path: Path) -> None:
+    twin = tmp_path / "twin"
+    shutil.copytree(safe.data, twin)
+    run("backup", "--to", safe.safe, "--data", twin)
+    (safe.safe / OWNER).write_bytes(b"")
+    assert "--claim" in failed("repair", "--at", safe.safe, "--data", safe.data).message
+    assert "whole again" in run("repair", "--at", safe.safe, "--data", twin)
