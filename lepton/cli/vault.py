@@ -117,9 +117,9 @@ def verify(url: str, key_file: Path | None, number: int | None, data: Path | Non
     packs = shown_faults(found.damaged)
     if is_json:
         session.json(told)
-    damaged = number_of(len(found.damaged), "pack is", "packs are")
+    damaged = f"{number_of(len(found.damaged), 'file is', 'files are')} damaged ({packs}). " if packs else ""
     raise IntegrityError(
-        f"{damaged} damaged ({packs}). Not whole: {names or 'nothing that has a name'}",
+        f"{damaged}Not whole: {names or 'nothing that has a name'}",
         fix=f"lepton vault repair {f'--at {url}' if url else '[--from URL]'} makes whole what any copy has, and says "
         "what to do about the rest.",
     )

@@ -1,15 +1,17 @@
 """Check every byte of a platform's vault, or of a backup, and say what of it cannot be read whole."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from lepton.core.clock import Clock
+from lepton.core.errors import IntegrityError, NotFoundError
 from lepton.server.claims import is_spoiled
 from lepton.server.house import House
 from lepton.server.needed import Look, judged
 from lepton.server.opening import Backup, DumpDamagedError, copies_of, opened, opens_of, own_state
 from lepton.store.dump import dump
-from lepton.store.restored import read_told
+from lepton.store.restored import Told, read_told
 from lepton.vault.backup.check import Damage, Reading, check_packs
 from lepton.vault.backup.gone import MISSING, faulty, missing
 from lepton.vault.backup.manifest import Manifest
@@ -128,15 +130,30 @@ def check_house(house: House, *, progress: Progress, domains: Collection[bytes] 
         told = told.only(domains)
     packs = {domain: [(pack.id, pack.size_bytes) for pack in found] for domain, found in told.packs.items()}
     damage = check_packs(house.driver, house.vault.ring, packs, progress=counted(progress, size_of(packs)))
+    plain, plain_bytes = _plain(house, told)
+    told = replace(told, held={key: held for key, held in told.held.items() if key not in plain})
     names, spare = judged(Look(house.driver, told, house.vault.ring), damage)
     return Checked(
         number=0,
-        bytes_read=damage.bytes_read,
+        bytes_read=damage.bytes_read + plain_bytes,
         packs=sum(len(found) for found in packs.values()),
         damaged={path: why for path, why in damage.packs.items() if path not in spare},
         spare=spare,
         names=names,
     )
+
+
+def _plain(house: House, told: Told) -> tuple[set[tuple[str, str]], int]:
+    """Which objects lie whole in the clear, as an older version kept them until they are sealed; and their bytes."""
+    found, sizes = set[tuple[str, str]](), dict[str, int]()
+    for key, held in told.held.items():
+        if held.domain:
+            continue
+        with suppress(NotFoundError, IntegrityError):
+            if held.digest not in sizes:
+                sizes[held.digest] = sum(map(len, house.plain.open(held.digest)))
+            found.add(key)
+    return found, sum(sizes.values())
 
 
 def needed(house: House, lost: Mapping[str, str]) -> dict[str, str]:

@@ -9,11 +9,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from lepton.core.errors import IntegrityError
 from lepton.security.identity import worker_token
 from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.plain import PlainObjects
 from tests.older import since
 from tests.server.house import API, Body, House, error_of, open_house, wait_until
+from tests.server.test_schedules import refused, run
 
 SECRET = b"the weights of another team"
 DIGEST = hashlib.sha256(SECRET).hexdigest()
@@ -103,6 +105,12 @@ def test_what_an_older_lepton_kept_in_the_clear_is_read_and_sealed(tmp_path: Pat
     shutil.rmtree(data / "vault")
     plain = PlainObjects(LocalDriver(data / "vault"))
     assert plain.put(body) == digest
+    assert "All read: 0 packs are whole" in run("verify", "--data", data)
+    (lies,) = (data / "vault" / "objects").rglob("[0-9a-f]" * 62)
+    lies.write_bytes(b"spoiled")
+    fault = refused(IntegrityError, "Not whole: default: ", "verify", "--data", data)
+    assert "damaged" not in fault.message
+    lies.write_bytes(body)
     with open_house(data) as new:
         ann = new.user("ann", default="viewer")
         assert ann.get(f"{API}/vault/objects/{digest}").content == body
