@@ -1,5 +1,6 @@
 """`lepton vault backups|schedule|unschedule|forget`: where backups go, when, and which are kept."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from lepton.core.errors import IntegrityError, InvalidError, NotFoundError
 from lepton.core.size import format_bytes, number_of
 from lepton.server import backups, schedules
 from lepton.server.house import House, Use
+from lepton.server.opening import HIDDEN, opens_of
 from lepton.server.schedules import Choice
 from lepton.server.storage import sealed_credentials
 from lepton.store import targets
 from lepton.store.database import Tx
 from lepton.store.targets import Place
+from lepton.vault.backup.gone import missing
+from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.retention import Keep
 from lepton.vault.backup.target import Target, size_of
 from lepton.vault.drivers.credentials import from_environment
@@ -50,19 +54,39 @@ def list_backups(url: str, key_file: Path | None, data: Path | None, is_json: bo
     if not url:
         _list_places(data, is_json)
         return
-    target, rows, faults = target_at(url), list[dict[str, str]](), list[IntegrityError]()
-    for number in target.numbers():
+    target, faults, newest = target_at(url), list[IntegrityError](), None
+    numbers, rows = target.numbers(), dict[int, dict[str, str]]()
+    for number in numbers:
         try:
-            manifest = manifest_at(target, key_file, data, number)
+            newest = manifest_at(target, key_file, data, number)
         except IntegrityError as fault:
             faults.append(fault)
-            rows.append({"backup": str(number), "made": "it cannot be read", "size": ""})
+            rows[number] = {"backup": str(number), "made": "it cannot be read", "size": ""}
         else:
-            size = format_bytes(size_of(manifest.packs))
-            rows.append({"backup": str(number), "made": str(from_micros(manifest.at)), "size": size})
-    if faults and len(faults) == len(rows):  # it is the key, more likely than each of them
-        raise faults[0]
-    Session(is_json).table(rows, rows, hint="lepton vault backup --to URL makes one")
+            size = format_bytes(size_of(newest.packs))
+            rows[number] = {"backup": str(number), "made": str(from_micros(newest.at)), "size": size}
+    if not numbers:
+        with suppress(NotFoundError):  # none was made yet
+            manifest_at(target, key_file, data, 0)
+    gone = _gone(target, newest, key_file, data)
+    rows |= {number: {"backup": str(number), "made": "it is gone", "size": ""} for number in gone}
+    if faults and len(faults) == len(numbers):
+        told = ", ".join(map(str, numbers)) + (f"; gone: {', '.join(map(str, gone))}" if gone else "")
+        raise IntegrityError(
+            f"None of the backups at {target.address} can be read ({told}). {faults[-1].message}", fix=HIDDEN
+        )
+    sorted_rows = [rows[number] for number in sorted(rows)]
+    Session(is_json).table(sorted_rows, sorted_rows, hint="lepton vault backup --to URL makes one")
+
+
+def _gone(target: Target, newest: Manifest | None, key_file: Path | None, data: Path | None) -> list[int]:
+    """Numbers of the backups that were to lie there and do not."""
+    if newest is not None:
+        return missing(target, newest, opens_of(newest)[1])
+    if key_file or target.is_past:
+        return []
+    with opened(data, use=Use.READS) as house:
+        return sorted(backups.missed(house, target))
 
 
 def _list_places(data: Path | None, is_json: bool) -> None:

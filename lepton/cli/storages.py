@@ -14,6 +14,7 @@ from lepton.sdk.find import default_data
 from lepton.server import opening
 from lepton.server.config import ServerConfig
 from lepton.server.house import House, Use, open_house
+from lepton.server.opening import HIDDEN
 from lepton.server.storage import Address
 from lepton.store import targets
 from lepton.vault.backup.manifest import Manifest
@@ -74,7 +75,8 @@ def manifest_at(target: Target, key_file: Path | None, data: Path | None, number
         if not number and not target.is_past and known > max(target.numbers(), default=0):
             raise IntegrityError(
                 f"Backup {known} was made, and is not at {target.address}",
-                fix="Look where it went (lepton vault backups lists the places); --backup N takes an older one.",
+                fix="Look where it went (lepton vault backups lists the places); --backup N takes an older one. "
+                + HIDDEN,
             )
         return opening.open_manifest(target, key=None, root=house.opens_with, number=number)
 

@@ -24,6 +24,13 @@ from lepton.vault.store.blobs import read, read_blob
 from lepton.vault.store.keyring import KeyRing
 from lepton.vault.vault import Vault
 
+MOST_SHOWN = 20
+HIDDEN = (
+    "Check the place, and the recovery key if one was given. A bucket that keeps versions shows what somebody has "
+    "written over or deleted with as_of=TIME in its address; lepton vault repair --at URL takes it from there, or from "
+    "a copy of the place."
+)
+
 
 class DumpDamagedError(IntegrityError):
     """The dump of a backup cannot be read from any of its copies."""
@@ -65,6 +72,10 @@ def open_manifest(
         IntegrityError: it is damaged, not the platform's, or older than the key knows that there was one.
     """
     numbers = target.numbers()
+    if not numbers and key and key.at_least and not target.is_past:
+        raise IntegrityError(
+            f"No backup lies at {target.address}, but {key.at_least} had been made when the key was", fix=HIDDEN
+        )
     if not numbers:
         raise NotFoundError("No backup lies there yet", fix="lepton vault backup --to URL")
     wanted = number or numbers[-1]
@@ -79,7 +90,9 @@ def open_manifest(
             return _opened_manifest(body, key, root, wanted)
         except IntegrityError as fault:
             faults.append(fault)
-    raise faults[0]
+    others = ", ".join(str(each) for each in numbers[-MOST_SHOWN:] if each != wanted)
+    told = f"Others there: {others}; --backup N takes one. " if others else ""
+    raise IntegrityError(f"Backup {wanted} at {target.address}: {faults[0].message}", fix=told + HIDDEN)
 
 
 def _opened_manifest(body: bytes, key: RecoveryKey | None, root: tuple[bytes, bytes], number: int) -> Manifest:

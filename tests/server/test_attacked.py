@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from lepton.core.errors import IntegrityError, NotFoundError
 from lepton.server.ownership import StorageSharedError
+from tests.server.house import open_house
 from tests.server.test_backups import run
 from tests.server.test_dumps import Safe, failed
 from tests.server.test_schedules import refused
@@ -21,6 +23,11 @@ def safe(tmp_path: Path) -> Safe:
 def remove(safe: Safe, number: int) -> None:
     for folder in ("backups", "manifests"):
         (safe.safe / folder / f"{number:08}").unlink()
+
+
+def write_over(safe: Safe, number: int) -> None:
+    for folder in ("backups", "manifests"):
+        (safe.safe / folder / f"{number:08}").write_bytes(b"evil")
 
 
 def test_repair_names_a_backup_that_no_copy_has(safe: Safe) -> None:
@@ -58,3 +65,33 @@ def test_whose_a_place_is_is_not_guessed_where_a_newer_backup_lies_there(safe: S
     (safe.safe / OWNER).write_bytes(b"")
     assert "--claim" in failed("repair", "--at", safe.safe, "--data", safe.data).message
     assert "whole again" in run("repair", "--at", safe.safe, "--data", twin)
+
+
+def test_where_no_manifest_can_be_read_all_are_named_and_the_way_back(safe: Safe) -> None:
+    safe.back_up()
+    remove(safe, 1)
+    for key in (("--data", safe.data), ("--recovery-key", safe.kit)):
+        assert "\n1\tit is gone" in run("backups", "--at", safe.safe, *key)
+    write_over(safe, 2)
+    for key in (("--data", safe.data), ("--recovery-key", safe.kit)):
+        told = refused(IntegrityError, "None of the backups", "backups", "--at", safe.safe, *key)
+        assert " 2" in told.message and "as_of" in told.fix
+        told = refused(IntegrityError, "Backup 2 at", "verify", "--at", safe.safe, *key)
+        assert "as_of" in told.fix
+    with open_house(safe.data) as house:
+        house.store(b"more")
+    safe.back_up()
+    listed = run("backups", "--at", safe.safe, "--data", safe.data)
+    assert "2\tit cannot be read" in listed and "\n3\t" in listed
+    told = refused(IntegrityError, "Backup 2 at", "verify", "--at", safe.safe, "--backup", 2, "--data", safe.data)
+    assert "Others there: 3" in told.fix
+
+
+def test_where_all_manifests_are_gone_the_one_that_was_made_is_named(safe: Safe) -> None:
+    remove(safe, 1)
+    told = refused(IntegrityError, "Backup 1 was made", "backups", "--at", safe.safe, "--data", safe.data)
+    assert "as_of" in told.fix
+    safe.back_up("recovery-key", "--refresh", safe.kit)
+    for words in (("verify", "--at"), ("backups", "--at")):
+        told = refused(IntegrityError, "1 had been made", *words, safe.safe, "--recovery-key", safe.kit)
+    refused(NotFoundError, "No backups lie", "backups", "--at", safe.safe.parent / "nowhere", "--data", safe.data)
