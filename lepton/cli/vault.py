@@ -41,6 +41,8 @@ from lepton.server.erased import Erasure, check_open, erasures
 from lepton.server.extracting import Piece
 from lepton.server.house import Use, open_house
 from lepton.server.locking import lock_anew
+from lepton.server.schedules import noting
+from lepton.store import targets
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.recovery import RecoveryKey
 from lepton.vault.backup.target import Target
@@ -64,19 +66,25 @@ def vault() -> None:
 @data_option
 @with_json
 def backup(url: str, append_only: bool, is_new: bool, claims: bool, data: Path | None, is_json: bool) -> None:
-    """Back everything up; what is there already is not copied again."""
+    """Back everything up; what is there already is not copied again.
+
+    A place that is scheduled with --append-only gets no other backup.
+    """
     target = target_at(url)
     keeps = target.check_append_only() if append_only else None
     is_first = not target.is_claimed()
     with opened(data) as house:
+        if keeps is None and house.database.read(lambda tx: targets.is_append_only(tx, target.address)):
+            keeps = target.check_append_only()  # else it would count as the one that is due
         with moving("backing up") as moved:
             made = backups.back_up(house, target, progress=moved, is_new=is_new, claims=claims)
         _tell_backup(made, target, is_first=is_first, is_json=is_json)
-        if keeps and (until := lock_anew(house, target, keeps)):
-            Session(is_json).note(f"All that lies there is locked until {until:%Y-%m-%d %H:%M} UTC.")
-    if made.lost:
-        lost = shown_faults(made.lost)
-        raise IntegrityError(f"It is not whole: {lost}", fix="lepton vault verify names what is damaged.")
+        with noting(house, target.address):
+            if keeps and (until := lock_anew(house, target, keeps)):
+                Session(is_json).note(f"All that lies there is locked until {until:%Y-%m-%d %H:%M} UTC.")
+            if made.lost:
+                lost = shown_faults(made.lost)
+                raise IntegrityError(f"It is not whole: {lost}", fix="lepton vault verify names what is damaged.")
 
 
 def _tell_backup(made: backups.Made, target: Target, *, is_first: bool, is_json: bool) -> None:

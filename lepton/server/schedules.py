@@ -5,8 +5,8 @@ overdue raises an alert, which the next good one resolves.
 """
 
 import logging
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 
 from lepton.core.clock import believed, from_micros, to_micros
@@ -65,6 +65,22 @@ def standing(place: Place, now: int) -> str:
     if is_overdue(place, now):
         return f"OVERDUE: {place.fault}" if place.fault else "OVERDUE"
     return f"FAILED: {place.fault}" if place.fault else "good" if place.last_at else "none yet"
+
+
+@contextmanager
+def noting(house: House, address: str) -> Iterator[None]:
+    """Note what goes wrong after a backup on demand was made: the place is not good."""
+    try:
+        yield
+    except LeptonError as fault:
+        told, now = str(fault), to_micros(house.clock.now())
+
+        def note_fault(tx: Tx) -> None:
+            if (place := targets.find(tx, address)) is not None:
+                targets.put(tx, replace(place, tried_at=now, fault=told))
+
+        house.database.write(note_fault)
+        raise
 
 
 def open_place(root: bytes, place: Place) -> Target:

@@ -255,3 +255,20 @@ def test_the_past_is_worked_on_although_backups_were_made_since(
     assert "later" in told.fix and "but" not in told.message
     for wrong, why in ((past + "&as_of=2020-01-01", "twice"), (early.replace("2020", "2220"), "yet to come")):
         refused(InvalidError, why, "verify", "--at", wrong, "--data", data)
+
+
+def test_a_backup_on_demand_is_as_append_only_as_the_schedule_of_its_place(data: Path, endpoint: str) -> None:
+    make_bucket(endpoint, "asked")
+    retain(endpoint, "asked", days=1)
+    place = f"s3://asked/x?endpoint={endpoint}"
+    run("schedule", "--to", place, "--every", "1d", "--append-only", "--data", data)
+    assert "All that lies there is locked" in run("backup", "--to", place, "--data", data)
+    retain(endpoint, "asked", days=1, mode="GOVERNANCE")
+    refused(ConflictError, "not append-only", "backup", "--to", place, "--data", data)
+    retain(endpoint, "asked", days=1)
+    write_over(endpoint, "asked", "x/domains/")
+    told = refused(IntegrityError, "were written over", "backup", "--to", place, "--data", data)
+    assert "FAILED: " in run("backups", "--data", data) and told.message[:30] in run("backups", "--data", data)
+    run("repair", "--at", place, "--from", re.findall("--from '(.*?)'", told.fix)[0], "--data", data)
+    run("backup", "--to", place, "--data", data)
+    assert "good" in run("backups", "--data", data)
