@@ -251,13 +251,29 @@ def main() -> int:
     parser.add_argument("--backup", type=int, default=0, help="which backup; the newest if left out")
     given = parser.parse_args()
     try:
-        return restore(given.source, json.loads(given.recovery_key.read_text()), given.into, given.backup)
+        return restore(given.source, read_key(given.recovery_key), given.into, given.backup)
     except OSError as fault:
         print(f"restore.py: {fault.filename or given.into}: {fault.strerror}", file=sys.stderr)
         return 1
     except (Damaged, Unwritable, ValueError, KeyError) as fault:
         print(f"restore.py: {fault}", file=sys.stderr)
         return 1
+
+
+def read_key(path: Path) -> dict[str, Any]:
+    """The recovery key in a file."""
+    try:
+        key: dict[str, Any] = json.loads(path.read_text())
+        sizes = {len(bytes.fromhex(key[name])) for name in ("key", "signer")}
+        form = key["lepton_recovery_key"]
+        is_key = sizes == {32} and isinstance(key["at_least"], int)
+    except (ValueError, KeyError, TypeError):
+        is_key = False
+    if not is_key:
+        raise Damaged(f"{path} is no recovery key: give the file that was made with it")
+    if form != 1:
+        raise Damaged(f"{path} is a recovery key of a form that this script does not know: use a newer one")
+    return key
 
 
 def restore(source: Path, key: dict[str, Any], into: Path, number: int) -> int:

@@ -42,8 +42,8 @@ def serve(config: ServerConfig, *, is_json: bool = False) -> None:
         ConfigError, DatabaseError, UnavailableError, StorageFullError: it cannot start; the message says why.
     """
     allow_many_files()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("lepton").setLevel(logging.INFO)  # libraries tell of every request
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
         runner.run(_serve(config, is_json))
 

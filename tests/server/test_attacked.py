@@ -1,7 +1,12 @@
 """What somebody has removed or spoiled in a place with backups is named, and mended where anything proves it."""
 
+import json
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,7 +57,7 @@ def test_the_file_that_says_which_copy_backs_up_is_named_and_mended_by_the_copy_
         assert f"{OWNER}: it is damaged" in told.message
     told = failed("repair", "--at", safe.safe, "--data", twin)  # it proves nothing
     assert OWNER in told.message and "--claim" in told.message
-    assert "1 of" in run("repair", "--at", safe.safe, "--data", safe.data)
+    assert "whole again" in run("repair", "--at", safe.safe, "--data", safe.data)
     assert "are whole" in run("verify", "--at", safe.safe, "--data", safe.data)
     assert "Backup 2 " in safe.back_up()
     refused(StorageSharedError, "another copy", "backup", "--to", safe.safe, "--data", twin)
@@ -95,3 +100,28 @@ def test_where_all_manifests_are_gone_the_one_that_was_made_is_named(safe: Safe)
     for words in (("verify", "--at"), ("backups", "--at")):
         told = refused(IntegrityError, "1 had been made", *words, safe.safe, "--recovery-key", safe.kit)
     refused(NotFoundError, "No backups lie", "backups", "--at", safe.safe.parent / "nowhere", "--data", safe.data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda told: {},
+        lambda told: [1],
+        lambda told: {**told, "at_least": "x"},
+        lambda told: {**told, "lepton_recovery_key": 2},
+        lambda told: {**told, "key": "no hex"},
+        lambda told: {**told, "signer": "00"},
+        lambda told: None,
+    ],
+)
+def test_the_script_says_what_is_wrong_with_a_key(
+    safe: Safe, tmp_path: Path, change: Callable[[dict[str, Any]], Any]
+) -> None:
+    told = change(json.loads(safe.kit.read_text()))
+    bad = tmp_path / "bad"
+    bad.write_text(json.dumps(told) if told is not None else safe.kit.read_text()[:50])
+    script = [sys.executable, "tools/restore.py", "--from", str(safe.safe), "--recovery-key", str(bad)]
+    done = subprocess.run([*script, "--into", str(tmp_path / "out")], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert f"{bad} is no recovery key" in done.stderr or "does not know" in done.stderr
+    assert not (tmp_path / "out").exists()
