@@ -24,10 +24,11 @@ from lepton.core.errors import IntegrityError
 from lepton.core.size import number_of
 from lepton.server.claims import Claim
 from lepton.server.house import House
-from lepton.server.mending import Elsewhere, mend_backups, mend_house
+from lepton.server.mending import Elsewhere, check_platform, mend_backups, mend_house
 from lepton.server.opening import open_manifest
 from lepton.store import targets
 from lepton.vault.backup.mending import Mended
+from lepton.vault.uses import PACKS
 
 OF_BACKUPS = (
     "Try another copy with --from. What no copy has stays damaged in these backups: lepton vault backup makes one of "
@@ -76,10 +77,12 @@ def repair(
 
     What is left of packs that no copy makes whole moves into new ones.
     """
-    drivers = [target_at(source).driver for source in sources]
+    places = [target_at(source) for source in sources]
+    drivers = [place.driver for place in places]
     with moving_on("repairing", "checking") as moved, ExitStack() as stack:
         if not url:
             house = stack.enter_context(opened(data, is_new=is_new))
+            check_platform(places, house.platform())
             mended = mend_house(house, drivers, progress=moved)
             _note(house, "the vault", sources, mended)
         else:
@@ -87,11 +90,13 @@ def repair(
             is_ours = not (sources and key_file)  # else no data directory is needed
             found = stack.enter_context(opened(data)) if is_ours else None
             key, root = read_key_file(key_file) if key_file else None, found.opens_with if found else (b"", b"")
+            check_platform(places, key.platform if key else found.platform() if found else "")
             place = found.database.read(lambda tx: targets.find(tx, target.address)) if found else None
             elsewhere = Elsewhere(
                 drivers=drivers or ([found.driver] if found else []),
                 rings=[found.vault.ring] if found else [],
                 id=place.id if place else "",
+                signer=found.signer if found else b"",
                 claim=Claim(found.database, target, place.id) if found and place else None,
             )
             mended = mend_backups(
@@ -115,7 +120,10 @@ def _note(house: House, what: str, sources: Sequence[str], mended: Mended) -> No
 def _tell(mended: Mended, url: str, is_json: bool) -> None:
     told = {name: getattr(mended, name) for name in mended.__slots__}
     session = Session(is_json)
-    again = f"{len(mended.whole_again)} of {number_of(mended.packs, 'pack')} were damaged and are whole again"
+    packs_again = sum(path.startswith(PACKS) for path in mended.whole_again)
+    again = f"{packs_again} of {number_of(mended.packs, 'pack')} were damaged and are whole again"
+    if others := len(mended.whole_again) - packs_again:
+        again += f", and {number_of(others, 'other file')}"
     if mended.moved:
         again += f"; {number_of(mended.moved, 'chunk')} moved out of others"
     if not mended.damaged and not mended.names:
@@ -128,6 +136,6 @@ def _tell(mended: Mended, url: str, is_json: bool) -> None:
     packs = shown_faults(mended.damaged)
     lost = f". Lost: {shown_names(mended.names)}" if mended.names else ""
     raise IntegrityError(
-        f"{again}; {len(mended.damaged)} are damaged still ({packs}){lost}",
+        f"{again}; {number_of(len(mended.damaged), 'is', 'are')} damaged still ({packs}){lost}",
         fix=OF_BACKUPS if url else OF_VAULT,
     )

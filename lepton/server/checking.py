@@ -13,7 +13,7 @@ from lepton.server.opening import Backup, DumpDamagedError, copies_of, opened, o
 from lepton.store.dump import dump
 from lepton.store.restored import Told, read_told
 from lepton.vault.backup.check import Damage, Reading, check_packs
-from lepton.vault.backup.gone import MISSING, faulty, missing
+from lepton.vault.backup.gone import LET_GO, MISSING, faulty, is_list_spoiled, missing
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.second import Second
@@ -109,6 +109,8 @@ class _Place:
         found = dict.fromkeys(gone_beside(self._target, manifest), NOT_LET_GO) | self._faulty
         if fault := self._target.mark_fault():
             found[BACKUPS_MARK] = f"it is {fault}"
+        if is_list_spoiled(self._target, manifest.platform, opens_of(manifest)[1]):
+            found[LET_GO] = "it is damaged"
         if is_spoiled(self._target):
             found[BACKUPS_OWNER] = "it is damaged: no backup is made there"
         return found

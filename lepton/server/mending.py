@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from lepton.core.clock import Clock
-from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
+from lepton.core.errors import ConflictError, IntegrityError, LeptonError, NotFoundError
 from lepton.server.checking import NOT_LET_GO, Checked, check_backups, check_house, gone_beside
 from lepton.server.claims import Claim, is_spoiled, mend_owner
 from lepton.server.house import SERVER_INDEX, House
@@ -15,7 +15,7 @@ from lepton.server.opening import DumpDamagedError, copies_of, opened, opens_of,
 from lepton.store.vault import packs_present
 from lepton.vault.backup.check import Opens
 from lepton.vault.backup.frozen import FrozenState
-from lepton.vault.backup.gone import LET_GO, bring_back, let_go_of
+from lepton.vault.backup.gone import LET_GO, bring_back, is_list_spoiled, let_go_of, note, surely_gone
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.mending import Mended, mend_packs
 from lepton.vault.backup.progress import Progress, Steps, counted
@@ -31,6 +31,19 @@ from lepton.vault.uses import BACKUPS_MARK, BACKUPS_OWNER, DUMPS
 
 Packs = dict[bytes, list[tuple[bytes, int]]]
 T = TypeVar("T")
+
+
+def check_platform(places: Iterable[Target], platform: str) -> None:
+    """Refuse places that say that another platform's backups lie there.
+
+    Raises:
+        ConflictError: one does.
+    """
+    for place in places:
+        if (found := place.platform()) and found != platform:
+            raise ConflictError(
+                f"Backups of another platform lie at {place.address}", fix="Name a place of this one with --from."
+            )
 
 
 def mend_house(house: House, sources: Sequence[Driver], *, progress: Progress) -> Mended:
@@ -85,6 +98,8 @@ class Elsewhere:
     """What else may know keys of packs, where a dump is beyond repair."""
     id: str = ""
     """Of the place that is mended, where somebody knows it."""
+    signer: bytes = b""
+    """The platform's, where it is here."""
     claim: Claim | None = None
     """What the platform knows of whose it is."""
 
@@ -113,7 +128,7 @@ def mend_backups(
     copies = _copies(target, elsewhere)
     numbers = [number] if number else _numbers(target, copies, manifest_of)
     manifests = list(_manifests([target, *copies], numbers, manifest_of, mended))
-    _mend_files(target, copies, manifests, elsewhere.id, mended)
+    _mend_files(target, copies, manifests, elsewhere, mended)
     own, rest = _unique(manifests, is_own=True), _unique(manifests, is_own=False)
     total = sum(2 * size_of(packs) for _, packs in own) + sum(size_of(packs) for _, packs in rest)
     tell = counted(progress, total)
@@ -185,16 +200,19 @@ def _manifests(
 
 
 def _mend_files(
-    target: Target, copies: Iterable[Target], manifests: Sequence[Manifest], id: str, mended: Mended
+    target: Target, copies: Iterable[Target], manifests: Sequence[Manifest], elsewhere: Elsewhere, mended: Mended
 ) -> None:
     """Write anew what says whose the backups are, and which were let go of."""
     if not manifests:
         return
     newest = manifests[0]
-    id = id or next((manifest.place for manifest in manifests if manifest.place), "")
+    id = elsewhere.id or next((manifest.place for manifest in manifests if manifest.place), "")
     if target.mend_mark(newest.platform, id):
         mended.whole_again.append(BACKUPS_MARK)
     if bring_back(target, copies, newest.platform, opens_of(newest)[1]):
+        mended.whole_again.append(LET_GO)
+    elif is_list_spoiled(target, newest.platform, opens_of(newest)[1]) and elsewhere.signer:
+        note(target, newest.platform, elsewhere.signer, surely_gone(target, manifests))
         mended.whole_again.append(LET_GO)
 
 

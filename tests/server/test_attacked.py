@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from lepton.core.errors import IntegrityError, NotFoundError
+from lepton.core.errors import ConflictError, IntegrityError, NotFoundError
 from lepton.server.ownership import StorageSharedError
 from tests.server.house import open_house
-from tests.server.test_backups import run
+from tests.server.test_backups import run, spoiled
 from tests.server.test_dumps import Safe, failed
 from tests.server.test_schedules import refused
 
@@ -57,7 +57,7 @@ def test_the_file_that_says_which_copy_backs_up_is_named_and_mended_by_the_copy_
         assert f"{OWNER}: it is damaged" in told.message
     told = failed("repair", "--at", safe.safe, "--data", twin)  # it proves nothing
     assert OWNER in told.message and "--claim" in told.message
-    assert "whole again" in run("repair", "--at", safe.safe, "--data", safe.data)
+    assert "and 1 other file" in run("repair", "--at", safe.safe, "--data", safe.data)
     assert "are whole" in run("verify", "--at", safe.safe, "--data", safe.data)
     assert "Backup 2 " in safe.back_up()
     refused(StorageSharedError, "another copy", "backup", "--to", safe.safe, "--data", twin)
@@ -102,6 +102,31 @@ def test_where_all_manifests_are_gone_the_one_that_was_made_is_named(safe: Safe)
     refused(NotFoundError, "No backups lie", "backups", "--at", safe.safe.parent / "nowhere", "--data", safe.data)
 
 
+def test_a_damaged_list_of_what_was_let_go_is_named_and_written_anew(safe: Safe) -> None:
+    for _ in range(3):
+        safe.back_up()
+    run("forget", "--at", safe.safe, "--backup", 1, "--data", safe.data)
+    safe.back_up()
+    for body in (b"", b"{}", b"\0" * 99):
+        (safe.safe / "let-go").write_bytes(body)
+        for key in (("--data", safe.data), ("--recovery-key", safe.kit)):
+            assert "let-go: it is damaged" in failed("verify", "--at", safe.safe, *key).message
+        assert "and 1 other file" in run("repair", "--at", safe.safe, "--data", safe.data)
+        for number in (3, 5):
+            assert "are whole" in run("verify", "--at", safe.safe, "--backup", number, "--data", safe.data)
+    remove(safe, 2)
+    assert "backups/00000002: it is gone" in failed("verify", "--at", safe.safe, "--data", safe.data).message
+
+
+def test_backups_of_another_platform_mend_nothing(safe: Safe, tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    other = Safe(tmp_path / "b")
+    for words in (("--at", safe.safe), ()):
+        for key in (("--data", safe.data), ("--data", safe.data, "--recovery-key", safe.kit)):
+            if words or len(key) == 2:
+                refused(ConflictError, "another platform", "repair", *words, "--from", other.safe, *key)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -125,3 +150,10 @@ def test_the_script_says_what_is_wrong_with_a_key(
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
     assert f"{bad} is no recovery key" in done.stderr or "does not know" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_repair_counts_packs_and_what_else_was_mended_apart(safe: Safe) -> None:
+    spoiled(safe.safe / "backups" / "00000001", 100)
+    spoiled(safe.contents)
+    said = run("repair", "--at", safe.safe, "--data", safe.data)
+    assert "1 of 2 packs were damaged and are whole again, and 1 other file" in said

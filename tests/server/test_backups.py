@@ -201,11 +201,11 @@ def test_a_manifest_has_a_second_copy(place: Place, tmp_path: Path, which: int, 
     if how == "gone":  # the next backup writes it
         place.back_up()
     else:
-        assert "1 of" in run("repair", "--at", place.safe, "--data", place.data)
+        assert "1 other file" in run("repair", "--at", place.safe, "--data", place.data)
     assert [path.read_bytes() for path in paths] == [kept, kept] and place.check(key).damaged == {}
     spoilt.unlink()
     assert set(place.check(key).damaged) == {manifest_paths(2)[which]}, "that of another backup too"
-    assert "1 of" in run("repair", "--at", place.safe, "--data", place.data) and place.check(key).damaged == {}
+    assert "1 other file" in run("repair", "--at", place.safe, "--data", place.data) and place.check(key).damaged == {}
 
 
 def test_a_backup_that_takes_days_is_not_taken_for_dead(place: Place) -> None:

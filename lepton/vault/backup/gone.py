@@ -27,6 +27,22 @@ def let_go_of(target: Target, platform: str, verifier: bytes) -> set[int]:
     return set(_read(target, platform, verifier)[1])
 
 
+def is_list_spoiled(target: Target, platform: str, verifier: bytes) -> bool:
+    """Whether that file is there, and is damaged or another's."""
+    try:
+        target.driver.head(LET_GO)
+    except NotFoundError:
+        return False
+    return not _read(target, platform, verifier)[0]
+
+
+def surely_gone(target: Target, manifests: Collection[Manifest]) -> set[int]:
+    """Of backups that are not there those that were let go of, as manifests are signed: the newest expects them not."""
+    newest = max(manifests, key=lambda manifest: manifest.number)
+    expected = {number for manifest in manifests for number in manifest.beside or ()}
+    return expected - {*(newest.beside or ())} - {*target.numbers()}
+
+
 def bring_back(target: Target, others: Iterable[Target], platform: str, verifier: bytes) -> bool:
     """Write the file anew from a copy of the place, where it is damaged or missing; whether it was."""
     if _read(target, platform, verifier)[0]:

@@ -128,6 +128,13 @@ class Target:
         except (NotFoundError, IntegrityError):
             return ""
 
+    def platform(self) -> str:
+        """Whose backups lie there, as it stands there; empty where that cannot be read."""
+        try:
+            return self._about()[0]
+        except (NotFoundError, IntegrityError):
+            return ""
+
     def mark_fault(self) -> str:
         """What is wrong with the file that says whose the backups are; empty: nothing."""
         try:
