@@ -26,9 +26,9 @@ from lepton.vault.vault import Vault
 
 MOST_SHOWN = 20
 HIDDEN = (
-    "Check the place, and the recovery key if one was given. A bucket that keeps versions shows what somebody has "
-    "written over or deleted with as_of=TIME in its address; lepton vault repair --at URL takes it from there, or from "
-    "a copy of the place."
+    "Check the place, and the recovery key if one was given. A bucket that keeps versions, or a door, shows what "
+    "somebody has written over or deleted with as_of=TIME in its address; lepton vault repair --at URL takes it from "
+    "there, or from a copy of the place."
 )
 
 

@@ -312,8 +312,7 @@ class Target:
         except NotFoundError as fault:
             others = " and ".join(sorted(map(str, uses_of(self.driver) - {Use.BACKUPS})))
             what = f"No backups lie at {self.address}" + (f", but {others}" if others else "")
-            fix = "Take a later time in as_of; or check the address." if self.is_past else "Check the address."
-            raise NotFoundError(what, fix=fix) from fault
+            raise NotFoundError(what, fix="Take a later as_of." if self.is_past else "Check the address.") from fault
 
 
 @dataclass(slots=True)
