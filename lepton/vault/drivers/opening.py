@@ -65,7 +65,7 @@ def open_driver(url: str, credentials: Credentials | None = None, *, patience: P
         ConfigError: the packages for this kind of storage are not installed.
     """
     if "://" not in url:
-        return local.open_storage(Path(url))
+        return local.open_storage(Path(_folder(url)))
     address = read_address(url)
     if address.scheme == "file":
         return local.open_storage(Path("/" + address.path))
@@ -87,7 +87,23 @@ def address_of(url: str) -> str:
     """An address as it is remembered: of a folder its real path."""
     if url.startswith("file://"):
         url = "/" + read_address(url).path
-    return url.rstrip("/") if "://" in url else str(Path(url).resolve())
+    url = url.rstrip("/") if "://" in url else url
+    return url if "://" in url else str(Path(_folder(url)).resolve())
+
+
+def _folder(url: str) -> str:
+    """The same, unless it is an address that lost its host: no folder is called `s3:`.
+
+    Raises:
+        InvalidError: it is.
+    """
+    scheme, colon, _ = url.partition(":")
+    if colon and scheme.lower() in (*KINDS, "file"):
+        raise InvalidError(
+            f"{scheme}: is no folder, and no address without a host",
+            fix=f"Write {scheme.lower()}://HOST/PATH, or ./{scheme}: of a folder.",
+        )
+    return url
 
 
 def read_address(url: str) -> Address:

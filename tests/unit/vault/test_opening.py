@@ -11,7 +11,7 @@ import pytest
 from lepton.core.errors import ConfigError, InvalidError, LeptonError, StorageRefusedError, StorageUnreachableError
 from lepton.vault.drivers.credentials import Credentials, from_environment, from_file
 from lepton.vault.drivers.local import LocalDriver
-from lepton.vault.drivers.opening import KINDS, open_driver, read_address
+from lepton.vault.drivers.opening import KINDS, address_of, open_driver, read_address
 from lepton.vault.drivers.patience import Patience, retried
 
 SECRET = "Tr0ub4dor&3"
@@ -145,3 +145,11 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageRefusedError):
         open_driver(str(tmp_path / "file" / "below"))
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("url", ["s3://", "s3:/bucket", "S3:/bucket", "s3:", "smb:///", "file:/folder"])
+def test_an_address_that_lost_its_host_is_no_folder_of_this_machine(url: str) -> None:
+    with pytest.raises(InvalidError):
+        address_of(url)
+    with pytest.raises(InvalidError):
+        open_driver(url)
