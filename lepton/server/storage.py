@@ -322,8 +322,14 @@ def move(house: Moving, source: Storage, target: Address, *, progress: Progress)
     _check_whole(house, source, progress)
     driver, platform = target.open(), platform_id(database)
     try:
-        kept = database.write(partial(storage.begin, kept=kept_of(root, target, new_id())))
-        is_new = claim(driver, target, platform=platform, id=kept.id)
+        given = kept_of(root, target, new_id())
+        kept = database.write(partial(storage.begin, kept=given))
+        try:
+            is_new = claim(driver, target, platform=platform, id=kept.id)
+        except (ConflictError, ConfigError):
+            if kept.id == given.id:  # else a move that was begun before may go on
+                database.write(storage.forget_next)
+            raise
         copied, there = Copied(), set[bytes]()
         while (packs := database.write(partial(_switched, kept=kept, there=there))) is not None:
             tell = counted(progress, size_of(packs))

@@ -49,6 +49,11 @@ def begin(tx: Tx, kept: Kept) -> Kept:
     return kept
 
 
+def forget_next(tx: Tx) -> None:
+    """Packs are moved nowhere: the place was refused."""
+    facts.put(tx, NEXT, "")
+
+
 def close(tx: Tx, *, until: int) -> None:
     """Let nobody name new packs until a time, in microseconds since 1970, or until packs lie elsewhere; 0: let them."""
     facts.put(tx, CLOSED, str(until))

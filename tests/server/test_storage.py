@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -160,6 +162,9 @@ def test_backups_and_packs_keep_apart(tmp_path: Path) -> None:
     run("backup", "--to", safe, "--data", data)
     done = call("storage", "--move-to", safe, "--data", data)
     assert isinstance(done.exception, ConflictError) and "Backups lie" in done.exception.message
+    with closing(sqlite3.connect(data / "lepton.db")) as database:
+        told = database.execute("SELECT value FROM facts WHERE name = 'storage next'").fetchall()
+    assert told in ([], [("",)]), "nothing of a refused place is kept"
 
 
 def test_a_lost_storage_is_filled_again_from_a_backup(tmp_path: Path) -> None:
