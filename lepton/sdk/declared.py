@@ -124,9 +124,11 @@ class Source:
 
     def beside(self, module: str) -> "Source | None":
         """The module of that name, if it is one of the files that go along."""
+        if not module:
+            return None
         place = self.root.joinpath(*module.split("."))
         for path in (place.with_suffix(".py"), place / "__init__.py"):
-            if module and path.is_file():
+            if path.is_file():
                 return self._read.get(path) or Source(path, self.root, self._read)
         return None
 

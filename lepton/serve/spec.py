@@ -15,6 +15,7 @@ from lepton.core.launch import Isolation
 from lepton.core.resource import Json
 from lepton.jobs.priority import USUAL, check_priority
 from lepton.serve.allowance import read_network
+from lepton.serve.entries import is_pickle
 
 RANGES = {
     "replicas": (1, 64),
@@ -68,7 +69,7 @@ class EndpointSpec:
     requirements: tuple[str, ...] = ()
     """What its code needs, as pip's requirements: a worker that lacks one does not start."""
     isolation: str = ""
-    """How the workers are held: `own` or `closed`. Empty: closed for what is a pickle, own for all else."""
+    """How the workers are held: `own` or `closed`. Empty: closed for what is a pickle, always; own for all else."""
     queue: str = ""
     """Where its job waits for its places; empty: the one of all who name none."""
     priority: str = USUAL
@@ -138,6 +139,10 @@ class EndpointSpec:
             raise InvalidError(f"{str(self.host)[:80]!r} is not a host", fix="Give an address of this machine.")
         if self.isolation not in ("", Isolation.OWN, Isolation.CLOSED):
             raise InvalidError(f"There is no isolation {str(self.isolation)[:80]!r}", fix="Give own or closed.")
+        if self.isolation == Isolation.OWN and is_pickle(self.entry):
+            raise InvalidError(
+                "A .photon is a pickle, which runs what its maker wants", fix="Leave isolation out: closed."
+            )
         self._check_tls()
         if len(self.allow) > MAX_NETWORKS:
             raise InvalidError("`allow` is no list of networks", fix=f"Give up to {MAX_NETWORKS}, e.g. 10.0.0.0/8.")

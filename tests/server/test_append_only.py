@@ -266,6 +266,7 @@ def test_a_backup_on_demand_is_as_append_only_as_the_schedule_of_its_place(data:
     retain(endpoint, "asked", days=1, mode="GOVERNANCE")
     refused(ConflictError, "not append-only", "backup", "--to", place, "--data", data)
     retain(endpoint, "asked", days=1)
+    after_all(endpoint, "asked")
     write_over(endpoint, "asked", "x/domains/")
     told = refused(IntegrityError, "were written over", "backup", "--to", place, "--data", data)
     assert "FAILED: " in run("backups", "--data", data) and told.message[:30] in run("backups", "--data", data)

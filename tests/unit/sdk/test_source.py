@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from lepton.core.errors import InvalidError
 from lepton.sdk.source import read_class, read_source
 
 
@@ -23,3 +26,9 @@ def test_a_class_asks_for_what_it_and_its_bases_say_wherever_it_stands(tmp_path:
     )
     assert read_class(tmp_path / "s.py", "") == {"memory": "300 MiB", "replicas": 2, "cpus": 0.1}
     assert read_class(tmp_path / "s.py", "Order") == {"replicas": 9}
+
+
+def test_a_file_without_a_class_is_told(tmp_path: Path) -> None:
+    (tmp_path / "s.py").write_text("import os\n")
+    with pytest.raises(InvalidError, match="has no class"):
+        read_source(f"{tmp_path}/s.py")

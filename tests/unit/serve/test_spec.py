@@ -87,7 +87,9 @@ def test_replicas_of_a_pickle_are_held_closed_unless_told_and_fronts_never_are()
         return [role.isolation for role in plan(spec, endpoint="ep_00000000000000000000000001", name="x").roles]
 
     assert held("photon:a.photon") == ["own", "closed"]
-    assert held("photon:a.py:A") == held("a.py") == held("photon:a.photon", isolation="own") == ["own", "own"]
+    assert held("photon:a.py:A") == held("a.py") == held("photon:a.py", isolation="own") == ["own", "own"]
+    with pytest.raises(InvalidError, match="is a pickle"):
+        held("photon:a.photon", isolation="own")
     assert held("a.py", isolation="closed") == ["own", "closed"]
     with pytest.raises(InvalidError, match="no isolation"):
         held("a.py", isolation="off")
