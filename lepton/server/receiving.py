@@ -147,7 +147,7 @@ class Receiver:
         seen, look_at = 0, 0
         for chunk in chunks:
             seen += len(chunk)
-            if seen > look_at:
+            if seen > min(look_at, self.rules.most_bytes):
                 self.check_size(seen)
                 look_at = seen + LOOK_BYTES
             yield chunk
