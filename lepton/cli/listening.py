@@ -1,10 +1,15 @@
-"""Where a server of ours listens."""
+"""Where a server of ours listens, and how it speaks HTTP."""
 
 import socket
+from typing import Any
 
+import uvicorn
+
+from lepton.cli.door import DoorProtocol
 from lepton.core.errors import ConfigError, UnavailableError
 
 BACKLOG = 2048
+DRAIN_S, KEEP_ALIVE_S = 3, 75
 
 
 def listen_at(host: str, port: int) -> socket.socket:
@@ -33,3 +38,23 @@ def listen_at(host: str, port: int) -> socket.socket:
 def address(host: str, port: int, scheme: str = "http") -> str:
     """The URL of a door."""
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def settings_of(app: Any, **more: Any) -> uvicorn.Config:
+    """How uvicorn serves an application of ours.
+
+    Args:
+        more: further options of uvicorn.
+    """
+    return uvicorn.Config(
+        app,
+        http=DoorProtocol,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        ws="none",
+        **more,
+    )

@@ -11,9 +11,8 @@ import click
 import uvicorn
 
 from lepton.api.receiving import make_receiving_app
-from lepton.cli.door import DoorProtocol
 from lepton.cli.kinds import PORT, Name, Size
-from lepton.cli.listening import address, listen_at
+from lepton.cli.listening import address, listen_at, settings_of
 from lepton.cli.output import with_json
 from lepton.cli.spans import Rhythm
 from lepton.core.clock import SystemClock
@@ -21,7 +20,6 @@ from lepton.core.errors import ConfigError
 from lepton.server.receiving import DAY_S, Receiver, Rules
 from lepton.vault.drivers.door import DOOR_PORT
 
-DRAIN_S, KEEP_ALIVE_S = 3, 75
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PEM = click.Path(dir_okay=False, path_type=Path)
 
@@ -65,19 +63,7 @@ def door(folder: Path, port: int, host: str, writers: tuple[str, ...], is_json: 
         with listening:
             url = address(host, listening.getsockname()[1], "doors" if cert else "door")
             _greet(receiver, url, is_json=is_json, is_open=not cert and host not in LOOPBACK)
-            settings = uvicorn.Config(
-                make_receiving_app(receiver),
-                http=DoorProtocol,
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                timeout_graceful_shutdown=DRAIN_S,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                ws="none",
-                ssl_certfile=cert,
-                ssl_keyfile=key,
-            )
+            settings = settings_of(make_receiving_app(receiver), ssl_certfile=cert, ssl_keyfile=key)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: None)  # uvicorn raises what it caught once more when it is done
             uvicorn.Server(settings).run(sockets=[listening])

@@ -16,8 +16,7 @@ from pathlib import Path
 import uvicorn
 
 from lepton.api.app import make_app
-from lepton.cli.door import DoorProtocol
-from lepton.cli.listening import address, listen_at
+from lepton.cli.listening import address, listen_at, settings_of
 from lepton.cli.owner import OWNER, Owned
 from lepton.engine.shim.processes import identity
 from lepton.sdk.find import notes
@@ -25,8 +24,6 @@ from lepton.server.build import Platform, build
 from lepton.server.config import ServerConfig
 from lepton.server.folder import write_private
 
-DRAIN_S = 3
-KEEP_ALIVE_S = 75
 DETACHED = "LEPTON_READY_FD"
 """Names the pipe that whoever started a detached server waits on; its output is a log, where no token belongs."""
 OPEN_FILES = 65_536
@@ -145,17 +142,7 @@ def note_server(folder: Path) -> None:
 
 def open_door(platform: Platform) -> Door:
     """The HTTP server of a platform; it serves on a socket that is given to it."""
-    settings = uvicorn.Config(
-        make_app(platform),
-        http=DoorProtocol,
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=DRAIN_S,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        ws="none",
-    )
+    settings = settings_of(make_app(platform))
     return Door(settings, platform)
 
 

@@ -25,6 +25,7 @@ from lepton.vault.drivers.files import missing, taken, unreachable
 from lepton.vault.drivers.http_calls import Calls
 from lepton.vault.drivers.patience import Patience, retried
 from lepton.vault.drivers.reading import open_chunks
+from lepton.vault.drivers.versioned import OneVersion
 from lepton.vault.drivers.walking import check_prefix
 from lepton.vault.drivers.writing import Source
 
@@ -76,7 +77,7 @@ class DoorDriver:
         """The bytes `start` .. `stop` in chunks."""
         check_range(start, stop)
         check_key(key)
-        return open_chunks(lambda at, length: _Object(self, key, at, length), start, stop, self.patience)
+        return open_chunks(lambda at, length: OneVersion(self, key, at, length), start, stop, self.patience)
 
     def head(self, key: str) -> Head:
         """Size and etag of the key."""
@@ -222,32 +223,6 @@ class DoorDriver:
 
     def _no_door(self) -> StorageRefusedError:
         return StorageRefusedError(f"{self._name} does not answer as a door does", fix="Check the address.")
-
-
-class _Object:
-    """One version of an object, open for reading; its first block is here already."""
-
-    def __init__(self, driver: DoorDriver, key: str, start: int, length: int) -> None:
-        self._driver = driver
-        self._key = key
-        self._start = start
-        try:
-            head, self._block = driver.read_part(key, "", start, length)
-        except InvalidError:
-            head, self._block = driver.head_once(key), b""
-        self.size_bytes, self.etag = head.size_bytes, head.etag
-
-    def read(self, start: int, length: int) -> bytes:
-        block, self._block = self._block, b""
-        if block and start == self._start:
-            return block[:length]
-        try:
-            return self._driver.read_part(self._key, self.etag, start, length)[1]
-        except (StaleError, NotFoundError):
-            raise unreachable(repr(self._driver), "the object was written while it was read") from None
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def open_storage(address: Address, credentials: Credentials, patience: Patience) -> DoorDriver:

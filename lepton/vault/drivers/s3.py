@@ -32,6 +32,7 @@ from lepton.vault.drivers.reading import open_chunks
 from lepton.vault.drivers.s3_locks import Locks
 from lepton.vault.drivers.s3_rules import Bucket, read_append_only
 from lepton.vault.drivers.s3_versions import versions
+from lepton.vault.drivers.versioned import OneVersion
 from lepton.vault.drivers.walking import Entry, walk
 from lepton.vault.drivers.writing import Source, taken_apart
 
@@ -98,7 +99,7 @@ class S3Driver:
         """The bytes `start` .. `stop` in chunks."""
         check_range(start, stop)
         check_key(key)
-        return open_chunks(lambda at, length: _Object(self, key, at, length), start, stop, self.patience)
+        return open_chunks(lambda at, length: OneVersion(self, key, at, length), start, stop, self.patience)
 
     def head(self, key: str) -> Head:
         """Size and etag of the key."""
@@ -234,32 +235,6 @@ class S3Driver:
         return StorageRefusedError(
             f"{self._name} refuses: {reason}", fix="Check the access key, the secret, the bucket and their rights."
         )
-
-
-class _Object:
-    """One version of an object, open for reading; its first block is here already."""
-
-    def __init__(self, driver: S3Driver, key: str, start: int, length: int) -> None:
-        self._driver = driver
-        self._key = key
-        self._start = start
-        try:
-            head, self._block = driver.read_part(key, "", start, length)
-        except InvalidError:
-            head, self._block = driver.head_once(key), b""
-        self.size_bytes, self.etag = head.size_bytes, head.etag
-
-    def read(self, start: int, length: int) -> bytes:
-        block, self._block = self._block, b""
-        if block and start == self._start:
-            return block[:length]
-        try:
-            return self._driver.read_part(self._key, self.etag, start, length)[1]
-        except (StaleError, NotFoundError):
-            raise unreachable(repr(self._driver), "the object was written while it was read") from None
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def _open_store(bucket: Bucket, patience: Patience, *, retries: int) -> S3Store:
