@@ -144,7 +144,9 @@ class Serving:
             address = str(job.status["address"])
             wanted = endpoint.spec["endpoint"]
             served = wanted if _is_as(job, wanted) else job.spec["params"]["spec"]
-            told = {"job": job.id, "address": address, "spec": served, "serves": _named(tx, served)}
+            is_told = endpoint.status.get("spec") == served and "serves" in endpoint.status
+            serves = endpoint.status["serves"] if is_told else _named(tx, served)
+            told = {"job": job.id, "address": address, "spec": served, "serves": serves}
             self._move(tx, endpoint, "ready", f"answers at {address}", **told)
         else:
             self._move(tx, endpoint, "starting", whereabouts(job), job=job.id, address="")
