@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from tests.ports import free_port
 
-pytest.register_assert_rewrite("tests.contract.driver_contract", "tests.contract.driver_faults")
+pytest.register_assert_rewrite("tests.contract.driver_contract", "tests.contract.driver_faults", "tests.contract.past")
 
 settings.register_profile("alike", derandomize=True, deadline=None)
 settings.load_profile("alike")  # every run draws the same; very many others are drawn in the slow runs of properties

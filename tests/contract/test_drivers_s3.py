@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from lepton.core.errors import InvalidError, NotFoundError, StorageRefusedError
+from lepton.core.errors import InvalidError, StorageRefusedError
 from lepton.vault.backup.locks import renew
 from lepton.vault.backup.target import Target
 from lepton.vault.driver import Capabilities
@@ -21,6 +21,7 @@ from tests.backends.process import Storage
 from tests.backends.seaweed import READER, after_all, keep_versions, make_bucket, retain, seaweed, sent
 from tests.contract.driver_contract import DriverContract, driver, opened
 from tests.contract.driver_faults import DriverFaults, assert_closed, between, folder, streamed_bytes
+from tests.contract.past import check_past, write_after, write_before
 
 __all__ = ["between", "driver", "folder"]
 
@@ -96,50 +97,18 @@ def test_a_bucket_that_keeps_versions_is_read_as_it_was(storage: Storage) -> Non
     at = endpoint(storage)
     make_bucket(at, "past")
     keep_versions(at, "past")
-    large = bytes(range(256)) * 4096 * 9  # of several blocks
     now = bucket_of(storage, "past")
     with closing(opened(now, "folder")) as driver, closing(opened(now, "folder-beside")) as beside:
-        driver.put("a+b/ü 1", [b"first"])
-        gone = driver.put("gone", [b"to be deleted"])
-        driver.put("was gone", [b"deleted before"])
-        driver.delete("was gone")
-        driver.put("large", [large])
+        gone = write_before(driver)
         beside.put("x", [b""])
         for name in ("%01", "%EF%BF%BF", "%C3%A9%20%2B"):  # keys of others, that no XML can say and no driver takes
             sent(at, "PUT", f"past/some/prefix/folder/{name}.", body=b"x")
         moment = after_all(at, "past")
-        driver.put("a+b/ü 1", [b"second and longer"])
-        driver.delete("gone")
-        driver.put("was gone", [b"again"])
-        driver.put("large", [b"garbage"])
-        driver.put("new", [b"of later"])
-        moments = {moment: b"first", moment.astimezone(timezone(timedelta(hours=5, minutes=30))): b"first"}
-        for then, text in moments.items():
+        write_after(driver)
+        moments = (moment, moment.astimezone(timezone(timedelta(hours=5, minutes=30))))
+        for then in moments:
             with closing(opened(as_of(now, then.isoformat()), "folder")) as past:
-                heads = list(past.list())
-                assert [(head.key, head.size_bytes) for head in heads] == [
-                    ("a+b/ü 1", 5),
-                    ("gone", 13),
-                    ("large", len(large)),
-                ]
-                assert [head.key for head in past.list("g")] == ["gone"]
-                assert b"".join(past.get("a+b/ü 1")) == text == b"".join(past.get("a+b/ü 1", start=0, stop=99))
-                assert b"".join(past.get("large")) == large
-                assert b"".join(past.get("large", start=9_000_001, stop=9_000_011)) == large[9_000_001:9_000_011]
-                assert past.head("gone") == heads[1] == gone
-                for key in ("was gone", "new", "never"):
-                    with pytest.raises(NotFoundError):
-                        past.head(key)
-                    with pytest.raises(NotFoundError):
-                        past.get(key)
-                for write in (
-                    lambda: past.put("a", [b"x"]),
-                    lambda: past.delete("gone"),
-                    lambda: past.create_if_absent("a", b"x"),
-                    lambda: past.replace_if_match("gone", b"x", etag="e"),
-                ):
-                    with pytest.raises(StorageRefusedError, match="the past"):
-                        write()
+                check_past(past, gone)
         with closing(opened(as_of(now, "2020-01-01"), "folder")) as past:
             assert list(past.list()) == []
         with pytest.raises(InvalidError, match="as_of is no time"):

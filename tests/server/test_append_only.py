@@ -48,6 +48,13 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data"
 
 
+def locked_place(endpoint: str, bucket: str, *, days: int) -> str:
+    """For backups, in a new bucket that locks what comes for so many days."""
+    make_bucket(endpoint, bucket)
+    retain(endpoint, bucket, days=days)
+    return f"s3://{bucket}/x?endpoint={endpoint}"
+
+
 def test_a_schedule_refuses_a_storage_that_is_not_append_only(data: Path, endpoint: str, tmp_path: Path) -> None:
     make_bucket(endpoint, "loose")
     for place in (tmp_path / "safe", f"s3://loose/x?endpoint={endpoint}"):
@@ -75,9 +82,7 @@ def test_an_append_only_place_lets_nothing_go_and_says_so(data: Path, ledger: st
 def test_a_storage_that_is_no_longer_append_only_gets_no_scheduled_backup_and_an_alert(
     data: Path, endpoint: str
 ) -> None:
-    make_bucket(endpoint, "was")
-    retain(endpoint, "was", days=1)
-    place = f"s3://was/x?endpoint={endpoint}"
+    place = locked_place(endpoint, "was", days=1)
     with open_house(data) as house:
         clockwork = present(house)
         run("schedule", "--to", place, "--every", "1d", "--append-only", "--data", data)
@@ -95,9 +100,7 @@ def test_a_storage_that_is_no_longer_append_only_gets_no_scheduled_backup_and_an
 
 
 def test_what_backups_need_stays_locked_as_long_as_they_are_made(data: Path, endpoint: str) -> None:
-    make_bucket(endpoint, "long")
-    retain(endpoint, "long", days=4)
-    place = f"s3://long/x?endpoint={endpoint}"
+    place = locked_place(endpoint, "long", days=4)
     with open_house(data) as house:
         clockwork = present(house)
         run("schedule", "--to", place, "--every", "12h", "--append-only", "--data", data)
@@ -182,9 +185,7 @@ def refused_at(place: str, data: Path) -> bool:
 
 
 def test_a_backup_names_what_somebody_has_hidden_and_its_first_version_stays_locked(data: Path, endpoint: str) -> None:
-    make_bucket(endpoint, "over")
-    retain(endpoint, "over", days=4)
-    place = f"s3://over/x?endpoint={endpoint}"
+    place = locked_place(endpoint, "over", days=4)
     with open_house(data) as house:
         clockwork = present(house)
         run("schedule", "--to", place, "--every", "12h", "--append-only", "--data", data)
@@ -258,9 +259,7 @@ def test_the_past_is_worked_on_although_backups_were_made_since(
 
 
 def test_a_backup_on_demand_is_as_append_only_as_the_schedule_of_its_place(data: Path, endpoint: str) -> None:
-    make_bucket(endpoint, "asked")
-    retain(endpoint, "asked", days=1)
-    place = f"s3://asked/x?endpoint={endpoint}"
+    place = locked_place(endpoint, "asked", days=1)
     run("schedule", "--to", place, "--every", "1d", "--append-only", "--data", data)
     assert "All that lies there is locked" in run("backup", "--to", place, "--data", data)
     retain(endpoint, "asked", days=1, mode="GOVERNANCE")

@@ -37,6 +37,7 @@ from lepton.vault.drivers.patience import Patience
 from tests.backends.door import WRITER, door, for_writer, serving, started
 from tests.backends.process import Storage
 from tests.contract.driver_contract import keys, opened, read
+from tests.contract.past import check_past, write_after, write_before
 from tests.ports import free_port
 from tests.server.house import wait_until
 
@@ -191,46 +192,14 @@ def test_whatever_a_holder_of_the_token_sends_destroys_nothing(storage: Storage)
 
 
 def test_the_past_is_read_and_not_written(storage: Storage) -> None:
-    large = bytes(range(256)) * 4096 * 9  # of several blocks
     with closing(opened(storage, "past")) as driver:
-        driver.put("a+b/ü 1", [b"first"])
-        gone = driver.put("gone", [b"to be deleted"])
-        driver.put("was gone", [b"deleted before"])
-        driver.delete("was gone")
-        driver.put("large", [large])
+        gone = write_before(driver)
         moment = datetime.now(UTC)
-        driver.put("a+b/ü 1", [b"second and longer"])
-        driver.delete("gone")
-        driver.put("was gone", [b"again"])
-        driver.put("large", [b"garbage"])
-        driver.put("new", [b"of later"])
+        write_after(driver)
     for then in (moment.isoformat(), (moment + timedelta(hours=2)).isoformat().replace("+00:00", "+02:00")):
         url = f"{storage.url}/past?as_of={quote(then)}"
         with closing(open_driver(url, storage.credentials)) as past:
-            heads = list(past.list())
-            assert [(head.key, head.size_bytes) for head in heads] == [
-                ("a+b/ü 1", 5),
-                ("gone", 13),
-                ("large", len(large)),
-            ]
-            assert [head.key for head in past.list("g")] == ["gone"]
-            assert b"".join(past.get("a+b/ü 1")) == b"first"
-            assert b"".join(past.get("large")) == large
-            assert b"".join(past.get("large", start=9_000_001, stop=9_000_011)) == large[9_000_001:9_000_011]
-            assert past.head("gone") == heads[1] == gone
-            for key in ("was gone", "new", "never"):
-                with pytest.raises(NotFoundError):
-                    past.head(key)
-                with pytest.raises(NotFoundError):
-                    past.get(key)
-            for write in (
-                lambda: past.put("a", [b"x"]),
-                lambda: past.delete("gone"),
-                lambda: past.create_if_absent("a", b"x"),
-                lambda: past.replace_if_match("gone", b"x", etag="e"),
-            ):
-                with pytest.raises(StorageRefusedError, match="the past"):
-                    write()
+            check_past(past, gone)
     with closing(open_driver(f"{storage.url}/past?as_of=2020-01-01", storage.credentials)) as past:
         assert list(past.list()) == []
 
