@@ -27,6 +27,7 @@ TOGETHER = {
 """Files that one process runs: they share a walk, or libraries that take long to import. Every other file is alone."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook, and would come before
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files of walks, which mostly wait for other processes, come spread among those that compute."""
     for item in items:

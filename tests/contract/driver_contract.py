@@ -91,7 +91,7 @@ class DriverContract:
         folder = uuid4().hex
         found = probe(lambda: opened(storage, folder))
         assert found.why_not.keys() == {name for name, value in found.to_json().items() if value is False}
-        assert Capabilities.from_json({**found.to_json(), "why_not": {}}) == self.probed
+        assert Capabilities.from_json({**found.to_json(), "why_not": {}}) == self.probed, found.why_not
         assert Capabilities.from_json(found.to_json()) == found
         with closing(opened(storage, folder)) as driver:
             assert keys(driver) == []

@@ -146,6 +146,7 @@ def test_wishes_that_a_front_cannot_meet_are_refused(up: House, shared: Shared) 
 def test_each_of_its_processes_may_be_killed(up: House, shared: Shared) -> None:
     front, token = shared.front, shared.token
     address = front.url
+    assert ask(front, "/one/say", token=token, word="z") == (200, "one z"), "the front knows the token"
     up.kill()
     assert ask(front, "/one/say", token=token, word="z") == (200, "one z"), "the server is away"
     up.up()

@@ -8,11 +8,13 @@ from random import uniform
 from threading import Barrier, Event
 from uuid import uuid4
 
-from lepton.core.errors import LeptonError, NameTakenError, StaleError, UnsupportedError
+from lepton.core.errors import LeptonError, NameTakenError, StaleError, StorageUnreachableError, UnsupportedError
 from lepton.vault.driver import Capabilities, Driver
 
 WRITERS = 16
 ROUNDS = 4
+TRIES = 3
+"""Of one check, while the storage does not answer: a busy moment must not count as what it cannot do."""
 ADDED = 2
 """By each writer."""
 FOLDER = "probe-"
@@ -23,10 +25,15 @@ Check = Callable[["_Place"], str]
 class _Place:
     """A folder of its own in the storage, and one driver for each of the writers."""
 
-    def __init__(self, drivers: list[Driver], folder: str) -> None:
+    def __init__(self, drivers: list[Driver], folder: str, tries: int = TRIES) -> None:
         self.drivers = drivers
         self.driver = drivers[0]
         self.folder = folder
+        self._tries = tries
+
+    def again(self) -> "_Place | None":
+        """A folder below it for another try of the same; None: there have been enough."""
+        return _Place(self.drivers, self.key("again"), self._tries - 1) if self._tries > 1 else None
 
     def key(self, name: str) -> str:
         """A name in the folder."""
@@ -180,7 +187,7 @@ def _lists_own_writes(place: _Place) -> str:
 
 
 def _careful(check: Check) -> Check:
-    """A check that fails in any way of ours says no."""
+    """A check that fails in any way of ours says no; one whose storage did not answer says nothing, and is repeated."""
 
     def checked(place: _Place) -> str:
         try:
@@ -188,6 +195,8 @@ def _careful(check: Check) -> Check:
         except UnsupportedError as fault:
             return fault.message
         except (LeptonError, ValueError) as fault:
+            if isinstance(fault, StorageUnreachableError) and (again := place.again()) is not None:
+                return checked(again)
             return f"It failed: {fault}"
 
     return checked
