@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.ports import free_port
 
@@ -27,17 +29,28 @@ TOGETHER = {
 """Files that one process runs: they share a walk, or libraries that take long to import. Every other file is alone."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook, and would come before
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files of walks, which mostly wait for other processes, come spread among those that compute."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(TOGETHER.get(item.path.name, str(item.path))))
     files = list(dict.fromkeys(item.path for item in items))
     walks = [file for file in files if file.parent.name == "walk"]
     others = [file for file in files if file.parent.name != "walk"]
     places = {file: place / len(others) for place, file in enumerate(others)}
     places |= {file: WALKS_UNTIL * place / len(walks) for place, file in enumerate(walks)}
     items.sort(key=lambda item: places[item.path])
+
+
+class ByFile(LoadScopeScheduling):
+    """Gives each process one file after the other; `--dist loadgroup` of xdist 3.8 tells no groups to pytest 9.2."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return TOGETHER.get(file.rpartition("/")[2], file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """How `-n` spreads the tests."""
+    return ByFile(config, log)
 
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
