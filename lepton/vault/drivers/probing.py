@@ -32,12 +32,12 @@ class _Place:
         self._tries = tries
 
     def again(self) -> "_Place | None":
-        """A folder below it for another try of the same; None: there have been enough."""
-        return _Place(self.drivers, self.key("again"), self._tries - 1) if self._tries > 1 else None
+        """The same with other names, for another try; None: there have been enough."""
+        return _Place(self.drivers, self.folder, self._tries - 1) if self._tries > 1 else None
 
     def key(self, name: str) -> str:
-        """A name in the folder."""
-        return f"{self.folder}/{name}"
+        """A name in the folder, of this try alone."""
+        return f"{self.folder}/{self._tries}-{name}"
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """Bytes of a key."""
