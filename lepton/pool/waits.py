@@ -165,9 +165,6 @@ class Waits:
         for job in [job for job in self._promises if job not in jobs]:
             self.gone(job)
 
-    def at_once(self, queue: str, gpus: int) -> None:
-        """A job has started when it was submitted: that teaches nothing about waiting."""
-
     def _usual(self, kind: Kind, now: float) -> tuple[float, float]:
         """What jobs of this kind have waited: 8 in 10 of them."""
         known = self._known(kind)

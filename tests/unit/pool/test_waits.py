@@ -1,5 +1,6 @@
 """What waiting jobs are told holds about 8 times in 10, learns from broken promises at once, and knows no future."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,21 @@ def test_an_interval_is_one_and_strangers_teach_nothing(steps: list[tuple[int, i
         if ends:
             waits.started(open_jobs.pop(0), now)
         waits.started("nobody", now)
+
+
+def test_what_it_is_compared_with_knows_nothing_of_jobs_that_did_not_wait() -> None:
+    trace, cluster = read_trace(TRACES / "venus.csv")[0], read_nodes(TRACES / "venus_nodes.csv", per_node=8)
+    outcome = run(trace, cluster, policy("lepton", may_preempt=False), Rules())
+    waiters = trace.only(outcome.first > trace.submit)
+    alone = replace(
+        outcome,
+        trace=waiters,
+        first=outcome.first[outcome.first > trace.submit],
+        is_refused=np.zeros(len(waiters), bool),
+    )
+    whole, part = intervals_of(outcome, Usual), intervals_of(alone, Usual)
+    assert 20 < len(part.job) < len(trace)
+    assert (whole.low == part.low).all() and (whole.high == part.high).all()
 
 
 def test_what_is_told_does_not_depend_on_the_future() -> None:
