@@ -3,7 +3,8 @@
 Venus, September 2020, submitted to a live pool in virtual time whose world obeys at once: virtual clusters are queues
 with their nodes as guarantees, of 135 nodes and of fewer; every job may be stopped and go on, or none. Of the jobs that
 started a minute or more after their submit: how many started within what they were told at their submit, and the mean
-Winkler score (alpha 0.2) beside that of the 10-90 % quantiles of the last 200 waits of the same queue and size.
+Winkler score (alpha 0.2) beside that of the 10-90 % quantiles of the last 200 waits of the same queue and size
+(waits of jobs that had to wait: who started at once is not among them).
 """
 
 import heapq
@@ -129,7 +130,8 @@ def pool_of(cluster: Cluster, nodes: int) -> LivePool:
 
 def usual(world: World) -> dict[str, tuple[float, float]]:
     """What the last 200 waits of a queue and size would have told."""
-    trace, teller, starting = world.trace, Usual(), []
+    trace, teller = world.trace, Usual()
+    starting: list[tuple[float, str]] = []
     told = {}
     for job in np.argsort(trace.submit, kind="stable"):
         now, id, queue, gpus = (
@@ -145,8 +147,6 @@ def usual(world: World) -> dict[str, tuple[float, float]]:
             low_s, high_s = teller.state(id, queue, gpus, now)
             told[id] = (now + low_s, now + high_s)
             heapq.heappush(starting, (world.first[id], id))
-        else:
-            teller.at_once(queue, gpus)
     return told
 
 

@@ -40,13 +40,9 @@ class Told(Protocol):
         """Such a job has started."""
         ...
 
-    def at_once(self, queue: str, gpus: int) -> None:
-        """A job has started when it was submitted."""
-        ...
-
 
 class Usual:
-    """For comparison: 10-90 % quantiles of the last 200 waits of the same queue and size, zeros among them."""
+    """For comparison: 10-90 % quantiles of the last 200 waits of the same queue and size, zeros not among them."""
 
     def __init__(self) -> None:
         self._lately: dict[Kind, deque[float]] = defaultdict(lambda: deque(maxlen=BASELINE))
@@ -64,10 +60,6 @@ class Usual:
         kind, since = self._waiting.pop(job)
         self._lately[kind].append(now - since)
 
-    def at_once(self, queue: str, gpus: int) -> None:
-        """As `Told`."""
-        self._lately[queue, size_of(gpus)].append(0.0)
-
 
 def intervals_of(outcome: Outcome, told_by: Callable[[], Told] = Waits) -> Intervals:
     """What each job was told at its submit."""
@@ -83,8 +75,6 @@ def intervals_of(outcome: Outcome, told_by: Callable[[], Told] = Waits) -> Inter
             low_s, high_s = teller.state(trace.id[job], queue, gpus, now)
             told.append((job, now + low_s, now + high_s))
             heapq.heappush(starting, (float(outcome.first[job]), job))
-        else:
-            teller.at_once(queue, gpus)
     rows = np.array(told).reshape(-1, 3)
     return Intervals(rows[:, 0].astype(np.int64), rows[:, 1], rows[:, 2])
 

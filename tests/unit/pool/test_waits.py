@@ -1,5 +1,6 @@
 """What waiting jobs are told holds about 8 times in 10, learns from broken promises at once, and knows no future."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,35 @@ def test_a_growing_queue_is_noticed_before_anybody_starts() -> None:
     assert before < 3_000 and after > 50_000
 
 
+@settings(max_examples=50, deadline=None)
+@given(waited=st.lists(st.integers(60, 100_000), min_size=10, max_size=60), broken=st.integers(0, 200))
+def test_no_interval_reaches_beyond_what_was_seen(waited: list[int], broken: int) -> None:
+    waits, now = Waits(), 0.0
+    for at, waited_s in enumerate(waited):
+        waits.state(f"a{at}", "q", 1, now)
+        waits.started(f"a{at}", now + waited_s)
+        now += waited_s
+    for at in range(broken):  # a burst: all that it was told is broken
+        waits.state(f"b{at}", "q", 1, now + at)
+    assert waits.state("last", "q", 1, now + 1_000.0)[1] <= max(*waited, 2_000.0) + SHORT_S
+    assert waits.state("late", "q", 1, now + 200_000.0)[1] <= 400_000.0 + SHORT_S
+
+
+def test_a_queue_of_which_nothing_is_known_is_told_what_others_wait() -> None:
+    waits, now = Waits(), 0.0
+    for at in range(100):
+        waits.state(f"a{at}", "q", 1, now)
+        waits.started(f"a{at}", now + 5_000 + 10 * at)
+        now += 10_000
+    low_s, high_s = waits.state("new", "other", 1, now)
+    assert 5_000 <= low_s < high_s <= 6_000
+    for at in range(100):
+        waits.state(f"b{at}", "other", 1, now)
+        waits.started(f"b{at}", now + 500)
+        now += 1_000
+    assert waits.state("newer", "other", 1, now)[0] <= 500
+
+
 @settings(max_examples=100, deadline=None)
 @given(steps=st.lists(st.tuples(st.integers(0, 5_000), st.integers(1, 64), st.booleans()), max_size=60))
 def test_an_interval_is_one_and_strangers_teach_nothing(steps: list[tuple[int, int, bool]]) -> None:
@@ -58,6 +88,21 @@ def test_an_interval_is_one_and_strangers_teach_nothing(steps: list[tuple[int, i
         if ends:
             waits.started(open_jobs.pop(0), now)
         waits.started("nobody", now)
+
+
+def test_what_it_is_compared_with_knows_nothing_of_jobs_that_did_not_wait() -> None:
+    trace, cluster = read_trace(TRACES / "venus.csv")[0], read_nodes(TRACES / "venus_nodes.csv", per_node=8)
+    outcome = run(trace, cluster, policy("lepton", may_preempt=False), Rules())
+    waiters = trace.only(outcome.first > trace.submit)
+    alone = replace(
+        outcome,
+        trace=waiters,
+        first=outcome.first[outcome.first > trace.submit],
+        is_refused=np.zeros(len(waiters), bool),
+    )
+    whole, part = intervals_of(outcome, Usual), intervals_of(alone, Usual)
+    assert 20 < len(part.job) < len(trace)
+    assert (whole.low == part.low).all() and (whole.high == part.high).all()
 
 
 def test_what_is_told_does_not_depend_on_the_future() -> None:
