@@ -11,7 +11,7 @@ from lepton.pool.kernel import predict, replay, state
 from lepton.pool.kernel.cells import mark_all
 from lepton.pool.kernel.replay import Replay, Setting
 from lepton.pool.kernel.state import Floats, Ints, Pool, Rows, rows
-from lepton.pool.policy import Policy, Source
+from lepton.pool.policy import ENDLESS, Policy, Source
 from lepton.pool.trace import Cluster, Trace
 
 LEVELS: tuple[tuple[str, ...], ...] = (("gpus",), ("queue", "gpus"), ("user", "gpus"), ("user", "gpus", "cpus"))
@@ -44,8 +44,10 @@ def replay_of(trace: Trace, cluster: Cluster, policy: Policy, rules: Rules) -> R
     by_submit = np.argsort(trace.submit, kind="stable")
     facts = rows(len(trace), replay.FACT)
     facts.duration, facts.given = trace.duration, given_of(trace, policy, rules)
+    pool = pool_of(trace, cluster, workers, rules.is_partitioned)
+    pool.size[state.BY_KEY] = policy.margin < ENDLESS
     return Replay(
-        pool=pool_of(trace, cluster, workers, rules.is_partitioned),
+        pool=pool,
         order=order_of(policy, is_shared=not rules.is_partitioned),
         setting=setting_of(policy, rules),
         history=history_of(trace, is_trusted=policy.source is Source.GIVEN, has_trees=learns(policy, rules)),
@@ -67,6 +69,7 @@ def setting_of(policy: Policy, rules: Rules) -> Setting:
         prior_s=float(policy.prior_s),
         pull=float(policy.pull),
         restore_factor=float(rules.restore_factor),
+        is_wary=policy.is_wary,
     )
 
 

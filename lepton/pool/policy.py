@@ -71,6 +71,8 @@ class Policy:
     """The same where all queues share one pool, so that there is somewhere to go."""
     cap_factor: float = 0.0
     """Nobody has waited too long who has waited less than so many times what jobs wait lately."""
+    is_wary: bool = False
+    """Running jobs are stopped for a smaller key alone only while that pays: `hindsight`."""
     adapts: bool = False
     """Size counts for more while jobs wait for longer than they run: `kernel.pace`."""
 
@@ -85,9 +87,10 @@ OURS = Policy(
     margin=300.0,
     turn_s=600.0,
     wait_cap_s=7 * 24 * 3600.0,
-    shared_cap_s=2 * 24 * 3600.0,
-    cap_factor=10.0,
+    shared_cap_s=7 * 24 * 3600.0,
+    cap_factor=30.0,
     adapts=True,
+    is_wary=True,
 )
 CALM = replace(OURS, stretch=20.0, floor_s=60.0, quantile=0.0, preempts=False)
 """Ours where nothing may be stopped: an order that cannot be mended later leans more on what is expected."""

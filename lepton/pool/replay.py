@@ -1,20 +1,24 @@
 """Replay a trace in virtual time with the code that decides in production, and say what came of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lepton.pool.arrays import Rules, fits, replay_of
 from lepton.pool.boosting import EVERY_S, Past, relearn
+from lepton.pool.hindsight import Lately, Trials, Way, endings, probable_s, tried
 from lepton.pool.kernel import replay as kernel
-from lepton.pool.kernel.state import ABSENT, ENDED, RUNNING, longer
+from lepton.pool.kernel.predict import IS_SPREAD, IS_TRIED, IS_TRUSTED
+from lepton.pool.kernel.state import ABSENT, BY_KEY, ENDED, RUNNING, WAITING, longer
 from lepton.pool.policy import Policy
 from lepton.pool.trace import Cluster, Floats, Ints, Trace
 
 MOMENTS = 20_000
-"""How many are replayed between two reports of progress."""
+"""How many are replayed between two reports of progress, at most,"""
+LEAST = 50
+"""and at least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +74,13 @@ def run(
     """
     replay = replay_of(trace, cluster, policy, rules)
     of = len(replay.by_submit)
+    trials = Trials() if policy.is_wary and policy.preempts else Trials(due=of + 1)
     while True:
-        said = kernel.advance(replay, MOMENTS)
+        ended = int(replay.at[kernel.ENDS])
+        if ended >= trials.due:
+            replay, tried_jobs = try_out(trials, replay, trace, cluster, policy, rules)
+            trials.wait(ended, tried_jobs)
+        said = kernel.advance(replay, min(MOMENTS, max(LEAST, trials.due - ended)))
         progress(int(replay.at[kernel.ENDS]), of)
         if said == kernel.DONE:
             return outcome_of(replay, trace, cluster, ~fits(trace, cluster, rules.is_partitioned))
@@ -82,6 +91,44 @@ def run(
             history = relearn(replay.history, past_of(replay, now), now, policy.quantile, rules.fit)
             replay = replay._replace(history=history)
             replay.pause[0] = now + EVERY_S if replay.at[kernel.SUBMITS] < of else np.inf
+
+
+def try_out(
+    trials: Trials, replay: kernel.Replay, trace: Trace, cluster: Cluster, policy: Policy, rules: Rules
+) -> tuple[kernel.Replay, int]:
+    """Find out which way is best lately; return the same replay, that goes it from here, and with how many jobs."""
+    history = replay.history
+    lately = lately_of(replay, trace, is_known=policy.is_certain or bool(history.ended[IS_TRUSTED]))
+    if lately is None:
+        return replay, 0
+
+    def mean(lately: Lately, policy: Policy) -> float:
+        outcome = run(lately.trace, cluster, policy, replace(rules, given=lately.guess, fit=None))
+        return float((outcome.finished - lately.trace.submit).mean())
+
+    now = Way(stops=bool(history.ended[IS_SPREAD]), adapts=bool(replay.order.adapts))
+    way = trials.hear(tried(lately, policy, mean), now)
+    history.ended[IS_SPREAD], history.ended[IS_TRIED] = way.stops, 1
+    replay.pool.size[BY_KEY] = way.stops
+    return replay._replace(order=replay.order._replace(adapts=way.adapts)), len(lately.trace)
+
+
+def lately_of(replay: kernel.Replay, trace: Trace, *, is_known: bool) -> Lately | None:
+    """The jobs that ended last and the oldest of those that live; None: too many live."""
+    jobs, ends = replay.pool.jobs, replay.segments.end[: replay.at[kernel.SEGMENTS]]
+    state, now = np.asarray(jobs.state), float(ends[-1])
+    alive = replay.by_submit[np.isin(state[replay.by_submit], (WAITING, RUNNING))]
+    count = endings(len(alive))
+    if not count:
+        return None
+    last = np.asarray(replay.segments.job[: len(ends)])[::-1]
+    last, alive = last[state[last] == ENDED][:count], alive[: 2 * count]
+    done = jobs.work + np.where(state == RUNNING, np.maximum(0.0, now - jobs.begun - jobs.lead), 0.0)
+    duration, chosen = trace.duration.copy(), np.zeros(len(trace), np.bool_)
+    duration[alive] = probable_s(done[alive], trace.duration[last])
+    chosen[last] = chosen[alive] = True
+    known = replace(trace, duration=duration).only(chosen)
+    return Lately(trace=known, guess=np.expm1(replay.history.guess[chosen]) if is_known else None)
 
 
 def past_of(replay: kernel.Replay, now: float) -> Past:

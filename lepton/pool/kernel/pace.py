@@ -4,7 +4,7 @@ While waiting is short against running, who came first matters most, and `Order.
 against it. Once jobs wait for longer than they run, an order by submit is one by submit alone: all differences of run
 times are small against those of waiting. So then size counts for more, as the square of mean wait over mean run,
 and with it the devices that are held for so long, by their root: a gang that goes first keeps many waiting. That is,
-where something is known of run times: what ends will be expected, or an order that may stop jobs sees who has run long.
+where something is known of run times: what ends will be expected, or an order that stops jobs sees who has run long.
 Where neither holds, size would be devices alone, and those say nothing of who ends soon.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from lepton.pool.kernel.compiled import compiled
 from lepton.pool.kernel.heaps import merged, without_first
 from lepton.pool.kernel.order import done, key_of
-from lepton.pool.kernel.state import ENDS, EXCESS, KNOWN, LONGEST, RUN, STARTED, WAIT, Order, Pool
+from lepton.pool.kernel.state import BY_KEY, ENDS, EXCESS, KNOWN, LONGEST, RUN, STARTED, WAIT, Order, Pool
 
 WINDOW = 1000.0
 """Starts and endings over which the means are taken."""
@@ -42,17 +42,17 @@ def note_run(pool: Pool, order: Order, job: int, now: float) -> None:
     pace[RUN] += (ran_s - pace[RUN]) / min(pace[ENDS], WINDOW)
     if not row.is_endless:
         pace[LONGEST] = max(pace[LONGEST], ran_s)
-    is_known = order.preempts or pool.size[KNOWN] > 0
-    if order.adapts and is_known and pace[ENDS] >= ENOUGH and int(pace[ENDS]) % EVERY == 0:
+    if pace[ENDS] >= ENOUGH and int(pace[ENDS]) % EVERY == 0:
         change(pool, order)
 
 
 @compiled
 def change(pool: Pool, order: Order) -> None:
     """Set what counts for size beside `stretch` anew, if that is very different, and sort all that waits by it."""
-    pace = pool.pace
+    pace, wanted = pool.pace, order.stretch
     before = order.stretch + pace[EXCESS]
-    wanted = min(max(order.stretch, (pace[WAIT] / max(pace[RUN], 1.0)) ** 2), MOST)
+    if order.adapts and (pool.size[KNOWN] or (order.preempts and pool.size[BY_KEY])):
+        wanted = min(max(order.stretch, (pace[WAIT] / max(pace[RUN], 1.0)) ** 2), MOST)
     if before / STEP < wanted < before * STEP and wanted > order.stretch:
         return
     if wanted == before:

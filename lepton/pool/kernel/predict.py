@@ -46,7 +46,7 @@ RECENT = 0.3
 ENDING = np.dtype([("guess", "f8"), ("truth", "f8")])  # logs
 OF_GROUP = 8
 """Features of each group."""
-ENDED, IS_TRUSTED, IS_BOOSTED, IS_SPREAD = 0, 1, 2, 3
+ENDED, IS_TRUSTED, IS_BOOSTED, IS_SPREAD, IS_TRIED = 0, 1, 2, 3, 4
 """Indices of `History.ended`."""
 
 
@@ -96,7 +96,7 @@ def history(group: Ints, levels: int, plain: Floats, *, rows: int, is_trusted: b
         features=np.zeros((len(plain), features if len(plain) else 0), np.float32),
         trees=no_trees(),
         last=table(WINDOW, ENDING),
-        ended=np.array([0, is_trusted, 0, 1], np.int64),
+        ended=np.array([0, is_trusted, 0, 1, 0], np.int64),
     )
 
 
@@ -182,7 +182,8 @@ def learn(history: History, job: int, ran_s: float) -> None:
         needed = max(LEAST, 3.0 / np.sqrt(count))
         ranked_by = correlation(history.last.guess[:count], history.last.truth[:count])
         history.ended[IS_TRUSTED] = 1 if ranked_by > needed else 0
-        history.ended[IS_SPREAD] = 1 if spread(history.last.truth[:count]) > SPREAD else 0
+        if not history.ended[IS_TRIED]:
+            history.ended[IS_SPREAD] = 1 if spread(history.last.truth[:count]) > SPREAD else 0
 
 
 @compiled

@@ -63,6 +63,8 @@ class Setting(NamedTuple):
     prior_s: float
     pull: float
     restore_factor: float
+    is_wary: bool
+    """Jobs are stopped by key only while that pays."""
 
 
 @shared
@@ -150,8 +152,8 @@ def handle(replay: Replay, now: float) -> None:
     if replay.setting.source:
         learn(replay.history, job, fact.duration)
         pool.size[KNOWN] = 1 if replay.setting.is_certain else replay.history.ended[IS_TRUSTED]
-    if replay.setting.source == 1:
-        pool.size[BY_KEY] = may_stop_by_key(replay.history)
+        if not replay.setting.is_certain and replay.setting.is_wary:
+            pool.size[BY_KEY] = may_stop_by_key(replay.history)
 
 
 @compiled

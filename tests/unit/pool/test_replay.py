@@ -347,7 +347,9 @@ def crowded(sigma: float, gangs: float, seed: int) -> tuple[Trace, Cluster]:
 @pytest.mark.parametrize(("sigma", "gangs"), [(0.5, 0.1), (1.5, 0.1), (2.0, 0.02)])
 @pytest.mark.parametrize("partitioned", [True, False])
 def test_where_jobs_wait_long_size_counts_for_more(sigma: float, gangs: float, partitioned: bool) -> None:
-    trace, cluster = crowded(sigma, gangs, seed=7)
-    rules = Rules(is_partitioned=partitioned)
-    ours, greedy = (run(trace, cluster, each, rules) for each in (OURS, POLICIES["fifo-greedy"]))
-    assert np.mean(ours.finished - trace.submit) <= 1.02 * np.mean(greedy.finished - trace.submit)
+    rules, ratios = Rules(is_partitioned=partitioned), []
+    for seed in range(7, 11):
+        trace, cluster = crowded(sigma, gangs, seed)
+        ours, greedy = (run(trace, cluster, each, rules) for each in (OURS, POLICIES["fifo-greedy"]))
+        ratios.append(np.mean(ours.finished - trace.submit) / np.mean(greedy.finished - trace.submit))
+    assert np.exp(np.mean(np.log(ratios))) <= 1.0
