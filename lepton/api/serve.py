@@ -162,7 +162,7 @@ def find(tx: Tx, visit: Visit, ref: str) -> Resource:
     return visit.find(tx, ref, "endpoint") if is_id(ref) else find_named(tx, "endpoint", visit.workspace, ref)
 
 
-@raises(CapacityError, IllegalMoveError)
+@raises(CapacityError, IllegalMoveError, NameTakenError)
 async def change(visit: Writing, ref: RefPath, body: Wish, if_match: IfMatch = None) -> JSONResponse:
     """Give an endpoint another model or other limits; its old gang stops, then a new one starts."""
 

@@ -50,15 +50,19 @@ class Allowance:
     """
 
     def __init__(self, *, rate: float = 0.0, burst: int = 0, quota: int = 0) -> None:
+        self.limit(rate=rate, burst=burst, quota=quota)
+        self.on_reserve: Callable[[bytes, int, int], object] = lambda *_: None
+        """Called with a caller, a day and a number of requests before more of that day are granted than it knows of."""
+        self._callers: OrderedDict[bytes, Caller] = OrderedDict()
+
+    def limit(self, *, rate: float, burst: int, quota: int) -> None:
+        """From now on so many, with the meaning they have for a new one; what was used counts on."""
         self._rate = rate
         self._burst = float(burst or max(1.0, rate))
         self._quota = quota
         self._share = max(1, min(quota // SHARES, MAX_SHARE))
-        self.on_reserve: Callable[[bytes, int, int], object] = lambda *_: None
-        """Called with a caller, a day and a number of requests before more of that day are granted than it knows of."""
         self.is_bounded = bool(rate or quota)
         """Whether there is anything to count."""
-        self._callers: OrderedDict[bytes, Caller] = OrderedDict()
 
     def take(self, caller: bytes, now: float) -> Verdict | None:
         """Count one request of a caller; None: it may be made.

@@ -11,7 +11,7 @@ from lepton.serve.access import Gate
 from lepton.serve.answers import Refusal
 from lepton.serve.cost import Costs
 from lepton.serve.entrance import Entrance
-from lepton.serve.exchange import Exchange, Limits, Lobby
+from lepton.serve.exchange import Exchange, Limits
 from lepton.serve.frames import LAST, Entry, Frame, Item, Kind
 from lepton.serve.held import settle
 from lepton.serve.inlet import Inlet
@@ -19,7 +19,7 @@ from lepton.serve.leavers import Leavers
 from lepton.serve.links import WorkerLink
 from lepton.serve.pages import show
 from lepton.serve.queue import Batch, Queue
-from lepton.serve.routes import HELD, Route, Table
+from lepton.serve.routes import HELD
 from lepton.serve.seats import Ticket
 from lepton.serve.withdrawals import Withdrawals
 
@@ -55,7 +55,6 @@ class Desk(Entrance):
         self.more_metrics: Callable[[], Iterable[str]] = tuple
         self.longest_s = deadline_s
         """That a request may take: the deadline, or what a handler has instead."""
-        self.lobby: Lobby | None = None
         self._links: dict[int, WorkerLink] = {}
         self._withdrawals = Withdrawals(queue, self._links)
         self._live: dict[int, Exchange] = {}
@@ -66,23 +65,11 @@ class Desk(Entrance):
         """What has come in this turn of the loop and is not in the queue yet."""
         self.about: Mapping[str, Json] = {}
         """What a worker has told of its program."""
-        self._table = Table({})
         self._costs = Costs()
-        self._cancelled: dict[int, list[Entry]] = {}
-        """Worker -> what it is to be told at the end of this turn."""
+        self._old: set[int] = set()
+        """Workers whose place others take."""
         self._is_pumping = False
-        self._is_own = False
-        """It is ready without workers."""
         self.leavers = Leavers(queue)
-
-    def enter(self, lobby: Lobby) -> None:
-        """Answer the clients of this lobby."""
-        self.lobby = lobby
-
-    def open_empty(self) -> None:
-        """Answer only what a front knows by itself: no worker will come."""
-        self._table = Table({"operations": []}, answers.NO_ENDPOINT)
-        self._is_own = True
 
     def fail(self, refusal: Refusal | None) -> None:
         """No worker will come: refuse at once what would wait for one. None: one may come after all."""
@@ -94,17 +81,17 @@ class Desk(Entrance):
         for exchange in [*self._held.drop(), *self._live.values()]:
             self.refuse(exchange, self.why_not(exchange, refusal))
 
-    def _set_table(self, about: Mapping[str, Json]) -> None:
-        self._table = Table(about)
-        self.cors = self._table.cors
-        if self.lobby is not None:
-            self.lobby.heads.clear()
+    def renew(self, *, limits: Limits, deadline_s: float, gate: Gate | None) -> None:
+        """Other workers take the place of those that are here: these answer what they have begun, and end."""
+        if self._gate is not None and self._gate is not gate:
+            self._gate.close()
+        self._guard(gate)
+        self.limits, self._deadline_s = limits, deadline_s
+        self._old.update(self._links)
+        for number in self._old:
+            self.retire(self._links[number])
 
     # for connections
-
-    def find(self, method: bytes, url: bytes) -> Route | Refusal:
-        """The route of a request line, or why there is none."""
-        return self._table.find(method, url)
 
     def go(self, exchange: Exchange, verdict: Refusal | None = None) -> None:
         """The token is judged: on to the route."""
@@ -141,6 +128,9 @@ class Desk(Entrance):
             route = exchange.route
             if exchange.is_done or route is None:
                 continue
+            if exchange.id < self._first and (route := self._follow(exchange, route)) is None:
+                self.refuse(exchange, answers.NO_WORKER)
+                continue
             if exchange.head is not None:
                 exchange.lend(exchange.head, self.who(exchange, route))
             exchange.operation = operation = route.operation
@@ -160,6 +150,10 @@ class Desk(Entrance):
                     continue
             live[exchange.id] = exchange
 
+    def _line_up_anew(self) -> None:
+        """Some of what waits may have come to another program than there is now."""
+        self._line_up([self._live.pop(ticket.id) for ticket in self.queue.drain()], monotonic())
+
     def give_up(self, exchange: Exchange) -> None:
         """Its client is gone: whoever works on it may stop."""
         if exchange.id in self._live and exchange.worker:
@@ -168,7 +162,7 @@ class Desk(Entrance):
 
     def _cancel(self, exchange: Exchange) -> None:
         """Tell its worker, with others at the end of this turn, that nobody waits for it any more."""
-        self._cancelled.setdefault(exchange.worker, []).append(Entry(exchange.id))
+        self.inlet.cancel(exchange)
         self._pump_soon()
 
     # for workers
@@ -182,12 +176,15 @@ class Desk(Entrance):
         if (why := about.get("failed")) is not None:
             self.fail(answers.not_started(str(why)) if why else None)
             return
-        self._set_table(about)
+        is_another = self._set_table(about)
         self._links[link.number] = link
         self._failure = None
         self.longest_s = max(self._deadline_s, self._table.longest_s)
         self.about = {name: value for name, value in about.items() if name not in INTERNAL}
         self.queue.join(link.number, room=max(0, int(about.get("room") or 0)))
+        if is_another:
+            self._costs = Costs()
+            self._line_up_anew()
         self.on_ready()
         self._let_go()
         for exchange, route in self._held.release(self._table):
@@ -268,9 +265,13 @@ class Desk(Entrance):
         self._wait_again(self._withdrawals.given_back(link.number, items))
 
     def _wait_again(self, tickets: Sequence[Ticket]) -> None:
+        is_old = False
         for ticket in tickets:
             if (exchange := self._live.get(ticket.id)) is not None:
+                is_old |= exchange.worker in self._old
                 exchange.worker = 0
+        if is_old:
+            self._line_up_anew()
         if tickets:
             self.meter.retries += len(tickets)
             self._pump_soon()
@@ -280,7 +281,6 @@ class Desk(Entrance):
         self._links.pop(link.number, None)
         self.leavers.discard(link)
         self._costs.forget(link.number)
-        self._cancelled.pop(link.number, None)
         for exchange in [one for one in self._live.values() if one.worker == link.number]:
             if exchange.has_begun and not exchange.is_done:
                 exchange.break_off()
@@ -291,6 +291,9 @@ class Desk(Entrance):
         self.meter.retries += max(0, held - self.queue.held - len(given_up))
         for ticket in given_up:
             self._drop(ticket, answers.WORKER_LOST)
+        if link.number in self._old:
+            self._old.discard(link.number)
+            self._line_up_anew()
         if self._failure is not None:
             self.fail(self._failure)
         self._pump_soon()
@@ -306,11 +309,8 @@ class Desk(Entrance):
         now = monotonic()
         if self._arrived:
             self._take_in(now)
-        if self._cancelled:
-            cancelled, self._cancelled = self._cancelled, {}
-            for number, entries in cancelled.items():
-                if number in self._links:
-                    self._links[number].send(Frame(Kind.CANCEL, entries))
+        if self.inlet.cancelled:
+            self.inlet.tell_cancelled()
         self._hand_out(now)
 
     def _hand_out(self, now: float) -> None:

@@ -1,21 +1,23 @@
 """Whether a request may come in: what a desk knows, or finds out, of its token."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from time import monotonic, time
 
+from lepton.core.resource import Json
 from lepton.serve import answers
 from lepton.serve.access import Gate, bearer, token_digest
 from lepton.serve.allowance import Allowance
 from lepton.serve.answers import Refusal
 from lepton.serve.callers import is_platforms
 from lepton.serve.cors import Cors
-from lepton.serve.exchange import Exchange, Known
+from lepton.serve.exchange import Exchange, Known, Lobby
 from lepton.serve.frames import Media
 from lepton.serve.held import Held
 from lepton.serve.metrics import Meter
 from lepton.serve.pages import token_page
-from lepton.serve.routes import LOST, Route
+from lepton.serve.routes import LOST, Route, Table
+from lepton.serve.wishes import KIND
 
 
 class Entrance:
@@ -34,13 +36,60 @@ class Entrance:
         """Which pages of other origins may read what is answered."""
         self.allowance = Allowance()
         self.meter = Meter()
-        self._gate = gate
+        self.lobby: Lobby | None = None
+        self._table = Table({})
+        self._last = self._before = self._table
+        """The last one that was known, and that of another program before it."""
+        self._first = 0
+        """The number of the first request that came to the program of the last one."""
+        self._is_own = False
+        """It is ready without workers."""
         self._deadline_s = deadline_s
         self._held = Held()
         self._failure: Refusal | None = None
         """Why no worker will come."""
+        self._guard(gate)
+
+    def open_empty(self) -> None:
+        """Answer only what a front knows by itself: no worker will come."""
+        self._table = Table({"operations": []}, answers.NO_ENDPOINT)
+        self._is_own = True
+
+    def _guard(self, gate: Gate | None) -> None:
+        self._gate = gate
         self._owner: Callable[[bytes], bytes] = gate.owner if gate is not None else bytes
         """With whose requests those of a caller count."""
+
+    def enter(self, lobby: Lobby) -> None:
+        """Answer the clients of this lobby."""
+        self.lobby = lobby
+
+    def find(self, method: bytes, url: bytes) -> Route | Refusal:
+        """The route of a request line, or why there is none."""
+        return self._table.find(method, url)
+
+    def _set_table(self, about: Mapping[str, Json]) -> bool:
+        """Know what a worker tells of its program; whether it is another program than before."""
+        self._table = table = Table(about)
+        self.cors = table.cors
+        if self.lobby is not None:
+            self.lobby.heads.clear()
+        last, self._last = self._last, table if table.is_known else self._last
+        if not last.is_known or last.operations == self._last.operations:
+            return False
+        self._before, self._first = last, next(self.numbers)
+        return True
+
+    def _follow(self, exchange: Exchange, route: Route) -> Route | None:
+        """The route that a request has now which came to an earlier program; None: nothing answers it any more."""
+        if exchange.table is self._last:
+            return route
+        found = self._last.heir(route, exchange.table or self._before)
+        if found is not None and found.media is not None and exchange.media & KIND not in found.media:
+            return None
+        exchange.table, exchange.route = self._last, found or route
+        exchange.is_repeatable = exchange.route.is_repeatable
+        return found
 
     def request_id(self) -> bytes:
         """A name for a request that has neither an exchange nor a name of its client's."""

@@ -9,7 +9,7 @@ from lepton.serve.answers import Refusal
 from lepton.serve.cors import Cors
 from lepton.serve.frames import FAILED, HEADED, LAST, Entry, Item, Media, split_head, with_head
 from lepton.serve.room import SMALL_BYTES, Room
-from lepton.serve.routes import Route
+from lepton.serve.routes import Route, Table
 from lepton.serve.seats import Ticket
 
 LENGTH = b"\r\ncontent-length: "
@@ -143,6 +143,8 @@ class Exchange(Ticket):
     """Whose request it is: the digest of a token, or an address."""
     asked: Asked | None = None
     """Of one that came before its route was known."""
+    table: Table | None = None
+    """Of one that came before what answers now: in which its route was found again."""
     objection: Refusal | None = None
     """Of one that came before its route was known: why it may not come in, unless that route is public."""
     worker = 0

@@ -180,7 +180,7 @@ class Gateway(Front):
                 sys.stderr.write(f"serve: an endpoint behind this front is not understood: {fault}\n")
 
     def _open(self, about: Mapping[str, Json]) -> Site:
-        """The endpoint that the server told of; a new job of one that was open takes its place."""
+        """The endpoint that the server told of; what waits at one that was open is for the workers of its new job."""
         endpoint, name, job = str(about["endpoint"]), str(about["name"]), str(about["job"])
         found = self._sites.get(endpoint)
         if found is not None and self._jobs[endpoint] >= job:  # ids grow with time
@@ -189,12 +189,13 @@ class Gateway(Front):
         if found is not None and not self._jobs[endpoint] and found.spec == spec:
             self._jobs[endpoint] = job  # so far it was only told of
             return found
-        self._sites[endpoint] = site = Site(
-            spec,
-            Place(endpoint, name, self._path.with_name(f"{endpoint}.quota.json")),
-            tell=partial(self._tell, endpoint),
-            prover=self.prover,
-        )
+        if found is not None:
+            site = found
+            site.renew(spec)
+        else:
+            place = Place(endpoint, name, self._path.with_name(f"{endpoint}.quota.json"))
+            site = Site(spec, place, tell=partial(self._tell, endpoint), prover=self.prover)
+        self._sites[endpoint] = site
         self._jobs[endpoint] = job
         self._links[endpoint] = set()
         self._empty_since[endpoint] = monotonic()

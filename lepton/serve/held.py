@@ -51,7 +51,7 @@ class Held:
 
 def settle(exchange: Exchange, table: Table) -> Route | Refusal:
     """Give the exchange the route that its request has now."""
-    asked = exchange.asked
+    asked, exchange.table = exchange.asked, table
     if asked is None:
         return answers.NO_PATH
     route = table.find(asked.method, asked.url)

@@ -27,6 +27,19 @@ class Inlet:
     def __init__(self, links: Mapping[int, WorkerLink], live: Mapping[int, Exchange]) -> None:
         self._links = links
         self._live = live
+        self.cancelled: dict[int, list[Entry]] = {}
+        """Worker -> what it is to be told at the end of this turn."""
+
+    def cancel(self, exchange: Exchange) -> None:
+        """Nobody waits any more for what its worker does."""
+        self.cancelled.setdefault(exchange.worker, []).append(Entry(exchange.id))
+
+    def tell_cancelled(self) -> None:
+        """Tell each worker which those are."""
+        cancelled, self.cancelled = self.cancelled, {}
+        for number, entries in cancelled.items():
+            if number in self._links:
+                self._links[number].send(Frame(Kind.CANCEL, entries))
 
     def flow(self, exchange: Exchange, *, is_paused: bool) -> None:
         """Let the worker that streams an answer pause, or go on."""

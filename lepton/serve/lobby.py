@@ -63,9 +63,13 @@ class Lobby:
         return (found, b"/" + rest, b"/" + name) if found is not None else (self.own, url, b"")
 
     def open(self, desk: Desk, hosts: tuple[str, ...]) -> None:
-        """Let an endpoint answer, under its name and these hosts; one of its name answers no more."""
-        if desk.name in self._desks:
-            self.close(self._desks[desk.name])
+        """Let an endpoint answer, under its name and these hosts; one of its name answers no more. One that is open
+        already has its earlier hosts no longer."""
+        found = self._desks.get(desk.name)
+        if found is desk:
+            self._free_hosts(desk)
+        elif found is not None:
+            self.close(found)
         self._desks[desk.name] = self._names[desk.name.encode()] = desk
         for host in hosts:
             self._hosts.setdefault(host.encode(), desk)
@@ -81,9 +85,12 @@ class Lobby:
         if self._desks.get(desk.name) is not desk:
             return
         del self._desks[desk.name], self._names[desk.name.encode()]
-        self._hosts = {host: found for host, found in self._hosts.items() if found is not desk}
+        self._free_hosts(desk)
         self.heads.clear()
         desk.close()  # it stays awake until what it still has is answered
+
+    def _free_hosts(self, desk: Desk) -> None:
+        self._hosts = {host: found for host, found in self._hosts.items() if found is not desk}
 
     def sweep(self, now: float) -> None:
         """A few times a second: answer what is late, let go of workers that hang, and now and then of slow clients."""

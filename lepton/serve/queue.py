@@ -40,16 +40,20 @@ class Queue:
     def __init__(
         self, *, max_batch: int, max_waiting: int, max_waiting_bytes: int, target_s: float = float("inf")
     ) -> None:
-        self._max_batch = max_batch
-        self._max_waiting = max_waiting
-        self._max_waiting_bytes = max_waiting_bytes
-        self._target_s = target_s
+        self.limit(max_batch=max_batch, max_waiting=max_waiting, max_waiting_bytes=max_waiting_bytes, target_s=target_s)
         self._waiting: deque[Ticket] = deque()
         self._waiting_bytes = 0
         self._waiting_s = 0.0
         self._seats: dict[int, Seat] = {}
         self._open: dict[int, Seat] = {}
         """Those that are given requests: who leaves only gets some if nobody else is there."""
+
+    def limit(self, *, max_batch: int, max_waiting: int, max_waiting_bytes: int, target_s: float) -> None:
+        """From now on so much, with the meaning it has for a new queue."""
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._max_waiting_bytes = max_waiting_bytes
+        self._target_s = target_s
 
     @property
     def waiting(self) -> int:
@@ -90,6 +94,12 @@ class Queue:
         self._waiting_bytes = total_bytes
         self._waiting_s += ticket.cost_s
         return True
+
+    def drain(self) -> list[Ticket]:
+        """All that wait, in their order: they wait here no longer."""
+        waiting, self._waiting = self._waiting, deque()
+        self._waiting_bytes, self._waiting_s = 0, 0.0
+        return [ticket for ticket in waiting if not ticket.is_done]
 
     def join(self, worker: int, credits: int = CREDITS, room: int = 0) -> None:
         """A worker has its model loaded and asks for requests."""

@@ -145,6 +145,12 @@ class Operation:
     form: str = ""
     """That of the errors which the front answers there, and on paths beside it that are not known."""
 
+    def succeeds(self, other: "Operation") -> bool:
+        """Whether what was sent to the other, of an earlier program, can be given to this one."""
+        mine = (self.path, self.is_prefix, self.is_headed, self.is_public, self.has_body)
+        theirs = (other.path, other.is_prefix, other.is_headed, other.is_public, other.has_body)
+        return mine == theirs and set(self.methods) >= set(other.methods)
+
     def route(self) -> Route:
         """As a front keeps it."""
         return Route(
@@ -179,6 +185,8 @@ class Table:
         self.is_known = bool(about)
         self.cors = _cors(about)
         self._missing = missing
+        self.operations: dict[int, Operation] = {}
+        """What the program can be asked, by its number."""
         self._exact: dict[bytes, dict[bytes, Route]] = {}
         self._patterns: list[tuple[re.Pattern[bytes], dict[bytes, Route]]] = []
         self._prefixes: list[tuple[bytes, dict[bytes, Route]]] = []
@@ -193,6 +201,7 @@ class Table:
             operations = list(map(_operation, about.get("operations") or ()))
             for operation in operations:
                 self._add(operation)
+                self.operations[operation.id] = operation
             self.longest_s = max((operation.timeout_s for operation in operations), default=0.0)
             """The longest time that an operation has instead of the deadline."""
             if operations and missing is NO_PATH:
@@ -211,6 +220,13 @@ class Table:
         """The route of a request line, or why there is none."""
         route = self._quick.get((method, url))
         return route if route is not None else self._search(method, url)
+
+    def heir(self, route: Route, before: "Table") -> Route | None:
+        """What answers now instead of a route that was found in the table of an earlier program; None: nothing."""
+        was = before.operations.get(route.operation)
+        if was is None:
+            return None
+        return next((one.route() for one in self.operations.values() if one.succeeds(was)), None)
 
     def _search(self, method: bytes, url: bytes) -> Route | Refusal:
         if not url.startswith(b"/"):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 from lepton.serve.access import Gate
 from lepton.serve.allowance import Allowance
@@ -59,26 +59,16 @@ class Site:
         limits: Limits | None = None,
         prover: Prover | None = None,
     ) -> None:
-        seats = spec.replicas * WAITING_A_SEAT
-        queue = Queue(
-            max_batch=spec.max_batch,
-            max_waiting=seats * spec.max_batch,
-            max_waiting_bytes=MAX_WAITING_BYTES,
-            target_s=spec.batch_ms / 1000,
-        )
         self.spec = spec
         self.endpoint = place.endpoint
+        self._prover = prover
+        self._gate = make_gate(spec, place.endpoint, prover)
         self.desk = Desk(
-            queue,
-            limits=limits
-            or Limits(
-                max_body_bytes=spec.max_body_bytes,
-                max_connections=spec.max_connections,
-                max_held_bytes=spec.max_held_bytes,
-            ),
+            Queue(**_sizes(spec)),
+            limits=limits or _limits(spec),
             deadline_s=spec.deadline_ms / 1000,
             name=place.name,
-            gate=make_gate(spec, place.endpoint, prover),
+            gate=self._gate,
             prefix=os.urandom(4).hex(),
         )
         self.desk.allowance = Allowance(rate=spec.rate_per_s, burst=spec.burst, quota=spec.quota_per_day)
@@ -91,6 +81,16 @@ class Site:
         self._looked_at = monotonic()
         self._due = 0.0
         self._answered = 0
+
+    def renew(self, spec: EndpointSpec) -> None:
+        """The workers of another wish come: what waits is for them, and what was counted counts on."""
+        before, self.spec = self.spec, spec
+        if _issuer(spec) != _issuer(before):
+            self._gate = make_gate(spec, self.endpoint, self._prover)
+        desk = self.desk
+        desk.queue.limit(**_sizes(spec))
+        desk.allowance.limit(rate=spec.rate_per_s, burst=spec.burst, quota=spec.quota_per_day)
+        desk.renew(limits=_limits(spec), deadline_s=spec.deadline_ms / 1000, gate=self._gate)
 
     def turn(self, now: float) -> None:
         """Now and then: tell what was answered, if it is time."""
@@ -118,6 +118,35 @@ class Site:
         used = self.desk.allowance.used(is_last=is_last)
         if used:
             self._ledger.write(used)
+
+
+class Sizes(TypedDict):
+    """Of a queue."""
+
+    max_batch: int
+    max_waiting: int
+    max_waiting_bytes: int
+    target_s: float
+
+
+def _sizes(spec: EndpointSpec) -> Sizes:
+    waiting = spec.replicas * WAITING_A_SEAT * spec.max_batch
+    return Sizes(
+        max_batch=spec.max_batch,
+        max_waiting=waiting,
+        max_waiting_bytes=MAX_WAITING_BYTES,
+        target_s=spec.batch_ms / 1000,
+    )
+
+
+def _limits(spec: EndpointSpec) -> Limits:
+    return Limits(
+        max_body_bytes=spec.max_body_bytes, max_connections=spec.max_connections, max_held_bytes=spec.max_held_bytes
+    )
+
+
+def _issuer(spec: EndpointSpec) -> tuple[str, str, str]:
+    return spec.jwt_issuer, spec.jwt_audience, spec.jwt_keys
 
 
 def make_gate(spec: EndpointSpec, endpoint: str, prover: Prover | None) -> Gate | None:

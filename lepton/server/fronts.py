@@ -1,6 +1,8 @@
 """Fronts that several endpoints share: who may name one, which hosts are free, and when one may go."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from lepton.core.errors import IllegalMoveError, InvalidError, NameTakenError, NotFoundError
 from lepton.core.ids import is_id
@@ -30,17 +32,56 @@ def find_front(tx: Tx, workspace: str, ref: str) -> Resource:
 
 
 def check_hosts(tx: Tx, spec: EndpointSpec, *, but: str) -> None:
-    """Refuse a host that another endpoint of the same front has.
+    """Refuse a host that another endpoint of the same front has, or that is an address of the front itself.
 
     Args:
         but: id of the endpoint that is changed; empty: a new one.
     Raises:
+        InvalidError: one is the front's: who asks for another endpoint by its path would reach this one.
         NameTakenError: one is taken.
     """
-    for other in behind(tx, spec.front) if spec.hosts else ():
+    if spec.is_front and but:
+        for other in behind(tx, but):
+            _check_own(resources.get(tx, but).name, {spec.host.lower()}, other.spec["endpoint"].get("hosts") or ())
+    if not spec.hosts:
+        return
+    front = resources.get(tx, spec.front, kind="endpoint")
+    _check_own(front.name, set(_names(tx, front)), spec.hosts)
+    for other in behind(tx, spec.front):
         taken = set(spec.hosts).intersection(other.spec["endpoint"].get("hosts") or ())
         if taken and other.id != but:
             raise NameTakenError(f"The host {min(taken)} is that of '{other.name}'", fix="Choose another.")
+
+
+def _check_own(front: str, own: Set[str], hosts: Sequence[str]) -> None:
+    for host in hosts:
+        if host in own or is_local(host):
+            raise InvalidError(
+                f"{host} is an address of the front '{front}' itself, at which all its endpoints are found by path",
+                fix="Give a name that is this endpoint's alone.",
+            )
+
+
+def _names(tx: Tx, front: Resource) -> Iterator[str]:
+    """What a front and its machine are known as."""
+    yield front.spec["endpoint"]["host"].lower()
+    address = str(front.status.get("address") or "")
+    if address:
+        yield urlsplit(address if "://" in address else f"//{address}").hostname or ""
+    job = front.status.get("job")
+    places = resources.get(tx, job, kind="job").status.get("placement") or () if job else ()
+    for node in filter(None, (resources.by_name(tx, "node", "", place["node"]) for place in places)):
+        yield node.name
+        yield str(node.status.get("labels", {}).get("hostname", "")).lower()
+
+
+def is_local(host: str) -> bool:
+    """Whether a host is the machine itself, whichever it is."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
 
 
 def check_unused(tx: Tx, front: Resource) -> None:

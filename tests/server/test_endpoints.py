@@ -289,3 +289,33 @@ def test_where_two_cannot_stand_side_by_side_the_old_one_goes_first(house: House
     house.wait(old, "cancelled")
     make_ready(house, living_job(house, second), "127.0.0.1:2")
     wait_until(lambda: endpoint(house)["status"]["address"] == "127.0.0.1:2", "the new one answers")
+
+
+def test_no_endpoint_has_an_address_of_its_front_as_its_host(house: House) -> None:
+    house.engine._course = lambda launch: _forever()
+    model = house.version("m", "model")["id"]
+    path = f"{API}/serve/endpoints"
+    front = {"is_front": True, "host": "10.9.8.7"}
+    assert house.http.post(path, json={"name": "edge", **front}).status_code == 201
+
+    def look() -> str:
+        house.engine.advance(0)
+        jobs = house.ask("GET", "/jobs?state=running")["items"]
+        return "".join(job["id"] for job in jobs if job["spec"]["params"]["spec"]["is_front"])
+
+    job = str(wait_until(look, "it runs"))
+    make_ready(house, job, "https://edge.lan:8443")
+    wait_until(lambda: endpoint(house, "edge")["state"] == "ready", "it is ready")
+    node = house.job(job)["status"]["placement"][0]["node"]
+    wish = {"model": model, "front": "edge"}
+    assert house.http.post(path, json={"name": "digits", **wish, "hosts": ["a.example", "10.1.1.1"]}).status_code == 201
+    for host in ("localhost", "a.localhost", "127.0.0.1", "127.9.9.9", "0.0.0.0", "10.9.8.7", "edge.lan", node):
+        for answer in (
+            house.http.post(path, json={"name": "other", **wish, "hosts": ["b.example", host]}),
+            house.http.put(f"{path}/digits", json={**wish, "hosts": [host]}),
+        ):
+            assert "front 'edge'" in error_of(answer, 422)["message"], host
+    assert house.http.post(path, json={"name": "third", **wish, "hosts": ["c.example"]}).status_code == 201
+    error_of(house.http.put(f"{path}/third", json={**wish, "hosts": ["a.example"]}), 409, "name_taken")
+    error_of(house.http.put(f"{path}/edge", json={**front, "host": "10.1.1.1"}), 422)
+    assert house.http.put(f"{path}/edge", json={**front, "host": "10.1.1.2"}).status_code == 200

@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -206,6 +207,35 @@ def test_a_new_endpoint_has_its_path_before_its_first_worker_came(up: House, sha
     assert (again.url, again.fields["spec"]["endpoint"]["replicas"]) == (f"{front.url}/slow", 2)
     assert ask(front, "/slow/say", token=token, word="x") == (200, "new x")
     again.delete().wait("deleted")
+
+
+def test_what_is_asked_while_an_endpoint_is_replaced_is_answered_by_what_follows(
+    up: House, shared: Shared, tmp_path: Path
+) -> None:
+    go, file = tmp_path / "go", tmp_path / "swap.py"
+    go.touch()
+    file.write_text(SLOW.replace("GO", str(go)))
+    swap = up.client.serve.deploy(str(file), name="swap", front="edge").wait()
+    front, token = shared.front, shared.token
+    wait_until(lambda: ask(front, "/swap/say", token=token, word="x") == (200, "slow x"), "its worker has come")
+    before = ask(front, "/swap/metrics", token=token)[1]
+    go.unlink()
+    file.write_text(file.read_text().replace("slow {", "new {"))
+    swap.change(str(file), hosts=["swap.example"])
+    wait_until(lambda: ask(front, "/swap/readyz")[0] == 503, "the old gang has gone")
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(ask, front, "/swap/say", token=token, word=str(number)) for number in range(8)]
+        wait_until(lambda: ask(front, "/swap/queue-length", token=token) == (200, 8), "they wait")
+        go.touch()
+        assert [one.result() for one in asked] == [(200, f"new {number}") for number in range(8)]
+    assert ask(front, "/say", host="swap.example", token=token, word="x") == (200, "new x"), "the new wish holds"
+    after = ask(front, "/swap/metrics", token=token)[1]
+    assert _answered(after) == _answered(before) + 9, "it counts on"
+    swap.delete().wait("deleted")
+
+
+def _answered(metrics: str) -> int:
+    return int(metrics.partition('lepton_requests_total{status="200"} ')[2].partition("\n")[0])
 
 
 def test_a_process_that_is_no_worker_of_the_front_does_not_get_in(up: House, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from lepton.serve.protocols.grpc.call import (
     Call,
     find,
     head_of,
+    judge,
     refusal_of,
     submit,
     unpack_for,
@@ -85,7 +86,11 @@ class Streamed(Stream):
         while self._has_room() and (found := self._next()) is not None:
             is_packed, message = found
             self._has_come = True
-            call = Call(self, self._route)
+            route = self.desk.find(b"POST", self._path)  # another program may answer than when the stream began
+            if isinstance(route, Refusal) or judge(route)[1] is not None:
+                self._finish(answers.NO_RPC)
+                break
+            call = Call(self, route)
             self._calls.append(call)
             if is_packed:
                 self._unpack(call, message)
