@@ -32,8 +32,6 @@ class Reading(Outlet):
         """Of the current exchange, to be given once its body is swallowed."""
         self._chunks = 0
         """Of all its bodies; and how often the parser was given something."""
-        self._later = b""
-        """What has come and is read in the next turn of the loop, or once there is room for it."""
 
     def _parse(self, data: bytes | memoryview) -> None:
         raise NotImplementedError
@@ -41,17 +39,24 @@ class Reading(Outlet):
     def _refuse_and_close(self, refusal: Refusal) -> None:
         raise NotImplementedError
 
+    def eof_received(self) -> bool:
+        """The client sends nothing more; it may still read."""
+        if self._tunnel is not None:
+            self._tunnel.desk.pass_on(self._tunnel, b"", is_last=True)
+            return True
+        return False
+
     def _read_parts(self, data: bytes) -> None:
         """In parts, each of which may be judged; only what is surely of a body is none."""
         rest, end = memoryview(data), self._chunks + TURN_CHUNKS
-        while rest and self._chunks < end and self._waiter is None:
+        while rest and self._chunks < end and self._waiter is None and not self._later:
             size = max(PART_BYTES, self._message.rest_bytes if self._phase == "body" else 0)
             self._parse(rest[:size])
             rest = rest[size:]
         if rest and self._transport is not None:
-            self._later = bytes(rest)
+            self._later += bytes(rest)
             self._transport.pause_reading()
-            if self._waiter is None:
+            if self._waiter is None and not self._is_paused:
                 asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
