@@ -108,6 +108,9 @@ class Connection(Reading):
         rest: bytes | memoryview = data
         try:
             while rest and not self._is_deaf:
+                if self._is_paused and self._phase == "idle":
+                    self._later = bytes(rest)  # it has enough open
+                    break
                 rest = self._feed(rest)
         except httptools.HttpParserError as fault:
             if isinstance(fault, httptools.HttpParserCallbackError):
@@ -230,13 +233,6 @@ class Connection(Reading):
         if tunnel is not None and tunnel.is_tunnel and tunnel.has_begun and not tunnel.is_done:
             tunnel.break_off()
             tunnel.desk.give_up(tunnel)
-
-    def eof_received(self) -> bool:
-        """The client sends nothing more; it may still read."""
-        if self._tunnel is not None:
-            self._tunnel.desk.pass_on(self._tunnel, b"", is_last=True)
-            return True
-        return False
 
     # what the parser tells
 

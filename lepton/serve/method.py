@@ -110,7 +110,11 @@ class Method:
             HTTPError: it must.
         """
         raise HTTPError(
-            426, f"{self.wish.path} speaks WebSocket", fix="Connect by ws://.", headers={"upgrade": "websocket"}
+            426,
+            f"{self.wish.path} speaks WebSocket",
+            fix="Connect by ws://.",
+            code="upgrade",
+            headers={"upgrade": "websocket"},
         )
 
     def batch(self, calls: Sequence[Call]) -> Sequence[Reply]:

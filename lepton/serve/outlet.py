@@ -30,6 +30,8 @@ class Outlet(asyncio.Protocol):
         self._is_cut = False
         """A request was refused before all of it had come."""
         self._is_paused = False
+        self._later = b""
+        """What has come and is read in the next turn of the loop, or once there is room for it."""
         self._ebb: Ebb | None = None
         """While the client does not read its answers fast enough."""
         self._wants_continue = False
@@ -122,6 +124,10 @@ class Outlet(asyncio.Protocol):
         """It is no client any more."""
         raise NotImplementedError
 
+    def _go_on(self) -> None:
+        """Read what has come already."""
+        raise NotImplementedError
+
     def abort(self) -> None:
         """Drop the connection now."""
         if self._transport is not None:
@@ -141,8 +147,12 @@ class Outlet(asyncio.Protocol):
             Parting(self._transport, self._limits, is_cut=self._is_cut)
 
     def _balance(self) -> None:
-        """Read only while the client reads its answers, has not too many open, and there is room."""
-        must_pause = self._ebb is not None or len(self._open) >= self._limits.max_pipelined
+        """Read only while the client reads its answers, has not too many open, and there is room.
+
+        One that had too many has half of them answered first: what it has sent is not looked at after each.
+        """
+        most = self._limits.max_pipelined
+        must_pause = self._ebb is not None or len(self._open) > (most // 2 if self._is_paused else most - 1)
         must_pause = must_pause or self._waiter is not None or (self._tunnel is not None and is_ahead(self._tunnel))
         if must_pause == self._is_paused or self._transport is None or self._transport.is_closing():
             return
@@ -151,7 +161,10 @@ class Outlet(asyncio.Protocol):
             self._transport.pause_reading()
         else:
             self._since = monotonic()
-            self._transport.resume_reading()
+            if self._later:
+                asyncio.get_running_loop().call_soon(self._go_on)
+            else:
+                self._transport.resume_reading()
 
 
 def is_ahead(tunnel: Exchange) -> bool:

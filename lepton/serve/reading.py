@@ -1,6 +1,7 @@
 """The way from a client: how much of what it sends is read, and when; whoever is too slow or silent is let go."""
 
 import asyncio
+import socket
 from time import monotonic
 
 from lepton.serve import answers
@@ -18,6 +19,8 @@ STEP_BYTES = 64 << 10
 """By which the place of a body grows whose length is not told."""
 PATIENCE_S = 2.0
 """Before a body can be called slow."""
+ECHO_S = 0.01
+"""After which a client nearby that has hung up has said so; others are looked at again as long as they are here."""
 
 
 class Reading(Outlet):
@@ -30,10 +33,10 @@ class Reading(Outlet):
         self._message = Message()
         self._refusal: Refusal | None = None
         """Of the current exchange, to be given once its body is swallowed."""
+        self._has_ended = False
+        """The client sends nothing more, and what has come is answered."""
         self._chunks = 0
         """Of all its bodies; and how often the parser was given something."""
-        self._later = b""
-        """What has come and is read in the next turn of the loop, or once there is room for it."""
 
     def _parse(self, data: bytes | memoryview) -> None:
         raise NotImplementedError
@@ -41,17 +44,47 @@ class Reading(Outlet):
     def _refuse_and_close(self, refusal: Refusal) -> None:
         raise NotImplementedError
 
+    def eof_received(self) -> bool:
+        """The client sends nothing more. Perhaps it still reads: what has come whole is answered then.
+
+        One that has hung up says just the same. The two differ in what they do with bytes that are written, so it is
+        told to go on, which a client that has not asked for that passes over (RFC 9110, 15.2.1): who has hung up resets
+        the connection.
+        """
+        if self._tunnel is not None:
+            self._tunnel.desk.pass_on(self._tunnel, b"", is_last=True)
+            return True
+        if self._has_ended:
+            return True
+        transport, first = self._transport, self._open[0] if self._open else None
+        if transport is None or first is None or self._phase != "idle" or self._ebb is not None:
+            return False
+        if first.is_old or first.has_begun or transport.get_extra_info("sslcontext") is not None:
+            return False
+        self._has_ended = self._is_deaf = True
+        self._open[-1].keep_alive = False
+        transport.write(answers.CONTINUE)
+        asyncio.get_running_loop().call_later(ECHO_S, self._look_for_reset)
+        return True
+
+    def _look_for_reset(self) -> None:
+        """Of a client that sends nothing more: whether it reads nothing either. Nobody tells, as nothing is read."""
+        transport = self._transport
+        line = transport.get_extra_info("socket") if transport is not None and self._has_ended else None
+        if transport is not None and line is not None and line.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            transport.abort()
+
     def _read_parts(self, data: bytes) -> None:
         """In parts, each of which may be judged; only what is surely of a body is none."""
         rest, end = memoryview(data), self._chunks + TURN_CHUNKS
-        while rest and self._chunks < end and self._waiter is None:
+        while rest and self._chunks < end and self._waiter is None and not self._later:
             size = max(PART_BYTES, self._message.rest_bytes if self._phase == "body" else 0)
             self._parse(rest[:size])
             rest = rest[size:]
         if rest and self._transport is not None:
-            self._later = bytes(rest)
+            self._later += bytes(rest)
             self._transport.pause_reading()
-            if self._waiter is None:
+            if self._waiter is None and not self._is_paused:
                 asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
@@ -117,7 +150,7 @@ class Reading(Outlet):
             if self._ebb.silent_s(now) > limits.idle_s:
                 self.abort()
         elif self._is_deaf or self._is_paused:
-            return
+            self._look_for_reset()
         elif self._phase != "idle":
             body_s = limits.body_s if self._refusal is None else limits.linger_s
             if waited_s > (limits.head_s if self._phase == "head" else body_s) or self._is_hogging(waited_s):

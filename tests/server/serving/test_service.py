@@ -463,6 +463,7 @@ def test_a_handler_talks_over_a_websocket() -> None:
         assert caught.value.response.status_code == 422
         status, answer, headers = house.ask("GET", "/rooms/blue")
         assert (status, headers["upgrade"], "WebSocket" in answer["message"]) == (426, "websocket", True)
+        assert answer["code"] == "upgrade"
         assert house.ask("POST", "/rooms/blue", b"{}")[0] == 405
         assert "101" in house.ask("GET", "/openapi.json")[1]["paths"]["/rooms/{room}"]["get"]["responses"]
 
