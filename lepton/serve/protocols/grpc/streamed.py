@@ -25,6 +25,8 @@ from lepton.serve.protocols.inference.operations import SERVICE
 INFER = f"{SERVICE}ModelInfer".encode()
 MAX_AHEAD = 64
 """Messages of one stream that may be worked on at a time."""
+MAX_TOGETHER = 256
+"""And of all streams of a connection; beyond that one of each."""
 
 
 class Streamed(Stream):
@@ -92,6 +94,7 @@ class Streamed(Stream):
                 break
             call = Call(self, route)
             self._calls.append(call)
+            self.connection.ahead += 1
             if is_packed:
                 self._unpack(call, message)
             else:
@@ -99,8 +102,9 @@ class Streamed(Stream):
         self._is_reading = False
 
     def _has_room(self) -> bool:
-        is_free = not self._is_over and not self._packed_bytes
-        return is_free and len(self._calls) < MAX_AHEAD and self.out_bytes < HIGH_BYTES
+        if self._is_over or self._packed_bytes or self.out_bytes >= HIGH_BYTES:
+            return False
+        return not self._calls or (len(self._calls) < MAX_AHEAD and self.connection.ahead < MAX_TOGETHER)
 
     def _next(self) -> tuple[bool, bytes] | None:
         """The next message, if it is whole, and whether it is packed."""
@@ -147,6 +151,7 @@ class Streamed(Stream):
         """An answer is there; it goes out once those before it have."""
         while self._calls and (reply := self._calls[0].reply) is not None and not self._is_over:
             first = self._calls.popleft()
+            self.connection.ahead -= 1
             if self.ends_with(reply):
                 self._close_with(reply, first.request_id)
                 return
@@ -189,6 +194,7 @@ class Streamed(Stream):
         self.hold(0)
         for call in self._calls:
             call.give_up()
+        self.connection.ahead -= len(self._calls)
         self._calls.clear()
 
 

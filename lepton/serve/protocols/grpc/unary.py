@@ -147,6 +147,7 @@ class Unary(Stream):
             self.answer(head, call.data, trailer(reply, call.request_id))
         else:
             self.end(head + trailer(reply, call.request_id))
+        call.reply, call.data = None, b""  # it is kept once, however long the client does not take it
 
     def late(self, now: float) -> None:
         """Give up what the client no longer waits for, or does not send."""

@@ -51,7 +51,7 @@ class Http2(asyncio.Protocol):
         """Bytes that the client takes."""
         self.stream_window = wire.DEFAULT_WINDOW
         self.max_frame = wire.DEFAULT_FRAME
-        self.partial_bytes = 0
+        self.partial_bytes = self.ahead = 0
         self.streams: dict[int, Stream] = {}
         self._transport = transport
         self._open = open
