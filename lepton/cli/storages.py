@@ -12,14 +12,16 @@ from lepton.core.clock import SystemClock
 from lepton.core.errors import IntegrityError, InvalidError
 from lepton.sdk.find import default_data
 from lepton.server import opening
+from lepton.server.checking import NOT_LET_GO
 from lepton.server.config import ServerConfig
+from lepton.server.expected import made_at, missed, were_made
 from lepton.server.house import House, Use, open_house
 from lepton.server.opening import HIDDEN
 from lepton.server.storage import Address
 from lepton.store import targets
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.recovery import RecoveryKey, read_key
-from lepton.vault.backup.target import Target
+from lepton.vault.backup.target import Target, manifest_paths
 from lepton.vault.drivers.credentials import from_environment
 from lepton.vault.drivers.opening import address_of, open_driver
 
@@ -70,15 +72,31 @@ def manifest_at(target: Target, key_file: Path | None, data: Path | None, number
     if key_file:
         return opening.open_manifest(target, key=read_key_file(key_file), number=number)
     with opened(data, use=Use.READS) as house:
-        place = house.database.read(lambda tx: targets.find(tx, target.address))
-        known = place.last_number if place and place.id else house.last_backup()
-        if not number and not target.is_past and known > max(target.numbers(), default=0):
+        if not number and not target.is_past and (gone := _newer_gone(house, target)):
+            are = "are" if len(gone) > 1 else "is"
             raise IntegrityError(
-                f"Backup {known} was made, and is not at {target.address}",
+                f"{were_made(gone)}, and {are} not at {target.address}",
                 fix="Look where it went (lepton vault backups lists the places); --backup N takes an older one. "
                 + HIDDEN,
             )
         return opening.open_manifest(target, key=None, root=house.opens_with, number=number)
+
+
+def _newer_gone(house: House, target: Target) -> set[int]:
+    """What is not there, where any of that is newer than all that is."""
+    place = house.database.read(lambda tx: targets.find(tx, target.address))
+    newest = max(target.numbers(), default=0)
+    if place and place.id:
+        found = missed(house, target) if target.numbers() else made_at(house, target) | {place.last_number}
+    else:
+        found = {house.last_backup()}
+    return found if max(found, default=0) > newest else set()
+
+
+def known_faults(target: Target, data: Path | None) -> dict[str, str]:
+    """What the platform knows to be wrong at a place with its backups: where a file should be -> what is wrong."""
+    with opened(data, use=Use.READS) as house:
+        return {manifest_paths(number)[0]: NOT_LET_GO for number in sorted(missed(house, target))}
 
 
 def read_key_file(path: Path) -> RecoveryKey:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
 from lepton.core.size import number_of
-from lepton.server.backups import missed
+from lepton.server.expected import missed
 from lepton.server.house import House
 from lepton.server.opening import open_manifest
 from lepton.vault.backup.check import check_packs

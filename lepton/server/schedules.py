@@ -8,12 +8,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from lepton.core.clock import believed, from_micros, to_micros
 from lepton.core.errors import ConfigError, ConflictError, LeptonError
 from lepton.server.alerts import About, tell
 from lepton.server.backups import Made, back_up, busy
 from lepton.server.claims import Claim
+from lepton.server.expected import are_gone, forget_made
 from lepton.server.house import House, writing
 from lepton.server.jumps import Jumps
 from lepton.server.lease import Lease
@@ -143,6 +145,7 @@ def let_go(house: House, target: Target, gone: Sequence[int], *, is_dry: bool = 
         note(target, house.platform(), house.signer, gone)
     lease_s = FORGOTTEN_S + Jumps(house.database, house.clock).doubt_s()
     done = forget(target, gone, opened, busy=busy(house), newest=newest, lease_s=lease_s)
+    forget_made(house, target, done.gone)
     if done.gone or done.removed:
         told = ", ".join(map(str, done.gone)) or "none"
         house.tell("backups let go", f"{told} at {target.address}; packs marked {done.marked}, removed {done.removed}")
@@ -166,6 +169,8 @@ class Schedules:
         for place in self._house.database.read(targets.every):
             if place.every_s and not place.is_paused:
                 self._tend(place)
+            elif not place.every_s:
+                self._house.database.write(partial(self._tell, place=place))
 
     def _tend(self, place: Place) -> None:
         now = to_micros(self._house.clock.now())
@@ -210,7 +215,7 @@ class Schedules:
                 lock_anew(self._house, target, keeps, beat=self._hold)
             if place.keep and not (keeps or target.driver.append_only()).keeps_all:
                 let_go(self._house, target, choose(self._house, target, place.keep).gone)
-        return _wrong(made)
+        return "; ".join(filter(None, (_wrong(made), are_gone(made.missed, place.address))))
 
     def _hold(self) -> None:
         if not self._lease.hold():

@@ -1,15 +1,18 @@
 """Where backups go: what is known of each place, and when the next backup is due there."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from lepton.store import facts
 from lepton.store.database import Row, Tx
+from lepton.vault.backup.ranges import numbers_of, ranges
 from lepton.vault.backup.retention import Keep
 
 TOKENS, APPEND_ONLY, LOCKED = "place tokens", "append-only places", "places locked"
+MADE = "backups made at "
+"""A fact of each place, by its id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,17 @@ def locked_at(tx: Tx, id: str) -> int:
 def put_locked_at(tx: Tx, id: str, at: int) -> None:
     """Say when it was."""
     facts.put(tx, LOCKED, json.dumps(json.loads(facts.get(tx, LOCKED) or "{}") | {id: at}))
+
+
+def made(tx: Tx, id: str) -> set[int]:
+    """Numbers of the backups that were made in a place and not let go of; none: an older version did not say."""
+    return numbers_of(facts.get(tx, MADE + id)) if id else set()
+
+
+def put_made(tx: Tx, id: str, numbers: Collection[int]) -> None:
+    """Say which they are."""
+    if id:
+        facts.put(tx, MADE + id, ranges(numbers))
 
 
 def pause_all(tx: Tx) -> None:
