@@ -17,7 +17,7 @@ from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import IntegrityError, InvalidError, LeptonError, NotFoundError
 from lepton.core.size import format_bytes, number_of
 from lepton.server import backups, schedules
-from lepton.server.expected import are_gone, missed
+from lepton.server.expected import are_gone, missed, strays
 from lepton.server.house import House, Use
 from lepton.server.opening import HIDDEN, opens_of
 from lepton.server.schedules import Choice
@@ -196,7 +196,7 @@ def unschedule(url: str, data: Path | None, is_json: bool) -> None:
 @click.command()
 @click.option("--at", "url", required=True, help="Where backups are.")
 @keep_options("backups")
-@click.option("--backup", "numbers", type=click.IntRange(min=1), multiple=True, help="This one goes; may be repeated.")
+@click.option("--backup", "numbers", type=click.IntRange(min=0), multiple=True, help="This one goes; may be repeated.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Only say which would go.")
 @data_option
 @with_json
@@ -231,9 +231,9 @@ def forget(url: str, numbers: tuple[int, ...], is_dry: bool, data: Path | None, 
 
 
 def _choice(house: House, target: Target, keep: Keep, numbers: tuple[int, ...]) -> Choice:
-    there = target.numbers()
+    there, others = target.numbers(), {*missed(house, target), *strays(house, target)}
     for number in numbers:
-        if number not in there and number not in missed(house, target):
+        if number not in there and number not in others:
             told = ", ".join(map(str, there)) or "none"
             raise NotFoundError(
                 f"There is no backup {number} at {target.address}, and none was missed", fix=f"There: {told}."

@@ -114,7 +114,7 @@ def verify(url: str, key_file: Path | None, number: int | None, data: Path | Non
             manifest = manifest_at(target, key_file, data, number or 0)
             found = checking.check_backup(target, manifest, CLOCK, progress=moved)
             if not key_file and not target.is_past:
-                found = replace(found, damaged=known_faults(target, data) | found.damaged)
+                found = replace(found, damaged=found.damaged | known_faults(target, data))
         else:
             with opened(data, use=Use.READS) as house:
                 found = checking.check_house(house, progress=moved)

@@ -194,6 +194,8 @@ def settle(house: House, target: Target, *, is_new: bool, claims: bool = False) 
     claim = Claim(house.database, target, id)
     claim.take(claims=claims or is_first)
     house.database.write(lambda tx: targets.put(tx, replace(own, id=id)))
+    if claims:
+        house.database.write(lambda tx: targets.doubt_made(tx, id))
     return claim
 
 

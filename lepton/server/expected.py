@@ -1,18 +1,18 @@
-"""Which backups are to lie at a place, and which of them do not.
+"""Which backups are to lie at a place, which of them do not, and what lies there that is none of them.
 
 The catalog knows those that it made there and has not let go of; the newest manifest says which were to lie beside it.
 Either alone may be behind: a place is set back, or a platform restored.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from lepton.core.errors import IntegrityError, NotFoundError
 from lepton.server.house import House
 from lepton.server.opening import open_manifest
 from lepton.store import targets
-from lepton.vault.backup.gone import let_go_of
-from lepton.vault.backup.manifest import read_manifest
+from lepton.vault.backup.gone import is_its, let_go_of
+from lepton.vault.backup.manifest import Manifest, read_manifest
 from lepton.vault.backup.ranges import ranges
 from lepton.vault.backup.target import Target
 
@@ -21,17 +21,51 @@ MOST_NAMED = 20
 
 def expected(house: House, target: Target) -> list[int]:
     """Numbers of the backups that are to lie there: only those let go of count no more."""
+    wanted, strange = _told(house, target)
+    doubtful = (n for n in target.numbers() if n not in wanted and n not in strange and not _opens(house, target, n))
+    return sorted({*wanted, *doubtful} - let_go_of(target, house.platform(), house.verifier))
+
+
+def strays(house: House, target: Target) -> list[int]:
+    """Numbers under which something lies there that is surely no backup of this platform: it never made them.
+
+    What it may have made, and cannot be read, is a damaged backup.
+    """
+    zero = list[int]()
+    with suppress(NotFoundError):
+        zero = [0] if target.read(0) else zero
+    return [*zero, *sorted(_told(house, target)[1])]
+
+
+def _told(house: House, target: Target) -> tuple[set[int], set[int]]:
+    """What the catalog and the newest manifest say of what is to lie there; and what neither of them can mean."""
     numbers, wanted = target.numbers(), made_at(house, target)
-    for number in reversed(numbers):
-        with suppress(IntegrityError, NotFoundError):
-            newest = open_manifest(target, key=None, root=house.opens_with, number=number)
-            told = newest.beside
-            wanted |= {number, *([n for n in numbers if is_ours(house, target, n)] if told is None else told)}
-            break
+    id = _id_of(house, target)
+    is_sure = house.database.read(lambda tx: targets.is_made_sure(tx, id))
+    newest = _newest(house, target, numbers)
+    if newest is not None:
+        told = newest.beside
+        wanted |= {newest.number, *([n for n in numbers if is_ours(house, target, n)] if told is None else told)}
     place = house.database.read(lambda tx: targets.find(tx, target.address))
     if numbers and place and place.last_number:
         wanted.add(place.last_number)
-    return sorted(wanted - let_go_of(target, house.platform(), house.verifier))
+    before = newest.number if newest is not None and newest.beside is not None else 0
+    others = (number for number in numbers if number not in wanted and (is_sure or number < before))
+    return wanted, {number for number in others if not _opens(house, target, number)}
+
+
+def _newest(house: House, target: Target, numbers: Sequence[int]) -> Manifest | None:
+    for number in reversed(numbers):
+        with suppress(IntegrityError, NotFoundError):
+            return open_manifest(target, key=None, root=house.opens_with, number=number)
+    return None
+
+
+def _opens(house: House, target: Target, number: int) -> bool:
+    try:
+        return any(is_its(house.opens_with, number, body) for body in target.read(number).values())
+    except NotFoundError:  # it was let go of meanwhile
+        return True
 
 
 def missed(house: House, target: Target) -> set[int]:
@@ -41,14 +75,14 @@ def missed(house: House, target: Target) -> set[int]:
 
 def made_at(house: House, target: Target) -> set[int]:
     """Those that the catalog knows of."""
-    id = target.id() or _id_of(house, target)
+    id = _id_of(house, target)
     return house.database.read(lambda tx: targets.made(tx, id))
 
 
 def forget_made(house: House, target: Target, gone: Collection[int]) -> None:
     """The catalog expects them no more."""
-    id = target.id() or _id_of(house, target)
-    house.database.write(lambda tx: targets.put_made(tx, id, targets.made(tx, id) - {*gone}))
+    id = _id_of(house, target)
+    house.database.write(lambda tx: targets.drop_made(tx, id, gone))
 
 
 def is_ours(house: House, target: Target, number: int) -> bool:
@@ -80,5 +114,6 @@ def are_gone(numbers: Collection[int], address: str) -> str:
 
 
 def _id_of(house: House, target: Target) -> str:
+    """As it stands in the place, or as the catalog remembers it."""
     place = house.database.read(lambda tx: targets.find(tx, target.address))
-    return place.id if place else ""
+    return target.id() or (place.id if place else "")

@@ -15,7 +15,7 @@ from lepton.core.errors import ConfigError, ConflictError, LeptonError
 from lepton.server.alerts import About, tell
 from lepton.server.backups import Made, back_up, busy
 from lepton.server.claims import Claim
-from lepton.server.expected import are_gone, forget_made
+from lepton.server.expected import are_gone, forget_made, strays
 from lepton.server.house import House, writing
 from lepton.server.jumps import Jumps
 from lepton.server.lease import Lease
@@ -27,7 +27,7 @@ from lepton.store import targets
 from lepton.store.database import Tx
 from lepton.store.targets import Place
 from lepton.vault.backup.forgetting import LEASE_S as FORGOTTEN_S
-from lepton.vault.backup.forgetting import Forgotten, forget, preview, read_named
+from lepton.vault.backup.forgetting import Forgotten, forget, named, preview
 from lepton.vault.backup.gone import note
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.retention import Keep, kept
@@ -120,10 +120,9 @@ def choose(house: House, target: Target, keep: Keep, *, also: Sequence[int] = ()
     Raises:
         IntegrityError: one cannot be read.
     """
-    made = {}
-    for number in target.numbers():
-        if number not in also:
-            made[number] = read_named(lambda each: _manifest(house, target, each), number).at
+    leaves = {*also, *strays(house, target)}
+    stay = [number for number in target.numbers() if number not in leaves]
+    made = {each.number: each.at for each in named(lambda number: _manifest(house, target, number), stay, gone=also)}
     chosen = kept(made, keep)
     return Choice(made={**made, **dict.fromkeys(also, 0)}, kept=chosen)
 
@@ -131,8 +130,10 @@ def choose(house: House, target: Target, keep: Keep, *, also: Sequence[int] = ()
 def let_go(house: House, target: Target, gone: Sequence[int], *, is_dry: bool = False) -> Forgotten:
     """Let backups go, and what only they need; raises as `forget`, and StorageSharedError as `back_up`."""
 
-    def opened(number: int) -> Manifest:
-        return _manifest(house, target, number)
+    strange = {*strays(house, target)}
+
+    def opened(number: int) -> Manifest | None:
+        return None if number in strange else _manifest(house, target, number)
 
     if is_dry:
         return preview(target, gone, opened)
@@ -141,8 +142,8 @@ def let_go(house: House, target: Target, gone: Sequence[int], *, is_dry: bool = 
     target.check_only()
     if id := target.id() or (place.id if place else ""):
         Claim(house.database, target, id).check()
-    if gone and not target.driver.append_only().keeps_all:
-        note(target, house.platform(), house.signer, gone)
+    if (ours := {*gone} - strange) and not target.driver.append_only().keeps_all:
+        note(target, house.platform(), house.signer, ours)
     lease_s = FORGOTTEN_S + Jumps(house.database, house.clock).doubt_s()
     done = forget(target, gone, opened, busy=busy(house), newest=newest, lease_s=lease_s)
     forget_made(house, target, done.gone)

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +86,27 @@ def test_the_recovery_key_alone_sees_what_a_place_lost(place: Place, tmp_path: P
     run("backup", "--to", place.safe, "--data", place.data)
     told = fault("verify", "--at", place.safe, "--recovery-key", kit)
     assert all(manifest_paths(gone)[0] in told.message for gone in (3, 4))
+
+
+def test_the_key_of_another_platform_is_called_that_and_no_rollback(place: Place, tmp_path: Path) -> None:
+    other, kit = Place(tmp_path / "other"), tmp_path / "kit"
+    other.fill()
+    run("recovery-key", "--out", kit, "--data", other.data)
+    place.back_up()
+    for _ in range(3):
+        other.back_up()
+    run("recovery-key", "--refresh", kit, "--data", other.data)
+    words = ("--recovery-key", kit)
+    for told in (
+        fault("restore", "--from", place.safe, "--into", tmp_path / "new", *words),
+        fault("verify", "--at", place.safe, *words),
+        fault("drill", "--at", place.safe, "--backup", "1", *words),
+    ):
+        assert "is another platform's" in told.message and "gone" not in told.message
+    script = [sys.executable, "tools/restore.py", "--from", str(place.safe), "--into", str(tmp_path / "plain")]
+    done = subprocess.run([*script, *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 1 and "another platform's" in done.stderr
+    (other.safe / "lepton-backup").write_bytes((place.safe / "lepton-backup").read_bytes())
+    run("drill", "--at", other.safe, *words)
+    script[3] = str(other.safe)
+    assert subprocess.run([*script, *map(str, words)], capture_output=True).returncode == 0
