@@ -279,14 +279,23 @@ def read_key(path: Path) -> dict[str, Any]:
 def restore(source: Path, key: dict[str, Any], into: Path, number: int) -> int:
     """Write everything of one backup."""
     folders = [source / "backups", source / "manifests"]  # two copies of each
-    there = [path for folder in folders for path in folder.glob("[0-9]" * 8)]
+    there = [path for folder in folders for path in folder.glob("[0-9]" * 8) if int(path.name)]
     numbers = sorted({int(path.name) for path in there})
     if not numbers:
         raise Damaged(f"{source} has no backup")
     wanted = number or numbers[-1]
+    copies = [path for path in there if int(path.name) == wanted]
+    whose = platform_at(source)
+    if copies and whose not in ("", key["platform"]) and not any(opens(path, key) for path in copies):
+        raise Damaged(f"the recovery key is another platform's ({key['platform']}) than the backups ({whose})")
     if not number and wanted < key["at_least"]:
         raise Damaged(f"the newest backup is {wanted}, but {key['at_least']} had been made when the key was")
-    manifest = first_whole([path for path in there if int(path.name) == wanted], key, wanted)
+    try:
+        manifest = first_whole(copies, key, wanted)
+    except Damaged as fault:
+        others = sorted({int(path.name) for path in there if path not in copies and opens(path, key)})
+        told = f"; --backup N takes another: {', '.join(map(str, others[-20:]))}" if others else ""
+        raise Damaged(f"backup {wanted}: {fault}{told}") from fault
     told = "" if key["at_least"] else " (freshness unproven: the key knows of no backup)"
     print(f"backup {wanted} of platform {manifest['platform']}{told}")
     root, own = bytes.fromhex(manifest["vault_root"]), bytes.fromhex(manifest["domain"])
@@ -298,6 +307,21 @@ def restore(source: Path, key: dict[str, Any], into: Path, number: int) -> int:
     into.mkdir(parents=True, exist_ok=True)
     write(into / "dump.jsonl", platform, bytes.fromhex(manifest["dump"]), into)
     return write_all(source, root, tables(into / "dump.jsonl"), into)
+
+
+def platform_at(source: Path) -> str:
+    """Whose the backups are, as a file beside them says; empty where it cannot be read."""
+    try:
+        return str(json.loads((source / "lepton-backup").read_bytes())["platform"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def opens(path: Path, key: dict[str, Any]) -> bool:
+    """Whether that is a manifest that the key opens."""
+    with suppress(Damaged):
+        return bool(opened(path.read_bytes(), key))
+    return False
 
 
 def write_all(source: Path, root: bytes, rows: Rows, into: Path) -> int:

@@ -38,6 +38,8 @@ PIECE_BYTES = 1 << 20
 UPLOADS = 32
 """Bodies that are taken at once, each by a thread; others wait."""
 TIDY_EVERY_S = 3600
+SKEW_S = 60
+"""The clock of who asks for the past may be so far ahead."""
 RANGE = re.compile(r"bytes=(\d{1,18})-(\d{1,18})?")
 Answering = Callable[[Request], Awaitable[Response]]
 
@@ -79,13 +81,13 @@ class _Door:
         limit = asked.get("limit", str(MOST_LISTED))
         if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= MOST_LISTED):
             raise InvalidError(f"limit is no number from 1 to {MOST_LISTED}", fix="Leave it out.")
-        found = writer.folder.heads(asked.get("prefix", ""), after=asked.get("after", ""), at_ns=_as_of(request))
+        found = writer.folder.heads(asked.get("prefix", ""), after=asked.get("after", ""), at_ns=self._as_of(request))
         heads = await to_thread.run_sync(lambda: list(islice(found, int(limit) + 1)))
         items = [{"key": head.key, "size_bytes": head.size_bytes, "etag": head.etag} for head in heads[: int(limit)]]
         return JSONResponse({"items": items, "has_more": len(heads) > int(limit)})
 
     async def read(self, request: Request) -> Response:
-        writer, key, at_ns = self._writer(request), request.path_params["key"], _as_of(request)
+        writer, key, at_ns = self._writer(request), request.path_params["key"], self._as_of(request)
         handle, head = await to_thread.run_sync(writer.folder.open_at, key, at_ns)
         file = FileIO(handle)
         try:
@@ -132,6 +134,22 @@ class _Door:
         await to_thread.run_sync(writer.folder.delete, key)
         return Response(status_code=204)
 
+    def _as_of(self, request: Request) -> int | None:
+        text = request.query_params.get("as_of")
+        if text is None:
+            return None
+        try:
+            wanted = to_micros(read_moment(text))
+        except (ValueError, OverflowError):
+            raise InvalidError("as_of is no time", fix="Write 2026-01-31T09:30, in UTC; a zone's + as %2B.") from None
+        now = self._receiver.clock.now()
+        if wanted > to_micros(now) + SKEW_S * 1_000_000:
+            raise InvalidError(
+                f"as_of is yet to come: it is {now:%Y-%m-%dT%H:%M} UTC here",
+                fix="Leave it out to read what is there now.",
+            )
+        return wanted * 1000
+
     def _writer(self, request: Request) -> Writer:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         return self._receiver.writer_of(token.strip() if kind.lower() == "bearer" else "")
@@ -160,16 +178,6 @@ class _Body:
             size += len(held[-1])
             self._is_whole = not message.get("more_body")
         return b"".join(held)
-
-
-def _as_of(request: Request) -> int | None:
-    text = request.query_params.get("as_of")
-    if text is None:
-        return None
-    try:
-        return to_micros(read_moment(text)) * 1000
-    except (ValueError, OverflowError):
-        raise InvalidError("as_of is no time", fix="Write 2026-01-31T09:30, in UTC; a zone's + as %2B.") from None
 
 
 def _check_present(request: Request) -> None:

@@ -14,9 +14,10 @@ from lepton.cli.server import data_option
 from lepton.cli.spans import Rhythm
 from lepton.cli.storages import CLOCK, key_option, manifest_at, opened, target_at
 from lepton.core.clock import from_micros, to_micros
-from lepton.core.errors import IntegrityError, InvalidError, NotFoundError
+from lepton.core.errors import IntegrityError, InvalidError, LeptonError, NotFoundError
 from lepton.core.size import format_bytes, number_of
 from lepton.server import backups, schedules
+from lepton.server.expected import are_gone, missed, strays
 from lepton.server.house import House, Use
 from lepton.server.opening import HIDDEN, opens_of
 from lepton.server.schedules import Choice
@@ -86,14 +87,25 @@ def _gone(target: Target, newest: Manifest | None, key_file: Path | None, data: 
     if key_file or target.is_past:
         return []
     with opened(data, use=Use.READS) as house:
-        return sorted(backups.missed(house, target))
+        return sorted(missed(house, target))
 
 
 def _list_places(data: Path | None, is_json: bool) -> None:
     with opened(data, use=Use.READS) as house:
-        places = house.database.read(targets.every)
+        places = [_looked_at(house, place) for place in house.database.read(targets.every)]
     rows = [_row(place, to_micros(CLOCK.now())) for place in places]
     Session(is_json).table(rows, rows, hint="lepton vault backup --to URL makes one")
+
+
+def _looked_at(house: House, place: Place) -> Place:
+    """A place that is a folder, as it is now: whether it has lost backups; of others the last backup says that."""
+    if "://" in place.address or not place.last_number:
+        return place
+    try:
+        gone = missed(house, target_at(place.address))
+    except (LeptonError, OSError):  # not mounted, say: the next backup says what is wrong
+        return place
+    return replace(place, fault=are_gone(gone, place.address)) if gone and not place.fault else place
 
 
 def _row(place: Place, now: int) -> dict[str, str]:
@@ -184,7 +196,7 @@ def unschedule(url: str, data: Path | None, is_json: bool) -> None:
 @click.command()
 @click.option("--at", "url", required=True, help="Where backups are.")
 @keep_options("backups")
-@click.option("--backup", "numbers", type=click.IntRange(min=1), multiple=True, help="This one goes; may be repeated.")
+@click.option("--backup", "numbers", type=click.IntRange(min=0), multiple=True, help="This one goes; may be repeated.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Only say which would go.")
 @data_option
 @with_json
@@ -219,9 +231,9 @@ def forget(url: str, numbers: tuple[int, ...], is_dry: bool, data: Path | None, 
 
 
 def _choice(house: House, target: Target, keep: Keep, numbers: tuple[int, ...]) -> Choice:
-    there = target.numbers()
+    there, others = target.numbers(), {*missed(house, target), *strays(house, target)}
     for number in numbers:
-        if number not in there and number not in backups.missed(house, target):
+        if number not in there and number not in others:
             told = ", ".join(map(str, there)) or "none"
             raise NotFoundError(
                 f"There is no backup {number} at {target.address}, and none was missed", fix=f"There: {told}."

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from lepton.cli.storages import (
     MOST_SHOWN,
     config_of,
     key_option,
+    known_faults,
     manifest_at,
     number_option,
     opened,
@@ -38,6 +40,7 @@ from lepton.core.size import format_bytes, number_of
 from lepton.server import backups, checking, extracting, opening, restoring
 from lepton.server.config import ServerConfig
 from lepton.server.erased import Erasure, check_open, erasures
+from lepton.server.expected import are_gone
 from lepton.server.extracting import Piece
 from lepton.server.house import Use, open_house
 from lepton.server.locking import lock_anew
@@ -91,6 +94,8 @@ def _tell_backup(made: backups.Made, target: Target, *, is_first: bool, is_json:
     told = {name: getattr(made, name) for name in made.__slots__} | {"at": str(from_micros(made.at))}
     new = f"{made.new_packs} of {number_of(made.packs, 'pack')} are new, {format_bytes(made.new_bytes)}"
     Session(is_json).say(f"Backup {made.number} of {format_bytes(made.size_bytes)} is made; {new}.", told)
+    if made.missed:
+        Session(is_json).note(f"{are_gone(made.missed, target.address)}.")
     if is_first:
         Session(is_json).note(f"No backup lay at {target.address} before: it is new. Is it the place that you meant?")
 
@@ -108,6 +113,8 @@ def verify(url: str, key_file: Path | None, number: int | None, data: Path | Non
             target = target_at(url)
             manifest = manifest_at(target, key_file, data, number or 0)
             found = checking.check_backup(target, manifest, CLOCK, progress=moved)
+            if not key_file and not target.is_past:
+                found = replace(found, damaged=found.damaged | known_faults(target, data))
         else:
             with opened(data, use=Use.READS) as house:
                 found = checking.check_house(house, progress=moved)

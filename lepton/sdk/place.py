@@ -59,9 +59,9 @@ def url_of(name: str, door: str = "files") -> str:
     """The path of a file at the server, or of a folder (door: `folders`), whatever its name has.
 
     Raises:
-        InvalidError: the name is empty, or would lead to another path.
+        InvalidError: the name is empty, would lead to another path, or has what cannot be shown.
     """
-    if not name or any(piece in ("", ".", "..") for piece in name.split("/")):
+    if not name.isprintable() or any(piece in ("", ".", "..") for piece in name.split("/")):
         raise InvalidError(f"{name[:80]!r} cannot be a name", fix="Use a relative path such as set/part-1.csv.")
     return f"/vault/{door}/{quote(name, safe='/')}"
 

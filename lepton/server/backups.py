@@ -9,7 +9,7 @@ import logging
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
@@ -24,8 +24,8 @@ from lepton.core.errors import (
 )
 from lepton.server.checking import needed
 from lepton.server.claims import Claim
+from lepton.server.expected import are_gone, expected, is_ours
 from lepton.server.house import House
-from lepton.server.opening import open_manifest
 from lepton.server.root import check_root
 from lepton.server.sealing import vault_root
 from lepton.server.storage import check_apart
@@ -35,7 +35,6 @@ from lepton.store.dump import dump, packed
 from lepton.store.targets import Place
 from lepton.store.vault import packs_present
 from lepton.vault.backup.check import check_packs
-from lepton.vault.backup.gone import let_go_of
 from lepton.vault.backup.manifest import Manifest, read_manifest, seal_manifest
 from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.recovery import RecoveryKey, make_key
@@ -72,6 +71,8 @@ class Made:
     new_bytes: int
     lost: dict[str, str]
     """Path of a pack -> why it is not in the backup; and `in the clear` -> how many objects could not be sealed."""
+    missed: list[int] = field(default_factory=list)
+    """Numbers of the backups that are to lie beside it, and that somebody has removed."""
 
 
 def new_recovery_key(house: House, *, is_another: bool) -> RecoveryKey:
@@ -193,6 +194,8 @@ def settle(house: House, target: Target, *, is_new: bool, claims: bool = False) 
     claim = Claim(house.database, target, id)
     claim.take(claims=claims or is_first)
     house.database.write(lambda tx: targets.put(tx, replace(own, id=id)))
+    if claims:
+        house.database.write(lambda tx: targets.doubt_made(tx, id))
     return claim
 
 
@@ -247,7 +250,7 @@ def _back_up(
         dump=blob.to_bytes(),
         opens=house.opens_with,
         keys=keys_of(house.vault.state, domain.id),
-        beside=_beside(house, target),
+        beside=expected(house, target),
         place=target.id(),
         packs=packs,
     )
@@ -255,57 +258,31 @@ def _back_up(
     sealed = seal_manifest(manifest, recovery=recovery, platform_key=house.opens_with[0], signer=house.signer)
     claim.check()  # of two who make one at once the later has the place
     target.write(number, sealed)
-    count = sum(len(found) for found in packs.values())
-    house.database.write(lambda tx: _note(tx, house, manifest, target.address, copied.size_bytes))
+    gone = sorted({*(manifest.beside or ())} - {*target.numbers()})
+    where = target.address, are_gone(gone, target.address)
+    house.database.write(lambda tx: _note(tx, house, manifest, where, copied.size_bytes))
     clear = house.database.read(lambda tx: len(holdings.plain(tx, after=("", ""), limit=1000)))
     lost = {**needed(house, copied.lost), **({"in the clear": f"{clear} objects could not be sealed"} if clear else {})}
     return Made(
         number=number,
         at=at,
-        packs=count,
+        packs=sum(map(len, packs.values())),
         size_bytes=total,
         new_packs=copied.packs,
         new_bytes=copied.size_bytes,
         lost=lost,
+        missed=gone,
     )
 
 
 def _next_number(house: House, target: Target) -> int:
     """One more than any of the platform's; what somebody else has put there does not count."""
     numbers = target.numbers()
-    last = next((number for number in reversed(numbers) if _is_ours(house, target, number)), 0)
+    last = next((number for number in reversed(numbers) if is_ours(house, target, number)), 0)
     number = max(house.last_backup(), last) + 1
     while number in numbers:
         number += 1
     return number
-
-
-def missed(house: House, target: Target) -> set[int]:
-    """Numbers of the backups that are to lie there, and that somebody has removed."""
-    return set(_beside(house, target)) - set(target.numbers())
-
-
-def _beside(house: House, target: Target) -> list[int]:
-    """Numbers of the backups that are to lie there: as the newest says, and it; only those let go of count no more."""
-    numbers, wanted = target.numbers(), set[int]()
-    for number in reversed(numbers):
-        with suppress(IntegrityError, NotFoundError):
-            newest = open_manifest(target, key=None, root=house.opens_with, number=number)
-            told = newest.beside
-            wanted = {number, *([n for n in numbers if _is_ours(house, target, n)] if told is None else told)}
-            break
-    place = house.database.read(lambda tx: targets.find(tx, target.address))
-    if numbers and place and place.last_number:
-        wanted.add(place.last_number)
-    return sorted(wanted - let_go_of(target, house.platform(), house.verifier))
-
-
-def _is_ours(house: House, target: Target, number: int) -> bool:
-    for body in target.read(number).values():
-        with suppress(IntegrityError):
-            read_manifest(body, signer=house.verifier)
-            return True
-    return False
 
 
 def _complete(house: House, target: Target) -> None:
@@ -317,12 +294,13 @@ def _complete(house: House, target: Target) -> None:
                 target.complete(number, body)
 
 
-def _note(tx: Tx, house: House, manifest: Manifest, address: str, new_bytes: int) -> None:
-    number, at = manifest.number, manifest.at
+def _note(tx: Tx, house: House, manifest: Manifest, where: tuple[str, str], new_bytes: int) -> None:
+    (address, fault), number, at = where, manifest.number, manifest.at
     house.note(tx, "backed up", f"backup {number} to {address}; {new_bytes} bytes are new")
     facts.put(tx, "backup", str(number))
     place = targets.find(tx, address) or Place(address=address)
-    targets.put(tx, replace(place, last_number=number, last_at=at, tried_at=at, fault=""))
+    targets.put(tx, replace(place, last_number=number, last_at=at, tried_at=at, fault=fault))
+    targets.put_made(tx, manifest.place, {*(manifest.beside or ()), number})
 
 
 def _pruned(house: House, packs: Mapping[bytes, Iterable[tuple[bytes, int]]]) -> bool:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
 from lepton.core.size import number_of
-from lepton.server.backups import missed
+from lepton.server.expected import missed, strays
 from lepton.server.house import House
 from lepton.server.opening import open_manifest
 from lepton.vault.backup.check import check_packs
@@ -45,10 +45,10 @@ def check_hidden(house: House, target: Target) -> None:
 
 
 def _manifests(house: House, target: Target, keys: Iterable[str]) -> Iterable[str]:
-    gone = missed(house, target)
+    gone, strange = missed(house, target), strays(house, target)
     for key in keys:
         number = key.rpartition("/")[2]
-        if not key.startswith((BACKUPS, SECOND_MANIFESTS)) or not number.isdigit():
+        if not key.startswith((BACKUPS, SECOND_MANIFESTS)) or not number.isdigit() or int(number) in strange:
             continue
         try:
             is_hidden = not is_its(house.opens_with, int(number), b"".join(target.driver.get(key)))

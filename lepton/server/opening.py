@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -79,6 +80,12 @@ def open_manifest(
     if not numbers:
         raise NotFoundError("No backup lies there yet", fix="lepton vault backup --to URL")
     wanted = number or numbers[-1]
+    if key and key.platform != (target.platform() or key.platform) and not _opens(target, wanted, key, root):
+        raise IntegrityError(  # who can write there can write that file: it does not count where the backup opens
+            f"The recovery key is another platform's ({key.platform}) than the backups at {target.address} "
+            f"({target.platform()})",
+            fix="Give the recovery key of that platform, or the address of this one's backups.",
+        )
     if key and not number and wanted < key.at_least and not target.is_past:
         raise IntegrityError(
             f"The newest backup is {wanted}, but {key.at_least} had been made when the key was: newer ones are gone",
@@ -90,9 +97,19 @@ def open_manifest(
             return _opened_manifest(body, key, root, wanted)
         except IntegrityError as fault:
             faults.append(fault)
-    others = ", ".join(str(each) for each in numbers[-MOST_SHOWN:] if each != wanted)
-    told = f"Others there: {others}; --backup N takes one. " if others else ""
+    others = islice(
+        (each for each in reversed(numbers) if each != wanted and _opens(target, each, key, root)), MOST_SHOWN
+    )
+    shown = ", ".join(map(str, sorted(others)))
+    told = f"Others there: {shown}; --backup N takes one. " if shown else ""
     raise IntegrityError(f"Backup {wanted} at {target.address}: {faults[0].message}", fix=told + HIDDEN)
+
+
+def _opens(target: Target, number: int, key: RecoveryKey | None, root: tuple[bytes, bytes]) -> bool:
+    for body in target.read(number).values():
+        with suppress(IntegrityError):
+            return bool(_opened_manifest(body, key, root, number))
+    return False
 
 
 def _opened_manifest(body: bytes, key: RecoveryKey | None, root: tuple[bytes, bytes], number: int) -> Manifest:

@@ -8,12 +8,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from lepton.core.clock import believed, from_micros, to_micros
 from lepton.core.errors import ConfigError, ConflictError, LeptonError
 from lepton.server.alerts import About, tell
 from lepton.server.backups import Made, back_up, busy
 from lepton.server.claims import Claim
+from lepton.server.expected import are_gone, forget_made, strays
 from lepton.server.house import House, writing
 from lepton.server.jumps import Jumps
 from lepton.server.lease import Lease
@@ -25,7 +27,7 @@ from lepton.store import targets
 from lepton.store.database import Tx
 from lepton.store.targets import Place
 from lepton.vault.backup.forgetting import LEASE_S as FORGOTTEN_S
-from lepton.vault.backup.forgetting import Forgotten, forget, preview, read_named
+from lepton.vault.backup.forgetting import Forgotten, forget, named, preview
 from lepton.vault.backup.gone import note
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.retention import Keep, kept
@@ -118,10 +120,9 @@ def choose(house: House, target: Target, keep: Keep, *, also: Sequence[int] = ()
     Raises:
         IntegrityError: one cannot be read.
     """
-    made = {}
-    for number in target.numbers():
-        if number not in also:
-            made[number] = read_named(lambda each: _manifest(house, target, each), number).at
+    leaves = {*also, *strays(house, target)}
+    stay = [number for number in target.numbers() if number not in leaves]
+    made = {each.number: each.at for each in named(lambda number: _manifest(house, target, number), stay, gone=also)}
     chosen = kept(made, keep)
     return Choice(made={**made, **dict.fromkeys(also, 0)}, kept=chosen)
 
@@ -129,8 +130,10 @@ def choose(house: House, target: Target, keep: Keep, *, also: Sequence[int] = ()
 def let_go(house: House, target: Target, gone: Sequence[int], *, is_dry: bool = False) -> Forgotten:
     """Let backups go, and what only they need; raises as `forget`, and StorageSharedError as `back_up`."""
 
-    def opened(number: int) -> Manifest:
-        return _manifest(house, target, number)
+    strange = {*strays(house, target)}
+
+    def opened(number: int) -> Manifest | None:
+        return None if number in strange else _manifest(house, target, number)
 
     if is_dry:
         return preview(target, gone, opened)
@@ -139,10 +142,11 @@ def let_go(house: House, target: Target, gone: Sequence[int], *, is_dry: bool = 
     target.check_only()
     if id := target.id() or (place.id if place else ""):
         Claim(house.database, target, id).check()
-    if gone and not target.driver.append_only().keeps_all:
-        note(target, house.platform(), house.signer, gone)
+    if (ours := {*gone} - strange) and not target.driver.append_only().keeps_all:
+        note(target, house.platform(), house.signer, ours)
     lease_s = FORGOTTEN_S + Jumps(house.database, house.clock).doubt_s()
     done = forget(target, gone, opened, busy=busy(house), newest=newest, lease_s=lease_s)
+    forget_made(house, target, done.gone)
     if done.gone or done.removed:
         told = ", ".join(map(str, done.gone)) or "none"
         house.tell("backups let go", f"{told} at {target.address}; packs marked {done.marked}, removed {done.removed}")
@@ -166,6 +170,8 @@ class Schedules:
         for place in self._house.database.read(targets.every):
             if place.every_s and not place.is_paused:
                 self._tend(place)
+            elif not place.every_s:
+                self._house.database.write(partial(self._tell, place=place))
 
     def _tend(self, place: Place) -> None:
         now = to_micros(self._house.clock.now())
@@ -210,7 +216,7 @@ class Schedules:
                 lock_anew(self._house, target, keeps, beat=self._hold)
             if place.keep and not (keeps or target.driver.append_only()).keeps_all:
                 let_go(self._house, target, choose(self._house, target, place.keep).gone)
-        return _wrong(made)
+        return "; ".join(filter(None, (_wrong(made), are_gone(made.missed, place.address))))
 
     def _hold(self) -> None:
         if not self._lease.hold():

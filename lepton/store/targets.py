@@ -1,15 +1,19 @@
 """Where backups go: what is known of each place, and when the next backup is due there."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from lepton.store import facts
 from lepton.store.database import Row, Tx
+from lepton.vault.backup.ranges import numbers_of, ranges
 from lepton.vault.backup.retention import Keep
 
 TOKENS, APPEND_ONLY, LOCKED = "place tokens", "append-only places", "places locked"
+MADE = "backups made at "
+"""A fact of each place, by its id: their numbers, and DOUBTED where others may have made more."""
+DOUBTED = "?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,37 @@ def put_locked_at(tx: Tx, id: str, at: int) -> None:
     facts.put(tx, LOCKED, json.dumps(json.loads(facts.get(tx, LOCKED) or "{}") | {id: at}))
 
 
+def made(tx: Tx, id: str) -> set[int]:
+    """Numbers of the backups that were made in a place and not let go of; none: an older version did not say."""
+    return numbers_of(facts.get(tx, MADE + id).rstrip(DOUBTED)) if id else set()
+
+
+def is_made_sure(tx: Tx, id: str) -> bool:
+    """Whether those are surely all."""
+    found = facts.get(tx, MADE + id) if id else ""
+    return bool(found) and not found.endswith(DOUBTED)
+
+
+def doubt_made(tx: Tx, id: str) -> None:
+    """Another copy of the platform may have made more there: whatever lies there may be a backup, until the next."""
+    facts.put(tx, MADE + id, facts.get(tx, MADE + id).rstrip(DOUBTED) + DOUBTED)
+
+
+def drop_made(tx: Tx, id: str, gone: Collection[int]) -> None:
+    """Some were let go of."""
+    if id and (left := made(tx, id)) & {*gone}:
+        is_sure = is_made_sure(tx, id)
+        put_made(tx, id, left - {*gone})
+        if not is_sure:
+            doubt_made(tx, id)
+
+
+def put_made(tx: Tx, id: str, numbers: Collection[int]) -> None:
+    """Say which they are."""
+    if id:
+        facts.put(tx, MADE + id, ranges(numbers))
+
+
 def pause_all(tx: Tx) -> None:
     """No backup is made by itself until somebody says so: of a platform that was restored, the first may still run."""
     tx.execute("UPDATE backup_targets SET is_paused = 1 WHERE every_s > 0")
@@ -105,6 +140,8 @@ def disown(tx: Tx) -> None:
     """All places are the platform's that this database was restored from, as it may still run."""
     ids = {*_tokens(tx), *(place.id for place in every(tx) if place.id)}
     facts.put(tx, TOKENS, json.dumps({id: [] for id in sorted(ids)}))
+    for id in sorted(ids):
+        doubt_made(tx, id)
 
 
 def _tokens(tx: Tx) -> dict[str, list[str]]:

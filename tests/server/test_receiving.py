@@ -360,6 +360,8 @@ def test_errors_are_of_the_usual_form(storage: Storage) -> None:
         for path, status in (
             ("/files/none", 404),
             ("/files/none?as_of=yesterday", 422),
+            ("/files/none?as_of=2999-01-01", 422),
+            ("/list?as_of=2999-01-01", 422),
             ("/list?limit=0", 422),
             ("/list?limit=1001", 422),
             ("/list?prefix=/etc", 422),

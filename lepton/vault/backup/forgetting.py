@@ -6,18 +6,21 @@ is there (`Target.busy`), and so does who forgets: of the two, who sees the othe
 """
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from lepton.core.clock import believed
 from lepton.core.errors import ConflictError, IntegrityError, NotFoundError, StaleError
 from lepton.vault.backup.manifest import Manifest
+from lepton.vault.backup.ranges import ranges
 from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Target, manifest_paths
 from lepton.vault.store.files import pack_path
 from lepton.vault.uses import DUMPS, PACKS
 
 LEASE_S = 86_400.0
 MARKS = "forgotten"
+Opened = Callable[[int], Manifest | None]
+"""The manifest of a backup; None: what lies there is none, and needs nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,7 @@ class Forgotten:
 def forget(
     target: Target,
     gone: Collection[int],
-    opened: Callable[[int], Manifest],
+    opened: Opened,
     *,
     busy: Busy,
     newest: int = 0,
@@ -73,7 +76,7 @@ def forget(
     )
 
 
-def preview(target: Target, gone: Collection[int], opened: Callable[[int], Manifest]) -> Forgotten:
+def preview(target: Target, gone: Collection[int], opened: Opened) -> Forgotten:
     """What `forget` would do: every pack that only those backups need counts as marked.
 
     Raises:
@@ -93,31 +96,44 @@ def _check_forgets(target: Target) -> None:
         )
 
 
-def _unnamed(target: Target, opened: Callable[[int], Manifest], gone: Collection[int]) -> dict[str, int]:
+def _unnamed(target: Target, opened: Opened, gone: Collection[int]) -> dict[str, int]:
     """Path -> bytes of the packs that no backup names, save those that go."""
     found = {head.key: head.size_bytes for folder in (PACKS, DUMPS + PACKS) for head in target.driver.list(folder)}
-    for number in target.numbers():
-        if number not in gone:
-            for domain, packs in read_named(opened, number).packs.items():
-                for pack, _ in packs:
-                    for below in ("", DUMPS):
-                        found.pop(below + pack_path(domain, pack), None)
+    for manifest in named(opened, [number for number in target.numbers() if number not in gone]):
+        for domain, packs in manifest.packs.items():
+            for pack, _ in packs:
+                for below in ("", DUMPS):
+                    found.pop(below + pack_path(domain, pack), None)
     return found
 
 
-def read_named(opened: Callable[[int], Manifest], number: int) -> Manifest:
-    """The manifest of a backup that stays.
+def named(opened: Opened, numbers: Iterable[int], *, gone: Collection[int] = ()) -> Iterator[Manifest]:
+    """The manifests of backups that stay.
+
+    Args:
+        gone: numbers that go, as the fix says too.
 
     Raises:
-        IntegrityError: it cannot be read; the fix says what to do.
+        IntegrityError: after all that can be read, that others cannot; the fix says what to do.
     """
-    try:
-        return opened(number)
-    except IntegrityError as fault:
+    faults = dict[int, str]()
+    for number in numbers:
+        try:
+            found = opened(number)
+        except IntegrityError as fault:
+            faults[number] = fault.message
+            continue
+        if found is not None:
+            yield found
+    if faults:
+        several = len(faults) > 1
+        what = f"backups {ranges(faults)} need" if several else f"backup {ranges(faults)} needs"
+        every = " ".join(f"--backup {number}" for number in sorted({*faults, *gone}))
         raise IntegrityError(
-            f"What backup {number} needs is not known: {fault.message}",
-            fix=f"Put its manifest back, or let it go too: lepton vault forget --at URL --backup {number}",
-        ) from fault
+            f"What {what} is not known: {next(iter(faults.values()))}",
+            fix=f"Put {'their manifests' if several else 'its manifest'} back, or let {'them' if several else 'it'} go "
+            f"too: lepton vault forget --at URL {every}",
+        )
 
 
 def _marks(target: Target) -> dict[str, int]:

@@ -6,6 +6,7 @@ Who can delete there cannot sign, so that he cannot make a loss look like retent
 
 import json
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -20,6 +21,9 @@ MISSING = "it is missing: there is one copy only"
 BEYOND_REPAIR = (
     "it is damaged in all its copies; repair takes it from a copy of this place, or lepton vault forget lets it go"
 )
+
+
+STRAY = "it is no backup of this platform; lepton vault forget --at URL --backup N removes it"
 
 
 def let_go_of(target: Target, platform: str, verifier: bytes) -> set[int]:
@@ -100,6 +104,8 @@ def faulty(target: Target, opens: tuple[bytes, bytes]) -> dict[str, str]:
         else:
             wrong = (path for path in manifest_paths(number) if path not in whole)
             found |= {path: "it is damaged" if path in there else MISSING for path in wrong}
+    with suppress(NotFoundError):  # no backup has that number
+        found |= dict.fromkeys(target.read(0), STRAY)
     return found
 
 

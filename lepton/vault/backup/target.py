@@ -240,7 +240,7 @@ class Target:
             self.driver.delete(key)
 
     def numbers(self) -> list[int]:
-        """Numbers of the backups, oldest first.
+        """Numbers of the backups, oldest first; the first is 1, and what lies under 0 is none.
 
         Raises:
             NotFoundError: no backups lie there.
@@ -255,7 +255,7 @@ class Target:
 
     def _numbers(self, folder: str) -> Iterator[int]:
         names = (head.key.removeprefix(folder) for head in self.driver.list(folder))
-        return (int(name) for name in names if len(name) == DIGITS and name.isascii() and name.isdigit())
+        return (int(name) for name in names if len(name) == DIGITS and name.isascii() and name.isdigit() and int(name))
 
     def read(self, number: int) -> dict[str, bytes]:
         """Where copies of a backup's manifest lie, and what they are, sealed.
