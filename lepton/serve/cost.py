@@ -4,7 +4,9 @@ Older batches count less and less, so that the fit follows a model that becomes 
 fits the same line, but waits by it; here it only bounds a batch and refuses what could not be answered in time).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
+
+from lepton.serve.seats import Ticket
 
 KEEP = 0.97
 """Weight that what was seen keeps with each new batch."""
@@ -74,11 +76,28 @@ class Costs:
             return
         since, self._since[worker] = self._since[worker], now
         if len(operations) == 1:
-            operation = next(iter(operations))
-            cost = self._costs.setdefault(operation, Cost())
-            cost.saw(count, now - since)
-            if cost.is_sure:
-                self.sure[operation] = cost
+            self._saw(next(iter(operations)), count, now - since)
+
+    def settled(self, worker: int, tickets: Iterable[Ticket | None], room: int, now: float) -> None:
+        """A worker that works on so many at once has answered these; 0: on one batch after the other."""
+        known = [ticket for ticket in tickets if ticket is not None]
+        if self.is_timing(worker):  # what this batch has cost, if it was of one kind and computed alone
+            self.answered(worker, {ticket.operation for ticket in known}, len(known), now)
+        elif room:
+            self._answered_beside(known, room, now)
+
+    def _answered_beside(self, tickets: Sequence[Ticket], room: int, now: float) -> None:
+        """A worker that works on so many at once has answered some: while others wait it is full, so each has cost it
+        that part of its time (Little's law). How long an answer streams says nothing of those that wait."""
+        for ticket in tickets:
+            if not ticket.has_begun:
+                self._saw(ticket.operation, 1, (now - ticket.sent) / room)
+
+    def _saw(self, operation: int, count: int, seconds: float) -> None:
+        cost = self._costs.setdefault(operation, Cost())
+        cost.saw(count, seconds)
+        if cost.is_sure:
+            self.sure[operation] = cost
 
     def forget(self, worker: int) -> None:
         """A worker is gone."""

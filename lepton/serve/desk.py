@@ -202,9 +202,8 @@ class Desk(Entrance):
         items = answers_frame.items
         last = [item[0] for item in items if item[7] & LAST]
         tickets = self.queue.settle(link.number, last, answers_frame.slot, now)
-        if self._costs.is_timing(link.number):  # what this batch has cost, if it was of one kind and computed alone
-            known = [ticket for ticket in tickets if ticket is not None]
-            self._costs.answered(link.number, {ticket.operation for ticket in known}, len(known), now)
+        if last:
+            self._costs.settled(link.number, tickets, self.queue.room_of(link.number), now)
         live, number, types = self._live, link.number, answers.TYPES
         told: list[tuple[int, float, int]] = []
         for item in items:
@@ -338,7 +337,7 @@ class Desk(Entrance):
         self.meter.batches[batch.why] += 1
         self.meter.sent += len(items)
         link = self._links[worker]
-        if batch.was_idle and not self.queue.is_roomy(worker):
+        if batch.was_idle and not self.queue.room_of(worker):
             self._costs.began(worker, now)
         link.send(Frame(Kind.BATCH, items, link.slot))
         self.inlet.catch_up(link, early)
@@ -357,14 +356,14 @@ class Desk(Entrance):
         for exchange in [one for one in self._live.values() if one.is_done or one.deadline <= now]:
             if exchange.worker and not exchange.is_done:
                 self._cancel(exchange)
+            self.meter.dropped["late"] += not (exchange.is_done or exchange.has_begun)
             if exchange.has_begun and not exchange.is_done:
                 exchange.break_off()
             if exchange.tries > 1 or not self._links:
                 self._drop(exchange, answers.WORKER_LOST if exchange.tries else answers.NO_WORKER)
             else:
                 self._drop(exchange, answers.LATE)
-        for exchange in self._held.late(now):
-            self.refuse(exchange, answers.NO_WORKER)
+        self._refuse_late(now)
         for number in self.queue.hung(now - HUNG_S):
             self._links[number].close()
         self._wait_again(self._withdrawals.turn(now))

@@ -143,6 +143,12 @@ class Entrance:
         if not exchange.is_done and (self._failure is not None or not self._held.add(exchange)):
             self.refuse(exchange, self.why_not(exchange, self._failure or answers.BUSY))
 
+    def _refuse_late(self, now: float) -> None:
+        """No worker has told in time what these are for."""
+        for exchange in self._held.late(now):
+            self.meter.dropped["late"] += 1
+            self.refuse(exchange, answers.NO_WORKER)
+
     def why_not(self, exchange: Exchange, refusal: Refusal) -> Refusal:
         """What is told of a failure: whoever has no good token learns nothing of the code."""
         return refusal if exchange.objection is None or refusal == answers.BUSY else answers.NO_WORKER

@@ -149,8 +149,6 @@ class Exchange(Ticket):
     """Of one that came before its route was known: why it may not come in, unless that route is public."""
     worker = 0
     """Who has it; 0: nobody yet."""
-    has_begun = False
-    """Its answer streams."""
     silent_s = 0.0
     """Seconds that may pass between two parts of it."""
     is_complete = False

@@ -31,7 +31,7 @@ class Meter:
         self.rows = 0
         self.retries = 0
         self.dropped: Counter[str] = Counter()
-        """Requests that no worker was given: `late`, `busy`."""
+        """Requests that have no answer of a worker: `late`, `busy`, `overload`, `rate`, `quota`, `gone`."""
         self.told: Counter[str] = Counter()
         """What the workers' programs count, e.g. tokens; summed over all that ever were."""
         self.total_s = 0.0
@@ -138,7 +138,7 @@ def lines(meter: Meter, gauges: Mapping[str, float]) -> Iterator[str]:
     yield from counter("requests_total", "Answers to predictions", "status", meter.answers)
     yield from counter("pages_total", "Answers that needed no worker", "status", meter.pages)
     yield from counter("batches_total", "Batches sent to workers", "why", meter.batches)
-    yield from counter("dropped_total", "Requests given to no worker", "why", meter.dropped)
+    yield from counter("dropped_total", "Requests let go without an answer of a worker", "why", meter.dropped)
     plain = {"batched_requests_total": meter.sent, "rows_total": meter.rows, "retries_total": meter.retries}
     plain |= {f"{name}_total": value for name, value in sorted(meter.told.items())}
     for name, value in plain.items():

@@ -221,10 +221,10 @@ class Queue:
         seat.tidy()
         return found
 
-    def is_roomy(self, worker: int) -> bool:
-        """Whether the worker works on many requests at once."""
+    def room_of(self, worker: int) -> int:
+        """How many requests the worker works on at once; 0: one batch after the other."""
         seat = self._seats.get(worker)
-        return seat is not None and seat.room > 0
+        return 0 if seat is None else seat.room
 
     def hung(self, before: float) -> list[int]:
         """Workers that hold a request whose deadline passed before then."""

@@ -20,6 +20,10 @@ class Ticket:
     """Whether it may be tried again although a worker may have begun it."""
     tries = 0
     """How often it was sent to a worker that may have begun it."""
+    sent = 0.0
+    """When a worker was given it that works on many at once."""
+    has_begun = False
+    """Its answer streams."""
     is_done = False
     """Answered or cancelled: nobody waits for it any more."""
 
@@ -71,6 +75,9 @@ class Seat:
         """Give it a frame."""
         self.credits -= 0 if self.room else 1
         self.held.update([(ticket.id, ticket) for ticket in tickets])
+        if self.room:
+            for ticket in tickets:
+                ticket.sent = now
         self.frames.append(tickets)
         self.sent += len(tickets)
         self.heard = self.heard if self.unread else now

@@ -398,6 +398,33 @@ def test_the_last_replica_answers_until_its_front_is_asked_to_end_as_well() -> N
         assert [process.wait(15) for process in house.processes.values()] == [0, 0]
 
 
+PAIR = """
+from threading import Event
+from lepton.serve import Service, handler
+
+class Pair(Service):
+    concurrency = 2
+
+    @handler
+    def work(self) -> int:
+        Event().wait(0.1)
+        return 1
+"""
+
+
+def test_what_could_not_be_answered_in_time_by_a_replica_with_several_threads_is_refused_at_once(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "pair.py").write_text(PAIR)
+    with open_service("pair.py", code=tmp_path, deadline_ms=1000) as house, ThreadPoolExecutor(60) as pool:
+        assert [post(house, "/work", {})[0] for _ in range(10)] == [200] * 10
+        told = list(pool.map(lambda _: house.ask("POST", "/work", b"{}"), range(60)))
+        refused = [(body["code"], headers["retry-after"]) for status, body, headers in told if status == 503]
+        assert len(refused) > 20 and set(refused) == {("busy", "1")}
+        assert f'lepton_dropped_total{{why="overload"}} {len(refused)}'.encode() in house.ask("GET", "/metrics")[1]
+        assert post(house, "/work", {})[0] == 200
+
+
 def is_refused(address: tuple[str, int]) -> bool:
     try:
         Wire(address).__exit__()

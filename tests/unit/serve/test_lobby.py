@@ -61,6 +61,7 @@ async def late() -> None:
         assert lobby.awake == {desk}
         lobby.sweep(monotonic())
         assert read_answers(bytes(transport.written))[0] in (503, 504)
+        assert desk.meter.dropped["late"] == 1
         lobby.sweep(monotonic())
         assert not lobby.awake
 
