@@ -17,10 +17,9 @@ from lepton.core.clock import from_micros, to_micros
 from lepton.core.errors import IntegrityError, InvalidError, LeptonError, NotFoundError
 from lepton.core.size import format_bytes, number_of
 from lepton.server import backups, schedules
-from lepton.server.expected import are_gone, missed, strays
+from lepton.server.expected import are_gone, look
 from lepton.server.house import House, Use
 from lepton.server.opening import HIDDEN, opens_of
-from lepton.server.schedules import Choice
 from lepton.server.storage import sealed_credentials
 from lepton.store import targets
 from lepton.store.database import Tx
@@ -87,7 +86,7 @@ def _gone(target: Target, newest: Manifest | None, key_file: Path | None, data: 
     if key_file or target.is_past:
         return []
     with opened(data, use=Use.READS) as house:
-        return sorted(missed(house, target))
+        return sorted(look(house, target).missed)
 
 
 def _list_places(data: Path | None, is_json: bool) -> None:
@@ -102,7 +101,7 @@ def _looked_at(house: House, place: Place) -> Place:
     if "://" in place.address or not place.last_number:
         return place
     try:
-        gone = missed(house, target_at(place.address))
+        gone = look(house, target_at(place.address)).missed
     except (LeptonError, OSError):  # not mounted, say: the next backup says what is wrong
         return place
     return replace(place, fault=are_gone(gone, place.address)) if gone and not place.fault else place
@@ -206,7 +205,7 @@ def forget(url: str, numbers: tuple[int, ...], is_dry: bool, data: Path | None, 
     if not chosen and not numbers:
         raise InvalidError("It is not said which backups stay", fix="Give --keep-daily 7, ..., or --backup N.")
     with opened(data, use=Use.READS if is_dry else Use.WRITES) as house:
-        choice = _choice(house, target, chosen, numbers)
+        choice = schedules.choose(house, target, chosen, also=numbers)
         done = schedules.let_go(house, target, choice.gone, is_dry=is_dry)
     rows = [
         {
@@ -228,17 +227,6 @@ def forget(url: str, numbers: tuple[int, ...], is_dry: bool, data: Path | None, 
         f"{tense}: {number_of(len(done.gone), 'backup')} let go; {marked} marked, to be removed "
         f"a day later; {number_of(done.removed, 'pack')} removed, {format_bytes(done.removed_bytes)}"
     )
-
-
-def _choice(house: House, target: Target, keep: Keep, numbers: tuple[int, ...]) -> Choice:
-    there, others = target.numbers(), {*missed(house, target), *strays(house, target)}
-    for number in numbers:
-        if number not in there and number not in others:
-            told = ", ".join(map(str, there)) or "none"
-            raise NotFoundError(
-                f"There is no backup {number} at {target.address}, and none was missed", fix=f"There: {told}."
-            )
-    return schedules.choose(house, target, keep, also=numbers)
 
 
 COMMANDS = (list_backups, schedule, unschedule, forget)

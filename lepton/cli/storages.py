@@ -15,11 +15,10 @@ from lepton.sdk.find import default_data
 from lepton.server import opening
 from lepton.server.checking import NOT_LET_GO
 from lepton.server.config import ServerConfig
-from lepton.server.expected import made_at, missed, strays, were_made
+from lepton.server.expected import Lying, look, were_made
 from lepton.server.house import House, Use, open_house
 from lepton.server.opening import HIDDEN
 from lepton.server.storage import Address
-from lepton.store import targets
 from lepton.vault.backup.gone import STRAY
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.recovery import RecoveryKey, read_key
@@ -73,43 +72,46 @@ def manifest_at(target: Target, key_file: Path | None, data: Path | None, number
     """The manifest, opened with the recovery key, or else with the platform's own."""
     if key_file:
         return opening.open_manifest(target, key=read_key_file(key_file), number=number)
-    is_newest = not number
     with opened(data, use=Use.READS) as house:
-        strange = strays(house, target) if not number else []
-        if strange:
-            number = max((each for each in target.numbers() if each not in strange), default=0)
-            paths = ", ".join(manifest_paths(each)[0] for each in strange[:MOST_SHOWN])
-            Session(bool(click.get_current_context().params.get("is_json"))).note(
-                f"No backup of this platform, and left out: {paths}. "
-                f"lepton vault forget --at {target.address} --backup N removes it."
-            )
-        if is_newest and not target.is_past and (gone := _newer_gone(house, target)):
-            are = "are" if len(gone) > 1 else "is"
-            raise IntegrityError(
-                f"{were_made(gone)}, and {are} not at {target.address}",
-                fix="Look where it went (lepton vault backups lists the places); --backup N takes an older one. "
-                + HIDDEN,
-            )
+        if not number:
+            lying = look(house, target)
+            _tell_strays(target, lying.strays)
+            if not target.is_past and (gone := _newer_gone(house, lying)):
+                are = "are" if len(gone) > 1 else "is"
+                raise IntegrityError(
+                    f"{were_made(gone)}, and {are} not at {target.address}",
+                    fix="Look where it went (lepton vault backups lists the places); --backup N takes an older one. "
+                    + HIDDEN,
+                )
+            number = lying.newest
         return opening.open_manifest(target, key=None, root=house.opens_with, number=number)
 
 
-def _newer_gone(house: House, target: Target) -> set[int]:
+def _tell_strays(target: Target, strays: Sequence[int]) -> None:
+    if strays:
+        paths = ", ".join(manifest_paths(each)[0] for each in strays[:MOST_SHOWN])
+        Session(bool(click.get_current_context().params.get("is_json"))).note(
+            f"No backup of this platform, and left out: {paths}. "
+            f"lepton vault forget --at {target.address} --backup N removes it."
+        )
+
+
+def _newer_gone(house: House, lying: Lying) -> set[int]:
     """What is not there, where any of that is newer than all that is."""
-    place = house.database.read(lambda tx: targets.find(tx, target.address))
-    newest = max({*target.numbers()} - {*strays(house, target)}, default=0)
+    place = lying.place
     if place and place.id:
-        found = missed(house, target) if target.numbers() else made_at(house, target) | {place.last_number}
+        found = lying.missed if lying.numbers else lying.made | {place.last_number}
     else:
         found = {house.last_backup()}
-    return found if max(found, default=0) > newest else set()
+    return found if max(found, default=0) > lying.newest else set()
 
 
 def known_faults(target: Target, data: Path | None) -> dict[str, str]:
     """What the platform knows to be wrong at a place with its backups: where a file should be -> what is wrong."""
     with opened(data, use=Use.READS) as house:
-        gone, strange = sorted(missed(house, target)), strays(house, target)
-    return {manifest_paths(number)[0]: NOT_LET_GO for number in gone} | {
-        path: STRAY for number in strange for path in target.read(number)
+        lying = look(house, target)
+    return {manifest_paths(number)[0]: NOT_LET_GO for number in sorted(lying.missed)} | {
+        path: STRAY for number in lying.strays for path in target.read(number)
     }
 
 

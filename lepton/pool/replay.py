@@ -11,7 +11,7 @@ from lepton.pool.boosting import EVERY_S, Past, relearn
 from lepton.pool.hindsight import Lately, Trials, Way, endings, probable_s, tried
 from lepton.pool.kernel import replay as kernel
 from lepton.pool.kernel.predict import IS_SPREAD, IS_TRIED, IS_TRUSTED
-from lepton.pool.kernel.state import ABSENT, BY_KEY, ENDED, RUNNING, WAITING, longer
+from lepton.pool.kernel.state import ABSENT, BY_KEY, ENDED, RUNNING, WAITING, Rows, longer
 from lepton.pool.policy import Policy
 from lepton.pool.trace import Cluster, Floats, Ints, Trace
 
@@ -123,12 +123,17 @@ def lately_of(replay: kernel.Replay, trace: Trace, *, is_known: bool) -> Lately 
         return None
     last = np.asarray(replay.segments.job[: len(ends)])[::-1]
     last, alive = last[state[last] == ENDED][:count], alive[: 2 * count]
-    done = jobs.work + np.where(state == RUNNING, np.maximum(0.0, now - jobs.begun - jobs.lead), 0.0)
     duration, chosen = trace.duration.copy(), np.zeros(len(trace), np.bool_)
-    duration[alive] = probable_s(done[alive], trace.duration[last])
+    duration[alive] = probable_s(worked_s(jobs, now)[alive], trace.duration[last])
     chosen[last] = chosen[alive] = True
     known = replace(trace, duration=duration).only(chosen)
     return Lately(trace=known, guess=np.expm1(replay.history.guess[chosen]) if is_known else None)
+
+
+def worked_s(jobs: Rows, now: float) -> Floats:
+    """(J,) seconds of work that each job has done; of those that have ended, before their last run."""
+    running_s = np.maximum(0.0, now - jobs.begun - jobs.lead)
+    return np.asarray(jobs.work + np.where(jobs.state == RUNNING, running_s, 0.0))
 
 
 def past_of(replay: kernel.Replay, now: float) -> Past:
@@ -137,8 +142,7 @@ def past_of(replay: kernel.Replay, now: float) -> Past:
     ended = np.full(len(jobs), np.nan)
     ended[replay.segments.job[:count]] = replay.segments.end[:count]
     ended[jobs.state != ENDED] = np.nan
-    done = jobs.work + np.where(jobs.state == RUNNING, np.maximum(0.0, now - jobs.begun - jobs.lead), 0.0)
-    done = np.where(np.isnan(ended), done, replay.facts.duration)
+    done = np.where(np.isnan(ended), worked_s(jobs, now), replay.facts.duration)
     known = np.flatnonzero(~np.isnan(ended) | ((jobs.state != ABSENT) & (done > 0)))
     return Past(
         features=history.features[known],

@@ -48,7 +48,7 @@ class Trace:
         """The jobs for which `keep`, of shape (J,), is true."""
         return Trace(
             name=self.name,
-            id=[id for id, kept in zip(self.id, keep, strict=True) if kept],
+            id=[self.id[job] for job in np.flatnonzero(keep).tolist()],
             queue=self.queue[keep],
             queues=self.queues,
             user=self.user[keep],

@@ -24,7 +24,7 @@ from lepton.core.errors import (
 )
 from lepton.server.checking import needed
 from lepton.server.claims import Claim
-from lepton.server.expected import are_gone, expected, is_ours
+from lepton.server.expected import are_gone, is_ours, look
 from lepton.server.house import House
 from lepton.server.root import check_root
 from lepton.server.sealing import vault_root
@@ -250,7 +250,7 @@ def _back_up(
         dump=blob.to_bytes(),
         opens=house.opens_with,
         keys=keys_of(house.vault.state, domain.id),
-        beside=expected(house, target),
+        beside=look(house, target).expected,
         place=target.id(),
         packs=packs,
     )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
 from lepton.core.size import number_of
-from lepton.server.expected import missed, strays
+from lepton.server.expected import look
 from lepton.server.house import House
 from lepton.server.opening import open_manifest
 from lepton.vault.backup.check import check_packs
@@ -45,15 +45,15 @@ def check_hidden(house: House, target: Target) -> None:
 
 
 def _manifests(house: House, target: Target, keys: Iterable[str]) -> Iterable[str]:
-    gone, strange = missed(house, target), strays(house, target)
+    lying = look(house, target)
     for key in keys:
         number = key.rpartition("/")[2]
-        if not key.startswith((BACKUPS, SECOND_MANIFESTS)) or not number.isdigit() or int(number) in strange:
+        if not key.startswith((BACKUPS, SECOND_MANIFESTS)) or not number.isdigit() or int(number) in lying.strays:
             continue
         try:
             is_hidden = not is_its(house.opens_with, int(number), b"".join(target.driver.get(key)))
         except NotFoundError:
-            is_hidden = int(number) in gone  # else it was let go of before the place was append-only
+            is_hidden = int(number) in lying.missed  # else it was let go of before the place was append-only
         if is_hidden:
             yield key
 

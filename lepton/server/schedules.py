@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from lepton.core.clock import believed, from_micros, to_micros
-from lepton.core.errors import ConfigError, ConflictError, LeptonError
+from lepton.core.errors import ConfigError, ConflictError, LeptonError, NotFoundError
 from lepton.server.alerts import About, tell
 from lepton.server.backups import Made, back_up, busy
 from lepton.server.claims import Claim
-from lepton.server.expected import are_gone, forget_made, strays
+from lepton.server.expected import are_gone, look
 from lepton.server.house import House, writing
 from lepton.server.jumps import Jumps
 from lepton.server.lease import Lease
@@ -119,9 +119,16 @@ def choose(house: House, target: Target, keep: Keep, *, also: Sequence[int] = ()
 
     Raises:
         IntegrityError: one cannot be read.
+        NotFoundError: none of a number in `also` lies there, or is missed.
     """
-    leaves = {*also, *strays(house, target)}
-    stay = [number for number in target.numbers() if number not in leaves]
+    lying = look(house, target)
+    for number in also:
+        if number not in {*lying.numbers, *lying.missed, *lying.strays}:
+            told = ", ".join(map(str, lying.numbers)) or "none"
+            raise NotFoundError(
+                f"There is no backup {number} at {target.address}, and none was missed", fix=f"There: {told}."
+            )
+    stay = [number for number in lying.numbers if number not in {*also, *lying.strays}]
     made = {each.number: each.at for each in named(lambda number: _manifest(house, target, number), stay, gone=also)}
     chosen = kept(made, keep)
     return Choice(made={**made, **dict.fromkeys(also, 0)}, kept=chosen)
@@ -129,15 +136,14 @@ def choose(house: House, target: Target, keep: Keep, *, also: Sequence[int] = ()
 
 def let_go(house: House, target: Target, gone: Sequence[int], *, is_dry: bool = False) -> Forgotten:
     """Let backups go, and what only they need; raises as `forget`, and StorageSharedError as `back_up`."""
-
-    strange = {*strays(house, target)}
+    lying = look(house, target)
+    place, strange = lying.place, {*lying.strays}
 
     def opened(number: int) -> Manifest | None:
         return None if number in strange else _manifest(house, target, number)
 
     if is_dry:
         return preview(target, gone, opened)
-    place = house.database.read(lambda tx: targets.find(tx, target.address))
     newest = place.last_number if place and place.last_number not in gone else 0
     target.check_only()
     if id := target.id() or (place.id if place else ""):
@@ -146,7 +152,7 @@ def let_go(house: House, target: Target, gone: Sequence[int], *, is_dry: bool = 
         note(target, house.platform(), house.signer, ours)
     lease_s = FORGOTTEN_S + Jumps(house.database, house.clock).doubt_s()
     done = forget(target, gone, opened, busy=busy(house), newest=newest, lease_s=lease_s)
-    forget_made(house, target, done.gone)
+    house.database.write(lambda tx: targets.drop_made(tx, id, done.gone))
     if done.gone or done.removed:
         told = ", ".join(map(str, done.gone)) or "none"
         house.tell("backups let go", f"{told} at {target.address}; packs marked {done.marked}, removed {done.removed}")

@@ -152,7 +152,7 @@ def handle(replay: Replay, now: float) -> None:
     if replay.setting.source:
         learn(replay.history, job, fact.duration)
         pool.size[KNOWN] = 1 if replay.setting.is_certain else replay.history.ended[IS_TRUSTED]
-        if not replay.setting.is_certain and replay.setting.is_wary:
+        if replay.setting.is_wary:
             pool.size[BY_KEY] = may_stop_by_key(replay.history)
 
 

@@ -21,8 +21,6 @@ MISSING = "it is missing: there is one copy only"
 BEYOND_REPAIR = (
     "it is damaged in all its copies; repair takes it from a copy of this place, or lepton vault forget lets it go"
 )
-
-
 STRAY = "it is no backup of this platform; lepton vault forget --at URL --backup N removes it"
 
 
