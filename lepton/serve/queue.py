@@ -214,9 +214,8 @@ class Queue:
             return [None for _ in ids]
         seat.credits = min(seat.credits + frames, seat.limit)
         seat.is_stuck = False
-        if frames:
-            seat.unread = max(0, seat.unread - frames)
-            seat.heard = now
+        seat.unread = max(0, seat.unread - frames)
+        seat.heard = now
         found = [seat.held.pop(id, None) for id in ids]
         seat.tidy()
         return found

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import orjson
@@ -11,9 +12,10 @@ from lepton.core.errors import LeptonError
 from lepton.serve.calls import Call
 from lepton.serve.faults import refusal, reply_for
 from lepton.serve.frames import HEADED, LAST, Entry, Frame, Item, Kind, ReleaseError
-from lepton.serve.items import answer_of, call_of, is_large, portions
+from lepton.serve.items import answer_of, call_of
 from lepton.serve.mailbox import Mailbox
 from lepton.serve.marks import LAST_PLACE, PLACES, Claims, Words, make_words, open_words
+from lepton.serve.outbox import Outbox
 from lepton.serve.program import Line, Reply, Work
 from lepton.serve.reporter import Tell
 from lepton.serve.shared import Wire
@@ -23,10 +25,9 @@ from lepton.serve.wishes import KIND
 
 Greet = Callable[[], tuple[bytes, Mailbox | None]]
 """What to say first to a front that is there, and the mailbox that it names."""
-PART_S = 0.002
-"""Between two sendings of parts of streams: what comes faster travels together, what comes later goes at once."""
-ROWS = 0xFFFF_FFFF
-"""What fits the field of an entry."""
+SLICE_S = 0.001
+"""What was computed in this time is sent before more is begun: of several slow requests that came together the first
+does not wait for the last, and a process that dies takes no more answers with it."""
 Batches = dict[Callable[..., Any], tuple[Work, list[Call]]]
 """What computes them -> the work, and the requests that are computed together."""
 
@@ -47,9 +48,9 @@ class Link(asyncio.Protocol):
         self._marks = marks if marks is not None else make_words(PLACES)
         self._claims = Claims(self._marks, make_words())
         self._count = 0
-        """Requests that came."""
-        self._back: list[Item] = []
-        """Those that were taken back before they were begun."""
+        """Requests that came and were begun, batched or given to a task."""
+        self._due: list[Item] = []
+        """Those that came after them."""
         self._works = works
         self._direct = {id: work.call for id, work in works.items() if work.call and not work.batch and not threads}
         """Plain functions that run in the loop: most of what is asked."""
@@ -58,6 +59,7 @@ class Link(asyncio.Protocol):
         self._threads = threads
         self._transport: asyncio.Transport | None = None
         self._wire = Wire(self._write)
+        self._outbox = Outbox(self._wire)
         self._loop = asyncio.get_running_loop()
         self.has_heard = False
         """Something of its front."""
@@ -69,13 +71,6 @@ class Link(asyncio.Protocol):
         """Requests whose callers have left."""
         self._batches: set[asyncio.Task[None]] = set()
         self._flows: dict[int, Flow] = {}
-        self._outbox: list[Item] = []
-        self._pumps: list[Pump] = []
-        """Those that have something ready."""
-        self._parts_at = 0.0
-        """When parts were sent last, on the loop's clock."""
-        self._frames = 0
-        self._is_flushing = False
         self._room = asyncio.Event()
         """Set while the connection takes what is written."""
         self._room.set()
@@ -85,12 +80,15 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Introduce ourselves."""
         self._transport = transport  # type: ignore[assignment]
+        self._outbox.is_open = True
         hello, self._wire.mailbox = self._greet()
         self._wire.send(Frame(Kind.HELLO, [Entry(0, hello)]))
 
     def connection_lost(self, fault: Exception | None) -> None:
         """The front is gone: nobody waits for what we do."""
         self._transport = None
+        self._outbox.is_open = False
+        self._due = []
         self._wire.close()
         self._left.update(self._tasks)
         for task in [*self._tasks.values(), *self._batches]:
@@ -118,7 +116,7 @@ class Link(asyncio.Protocol):
             return
         for frame in frames:
             if frame.kind == Kind.BATCH:
-                self._frames += 1
+                self._outbox.frames += 1
                 asked += frame.items
             elif frame.kind == Kind.TELL:
                 self._tell(orjson.loads(frame.entries[0].body))
@@ -166,13 +164,26 @@ class Link(asyncio.Protocol):
 
     # work
 
-    def _begin(self, asked: Sequence[Item]) -> None:
+    def _begin(self, asked: list[Item]) -> None:
         """Answer what can be at once; begin the rest."""
+        if self._due:
+            self._due += asked
+        else:
+            self._go_on(asked)
+
+    def _go_on(self, asked: Sequence[Item]) -> None:
+        """The same, for so long; what is not begun then has its turn after what has come in meanwhile is read."""
         batches: Batches = {}
-        marks, direct, outbox, void = self._marks, self._direct, self._outbox, self._claims.void
+        marks, direct, items, void = self._marks, self._direct, self._outbox.items, self._claims.void
         first = self._count + 1
-        self._count += len(asked)
+        ends = perf_counter() + SLICE_S
         for number, item in enumerate(asked, first):
+            if number > first and perf_counter() > ends:
+                self._due = list(asked[number - first :])
+                self._outbox.is_behind = True
+                self._loop.call_soon(self._go_on_later)
+                break
+            self._count = number
             id, body, left_ms, _, operation, _, media, flags = item
             answer = direct.get(operation)
             if answer is None or flags & HEADED or media > KIND:
@@ -180,41 +191,42 @@ class Link(asyncio.Protocol):
                 continue
             marks[number & LAST_PLACE] = number  # as `claim` does; no thread claims anything here
             if void[0] >= number:
-                self._give_back(number, id)
+                self._outbox.give_back(number, id)
                 continue
             try:
                 reply = answer(Call(id, body, media, None, left_ms / 1000))
             except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
                 reply = reply_for(fault, id)
             if reply.stream is None and not reply.headers:
-                outbox.append((id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST))
+                items.append((id, reply.body, 0, reply.rows, 0, reply.status, reply.media, LAST))
             else:
                 self._finish(id, reply)
         for work, calls in batches.values():
             self._compute(work, calls)
-        self._flush()
+        self._outbox.flush()
+
+    def _go_on_later(self) -> None:
+        due, self._due = self._due, []
+        self._outbox.is_behind = False
+        self._go_on(due)
 
     def _may_begin(self, number: int, id: int) -> bool:
         """Claim a request, or give it back."""
         if self._claims.claim(number):
             return True
-        self._give_back(number, id)
+        self._outbox.give_back(number, id)
         return False
-
-    def _give_back(self, number: int, id: int) -> None:
-        self._back.append(Entry(id, rows=number & ROWS))
-        self._flush_soon()
 
     def _sort(self, entry: Entry, number: int, batches: Batches) -> None:
         """Answer or begin one that is not usual, or put it with the others of its batch."""
         work = self._works.get(entry.operation)
         if work is None:
-            self.put(Entry(entry.id, status=500))
+            self._outbox.put(Entry(entry.id, status=500))
             return
         try:
             call = call_of(entry)
         except LeptonError as fault:
-            self.put(answer_of(entry.id, refusal(fault)))
+            self._outbox.put(answer_of(entry.id, refusal(fault)))
             return
         call.number = number
         if work.pick is not None:
@@ -256,12 +268,12 @@ class Link(asyncio.Protocol):
 
     async def _batch_in_thread(self, threads: Threads, work: Work, calls: Sequence[Call]) -> None:
         self._finish_all(calls, await threads.run(self._batch, work, calls))
-        self._flush_soon()
+        self._outbox.flush_soon()
 
     def _finish_all(self, calls: Sequence[Call], replies: Sequence[Reply | None]) -> None:
         for call, reply in zip(calls, replies, strict=True):
             if reply is None:
-                self._give_back(call.number, call.id)
+                self._outbox.give_back(call.number, call.id)
             else:
                 self._finish(call.id, reply)
 
@@ -277,15 +289,15 @@ class Link(asyncio.Protocol):
     def _finish(self, id: int, reply: Reply) -> None:
         """Give an answer, or begin to stream it."""
         if reply.stream is None:
-            self._outbox.append(answer_of(id, reply))
+            self._outbox.put(answer_of(id, reply))
             return
-        pump = Pump(id, reply, self.put_soon, self._collect_soon, self._room)
+        pump = Pump(id, reply, self._outbox.put_soon, self._outbox.collect_soon, self._room)
         self._flows[id] = pump
         self._keep(id, pump.run())
 
     def _spawn(self, work: Work, call: Call) -> None:
         if work.tunnel is not None and call.head is not None and call.head.is_upgrade:
-            self._flows[call.id] = Tunnel(call.id, self.put_soon, self._room, self._was_read)
+            self._flows[call.id] = Tunnel(call.id, self._outbox.put_soon, self._room, self._was_read)
             self._keep(call.id, self._talk(work.tunnel, call))
         else:
             self._keep(call.id, self._answer(work, call))
@@ -314,9 +326,9 @@ class Link(asyncio.Protocol):
         was_left = task.cancelled() and id in self._left
         self._left.discard(id)
         if was_left:
-            self.put_soon(Entry(id, status=499))
+            self._outbox.put_soon(Entry(id, status=499))
         elif (fault := _fault_of(task)) is not None:
-            self.put_soon(answer_of(id, reply_for(fault, id)))
+            self._outbox.put_soon(answer_of(id, reply_for(fault, id)))
 
     async def _answer(self, work: Work, call: Call) -> None:
         """One request in a task of its own."""
@@ -332,60 +344,13 @@ class Link(asyncio.Protocol):
         except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit
             reply = reply_for(fault, call.id)
         if reply is None:
-            self._give_back(call.number, call.id)
+            self._outbox.give_back(call.number, call.id)
             return
         if reply.stream is None:
-            self.put_soon(answer_of(call.id, reply))
+            self._outbox.put_soon(answer_of(call.id, reply))
             return
-        pump = self._flows[call.id] = Pump(call.id, reply, self.put_soon, self._collect_soon, self._room)
+        pump = self._flows[call.id] = Pump(call.id, reply, self._outbox.put_soon, self._outbox.collect_soon, self._room)
         await pump.run()
-
-    # answers
-
-    def put(self, item: Item) -> None:
-        """Send it with the next flush."""
-        self._outbox.append(item)
-
-    def put_soon(self, item: Item) -> None:
-        """Send it at the end of this turn of the loop, together with whatever else is ready then."""
-        self._outbox.append(item)
-        self._flush_soon()
-
-    def _collect_soon(self, pump: Pump) -> None:
-        """Send what its stream has at the end of this turn, or a moment later if parts were sent a moment ago."""
-        if not self._pumps:
-            wait_s = self._parts_at + PART_S - self._loop.time()
-            if wait_s > 0:
-                self._loop.call_later(wait_s, self._send_parts)
-            else:
-                self._loop.call_soon(self._send_parts)
-        self._pumps.append(pump)
-
-    def _send_parts(self) -> None:
-        pumps, self._pumps = self._pumps, []
-        self._parts_at = self._loop.time()
-        self._outbox += [part for pump in pumps if (part := pump.collect()) is not None]
-        self._flush()
-
-    def _flush_soon(self) -> None:
-        if not self._is_flushing:
-            self._is_flushing = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._is_flushing = False
-        if self._transport is None:
-            return
-        if self._back:
-            back, self._back = self._back, []
-            self._wire.send(Frame(Kind.BACK, back))
-        if not (self._outbox or self._frames):
-            return
-        items, frames = self._outbox, self._frames
-        self._outbox, self._frames = [], 0
-        for part in portions(items) if is_large(items) else [items]:
-            self._wire.send(Frame(Kind.ANSWERS, part, frames))
-            frames = 0
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:

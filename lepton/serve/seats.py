@@ -63,7 +63,7 @@ class Seat:
         self.unread = 0
         """Frames that it has not taken in."""
         self.heard = 0.0
-        """When it last took one in, or was sent the first of these."""
+        """When it last answered something, or was sent the first of these."""
         self.sent = 0
         """Requests that it was ever sent. Each has its number among them, from 1 on."""
         self.next, self.since = 0, 0.0

@@ -83,6 +83,9 @@ MARK = "VENDOR_TESTS"
 """Variable that all processes of a run inherit; its value is the run's process id."""
 UNSEEN = ("@skip_if_macos\nclass ", "class ")
 """The decorator makes a function of the class, in which pytest then finds no tests."""
+RACE = ("        sleep(2)\n", "        sleep(2)\n        time.sleep(0.2)\n")
+"""It starts a thread that asks for something, and looks at once whether the server has been asked: without a pause it
+often looks before the thread has sent anything."""
 GONE = ("requests.exceptions.ConnectionError", "requests.exceptions.RequestException")
 START = """#!{python}
 import sys
@@ -126,14 +129,15 @@ def make(work: Path, *, has_front: bool) -> Path:
 
 
 def _adapt(work: Path, *, has_front: bool) -> None:
-    """Let pytest see all tests, and let them wait for what a front tells of its photon."""
+    """Let pytest see all tests, let none race with itself, and let them wait for what a front tells of its photon."""
     original = work / "utils.txt"
     if not original.exists():
         shutil.copy(work / "tests" / "utils.py", original)
     text = original.read_text()
     (work / "tests" / "utils.py").write_text(text.replace(*HEALTH).replace(*GONE) if has_front else text)
     for file in (work / "tests").glob("test_*.py"):
-        file.write_text(file.read_text().replace(*UNSEEN))
+        text = file.read_text().replace(*UNSEEN)
+        file.write_text(text if RACE[1] in text else text.replace(*RACE))
 
 
 def _share_torch(work: Path, python: Path) -> None:

@@ -14,20 +14,24 @@ from typing import Any
 SERVICE = '''
 import os
 from hashlib import sha256
+from time import monotonic
 from lepton.serve import Service, handler
 
 BOOK = os.open({book!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 STUFF = bytes(100_000)
 
 class Ledger(Service):
-    """Writes down what it begins, and then takes a fraction of a millisecond."""
+    """Writes down what it begins, and then takes a few milliseconds: longer than a replica lets an answer wait for
+    the next one."""
 
     cpus = 0.1
 
     def work(self, id):
         if id >= 0:
             os.write(BOOK, b"%d %d\\n" % (id, os.getpid()))
-        sha256(STUFF).digest()
+        ends = monotonic() + 0.002
+        while monotonic() < ends:
+            sha256(STUFF).digest()
         return {{"id": id}}
 
     @handler

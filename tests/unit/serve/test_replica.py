@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Event
+from time import perf_counter
 
 import pytest
 
@@ -13,9 +14,10 @@ from lepton.core.resource import Json
 from lepton.serve import replica
 from lepton.serve.calls import Call
 from lepton.serve.frames import LAST, Decoder, Entry, Frame, Kind, encode
+from lepton.serve.outbox import PART_S
 from lepton.serve.program import Reply, Work
 from lepton.serve.replica import Replica
-from lepton.serve.replica_link import PART_S, Link
+from lepton.serve.replica_link import SLICE_S, Link
 from lepton.serve.routes import Operation
 from lepton.serve.threads import Threads
 
@@ -107,6 +109,59 @@ def test_what_comes_at_once_is_computed_together_up_to_the_most_that_was_asked_f
     max_batch: int, sizes: list[int]
 ) -> None:
     assert asyncio.run(sizes_of_five(max_batch)) == sizes
+
+
+class Sent:
+    """Keeps how many answers each frame had, and how many frames it said were done with."""
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[int, int]] = []
+        self._decoder = Decoder()
+
+    def write(self, data: bytes) -> None:
+        found = [frame for frame in self._decoder.feed(data) if frame.kind == Kind.ANSWERS]
+        self.frames += [(len(frame.entries), frame.slot) for frame in found]
+
+
+async def begun_one_by_one(work_s: float, *, until: int) -> tuple[list[tuple[bytes, int]], Sent]:
+    """Five requests in two frames, of which the second comes while the first is computed: what was begun, and how
+    many were answered before it. The front is gone once it has so many answers."""
+    sent, begun, loop = Sent(), [], asyncio.get_running_loop()
+
+    def work(call: Call) -> Reply:
+        begun.append((call.body, sum(count for count, _ in sent.frames)))
+        ends = perf_counter() + work_s
+        while perf_counter() < ends:
+            pass
+        return Reply(call.body)
+
+    works = {16: Work(operation=Operation(id=16, path="/x"), call=work)}
+    link = Link(works, lambda: (b"{}", None), None, tell=lambda item: None)
+    link.connection_made(sent)  # type: ignore[arg-type]
+    link.data_received(encode(Frame(Kind.BATCH, [Entry(id, b"%d" % id, operation=16) for id in (1, 2, 3)])))
+    link.data_received(encode(Frame(Kind.BATCH, [Entry(id, b"%d" % id, operation=16) for id in (4, 5)])))
+    ends = loop.time() + 10
+    while sum(count for count, _ in sent.frames) < until and loop.time() < ends:
+        await asyncio.sleep(0)
+    link.connection_lost(None)
+    await asyncio.sleep(0.01)
+    return begun, sent
+
+
+def test_a_slow_answer_is_sent_before_the_next_request_of_its_frame_is_begun() -> None:
+    begun, sent = asyncio.run(begun_one_by_one(2 * SLICE_S, until=5))
+    assert begun == [(b"1", 0), (b"2", 1), (b"3", 2), (b"4", 3), (b"5", 4)]
+    assert sent.frames == [(1, 0), (1, 0), (1, 0), (1, 0), (1, 2)], "it has room for frames once it has begun all"
+
+
+def test_quick_answers_travel_together() -> None:
+    _, sent = asyncio.run(begun_one_by_one(0, until=5))
+    assert sent.frames == [(3, 1), (2, 1)]
+
+
+def test_nothing_is_begun_for_a_front_that_is_gone() -> None:
+    begun, _ = asyncio.run(begun_one_by_one(2 * SLICE_S, until=2))
+    assert begun == [(b"1", 0), (b"2", 1)]
 
 
 class Log:
