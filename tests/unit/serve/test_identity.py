@@ -3,6 +3,7 @@
 import os
 import ssl
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,14 @@ from lepton.core.errors import ConfigError
 from lepton.serve.identity import LOOK_S, Identity
 
 
-def write_pair(folder: Path, name: str, kind: str = "ec:prime256v1", *more: str) -> tuple[Path, Path]:
+def write_pair(folder: Path, name: str, kind: str = "ec:prime256v1", *more: str, days: int = 2) -> tuple[Path, Path]:
     folder.mkdir(exist_ok=True)
     cert, key = folder / "cert.pem", folder / "key.pem"
     algorithm, _, option = kind.partition(":")
     kinds = (
         ["-newkey", algorithm, "-pkeyopt", f"ec_paramgen_curve:{option}"] if algorithm == "ec" else ["-newkey", kind]
     )
-    command = ["openssl", "req", "-x509", *kinds, *(more or ("-nodes",)), "-days", "2", "-subj", f"/CN={name}"]
+    command = ["openssl", "req", "-x509", *kinds, *(more or ("-nodes",)), "-days", str(days), "-subj", f"/CN={name}"]
     subprocess.run([*command, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
     return cert, key
 
@@ -70,4 +71,34 @@ def test_a_renewed_pair_is_shown_without_a_restart_and_a_bad_one_is_not(
 def test_a_key_with_a_password_is_told_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
     cert, key = write_pair(tmp_path, "locked", "ec:prime256v1", "-passout", "pass:secret")
     with pytest.raises(ConfigError, match="the key has a password"):
+        Identity(str(cert), str(key))
+
+
+def test_a_certificate_that_has_ended_takes_no_valid_ones_place_and_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = datetime.now(UTC)
+    cert, key = write_pair(tmp_path / "now", "first", days=9)
+    identity = Identity(str(cert), str(key), lambda: now)
+    first = der(cert)
+    assert not capsys.readouterr().err
+    new_cert, new_key = write_pair(tmp_path / "new", "second", days=2)
+    os.replace(new_key, key)
+    os.replace(new_cert, cert)
+    second = der(cert)
+    now += timedelta(days=3)
+    identity.look(100.0)
+    assert shown(identity) == first
+    assert "which is not now" in capsys.readouterr().err
+    now += timedelta(days=7)
+    os.utime(key)
+    identity.look(200.0)
+    assert shown(identity) == second, "the first is no better by now, and somebody wants this one"
+
+
+@pytest.mark.parametrize("kind", ["ec:prime256v1", "rsa:2048"])
+def test_a_key_of_another_certificate_is_called_that(tmp_path: Path, kind: str) -> None:
+    cert, _ = write_pair(tmp_path / "one", "one")
+    _, key = write_pair(tmp_path / "two", "two", kind)
+    with pytest.raises(ConfigError, match="the key is another certificate's"):
         Identity(str(cert), str(key))
