@@ -35,6 +35,8 @@ class Lobby:
         self._addresses = addresses
         self._check_at = 0.0
         self._desks: dict[str, Desk] = {}
+        self._wishes: dict[Desk, tuple[str, ...]] = {}
+        """The hosts of each; who opened last has what several want until the server has told all of their news."""
         self._hosts: dict[bytes, Desk] = {}
         self._names: dict[bytes, Desk] = {}
         self._seat(own)
@@ -66,13 +68,12 @@ class Lobby:
         """Let an endpoint answer, under its name and these hosts; one of its name answers no more. One that is open
         already has its earlier hosts no longer."""
         found = self._desks.get(desk.name)
-        if found is desk:
-            self._free_hosts(desk)
-        elif found is not None:
+        if found is not None and found is not desk:
             self.close(found)
+        self._wishes.pop(desk, None)
+        self._wishes[desk] = hosts
+        self._share_hosts()
         self._desks[desk.name] = self._names[desk.name.encode()] = desk
-        for host in hosts:
-            self._hosts.setdefault(host.encode(), desk)
         self._seat(desk)
         self.heads.clear()
 
@@ -85,12 +86,13 @@ class Lobby:
         if self._desks.get(desk.name) is not desk:
             return
         del self._desks[desk.name], self._names[desk.name.encode()]
-        self._free_hosts(desk)
+        self._wishes.pop(desk, None)
+        self._share_hosts()
         self.heads.clear()
         desk.close()  # it stays awake until what it still has is answered
 
-    def _free_hosts(self, desk: Desk) -> None:
-        self._hosts = {host: found for host, found in self._hosts.items() if found is not desk}
+    def _share_hosts(self) -> None:
+        self._hosts = {host.encode(): desk for desk, hosts in self._wishes.items() for host in hosts}
 
     def sweep(self, now: float) -> None:
         """A few times a second: answer what is late, let go of workers that hang, and now and then of slow clients."""

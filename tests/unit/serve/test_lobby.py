@@ -160,3 +160,18 @@ def test_an_endpoint_is_looked_at_while_it_has_something_and_no_longer() -> None
 
 def test_what_is_late_is_answered_whether_it_waits_for_a_worker_or_in_the_queue() -> None:
     asyncio.run(late())
+
+
+async def whose_is_it(orders: list[tuple[str, tuple[str, ...]]]) -> str:
+    lobby = Lobby(make_desk("own"), Addresses(()))
+    desks = {name: make_desk(name) for name in ("old", "new")}
+    for name, hosts in orders:
+        lobby.open(desks[name], hosts)
+    return lobby.lead(b"/x", b"a.example")[0].name
+
+
+@pytest.mark.parametrize("then", [[("new", ("a.example",)), ("old", ())], [("old", ()), ("new", ("a.example",))]])
+def test_a_host_that_another_endpoint_takes_is_its_in_whichever_order_it_is_told(
+    then: list[tuple[str, tuple[str, ...]]],
+) -> None:
+    assert asyncio.run(whose_is_it([("old", ("a.example",)), *then])) == "new"
