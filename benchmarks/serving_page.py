@@ -43,7 +43,11 @@ there. Ratios hold better. Where ours is short of a goal also by them, or where 
   frame, a wake-up of the front and a write; where 8 are ready in a turn they share them.
 - **One more torch replica**: death is seen after 14 ms, its process stands after 39, and it takes 75 from
   there to load its code, make its model and say hello.
-- **Its private memory**: what is beyond 10 MB was not looked into.
+- **Its private memory**: pages that CPython 3.11 writes reference counts into are copied: of 13.3 MB of a
+  torch replica whose model is a kilobyte, 10.2 are objects of what its warm process has imported, 2.1 are of
+  the heap and 0.8 the interpreter's own; an echo replica has 2.7 when it is forked, 6.2 once its file is
+  imported and 8 to 10 when it answers (/proc/PID/smaps, 2026-11-28). A collection adds nothing: what was
+  imported is frozen.
 - **1,000 endpoints, one asked**: 1.21, with runs that differ by more than that hundredth.
 """
 PHOTON_NOTE = """
