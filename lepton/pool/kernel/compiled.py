@@ -3,8 +3,10 @@
 import hashlib
 import os
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -25,14 +27,13 @@ def _sources() -> str:
 def _compiler(*, makes_arrays: bool) -> Callable[[F], F]:
     import numba  # noqa: PLC0415  (optional, and half a second)
 
-    from lepton.pool.kernel.passing import once_a_type  # noqa: PLC0415  (it needs numba)
+    from lepton.pool.kernel.passing import for_both  # noqa: PLC0415  (it needs numba)
 
     keeps = bool(os.environ.get("NUMBA_CACHE_DIR")) or _is_kept_at(_folder(), vars(numba.config))
     how = {"cache": keeps, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": makes_arrays}
-    compiler = numba.njit(**how)
 
     def compiled(function: F) -> F:
-        return cast(F, once_a_type(compiler(function)))
+        return cast(F, for_both(partial(numba.njit, **how), cast(FunctionType, function)))
 
     return compiled
 

@@ -6,11 +6,16 @@ is laid out once, when compiled code is entered, and from there on only its addr
 read; what they say of each array (where, how long) is never changed by compiled code.
 """
 
+from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
+from types import FunctionType
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 from numba.core.imputils import impl_ret_borrowed
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import (
@@ -96,9 +101,68 @@ def share(cls: type) -> None:
     typeof_impl.register(cls)(typeof)
 
 
-def once_a_type(dispatcher: Any) -> Any:
-    """Have a function compiled once for each type; numba would, for each `True`, 0 or 1 that it is called with."""
-    template_of = dispatcher.get_call_template
+class Draft(JITCodeLibrary):  # type: ignore[misc, unused-ignore]
+    """A function that compiled code calls. It is made better, and machine code, where that is: as a part of it.
+
+    What it would need to raise anything is not there.
+    """
+
+    @property
+    def codegen(self) -> Any:
+        """Who is asked to put in place what an exception needs."""
+        return self
+
+    def set_env(self, name: str, environment: object) -> None:
+        """There is no place."""
+
+    def _optimize_final_module(self) -> None:
+        """Later."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._verify_declare_only_symbols()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """Nowhere."""
+        self._ensure_finalized()
+        return 0
+
+    def serialize_using_object_code(self) -> Any:
+        """As it is kept."""
+        return self.serialize_using_bitcode()
+
+
+class Drafting(Compiler):  # type: ignore[misc, unused-ignore]
+    """Numba's compiler, as far as a draft."""
+
+    def define_pipelines(self) -> Any:
+        """The usual ones."""
+        self.state.library = Draft(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        return super().define_pipelines()
+
+
+def for_both(make: Callable[..., Callable[[Any], Any]], function: FunctionType) -> Any:
+    """Compile a function for callers in Python and, apart, for compiled ones. Most have only these: what would unpack
+    a `Pool` that comes from Python is longer than most of what is done with it, and all of a function that others are
+    compiled into was compiled once for each of them.
+
+    For compiled callers it is compiled once for each type; numba would, for each `True`, 0 or 1 that it is called with.
+
+    Args:
+        make: gives numba's decorator with these options besides.
+    """
+    outside = make()(function)
+    inside = cache(lambda: make(no_cpython_wrapper=True, pipeline_class=Drafting)(_twin(function)))
     plain = types.unliteral  # type: ignore[attr-defined, unused-ignore]
-    dispatcher.get_call_template = lambda args, kws: template_of([plain(each) for each in args], kws)
-    return dispatcher
+    outside.get_call_template = lambda args, kws: inside().get_call_template([plain(each) for each in args], kws)
+    outside.get_overload = lambda signature: inside().get_overload(signature)
+    return outside
+
+
+def _twin(function: FunctionType) -> FunctionType:
+    """The same under another name, by which numba keeps what it has compiled."""
+    twin = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    twin.__qualname__ = f"{function.__qualname__}_inside"
+    twin.__module__ = function.__module__
+    return twin
