@@ -11,7 +11,7 @@ from lepton.store import storage, targets
 from lepton.store.database import Database, Tx
 from lepton.store.storage import Kept
 from lepton.store.vault import packs_present
-from lepton.vault.backup.check import check_packs
+from lepton.vault.backup.check import check_packs, drop_damaged
 from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.target import Copied, copy_packs, size_of
 
@@ -43,9 +43,8 @@ def move(house: House, source: Storage, target: Address, *, progress: Progress) 
                 database.write(storage.forget_next)
             raise
         if not is_new:  # of other times, or of this move when it was begun
-            packs = database.read(packs_present)
-            for path in check_packs(driver, house.vault.ring, packs, progress=counted(progress, size_of(packs))).packs:
-                driver.delete(path)
+            known = database.read(packs_present)
+            drop_damaged(driver, house.vault.ring, known, progress=counted(progress, size_of(known)))
         copied, there = Copied(), set[bytes]()
         moved = partial(house.note, verb="storage moved", why=f"from {source.address} to {target}")
         while (packs := database.write(partial(_switched, kept=kept, there=there, note=moved))) is not None:

@@ -5,6 +5,8 @@ import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import pytest
+
 from lepton.core.errors import ConflictError
 from lepton.vault.driver import Head
 from lepton.vault.drivers.local import LocalDriver
@@ -62,3 +64,20 @@ def test_a_move_that_had_ended_is_told_and_noted(tmp_path: Path) -> None:
     with open_house(data) as house:
         assert get(house, "a") == BODY and told(house).count("storage moved") == 1
     assert not (data / "vault" / PACKS_MARK).exists()
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_restore_into_a_storage_trusts_nothing_that_lies_there(tmp_path: Path, is_killed: bool) -> None:
+    data, left, safe, kit, back = (tmp_path / name for name in ("data", "left", "safe", "kit", "back"))
+    with open_house(data, storage=str(left)) as house:
+        assert put(house, "a") == 201
+    run("recovery-key", "--out", kit, "--data", data)
+    run("backup", "--to", safe, "--data", data)
+    run("storage", "--move-to", tmp_path / "away", "--data", data)
+    for each in packs_in(left):  # what was left rots
+        each.write_bytes(bytes(each.stat().st_size))
+    restore = ("restore", "--from", safe, "--recovery-key", kit, "--into", back, "--storage", left)
+    if is_killed:
+        killed(lambda: call(*restore), left, at="domains/")
+    run(*restore)
+    assert "All read" in run("verify", "--data", back)

@@ -163,3 +163,9 @@ def check_there(driver: Driver, fault: LeptonError) -> None:
 def check_packs(driver: Driver, ring: Opens, packs: Packs, *, progress: Steps) -> Damage:
     """Read all packs, those of a domain in the order in which they came; raises as `Reading.check`."""
     return Reading(driver).check(ring, packs, progress=progress)
+
+
+def drop_damaged(driver: Driver, ring: Opens, packs: Packs, *, progress: Steps) -> None:
+    """Remove what lies in the place of packs and is not they, as of other times: what is there then is whole."""
+    for path in check_packs(driver, ring, packs, progress=progress).packs:
+        driver.delete(path)
