@@ -77,6 +77,25 @@ def test_dumps_are_not_let_go_of_where_the_vaults_storage_is_gone(tmp_path: Path
         assert beside.database.read(packs_present) == before
 
 
+def test_a_place_that_goes_while_a_backup_is_made_gets_none(tmp_path: Path) -> None:
+    safe = Safe(tmp_path)
+    with open_house(safe.data) as house:
+        house.store(b"more" * 50_000)
+    target = Target(LocalDriver(safe.safe), str(safe.safe))
+    gone = list[int]()
+
+    def unmount_once(done: int, total: int) -> None:
+        if not gone:
+            unmount(safe.safe)
+        gone.append(done)
+
+    with opened_data(safe.place.config, CLOCK) as beside:
+        with pytest.raises(StorageUnreachableError):
+            back_up(beside, target, progress=unmount_once)
+        assert beside.last_backup() == 1
+    assert not list(safe.safe.iterdir()), "nothing is written into the mount point"
+
+
 class Spot(LocalDriver):
     """A disk with one file on a spot that cannot be read."""
 
