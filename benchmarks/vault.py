@@ -222,7 +222,7 @@ def main() -> None:
     shutil.rmtree(given.folder)
     (HERE / "raw").mkdir(exist_ok=True)
     (HERE / "raw" / "vault.json").write_text(json.dumps(told, indent=1) + "\n")
-    page = render(told)
+    page = render(told) + (HERE / "VAULT.why.md").read_text()
     (HERE / "VAULT.md").write_text(page)
     print(page)
 

@@ -1,5 +1,6 @@
 """The command `lepton`: groups that are imported only when used, and one way to end."""
 
+import logging
 import sys
 from importlib import import_module
 
@@ -10,6 +11,8 @@ from lepton.cli.group import Group
 from lepton.core import __version__
 from lepton.core.errors import LeptonError
 
+LOUD = ("paramiko", "smbprotocol")
+"""Libraries that log connections that are cut, also with a traceback: that is for a log, where there is one."""
 COMMANDS = {
     "walk": ("lepton.cli.walk:walk", "Take real data from raw file to a served, watched model, on this machine."),
     "up": ("lepton.cli.server:up", "Start the platform on this machine."),
@@ -66,6 +69,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; an error ends it with what happened, what to do, and its exit code."""
+    for library in LOUD:
+        logging.getLogger(library).addHandler(logging.NullHandler())
     try:
         cli(prog_name="lepton", standalone_mode=False)
     except click.exceptions.Abort:

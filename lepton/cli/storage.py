@@ -11,8 +11,8 @@ from lepton.cli.storages import opened, storage_at
 from lepton.core.errors import InvalidError
 from lepton.core.size import format_bytes, number_of
 from lepton.server import ownership
-from lepton.server import storage as storages
 from lepton.server.house import House, Use
+from lepton.server.relocation import move
 from lepton.store.vault import packs_present
 from lepton.vault.backup.target import size_of
 
@@ -48,8 +48,7 @@ def storage(url: str, claims: bool, data: Path | None, is_json: bool) -> None:
             return
         old, new = house.storage, storage_at(url, house.folder)
         with moving("copying") as moved:
-            copied = storages.move(house, old, new, progress=moved)
-        house.tell("storage moved", f"from {old.address} to {new}")
+            copied = move(house, old, new, progress=moved)
         left = ownership.moved(house.database, house.root, new)
     size_moved = f"{number_of(copied.packs, 'pack')}, {format_bytes(copied.size_bytes)}"
     said = f"Content lies at {new} from now on; copied: {size_moved}"

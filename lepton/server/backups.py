@@ -40,6 +40,7 @@ from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.recovery import RecoveryKey, make_key
 from lepton.vault.backup.second import Second
 from lepton.vault.backup.target import FORGETTING, MAKING, Busy, Known, Target, copy_packs, size_of
+from lepton.vault.drivers.local import LocalDriver
 from lepton.vault.store.blobs import Blob, write
 from lepton.vault.store.branches import MAIN, Author
 from lepton.vault.store.files import pack_path
@@ -47,6 +48,7 @@ from lepton.vault.store.keyring import SealedKey
 from lepton.vault.store.pages import Entry
 from lepton.vault.store.sealing import Kind
 from lepton.vault.store.state import Pack, State
+from lepton.vault.uses import BACKUPS_MARK
 from lepton.vault.vault import Domain
 
 log = logging.getLogger("lepton")
@@ -194,6 +196,8 @@ def settle(house: House, target: Target, *, is_new: bool, claims: bool = False) 
     claim = Claim(house.database, target, id)
     claim.take(claims=claims or is_first)
     house.database.write(lambda tx: targets.put(tx, replace(own, id=id)))
+    if isinstance(target.driver, LocalDriver):
+        target.driver.pin(BACKUPS_MARK)  # a disk may go, and its mount point be left
     if claims:
         house.database.write(lambda tx: targets.doubt_made(tx, id))
     return claim

@@ -79,6 +79,6 @@ def _is_whole(house: House, driver: Driver, wanted: tuple[bytes, bytes, int]) ->
     domain, pack, size = wanted
     try:
         found = check_packs(driver, house.vault.ring, {domain: [(pack, size)]}, progress=lambda _: None)
-    except LeptonError:
+    except (IntegrityError, NotFoundError):
         return False
     return not found.packs

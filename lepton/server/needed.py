@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from lepton.core.clock import SystemClock
 from lepton.core.errors import IntegrityError, LeptonError, NotFoundError
 from lepton.store.restored import Told
-from lepton.vault.backup.check import Damage
+from lepton.vault.backup.check import Damage, check_there
 from lepton.vault.backup.frozen import FrozenState
 from lepton.vault.driver import Driver
 from lepton.vault.store.blobs import places, read_blob
@@ -69,7 +69,8 @@ def _damaged_paths(domain: Domain, damage: Damage) -> Iterator[str]:
             for name, entry in domain.branches.tree(id).scan():
                 if not _is_whole(domain, entry.blob.to_bytes(), damage):
                     yield f"{branch}: {name}"
-        except LeptonError:
+        except LeptonError as fault:
+            check_there(domain.chunks.driver, fault)
             yield f"{branch}: its list of names"
 
 
@@ -87,7 +88,8 @@ def _older_names(domain: Domain, told: Told, damage: Damage) -> Iterator[str]:
                 for name, value in page.records if id not in heads else ():
                     if isinstance(value, Entry) and not _is_whole(domain, value.blob.to_bytes(), damage):
                         yield f"{where}{name}"
-        except LeptonError:
+        except LeptonError as fault:
+            check_there(domain.chunks.driver, fault)
             if id not in heads:
                 yield f"{where}its list of names"
 
@@ -96,7 +98,8 @@ def _is_whole(domain: Domain, blob: bytes, damage: Damage) -> bool:
     try:
         found = places(domain.chunks, read_blob(blob))
         return all(id not in damage.chunks and domain.chunks.has(id) for id, _ in found)
-    except LeptonError:
+    except LeptonError as fault:
+        check_there(domain.chunks.driver, fault)
         return False
 
 

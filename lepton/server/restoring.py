@@ -23,6 +23,7 @@ from lepton.server.loading import Loading
 from lepton.server.opening import Backup, DumpDamagedError, opened
 from lepton.server.storage import Address, claim, kept_of, new_id, own_address
 from lepton.store import domains
+from lepton.vault.backup.check import drop_damaged
 from lepton.vault.backup.manifest import Manifest
 from lepton.vault.backup.progress import Progress, counted
 from lepton.vault.backup.target import Target, copy_packs
@@ -54,12 +55,17 @@ def restore(
     loading.check(str(_begun(into).get("storage", "")))
     address, id = storage or own_address(into), _begin(config, backup.manifest)
     with closing(address.open()) as driver:
-        claim(driver, address, platform=backup.manifest.platform, id=id)
-        tell = counted(progress, backup.size_bytes)
+        is_new = claim(driver, address, platform=backup.manifest.platform, id=id)
         others = dict(backup.manifest.packs)
         own = {backup.manifest.domain: others.pop(backup.manifest.domain)}
-        for source, packs in ((backup.own.driver, own), (backup.target.driver, others)):
-            copy_packs(source, driver, packs, progress=tell)  # a check names what is lost
+        halves = ((backup.own, backup.own.driver, own), (backup.vault, backup.target.driver, others))
+        if storage and not is_new:  # of other times, or of this restore when it was begun
+            tell = counted(progress, backup.size_bytes)
+            for vault, _, packs in halves:
+                drop_damaged(driver, vault.ring, packs, progress=tell)
+        tell = counted(progress, backup.size_bytes)
+        for _, source, packs in halves:  # a check names what is lost
+            copy_packs(source, driver, packs, progress=tell, looks=not (storage and is_new))
     rows = loading.fill(backup, kept_of(backup.manifest.root, address, id))
     note_database(config)
     write_private(into / "key", backup.manifest.root.hex() + "\n")

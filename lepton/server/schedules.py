@@ -152,7 +152,14 @@ def let_go(house: House, target: Target, gone: Sequence[int], *, is_dry: bool = 
         note(target, house.platform(), house.signer, ours)
     lease_s = FORGOTTEN_S + Jumps(house.database, house.clock).doubt_s()
     done = forget(target, gone, opened, busy=busy(house), newest=newest, lease_s=lease_s)
-    house.database.write(lambda tx: targets.drop_made(tx, id, done.gone))
+
+    def taken_note_of(tx: Tx) -> None:
+        targets.drop_made(tx, id, done.gone)
+        if (found := targets.find(tx, target.address)) and lying.missed:
+            said, left = (are_gone(some, target.address) for some in (lying.missed, lying.missed - {*done.gone}))
+            targets.put(tx, replace(found, fault=found.fault.replace(said, left).removesuffix("; ")))
+
+    house.database.write(taken_note_of)
     if done.gone or done.removed:
         told = ", ".join(map(str, done.gone)) or "none"
         house.tell("backups let go", f"{told} at {target.address}; packs marked {done.marked}, removed {done.removed}")

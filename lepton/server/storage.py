@@ -12,24 +12,19 @@ again and goes on; new packs are taken again then at the latest `LAST_S` later.
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from time import time_ns
-from typing import Protocol
 
 from lepton.core.errors import ConfigError, ConflictError, IntegrityError, LeptonError, NameTakenError, NotFoundError
 from lepton.security.key import derive, seal, unseal
 from lepton.server.config import ServerConfig
-from lepton.store import facts, storage, targets
+from lepton.store import facts, storage
 from lepton.store.database import Database, Tx
 from lepton.store.storage import Kept
 from lepton.store.vault import packs_present
-from lepton.vault.backup.check import check_packs
-from lepton.vault.backup.progress import Progress, counted
-from lepton.vault.backup.target import Copied, copy_packs, size_of
 from lepton.vault.driver import Driver
 from lepton.vault.drivers.credentials import Credentials, from_environment
 from lepton.vault.drivers.local import LocalDriver
@@ -37,11 +32,8 @@ from lepton.vault.drivers.opening import address_of, open_driver
 from lepton.vault.drivers.probing import probe
 from lepton.vault.store.files import pack_path
 from lepton.vault.uses import OWNER_MARK, PACKS_MARK, Use, taking
-from lepton.vault.vault import Vault
 
 FORMAT = 1
-LAST_S = storage.CLOSED_S
-"""Longer than it takes to copy what came while all else was copied; begun anew with each round."""
 NEEDED = ("range_reads", "read_after_write", "list_after_write")
 """What a storage of packs must be able to do."""
 
@@ -71,25 +63,6 @@ class Storage:
     driver: Driver
     id: str
     address: Address
-
-
-class Moving(Protocol):
-    """What a move needs of a data directory."""
-
-    @property
-    def root(self) -> bytes:
-        """The root key."""
-        ...
-
-    @property
-    def database(self) -> Database:
-        """Its database."""
-        ...
-
-    @property
-    def vault(self) -> Vault:
-        """Its vault."""
-        ...
 
 
 def given(config: ServerConfig) -> Address:
@@ -181,12 +154,12 @@ def _is_there(tx: Tx, driver: Driver, *, is_known: bool) -> bool:
     Args:
         is_known: all of them must; else, when storages had no marks yet, one.
     """
-    packs = _paths(tx)
+    packs = paths(tx)
     there = packs & {head.key for head in driver.list("domains/")} if packs else packs
     return there == packs if is_known else bool(there) or not packs
 
 
-def _paths(tx: Tx) -> set[str]:
+def paths(tx: Tx) -> set[str]:
     """Of all packs that the database knows."""
     return {pack_path(domain, id) for domain, found in packs_present(tx).items() for id, _ in found}
 
@@ -309,59 +282,6 @@ def _key(root: bytes) -> bytes:
     return derive(root, "storage credentials")
 
 
-def move(house: Moving, source: Storage, target: Address, *, progress: Progress) -> Copied:
-    """Move the platform's packs to another storage; those in the old one stay, and count no more.
-
-    Raises:
-        ConflictError: it is the same storage or a part of it, another platform's, or one of backups.
-        ConfigError: it cannot do what packs need.
-        IntegrityError: packs are lost or damaged where they lie; nothing is changed.
-    """
-    database, root = house.database, house.root
-    check_apart(str(target), [str(source.address), *(place.address for place in database.read(targets.every))])
-    _check_whole(house, source, progress)
-    driver, platform = target.open(), platform_id(database)
-    try:
-        given = kept_of(root, target, new_id())
-        kept = database.write(partial(storage.begin, kept=given))
-        try:
-            is_new = claim(driver, target, platform=platform, id=kept.id)
-        except (ConflictError, ConfigError):
-            if kept.id == given.id:  # else a move that was begun before may go on
-                database.write(storage.forget_next)
-            raise
-        copied, there = Copied(), set[bytes]()
-        while (packs := database.write(partial(_switched, kept=kept, there=there))) is not None:
-            tell = counted(progress, size_of(packs))
-            # what lies in a new place is of other times: only what this move has copied itself is as it must be
-            some = copy_packs(source.driver, driver, packs, progress=tell, looks=not is_new and not there)
-            _refuse(database, some.lost)
-            copied.packs, copied.size_bytes = copied.packs + some.packs, copied.size_bytes + some.size_bytes
-            there |= {pack for each in packs.values() for pack, _ in each}
-            database.write(partial(storage.close, until=time_ns() // 1000 + LAST_S * 1_000_000))
-        return copied
-    finally:
-        database.write(partial(storage.close, until=0))
-        driver.close()
-
-
-def _check_whole(house: Moving, source: Storage, progress: Progress) -> None:
-    """Read every byte before it is moved: damage must not become the only copy."""
-    packs = house.database.read(packs_present)
-    damage = check_packs(source.driver, house.vault.ring, packs, progress=counted(progress, size_of(packs)))
-    _refuse(house.database, damage.packs)
-
-
-def _refuse(database: Database, faults: Mapping[str, str]) -> None:
-    """Refuse to move what is wrong with packs (path -> what), unless they are pruned by now."""
-    present = database.read(_paths)
-    packs = [f"{path}: {fault}" for path, fault in faults.items() if path in present]
-    if packs:
-        raise IntegrityError(
-            f"{len(packs)} packs cannot be moved: {'; '.join(packs[:3])}", fix="lepton vault repair --from URL"
-        )
-
-
 def check_apart(target: str, others: Iterable[str]) -> None:
     """Refuse a place in another, or around it: whoever clears the one away would take the other.
 
@@ -378,14 +298,3 @@ def check_apart(target: str, others: Iterable[str]) -> None:
 def _path_of(url: str) -> str:
     place, mark, options = url.partition("?")
     return f"{options}{mark}{place.rstrip('/')}/"
-
-
-def _switched(tx: Tx, kept: Kept, there: Iterable[bytes]) -> dict[bytes, list[tuple[bytes, int]]] | None:
-    """Packs that were not copied yet; None: there are none, and from now on they lie in the new storage."""
-    present, copied = packs_present(tx), set(there)
-    missing = {domain: [(id, size) for id, size in packs if id not in copied] for domain, packs in present.items()}
-    missing = {domain: packs for domain, packs in missing.items() if packs}
-    if missing:
-        return missing
-    storage.switch(tx, kept)
-    return None

@@ -1,18 +1,26 @@
 """OpenSSH's and rclone's SFTP servers keep the drivers' contract; only the first can create a key if it is absent."""
 
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
+from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from lepton.core.errors import StorageRefusedError
+from lepton.core.errors import NotFoundError, StorageRefusedError, StorageUnreachableError
+from lepton.vault.backup.recovery import make_key
 from lepton.vault.driver import Capabilities
 from tests.backends import rclone
 from tests.backends.openssh import openssh
 from tests.backends.process import Storage
+from tests.backends.proxy import proxy
 from tests.contract.driver_contract import DriverContract, driver, opened
-from tests.contract.driver_faults import DriverFaults, between, folder
+from tests.contract.driver_faults import RASH, DriverFaults, between, folder, moved
 
 __all__ = ["between", "driver", "folder"]
 
@@ -63,3 +71,49 @@ def test_a_server_with_another_key_is_refused_and_its_key_named(of_rclone: Stora
         stranger = replace(of_rclone, credentials=replace(of_rclone.credentials, host_key=known))
         with closing(opened(stranger)) as driver, pytest.raises(StorageRefusedError, match="ssh-ed25519"):
             driver.head("k")
+
+
+def test_a_login_that_is_cut_is_no_refusal(of_rclone: Storage) -> None:
+    refused = list[int]()
+    with proxy(of_rclone.port) as between:
+        for sent in range(0, 4096, 128):
+            between.cut_after(sent)
+            with closing(opened(moved(of_rclone, between.port), patience=replace(RASH, attempts=1))) as driver:
+                try:
+                    driver.head("k")
+                except StorageRefusedError:
+                    refused.append(sent)
+                except (StorageUnreachableError, NotFoundError):  # the last of them come through
+                    pass
+            between.heal()
+    assert refused == []
+
+
+def test_a_connection_that_is_cut_is_told_without_the_librarys_traceback(tmp_path: Path) -> None:
+    kit = tmp_path / "kit"
+    kit.write_text(make_key(platform="p", signer=bytes(32), at_least=0).to_text())
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        Thread(target=hang_up, args=(door,), daemon=True).start()
+        place = f"sftp://127.0.0.1:{door.getsockname()[1]}/x"
+        command = [
+            sys.executable,
+            "-m",
+            "lepton.cli.main",
+            "vault",
+            "verify",
+            "--at",
+            place,
+            "--recovery-key",
+            str(kit),
+        ]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, "LEPTON_STORAGE_USER": "u"}
+        )
+    assert done.stderr.startswith(f"error: {place} does not answer"), done.stderr
+
+
+def hang_up(door: socket.socket) -> None:
+    """Take connections, and end them at once."""
+    with suppress(OSError):
+        while True:
+            door.accept()[0].close()

@@ -459,8 +459,8 @@ def test_what_was_damaged_and_sent_again_is_named_no_more(place: Place) -> None:
     assert done.exit_code == 0 and "nothing of that is needed" in done.output and pack.name in done.output
 
 
-def spoiled(path: Path, at: int = 300_000) -> None:
-    """One byte of a file is another, and the file as long as it was."""
+def spoiled(path: Path, at: int = 200) -> None:
+    """One byte of a file is another, and the file as long as it was; of a pack one of its first box."""
     body = bytearray(path.read_bytes())
     body[at % len(body)] ^= 1
     path.write_bytes(body)

@@ -70,7 +70,10 @@ def test_a_place_that_was_set_back_is_named_with_all_that_it_lost(place: Place) 
         told = fault("verify", *at, *data)
         assert all(manifest_paths(gone)[0] in told.message for gone in (3, 4))
     assert json.loads(run("backup", "--to", place.safe, "--json", *data).stdout)["missed"] == [3, 4]
-    run("forget", *at, "--backup", "3", "--backup", "4", *data)
+    run("forget", *at, "--backup", "3", *data)
+    assert "Backup 4 was made" in standing(place)
+    run("forget", *at, "--backup", "4", *data)
+    assert standing(place) == "good", "as soon as note is taken of it"
     run("verify", *at, *data)
     done = run("backup", "--to", place.safe, *data)
     assert "were made" not in done.stderr and standing(place) == "good"

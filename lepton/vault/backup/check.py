@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lepton.core.errors import IntegrityError, LeptonError
+from lepton.core.errors import IntegrityError, LeptonError, StorageRefusedError, StorageUnreachableError
 from lepton.vault.backup.progress import Steps
 from lepton.vault.driver import Driver
 from lepton.vault.store.files import pack_path
@@ -14,6 +14,8 @@ from lepton.vault.store.rescue import rescued
 
 Packs = Mapping[bytes, Iterable[tuple[bytes, int]]]
 """Domain -> id and bytes of each pack."""
+MARKS = "lepton-"
+"""What the names of the few files begin with that say what a place is for."""
 
 
 class Opens(Protocol):
@@ -73,6 +75,9 @@ class Reading:
         Args:
             packs: those of a domain in the order in which they came; of several backups the oldest first.
             progress: told of the bytes of those that are read.
+
+        Raises:
+            StorageUnreachableError, StorageRefusedError: all of the storage is gone, or closed.
         """
         for domain, wanted in packs.items():
             id_key = ring.domain(domain).chunk_id
@@ -93,6 +98,7 @@ class Reading:
                 raise IntegrityError(f"it has {there} bytes, not {size}")
             body = b"".join(self._driver.get(path))
         except LeptonError as fault:
+            check_there(self._driver, fault)
             found.packs[path] = fault.message
             found.lost.add(pack)
             return
@@ -148,6 +154,18 @@ class Reading:
         return damage
 
 
+def check_there(driver: Driver, fault: LeptonError) -> None:
+    """After one read that failed: raise if all of the storage is gone, as then nothing that lies there is damaged."""
+    if isinstance(fault, (StorageUnreachableError, StorageRefusedError)):
+        next(iter(driver.list(MARKS)), None)
+
+
 def check_packs(driver: Driver, ring: Opens, packs: Packs, *, progress: Steps) -> Damage:
-    """Read all packs, those of a domain in the order in which they came."""
+    """Read all packs, those of a domain in the order in which they came; raises as `Reading.check`."""
     return Reading(driver).check(ring, packs, progress=progress)
+
+
+def drop_damaged(driver: Driver, ring: Opens, packs: Packs, *, progress: Steps) -> None:
+    """Remove what lies in the place of packs and is not they, as of other times: what is there then is whole."""
+    for path in check_packs(driver, ring, packs, progress=progress).packs:
+        driver.delete(path)

@@ -290,8 +290,11 @@ def _connect(address: Address, credentials: Credentials, patience: Patience, nam
             raise paramiko.SSHException("no SFTP")
         client.get_channel().settimeout(patience.answer_s)
         return client
-    except BaseException:
+    except BaseException as fault:
+        was_cut = isinstance(fault, paramiko.AuthenticationException) and not transport.is_active()
         transport.close()
+        if was_cut:  # nobody has refused the login
+            raise EOFError from None
         raise
 
 
