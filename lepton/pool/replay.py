@@ -115,14 +115,14 @@ def try_out(
 
 def lately_of(replay: kernel.Replay, trace: Trace, *, is_known: bool) -> Lately | None:
     """The jobs that ended last and the oldest of those that live; None: too many live."""
-    jobs, ends = replay.pool.jobs, replay.segments.end[: replay.at[kernel.SEGMENTS]]
-    state, now = np.asarray(jobs.state), float(ends[-1])
+    jobs, now = replay.pool.jobs, float(replay.segments.end[replay.at[kernel.SEGMENTS] - 1])
+    state = np.asarray(jobs.state)
     alive = replay.by_submit[np.isin(state[replay.by_submit], (WAITING, RUNNING))]
     count = endings(len(alive))
     if not count:
         return None
-    last = np.asarray(replay.segments.job[: len(ends)])[::-1]
-    last, alive = last[state[last] == ENDED][:count], alive[: 2 * count]
+    ended = ended_at(replay)
+    last, alive = np.argsort(ended, kind="stable")[: np.isfinite(ended).sum()][-count:], alive[: 2 * count]
     duration, chosen = trace.duration.copy(), np.zeros(len(trace), np.bool_)
     duration[alive] = probable_s(worked_s(jobs, now)[alive], trace.duration[last])
     chosen[last] = chosen[alive] = True
@@ -136,12 +136,18 @@ def worked_s(jobs: Rows, now: float) -> Floats:
     return np.asarray(jobs.work + np.where(jobs.state == RUNNING, running_s, 0.0))
 
 
+def ended_at(replay: kernel.Replay) -> Floats:
+    """(J,) when each job has ended; NaN: it has not."""
+    jobs, count = len(replay.facts), replay.at[kernel.SEGMENTS]
+    ended = np.full(jobs, np.nan)
+    ended[replay.segments.job[:count]] = replay.segments.end[:count]
+    ended[np.asarray(replay.pool.jobs.state)[:jobs] != ENDED] = np.nan
+    return ended
+
+
 def past_of(replay: kernel.Replay, now: float) -> Past:
     """What is known now of jobs that have ended or run."""
-    jobs, history, count = replay.pool.jobs, replay.history, replay.at[kernel.SEGMENTS]
-    ended = np.full(len(jobs), np.nan)
-    ended[replay.segments.job[:count]] = replay.segments.end[:count]
-    ended[jobs.state != ENDED] = np.nan
+    jobs, history, ended = replay.pool.jobs, replay.history, ended_at(replay)
     done = np.where(np.isnan(ended), worked_s(jobs, now), replay.facts.duration)
     known = np.flatnonzero(~np.isnan(ended) | ((jobs.state != ABSENT) & (done > 0)))
     return Past(

@@ -8,9 +8,9 @@ import pytest
 from lepton.pool.arrays import Rules, replay_of
 from lepton.pool.hindsight import LARGEST, MOST, PLAIN, WAYS, WINDOW, Lately, Trials, Way, endings, probable_s, tried
 from lepton.pool.kernel import replay as kernel
-from lepton.pool.kernel.state import ENDED
+from lepton.pool.kernel.state import ENDED, RUNNING, WAITING
 from lepton.pool.policy import CALM, OURS, POLICIES, Policy, Source
-from lepton.pool.replay import lately_of, run
+from lepton.pool.replay import lately_of, run, worked_s
 from lepton.pool.trace import Cluster, Floats, Trace
 
 CLUSTER = Cluster(nodes={"all": 16})
@@ -89,6 +89,22 @@ def test_a_trial_knows_nothing_that_has_not_happened() -> None:
     assert len(lately.guess) == len(lately.trace)
     plain = lately_of(replay, trace, is_known=False)
     assert plain is not None and plain.guess is None
+
+
+def test_a_job_that_was_stopped_on_its_way_has_ended_once() -> None:
+    trace = made(sigma=0.5, load=1.1, seed=1, jobs=900)
+    replay = replay_of(trace, CLUSTER, OURS, Rules())
+    kernel.advance(replay, 1000)
+    ended = np.flatnonzero(np.asarray(replay.pool.jobs.state) == ENDED)
+    runs = np.isin(replay.segments.job[: replay.at[kernel.SEGMENTS]], ended).sum()
+    assert runs > len(ended), "else this shows nothing"
+    lately = lately_of(replay, trace, is_known=True)
+    assert lately is not None
+    alive = np.isin(np.asarray(replay.pool.jobs.state), (WAITING, RUNNING))
+    done = worked_s(replay.pool.jobs, float(replay.segments.end[replay.at[kernel.SEGMENTS] - 1]))
+    at = {int(id): run_s for id, run_s in zip(lately.trace.id, lately.trace.duration, strict=True)}
+    expected = probable_s(done[alive], trace.duration[ended])
+    assert [at[job] for job in np.flatnonzero(alive)] == expected.tolist()
 
 
 def test_another_way_is_gone_once_trials_have_clearly_said_so() -> None:
