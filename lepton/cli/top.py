@@ -15,6 +15,8 @@ from lepton.cli.output import Session, common
 from lepton.cli.tables import one_line, styled
 
 EVERY = Number(0.1, 3600, unit="seconds")
+WAYS = {"stops": "stops by key", "adapts": "size by wait"}
+"""What is tried out (`pool.hindsight`), in few words."""
 BAR = 24
 """Characters of a full bar."""
 Pool = Mapping[str, Any]
@@ -43,7 +45,15 @@ def sections(pool: Pool) -> Iterator[tuple[str, Rows]]:
     yield "queues", [queue_row(queue, depth) for queue, depth in in_tree(pool["queues"])]
     if pool["quotas"]:
         yield "quotas", [{"of": q["name"], **_held(q)} for q in pool["quotas"]]
-    yield "last decisions", [decision_row(event) for event in pool["decisions"]]
+    yield f"last decisions ({way_words(pool['way'])})", [decision_row(event) for event in pool["decisions"]]
+
+
+def way_words(way: Mapping[str, Any]) -> str:
+    """Which way of deciding pays, and how that is known."""
+    goes = ", ".join(f"{what}: {'yes' if way[it] else 'no'}" for it, what in WAYS.items())
+    if way["since"] is None:
+        return f"{goes}; a rule of thumb until {way['next_after']:,} jobs have ended"
+    return f"{goes}; tried after {way['tried_after']:,} endings, again after {way['next_after']:,}"
 
 
 def device_row(name: str, use: Mapping[str, int]) -> dict[str, str]:

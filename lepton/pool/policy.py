@@ -5,6 +5,7 @@ Every constant of ours says in `docs/pool-policy.md` how it was chosen.
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import NamedTuple
 
 ENDLESS = float("inf")
 
@@ -75,6 +76,22 @@ class Policy:
     """Running jobs are stopped for a smaller key alone only while that pays: `hindsight`."""
     adapts: bool = False
     """Size counts for more while jobs wait for longer than they run: `kernel.pace`."""
+
+
+class Way(NamedTuple):
+    """What trials find out (`hindsight`)."""
+
+    stops: bool
+    """Jobs are stopped for smaller keys alone."""
+    adapts: bool
+    """Size counts for more while jobs wait long."""
+
+
+def words(way: Way) -> str:
+    """A way in words."""
+    stops = "jobs are stopped" if way.stops else "no job is stopped"
+    adapts = "counts for more" if way.adapts else "never counts for more"
+    return f"{stops} for a smaller key alone and size {adapts} while jobs wait long"
 
 
 OURS = Policy(

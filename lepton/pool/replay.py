@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from lepton.pool.arrays import Rules, fits, replay_of
 from lepton.pool.boosting import EVERY_S, Past, relearn
-from lepton.pool.hindsight import Lately, Trials, Way, endings, probable_s, tried
+from lepton.pool.hindsight import Lately, Trials, endings, probable_s, tried
 from lepton.pool.kernel import replay as kernel
-from lepton.pool.kernel.predict import IS_SPREAD, IS_TRIED, IS_TRUSTED
+from lepton.pool.kernel.predict import IS_SPREAD, IS_TRUSTED, note_way
 from lepton.pool.kernel.state import ABSENT, BY_KEY, ENDED, RUNNING, WAITING, Rows, longer
-from lepton.pool.policy import Policy
+from lepton.pool.policy import Policy, Way
 from lepton.pool.trace import Cluster, Floats, Ints, Trace
 
 MOMENTS = 20_000
@@ -102,13 +102,13 @@ def try_out(
     if lately is None:
         return replay, 0
 
-    def mean(lately: Lately, policy: Policy) -> float:
+    def mean(policy: Policy) -> float:
         outcome = run(lately.trace, cluster, policy, replace(rules, given=lately.guess, fit=None))
         return float((outcome.finished - lately.trace.submit).mean())
 
     now = Way(stops=bool(history.ended[IS_SPREAD]), adapts=bool(replay.order.adapts))
-    way = trials.hear(tried(lately, policy, mean), now)
-    history.ended[IS_SPREAD], history.ended[IS_TRIED] = way.stops, 1
+    way = trials.hear(tried(policy, mean, is_known=lately.guess is not None), now)
+    note_way(history, way.stops)
     replay.pool.size[BY_KEY] = way.stops
     return replay._replace(order=replay.order._replace(adapts=way.adapts)), len(lately.trace)
 
@@ -167,6 +167,16 @@ def grown(replay: kernel.Replay) -> kernel.Replay:
         segments=longer(segments, 2 * len(segments)),
         nodes=longer(nodes, 2 * len(nodes)),
     )
+
+
+def finished_of(replay: kernel.Replay) -> Floats:
+    """Replay all that is left, where nothing is to be tried or fitted; (J,) when each job ended, NaN: never."""
+    said = kernel.MORE
+    while said != kernel.DONE:
+        said = kernel.advance(replay, MOMENTS)
+        if said == kernel.GROW:
+            replay = grown(replay)
+    return ended_at(replay)
 
 
 def outcome_of(replay: kernel.Replay, trace: Trace, cluster: Cluster, is_refused: NDArray[np.bool_]) -> Outcome:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from lepton.pool.arrays import Rules, replay_of
-from lepton.pool.hindsight import LARGEST, MOST, PLAIN, WAYS, WINDOW, Lately, Trials, Way, endings, probable_s, tried
+from lepton.pool.hindsight import LARGEST, MOST, PLAIN, WAYS, WINDOW, Trials, endings, probable_s, tried
 from lepton.pool.kernel import replay as kernel
 from lepton.pool.kernel.state import ENDED, RUNNING, WAITING
-from lepton.pool.policy import CALM, OURS, POLICIES, Policy, Source
+from lepton.pool.policy import CALM, OURS, POLICIES, Policy, Source, Way
 from lepton.pool.replay import lately_of, run, worked_s
 from lepton.pool.trace import Cluster, Floats, Trace
 
@@ -119,17 +119,20 @@ def test_another_way_is_gone_once_trials_have_clearly_said_so() -> None:
 def test_every_way_is_tried_with_what_was_expected() -> None:
     asked: list[Policy] = []
 
-    def mean(_: Lately, policy: Policy) -> float:
+    def mean(policy: Policy) -> float:
         asked.append(policy)
         return float(len(asked))
 
-    lately = Lately(trace=made(sigma=1.0, load=1.0, seed=5, jobs=3), guess=None)
-    assert tried(lately, OURS, mean) == [1, 2, 3, 1], "where nothing is known size says nothing"
-    assert tried(replace(lately, guess=np.ones(3)), OURS, mean) == [4, 5, 6, 7]
+    assert tried(OURS, mean, is_known=False) == [1, 2, 3, 1], "where nothing is known size says nothing"
+    assert tried(OURS, mean, is_known=True) == [4, 5, 6, 7]
     ways = [Way(stops=each.margin < np.inf, adapts=each.adapts) for each in asked]
     assert ways == [*WAYS[:3], *WAYS]
     assert [each.source for each in asked] == [Source.NOTHING] * 3 + [Source.GIVEN] * 4
     assert not any(each.is_wary for each in asked), "no trial within a trial"
+
+
+def test_where_nothing_took_any_time_no_way_is_better() -> None:
+    assert Trials().hear([0.0] * len(WAYS), PLAIN) == PLAIN
 
 
 def test_trials_become_rare_and_stay_a_part_of_the_work() -> None:
