@@ -13,10 +13,9 @@ from lepton.cli.amounts import GIB, WORDS, short, spent
 from lepton.cli.kinds import Number
 from lepton.cli.output import Session, common
 from lepton.cli.tables import one_line, styled
+from lepton.pool.policy import Way, words
 
 EVERY = Number(0.1, 3600, unit="seconds")
-WAYS = {"stops": "stops by key", "adapts": "size by wait"}
-"""What is tried out (`pool.hindsight`), in few words."""
 BAR = 24
 """Characters of a full bar."""
 Pool = Mapping[str, Any]
@@ -50,7 +49,7 @@ def sections(pool: Pool) -> Iterator[tuple[str, Rows]]:
 
 def way_words(way: Mapping[str, Any]) -> str:
     """Which way of deciding pays, and how that is known."""
-    goes = ", ".join(f"{what}: {'yes' if way[it] else 'no'}" for it, what in WAYS.items())
+    goes = words(Way(stops=way["stops"], adapts=way["adapts"]))
     if way["since"] is None:
         return f"{goes}; a rule of thumb until {way['next_after']:,} jobs have ended"
     return f"{goes}; tried after {way['tried_after']:,} endings, again after {way['next_after']:,}"

@@ -88,10 +88,9 @@ class Way(NamedTuple):
 
 
 def words(way: Way) -> str:
-    """A way in words."""
-    stops = "jobs are stopped" if way.stops else "no job is stopped"
-    adapts = "counts for more" if way.adapts else "never counts for more"
-    return f"{stops} for a smaller key alone and size {adapts} while jobs wait long"
+    """A way in few words."""
+    stops, adapts = ("yes" if each else "no" for each in way)
+    return f"stops by key: {stops}, size by wait: {adapts}"
 
 
 OURS = Policy(

@@ -28,8 +28,8 @@ from lepton.store.database import Database, Tx
 ACTOR = "loop:trials"
 EVERY_S = 10.0
 """Between two looks whether there were endings enough."""
-AGAIN_S = 600.0
-"""Until a trial that failed is made again."""
+AGAIN_S, LATEST_S = 600.0, 86_400.0
+"""Until a trial that failed is made again: twice as long each time, and no longer than that."""
 PROGRAM = "lepton.server.rerunning"
 Means = Callable[[Rerun], list[float]]
 """Mean time to completion by each of `WAYS`; NaN where nobody comes to an end."""
@@ -65,6 +65,7 @@ class Trying:
         self._clock = clock
         self._means = means
         self._not_before = float("-inf")
+        self._pause_s = AGAIN_S
 
     def turn(self) -> float | None:
         """Make a trial if one is due."""
@@ -76,8 +77,10 @@ class Trying:
         try:
             means = [] if due.rerun is None else self._means(due.rerun)
         except EngineError:
-            self._not_before = self._clock.monotonic() + AGAIN_S
+            self._not_before = self._clock.monotonic() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, LATEST_S)
             raise
+        self._pause_s = AGAIN_S
         verdict, event = heard(due, means, self._clock.now())
         self._database.write(lambda tx: self._note(tx, verdict, event))
         return None
@@ -118,9 +121,9 @@ def heard(due: Due, means: list[float], at: datetime) -> tuple[Verdict, Event | 
 
 def told(before: Way, way: Way, means: list[float], jobs: int) -> str:
     """What a trial has said, for people."""
-    said = ", ".join(f"{mean:,.0f} s if {words(each)}" for each, mean in zip(WAYS, means, strict=True))
+    said = "; ".join(f"{mean:,.1f} s with {words(each)}" for each, mean in zip(WAYS, means, strict=True))
     goes = "as before" if way == before else "from now on"
-    return f"{goes} {words(way)}; mean time to completion of the last {jobs} jobs: {said}"
+    return f"{goes} {words(way)}; the last {jobs:,} jobs would have taken, in the mean, {said}"
 
 
 def data_of(way: Way, means: list[float], jobs: int) -> dict[str, Json]:

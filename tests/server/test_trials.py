@@ -76,7 +76,7 @@ def test_a_server_finds_out_that_stopping_pays_and_does_so_from_then_on(tmp_path
         by_way = {(each["stops"], each["adapts"]): each["mean_s"] for each in event["data"]["tried"]}
         assert by_way[STOPPING] < 0.9 * by_way[RESTING]
         assert event["actor"] == "loop:trials" and event["data"]["jobs"] == BATCH * BATCHES
-        assert "mean time to completion of the last 205 jobs" in event["why"]
+        assert event["why"].startswith("from now on stops by key: yes, size by wait: ")
         way = wait_until(lambda: (found := house.ask("GET", "/pool")["way"])["since"] and found, "it is gone")
         assert way["stops"] and way["tried_after"] == BATCH * BATCHES < way["next_after"]
         assert way["since"][:19] == event["at"][:19]
@@ -169,7 +169,12 @@ def test_a_trial_that_fails_changes_nothing_and_is_made_again_later(loops: Loops
     loops.clock.advance(AGAIN_S)
     with pytest.raises(EngineError):
         loop.turn()
-    assert len(asked) == 2
+    loops.clock.advance(AGAIN_S)
+    loop.turn()
+    assert len(asked) == 2, "later each time"
+    loops.clock.advance(AGAIN_S)
+    with pytest.raises(EngineError):
+        loop.turn()
 
 
 def test_a_trial_in_which_nobody_comes_to_an_end_says_nothing(loops: Loops) -> None:
