@@ -13,7 +13,6 @@ from datetime import datetime
 from math import isfinite
 
 from lepton.core.clock import Clock
-from lepton.core.errors import EngineError
 from lepton.core.event import Event
 from lepton.core.resource import Json
 from lepton.pool.hindsight import WAYS, Trials, Verdict
@@ -74,13 +73,10 @@ class Trying:
         due = self._due()
         if due is None:
             return None
-        try:
-            means = [] if due.rerun is None else self._means(due.rerun)
-        except EngineError:
-            self._not_before = self._clock.monotonic() + self._pause_s
-            self._pause_s = min(2 * self._pause_s, LATEST_S)
-            raise
-        self._pause_s = AGAIN_S
+        self._not_before = self._clock.monotonic() + self._pause_s  # if it fails
+        self._pause_s = min(2 * self._pause_s, LATEST_S)
+        means = [] if due.rerun is None else self._means(due.rerun)
+        self._not_before, self._pause_s = float("-inf"), AGAIN_S
         verdict, event = heard(due, means, self._clock.now())
         self._database.write(lambda tx: self._note(tx, verdict, event))
         return None
@@ -89,10 +85,10 @@ class Trying:
         mirror = self._placing.mirror
         with mirror.lock:
             forecast, policy = mirror.live.forecast, mirror.live.policy
-            trials = Trials() if forecast.verdict is None else forecast.verdict.trials()
+            before = forecast.verdict or Verdict()
+            trials = before.trials()
             if forecast.ended < trials.due or not (policy.is_wary and policy.preempts):
                 return None
-            before = forecast.verdict or Verdict()
             last_s = forecast.endings[-1].at_s if forecast.endings else before.tried_s
             before = replace(before, ended=forecast.ended, tried_s=last_s)
             rerun = rerun_of(mirror.live, mirror.now())
