@@ -1,4 +1,5 @@
-"""The pool's table: `TRACES=DIR python benchmarks/pool.py` writes POOL.md and, with every figure, pool.json beside it.
+"""The pool's table: `TRACES=DIR python benchmarks/pool.py` writes POOL.md and, with every figure, pool.json beside it;
+raw/pool-table.txt has the same table as the command prints it.
 
 DIR holds helios-venus-sept2020/ (jobs, nodes, the published schedules and predictions) and alibaba-gpu-v2023/. All but
 the last table is what one call of `lepton pool replay --table` prints. Processor time is of one core, after a first run
@@ -110,14 +111,21 @@ def page(found: Mapping[str, Any], called: Sequence[str], folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def printed(found: Mapping[str, Any]) -> str:
+    """The tables as the command prints them where nobody watches."""
+    texts = [[list(rows[0]), *([row.get(name, "") for name in rows[0]] for row in rows)] for rows in tables(found)]
+    return "".join("".join("\t".join(row) + "\n" for row in rows) + "\n" for rows in texts)
+
+
 def main() -> None:
-    """Measure all, write both files."""
+    """Measure all, write the files."""
     folder = Path(os.environ["TRACES"])
     called = command(folder)
     subprocess.run(called[:6], check=True, stdout=subprocess.DEVNULL)  # compiles
     said = subprocess.run([*called, "--json"], check=True, stdout=subprocess.PIPE, text=True)
     found = json.loads(said.stdout) | {"live": live_fractions(folder / "alibaba-gpu-v2023")}
     (HERE / "pool.json").write_text(json.dumps(found, indent=1) + "\n")
+    (HERE / "raw" / "pool-table.txt").write_text(printed(found))
     (HERE / "POOL.md").write_text(page(found, called, folder))
 
 

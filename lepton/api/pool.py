@@ -36,6 +36,16 @@ AfterName = Annotated[str, Query(max_length=253, description="`next` of the page
 NodeName = Annotated[str, Path(min_length=1, max_length=253)]
 
 
+class WayOut(BaseModel):
+    """Which way of deciding pays, as far as the last jobs say."""
+
+    stops: bool = Field(description="jobs are stopped for a smaller key alone")
+    adapts: bool = Field(description="size counts for more while jobs wait long")
+    since: str | None = Field(description="when that was found out; null: not yet, and a rule of thumb says so")
+    tried_after: int = Field(description="jobs that had ended at the last trial; 0: there was none")
+    next_after: int = Field(description="jobs that must have ended for the next")
+
+
 class PoolOut(BaseModel):
     """The pool at a glance."""
 
@@ -45,6 +55,7 @@ class PoolOut(BaseModel):
     jobs: dict[str, int] = Field(description="state -> how many live")
     queues: list[QueueOut]
     quotas: list[QuotaOut]
+    way: WayOut
     decisions: list[EventOut] = Field(description="what was decided last, newest first, of workspaces that you reach")
 
 
@@ -56,9 +67,17 @@ async def look(visit: ReadingAnywhere) -> JSONResponse:
     places = None if sees is None else [*sees, ""]
 
     def work(tx: Tx) -> dict[str, Any]:
-        last = events.newest_decisions(tx, verbs=DECISIONS, kinds=["node"], workspaces=places, limit=MOST_DECISIONS)
+        last = events.newest_decisions(
+            tx, verbs=DECISIONS, kinds=["node", "pool"], workspaces=places, limit=MOST_DECISIONS
+        )
         found = visit.platform.overview.look(tx, to_micros(at))
-        return {"at": at.isoformat(), **found, "decisions": [EventOut.of(seq, event) for seq, event in last]}
+        way = visit.platform.placing.mirror.way()
+        return {
+            "at": at.isoformat(),
+            **found,
+            "way": way,
+            "decisions": [EventOut.of(seq, event) for seq, event in last],
+        }
 
     return answer(await visit.read(work))
 

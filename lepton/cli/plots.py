@@ -16,23 +16,38 @@ POINTS = 2_000
 
 
 def draw(path: Path, outcomes: Mapping[str, Outcome]) -> None:
-    """Write a PNG file that compares outcomes of one trace."""
-    figure = Figure(figsize=(10, 10), layout="constrained")
+    """Write a PNG file that compares outcomes of one trace; the first is drawn heavier, over the others."""
+    figure = Figure(figsize=(10, 11), layout="constrained")
     queue, used, waits = figure.subplots(3, 1)
-    for name, outcome in outcomes.items():
+    for at, (name, outcome) in enumerate(outcomes.items()):
+        line = {"label": name, "linewidth": 1 if at else 2, "zorder": 2 if at else 3}
         begin = float(outcome.trace.submit.min())
         whole = sum(outcome.cluster.nodes.values()) * outcome.cluster.per_node
-        queue.plot(*curve(*waiting_over_time(outcome), begin), label=name, linewidth=1)
+        queue.plot(*curve(*waiting_over_time(outcome), begin), **line)
         days, held = curve(*held_over_time(outcome), begin)
-        used.plot(days, 100 * held / whole, label=name, linewidth=1)
-        seconds = np.sort(waits_of(outcome)[~outcome.is_refused])
-        waits.plot(np.maximum(seconds, 1), np.arange(1, len(seconds) + 1) / len(seconds), label=name)
+        used.plot(days, 100 * held / whole, **line)
+        seconds, share = longer_than(waits_of(outcome)[~outcome.is_refused])
+        waits.step(seconds, share, where="post", **line)
     label(queue, "jobs that wait", "days since the first submit", "jobs")
     label(used, "devices held", "days since the first submit", "% of the cluster")
-    label(waits, "waiting: share of jobs that waited no longer", "seconds", "share of jobs")
+    label(waits, "waiting (1 - CDF): how many jobs waited longer", "seconds", "% of jobs")
+    queue.set_yscale("symlog", linthresh=10)
+    queue.set_ylim(bottom=0)
     waits.set_xscale("log")
-    queue.legend()
+    waits.set_yscale("log")
+    waits.set_xlim(left=1)
+    queue.legend(loc="upper left", ncols=4)
     figure.savefig(path, format="png", dpi=110)
+
+
+def longer_than(waits: Floats) -> tuple[Floats, Floats]:
+    """Waits of a second and more, the shortest first, and the percentage of all jobs that waited longer than each.
+
+    The last, longer than which nobody waited, has that of one job, so that it can be seen where shares are logs.
+    """
+    seconds = np.sort(waits)
+    share = 100 * np.maximum(1, np.arange(len(seconds) - 1, -1, -1)) / max(1, len(seconds))
+    return seconds[seconds >= 1], share[seconds >= 1]
 
 
 def label(axes: Any, title: str, x: str, y: str) -> None:

@@ -13,6 +13,7 @@ from lepton.cli.amounts import GIB, WORDS, short, spent
 from lepton.cli.kinds import Number
 from lepton.cli.output import Session, common
 from lepton.cli.tables import one_line, styled
+from lepton.pool.policy import Way, words
 
 EVERY = Number(0.1, 3600, unit="seconds")
 BAR = 24
@@ -43,7 +44,15 @@ def sections(pool: Pool) -> Iterator[tuple[str, Rows]]:
     yield "queues", [queue_row(queue, depth) for queue, depth in in_tree(pool["queues"])]
     if pool["quotas"]:
         yield "quotas", [{"of": q["name"], **_held(q)} for q in pool["quotas"]]
-    yield "last decisions", [decision_row(event) for event in pool["decisions"]]
+    yield f"last decisions ({way_words(pool['way'])})", [decision_row(event) for event in pool["decisions"]]
+
+
+def way_words(way: Mapping[str, Any]) -> str:
+    """Which way of deciding pays, and how that is known."""
+    goes = words(Way(stops=way["stops"], adapts=way["adapts"]))
+    if way["since"] is None:
+        return f"{goes}; a rule of thumb until {way['next_after']:,} jobs have ended"
+    return f"{goes}; tried after {way['tried_after']:,} endings, again after {way['next_after']:,}"
 
 
 def device_row(name: str, use: Mapping[str, int]) -> dict[str, str]:

@@ -44,20 +44,34 @@ def replay_of(trace: Trace, cluster: Cluster, policy: Policy, rules: Rules) -> R
     by_submit = np.argsort(trace.submit, kind="stable")
     facts = rows(len(trace), replay.FACT)
     facts.duration, facts.given = trace.duration, given_of(trace, policy, rules)
-    pool = pool_of(trace, cluster, workers, rules.is_partitioned)
-    pool.size[state.BY_KEY] = policy.margin < ENDLESS
-    return Replay(
-        pool=pool,
+    found = begun(
+        pool_of(trace, cluster, workers, rules.is_partitioned),
+        facts,
+        history_of(trace, is_trusted=policy.source is Source.GIVEN, has_trees=learns(policy, rules)),
         order=order_of(policy, is_shared=not rules.is_partitioned),
         setting=setting_of(policy, rules),
-        history=history_of(trace, is_trusted=policy.source is Source.GIVEN, has_trees=learns(policy, rules)),
+    )
+    if learns(policy, rules) and len(trace):
+        found.pause[0] = trace.submit.min() + EVERY_S
+    return found._replace(by_submit=by_submit[fits(trace, cluster, rules.is_partitioned)[by_submit]])
+
+
+def begun(pool: Pool, facts: Rows, history: predict.History, *, order: state.Order, setting: Setting) -> Replay:
+    """A replay of all jobs of a pool, none of which is submitted yet, at its beginning."""
+    jobs = len(facts)
+    pool.size[state.BY_KEY] = order.margin < ENDLESS
+    return Replay(
+        pool=pool,
+        order=order,
+        setting=setting,
+        history=history,
         facts=facts,
-        by_submit=by_submit[fits(trace, cluster, rules.is_partitioned)[by_submit]],
-        events=rows(4 * len(trace) + 64, replay.EVENT),
-        segments=rows(len(trace) + 64, replay.SEGMENT),
-        nodes=np.zeros(int(workers.sum()) + 64, np.int64),
+        by_submit=np.argsort(pool.jobs.submit[:jobs], kind="stable"),
+        events=rows(4 * jobs + 64, replay.EVENT),
+        segments=rows(jobs + 64, replay.SEGMENT),
+        nodes=np.zeros(len(pool.workers) + 64, np.int64),
         at=np.zeros(7, np.int64),
-        pause=np.array([trace.submit.min() + EVERY_S if learns(policy, rules) and len(trace) else np.inf]),
+        pause=np.array([np.inf]),
     )
 
 

@@ -9,11 +9,10 @@ on. The replays begin with an empty pool, so a long queue is seen only in part.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import numpy as np
 
-from lepton.pool.policy import ENDLESS, Policy, Source
+from lepton.pool.policy import ENDLESS, Policy, Source, Way
 from lepton.pool.trace import Floats, Trace
 
 FIRST = 200
@@ -30,6 +29,8 @@ KEPT = 0.8
 CLEARLY = 0.05
 """Another way is gone once it is better by such a share; back to the plain one once that is better at all."""
 
+SHORTEST_S = 1e-3
+"""No mean is less, where nothing took any time."""
 GOLDEN = (5**0.5 - 1) / 2
 """Multiples of it, modulo 1, are spread evenly however many are taken."""
 
@@ -43,17 +44,8 @@ class Lately:
     """(J,) run times that were expected at the submits, in seconds; None: what is expected does not count now."""
 
 
-Mean = Callable[[Lately, Policy], float]
-"""Mean time to completion in seconds under a policy."""
-
-
-class Way(NamedTuple):
-    """What is tried of a policy."""
-
-    stops: bool
-    """Jobs are stopped for smaller keys alone."""
-    adapts: bool
-    """Size counts for more while jobs wait long."""
+Mean = Callable[[Policy], float]
+"""Mean time to completion in seconds, of what came lately, under a policy."""
 
 
 PLAIN = Way(stops=False, adapts=False)
@@ -77,7 +69,7 @@ class Trials:
             means: by way, mean time to completion in seconds.
             now: the present way.
         """
-        self.said = KEPT * self.said + np.log(means)
+        self.said = KEPT * self.said + np.log(np.maximum(means, SHORTEST_S))
         best = WAYS[int(self.said.argmin())]
         gain = self.said[WAYS.index(now)] - self.said.min()
         return best if gain > (0.0 if best == PLAIN else CLEARLY) else now
@@ -87,14 +79,39 @@ class Trials:
         self.due = ended + min(max(FIRST // 2, 3 * ended // 4), max(MOST, 10 * tried))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the trials of a running pool have said so far: all that must be kept of them."""
+
+    way: Way | None = None
+    """None: nothing could be said yet, and a rule of thumb goes on."""
+    since_s: float = 0.0
+    """Since when that way is gone, as all times here in seconds since 1970."""
+    tried_s: float = 0.0
+    """The last ending before the last trial."""
+    ended: int = 0
+    """Endings until then,"""
+    due: int = FIRST
+    """and until the next trial."""
+    said: tuple[float, ...] = (0.0,) * len(WAYS)
+    """As in `Trials`."""
+
+    def trials(self) -> Trials:
+        """To go on with."""
+        return Trials(due=self.due, said=np.array(self.said))
+
+
 def endings(alive: int) -> int:
-    """How many of the last endings are replayed beside so many jobs that live; 0: there is no trial."""
+    """How many of the last endings are replayed, and of so many that live twice as many; 0: there is no trial."""
     return min(max(WINDOW, alive), LARGEST) if alive <= 2 * LARGEST else 0
 
 
-def tried(lately: Lately, policy: Policy, mean: Mean) -> list[float]:
-    """Mean time to completion by each of `WAYS`, in seconds."""
-    is_known = lately.guess is not None
+def tried(policy: Policy, mean: Mean, *, is_known: bool) -> list[float]:
+    """Mean time to completion by each of `WAYS`, in seconds.
+
+    Args:
+        is_known: what is expected of jobs counts.
+    """
     order = replace(
         policy,
         source=Source.GIVEN if is_known else Source.NOTHING,
@@ -103,7 +120,7 @@ def tried(lately: Lately, policy: Policy, mean: Mean) -> list[float]:
         wait_cap_s=ENDLESS,
         shared_cap_s=ENDLESS,
     )
-    means = [mean(lately, in_way(order, way)) for way in WAYS[: len(WAYS) if is_known else -1]]
+    means = [mean(in_way(order, way)) for way in WAYS[: len(WAYS) if is_known else -1]]
     return means if is_known else [*means, means[0]]
 
 

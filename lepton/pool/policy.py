@@ -5,6 +5,7 @@ Every constant of ours says in `docs/pool-policy.md` how it was chosen.
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import NamedTuple
 
 ENDLESS = float("inf")
 
@@ -75,6 +76,21 @@ class Policy:
     """Running jobs are stopped for a smaller key alone only while that pays: `hindsight`."""
     adapts: bool = False
     """Size counts for more while jobs wait for longer than they run: `kernel.pace`."""
+
+
+class Way(NamedTuple):
+    """What trials find out (`hindsight`)."""
+
+    stops: bool
+    """Jobs are stopped for smaller keys alone."""
+    adapts: bool
+    """Size counts for more while jobs wait long."""
+
+
+def words(way: Way) -> str:
+    """A way in few words."""
+    stops, adapts = ("yes" if each else "no" for each in way)
+    return f"stops by key: {stops}, size by wait: {adapts}"
 
 
 OURS = Policy(

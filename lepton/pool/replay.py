@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from lepton.pool.arrays import Rules, fits, replay_of
 from lepton.pool.boosting import EVERY_S, Past, relearn
-from lepton.pool.hindsight import Lately, Trials, Way, endings, probable_s, tried
+from lepton.pool.hindsight import Lately, Trials, endings, probable_s, tried
 from lepton.pool.kernel import replay as kernel
-from lepton.pool.kernel.predict import IS_SPREAD, IS_TRIED, IS_TRUSTED
+from lepton.pool.kernel.predict import IS_SPREAD, IS_TRUSTED, note_way
 from lepton.pool.kernel.state import ABSENT, BY_KEY, ENDED, RUNNING, WAITING, Rows, longer
-from lepton.pool.policy import Policy
+from lepton.pool.policy import Policy, Way
 from lepton.pool.trace import Cluster, Floats, Ints, Trace
 
 MOMENTS = 20_000
@@ -102,27 +102,27 @@ def try_out(
     if lately is None:
         return replay, 0
 
-    def mean(lately: Lately, policy: Policy) -> float:
+    def mean(policy: Policy) -> float:
         outcome = run(lately.trace, cluster, policy, replace(rules, given=lately.guess, fit=None))
         return float((outcome.finished - lately.trace.submit).mean())
 
     now = Way(stops=bool(history.ended[IS_SPREAD]), adapts=bool(replay.order.adapts))
-    way = trials.hear(tried(lately, policy, mean), now)
-    history.ended[IS_SPREAD], history.ended[IS_TRIED] = way.stops, 1
+    way = trials.hear(tried(policy, mean, is_known=lately.guess is not None), now)
+    note_way(history, way.stops)
     replay.pool.size[BY_KEY] = way.stops
     return replay._replace(order=replay.order._replace(adapts=way.adapts)), len(lately.trace)
 
 
 def lately_of(replay: kernel.Replay, trace: Trace, *, is_known: bool) -> Lately | None:
     """The jobs that ended last and the oldest of those that live; None: too many live."""
-    jobs, ends = replay.pool.jobs, replay.segments.end[: replay.at[kernel.SEGMENTS]]
-    state, now = np.asarray(jobs.state), float(ends[-1])
+    jobs, now = replay.pool.jobs, float(replay.segments.end[replay.at[kernel.SEGMENTS] - 1])
+    state = np.asarray(jobs.state)
     alive = replay.by_submit[np.isin(state[replay.by_submit], (WAITING, RUNNING))]
     count = endings(len(alive))
     if not count:
         return None
-    last = np.asarray(replay.segments.job[: len(ends)])[::-1]
-    last, alive = last[state[last] == ENDED][:count], alive[: 2 * count]
+    ended = ended_at(replay)
+    last, alive = np.argsort(ended, kind="stable")[: np.isfinite(ended).sum()][-count:], alive[: 2 * count]
     duration, chosen = trace.duration.copy(), np.zeros(len(trace), np.bool_)
     duration[alive] = probable_s(worked_s(jobs, now)[alive], trace.duration[last])
     chosen[last] = chosen[alive] = True
@@ -136,12 +136,18 @@ def worked_s(jobs: Rows, now: float) -> Floats:
     return np.asarray(jobs.work + np.where(jobs.state == RUNNING, running_s, 0.0))
 
 
+def ended_at(replay: kernel.Replay) -> Floats:
+    """(J,) when each job has ended; NaN: it has not."""
+    jobs, count = len(replay.facts), replay.at[kernel.SEGMENTS]
+    ended = np.full(jobs, np.nan)
+    ended[replay.segments.job[:count]] = replay.segments.end[:count]
+    ended[np.asarray(replay.pool.jobs.state)[:jobs] != ENDED] = np.nan
+    return ended
+
+
 def past_of(replay: kernel.Replay, now: float) -> Past:
     """What is known now of jobs that have ended or run."""
-    jobs, history, count = replay.pool.jobs, replay.history, replay.at[kernel.SEGMENTS]
-    ended = np.full(len(jobs), np.nan)
-    ended[replay.segments.job[:count]] = replay.segments.end[:count]
-    ended[jobs.state != ENDED] = np.nan
+    jobs, history, ended = replay.pool.jobs, replay.history, ended_at(replay)
     done = np.where(np.isnan(ended), worked_s(jobs, now), replay.facts.duration)
     known = np.flatnonzero(~np.isnan(ended) | ((jobs.state != ABSENT) & (done > 0)))
     return Past(
@@ -161,6 +167,16 @@ def grown(replay: kernel.Replay) -> kernel.Replay:
         segments=longer(segments, 2 * len(segments)),
         nodes=longer(nodes, 2 * len(nodes)),
     )
+
+
+def finished_of(replay: kernel.Replay) -> Floats:
+    """Replay all that is left, where nothing is to be tried or fitted; (J,) when each job ended, NaN: never."""
+    said = kernel.MORE
+    while said != kernel.DONE:
+        said = kernel.advance(replay, MOMENTS)
+        if said == kernel.GROW:
+            replay = grown(replay)
+    return ended_at(replay)
 
 
 def outcome_of(replay: kernel.Replay, trace: Trace, cluster: Cluster, is_refused: NDArray[np.bool_]) -> Outcome:

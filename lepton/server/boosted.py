@@ -5,7 +5,6 @@ standard input and writes trees to standard output, both in numpy's archive form
 """
 
 import io
-import os
 import sys
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from lepton.pool.boosting import Lesson
 from lepton.pool.kernel.trees import Trees
+from lepton.server.apart import confine
 
 ROUNDS = 50
 SETTINGS: dict[str, Any] = {
@@ -31,8 +31,6 @@ SETTINGS: dict[str, Any] = {
     "seed": 1,
     "verbose": -1,
 }
-NICE = 10
-"""A server decides before it learns."""
 
 
 def fit(lesson: Lesson) -> Trees:
@@ -66,7 +64,7 @@ def _add(rows: list[tuple[int, float, int, int]], node: dict[str, Any]) -> int:
 
 def main() -> None:
     """A lesson in, trees out."""
-    os.nice(NICE)
+    confine()
     given = np.load(io.BytesIO(sys.stdin.buffer.read()))
     trees = fit(Lesson(given["features"], given["target"], float(given["quantile"])))
     made = io.BytesIO()

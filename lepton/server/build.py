@@ -19,6 +19,7 @@ from lepton.pool.policy import Policy
 from lepton.security.identity import make_token
 from lepton.security.key import Root
 from lepton.server.allowance import Allowance
+from lepton.server.apart import Apart
 from lepton.server.bound import check_database, note_database
 from lepton.server.config import BOOSTED, ServerConfig
 from lepton.server.feed import EVERY_S as FEED_EVERY_S
@@ -31,7 +32,7 @@ from lepton.server.hub import Hub
 from lepton.server.identity import Keys, WorkerIdentity
 from lepton.server.jumps import Jumps
 from lepton.server.landscape import Landscape
-from lepton.server.learning import Learning, check_installed
+from lepton.server.learning import Learning, check_installed, fit_apart
 from lepton.server.lease import Lease
 from lepton.server.overview import Overview
 from lepton.server.ownership import Ownership, Watch
@@ -49,6 +50,8 @@ from lepton.server.sealing import Sealing, vault_of
 from lepton.server.serving import Serving
 from lepton.server.storage import Storage, given, open_storage, own_folder
 from lepton.server.tail import Tails
+from lepton.server.trials import EVERY_S as TRY_EVERY_S
+from lepton.server.trials import Trying, means_apart
 from lepton.store import idempotency, leases, people, revoked
 from lepton.store.database import Database, Tx
 from lepton.store.open import open_database
@@ -89,6 +92,8 @@ class Platform:
     placing: Placing
     identity: WorkerIdentity
     leases: list[Lease]
+    apart: Apart
+    """Computes beside this process what takes long."""
     readers: ThreadPoolExecutor
     """Reads of the database that may take a while."""
     uploads: ThreadPoolExecutor
@@ -120,6 +125,7 @@ class Platform:
         The data directory stays locked until no thread is left that could write to it.
         """
         self.hush()
+        self.apart.end()
         self.objects.vault.end()
         for lease in self.leases:
             lease.end()
@@ -255,6 +261,7 @@ def _assemble(
         landscape=landscape,
         overview=Overview(landscape),
         leases=list(held.values()),
+        apart=Apart(),
         readers=readers,
         uploads=ThreadPoolExecutor(UPLOADS, thread_name_prefix="lepton-upload"),
     )
@@ -292,10 +299,7 @@ def _wire(platform: Platform, serving: Serving) -> None:
         "sealing": Loop("sealing", platform.sealing.turn, every_s=HOUSEKEEP_EVERY_S),
         "housekeeping": Loop("housekeeping", lambda: housekeep(platform), every_s=HOUSEKEEP_EVERY_S),
     }
-    if config.learn == BOOSTED:
-        check_installed()
-        loops["learning"] = Loop("learning", Learning(platform.placing.mirror).turn, every_s=EVERY_S)
-    platform.loops = list(loops.values())
+    platform.loops = [*loops.values(), *_learning(platform)]
 
     def on_event(event: Event) -> None:
         if event.kind == "job" and event.verb != "created":  # a queued job is placing's alone
@@ -303,7 +307,7 @@ def _wire(platform: Platform, serving: Serving) -> None:
             loops["jobs"].wake()
         if event.kind == "job":
             loops["census"].wake()
-        if event.kind in ("job", "node", "queue", "quota"):
+        if event.kind in ("job", "node", "queue", "quota", "pool"):
             loops["placing"].wake()
         if event.kind == "job" and event.verb.endswith("->queued"):  # its node may be gone
             loops["pulse"].wake()
@@ -320,6 +324,17 @@ def _wire(platform: Platform, serving: Serving) -> None:
     platform.hub.on_event(on_event)
     _hear_commits(platform, main)
     platform.engine.on_change(on_change)
+
+
+def _learning(platform: Platform) -> list[Loop]:
+    """The loops that learn what the pool decides by."""
+    placing, apart = platform.placing, platform.apart
+    trying = Trying(platform.database, placing, clock=platform.clock, means=means_apart(apart))
+    loops = [Loop("trials", trying.turn, every_s=TRY_EVERY_S)]
+    if platform.config.learn == BOOSTED:
+        check_installed()
+        loops.append(Loop("learning", Learning(placing.mirror, fit_apart(apart)).turn, every_s=EVERY_S))
+    return loops
 
 
 def _wire_storage(platform: Platform, storage: Storage, ownership: Ownership, keys: Root) -> None:

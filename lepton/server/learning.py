@@ -5,45 +5,36 @@ learns too, so that it knows as much when it takes over.
 """
 
 import io
-import subprocess
-import sys
 from importlib.util import find_spec
 
 import numpy as np
 
-from lepton.core.errors import ConfigError, EngineError
+from lepton.core.errors import ConfigError
 from lepton.pool.boosting import EVERY_S, Fit, Lesson
 from lepton.pool.kernel.trees import Trees
 from lepton.pool.live.views import Phase
+from lepton.server.apart import Apart
 from lepton.server.mirror import Mirror
 
-LONGEST_S = 600.0
-"""A fit that takes longer is given up."""
 SOON_S = 60.0
 """Between two looks until there is enough to learn from."""
 PROGRAM = "lepton.server.boosted"
 
 
-def fit_apart(lesson: Lesson) -> Trees:
-    """Trees made by a process of its own.
+def fit_apart(apart: Apart) -> Fit:
+    """A fit that a process of its own makes.
 
     Raises:
         EngineError: it has failed; the message says how.
     """
-    given = io.BytesIO()
-    np.savez(given, features=lesson.features, target=lesson.target, quantile=lesson.quantile)
-    try:
-        ended = subprocess.run(
-            [sys.executable, "-m", PROGRAM], input=given.getvalue(), capture_output=True, timeout=LONGEST_S, check=True
-        )
-    except subprocess.CalledProcessError as fault:
-        raise EngineError(
-            f"No trees were made: {fault.stderr.decode(errors='replace')[-300:].strip()}", fix="The means go on."
-        ) from fault
-    except (OSError, subprocess.TimeoutExpired) as fault:
-        raise EngineError(f"No trees were made: {fault}", fix="The means go on.") from fault
-    made = np.load(io.BytesIO(ended.stdout))
-    return Trees(**{name: made[name] for name in Trees._fields})
+
+    def fit(lesson: Lesson) -> Trees:
+        given = io.BytesIO()
+        np.savez(given, features=lesson.features, target=lesson.target, quantile=lesson.quantile)
+        made = np.load(io.BytesIO(apart.run(PROGRAM, given.getvalue())))
+        return Trees(**{name: made[name] for name in Trees._fields})
+
+    return fit
 
 
 def check_installed() -> None:
@@ -55,7 +46,7 @@ def check_installed() -> None:
 class Learning:
     """Makes trees of what a mirror has seen."""
 
-    def __init__(self, mirror: Mirror, fit: Fit = fit_apart) -> None:
+    def __init__(self, mirror: Mirror, fit: Fit) -> None:
         self._mirror = mirror
         self._fit = fit
 

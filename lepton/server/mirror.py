@@ -6,11 +6,13 @@ stands by keeps its mirror too: it takes over within a turn.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from threading import RLock
 
 from lepton.core.clock import Clock, to_micros
-from lepton.core.resource import Resource
+from lepton.core.resource import Json, Resource
 from lepton.jobs.life import FINAL, State
+from lepton.pool.hindsight import Verdict
 from lepton.pool.live.forecast import Forecast
 from lepton.pool.live.pool import LivePool
 from lepton.pool.live.recall import recall
@@ -19,6 +21,7 @@ from lepton.pool.live.views import Phase, Plan, Reason, Truth
 from lepton.pool.live.when import starts_between
 from lepton.pool.live.why import reasons, shorten
 from lepton.pool.policy import Policy
+from lepton.server import verdicts
 from lepton.server.history import remembered
 from lepton.server.landscape import Land, Landscape
 from lepton.server.memory import settle
@@ -47,6 +50,7 @@ class Mirror:
         self._landscape = Landscape()
         self._seq: int | None = None
         self._has_recalled = False
+        self._verdict = ""
         self._after: dict[str, set[str]] = {}
         """Waiting job -> jobs that come before it and are not done yet."""
         self._followers: dict[str, set[str]] = {}
@@ -73,6 +77,7 @@ class Mirror:
                 self._read_all(tx)
             else:
                 self._read_new(tx)
+            self._hear(tx)
             self.live.settle(self.now())
 
     def decide(self) -> Plan:
@@ -88,6 +93,13 @@ class Mirror:
         """Seconds until the first job that pauses may be placed."""
         with self.lock:
             return self.live.due_s(self.now())
+
+    def way(self) -> dict[str, Json]:
+        """Which way it goes, since when, and after how many endings that is tried anew."""
+        forecast = self.live.forecast
+        verdict, way = forecast.verdict or Verdict(), forecast.way
+        since = datetime.fromtimestamp(verdict.since_s, UTC).isoformat() if verdict.way else None
+        return {**way._asdict(), "since": since, "tried_after": verdict.ended, "next_after": verdict.due}
 
     def is_current(self, tx: Tx) -> bool:
         """Whether no node, queue or quota has changed since the last look."""
@@ -172,6 +184,12 @@ class Mirror:
             return
         self._has_recalled = True
         recall(forecast, remembered(tx, alive, self._clock.now()))
+
+    def _hear(self, tx: Tx) -> None:
+        """Take in what trials have said, whoever has made them."""
+        if (text := verdicts.text(tx)) and text != self._verdict:
+            self.live.forecast.go(verdicts.verdict_of(text))
+            self._verdict = text
 
     def _read_new(self, tx: Tx) -> None:
         assert self._seq is not None

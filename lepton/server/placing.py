@@ -43,6 +43,15 @@ class Placing:
         self._lease = lease
         self._has_lease = False
 
+    @property
+    def is_deciding(self) -> bool:
+        """Whether this server decided at its last turn, and no other."""
+        return self._has_lease
+
+    def check(self, tx: Tx) -> None:
+        """Refuse a transaction if another server decides by now (StaleError)."""
+        self._lease.check(tx)
+
     def turn(self) -> float | None:
         """Carry out what should happen now; return the seconds until the next turn is due."""
         holds, held_before = self._lease.hold(), self._has_lease

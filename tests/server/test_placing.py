@@ -364,7 +364,7 @@ def test_what_was_learned_outlives_the_server(house: House) -> None:
     house.turn(4)
     other = replace(house, holder="two")
     other.database.read(other.placing.mirror.sync)
-    assert other.placing.mirror.live.forecast.has_learned
+    assert other.placing.mirror.live.forecast.ended == 3
 
 
 def test_a_node_of_state_failed_gives_its_job_to_another(house: House) -> None:

@@ -192,6 +192,11 @@ def may_stop_by_key(history: History) -> int:
     return int(history.ended[IS_SPREAD])
 
 
+def note_way(history: History, stops: bool) -> None:
+    """It was tried out whether it pays to stop jobs by key: from now on that counts, and no rule of thumb."""
+    history.ended[IS_SPREAD], history.ended[IS_TRIED] = stops, 1
+
+
 @compiled
 def spread(truths: Floats) -> float:
     """Variance over squared mean of run times, given as logs of 1 + seconds: 0 of equal ones, 1 of exponential ones."""

@@ -23,5 +23,5 @@ A job is in one of these phases:
 Modules: `views` (what goes in and out), `layout` (nodes, queues and requests as cells, accounts and classes), `arrays`
 (arrays that grow), `real` (what is really held, down to the index of a GPU), `forecast` (run times and waits), `recall`
 (what happened before), `steady` (the pool's own time), `pool` (the whole), `why` (reasons),
-`when` (when one that waits starts), `trial` (what if).
+`when` (when one that waits starts), `trial` (what if), `rerun` (which way of deciding would have been best).
 """

@@ -1,5 +1,6 @@
 """How long a live job will run, and when one that waits will start: the same learners as in a replay."""
 
+from collections import deque
 from collections.abc import Collection, Mapping
 from copy import copy
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ from typing import Self
 import numpy as np
 
 from lepton.pool.boosting import Examples, Features, Lesson, Past, is_better, joined, lesson_of
+from lepton.pool.hindsight import LARGEST, Verdict
 from lepton.pool.kernel import predict
 from lepton.pool.kernel.state import first_of, longer
 from lepton.pool.kernel.trees import Trees
 from lepton.pool.live.views import Wants
-from lepton.pool.policy import Policy, Source
+from lepton.pool.policy import Policy, Source, Way
 from lepton.pool.waits import Waits
 
 LEVELS = 4
@@ -64,6 +66,17 @@ class Asked:
     features: Features
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A job that has ended by itself, as trials see it (`rerun`)."""
+
+    wants: Wants
+    ran_s: float
+    guess_s: float
+    """What was expected at its submit."""
+    at_s: float
+
+
 class Forecast:
     """Learns from what ends and starts."""
 
@@ -74,6 +87,12 @@ class Forecast:
             has_trees: keep what boosted trees are made from; they come with `take`.
         """
         self.waits = Waits()
+        self.endings: deque[Ending] = deque(maxlen=LARGEST)
+        """The last ones."""
+        self.verdict: Verdict | None = None
+        """What trials have said; None: there was none yet."""
+        self._before = 0
+        """Endings that are counted and were never heard of here."""
         self._policy = policy
         self._rows: dict[tuple[object, ...], int] = {}
         self._like: dict[tuple[object, ...], tuple[int, ...]] = {}
@@ -103,6 +122,7 @@ class Forecast:
             self.expect(wants)
         asked = self._asked[wants.job]
         self.forget(wants.job)
+        self.endings.append(Ending(wants, max(0.0, ran_s), self._bounded(asked.wants, asked.guess), now))
         self._history.guess[0] = asked.guess
         predict.learn(self._history, 0, max(0.0, ran_s))
         if self._examples is not None:
@@ -145,14 +165,34 @@ class Forecast:
         return self._policy.is_certain or bool(self._history.ended[predict.IS_TRUSTED])
 
     @property
-    def may_stop_by_key(self) -> bool:
-        """Whether it pays to stop running jobs for others because of what is expected of them."""
-        return self._policy.source is not Source.HISTORY or bool(predict.may_stop_by_key(self._history))
+    def way(self) -> Way:
+        """Which way of ours pays: that of the last trial, or before there was one that of a rule of thumb."""
+        stops = self._policy.source is not Source.HISTORY or bool(predict.may_stop_by_key(self._history))
+        found = None if self.verdict is None else self.verdict.way
+        return Way(stops=stops, adapts=self._policy.adapts if found is None else found.adapts)
+
+    def go(self, verdict: Verdict) -> None:
+        """Go the way that trials have found, from now on."""
+        self.verdict = verdict
+        later = sum(each.at_s > verdict.tried_s for each in self.endings)
+        self._before = verdict.ended + later - int(self._history.ended[predict.ENDED])
+        if verdict.way is not None:
+            predict.note_way(self._history, verdict.way.stops)
 
     @property
-    def has_learned(self) -> bool:
-        """Whether it knows of any job that has ended."""
-        return bool(self._history.ended[predict.ENDED])
+    def ended(self) -> int:
+        """How many jobs have ended by themselves, so far as is known."""
+        return self._before + int(self._history.ended[predict.ENDED])
+
+    def guess_s(self, wants: Wants) -> float:
+        """What was expected of a job that lives at its submit, whether such guesses count or not."""
+        if wants.job not in self._asked:
+            self.expect(wants)
+        return self._bounded(wants, self._asked[wants.job].guess)
+
+    def _bounded(self, wants: Wants, guess: float) -> float:
+        guess_s = float(np.expm1(guess))
+        return min(guess_s, wants.limit_s) if wants.limit_s else guess_s
 
     def forget(self, job: str) -> None:
         """It lives no more; if it has not ended by itself, nothing is learned from it."""

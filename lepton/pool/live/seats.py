@@ -176,8 +176,11 @@ class Seats:
                 make_late(self.tables.pool, due.slot)
 
     def learn(self) -> None:
-        """Decide by what is known by now: which workers come, how long they run, whether stops by key pay."""
-        self.tables.pool.size[BY_KEY] = self._forecast.may_stop_by_key
+        """Decide by what is known by now: which workers come, how long they run, which way pays."""
+        way = self._forecast.way
+        self.tables.pool.size[BY_KEY] = way.stops
+        if self.order.adapts != way.adapts:
+            self.order = self.order._replace(adapts=way.adapts)
         self.tables.pool.size[KNOWN] = self._forecast.is_known
         if self._habits.are_new:
             self.tables.expect(self._habits.kinds())
@@ -186,7 +189,7 @@ class Seats:
         """Look at all that waits in the next decision."""
         follow.wake_all(self.tables.pool, self.tables.grow.count("classes"))
 
-    def _add(self, entry: Entry) -> int:
+    def add(self, entry: Entry, estimate_s: float) -> int:
         """Give a job a row of its own, absent. No row is used for two jobs: the heap of its class may still know it."""
         entry.klass = self.tables.class_of(entry.wants, self._types(entry.wants))
         grow, workers = self.tables.grow, len(entry.wants.workers)
@@ -202,7 +205,7 @@ class Seats:
         nodes = [self.layout.index.get(name, -1) for name in self._habits.nodes(entry.wants.program)]
         for at in range(workers):
             grow.pool.workers[entry.place + at].was = nodes[at] if at < len(nodes) else -1
-        row.estimate = self._forecast.expect(entry.wants)
+        row.estimate = estimate_s
         row.work, row.is_endless = entry.truth.worked_s, entry.wants.is_endless
         row.saved = _saved(entry)
         self._at.append((entry.wants, entry.truth.worked_s))
@@ -224,7 +227,7 @@ class Seats:
 
     def queue(self, entry: Entry) -> None:
         """A job waits from now on."""
-        slot = self._add(entry)
+        slot = self.add(entry, self._forecast.expect(entry.wants))
         wait(self.tables.pool, self.order, slot)
         self.watch(entry)
 
@@ -238,7 +241,7 @@ class Seats:
         spots = self.note_held(entry)
         if len(spots) != len(entry.wants.workers) or any(spot.node not in self.layout.index for spot in spots):
             return  # a node of it is no more; its engine will say that it is lost
-        slot = self._add(entry)
+        slot = self.add(entry, self._forecast.expect(entry.wants))
         assert entry.klass is not None
         workers = self.tables.pool.workers
         for at, rank in enumerate(entry.klass.ranks, entry.place):

@@ -7,10 +7,12 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from lepton.cli.main import cli
+from lepton.cli.plots import longer_than
 from lepton.core.errors import LeptonError
 
 TRACES = Path(__file__).parents[1] / "pool" / "traces"
@@ -239,3 +241,9 @@ def test_one_call_prints_the_whole_table(tmp_path: Path, nodes: Path) -> None:
     broken.write_text("job_id,fifo\n")
     assert "no column ..._end" in fault(venus, "--nodes", NODES, "--table", "--published", broken)
     assert "nobody" not in call(tmp_path / "nodes.csv", "--nodes", nodes, "--table").output
+
+
+def test_the_picture_shows_who_waited_longer_than_each_wait_and_hides_nobody() -> None:
+    seconds, percent = longer_than(np.array([0.0, 0.5, 3.0, 2.0, 500.0]))
+    assert (seconds.tolist(), percent.tolist()) == ([2.0, 3.0, 500.0], [40.0, 20.0, 20.0])
+    assert [each.tolist() for each in longer_than(np.zeros(0))] == [[], []]

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from lepton.cli.pool import node_row
-from lepton.cli.top import in_tree, picture, sections, shared, watch
+from lepton.cli.top import in_tree, picture, sections, shared, watch, way_words
 
 SPEC = {"parent": "", "guarantee": {}, "limit": {}, "weight": 1, "workspaces": []}
 STATUS = {"held": {}, "jobs": 0, "waiting": 0, "longest_wait_s": 0.0}
@@ -26,6 +26,7 @@ POOL: dict[str, Any] = {
     "jobs": {},
     "queues": [queue("a", "c"), queue("b"), queue("c"), queue("d", "a")],
     "quotas": [{"name": "user:ada", "spec": {"limit": {"gpu_milli": 4000}}, "status": {"held": {}}}],
+    "way": {"stops": True, "adapts": False, "since": None, "tried_after": 0, "next_after": 200},
     "decisions": [
         {"at": "2026-01-01T10:20:30+00:00", "verb": "drain", "kind": "node", "subject": "nod_1", "why": f"\x1b[2J{n}"}
         for n in range(50)
@@ -40,6 +41,13 @@ def test_queues_stand_below_the_one_above_them() -> None:
         ("a", 1),
         ("d", 2),
     ]
+
+
+def test_which_way_pays_is_said_with_how_that_is_known() -> None:
+    after = {"stops": False, "adapts": True, "since": "2026", "tried_after": 1205, "next_after": 2108}
+    goes = "stops by key: yes, size by wait: no"
+    assert [*sections(POOL)][-1][0] == f"last decisions ({goes}; a rule of thumb until 200 jobs have ended)"
+    assert way_words(after) == ("stops by key: no, size by wait: yes; tried after 1,205 endings, again after 2,108")
 
 
 def test_what_has_failed_is_not_there_to_be_held() -> None:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from lepton.pool.arrays import Rules, replay_of
-from lepton.pool.hindsight import LARGEST, MOST, PLAIN, WAYS, WINDOW, Lately, Trials, Way, endings, probable_s, tried
+from lepton.pool.hindsight import LARGEST, MOST, PLAIN, WAYS, WINDOW, Trials, endings, probable_s, tried
 from lepton.pool.kernel import replay as kernel
-from lepton.pool.kernel.state import ENDED
-from lepton.pool.policy import CALM, OURS, POLICIES, Policy, Source
-from lepton.pool.replay import lately_of, run
+from lepton.pool.kernel.state import ENDED, RUNNING, WAITING
+from lepton.pool.policy import CALM, OURS, POLICIES, Policy, Source, Way
+from lepton.pool.replay import lately_of, run, worked_s
 from lepton.pool.trace import Cluster, Floats, Trace
 
 CLUSTER = Cluster(nodes={"all": 16})
@@ -91,6 +91,22 @@ def test_a_trial_knows_nothing_that_has_not_happened() -> None:
     assert plain is not None and plain.guess is None
 
 
+def test_a_job_that_was_stopped_on_its_way_has_ended_once() -> None:
+    trace = made(sigma=0.5, load=1.1, seed=1, jobs=900)
+    replay = replay_of(trace, CLUSTER, OURS, Rules())
+    kernel.advance(replay, 1000)
+    ended = np.flatnonzero(np.asarray(replay.pool.jobs.state) == ENDED)
+    runs = np.isin(replay.segments.job[: replay.at[kernel.SEGMENTS]], ended).sum()
+    assert runs > len(ended), "else this shows nothing"
+    lately = lately_of(replay, trace, is_known=True)
+    assert lately is not None
+    alive = np.isin(np.asarray(replay.pool.jobs.state), (WAITING, RUNNING))
+    done = worked_s(replay.pool.jobs, float(replay.segments.end[replay.at[kernel.SEGMENTS] - 1]))
+    at = {int(id): run_s for id, run_s in zip(lately.trace.id, lately.trace.duration, strict=True)}
+    expected = probable_s(done[alive], trace.duration[ended])
+    assert [at[job] for job in np.flatnonzero(alive)] == expected.tolist()
+
+
 def test_another_way_is_gone_once_trials_have_clearly_said_so() -> None:
     trials, stopping = Trials(), Way(stops=True, adapts=True)
     assert trials.hear([100, 97, 97, 100], PLAIN) == PLAIN, "3 % is not clear,"
@@ -103,17 +119,20 @@ def test_another_way_is_gone_once_trials_have_clearly_said_so() -> None:
 def test_every_way_is_tried_with_what_was_expected() -> None:
     asked: list[Policy] = []
 
-    def mean(_: Lately, policy: Policy) -> float:
+    def mean(policy: Policy) -> float:
         asked.append(policy)
         return float(len(asked))
 
-    lately = Lately(trace=made(sigma=1.0, load=1.0, seed=5, jobs=3), guess=None)
-    assert tried(lately, OURS, mean) == [1, 2, 3, 1], "where nothing is known size says nothing"
-    assert tried(replace(lately, guess=np.ones(3)), OURS, mean) == [4, 5, 6, 7]
+    assert tried(OURS, mean, is_known=False) == [1, 2, 3, 1], "where nothing is known size says nothing"
+    assert tried(OURS, mean, is_known=True) == [4, 5, 6, 7]
     ways = [Way(stops=each.margin < np.inf, adapts=each.adapts) for each in asked]
     assert ways == [*WAYS[:3], *WAYS]
     assert [each.source for each in asked] == [Source.NOTHING] * 3 + [Source.GIVEN] * 4
     assert not any(each.is_wary for each in asked), "no trial within a trial"
+
+
+def test_where_nothing_took_any_time_no_way_is_better() -> None:
+    assert Trials().hear([0.0] * len(WAYS), PLAIN) == PLAIN
 
 
 def test_trials_become_rare_and_stay_a_part_of_the_work() -> None:
