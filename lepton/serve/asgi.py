@@ -64,9 +64,9 @@ def is_asgi(app: Any) -> bool:
 
 def wsgi(app: Any) -> App:
     """A WSGI application as an ASGI one; it runs in threads."""
-    from a2wsgi import WSGIMiddleware  # noqa: PLC0415  only for services that mount one
+    from lepton.serve.wsgi import Wsgi  # noqa: PLC0415  only for services that mount one
 
-    return WSGIMiddleware(app)  # type: ignore[no-any-return]
+    return Wsgi(app)
 
 
 def measured(headers: Headers, size: int) -> Headers:
@@ -79,11 +79,16 @@ def measured(headers: Headers, size: int) -> Headers:
 
 
 class Mount:
-    """One application under a path; `path` is empty at the root."""
+    """One application under a path; `path` is empty at the root.
 
-    def __init__(self, path: str, app: App) -> None:
+    Args:
+        finishes: it works on to its end for a client that has gone.
+    """
+
+    def __init__(self, path: str, app: App, *, finishes: bool = False) -> None:
         self.path = path
         self._app = app
+        self._finishes = finishes
         self._lifespan: asyncio.Task[None] | None = None
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._done: asyncio.Queue[str] = asyncio.Queue()
@@ -147,7 +152,7 @@ class Mount:
 
     async def answer(self, call: Call) -> Reply:
         """One request."""
-        course = Course(call.body, call.id)
+        course = Course(call.body, call.id, finishes=self._finishes)
         course.begin(self._app(self.scope(call, "http"), course.receive, course.send))
         try:
             start = await course.next()
@@ -216,12 +221,15 @@ class Mount:
 class Course:
     """One request's way through an application."""
 
-    def __init__(self, body: bytes, id: int = 0) -> None:
+    def __init__(self, body: bytes, id: int = 0, *, finishes: bool = False) -> None:
         self._body: bytes | None = body
+        self._finishes = finishes
         self._id = id
         self._is_whole = False
         """It has given its whole answer: a fault after that nobody else learns of."""
         self._gone = asyncio.Event()
+        self._listens = 0
+        """How many of the application's coroutines wait to hear that the client is gone."""
         self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(AHEAD)
         self._task: asyncio.Task[None] | None = None
         self.fault: BaseException | None = None
@@ -246,7 +254,11 @@ class Course:
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
-        await self._gone.wait()
+        self._listens += 1
+        try:
+            await self._gone.wait()
+        finally:
+            self._listens -= 1
         return {"type": "http.disconnect"}  # at once: Starlette asks in a scope that is cancelled at the first wait
 
     async def send(self, event: dict[str, Any]) -> None:
@@ -285,7 +297,8 @@ class Course:
             await self.end(is_whole=is_whole)
 
     async def end(self, *, is_whole: bool = False) -> None:
-        """Tell the application that nobody listens any more; what it still does after its answer, it may finish.
+        """Tell the application that nobody listens any more; what it still does after its answer, it may finish. One
+        that does not wait to hear it before is cancelled: it would keep from others what it has or waits for.
 
         Args:
             is_whole: it has given its answer; else the client has gone, or has been told of a fault.
@@ -296,6 +309,8 @@ class Course:
         self._gone.set()
         while not self._events.empty():  # lets go of an application that waits to send more
             self._events.get_nowait()
+        if not (is_whole or self._finishes or self._listens) and self._task is not None:
+            self._task.cancel()
 
 
 async def nothing() -> AsyncIterator[bytes]:

@@ -9,9 +9,9 @@ from lepton.core.resource import Json
 from lepton.serve import answers
 from lepton.serve.access import Gate
 from lepton.serve.answers import Refusal
-from lepton.serve.cost import Costs
 from lepton.serve.entrance import Entrance
 from lepton.serve.exchange import Exchange, Limits
+from lepton.serve.forecast import Forecast
 from lepton.serve.frames import LAST, Entry, Frame, Item, Kind
 from lepton.serve.held import settle
 from lepton.serve.inlet import Inlet
@@ -65,7 +65,7 @@ class Desk(Entrance):
         """What has come in this turn of the loop and is not in the queue yet."""
         self.about: Mapping[str, Json] = {}
         """What a worker has told of its program."""
-        self._costs = Costs()
+        self._forecast = Forecast(queue)
         self._old: set[int] = set()
         """Workers whose place others take."""
         self._is_pumping = False
@@ -123,7 +123,7 @@ class Desk(Entrance):
 
     def _line_up(self, asked: Sequence[Exchange], now: float) -> None:
         """Let requests wait in the queue; refuse what could not be answered in time."""
-        queue, live, sure = self.queue, self._live, self._costs.sure
+        queue, live, forecast = self.queue, self._live, self._forecast
         for exchange in asked:
             route = exchange.route
             if exchange.is_done or route is None:
@@ -133,22 +133,18 @@ class Desk(Entrance):
                 continue
             if exchange.head is not None:
                 exchange.lend(exchange.head, self.who(exchange, route))
-            exchange.operation = operation = route.operation
-            exchange.deadline = deadline = exchange.arrived + (route.timeout_s or self._deadline_s)
-            cost = sure.get(operation)
-            if cost is not None:
-                exchange.cost_s = cost.each_s
-                if exchange.arrived + queue.wait_s + cost.base_s > deadline:
-                    self.meter.dropped["overload"] += 1
-                    self.refuse(exchange, answers.OVERLOADED)
-                    continue
+            exchange.operation = route.operation
+            exchange.deadline = exchange.arrived + (route.timeout_s or self._deadline_s)
+            if forecast.is_late(exchange, now):
+                self.turn_away(exchange, "overload", answers.OVERLOADED)
+                continue
             if not queue.offer(exchange):
                 self._hand_out(now)  # what came just before it still waits, perhaps beside an idle worker
                 if not queue.offer(exchange):
-                    self.meter.dropped["busy"] += 1
-                    self.refuse(exchange, answers.BUSY)
+                    self.turn_away(exchange, "busy", answers.BUSY)
                     continue
             live[exchange.id] = exchange
+            forecast.enter(exchange)
 
     def _line_up_anew(self) -> None:
         """Some of what waits may have come to another program than there is now."""
@@ -183,7 +179,7 @@ class Desk(Entrance):
         self.about = {name: value for name, value in about.items() if name not in INTERNAL}
         self.queue.join(link.number, room=max(0, int(about.get("room") or 0)))
         if is_another:
-            self._costs = Costs()
+            self._forecast = Forecast(self.queue)
             self._line_up_anew()
         self.on_ready()
         self._let_go()
@@ -203,9 +199,10 @@ class Desk(Entrance):
         last = [item[0] for item in items if item[7] & LAST]
         tickets = self.queue.settle(link.number, last, answers_frame.slot, now)
         if last:
-            self._costs.settled(link.number, tickets, self.queue.room_of(link.number), now)
+            self._forecast.settled(link.number, tickets, now)
         live, number, types = self._live, link.number, answers.TYPES
         told: list[tuple[int, float, int]] = []
+        done: list[Exchange] = []
         for item in items:
             id, body, _, rows, _, status, media, flags = item
             exchange = live.get(id)
@@ -220,10 +217,12 @@ class Desk(Entrance):
                 continue
             del live[id]  # a whole answer, as most are
             if not exchange.is_done:
+                done.append(exchange)
                 told.append((status, now - exchange.arrived, rows))
                 exchange.finish(status, body, types[media])
         if told:
             self.meter.predicted_all(told)
+            self._forecast.answered(done, now)
         if self.queue.waiting:
             self._pump_soon()
         if self.leavers.are_any:
@@ -242,10 +241,6 @@ class Desk(Entrance):
     def _let_go(self) -> None:
         self.leavers.let_go(is_draining=self.lobby is not None and self.lobby.is_draining)
 
-    def count(self, grown: Mapping[str, Json]) -> None:
-        """A worker's own counters have grown."""
-        self.meter.told.update({name: value for name, value in grown.items() if name.isidentifier()})
-
     def _deliver(self, exchange: Exchange, entry: Entry, now: float) -> None:
         """An answer, or a part of one, to whoever waits for it."""
         if entry.flags & LAST:
@@ -254,6 +249,7 @@ class Desk(Entrance):
             return
         if entry.status and not exchange.has_begun:
             self.meter.predicted(entry.status, now - exchange.arrived, entry.rows)
+            self._forecast.answered((exchange,), now)
         exchange.take(entry)
         wish_s = exchange.route.timeout_s if exchange.route is not None else 0.0
         exchange.silent_s = inf if exchange.is_tunnel else max(wish_s, self.limits.stream_s)
@@ -279,7 +275,7 @@ class Desk(Entrance):
         """A worker is gone: what it had not begun is tried once more elsewhere."""
         self._links.pop(link.number, None)
         self.leavers.discard(link)
-        self._costs.forget(link.number)
+        self._forecast.forget(link.number)
         for exchange in [one for one in self._live.values() if one.worker == link.number]:
             if exchange.has_begun and not exchange.is_done:
                 exchange.break_off()
@@ -318,8 +314,12 @@ class Desk(Entrance):
         for batch in batches:
             self._send(batch, now)
         for ticket in late:
-            self.meter.dropped["late"] += 1
+            self._miss(ticket, now)
             self._drop(ticket, answers.LATE)
+
+    def _miss(self, ticket: Ticket, now: float) -> None:
+        self.meter.dropped["late"] += 1
+        self._forecast.missed(ticket, now)
 
     def _send(self, batch: Batch, now: float) -> None:
         live, worker = self._live, batch.worker
@@ -337,8 +337,8 @@ class Desk(Entrance):
         self.meter.batches[batch.why] += 1
         self.meter.sent += len(items)
         link = self._links[worker]
-        if batch.was_idle and not self.queue.room_of(worker):
-            self._costs.began(worker, now)
+        if batch.was_idle:
+            self._forecast.began(worker, now)
         link.send(Frame(Kind.BATCH, items, link.slot))
         self.inlet.catch_up(link, early)
 
@@ -356,13 +356,15 @@ class Desk(Entrance):
         for exchange in [one for one in self._live.values() if one.is_done or one.deadline <= now]:
             if exchange.worker and not exchange.is_done:
                 self._cancel(exchange)
-            self.meter.dropped["late"] += not (exchange.is_done or exchange.has_begun)
             if exchange.has_begun and not exchange.is_done:
                 exchange.break_off()
+            elif not exchange.is_done:
+                self._miss(exchange, now)
             if exchange.tries > 1 or not self._links:
                 self._drop(exchange, answers.WORKER_LOST if exchange.tries else answers.NO_WORKER)
             else:
                 self._drop(exchange, answers.LATE)
+        self._forecast.tidy()
         self._refuse_late(now)
         for number in self.queue.hung(now - HUNG_S):
             self._links[number].close()

@@ -109,12 +109,21 @@ class Entrance:
         form = route.form if route is not None else refusal.form
         self.answer(exchange, refusal.status, refusal.body(form), headers=refusal.headers)
 
+    def turn_away(self, exchange: Exchange, why: str, refusal: Refusal) -> None:
+        """Refuse what no worker was given, and count why."""
+        self.meter.dropped[why] += 1
+        self.refuse(exchange, refusal)
+
     def answer(self, exchange: Exchange, status: int, body: bytes, *, headers: bytes = b"") -> None:
         """An answer of the front's own."""
         if exchange.is_done:
             return
         self._count(exchange, status)
         exchange.finish(status, body, headers=headers)
+
+    def count(self, grown: Mapping[str, Json]) -> None:
+        """A worker's own counters have grown."""
+        self.meter.told.update({name: value for name, value in grown.items() if name.isidentifier()})
 
     def _count(self, exchange: Exchange, status: int) -> None:
         if exchange.route is not None and exchange.route.operation:
@@ -132,8 +141,7 @@ class Entrance:
             granted, spent = self.allowance.take_some(self._owner(caller), len(theirs), now)
             if spent is not None:
                 for exchange in theirs[granted:]:
-                    self.meter.dropped[spent.why] += 1
-                    self.refuse(exchange, answers.too_many(spent.why, spent.retry_s))
+                    self.turn_away(exchange, spent.why, answers.too_many(spent.why, spent.retry_s))
 
     def hold(self, exchange: Exchange) -> None:
         """Keep it until a worker tells what it is for."""
@@ -146,8 +154,7 @@ class Entrance:
     def _refuse_late(self, now: float) -> None:
         """No worker has told in time what these are for."""
         for exchange in self._held.late(now):
-            self.meter.dropped["late"] += 1
-            self.refuse(exchange, answers.NO_WORKER)
+            self.turn_away(exchange, "late", answers.NO_WORKER)
 
     def why_not(self, exchange: Exchange, refusal: Refusal) -> Refusal:
         """What is told of a failure: whoever has no good token learns nothing of the code."""

@@ -138,7 +138,6 @@ class Exchange(Ticket):
     """Of a request whose worker wants it: its line and headers, but for those that say who asks."""
     authorization: bytes | None = None
     """Header of a request that may have a head."""
-    arrived = 0.0
     caller = b""
     """Whose request it is: the digest of a token, or an address."""
     asked: Asked | None = None

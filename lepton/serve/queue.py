@@ -47,6 +47,8 @@ class Queue:
         self._seats: dict[int, Seat] = {}
         self._open: dict[int, Seat] = {}
         """Those that are given requests: who leaves only gets some if nobody else is there."""
+        self.is_roomy = False
+        """Whether these work on many requests at once."""
 
     def limit(self, *, max_batch: int, max_waiting: int, max_waiting_bytes: int, target_s: float) -> None:
         """From now on so much, with the meaning it has for a new queue."""
@@ -124,6 +126,7 @@ class Queue:
     def _sort(self) -> None:
         staying = {worker: seat for worker, seat in self._seats.items() if not seat.is_leaving}
         self._open = staying or dict(self._seats)
+        self.is_roomy = any(seat.room for seat in self._open.values())
 
     def leave(self, worker: int, marks: Words | None = None) -> list[Ticket]:
         """A worker is gone. What it held waits again, in front; returned is what must not be tried again.

@@ -16,6 +16,7 @@ from lepton.serve.items import answer_of, call_of
 from lepton.serve.mailbox import Mailbox
 from lepton.serve.marks import LAST_PLACE, PLACES, Claims, Words, make_words, open_words
 from lepton.serve.outbox import Outbox
+from lepton.serve.pace import Pace
 from lepton.serve.program import Line, Reply, Work
 from lepton.serve.reporter import Tell
 from lepton.serve.shared import Wire
@@ -61,6 +62,7 @@ class Link(asyncio.Protocol):
         self._wire = Wire(self._write)
         self._outbox = Outbox(self._wire)
         self._loop = asyncio.get_running_loop()
+        self._pace = Pace()
         self.has_heard = False
         """Something of its front."""
         self.fault: ReleaseError | None = None
@@ -210,13 +212,6 @@ class Link(asyncio.Protocol):
         self._outbox.is_behind = False
         self._go_on(due)
 
-    def _may_begin(self, number: int, id: int) -> bool:
-        """Claim a request, or give it back."""
-        if self._claims.claim(number):
-            return True
-        self._outbox.give_back(number, id)
-        return False
-
     def _sort(self, entry: Entry, number: int, batches: Batches) -> None:
         """Answer or begin one that is not usual, or put it with the others of its batch."""
         work = self._works.get(entry.operation)
@@ -308,7 +303,8 @@ class Link(asyncio.Protocol):
 
     async def _talk(self, work: Callable[[Call, Line], Awaitable[None]], call: Call) -> None:
         """A whole connection in a task of its own."""
-        if not self._may_begin(call.number, call.id):
+        if not self._claims.claim(call.number):
+            self._outbox.give_back(call.number, call.id)
             return
         tunnel = self._flows[call.id]
         assert isinstance(tunnel, Tunnel)
@@ -337,8 +333,10 @@ class Link(asyncio.Protocol):
             if work.answer is None:
                 assert work.call is not None and self._threads is not None
                 reply = await self._threads.run(self._safely, work.call, call)
-            elif self._claims.claim(call.number):
-                reply = await work.answer(call)
+            else:
+                await self._pace.begin()
+                if self._claims.claim(call.number):
+                    reply = await work.answer(call)
         except asyncio.CancelledError:
             raise
         except BaseException as fault:  # noqa: BLE001  whatever a user's code raises, also that it wants to exit

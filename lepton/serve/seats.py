@@ -20,8 +20,14 @@ class Ticket:
     """Whether it may be tried again although a worker may have begun it."""
     tries = 0
     """How often it was sent to a worker that may have begun it."""
+    arrived = 0.0
+    """When it had come whole, on the clock of its deadline."""
     sent = 0.0
     """When a worker was given it that works on many at once."""
+    crowd = 0
+    """How many of its kind were in work when it came, itself among them."""
+    turn = 0
+    """Which of their answers would be its own, if all came in order."""
     has_begun = False
     """Its answer streams."""
     is_done = False

@@ -96,7 +96,7 @@ class Direct:
 
     async def _reply(self, call: Call, response: Response) -> Reply:
         if not hasattr(response, "body") or response.background is not None:
-            return await Mount("", response).answer(call)  # it streams, or does more
+            return await Mount("", response, finishes=True).answer(call)  # it streams, or does more
         headers = response.raw_headers
         if response.media_type == JSON and [name for name, _ in headers] == USUAL:
             return Reply(bytes(response.body), response.status_code)

@@ -129,7 +129,8 @@ class PhotonProgram:
         photon._call_init_once()
         app, meter = photon._create_app(load_mount=True), Meter()
         self._siblings = of_gang(topics_of(meter))
-        self._mount = Mount("", finish(app, photon, meter, siblings=self._siblings))
+        whole = finish(app, photon, meter, siblings=self._siblings)
+        self._mount = Mount("", whole, finishes=True)
         has_token = bool(config.get_local_deployment_token())
         self._directs = [] if has_token else directs(app, self._mount, meter)
 
