@@ -180,7 +180,7 @@ class Link(asyncio.Protocol):
         first = self._count + 1
         ends = perf_counter() + SLICE_S
         for number, item in enumerate(asked, first):
-            if number > first and perf_counter() > ends:
+            if number > first and not batches and perf_counter() > ends:  # a batch is not torn apart
                 self._due = list(asked[number - first :])
                 self._outbox.is_behind = True
                 self._loop.call_soon(self._go_on_later)
