@@ -1,4 +1,4 @@
-"""Compile the pool's array code, or load what is compiled: a minute or two that no test should wait for.
+"""Compile the pool's array code, or load what is compiled: most of a minute that no test should wait for.
 
 `python -m tests.kernel` does it for all tests, beside whatever else is being checked.
 """
