@@ -27,9 +27,7 @@ class Outbox:
         self.items: list[Item] = []
         """Answers that are ready."""
         self.frames = 0
-        """Frames that have come, and the front does not know yet that there is room for as many more."""
-        self.is_behind = False
-        """Something of them is not begun."""
+        """Frames of which all is begun, and the front does not know yet that there is room for as many more."""
         self._back: list[Item] = []
         """Requests that were taken back before they were begun."""
         self._pumps: list[Pump] = []
@@ -82,11 +80,10 @@ class Outbox:
         if self._back:
             back, self._back = self._back, []
             self._wire.send(Frame(Kind.BACK, back))
-        frames = 0 if self.is_behind else self.frames
-        if not (self.items or frames):
+        if not (self.items or self.frames):
             return
-        items, self.items = self.items, []
-        self.frames -= frames
+        items, frames = self.items, self.frames
+        self.items, self.frames = [], 0
         for part in portions(items) if is_large(items) else [items]:
             self._wire.send(Frame(Kind.ANSWERS, part, frames))
             frames = 0

@@ -52,6 +52,8 @@ class Link(asyncio.Protocol):
         """Requests that came and were begun, batched or given to a task."""
         self._due: list[Item] = []
         """Those that came after them."""
+        self._frames = 0
+        """Frames that came and are not counted as begun."""
         self._works = works
         self._direct = {id: work.call for id, work in works.items() if work.call and not work.batch and not threads}
         """Plain functions that run in the loop: most of what is asked."""
@@ -118,7 +120,7 @@ class Link(asyncio.Protocol):
             return
         for frame in frames:
             if frame.kind == Kind.BATCH:
-                self._outbox.frames += 1
+                self._frames += 1
                 asked += frame.items
             elif frame.kind == Kind.TELL:
                 self._tell(orjson.loads(frame.entries[0].body))
@@ -182,7 +184,6 @@ class Link(asyncio.Protocol):
         for number, item in enumerate(asked, first):
             if number > first and not batches and perf_counter() > ends:  # a batch is not torn apart
                 self._due = list(asked[number - first :])
-                self._outbox.is_behind = True
                 self._loop.call_soon(self._go_on_later)
                 break
             self._count = number
@@ -205,11 +206,13 @@ class Link(asyncio.Protocol):
                 self._finish(id, reply)
         for work, calls in batches.values():
             self._compute(work, calls)
+        if not self._due:
+            self._outbox.frames += self._frames
+            self._frames = 0
         self._outbox.flush()
 
     def _go_on_later(self) -> None:
         due, self._due = self._due, []
-        self._outbox.is_behind = False
         self._go_on(due)
 
     def _sort(self, entry: Entry, number: int, batches: Batches) -> None:

@@ -29,11 +29,11 @@ def move(house: House, source: Storage, target: Address, *, progress: Progress) 
     """
     database, root = house.database, house.root
     check_apart(str(target), [str(source.address), *(place.address for place in database.read(targets.every))])
-    _check_whole(house, source, progress)
     driver, platform = target.open(), platform_id(database)
     try:
         if mark_of(driver) == (platform, source.id):
             raise ConflictError(f"Content lies at {target} already", fix="Start the server again; no move is needed.")
+        _check_whole(house, source, progress)
         given = kept_of(root, target, new_id())
         kept = database.write(partial(storage.begin, kept=given))
         try:

@@ -7,7 +7,7 @@ refused, and never filled. A storage becomes the platform's when its database kn
 *Move*: all packs are copied; then no new ones are taken (`store.storage.check`), and those that came meanwhile are
 copied, until one transaction finds that none is left and changes the database's id. A server that still writes to the
 old storage names no pack any more, and says so; whatever it had acknowledged was copied. What dies on the way is begun
-again and goes on; new packs are taken again then at the latest `LAST_S` later.
+again and goes on; new packs are taken again then at the latest `relocation.LAST_S` later.
 """
 
 import json

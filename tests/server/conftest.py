@@ -11,7 +11,7 @@ from tests.server.house import House, open_house
 
 @pytest.fixture(scope="session", autouse=True)
 def kernel() -> None:
-    """Compile what a server decides with before any test waits for a decision: that takes a minute or two."""
+    """Compile what a server decides with before any test waits for a decision: that takes most of a minute."""
     compile_live()
 
 
